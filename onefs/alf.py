@@ -1,0 +1,114 @@
+"""Owns the path grammar of ALF archives: parsing, building, and the archive's file names with the UUID in them."""
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from typing import NamedTuple
+from uuid import UUID
+
+LAB = re.compile(r"\w+")
+SUBJECT = re.compile(r"[\w.-]+")
+SESSION = re.compile(r"(?:(?P<lab>\w+)/Subjects/)?(?P<subject>[\w.-]+)/(?P<date>\d{4}-\d{2}-\d{2})/(?P<number>\d{1,3})")
+REVISION_FOLDER = re.compile(r"#(?P<revision>[\w.-]+)#")
+FILE = re.compile(
+    r"(?:_(?P<namespace>[a-zA-Z0-9]+)_)?"
+    r"(?P<object>\w+)"
+    r"\.(?P<attribute>[a-zA-Z0-9]+(?:_times|_intervals)?)"
+    r"(?:_(?P<timescale>\w+))?"
+    r"(?:\.(?P<extra>[\w-]+(?:\.[\w-]+)*))?"
+    r"\.(?P<extension>\w+)"
+)
+UUID_PART = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+COLLECTION_PART = re.compile(r"[\w.-]+")
+LONGEST_NAME_BYTES = 255
+LONGEST_PATH_BYTES = 2048
+"""Of a path in a session: what stands above it and the system's own limit of 4096 leave room for it."""
+
+MOST_PARTS = 64
+STATE_FOLDER = ".onefs"
+"""The folder that onefs keeps its state in, and the control directory of a mount."""
+
+TABLE_NAMES = ("sessions.pqt", "datasets.pqt")
+
+
+@dataclass(frozen=True, slots=True)
+class FileName:
+    """The parts of an ALF file name; absent parts are ""."""
+
+    namespace: str
+    object: str
+    attribute: str
+    timescale: str
+    extra: str
+    extension: str
+
+
+class RelativePath(NamedTuple):
+    """A dataset's path inside its session, in its three parts; absent parts are ""."""
+
+    collection: str
+    revision: str
+    name: str
+
+
+def parse_file_name(name: str) -> FileName | None:
+    """The parts of an ALF file name, or None if the name is not one."""
+    match = FILE.fullmatch(name)
+    return FileName(**{key: value or "" for key, value in match.groupdict().items()}) if match else None
+
+
+def split_relative(rel_path: str) -> RelativePath:
+    """Split `collection/#revision#/name`. The revision folder, if there is one, is the last folder."""
+    folder, _, name = rel_path.rpartition("/")
+    above, _, last = folder.rpartition("/")
+    match = REVISION_FOLDER.fullmatch(last)
+    return RelativePath(above, match["revision"], name) if match else RelativePath(folder, "", name)
+
+
+def revision_date(revision: str) -> date | None:
+    """The date that a revision begins with (`2024-05-06`, `2024-05-06a`), or None."""
+    try:
+        return date.fromisoformat(revision[:10])
+    except ValueError:
+        return None
+
+
+def session_path(lab: str, subject: str, day: date, number: int) -> str:
+    """`lab/Subjects/subject/YYYY-MM-DD/NNN`, without the first two parts if there is no lab."""
+    place = f"{subject}/{day.isoformat()}/{number:03d}"
+    return f"{lab}/Subjects/{place}" if lab else place
+
+
+def archive_path(path: str, dataset_id: UUID) -> str:
+    """The path of a file on the archive's servers: the dataset's UUID stands before the extension."""
+    stem, dot, extension = path.rpartition(".")
+    if not dot or "/" in extension:
+        return f"{path}.{dataset_id}"
+    return f"{stem}.{dataset_id}.{extension}"
+
+
+def without_uuid(name: str) -> str:
+    """A file name without the dataset UUID that archive servers put before the extension."""
+    parts = name.split(".")
+    if len(parts) > 2 and UUID_PART.fullmatch(parts[-2]):
+        del parts[-2]
+    return ".".join(parts)
+
+
+def is_safe_part(part: str) -> bool:
+    """Whether a name from a catalogue may stand as one part of a path."""
+    return (
+        part not in ("", ".", "..")
+        and "/" not in part
+        and "\0" not in part
+        and len(part.encode(errors="surrogatepass")) <= LONGEST_NAME_BYTES
+    )
+
+
+def is_safe_relative(path: str) -> bool:
+    """Whether a path from a catalogue stays inside the folder it is relative to, and is of a size that paths have."""
+    return (
+        len(path.encode(errors="surrogatepass")) <= LONGEST_PATH_BYTES
+        and path.count("/") < MOST_PARTS
+        and all(is_safe_part(part) for part in path.split("/"))
+    )

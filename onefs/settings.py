@@ -1,0 +1,208 @@
+"""Owns every setting once: name, type, unit, default and a line of description; and how they are merged."""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, cast
+
+from onefs.errors import UsageError
+from onefs.modes import Mode
+
+PREFIX = "ONEFS_"
+LONGEST_S = 366 * 86400.0
+_COUNT = re.compile(r"[0-9]{1,6}")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|min|h|d)?")
+_LOGIN = re.compile(r"//[^/@]*@")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
+_YES_NO = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def duration_s(text: str) -> float:
+    """Seconds of `2`, `2s`, `500ms`, `5m`, `24h`, `7d`."""
+    match = _DURATION.fullmatch(text.strip())
+    if not match:
+        raise ValueError("a duration such as 2s, 500ms, 5m or 24h")
+    seconds = float(match[1]) * _SECONDS[match[2]]
+    if seconds > LONGEST_S:
+        raise ValueError("a duration of at most a year")
+    return seconds
+
+
+def _timeout_s(text: str) -> float:
+    seconds = duration_s(text)
+    if not seconds:
+        raise ValueError("a duration above 0")
+    return seconds
+
+
+def _yes_or_no(text: str) -> bool:
+    try:
+        return _YES_NO[text.strip().lower()]
+    except KeyError:
+        raise ValueError("on or off") from None
+
+
+def _count(text: str) -> int:
+    if not _COUNT.fullmatch(text.strip()) or int(text) < 1:
+        raise ValueError("a whole number from 1 to 999999")
+    return int(text)
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        for word in words:
+            if text.strip().lower() == word.lower():
+                return word
+        raise ValueError("one of " + ", ".join(words))
+
+    return parse
+
+
+def _mode(text: str) -> Mode:
+    return Mode(_one_of(*Mode)(text))
+
+
+def _path(text: str) -> Path:
+    if not text or "\0" in text:
+        raise ValueError("a path")
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise ValueError("a path; there is no such user") from None
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _setting(default: Any, parse: Callable[[str], object], doc: str, unit: str = "", *, secret: bool = False) -> Any:
+    return field(default=default, metadata={"parse": parse, "doc": doc, "unit": unit, "secret": secret})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings in force. Each field is a flag, an `ONEFS_` variable and a line of the configuration file."""
+
+    cache_dir: Path | None = _setting(None, _path, "where fetched files are kept", "the user's cache folder")
+    mode: Mode | None = _setting(None, _mode, "local or auto: whether files are fetched", "auto, local for a folder")
+    data_url: str = _setting("", _text, "base URL of the files, if they are not beside the tables")
+    data_user: str = _setting("", _text, "user name for the data server")
+    data_password: str = _setting("", _text, "password for the data server", secret=True)
+    data_password_file: Path | None = _setting(None, _path, "file whose first line is that password", "none")
+    qc: str = _setting(
+        "FAIL",
+        _one_of("NOT_SET", "PASS", "WARNING", "FAIL", "CRITICAL"),
+        "worst quality control outcome that is shown",
+    )
+    verify: str = _setting(
+        "auto",
+        _one_of("auto", "strict", "warn", "off"),
+        "auto and strict serve verified bytes only, warn serves mismatches, off checks sizes only",
+    )
+    open_wait_s: float = _setting(2.0, duration_s, "how long open waits, so that a failure is told there", "s")
+    connect_timeout_s: float = _setting(10.0, _timeout_s, "how long a server may take to accept a connection", "s")
+    read_timeout_s: float = _setting(30.0, _timeout_s, "how long a server may stay silent", "s")
+    cache_expiry_s: float = _setting(86400.0, duration_s, "age at which newer tables are asked for", "s")
+    max_transfers: int = _setting(256, _count, "files fetched at the same time, at most")
+    proxy: str = _setting("", _text, "proxy for all requests, over the standard proxy variables")
+    control_dir: str = _setting("hidden", _one_of("hidden", "visible"), "whether listings of the root show .onefs")
+    allow_other: bool = _setting(False, _yes_or_no, "let other users use the mount")
+    log: str = _setting("info", _one_of("debug", "info", "warning", "error"), "least level that is logged")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of the table of settings."""
+
+    name: str
+    doc: str
+    unit: str
+    default: object
+    secret: bool
+
+    @property
+    def flag(self) -> str:
+        """The command line's spelling, without the unit suffix."""
+        return "--" + self.name.removesuffix("_s").replace("_", "-")
+
+    @property
+    def key(self) -> str:
+        """The configuration file's spelling."""
+        return self.name.removesuffix("_s")
+
+
+def table() -> tuple[Entry, ...]:
+    """Every setting, for help texts and the README."""
+    return tuple(
+        Entry(f.name, f.metadata["doc"], f.metadata["unit"], f.default, f.metadata["secret"]) for f in fields(Settings)
+    )
+
+
+def settings_text(settings: Settings) -> str:
+    """The settings in force, one `key: value` a line, without secrets, nor logins that stand in URLs."""
+    return "".join(
+        f"{entry.key}: {'' if value is None else _LOGIN.sub('//', str(value))}\n"
+        for entry in table()
+        if not entry.secret
+        for value in [getattr(settings, entry.name)]
+    )
+
+
+def config_file() -> Path:
+    """The user's configuration file, whether it is there or not."""
+    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(base).expanduser() / "onefs" / "config.toml"
+
+
+def merge(flags: Mapping[str, str], environment: Mapping[str, str], file: Path) -> Settings:
+    """Settings from flags over environment over file over defaults. Raises `UsageError` at what is not understood."""
+    settings = Settings()
+    settings = _apply(settings, _read_file(file), str(file))
+    variables = {
+        name.removeprefix(PREFIX).lower(): value for name, value in environment.items() if name.startswith(PREFIX)
+    }
+    settings = _apply(settings, variables, "the environment", spell=lambda key: PREFIX + key.upper())
+    return _apply(settings, flags, "the command line", spell=lambda key: "--" + key.replace("_", "-"))
+
+
+def _read_file(path: Path) -> dict[str, str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The configuration file {path} cannot be read: {error}.", "Mend or remove it.") from error
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"The configuration file {path} is not valid TOML: {error}.", "Mend that line.") from error
+    return {key: _as_text(key, value, path) for key, value in values.items()}
+
+
+def _as_text(key: str, value: object, path: Path) -> str:
+    if isinstance(value, dict | list):
+        raise UsageError(
+            f"{key} in {path} is a table or a list, and no setting takes one.", "Write it as: name = value."
+        )
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _apply(settings: Settings, values: Mapping[str, str], where: str, *, spell: Callable[[str], str] = str) -> Settings:
+    by_key = {f.name.removesuffix("_s"): f for f in fields(Settings)}
+    changes: dict[str, Any] = {}
+    for key, value in values.items():
+        known = by_key.get(key)
+        if known is None:
+            near = difflib.get_close_matches(key, by_key, n=1)
+            hint = f"Did you mean {spell(near[0])}?" if near else f"Known settings: {', '.join(sorted(by_key))}."
+            raise UsageError(f"{spell(key)} in {where} is not a setting.", hint)
+        try:
+            changes[known.name] = cast("Callable[[str], object]", known.metadata["parse"])(value)
+        except ValueError as error:
+            shown = "…" if known.metadata["secret"] else repr(value)
+            raise UsageError(f"{spell(key)} in {where} cannot be {shown}.", f"Give {error}.") from error
+    return replace(settings, **changes)

@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# Installs what onefs needs on Debian or Ubuntu, and onefs itself into .venv: scripts/setup.sh [test|bench]
+# Quiet when it succeeds; does nothing when all is there.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+venv="$root/.venv"
+level=${1:-}
+extra=${level:+test} # the Python packages for tests hold those for benchmarks: ONE-api and pandas
+
+fail() {
+    printf '%s\n' "$@" >&2
+    exit 1
+}
+
+quietly() {
+    local log
+    log=$(mktemp)
+    if ! "$@" >"$log" 2>&1; then
+        cat "$log" >&2
+        rm -f "$log"
+        printf 'This failed: %s\n' "$*" >&2
+        return 1
+    fi
+    rm -f "$log"
+}
+
+find_python() {
+    local name
+    for name in ${PYTHON:+"$PYTHON"} python3 python3.14 python3.13 python3.12 python3.11; do
+        if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$name"
+            return
+        fi
+    done
+    fail "onefs needs Python 3.11 or newer, and there is none on this machine." \
+        "Install one (apt-get install python3), or name one: PYTHON=/path/to/python3.11 $0"
+}
+
+# The packages that are missing: each is asked for by what it provides, so that other sources of it count too.
+missing_packages() {
+    local version
+    version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    command -v fusermount3 >/dev/null || echo fuse3
+    command -v gcc >/dev/null || echo gcc
+    command -v pkg-config >/dev/null || echo pkg-config
+    pkg-config --exists fuse3 2>/dev/null || echo libfuse3-dev
+    "$python" -c 'import ensurepip, venv' 2>/dev/null || echo "python$version-venv"
+    "$python" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' ||
+        echo "python$version-dev"
+    if [[ $level ]]; then
+        [[ -x /usr/sbin/nginx ]] || command -v nginx >/dev/null || echo nginx-light
+    fi
+    if [[ $level == test ]]; then
+        command -v rsync >/dev/null || echo rsync
+        command -v getfattr >/dev/null || echo attr
+    elif [[ $level == bench ]]; then
+        command -v curl >/dev/null || echo curl
+        command -v rclone >/dev/null || echo rclone
+    fi
+}
+
+install_packages() {
+    local as_root=() apt=(apt-get -q -y -o DPkg::Lock::Timeout=300)
+    command -v apt-get >/dev/null ||
+        fail "These packages are missing, and there is no apt-get to install them: $*." \
+            "Install them as this system does, then run this again."
+    if [[ $(id -u) != 0 ]]; then
+        command -v sudo >/dev/null ||
+            fail "These packages are missing: $*." "Run as root: apt-get install $*"
+        as_root=(sudo)
+    fi
+    printf 'Installing %s …\n' "$*"
+    quietly "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "${apt[@]}" update ||
+        echo "The lists of packages could not be renewed; going on with those at hand." >&2
+    quietly "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "${apt[@]}" install --no-install-recommends "$@"
+}
+
+# What an installation depends on; the path too, since a virtual environment cannot be moved.
+fingerprint() {
+    { cat "$root/pyproject.toml" && echo "$root" && "$venv/bin/python" --version; } | sha256sum
+}
+
+is_installed() {
+    local stamp
+    "$venv/bin/python" -c '' 2>/dev/null || return 1
+    for stamp in "$venv/.installed-test" ${extra:-"$venv/.installed"}; do
+        [[ -f $stamp && $(<"$stamp") == "$(fingerprint)" ]] && return
+    done
+    return 1
+}
+
+install_onefs() {
+    if ! "$venv/bin/python" -c 'import pip' 2>/dev/null; then
+        quietly "$python" -m venv --clear "$venv"
+    fi
+    echo "Installing onefs into .venv …"
+    quietly "$venv/bin/python" -m pip install --disable-pip-version-check -e "$root${extra:+[$extra]}"
+    fingerprint >"$venv/.installed${extra:+-$extra}"
+}
+
+[[ -z $level || $level == test || $level == bench ]] || fail "usage: scripts/setup.sh [test|bench]"
+python=$(find_python)
+mapfile -t missing < <(missing_packages)
+[[ ${#missing[@]} == 0 ]] || install_packages "${missing[@]}"
+is_installed || install_onefs

@@ -1,0 +1,1 @@
+"""Makes tests/servers.py importable from every test folder."""

@@ -1,0 +1,199 @@
+"""Settings: where they come from, which wins, what is refused and in which words, and the README's table of them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from onefs import settings
+from onefs.errors import UsageError
+from onefs.modes import Mode
+from onefs.settings import Settings, duration_s, merge, table
+
+ROOT = Path(__file__).parents[1]
+SECRET = "correct-horse"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "config.toml"
+
+
+def test_without_anything_the_defaults_are_in_force(file: Path) -> None:
+    assert merge({}, {}, file) == Settings()
+
+
+def test_flags_over_environment_over_file_over_default(file: Path) -> None:
+    file.write_text('qc = "PASS"\nlog = "debug"\nverify = "warn"\n')
+    environment = {"ONEFS_QC": "WARNING", "ONEFS_LOG": "error", "PATH": "/bin", "XONEFS_QC": "BAD"}
+    merged = merge({"qc": "CRITICAL"}, environment, file)
+    assert (merged.qc, merged.log, merged.verify, merged.max_transfers) == ("CRITICAL", "error", "warn", 256)
+
+
+VALUES = {
+    "cache_dir": ("/some/where", Path("/some/where")),
+    "mode": ("LOCAL", Mode.LOCAL),
+    "data_url": ("https://example.org/data", "https://example.org/data"),
+    "data_user": ("me", "me"),
+    "data_password": (SECRET, SECRET),
+    "data_password_file": ("/secret", Path("/secret")),
+    "qc": ("warning", "WARNING"),
+    "verify": ("strict", "strict"),
+    "open_wait": ("500ms", 0.5),
+    "cache_expiry": ("12h", 43200.0),
+    "connect_timeout": ("2m", 120.0),
+    "read_timeout": ("1.5h", 5400.0),
+    "max_transfers": ("12", 12),
+    "proxy": ("http://proxy:3128", "http://proxy:3128"),
+    "control_dir": ("Visible", "visible"),
+    "allow_other": ("yes", True),
+    "log": ("DEBUG", "debug"),
+}
+
+
+@pytest.mark.parametrize("entry", table(), ids=lambda entry: entry.key)
+def test_every_setting_is_understood_from_everywhere(entry: settings.Entry, file: Path) -> None:
+    text, value = VALUES[entry.key]
+    assert value != entry.default
+    assert getattr(merge({entry.key: text}, {}, file), entry.name) == value
+    assert getattr(merge({}, {f"ONEFS_{entry.key.upper()}": text}, file), entry.name) == value
+    file.write_text(f'{entry.key} = "{text}"\n')
+    assert getattr(merge({}, {}, file), entry.name) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2", 2),
+        ("2s", 2),
+        (" 2 s ", 2),
+        ("0", 0),
+        ("500ms", 0.5),
+        ("1.5m", 90),
+        ("5min", 300),
+        ("24h", 86400),
+        ("7d", 604800),
+    ],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert duration_s(text) == pytest.approx(seconds)
+
+
+REFUSED = {
+    "cache_dir": ["", "~no-such-user-here/cache", "a\0b"],
+    "data_password_file": [""],
+    "mode": ["", "offline", "localauto"],
+    "qc": ["", "BAD", "40"],
+    "verify": ["yes"],
+    "open_wait": ["", "soon", "-1", "2 weeks", "1e3", "nan", "inf", "9" * 400, "400d", "٣"],
+    "cache_expiry": ["", "soon", "-1"],
+    "connect_timeout": ["0", "0ms", "soon"],
+    "read_timeout": ["0"],
+    "max_transfers": ["", "0", "-1", "1.5", "many", "²", "9" * 5000],
+    "control_dir": ["on"],
+    "allow_other": ["", "maybe", "2"],
+    "log": ["loud"],
+}
+
+
+@pytest.mark.parametrize(("key", "text"), [(key, text) for key, texts in REFUSED.items() for text in texts])
+def test_a_value_that_cannot_be_is_refused_with_what_can(key: str, text: str, file: Path) -> None:
+    with pytest.raises(UsageError) as refused:
+        merge({key: text}, {}, file)
+    assert f"--{key.replace('_', '-')} in the command line cannot be {text!r}" in refused.value.reason
+    assert refused.value.remedy.startswith("Give ")
+    with pytest.raises(UsageError, match=f"ONEFS_{key.upper()} in the environment"):
+        merge({}, {f"ONEFS_{key.upper()}": text}, file)
+
+
+@pytest.mark.parametrize(
+    ("near", "meant"), [("open_wiat", "open_wait"), ("cachedir", "cache_dir"), ("max_transfer", "max_transfers")]
+)
+def test_an_unknown_name_gets_the_nearest(near: str, meant: str, file: Path) -> None:
+    with pytest.raises(UsageError, match=f"ONEFS_{near.upper()} in the environment.*ONEFS_{meant.upper()}"):
+        merge({}, {f"ONEFS_{near.upper()}": "1"}, file)
+    file.write_text(f"{near} = 1\n")
+    with pytest.raises(UsageError, match=f"{near} in {file}.*Did you mean {meant}"):
+        merge({}, {}, file)
+
+
+def test_an_unknown_name_near_to_none_gets_all(file: Path) -> None:
+    with pytest.raises(UsageError) as refused:
+        merge({}, {"ONEFS_ZZZ": "1"}, file)
+    assert all(entry.key in refused.value.remedy for entry in table())
+
+
+@pytest.mark.parametrize("key", ["DATA_PASSWORD_", "DATA_PASWORD", "PASSWORD", "ZZZ"])
+def test_no_message_shows_a_secret(key: str, file: Path) -> None:
+    with pytest.raises(UsageError) as refused:
+        merge({}, {f"ONEFS_{key}": SECRET}, file)
+    assert SECRET not in str(refused.value)
+    for text in (f'data_password = "{SECRET}\n', f'data_password = ["{SECRET}"]', f'[data_password]\nx = "{SECRET}"'):
+        file.write_text(text)
+        with pytest.raises(UsageError) as refused:
+            merge({}, {}, file)
+        assert SECRET not in str(refused.value)
+
+
+def test_toml_values_of_other_types_count_as_they_read(file: Path) -> None:
+    file.write_text("allow_other = true\nmax_transfers = 3\nopen_wait = 0.5\n")
+    merged = merge({}, {}, file)
+    assert (merged.allow_other, merged.max_transfers, merged.open_wait_s) == (True, 3, 0.5)
+
+
+@pytest.mark.parametrize("text", ["qc = ", "qc = FAIL", "= 1", 'qc = "FAIL"\nqc = "PASS"', "\0"])
+def test_a_file_that_is_not_toml_is_named(file: Path, text: str) -> None:
+    file.write_text(text)
+    with pytest.raises(UsageError, match="not valid TOML") as refused:
+        merge({}, {}, file)
+    assert str(file) in refused.value.reason
+
+
+@pytest.mark.parametrize("text", ['qc = ["FAIL"]', '[qc]\nlimit = "FAIL"', '[[qc]]\nlimit = "FAIL"'])
+def test_lists_and_tables_are_no_values(file: Path, text: str) -> None:
+    file.write_text(text)
+    with pytest.raises(UsageError, match=r"qc in .* is a table or a list"):
+        merge({}, {}, file)
+
+
+def test_a_file_that_cannot_be_read_is_named(file: Path) -> None:
+    file.write_bytes(b"qc = '\xff'")
+    with pytest.raises(UsageError, match=str(file)):
+        merge({}, {}, file)
+    with pytest.raises(UsageError, match="cannot be read"):
+        merge({}, {}, file.parent)
+
+
+def test_relative_and_home_paths_become_absolute(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert merge({"cache_dir": "here"}, {}, file).cache_dir == tmp_path / "here"
+    assert merge({"cache_dir": "~/there"}, {}, file).cache_dir == tmp_path / "home" / "there"
+
+
+def test_the_configuration_file_is_where_the_desktop_standard_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/config")
+    assert settings.config_file() == Path("/config/onefs/config.toml")
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert settings.config_file() == Path("/home/me/.config/onefs/config.toml")
+
+
+def test_every_setting_is_described() -> None:
+    for entry in table():
+        assert entry.doc[0].islower() or entry.doc[0].isupper()
+        assert not entry.doc.endswith(".")
+        assert entry.flag.startswith("--")
+        assert entry.key in VALUES
+
+
+def test_the_readme_holds_the_table_of_settings() -> None:
+    """`scripts/settings-table` prints it."""
+    script = ROOT / "scripts" / "settings-table"
+    printed = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout
+    assert printed.count("\n") == len(table()) + 2
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "<!-- settings -->" in readme
+    between = readme.partition("<!-- settings -->")[2].partition("<!-- /settings -->")[0]
+    assert between.strip() == printed.strip()
