@@ -1,0 +1,67 @@
+"""Owns when a question is asked: by one thread at a time, anew after a while, and not again right after a failure."""
+
+import threading
+from collections.abc import Callable, Hashable
+from copy import copy
+from dataclasses import dataclass, field
+
+from onefs.errors import OnefsError
+
+
+@dataclass(slots=True)
+class _Question:
+    """What became of one question. `error` is why the last try failed."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)  # guards the rest; held while it is being asked
+    rests_until_s: float = float("-inf")
+    answered: bool = False
+    error: OnefsError | None = None
+
+
+class Asking:
+    """Remembers what was asked. An answer is good for `expiry_s`, a failure for `retry_s`, on `clock`.
+
+    Safe to use from several threads: whoever asks what is being asked waits for that answer.
+    """
+
+    def __init__(self, *, expiry_s: float, retry_s: float, clock: Callable[[], float]) -> None:
+        self._expiry_s = expiry_s
+        self._retry_s = retry_s
+        self._clock = clock
+        self._lock = threading.Lock()  # guards _questions
+        self._questions: dict[Hashable, _Question] = {}
+
+    def once(self, question: Hashable, ask: Callable[[], None]) -> OnefsError | None:
+        """Run `ask`, unless it is known how that ends. Why it failed, or None."""
+        known = self._known(question)
+        with known.lock:
+            if self._clock() >= known.rests_until_s:
+                self._try(known, ask)
+            return known.error and copy(known.error)
+
+    def _try(self, known: _Question, ask: Callable[[], None]) -> None:
+        try:
+            ask()
+        except OnefsError as error:
+            known.error = error.with_traceback(None)
+            known.rests_until_s = self._clock() + self._retry_s
+        else:
+            known.error = None
+            known.answered = True
+            known.rests_until_s = self._clock() + self._expiry_s
+
+    def was_answered(self, question: Hashable) -> bool:
+        """Whether there was an answer at any time."""
+        return self._known(question).answered
+
+    def expire(self) -> None:
+        """Ask everything anew when it is next wanted."""
+        with self._lock:
+            questions = list(self._questions.values())
+        for known in questions:
+            with known.lock:
+                known.rests_until_s = float("-inf")
+
+    def _known(self, question: Hashable) -> _Question:
+        with self._lock:
+            return self._questions.setdefault(question, _Question())

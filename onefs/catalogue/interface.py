@@ -1,0 +1,99 @@
+"""Owns what the tree asks of a catalogue, and what a catalogue without tables asks of a database."""
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+from onefs.catalogue.records import Dataset, Session
+from onefs.catalogue.snapshot import Folder, LeftOut, TableMetadata
+
+__all__ = ["Catalogue", "Folder", "Learned", "Questions", "Rows"]
+
+
+class Learned(NamedTuple):
+    """What a database told, for the tables."""
+
+    sessions: list[Session]
+    datasets: list[Dataset]
+
+
+class Rows(Protocol):
+    """A session's datasets, existing or not, as columns: lists of equal length, sorted by `rel_paths`.
+
+    `sizes` are in bytes, -1 if unknown. `qc` holds codes 0 to 4. `content` is a 64-bit number that changes if and
+    only if the bytes under the name do.
+    """
+
+    session: int
+    rel_paths: list[str]
+    sizes: list[int]
+    exists: list[bool]
+    qc: list[int]
+    content: list[int]
+    default_revision: list[bool | None]
+
+    def __len__(self) -> int: ...
+
+    def id(self, i: int) -> UUID:
+        """The id of the i-th dataset."""
+
+    def dataset(self, i: int) -> Dataset:
+        """The i-th dataset in full."""
+
+
+class Catalogue(Protocol):
+    """What is known of the archive: folders, sessions, datasets. `Snapshot` describes its members.
+
+    What a session's row tells of its datasets never changes. A catalogue that asks a database hands out another row
+    when it learns something else of them; any question to it may block, and raise what the database raises.
+    """
+
+    @property
+    def metadata(self) -> TableMetadata: ...
+    @property
+    def left_out(self) -> Mapping[str, LeftOut]: ...
+    @property
+    def n_sessions(self) -> int: ...
+    @property
+    def n_datasets(self) -> int: ...
+    @property
+    def total_bytes(self) -> int: ...
+    @property
+    def aggregates(self) -> int | None: ...
+
+    def folder(self, row: int) -> Folder: ...
+    def folders(self, row: int) -> list[Folder]: ...
+    def child(self, row: int, name: str) -> Folder | None: ...
+    def folder_path(self, row: int) -> str: ...
+    def folder_key(self, row: int) -> int: ...
+    def folder_of_key(self, key: int) -> Folder | None: ...
+
+    def session(self, row: int) -> Session: ...
+    def session_key(self, row: int) -> int: ...
+    def session_of_key(self, key: int) -> int | None: ...
+    def session_of_eid(self, eid: UUID) -> int | None: ...
+    def session_digest(self, row: int) -> int: ...
+    def session_folder(self, row: int) -> Folder: ...
+    def session_path(self, row: int) -> str: ...
+
+    def datasets(self, row: int) -> Rows: ...
+    def dataset_of_id(self, id: UUID) -> Dataset | None: ...  # noqa: A002
+
+
+class Questions(Protocol):
+    """What a database is asked. Each may block, and raise an `OnefsError`."""
+
+    def labs(self) -> list[str]:
+        """Names of all labs; "" among them if there are subjects without a lab."""
+
+    def subjects(self, lab: str) -> list[str]:
+        """Names of a lab's subjects."""
+
+    def sessions(self, lab: str, subject: str) -> list[Session]:
+        """A subject's sessions; others among them are ignored."""
+
+    def datasets(self, session: Session) -> list[Dataset]:
+        """A session's datasets."""
+
+    def aggregates(self) -> list[Dataset]:
+        """The datasets of no session."""

@@ -1,0 +1,247 @@
+"""Owns what each answer of the database changes in a live catalogue."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import date
+from uuid import UUID
+
+from onefs import alf
+from onefs.catalogue.changes import Changes
+from onefs.catalogue.editions import edition_of, is_text
+from onefs.catalogue.layout import LeftOut, LeftOutTally, Reason
+from onefs.catalogue.live_folders import ROOT, FolderNews, LiveFolders
+from onefs.catalogue.live_sessions import LiveSessions
+from onefs.catalogue.records import Dataset, Session
+from onefs.catalogue.session_rows import AGGREGATES, RESERVED, refusal, standing
+from onefs.catalogue.snapshot import MOST_BYTES, NO_EID, Folder, Snapshot
+
+SUBJECTS = "Subjects"
+NO_SESSION = Session(NO_EID, "", "", date.min, 0, "", "")
+"""What stands for the session of datasets that have none."""
+
+Question = tuple[str, ...]
+"""What is asked, and about what: `("subjects", lab)`. Answers to the same question take each other's place."""
+
+LABS: Question = ("labs",)
+AGGREGATED: Question = ("aggregates",)
+
+
+class Learning:
+    """A live catalogue's folders and sessions, and what was told of them. Not for several threads at once."""
+
+    def __init__(self, base: Snapshot | None) -> None:
+        self._base = base
+        self.folders = LiveFolders(base)
+        self.sessions = LiveSessions(base)
+        self.without_lab: frozenset[str] = frozenset()
+        self.told_sessions: dict[UUID, None] = {}
+        self.told_datasets: dict[UUID, None] = {}
+        self.session_of_dataset: dict[UUID, UUID] = {}
+        self._tallies: dict[Question, LeftOutTally] = {}
+        self._others: list[tuple[int, int]] = []  # rows of sessions whose datasets became others: before, now
+
+    def news(self) -> Changes:
+        """What changed since this was last asked."""
+        folders, self.folders.news = self.folders.news, FolderNews()
+        others, self._others = self._others, []
+        return Changes(tuple(others), tuple(folders.gone), tuple(folders.new))
+
+    def left_out(self) -> Mapping[str, LeftOut]:
+        """Rows that cannot stand in the tree, by reason: those of the tables, and those of the answers."""
+        total = LeftOutTally()
+        for told in (self._base.left_out if self._base else {}, *(tally.totals() for tally in self._tallies.values())):
+            for reason, left in told.items():
+                total.add(Reason(reason), left.count, left.examples)
+        return total.totals()
+
+    def stands(self, row: int) -> bool:
+        """Whether a session's row is the one that stands in the tree."""
+        folder = self.sessions.folder(row)
+        return self.folders.folder(folder).session == row and self.folders.stands(folder)
+
+    def find(self, *parts: str) -> int | None:
+        """The row of the folder at a path."""
+        row = ROOT
+        for part in parts:
+            folder = self.folders.child(row, part)
+            if folder is None:
+                return None
+            row = folder.row
+        return row
+
+    def questions_about(self, row: int, name: str | None = None) -> list[Question]:
+        """What to ask to know a folder's children, or whether it has the one of this name."""
+        match self.folders.parts(row):
+            case ():
+                if name is None:
+                    return [LABS, AGGREGATED]
+                return [AGGREGATED] if name == AGGREGATES else [] if name in RESERVED else [LABS]
+            case (lab, top) if top == SUBJECTS:
+                return [("subjects", lab)]
+            case (lab, top, subject) | (lab, top, subject, _) if top == SUBJECTS:
+                return [("sessions", lab, subject)]
+            case (subject,) | (subject, _) if subject in self.without_lab:
+                return [("sessions", "", subject)]
+        return []
+
+    # -- answers -------------------------------------------------------------------------------------------------
+
+    def labs(self, question: Question, labs: Iterable[str], without_lab: Iterable[str] | None) -> None:
+        """All labs; and the subjects without one, None if the database was not asked for such."""
+        tally = self._tally(question)
+        kept = {folder.name: folder.row for folder in self._beside_labs(without_lab is None)}
+        for lab in _names(labs, "lab", RESERVED, tally):
+            kept[lab] = self.folders.place(ROOT, lab)
+            self.folders.place(kept[lab], SUBJECTS)
+        if without_lab is not None:
+            self.without_lab = frozenset(_names(without_lab, "subject", RESERVED, tally))
+            kept |= {subject: self.folders.place(ROOT, subject) for subject in self.without_lab}
+        self.folders.keep(ROOT, kept)
+        self.folders.redate(ROOT)
+
+    def _beside_labs(self, keeps_subjects: bool) -> Iterable[Folder]:
+        for folder in self.folders.children(ROOT):
+            is_lab = self.folders.child(folder.row, SUBJECTS) is not None
+            if folder.name == AGGREGATES or (keeps_subjects and not is_lab):
+                yield folder
+
+    def subjects(self, question: Question, lab: str, subjects: Iterable[str]) -> None:
+        """All subjects of a lab."""
+        parent = self.find(lab, SUBJECTS)
+        if parent is not None:
+            names = _names(subjects, "subject", frozenset(), self._tally(question))
+            self.folders.keep(parent, {name: self.folders.place(parent, name) for name in names})
+            self.folders.redate(parent)
+
+    def sessions_of(self, question: Question, lab: str, subject: str, sessions: Iterable[Session]) -> None:
+        """All sessions of a subject. Those of other subjects, which a broad search also finds, say nothing here."""
+        parent = self.find(lab, SUBJECTS, subject) if lab else self.find(subject)
+        if parent is None:
+            return
+        own = [session for session in sessions if (session.lab, session.subject) == (lab, subject)]
+        tally = self._tally(question)
+        days: dict[str, int] = {}
+        numbers: dict[int, dict[str, int]] = {}
+        for session in standing(_usable(own, tally), tally):
+            *_, day, number = session.path.split("/")
+            days[day] = self.folders.place(parent, day)
+            row = self.folders.place(days[day], number)
+            numbers.setdefault(days[day], {})[number] = row
+            self._place_session(session, row)
+        self.folders.keep(parent, days | self._other_children(parent, lab))
+        for day_row, kept in numbers.items():
+            self.folders.keep(day_row, kept)
+            self.folders.redate(day_row)
+        self.folders.redate(parent)
+
+    def _other_children(self, subject: int, lab: str) -> dict[str, int]:
+        """What else stands in a subject's folder: a lab may have the name of a subject without one."""
+        other = None if lab else self.folders.child(subject, SUBJECTS)
+        return {SUBJECTS: other.row} if other else {}
+
+    def _place_session(self, session: Session, folder: int) -> None:
+        before, row = self.sessions.learn(session, folder)
+        self.told_sessions[session.eid] = None
+        if before is not None and self.sessions.folder(before) != folder:
+            self._leave(self.sessions.folder(before), before)
+        self.folders.set_session(folder, row, session.date)
+
+    def _leave(self, folder: int, session: int) -> None:
+        """Take a session's folder away from where the session was, and the day's if nothing else was on it."""
+        if self.folders.folder(folder).session != session or not self.folders.stands(folder):
+            return
+        day = self.folders.folder(folder).parent
+        self.folders.remove(folder)
+        above = self.folders.folder(day).parent
+        if not self.folders.children(day):
+            self.folders.remove(day)
+        self.folders.redate(day)
+        self.folders.redate(above)
+
+    def datasets_of(self, question: Question, eid: UUID, datasets: Iterable[Dataset]) -> None:
+        """All datasets of a session."""
+        self._take_datasets(question, eid, [dataset for dataset in datasets if dataset.eid == eid])
+
+    def aggregates(self, question: Question, datasets: Iterable[Dataset]) -> None:
+        """All datasets of no session."""
+        own = [dataset for dataset in datasets if dataset.eid is None]
+        known = self.find(AGGREGATES)
+        if not own and known is None:
+            return
+        if known is None:
+            folder = self.folders.place(ROOT, AGGREGATES)
+            _, row = self.sessions.learn(NO_SESSION, folder)
+            self.folders.set_session(folder, row, None)
+        self._take_datasets(question, NO_EID, own)
+        row_now = self.sessions.of_eid(NO_EID)
+        told = None if row_now is None else self.sessions.edition(row_now)
+        folder_now = self.find(AGGREGATES)
+        if told and not told.ids and folder_now is not None:
+            self.folders.remove(folder_now)
+
+    def _take_datasets(self, question: Question, eid: UUID, datasets: Iterable[Dataset]) -> None:
+        edition = edition_of(datasets, self._tally(question))
+        before, row, are_others = self.sessions.learn_datasets(eid, edition)
+        self.told_datasets[eid] = None
+        self.session_of_dataset.update(dict.fromkeys(edition.ids, eid))
+        if are_others:
+            self._others.append((before, row))
+        folder = self.folders.folder(self.sessions.folder(row))
+        if before != row and folder.session == before:
+            self.folders.set_session(folder.row, row, folder.date)
+
+    def _tally(self, question: Question) -> LeftOutTally:
+        tally = self._tallies[question] = LeftOutTally()
+        return tally
+
+    # -- counts --------------------------------------------------------------------------------------------------
+
+    def counts(self) -> tuple[int, int, int]:
+        """Sessions and datasets known so far, and the sum of the known sizes in bytes, at most `MOST_BYTES`."""
+        base = (self._base.n_sessions, self._base.n_datasets, self._base.total_bytes) if self._base else (0, 0, 0)
+        sessions, datasets, size_bytes = (sum(column) for column in zip(base, *self._differences(), strict=True))
+        return sessions, datasets, min(max(size_bytes, 0), MOST_BYTES)
+
+    def _differences(self) -> Iterator[tuple[int, int, int]]:
+        """What to add to the counts of the tables."""
+        lost = set(self.folders.lost_sessions())
+        replaced = self.sessions.replaced_in_base()
+        for row in lost | replaced:
+            n_datasets, size_bytes = self.sessions.size_in_base(row)
+            yield -self._counted(row), -n_datasets, -size_bytes
+        came = {row for row in self.folders.sessions() if self.stands(row)}
+        for row in (replaced - lost) | came:
+            yield self._counted(row), *self.sessions.known_size(row)
+
+    def _counted(self, row: int) -> int:
+        """1 for a session, 0 for the row that stands for the aggregates."""
+        return 0 if self.sessions.session(row).eid == NO_EID else 1
+
+
+def _names(names: Iterable[str], what: str, reserved: frozenset[str], tally: LeftOutTally) -> list[str]:
+    """Names that can stand in the tree, each once."""
+    usable = []
+    for name in dict.fromkeys(names):
+        if name in reserved:
+            tally.add(Reason.SESSION_RESERVED, 1, [f"{what} {name!r}"])
+        elif name and not (is_text(name) and alf.is_safe_part(name)):
+            tally.add(Reason.SESSION_UNSAFE, 1, [f"{what} {name!r}"])
+        elif name:
+            usable.append(name)
+    return usable
+
+
+def _usable(sessions: Iterable[Session], tally: LeftOutTally) -> Iterator[Session]:
+    """Sessions that can stand in the tree, by the rules of the index."""
+    for session in sessions:
+        reason = None if session.eid.int else Reason.SESSION_ID
+        reason = reason or refusal(session.lab, session.subject, session.date, session.number)
+        if reason:
+            place = f"lab {session.lab!r}, subject {session.subject!r}, date {session.date}, number {session.number}"
+            tally.add(reason, 1, [f"{session.eid} {place}"])
+        else:
+            yield replace(session, task_protocol=_writable(session.task_protocol), projects=_writable(session.projects))
+
+
+def _writable(text: str) -> str:
+    return text.encode(errors="replace").decode()

@@ -1,0 +1,65 @@
+"""Owns the values that describe sessions and datasets."""
+
+from dataclasses import dataclass
+from datetime import date
+from enum import IntEnum
+from uuid import UUID
+
+from onefs import alf
+
+
+class QC(IntEnum):
+    """Quality control outcome. The values are Alyx's numbers; tables hold the names, ordered."""
+
+    NOT_SET = 0
+    PASS = 10
+    WARNING = 30
+    FAIL = 40
+    CRITICAL = 50
+
+
+QC_CODES = tuple(QC)
+"""QC by the code (0 to 4) that the index and the tables' dictionary column hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One experiment. `lab` may be "". `projects` is comma-joined, as the tables hold it."""
+
+    eid: UUID
+    lab: str
+    subject: str
+    date: date
+    number: int
+    task_protocol: str
+    projects: str
+
+    @property
+    def path(self) -> str:
+        """Path from the mount's root, and from the cache directory's."""
+        return alf.session_path(self.lab, self.subject, self.date, self.number)
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """One file of the archive. `size_bytes` None and `md5` "" mean that the catalogue does not know."""
+
+    id: UUID
+    eid: UUID | None
+    session_path: str
+    rel_path: str
+    size_bytes: int | None
+    md5: str
+    exists: bool
+    qc: QC
+    default_revision: bool | None
+
+    @property
+    def path(self) -> str:
+        """Path from the mount's root, and from the cache directory's."""
+        return f"{self.session_path}/{self.rel_path}"
+
+    @property
+    def revision(self) -> str:
+        """Name of the revision, or ""."""
+        return alf.split_relative(self.rel_path).revision

@@ -1,0 +1,154 @@
+"""Owns saving what was learned: into the cache tables of a directory, which stay whole whatever happens."""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from onefs.alf import STATE_FOLDER
+from onefs.catalogue.interface import Learned
+from onefs.catalogue.merging import Merge
+from onefs.catalogue.schema import DATASET_COLUMNS, METADATA_KEY, SESSION_COLUMNS, Column, TableFiles
+from onefs.catalogue.tables import (
+    MIN_API_VERSION,
+    dataset_table,
+    find_tables,
+    pandas_metadata,
+    read_metadata,
+    replacing,
+    session_table,
+    tables_in,
+)
+from onefs.errors import BusyError, TableError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+LOCK_TIMEOUT_S = 600.0
+REMEDY = "Make the directory writable, or free some disk space."
+
+
+def save_tables(
+    directory: Path,
+    learned: Learned,
+    *,
+    clobber: bool,
+    base: TableFiles | None = None,
+    origin: str = "",
+    now: Callable[[], datetime] = datetime.now,
+) -> TableFiles:
+    """Merge what was learned, and the tables `base`, into the cache tables in a directory, or replace those.
+
+    New rows are added and known ones, told by their ids, updated; other rows and columns stay. What was learned wins
+    over `base`, and `base` over what is in the directory. Both tables are written whole or stay as they were. Raises
+    `TableError`, or `BusyError` if another process keeps the tables locked.
+    """
+    import pyarrow as pa
+
+    try:
+        with _locked(directory):
+            starts = _starts(directory, base, clobber=clobber)
+            changes = {"date_modified": now().isoformat(" ", "minutes")} | _origin(starts, origin)
+            return _save(directory, learned, starts, changes)
+    except OSError as error:
+        why = error.strerror or error
+        raise TableError(f"The cache tables cannot be saved to {directory}: {why}.", REMEDY) from error
+    except pa.ArrowException as error:
+        why = str(error).splitlines()[0].rstrip(".")
+        raise TableError(
+            f"The cache tables cannot be saved to {directory}: {why}.", "Save to another directory."
+        ) from error
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Hold the lock that guards the pair of tables in a directory while it is replaced."""
+    lock_file = directory / STATE_FOLDER / "tables.lock"
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock_file, mode=0o666, timeout=LOCK_TIMEOUT_S):
+            yield
+    except Timeout:
+        raise BusyError(
+            f"Another process has been changing the cache tables in {directory} for {LOCK_TIMEOUT_S / 60:.0f} minutes.",
+            f"See what it waits for, or end it; then try again ({lock_file}).",
+        ) from None
+
+
+def _starts(directory: Path, base: TableFiles | None, *, clobber: bool) -> list[TableFiles]:
+    """The tables to start from, the more important first. Raises `TableError` if they cannot be used."""
+    starts = [base] if base else []
+    names = tables_in(directory)
+    if not clobber and (names.sessions.exists() or names.datasets.exists()):
+        files = find_tables(directory)
+        if not base or not files.datasets.samefile(base.datasets):
+            starts.append(files)
+    return starts
+
+
+def _origin(starts: Sequence[TableFiles], origin: str) -> dict[str, object]:
+    """The origins that the tables have from now on, if there is one to be added."""
+    known = read_metadata(starts[0].datasets).raw.get("origin") if starts else None
+    origins = known if isinstance(known, list) else [known] if known else []
+    if not origin or origin in origins:
+        return {}
+    return {"origin": [*origins, origin] if origins else origin}
+
+
+def _save(directory: Path, learned: Learned, starts: Sequence[TableFiles], changes: Mapping[str, object]) -> TableFiles:
+    files = tables_in(directory)
+    sessions = [start.sessions for start in starts]
+    datasets = [start.datasets for start in starts]
+    with ExitStack() as stack:  # ends in reverse: sessions get their name first, for datasets refer to them
+        _write(stack.enter_context(replacing(files.datasets)), DATASETS, datasets, learned, changes)
+        _write(stack.enter_context(replacing(files.sessions)), SESSIONS, sessions, learned, changes)
+    return files
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """One of the two tables: its columns, its index, and how rows become one."""
+
+    columns: Sequence[Column]
+    index: list[str]
+    table: "Callable[[Learned], pa.Table]"
+
+
+SESSIONS = _Kind(SESSION_COLUMNS, ["id"], lambda learned: session_table(learned.sessions))
+DATASETS = _Kind(DATASET_COLUMNS, ["eid", "id"], lambda learned: dataset_table(learned.datasets))
+
+
+def _write(
+    temporary: Path, kind: _Kind, starts: Sequence[Path], learned: Learned, changes: Mapping[str, object]
+) -> None:
+    """Write one table and have it on the disk."""
+    import pyarrow.parquet as pq
+
+    table = kind.table(learned)
+    if starts:
+        for start in starts:
+            read_metadata(start)
+        merge = Merge(kind.columns, starts, table)
+        schema = merge.schema(changes)
+        batches = merge.batches(schema)
+    else:
+        schema = _new_schema(table, kind.index, changes)
+        batches = iter(table.to_batches())
+    with temporary.open("xb") as stream:
+        with pq.ParquetWriter(stream, schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _new_schema(table: "pa.Table", index: list[str], changes: Mapping[str, object]) -> "pa.Schema":
+    metadata = {"date_created": changes["date_modified"], "min_api_version": MIN_API_VERSION, **changes}
+    texts = {METADATA_KEY: json.dumps(metadata), "pandas": json.dumps(pandas_metadata(table, index))}
+    return table.schema.with_metadata(texts)

@@ -1,0 +1,301 @@
+"""Owns `Snapshot`: one immutable edition of the catalogue, its folders, sessions and datasets."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onefs.catalogue.index import open_index
+from onefs.catalogue.layout import (
+    DEFAULT,
+    EPOCH,
+    EXISTS,
+    HAS_DEFAULT,
+    HAS_MD5,
+    NO_DATE,
+    UNKNOWN_SIZE,
+    Index,
+    LeftOut,
+    Strings,
+)
+from onefs.catalogue.records import QC_CODES, Dataset, Session
+from onefs.catalogue.schema import TableFiles, TableMetadata
+from onefs.catalogue.tables import find_tables
+
+__all__ = ["DatasetRows", "Folder", "LeftOut", "Snapshot", "TableFiles", "TableMetadata", "load_snapshot"]
+
+NO_EID = UUID(int=0)
+CACHED_TEXTS = 100_000
+MOST_BYTES = 1 << 62
+"""The greatest sum of sizes that is told: tables may claim any."""
+
+# By flags: the mapped bytes become Python values by one look into these.
+_EXISTS = tuple(bool(flags & EXISTS) for flags in range(256))
+_DEFAULT = tuple(bool(flags & DEFAULT) if flags & HAS_DEFAULT else None for flags in range(256))
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder above or of a session. `session` is the row of the session whose folder it is.
+
+    `date` is that of the newest session in it or below; None for the aggregates, and for the root of an empty archive.
+    The root is row 0, its own parent, with the name "".
+    """
+
+    row: int
+    parent: int
+    name: str
+    session: int | None
+    date: date | None
+
+
+class _Texts(dict[int, str]):
+    """Texts of a column by row, decoded once. Threads may decode one twice; the results are equal."""
+
+    def __init__(self, strings: Strings) -> None:
+        super().__init__()
+        self._strings = strings
+
+    def __missing__(self, row: int) -> str:
+        if len(self) >= CACHED_TEXTS:
+            self.clear()
+        text = self[row] = self._strings[row]
+        return text
+
+
+class DatasetRows:
+    """A session's datasets, existing or not, as columns: lists of equal length, sorted by `rel_paths`.
+
+    `sizes` are in bytes, -1 if unknown. `qc` holds codes 0 to 4. `content` is a 64-bit number that changes if and
+    only if the bytes under the name do.
+    """
+
+    __slots__ = (
+        "_snapshot", "_start", "content", "default_revision", "exists", "qc", "rel_paths", "session", "sizes",
+    )  # fmt: skip
+
+    def __init__(self, snapshot: "Snapshot", session: int, start: int, stop: int) -> None:
+        arrays = snapshot.index.arrays
+        texts = snapshot.path_texts
+        flags = arrays.dataset_flags[start:stop].tobytes()
+        self._snapshot = snapshot
+        self._start = start
+        self.session = session
+        self.rel_paths: list[str] = [texts[code] for code in arrays.dataset_path[start:stop].tolist()]
+        self.sizes: list[int] = arrays.dataset_size[start:stop].tolist()
+        self.exists: list[bool] = [_EXISTS[flag] for flag in flags]
+        self.qc: list[int] = arrays.dataset_qc[start:stop].tolist()
+        self.content: list[int] = arrays.dataset_content[start:stop].tolist()
+        self.default_revision: list[bool | None] = [_DEFAULT[flag] for flag in flags]
+
+    def __len__(self) -> int:
+        return len(self.rel_paths)
+
+    def id(self, i: int) -> UUID:
+        """The id of the i-th dataset."""
+        return UUID(bytes=self._snapshot.index.arrays.dataset_id[self._start + range(len(self))[i]].tobytes())
+
+    def dataset(self, i: int) -> Dataset:
+        """The i-th dataset in full."""
+        return self._snapshot.dataset(self._start + range(len(self))[i], self.session)
+
+
+class Snapshot:
+    """One immutable edition of the catalogue, for several threads at once.
+
+    Session rows are 0 to `n_sessions` - 1 in tree order. If there are datasets of no session, one more row,
+    `aggregates`, stands for all of them: it has a folder, a key and datasets, and the eid UUID(int=0).
+    """
+
+    def __init__(self, files: TableFiles, index: Index) -> None:
+        self.files = files
+        self.index = index
+        self.metadata: TableMetadata = index.metadata
+        self.left_out: Mapping[str, LeftOut] = index.left_out
+        self.n_datasets = len(index.arrays.dataset_path)
+        rows = len(index.arrays.session_date)
+        has_aggregates = bool(rows) and not index.arrays.session_eid[rows - 1].any()
+        self.aggregates: int | None = rows - 1 if has_aggregates else None
+        self.n_sessions = rows - 1 if has_aggregates else rows
+        self.path_texts = _Texts(index.arrays.paths)
+        self._total_bytes: int | None = None
+        self._lab_texts = _Texts(index.arrays.labs)
+        self._subject_texts = _Texts(index.arrays.subjects)
+        self._protocol_texts = _Texts(index.arrays.protocols)
+        self._project_texts = _Texts(index.arrays.projects)
+
+    @property
+    def total_bytes(self) -> int:
+        """Sum of the known sizes of all datasets, exact up to 2**53, at most `MOST_BYTES`.
+
+        Found out when first asked for: it reads a whole column.
+        """
+        if self._total_bytes is None:
+            sizes = self.index.arrays.dataset_size
+            self._total_bytes = min(int(np.sum(sizes, where=sizes > 0, dtype=np.float64)), MOST_BYTES)
+        return self._total_bytes
+
+    # -- folders -------------------------------------------------------------------------------------------------
+
+    def folder(self, row: int) -> Folder:
+        """A folder by its row."""
+        arrays = self.index.arrays
+        session = int(arrays.folder_session[row])
+        return Folder(
+            row,
+            int(arrays.folder_parent[row]),
+            arrays.folder_name[row],
+            session if session >= 0 else None,
+            _date(int(arrays.folder_date[row])),
+        )
+
+    def folders(self, row: int) -> list[Folder]:
+        """The folders in a folder, sorted by the bytes of their names."""
+        arrays = self.index.arrays
+        first = int(arrays.folder_first[row])
+        return [self.folder(child) for child in range(first, first + int(arrays.folder_count[row]))]
+
+    def child(self, row: int, name: str) -> Folder | None:
+        """The folder of this name in a folder."""
+        arrays = self.index.arrays
+        wanted = name.encode(errors="surrogateescape")
+        low = int(arrays.folder_first[row])
+        end = high = low + int(arrays.folder_count[row])
+        while low < high:
+            middle = (low + high) // 2
+            if arrays.folder_name.encoded(middle) < wanted:
+                low = middle + 1
+            else:
+                high = middle
+        return self.folder(low) if low < end and arrays.folder_name.encoded(low) == wanted else None
+
+    def folder_path(self, row: int) -> str:
+        """Path of a folder from the root, "" for the root."""
+        arrays = self.index.arrays
+        parts: list[str] = []
+        while row:
+            parts.append(arrays.folder_name[row])
+            row = int(arrays.folder_parent[row])
+        return "/".join(reversed(parts))
+
+    def folder_key(self, row: int) -> int:
+        """A number below 2**48 computed from the folder's path."""
+        return int(self.index.arrays.folder_key[row])
+
+    def folder_of_key(self, key: int) -> Folder | None:
+        """The folder that has this key."""
+        row = _find(self.index.arrays.folder_key, self.index.arrays.folder_by_key, key)
+        return None if row is None else self.folder(row)
+
+    # -- sessions ------------------------------------------------------------------------------------------------
+
+    def session(self, row: int) -> Session:
+        """A session by its row. That of the aggregates has no fields but its nil eid, and no path of its own."""
+        arrays = self.index.arrays
+        return Session(
+            eid=UUID(bytes=arrays.session_eid[row].tobytes()),
+            lab=self._lab_texts[int(arrays.session_lab[row])],
+            subject=self._subject_texts[int(arrays.session_subject[row])],
+            date=_date(int(arrays.session_date[row])) or date.min,
+            number=int(arrays.session_number[row]),
+            task_protocol=self._protocol_texts[int(arrays.session_protocol[row])],
+            projects=self._project_texts[int(arrays.session_projects[row])],
+        )
+
+    def session_key(self, row: int) -> int:
+        """A number below 2**34 computed from the session's eid."""
+        return int(self.index.arrays.session_key[row])
+
+    def session_of_key(self, key: int) -> int | None:
+        """The row of the session that has this key."""
+        return _find(self.index.arrays.session_key, self.index.arrays.session_by_key, key)
+
+    def session_of_eid(self, eid: UUID) -> int | None:
+        """The row of the session with this eid."""
+        return _find_id(self.index.arrays.session_eid, self.index.arrays.session_by_eid, eid)
+
+    def session_digest(self, row: int) -> int:
+        """A number that changes if and only if the session's fields or those of its datasets do."""
+        return int(self.index.arrays.session_digest[row])
+
+    def session_folder(self, row: int) -> Folder:
+        """The folder of a session."""
+        return self.folder(int(self.index.arrays.session_folder[row]))
+
+    def session_path(self, row: int) -> str:
+        """Path of a session from the root; `aggregates` for the aggregates."""
+        return self.folder_path(int(self.index.arrays.session_folder[row]))
+
+    # -- datasets ------------------------------------------------------------------------------------------------
+
+    def datasets(self, row: int) -> DatasetRows:
+        """The datasets of a session, those that do not exist included."""
+        start = int(self.index.arrays.session_first[row])
+        return DatasetRows(self, row, start, start + int(self.index.arrays.session_count[row]))
+
+    def dataset(self, row: int, session: int) -> Dataset:
+        """A dataset by its own row and its session's."""
+        arrays = self.index.arrays
+        flags = int(arrays.dataset_flags[row])
+        size = int(arrays.dataset_size[row])
+        return Dataset(
+            id=UUID(bytes=arrays.dataset_id[row].tobytes()),
+            eid=None if session == self.aggregates else UUID(bytes=arrays.session_eid[session].tobytes()),
+            session_path=self.session_path(session),
+            rel_path=self.path_texts[int(arrays.dataset_path[row])],
+            size_bytes=None if size == UNKNOWN_SIZE else size,
+            md5=arrays.dataset_md5[row].tobytes().hex() if flags & HAS_MD5 else "",
+            exists=_EXISTS[flags],
+            qc=QC_CODES[arrays.dataset_qc[row]],
+            default_revision=_DEFAULT[flags],
+        )
+
+    def dataset_of_id(self, id: UUID) -> Dataset | None:  # noqa: A002
+        """The dataset with this id; if several rows have it, the first in tree order."""
+        row = _find_id(self.index.arrays.dataset_id, self.index.arrays.dataset_by_id, id)
+        if row is None:
+            return None
+        # Sessions without datasets share their first row with the next one, so the last that fits is meant.
+        session = int(np.searchsorted(self.index.arrays.session_first, row, "right")) - 1
+        return self.dataset(row, session)
+
+
+def load_snapshot(tables_dir: Path, state_dir: Path) -> Snapshot:
+    """The catalogue of the tables in a directory; its index is kept in `state_dir`/index.
+
+    Raises `TableError`, `CacheDamagedError` or `NoRoomError`.
+    """
+    files = find_tables(tables_dir)
+    return Snapshot(files, open_index(files, state_dir))
+
+
+def _date(days: int) -> date | None:
+    return None if days == NO_DATE else date.fromordinal(EPOCH + days)
+
+
+def _find(keys: NDArray[np.uint64], order: NDArray[np.int32], key: int) -> int | None:
+    """The row of a key, given the permutation that sorts them. Touches a few rows only of a mapped array."""
+    low, high = 0, len(order)
+    while low < high:
+        middle = (low + high) // 2
+        if int(keys[order[middle]]) < key:
+            low = middle + 1
+        else:
+            high = middle
+    return int(order[low]) if low < len(order) and int(keys[order[low]]) == key else None
+
+
+def _find_id(ids: NDArray[np.uint8], order: NDArray[np.int32], wanted: UUID) -> int | None:
+    """The first row of an id, given the permutation that sorts them."""
+    low, high = 0, len(order)
+    while low < high:
+        middle = (low + high) // 2
+        if ids[order[middle]].tobytes() < wanted.bytes:
+            low = middle + 1
+        else:
+            high = middle
+    return int(order[low]) if low < len(order) and ids[order[low]].tobytes() == wanted.bytes else None

@@ -1,0 +1,221 @@
+"""Owns the two cache tables as parquet files: finding them, their metadata, and writing them whole."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from onefs import alf
+from onefs.catalogue.columns import batches, check_values, release
+from onefs.catalogue.records import QC_CODES, Dataset, Session
+from onefs.catalogue.schema import (
+    CODED,
+    DATASET_COLUMNS,
+    METADATA_KEY,
+    NEW_TABLES,
+    QC_NAMES,
+    SESSION_COLUMNS,
+    TableFiles,
+    TableMetadata,
+)
+from onefs.errors import TableError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = [
+    "TableFiles", "TableMetadata", "check_tables", "find_tables", "read_metadata", "table_errors", "tables_in",
+    "write_tables",
+]  # fmt: skip
+
+MIN_API_VERSION = "2.10"
+"""The oldest ONE that understands the columns written here."""
+
+
+def tables_in(directory: Path) -> TableFiles:
+    """Where a directory's tables are, or would be."""
+    return TableFiles(*(directory / name for name in alf.TABLE_NAMES))
+
+
+def find_tables(directory: Path) -> TableFiles:
+    """The cache tables in a directory. Raises `TableError` if one is missing."""
+    files = tables_in(directory)
+    for file in (files.sessions, files.datasets):
+        if not file.is_file():
+            raise TableError(
+                f"There is no cache table {file.name} in {directory}.",
+                f"Name a directory that holds {' and '.join(alf.TABLE_NAMES)}.",
+            )
+    return files
+
+
+@contextmanager
+def table_errors(file: Path) -> Iterator[None]:
+    """Turns what pyarrow raises while a table is read into `TableError`."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        why = str(error).strip().splitlines() or [type(error).__name__]
+        raise TableError(f"The cache table {file} cannot be read: {why[0].rstrip('.')}.", NEW_TABLES) from error
+
+
+def read_metadata(file: Path) -> TableMetadata:
+    """What a table says of itself. Raises `TableError` if the file is not a readable cache table."""
+    import pyarrow.parquet as pq
+
+    with table_errors(file):
+        metadata = pq.read_schema(file).metadata or {}
+    try:
+        raw = json.loads(metadata.get(METADATA_KEY, b"{}"))
+    except ValueError as error:
+        raise TableError(f"The metadata of the cache table {file} is not JSON.", NEW_TABLES) from error
+    if not isinstance(raw, dict) or not raw.get("date_created"):
+        raise TableError(
+            f"{file} is not a cache table: its metadata has no date_created.",
+            "Take tables that Alyx exported or ONE saved.",
+        )
+    return TableMetadata.of(raw)
+
+
+def check_tables(files: TableFiles) -> None:
+    """Read both tables to the end. Raises `TableError` if that fails, or if one lacks what an index is made from."""
+    for file, wanted in ((files.sessions, SESSION_COLUMNS), (files.datasets, DATASET_COLUMNS)):
+        read_metadata(file)
+        with table_errors(file):
+            for batch in batches(file, wanted, as_codes=CODED):
+                for name, arrays in batch.items():
+                    check_values(name, arrays)
+    release()
+
+
+def write_tables(
+    directory: Path, sessions: Sequence[Session], datasets: Sequence[Dataset], *, created: str, origin: str
+) -> TableFiles:
+    """Write both tables, each complete or not at all, for onefs, pandas and ONE.
+
+    `created` is "YYYY-MM-DD HH:MM". Raises `TableError` if the directory cannot be written.
+    """
+    import pyarrow as pa
+
+    metadata = {"date_created": created, "origin": origin, "min_api_version": MIN_API_VERSION}
+    files = tables_in(directory)
+    try:
+        with ExitStack() as stack:
+            _write(stack, files.sessions, session_table(sessions), ["id"], metadata)
+            _write(stack, files.datasets, dataset_table(datasets), ["eid", "id"], metadata)
+    except OSError as error:
+        raise TableError(
+            f"The cache tables cannot be written to {directory}: {error.strerror or error}.",
+            "Make the directory writable, or free some disk space.",
+        ) from error
+    except pa.ArrowException as error:
+        raise TableError(
+            f"The cache tables for {directory} cannot hold this: {error}.", "Correct the value."
+        ) from error
+    return files
+
+
+def _write(stack: ExitStack, file: Path, table: "pa.Table", index: list[str], metadata: Mapping[str, object]) -> None:
+    """Write a table beside its place; it is renamed into it when the stack closes without an error."""
+    import pyarrow.parquet as pq
+
+    pandas = pandas_metadata(table, index)
+    schema = {METADATA_KEY: json.dumps(metadata).encode(), b"pandas": json.dumps(pandas).encode()}
+    temporary = stack.enter_context(replacing(file))
+    with temporary.open("xb") as stream:
+        pq.write_table(table.replace_schema_metadata(schema), stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """A temporary sibling that takes the file's name at the end, or vanishes on an error."""
+    temporary = file.with_name(f".{file.name}.{uuid4().hex}")
+    try:
+        yield temporary
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+    directory = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def session_table(sessions: Sequence[Session]) -> "pa.Table":
+    """The sessions as a table, sorted by id."""
+    import pyarrow as pa
+
+    rows = sorted(sessions, key=lambda session: str(session.eid))
+    columns: dict[str, tuple[list[Any], Any]] = {
+        "lab": ([row.lab for row in rows], pa.string()),
+        "subject": ([row.subject for row in rows], pa.string()),
+        "date": ([row.date for row in rows], pa.date32()),
+        "number": ([row.number for row in rows], pa.uint16()),
+        "task_protocol": ([row.task_protocol for row in rows], pa.string()),
+        "projects": ([row.projects for row in rows], pa.string()),
+        "id": ([str(row.eid) for row in rows], pa.string()),
+    }
+    return pa.table({name: pa.array(values, kind) for name, (values, kind) in columns.items()})
+
+
+def dataset_table(datasets: Sequence[Dataset]) -> "pa.Table":
+    """The datasets as a table, sorted by eid and id; `default_revision` is a column if any of them has it."""
+    import pyarrow as pa
+
+    rows = sorted(datasets, key=lambda dataset: (str(dataset.eid or ""), str(dataset.id)))
+    columns: dict[str, tuple[list[Any], Any]] = {
+        "file_size": ([row.size_bytes for row in rows], pa.uint64()),
+        "hash": ([row.md5 or None for row in rows], pa.string()),
+        "exists": ([row.exists for row in rows], pa.bool_()),
+        "rel_path": ([row.rel_path for row in rows], pa.string()),
+        "eid": ([str(row.eid) if row.eid else None for row in rows], pa.string()),
+        "id": ([str(row.id) for row in rows], pa.string()),
+    }
+    defaults = [row.default_revision for row in rows]
+    if not rows or any(default is not None for default in defaults):
+        columns["default_revision"] = (defaults, pa.bool_())
+    arrays = {name: pa.array(values, kind) for name, (values, kind) in columns.items()}
+    codes = pa.array([QC_CODES.index(row.qc) for row in rows], pa.int8())
+    arrays["qc"] = pa.DictionaryArray.from_arrays(codes, pa.array(QC_NAMES), ordered=True)
+    return pa.table(arrays)
+
+
+def pandas_metadata(table: "pa.Table", index: list[str]) -> dict[str, object]:
+    """What pandas writes beside its columns, so that it finds its types and index again."""
+    columns = [_pandas_column(field) for field in table.schema]
+    names = {"name": None, "field_name": None, "pandas_type": "unicode", "numpy_type": "object"}
+    return {
+        "index_columns": index,
+        "column_indexes": [{**names, "metadata": {"encoding": "UTF-8"}}],
+        "columns": columns,
+        "attributes": {},
+        "creator": {"library": "onefs", "version": "1"},
+        "pandas_version": "2.2.0",
+    }
+
+
+PANDAS_TYPES = {
+    "string": ("unicode", "object"),
+    "bool": ("bool", "bool"),
+    "date32[day]": ("date", "object"),
+    "uint16": ("uint16", "uint16"),
+    "uint64": ("uint64", "UInt64"),
+}
+"""pandas' and numpy's names by pyarrow's name of a type."""
+
+
+def _pandas_column(field: "pa.Field") -> dict[str, object]:
+    name: dict[str, object] = {"name": field.name, "field_name": field.name}
+    if str(field.type).startswith("dictionary"):
+        categories = {"num_categories": len(QC_NAMES), "ordered": True}
+        return {**name, "pandas_type": "categorical", "numpy_type": "int8", "metadata": categories}
+    pandas_type, numpy_type = PANDAS_TYPES[str(field.type)]
+    return {**name, "pandas_type": pandas_type, "numpy_type": numpy_type, "metadata": None}

@@ -1,0 +1,471 @@
+"""The catalogue of remote mode: what a database tells as folders are entered, in the numbers of the index."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import date
+from uuid import UUID
+
+import pytest
+from live_archive import Clock, Database, a_live, find, session_facts, walk
+from table_shapes import a_dataset, a_session, an_archive, load
+
+from onefs.catalogue.live import merged
+from onefs.catalogue.snapshot import load_snapshot
+from onefs.demo.archive import make_archive
+from onefs.errors import UnreachableError
+
+SESSIONS, DATASETS = an_archive()
+AGGREGATE = a_dataset(None, "Subjects/laba/S-2/_ibl_subjectTrials.table.pqt")
+DOWN = UnreachableError("The database cannot be reached.", "Try later.")
+FIRST = SESSIONS[4]
+"""A session with datasets, in a lab."""
+
+
+def counts(catalogue):
+    left_out = {reason: left.count for reason, left in catalogue.left_out.items()}
+    return catalogue.n_sessions, catalogue.n_datasets, catalogue.total_bytes, left_out
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("demo")
+    make_archive(directory / "archive")
+    return load_snapshot(directory / "archive" / "tables", directory / "state")
+
+
+def database_of(snapshot):
+    rows = [*range(snapshot.n_sessions), *([] if snapshot.aggregates is None else [snapshot.aggregates])]
+    datasets = [snapshot.datasets(row).dataset(i) for row in rows for i in range(len(snapshot.datasets(row)))]
+    return Database([snapshot.session(row) for row in range(snapshot.n_sessions)], datasets)
+
+
+# -- the same as the index -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("has_base", [False, True])
+def test_the_demo_is_the_same_by_questions_as_by_tables(demo, has_base):
+    live = a_live(database_of(demo), demo if has_base else None)
+    assert walk(live) == walk(demo)
+    assert counts(live)[:3] == counts(demo)[:3]
+
+
+@pytest.mark.parametrize("has_base", [False, True])
+def test_an_archive_with_oddities_is_the_same_by_questions_as_by_tables(tmp_path, has_base):
+    snapshot = load(tmp_path, SESSIONS, [*DATASETS, AGGREGATE])
+    live = a_live(Database(SESSIONS[::-1], [AGGREGATE, *DATASETS[::-1]]), snapshot if has_base else None)
+    assert walk(live) == walk(snapshot)
+    assert counts(live)[:3] == counts(snapshot)[:3]
+
+
+@pytest.mark.parametrize("n", [0, 1, 7])
+def test_what_the_tables_have_not_yet_comes_in_the_numbers_of_later_tables(tmp_path, n):
+    early = load(tmp_path, SESSIONS[:n], [d for d in DATASETS if d.eid in {s.eid for s in SESSIONS[:n]}])
+    late = load(tmp_path, SESSIONS, [*DATASETS, AGGREGATE], tables="late")
+    live = a_live(Database(SESSIONS, [*DATASETS, AGGREGATE]), early)
+    assert walk(live) == walk(late)
+    assert counts(live)[:3] == counts(late)[:3]
+
+
+def test_every_number_leads_back_to_its_folder_and_session(tmp_path):
+    live = a_live(Database(SESSIONS, DATASETS), load(tmp_path, SESSIONS[:3], []))
+    walk(live)
+    for session in SESSIONS:
+        folder = find(live, session.path)
+        assert live.folder_of_key(live.folder_key(folder.row)) == folder
+        row = live.session_of_eid(session.eid)
+        assert live.session_of_key(live.session_key(row)) == row == folder.session
+        assert live.session_folder(row) == folder
+    assert live.folder_of_key(1) is None
+    assert live.session_of_key(1) is None
+    assert live.session_of_eid(AGGREGATE.id) is None
+
+
+def test_a_number_known_from_an_earlier_run_resolves_through_the_tables(tmp_path):
+    base = load(tmp_path, SESSIONS, DATASETS)
+    database = Database(SESSIONS, DATASETS)
+    live = a_live(database, base)
+    row = base.session_of_eid(FIRST.eid)
+    assert live.session_of_key(base.session_key(row)) == row
+    folder = base.session_folder(row)
+    assert live.folder_of_key(base.folder_key(folder.row)) == folder
+    assert not database.asked
+    assert session_facts(live, row) == session_facts(base, row)
+
+
+# -- hostile answers -------------------------------------------------------------------------------------------------
+
+
+def test_hostile_datasets_are_left_out_and_counted_as_the_index_does(tmp_path):
+    session = a_session()
+    paths = ["../x.npy", "", "alf//x", "alf/\0", "a" * 256, "alf/x.npy", "alf", "alf/x.npy/y", "raw/z"]
+    rows = [a_dataset(session, path) for path in paths]
+    rows += [a_dataset(session, "raw/z", "again"), a_dataset(session, "gone", exists=False)]
+    snapshot = load(tmp_path, [session], rows)
+    live = a_live(Database([session], rows))
+    assert walk(live) == walk(snapshot)
+    assert counts(live) == counts(snapshot)
+
+
+def test_hostile_sessions_are_left_out_and_counted_as_the_index_does(tmp_path):
+    twin = a_session("twin", number=1)
+    sessions = [a_session(), twin, replace(twin, number=9), a_session("far", number=65535)]
+    snapshot = load(tmp_path, sessions, [])
+    live = a_live(Database(sessions, []))
+    assert walk(live) == walk(snapshot)
+    assert counts(live) == counts(snapshot)
+
+
+def test_sessions_without_an_id_or_a_usable_number_are_left_out_and_counted():
+    sessions = [a_session(), replace(a_session(number=2), eid=UUID(int=0)), a_session("far", number=1 << 16)]
+    live = a_live(Database(sessions, []))
+    assert walk(live)["lab/Subjects/subject/2020-01-02"][1] == ["001"]
+    assert {reason: left.count for reason, left in live.left_out.items()} == {
+        "session id is no UUID": 1, "session without date or number": 1,
+    }  # fmt: skip
+
+
+def test_a_lab_may_have_the_name_of_a_subject_without_one(tmp_path):
+    sessions = [
+        a_session("in lab", lab="same"),
+        a_session("without", lab="", subject="same"),
+        a_session("gone", lab=""),
+    ]
+    snapshot = load(tmp_path, sessions[:2], [])
+    assert walk(a_live(Database(sessions[:2], []))) == walk(snapshot)
+    assert walk(a_live(Database(sessions[:2], []), load(tmp_path, sessions, [], tables="more"))) == walk(snapshot)
+
+
+def test_hostile_names_of_labs_and_subjects_are_left_out_and_counted(tmp_path):
+    sessions = [a_session()]
+    for n, name in enumerate(("..", ".onefs", "sessions.pqt", "aggregates", "a/b", "x" * 300, "\udc80")):
+        sessions += [a_session(f"lab {n}", lab=name), a_session(f"subject {n}", subject=name)]
+    live = a_live(Database(sessions, []))
+    told = walk(live)
+    assert told["/"][1] == ["lab"]
+    assert told["lab/Subjects"][1] == [".onefs", "aggregates", "sessions.pqt", "subject"]
+    assert sum(left.count for left in live.left_out.values()) == 7 + 4
+
+
+def test_answers_that_cannot_be_written_down_do_no_harm():
+    session = replace(a_session(), task_protocol="half \ud800", projects="\udfff")
+    rows = [
+        a_dataset(session, "x.npy", size=-5, md5="rubbish"),
+        a_dataset(session, "y.npy", size=1 << 80, md5="AB" * 16),
+    ]
+    rows += [replace(a_dataset(session, "z"), rel_path="alf/\ud800.npy"), replace(rows[0], id=UUID(int=0))]
+    live = a_live(Database([session], rows))
+    row = find(live, session.path).session
+    assert live.session(row).task_protocol == "half ?"
+    told = live.datasets(row)
+    assert told.rel_paths == ["x.npy", "y.npy"]
+    assert told.sizes == [-1, -1]
+    assert [told.dataset(i).md5 for i in range(2)] == ["", "ab" * 16]
+    assert {reason: left.count for reason, left in live.left_out.items()} == {
+        "dataset with an unsafe path": 1, "dataset id is no UUID": 1,
+    }  # fmt: skip
+
+
+def test_answers_about_others_than_were_asked_for_are_ignored():
+    mine, other = a_session(), a_session("other", subject="other")
+    rows = [a_dataset(mine, "x"), a_dataset(other, "y"), a_dataset(None, "z")]
+    database = Database([mine, other], rows)
+    database.sessions = lambda lab, subject: [mine, other]
+    database.datasets = lambda session: rows
+    database.aggregates = lambda: rows
+    live = a_live(database)
+    assert live.datasets(find(live, mine.path).session).rel_paths == ["x"]
+    assert live.datasets(find(live, "aggregates").session).rel_paths == ["z"]
+    assert [folder.name for folder in live.folders(find(live, "lab/Subjects/subject").row)] == ["2020-01-02"]
+
+
+def test_a_key_that_is_taken_makes_the_next_free_one(tmp_path, monkeypatch):
+    base = load(tmp_path, SESSIONS[:3], DATASETS)
+    taken = sorted(base.session_key(row) for row in range(3))
+    monkeypatch.setattr("onefs.catalogue.live_sessions.wanted_key", lambda eid: taken[0])
+    monkeypatch.setattr("onefs.catalogue.live_folders.digest64", lambda parts: base.folder_key(3))
+    live = a_live(Database(SESSIONS, DATASETS), base)
+    walk(live)
+    keys = [live.session_key(live.session_of_eid(session.eid)) for session in SESSIONS]
+    assert len(set(keys)) == len(SESSIONS)
+    assert sorted(keys[:3]) == taken
+    for session in SESSIONS:
+        folder = find(live, session.path)
+        assert live.folder_of_key(live.folder_key(folder.row)) == folder
+
+
+# -- how often the database is asked ---------------------------------------------------------------------------------
+
+
+def test_nothing_is_asked_before_somebody_looks(tmp_path):
+    database = Database(SESSIONS, DATASETS)
+    a_live(database)
+    live = a_live(database, load(tmp_path, SESSIONS, DATASETS))
+    assert live.n_sessions == len(SESSIONS)
+    assert not database.asked
+
+
+def test_a_session_of_the_tables_costs_one_question_and_then_none_for_a_day(tmp_path):
+    database, clock = Database(SESSIONS, DATASETS), Clock()
+    live = a_live(database, load(tmp_path, SESSIONS, DATASETS), clock=clock)
+    for now_s in (0, 3600, 86399):
+        clock.now_s = now_s
+        folder = find(live, FIRST.path)
+        assert live.folders(folder.row) == []
+        assert len(live.datasets(live.newest(folder.session))) == 4
+        assert database.asked == {("datasets", str(FIRST.eid)): 1}
+    clock.now_s = 86400
+    live.newest(folder.session)
+    assert database.asked == {("datasets", str(FIRST.eid)): 2}
+
+
+def test_a_new_session_costs_a_question_for_each_folder_on_the_way():
+    database = Database(SESSIONS, DATASETS)
+    live = a_live(database)
+    for _ in range(2):
+        live.datasets(find(live, FIRST.path).session)
+        assert find(live, f"{FIRST.lab}/Subjects/nobody") is None
+        assert find(live, "nowhere") is None
+        assert find(live, f"{FIRST.lab}/nothing") is None
+    assert set(database.asked.values()) == {1}
+    assert set(database.asked) == {
+        ("labs",), ("subjects", ""), ("subjects", FIRST.lab), ("sessions", FIRST.lab, FIRST.subject),
+        ("datasets", str(FIRST.eid)),
+    }  # fmt: skip
+
+
+def test_names_that_are_onefs_own_are_never_asked_for():
+    database = Database(SESSIONS, [AGGREGATE])
+    live = a_live(database)
+    assert find(live, ".onefs") is None
+    assert find(live, "sessions.pqt") is None
+    assert not database.asked
+    assert find(live, "aggregates") is not None
+    assert set(database.asked) == {("aggregates",)}
+
+
+def test_threads_that_want_the_same_answer_share_one_question():
+    database = Database(SESSIONS, DATASETS)
+    live = a_live(database)
+    row = find(live, FIRST.path).session
+    database.asked.clear()
+    database.was_asked.clear()
+    database.may_answer.clear()
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(live.datasets, row) for _ in range(4)]
+        assert database.was_asked.wait(30)
+        assert find(live, FIRST.path).session == row  # others are answered meanwhile
+        database.may_answer.set()
+        assert len({tuple(rows.result().rel_paths) for rows in asking}) == 1
+    assert database.asked == {("datasets", str(FIRST.eid)): 1}
+
+
+def test_many_threads_walk_at_once(tmp_path):
+    base = load(tmp_path, SESSIONS[:5], [])
+    expected = walk(load(tmp_path, SESSIONS, DATASETS, tables="all"))
+    live = a_live(Database(SESSIONS, DATASETS), base)
+    with ThreadPoolExecutor(4) as pool:
+        walks = [pool.submit(walk, live) for _ in range(4)]
+        for done in walks:
+            done.result()
+    assert walk(live) == expected
+
+
+# -- failures --------------------------------------------------------------------------------------------------------
+
+
+def test_a_database_that_is_down_leaves_what_the_tables_say(tmp_path):
+    base = load(tmp_path, SESSIONS, [*DATASETS, AGGREGATE])
+    database, clock = Database([], []), Clock()
+    database.failure = DOWN
+    live = a_live(database, base, clock=clock)
+    assert walk(live) == walk(base)
+    assert find(live, "nowhere") is None
+    assert set(database.asked.values()) == {1}
+    clock.now_s = 60
+    walk(live)
+    assert database.asked["labs",] == 2
+
+
+def test_where_nothing_is_known_a_failure_is_told(tmp_path):
+    database, clock = Database(SESSIONS, DATASETS), Clock()
+    live = a_live(database, clock=clock)
+    row = find(live, FIRST.path).session
+    subjects = find(live, f"{FIRST.lab}/Subjects").row
+    other = find(live, "laba" if FIRST.lab != "laba" else "labb").row
+    database.failure = DOWN
+    with pytest.raises(UnreachableError, match="cannot be reached"):
+        live.datasets(row)
+    with pytest.raises(UnreachableError):
+        live.folders(live.child(other, "Subjects").row)
+    with pytest.raises(UnreachableError):
+        live.child(live.child(other, "Subjects").row, "somebody")
+    with pytest.raises(UnreachableError):
+        a_live(database).folders(0)
+    clock.now_s = 86400
+    assert [folder.name for folder in live.folders(subjects)] == ["S-2", "S.1"]  # as it was
+    database.failure = None
+    clock.now_s += 60
+    assert len(live.datasets(row)) == 4
+
+
+def test_a_failed_question_is_not_asked_again_at_once():
+    database, clock = Database(SESSIONS, DATASETS), Clock()
+    database.failure = DOWN
+    live = a_live(database, clock=clock)
+    for _ in range(3):
+        with pytest.raises(UnreachableError):
+            find(live, "laba")
+    assert database.asked == {("labs",): 1}
+
+
+# -- what is learned later -------------------------------------------------------------------------------------------
+
+
+def test_answers_take_the_place_of_what_the_tables_said(tmp_path):
+    base = load(tmp_path, SESSIONS, [*DATASETS, AGGREGATE])
+    kept = [session for session in SESSIONS if session.lab == "laba"][1:]
+    datasets = [replace(DATASETS[0], eid=kept[0].eid, session_path=kept[0].path)]
+    expected = load(tmp_path, kept, datasets, tables="new")
+    live = a_live(Database(kept, datasets), base)
+    told = walk(live)
+    without_lab = {path: facts for path, facts in told.items() if path.startswith("laba") or path == "aggregates"}
+    assert without_lab == {path: facts for path, facts in walk(expected).items() if path.startswith("laba")}
+    assert told["/"][1] == ["S-2", "S.1", "laba"]  # the database was asked nothing about subjects without a lab
+    assert live.aggregates is None
+    assert live.folder_of_key(base.folder_key(base.child(0, "labb").row)) is None
+    gone = next(session for session in SESSIONS if session.lab == "labb")
+    assert live.session_of_eid(gone.eid) is None
+    assert live.session_of_key(base.session_key(base.session_of_eid(gone.eid))) is None
+    assert live.n_sessions == len(kept) + sum(not session.lab for session in SESSIONS)
+    assert live.n_datasets == 1  # of each session that stands it was asked
+
+
+def test_rows_once_told_stay_and_changes_make_new_ones(tmp_path):
+    base = load(tmp_path, SESSIONS, DATASETS)
+    database, clock, heard = Database(SESSIONS, DATASETS), Clock(), []
+    live = a_live(database, base, clock=clock, on_change=heard.append)
+    row = find(live, FIRST.path).session
+    before = live.datasets(row)
+    key = live.session_key(row)
+    assert heard == []
+    added = a_dataset(FIRST, "alf/new.times.npy")
+    database.all_datasets.append(added)
+    live.expire()
+    new = live.newest(row)
+    assert new != row
+    assert "alf/new.times.npy" in live.datasets(new).rel_paths
+    assert live.datasets(row).rel_paths == before.rel_paths
+    assert [live.datasets(row).dataset(i) for i in range(4)] == [before.dataset(i) for i in range(4)]
+    assert find(live, FIRST.path).session == live.session_of_key(key) == live.session_of_eid(FIRST.eid) == new
+    assert live.session_key(new) == key
+    assert [change.sessions for change in heard] == [((row, new),)]
+    assert live.dataset_of_id(added.id) == added
+    assert live.n_datasets == base.n_datasets + 1
+    database.all_datasets.remove(added)
+    clock.now_s = 86400
+    assert live.newest(row) == live.newest(new) > new
+    assert live.dataset_of_id(added.id) is None
+    assert live.n_datasets == base.n_datasets
+
+
+def test_a_session_of_the_tables_can_have_other_datasets_from_the_first_answer_on(tmp_path):
+    base = load(tmp_path, SESSIONS, DATASETS)
+    heard = []
+    mine = [dataset for dataset in DATASETS if dataset.eid == FIRST.eid and dataset.exists]
+    live = a_live(Database(SESSIONS, mine[1:]), base, on_change=heard.append)
+    row = find(live, FIRST.path).session
+    assert len(live.datasets(row)) == len(mine) - 1
+    assert [change.sessions for change in heard] == [((row, row),)]
+    assert live.dataset_of_id(mine[0].id) is None
+    assert live.dataset_of_id(mine[1].id) == mine[1]
+
+
+def test_a_session_whose_fields_change_keeps_its_number_and_its_known_datasets(tmp_path):
+    base = load(tmp_path, SESSIONS, DATASETS)
+    changed = [replace(session, projects="renamed") for session in SESSIONS]
+    database = Database(changed, DATASETS)
+    live = a_live(database, base)
+    old = base.session_of_eid(FIRST.eid)
+    live.folders(find(live, f"{FIRST.lab}/Subjects/{FIRST.subject}").row)
+    row = find(live, FIRST.path).session
+    assert row != old
+    assert live.session(row).projects == "renamed"
+    assert live.session(old).projects == FIRST.projects
+    assert live.session_key(row) == live.session_key(old)
+    database.failure = DOWN
+    assert live.datasets(row).rel_paths == base.datasets(old).rel_paths
+    assert live.datasets(row).dataset(0) == base.datasets(old).dataset(0)
+
+
+def test_a_session_that_moved_stands_only_where_it_is_now(tmp_path):
+    base = load(tmp_path, SESSIONS, DATASETS)
+    moved = replace(FIRST, date=date(2021, 5, 6), subject="S-9")
+    database = Database([moved if session is FIRST else session for session in SESSIONS], DATASETS)
+    live = a_live(database, base)
+    row = find(live, moved.path).session
+    assert find(live, FIRST.path) is None
+    assert live.session_key(row) == base.session_key(base.session_of_eid(FIRST.eid))
+    assert live.datasets(row).dataset(0).session_path == moved.path
+    assert live.n_sessions == len(SESSIONS)
+    assert live.n_datasets == base.n_datasets
+    assert live.folder(0).date == date(2021, 5, 6)
+
+
+def test_a_listing_is_renewed_after_a_day_and_says_what_changed():
+    database, clock, heard = Database(SESSIONS, DATASETS), Clock(), []
+    live = a_live(database, clock=clock, on_change=heard.append)
+    walk(live)
+    heard.clear()
+    subject = find(live, f"{FIRST.lab}/Subjects/{FIRST.subject}")
+    gone = [session for session in SESSIONS if (session.lab, session.subject) == (FIRST.lab, FIRST.subject)]
+    new = a_session("new", FIRST.lab, FIRST.subject, date(2030, 1, 1))
+    database.all_sessions = [session for session in SESSIONS if session not in gone] + [new]
+    assert len(live.folders(subject.row)) == 2
+    clock.now_s = 86400
+    assert [folder.name for folder in live.folders(subject.row)] == ["2030-01-01"]
+    (change,) = heard
+    assert {live.folder_path(row) for row in change.folders_gone} == {
+        f"{FIRST.lab}/Subjects/{FIRST.subject}/{session.date}" for session in gone
+    }
+    came = f"{FIRST.lab}/Subjects/{FIRST.subject}/2030-01-01"
+    assert {came, f"{came}/001", FIRST.lab, ""} <= {live.folder_path(row) for row in change.folders_new}
+    assert live.folder(0).date == new.date
+    assert live.session_of_eid(FIRST.eid) is None
+    database.all_sessions = SESSIONS
+    live.expire()
+    assert find(live, FIRST.path).session is not None
+    assert live.session_of_eid(FIRST.eid) is not None
+
+
+def test_what_was_learned_is_what_the_tables_have_not(tmp_path):
+    base = load(tmp_path, SESSIONS[:6], [dataset for dataset in DATASETS if dataset.eid != FIRST.eid])
+    live = a_live(Database(SESSIONS, [*DATASETS, AGGREGATE]), base)
+    assert merged(base, live) == ([], [])
+    live.datasets(find(live, FIRST.path).session)
+    learned = merged(base, live)
+    assert learned.sessions == []
+    assert {d.id for d in learned.datasets} <= {d.id for d in DATASETS if d.eid == FIRST.eid}
+    assert len(learned.datasets) == 4
+    walk(live)
+    learned = merged(base, live)
+    assert {session.eid for session in learned.sessions} == {session.eid for session in SESSIONS[6:]}
+    assert AGGREGATE.id in {dataset.id for dataset in learned.datasets}
+    everything = merged(None, live)
+    assert len(everything.sessions) == len(SESSIONS)
+    assert len(everything.datasets) == live.n_datasets
+
+
+def test_a_question_that_is_under_way_delays_nobody_else():
+    database = Database(SESSIONS, DATASETS)
+    live = a_live(database)
+    row = find(live, FIRST.path).session
+    database.was_asked.clear()
+    database.may_answer.clear()
+    asking = threading.Thread(target=live.datasets, args=(row,))
+    asking.start()
+    assert database.was_asked.wait(30)
+    assert live.session(row) == FIRST
+    assert [folder.name for folder in live.folders(find(live, f"{FIRST.lab}/Subjects").row)] == ["S-2", "S.1"]
+    database.may_answer.set()
+    asking.join()
