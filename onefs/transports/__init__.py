@@ -1,0 +1,1 @@
+"""Floor 1: how bytes of a location reach this machine."""

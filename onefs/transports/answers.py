@@ -1,0 +1,158 @@
+"""Owns what an HTTP answer means: its status, its range and its end, and our errors for the library's."""
+
+import re
+import ssl
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from http.client import IncompleteRead
+
+from urllib3 import BaseHTTPResponse, Timeout
+from urllib3 import exceptions as http_errors
+
+from onefs.errors import (
+    AccessRefusedError,
+    BrokenAnswerError,
+    MissingOnServerError,
+    OnefsError,
+    TimedOutError,
+    UnreachableError,
+)
+from onefs.transports.addresses import server_name, shown
+from onefs.transports.base import Body
+from onefs.transports.limits import own_limit
+
+CHUNK_BYTES = 1 << 20
+CONTENT_RANGE = re.compile(r"bytes (?:(?P<first>\d+)-(?P<last>\d+)|\*)/(?P<total>\d+|\*)")
+NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_EOF", "HTTP_REQUEST")
+REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED)
+MISSING = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
+OWN_BYTES = ("", "identity", "aws-chunked")
+COMPRESSED = {"gzip": (".gz", ".tgz"), "bzip2": (".bz2",), "compress": (".z",), "zstd": (".zst",)}
+"""Endings of files that are stored so compressed, which some servers tell as an encoding."""
+
+
+def body(response: BaseHTTPResponse, url: str, start: int, edition: str) -> Body | None:
+    """What an answer means; None if it is a part that is of no use and the whole file should be asked for."""
+    server = server_name(url)
+    status = response.status
+    found = _edition(response.headers)
+    if status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+        _refuse_encoded(response.headers, url)
+    if status == HTTPStatus.OK:
+        total = response.length_remaining
+        return Body(0, total, found, _chunks(response, server, 0, total))
+    if status not in (HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE):
+        raise _refusal(status, server)
+    match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
+    if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        complete = match is not None and match["total"] == str(start)
+        return Body(start, start, edition, iter(())) if complete else None
+    if not start or (_same_kind(edition, found) and edition != found):
+        return None
+    if match is None or match["first"] is None or int(match["first"]) != start:
+        raise BrokenAnswerError(f"{server} answered with another range than the one asked for.")
+    total = None if match["total"] == "*" else int(match["total"])
+    end = int(match["last"]) + 1 if total is None else total
+    return Body(start, total, found or edition, _chunks(response, server, start, end))
+
+
+def _chunks(response: BaseHTTPResponse, server: str, start: int, end: int | None) -> Iterator[bytes]:
+    """The body's pieces as they arrive, without a copy; `end` is where they should end, if known."""
+    position = start
+    try:
+        while piece := response.read1(CHUNK_BYTES, decode_content=False):
+            position += len(piece)
+            yield piece
+    except http_errors.ReadTimeoutError as error:
+        raise TimedOutError(f"{server} stopped sending after {position} bytes.") from error
+    except (http_errors.HTTPError, OSError) as error:
+        if isinstance(root_cause(error), IncompleteRead) or isinstance(error.__cause__, IncompleteRead):
+            raise _short(server, position, end) from error
+        ours = own_limit(server, root_cause(error))
+        if ours is not None:
+            raise ours from error
+        raise UnreachableError(f"{server} broke off the connection after {position} bytes.") from error
+    if end is not None and position < end:
+        raise _short(server, position, end)
+
+
+def _short(server: str, position: int, end: int | None) -> BrokenAnswerError:
+    promised = f"{end}" if end is not None else "an unknown number of"
+    return BrokenAnswerError(f"{server} ended after {position} of {promised} bytes.")
+
+
+def _edition(headers: Mapping[str, str]) -> str:
+    """A validator that If-Range accepts: a strong ETag, else the date, else ""."""
+    etag = headers.get("ETag", "")
+    return etag if etag.startswith('"') else headers.get("Last-Modified", "")
+
+
+def _refuse_encoded(headers: Mapping[str, str], url: str) -> None:
+    """Refuse what is not the file's own bytes, though they were asked for; `.gz` files may be told to be gzip."""
+    encoding = headers.get("Content-Encoding", "").strip().lower()
+    if encoding in OWN_BYTES or shown(url).lower().endswith(COMPRESSED.get(encoding.removeprefix("x-"), ())):
+        return
+    raise BrokenAnswerError(f"{server_name(url)} sends the file in another form ({encoding}), though not asked to.")
+
+
+def _same_kind(one: str, other: str) -> bool:
+    return bool(one) and bool(other) and one.startswith('"') == other.startswith('"')
+
+
+def _refusal(status: int, server: str) -> OnefsError:
+    try:
+        phrase = f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        phrase = str(status)
+    reason = f"{server} answered {phrase}."
+    if status in REFUSED:
+        return AccessRefusedError(reason, "Check the login for this server.")
+    if status in MISSING:
+        return MissingOnServerError(reason)
+    return BrokenAnswerError(reason)
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """The first cause that the HTTP library wrapped."""
+    if isinstance(error, http_errors.MaxRetryError) and error.reason is not None:
+        return root_cause(error.reason)
+    if isinstance(error, http_errors.ProxyError):
+        return root_cause(error.original_error)
+    if isinstance(error, http_errors.ProtocolError) and isinstance(error.args[-1], BaseException):
+        return root_cause(error.args[-1])
+    if isinstance(error, http_errors.NewConnectionError) and error.__cause__ is not None:
+        return error.__cause__
+    return error
+
+
+def from_library(error: Exception, server: str, timeout: Timeout) -> OnefsError:
+    """Our error for one of the HTTP library's, from before the answer came."""
+    reason = error.reason if isinstance(error, http_errors.MaxRetryError) else error
+    root = root_cause(error)
+    ours = own_limit(server, root)
+    if ours is not None:
+        return ours
+    if isinstance(reason, http_errors.NameResolutionError):
+        return UnreachableError(f"{server} cannot be reached: its name is not known.")
+    # The library counts a refused connection among the time-outs.
+    if isinstance(reason, http_errors.ConnectTimeoutError) and not isinstance(reason, http_errors.NewConnectionError):
+        return UnreachableError(f"{server} cannot be reached: no connection within {timeout.connect_timeout:g} s.")
+    if isinstance(reason, http_errors.ReadTimeoutError):
+        return TimedOutError(f"{server} did not answer within {timeout.read_timeout:g} s.")
+    if isinstance(root, http_errors.SSLError | ssl.SSLError):
+        return UnreachableError(f"{server} cannot be trusted: {_tls_reason(root)}.")
+    if isinstance(reason, http_errors.ResponseError) or isinstance(root, http_errors.ResponseError):
+        return BrokenAnswerError(f"{server} redirects without end.")
+    if isinstance(root, http_errors.LocationValueError | ValueError):
+        return BrokenAnswerError(f"{server} has an address that cannot be used.")
+    via = "the proxy for " if isinstance(reason, http_errors.ProxyError) else ""
+    text = root.strerror if isinstance(root, OSError) and root.strerror else "the connection broke"
+    return UnreachableError(f"{via}{server} cannot be reached: {text[:1].lower()}{text[1:]}.")
+
+
+def _tls_reason(error: BaseException) -> str:
+    inner = error.args[0] if error.args and isinstance(error.args[0], ssl.SSLError) else error
+    reason = getattr(inner, "reason", "") or ""
+    if any(sign in reason for sign in NO_TLS):
+        return "it does not answer in TLS; perhaps its URL begins with http://"
+    return getattr(inner, "verify_message", "") or reason or "its certificate is not valid"

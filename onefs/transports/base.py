@@ -1,0 +1,56 @@
+"""Owns `Location`, where a file's bytes are, and `Transport`, how they are read from there."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A name and password for a server; never shown."""
+
+    user: str
+    password: str
+
+    def __repr__(self) -> str:
+        return f"Login({self.user!r}, …)"
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """One place that holds a file. `url` is ready for a request: percent-encoded, no login in it."""
+
+    url: str
+    login: Login | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a location answered: an edition's bytes from `start` on.
+
+    `total_bytes` is the whole file's length, None if the server does not say. `edition` names this edition of the
+    file for a later resume (a strong ETag, or Last-Modified), "" if the server gives none. `chunks` yields non-empty
+    pieces in order, raises `UnreachableError` or `TimedOutError` when the connection breaks or stalls, and
+    `BrokenAnswerError` when it ends before the length that was promised.
+    """
+
+    start: int
+    total_bytes: int | None
+    edition: str
+    chunks: Iterator[bytes]
+
+
+class Transport(Protocol):
+    """Reads locations of one kind. Safe to use from several threads."""
+
+    def open(self, location: Location, start: int = 0, edition: str = "") -> AbstractContextManager[Body]:
+        """Begin reading at byte `start`, provided the file is still the same `edition`.
+
+        If the edition changed, or the server cannot answer ranges, the body starts at 0. Leaving the context closes
+        the connection if it was not read to its end. Raises `UnreachableError`, `TimedOutError`,
+        `AccessRefusedError`, `MissingOnServerError` or `BrokenAnswerError`.
+        """
+
+    def close(self) -> None:
+        """Break the connections in use off, so that no reader waits for its time-out; further requests fail."""

@@ -1,0 +1,90 @@
+"""Encrypted connections: a certificate that nobody vouches for is refused, one that the site trusts is not."""
+
+import ssl
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from onefs.errors import UnreachableError
+from onefs.transports.base import Location
+from onefs.transports.http import HttpTransport
+
+# Made for these tests alone, for 127.0.0.1.
+PEM = """\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgr3hNU4IWvrs5v1lZ
+NTxnIZSEKEsB/AtbfL1fPKvx5ZGhRANCAATySNaJ4/zqwgFFxuWO9FW5Blo3nImE
+I0cabHDtmYJrywAQuyYQUhKsgsojDMkZWYF0uVnDeMhNFjKlcNync6JF
+-----END PRIVATE KEY-----
+-----BEGIN CERTIFICATE-----
+MIIBkjCCATigAwIBAgIUdXdb3mtIDOQX0H9AUVlr0gpAHKwwCgYIKoZIzj0EAwIw
+FTETMBEGA1UEAwwKb25lZnMgdGVzdDAgFw0yNjExMjAxMDQ4NTlaGA8yMTI2MTAy
+NzEwNDg1OVowFTETMBEGA1UEAwwKb25lZnMgdGVzdDBZMBMGByqGSM49AgEGCCqG
+SM49AwEHA0IABPJI1onj/OrCAUXG5Y70VbkGWjeciYQjRxpscO2ZgmvLABC7JhBS
+EqyCyiMMyRlZgXS5WcN4yE0WMqVw3KdzokWjZDBiMB0GA1UdDgQWBBSL1WotoDCn
+PvFXEiaRQV01jOtFYDAfBgNVHSMEGDAWgBSL1WotoDCnPvFXEiaRQV01jOtFYDAP
+BgNVHREECDAGhwR/AAABMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSAAw
+RQIhAK7w/gtnM8IyHQMNT2LjxuLmCXI5geip2yo3mFwVhrBgAiBW2vTokg48oDEm
+F8Dmmn4d/ZJ8BbQ/RgOSIQovD/kYOw==
+-----END CERTIFICATE-----
+"""
+
+
+class _Hello(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "5")
+        self.end_headers()
+        self.wfile.write(b"hello")
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Nothing is printed."""
+
+
+class _QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that breaks off the handshake is what one test is about."""
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    path = tmp_path / "certificate.pem"
+    path.write_text(PEM)
+    return path
+
+
+@pytest.fixture
+def url(certificate: Path) -> Iterator[str]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with _QuietServer(("127.0.0.1", 0), _Hello) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield f"https://127.0.0.1:{server.server_address[1]}/x"
+        server.shutdown()
+        thread.join()
+
+
+def read(url: str) -> bytes:
+    transport = HttpTransport(connect_timeout_s=10, read_timeout_s=10, max_connections=2)
+    try:
+        with transport.open(Location(url)) as body:
+            return b"".join(body.chunks)
+    finally:
+        transport.close()
+
+
+def test_unknown_certificate(url: str) -> None:
+    with pytest.raises(UnreachableError, match="cannot be trusted: self-signed certificate"):
+        read(url)
+
+
+def test_certificate_that_the_site_trusts(url: str, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    assert read(url) == b"hello"
