@@ -1,0 +1,268 @@
+"""Owns the face of the content: opening datasets, telling their state, and what is under way."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from onefs.catalogue.records import Dataset
+from onefs.content.copies import Copies
+from onefs.content.descriptors import Descriptor
+from onefs.content.download import Downloader, Patience
+from onefs.content.failures import Failures, PassingMismatchError
+from onefs.content.fetch import Fetch, Fetches, Step, Transfer
+from onefs.content.health import LocationHealth
+from onefs.content.openfile import OpenFile
+from onefs.content.quarantine import Record
+from onefs.content.store import ContentStore, Copy
+from onefs.content.transfer import Obtained, Obtainer, ending, offline
+from onefs.content.verification import Signature, Verdict, Verify, trusted
+from onefs.content.workers import Workers
+from onefs.errors import MismatchError, OfflineError, OnefsError
+from onefs.transports.addresses import shown
+from onefs.transports.base import Location, Transport
+
+__all__ = ["Content", "Inspection", "OpenFile", "Patience", "State", "Totals", "Transfer", "Verify"]
+
+CHECKS_PER_CORE = 2
+
+
+class State(StrEnum):
+    """How a dataset stands. CACHED is a complete file that nobody verified yet."""
+
+    REMOTE = "remote"
+    FETCHING = "fetching"
+    PARTIAL = "partial"
+    CACHED = "cached"
+    VERIFIED = "verified"
+    MISMATCH = "mismatch"
+    QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What is known of a dataset's bytes. `source` is where they came from, or would come from; no query in it.
+
+    `error` is why the last attempt failed, one sentence, or "".
+    """
+
+    state: State
+    source: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What happened since the start. `failures` counts failed fetches, not failed locations."""
+
+    files_fetched: int
+    bytes_fetched: int
+    failures: int
+
+
+class Content:
+    """The bytes of datasets: from the cache, or fetched once for all who ask. Safe to use from several threads.
+
+    `locate` gives a dataset's locations in the order to try. `on_change` is told when what is on disk of a
+    dataset changed, `on_failure` of each failure, both in worker threads.
+    """
+
+    def __init__(
+        self,
+        store: ContentStore,
+        transport: Transport,
+        locate: Callable[[Dataset], Sequence[Location]],
+        *,
+        verify: Verify = Verify.AUTO,
+        max_transfers: int = 256,
+        patience: Patience | None = None,
+        on_change: Callable[[Dataset], None] = lambda dataset: None,  # noqa: ARG005
+        on_failure: Callable[[Dataset, OnefsError], None] = lambda dataset, error: None,  # noqa: ARG005
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._locate = locate
+        self._verify = verify
+        self._on_change = on_change
+        self._on_failure = on_failure
+        self._stop = threading.Event()
+        self._failures = Failures(clock)
+        self._health = LocationHealth(clock)
+        self._totals = Totals(0, 0, 0)
+        self._totals_lock = threading.Lock()  # guards _totals
+        patience = patience or Patience()
+        copies = Copies(store, verify, patience.settled_s, self._stop)
+        downloader = Downloader(transport, self._health, patience, self._received, self._stop)
+        obtainer = Obtainer(store, copies, downloader, locate, self._health, verify, self._stop)
+        self._checks = Workers("onefs-check", CHECKS_PER_CORE * (os.cpu_count() or 1))
+        self._transfers = Workers("onefs-fetch", max_transfers)
+        self._fetches = Fetches(
+            self._checks, self._transfers, self._noting(obtainer.check), self._noting(obtainer.obtain), self._done
+        )
+
+    def open(self, dataset: Dataset, *, may_fetch: bool) -> OpenFile:
+        """Open a dataset at once, without waiting for network or hashing.
+
+        Raises OfflineError, a failure that is remembered, or what is wrong with the cache.
+        """
+        copy = self._store.open_copy(dataset)
+        if copy is not None:
+            stamp = self._store.stamps.get(dataset.id)
+            if trusted(dataset, copy.signature, stamp, self._verify) is not None:
+                return OpenFile(dataset.path, Descriptor(copy.descriptor, copy.signature), None)
+            os.close(copy.descriptor)
+        if self._stop.is_set():
+            raise ending(dataset)
+        fetch = self._fetches.join(dataset, may_fetch=may_fetch)
+        if fetch is None:
+            self._raise_remembered(dataset, copy, may_fetch=may_fetch)
+            if copy is None and not (may_fetch and self._store.is_cache):
+                raise offline(dataset, self._store)
+            fetch = self._fetches.start(dataset, may_fetch=may_fetch, has_copy=copy is not None)
+        return OpenFile(dataset.path, None, fetch)
+
+    def inspect(self, dataset: Dataset) -> Inspection:
+        """How a dataset stands, without network or hashing."""
+        found = self._store.find_copy(dataset)
+        error = self._failures.last(dataset)
+        record = None if found is not None or error is not None else self._store.quarantine.read(dataset)
+        sentence = str(error) if error is not None else ""
+        if record is not None:
+            sentence = f"{record.reason} {record.remedy}".rstrip()
+        stamp = self._store.stamps.get(dataset.id) if found is not None else None
+        source = stamp.source if stamp is not None else ""
+        if found is None:
+            source = next((shown(location.url) for location in self._locate(dataset)), "")
+        return Inspection(self._state(dataset, found, error, record), source, sentence)
+
+    def cached_blocks(self, dataset: Dataset) -> int:
+        """512-byte blocks on disk, of the complete file or of the part that is there."""
+        found = self._store.find_copy(dataset)
+        return found[1].st_blocks if found is not None else self._store.partial_blocks(dataset)
+
+    def cached_blocks_in(self, folder: str) -> dict[str, int]:
+        """512-byte blocks of the complete files in one folder, by their names in the tree; {} if there are none."""
+        return self._store.blocks_in(folder)
+
+    def cached_path(self, dataset: Dataset) -> Path | None:
+        """Where the complete file stands in the cache, verified or not."""
+        found = self._store.find_copy(dataset)
+        return Path(found[0]) if found is not None else None
+
+    def cached_size(self, dataset: Dataset) -> int | None:
+        """Size in bytes of the complete file in the cache."""
+        found = self._store.find_copy(dataset)
+        return found[1].st_size if found is not None else None
+
+    @property
+    def may_block(self) -> bool:
+        """Whether even `open` and `inspect` may wait for a disk, as the cache is not on one of this machine."""
+        return not self._store.is_local_disk
+
+    def transfers(self) -> list[Transfer]:
+        """What is being fetched or verified now."""
+        return [fetch.progress() for fetch in self._fetches.running()]
+
+    def totals(self) -> Totals:
+        """What was fetched and what failed since the start."""
+        return self._totals
+
+    def retry(self, dataset: Dataset | None) -> None:
+        """Forget a dataset's failure, or all, so that the next open tries again."""
+        self._failures.forget(dataset)
+        self._health.forget()
+        self._store.quarantine.forget(dataset)
+
+    def flush(self) -> None:
+        """Wait until all verified files are marked as such on disk."""
+        self._store.flush()
+
+    def close(self) -> None:
+        """Stop: those who wait get an error, stamps are written. Does not wait for stalled connections."""
+        self._stop.set()
+        self._checks.close()
+        self._transfers.close()
+        self._fetches.abandon(ending)
+        self._store.close()
+
+    def _state(
+        self,
+        dataset: Dataset,
+        found: tuple[str, os.stat_result] | None,
+        error: OnefsError | None,
+        record: Record | None,
+    ) -> State:
+        if found is not None:
+            stamp = self._store.stamps.get(dataset.id)
+            verdict = trusted(dataset, Signature.of(found[1]), stamp, self._verify)
+            if verdict is Verdict.RIGHT:
+                return State.CACHED if self._verify is Verify.OFF else State.VERIFIED
+            if verdict is Verdict.ACCEPTED or isinstance(error, MismatchError):
+                return State.MISMATCH
+            return State.FETCHING if self._fetches.find(dataset) else State.CACHED
+        if self._fetches.find(dataset) is not None:
+            return State.FETCHING
+        if record is not None or _is_quarantine(error):
+            return State.QUARANTINED
+        return State.PARTIAL if self._store.partial_blocks(dataset) else State.REMOTE
+
+    def _raise_remembered(self, dataset: Dataset, copy: Copy | None, *, may_fetch: bool) -> None:
+        if copy is None and self._failures.last(dataset) is None:
+            record = self._store.quarantine.read(dataset)
+            if record is not None:
+                error = MismatchError(record.reason, record.remedy)
+                self._failures.hold(dataset, error, record.times, record.left_s)
+        signature = None if copy is None else copy.signature
+        remembered = self._failures.current(dataset, signature, may_fetch=may_fetch)
+        if remembered is not None:
+            raise remembered
+
+    def _received(self, size_bytes: int) -> None:
+        self._count(size_bytes=size_bytes)
+
+    def _noting(self, step: Callable[[Fetch], Obtained | None]) -> Step:
+        """A step whose outcome is remembered and counted."""
+
+        def run(fetch: Fetch) -> Descriptor | None:
+            try:
+                obtained = step(fetch)
+            except OfflineError:
+                raise
+            except OnefsError as error:
+                self._remember(fetch.dataset, error, offline=self._store.is_cache and not fetch.may_fetch)
+                raise
+            if obtained is None:
+                return None
+            self._failures.forget(fetch.dataset)
+            self._store.quarantine.forget(fetch.dataset)
+            if obtained.fetched:
+                self._count(files=1)
+            return Descriptor(obtained.copy.descriptor, obtained.copy.signature)
+
+        return run
+
+    def _done(self, fetch: Fetch, error: OnefsError | None) -> None:
+        if error is not None and not isinstance(error, OfflineError):
+            self._on_failure(fetch.dataset, error)
+        self._on_change(fetch.dataset)
+
+    def _remember(self, dataset: Dataset, error: OnefsError, *, offline: bool) -> None:
+        found = self._store.find_copy(dataset)
+        copy = Signature.of(found[1]) if found is not None else None
+        times, delay_s = self._failures.remember(dataset, error, copy, offline=offline)
+        self._count(failures=1)
+        if _is_quarantine(error) and copy is None:
+            self._store.quarantine.record(dataset, Record(error.reason, error.remedy, times, delay_s))
+
+    def _count(self, *, files: int = 0, size_bytes: int = 0, failures: int = 0) -> None:
+        with self._totals_lock:
+            was = self._totals
+            self._totals = Totals(was.files_fetched + files, was.bytes_fetched + size_bytes, was.failures + failures)
+
+
+def _is_quarantine(error: OnefsError | None) -> bool:
+    """Whether no server has the right bytes, rather than none that can be asked just now."""
+    return isinstance(error, MismatchError) and not isinstance(error, PassingMismatchError)

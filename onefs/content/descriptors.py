@@ -1,0 +1,47 @@
+"""Owns `Descriptor`: a file descriptor that several readers share, and that closes when the last one lets go."""
+
+import os
+import threading
+
+from onefs.content.verification import Signature
+
+
+class Descriptor:
+    """A shared file descriptor, and the signature that its file was trusted with.
+
+    Whoever made it holds the first share. Safe to use from several threads.
+    """
+
+    __slots__ = ("_lock", "_shares", "number", "signature")
+
+    def __init__(self, number: int, signature: Signature) -> None:
+        self.number = number
+        self.signature = signature
+        self._shares = 1
+        self._lock = threading.Lock()  # guards _shares
+
+    @property
+    def size_bytes(self) -> int:
+        """The file's size when it was trusted."""
+        return self.signature.size_bytes
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether the file is still as it was when it was trusted. Raises OSError."""
+        return Signature.of(os.fstat(self.number)) == self.signature
+
+    def share(self) -> bool:
+        """Take a share; False if the descriptor is closed already."""
+        with self._lock:
+            if not self._shares:
+                return False
+            self._shares += 1
+            return True
+
+    def release(self) -> None:
+        """Give a share back. The last one closes."""
+        with self._lock:
+            self._shares -= 1
+            last = not self._shares
+        if last:
+            os.close(self.number)

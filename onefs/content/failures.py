@@ -1,0 +1,165 @@
+"""Owns failures: for how long one is remembered, and the one sentence that sums up several locations'."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from onefs.catalogue.records import Dataset
+from onefs.content.verification import Signature, wanted
+from onefs.errors import (
+    AccessRefusedError,
+    BrokenAnswerError,
+    CacheDamagedError,
+    ContentError,
+    MismatchError,
+    MissingOnServerError,
+    NoRoomError,
+    OnefsError,
+    TimedOutError,
+    UnreachableError,
+)
+
+FIRST_S = 5.0
+LONGEST_S = 600.0
+
+
+class PassingMismatchError(MismatchError):
+    """Wrong bytes at one location, while another that may have the right ones cannot be asked just now."""
+
+
+LONGEST_OF_KIND_S: tuple[tuple[type[OnefsError], float], ...] = (
+    (PassingMismatchError, 60.0),
+    (NoRoomError, 5.0),
+    (CacheDamagedError, 5.0),
+    (UnreachableError, 60.0),
+)
+KEPT = 10_000
+"""From the most telling kind to the least, with what to do about it."""
+KINDS: tuple[tuple[type[OnefsError], str], ...] = (
+    (MismatchError, "Tell the archive's maintainers; verify = warn serves such files all the same."),
+    (AccessRefusedError, "Check the login (data_user and its password), and that it may read this file."),
+    (
+        MissingOnServerError,
+        "Have the catalogue renewed (onefs refresh); if that does not help, tell the archive's maintainers.",
+    ),
+    (BrokenAnswerError, "Try again later (onefs retry), or tell the archive's maintainers."),
+    (ContentError, "Tell the archive's maintainers."),
+    (TimedOutError, "Check the network; onefs tries again by itself."),
+    (UnreachableError, "Check the network; onefs tries again by itself."),
+    (OnefsError, ""),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why one server did not give the file."""
+
+    server: str
+    error: OnefsError
+
+
+def again(error: OnefsError) -> OnefsError:
+    """The same failure as a new exception, as one object must not be raised in several threads."""
+    return type(error)(error.reason, error.remedy)
+
+
+def summary(dataset: Dataset, problems: Sequence[Problem]) -> OnefsError:
+    """One error for all locations: the most telling kind, with each location's reason."""
+    ranked = sorted(problems, key=lambda problem: _rank(problem.error))
+    kind, remedy = KINDS[_rank(ranked[0].error)]
+    reasons = dict.fromkeys(_reason(problem) for problem in ranked)
+    if kind is MismatchError and not are_final(problems):
+        kind = PassingMismatchError
+    return kind(f"{dataset.path} cannot be fetched: {'; '.join(reasons)}.", remedy)
+
+
+def are_final(problems: Sequence[Problem]) -> bool:
+    """Whether no server will ever give the right bytes: each gave wrong ones, or has none."""
+    return all(isinstance(problem.error, MismatchError | MissingOnServerError) for problem in problems)
+
+
+def _rank(error: OnefsError) -> int:
+    return next(rank for rank, (kind, _) in enumerate(KINDS) if isinstance(error, kind))
+
+
+def _reason(problem: Problem) -> str:
+    reason = problem.error.reason.rstrip(".")
+    return reason if problem.server in reason else f"{problem.server}: {reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    error: OnefsError
+    wanted: str
+    copy: Signature | None
+    offline: bool
+    times: int
+    until_s: float
+
+
+class Failures:
+    """The last failure of each dataset, answered at once for a while: 5 s, doubling to 10 min.
+
+    A failure is forgotten when the catalogue's hash or size changes, or when the file in the cache (`copy`, None
+    if there is none) is no longer the one that it was about. Safe to use from several threads.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()  # guards _memories
+        self._memories: dict[UUID, _Memory] = {}
+
+    def remember(
+        self, dataset: Dataset, error: OnefsError, copy: Signature | None, *, offline: bool
+    ) -> tuple[int, float]:
+        """Note a failure; returns how often it happened in a row, and for how long it holds (seconds).
+
+        `offline` says that fetching was off, so that it tells nothing about the servers.
+        """
+        with self._lock:
+            before = self._memories.pop(dataset.id, None)
+            same = before is not None and before.wanted == wanted(dataset)
+            times = (before.times if before is not None and same else 0) + 1
+            delay_s = min(FIRST_S * 2 ** min(times - 1, 20), _longest_s(error))
+            memory = _Memory(error, wanted(dataset), copy, offline, times, self._clock() + delay_s)
+            self._memories[dataset.id] = memory
+            if len(self._memories) > KEPT:
+                del self._memories[next(iter(self._memories))]
+            return times, delay_s
+
+    def hold(self, dataset: Dataset, error: OnefsError, times: int, left_s: float) -> None:
+        """Take over a failure that an earlier process remembered."""
+        with self._lock:
+            left_s = max(0.0, min(left_s, LONGEST_S))
+            memory = _Memory(error, wanted(dataset), None, False, times, self._clock() + left_s)
+            before = self._memories.get(dataset.id)
+            if before is None or before.wanted != memory.wanted:
+                self._memories[dataset.id] = memory
+
+    def current(self, dataset: Dataset, copy: Signature | None, *, may_fetch: bool) -> OnefsError | None:
+        """The failure to answer at once with, or None if the dataset may be tried."""
+        memory = self._memories.get(dataset.id)
+        if memory is None or memory.wanted != wanted(dataset) or memory.copy != copy:
+            return None
+        if memory.offline and may_fetch:
+            return None
+        return again(memory.error) if self._clock() < memory.until_s else None
+
+    def last(self, dataset: Dataset) -> OnefsError | None:
+        """Why the last attempt failed, however long ago; None if it succeeded."""
+        memory = self._memories.get(dataset.id)
+        return memory.error if memory is not None and memory.wanted == wanted(dataset) else None
+
+    def forget(self, dataset: Dataset | None) -> None:
+        """Forget a dataset's failure, or all."""
+        with self._lock:
+            if dataset is None:
+                self._memories.clear()
+            else:
+                self._memories.pop(dataset.id, None)
+
+
+def _longest_s(error: OnefsError) -> float:
+    return next((longest for kind, longest in LONGEST_OF_KIND_S if isinstance(error, kind)), LONGEST_S)

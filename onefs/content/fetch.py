@@ -1,0 +1,206 @@
+"""Owns `Fetch`, one dataset on its way to a reader, and the table that keeps it to one per dataset."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from uuid import UUID
+
+from onefs.catalogue.records import Dataset
+from onefs.content.descriptors import Descriptor
+from onefs.content.failures import again
+from onefs.content.verification import Signature, wanted
+from onefs.content.workers import Workers
+from onefs.errors import ContentError, OnefsError
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """A fetch under way. `started_s` is of the monotonic clock; `host` is "" before a server was asked."""
+
+    path: str
+    done_bytes: int
+    total_bytes: int | None
+    started_s: float
+    host: str
+
+
+class Fetch:
+    """A dataset being verified or fetched, for however many wait. Safe to use from several threads.
+
+    Those who wait attach, and take the result or detach; the descriptor closes when nobody is attached any more.
+    The worker alone sets `done_bytes`, `total_bytes`, `host`, and `wrong`: the signature and MD5 of a copy that was
+    found wrong, so that it is hashed once.
+    """
+
+    def __init__(self, dataset: Dataset, *, may_fetch: bool) -> None:
+        self.dataset = dataset
+        self.may_fetch = may_fetch
+        self.started_s = time.monotonic()
+        self.done_bytes = 0
+        self.total_bytes = dataset.size_bytes
+        self.host = ""
+        self.wrong: tuple[Signature, str] | None = None
+        self.finished: Future[None] = Future()
+        self.finished.set_running_or_notify_cancel()  # so that none of those who wait can cancel it for the rest
+        self._lock = threading.Lock()  # guards the three below
+        self._attached = 0
+        self._result: Descriptor | None = None
+        self._error: OnefsError | None = None
+
+    def attach(self) -> bool:
+        """Join those who wait; False if it is finished already."""
+        with self._lock:
+            if self._result is not None or self._error is not None:
+                return False
+            self._attached += 1
+            return True
+
+    def take(self) -> Descriptor | None:
+        """A share of the result, and detach; None while it is under way. Raises the failure, as a new object."""
+        with self._lock:
+            if self._error is not None:
+                raise again(self._error)
+            if self._result is None or not self._result.share():
+                return None
+        self.detach()
+        return self._result
+
+    def detach(self) -> None:
+        """No longer wait for it. It goes on all the same."""
+        with self._lock:
+            self._attached -= 1
+            last = self._result if not self._attached else None
+        if last is not None:
+            last.release()
+
+    def succeed(self, result: Descriptor) -> bool:
+        """Hand out the file; False (and the file is closed) if it was given up meanwhile."""
+        with self._lock:
+            late = self._error is not None
+            if not late:
+                self._result = result
+            unused = late or not self._attached
+        if unused:
+            result.release()
+        if not late:
+            self.finished.set_result(None)
+        return not late
+
+    def fail(self, error: OnefsError) -> bool:
+        """Tell the failure; False if it is finished already."""
+        with self._lock:
+            if self._result is not None or self._error is not None:
+                return False
+            self._error = error
+        self.finished.set_result(None)
+        return True
+
+    def progress(self) -> Transfer:
+        """How far it is."""
+        return Transfer(self.dataset.path, self.done_bytes, self.total_bytes, self.started_s, self.host)
+
+
+Step = Callable[[Fetch], Descriptor | None]
+
+
+class Fetches:
+    """The fetches under way, one per edition of a dataset. Safe to use from several threads.
+
+    `check` looks at the copy that is at hand, among the `checks`; it returns the file, or None if bytes must come.
+    `obtain` gets them, among the `transfers`, so that no local file waits behind a server; it returns the file.
+    Both raise. `done` is told of each end, before those who wait, so that whoever read a file, or failed to, finds
+    its new state.
+    """
+
+    def __init__(
+        self,
+        checks: Workers,
+        transfers: Workers,
+        check: Step,
+        obtain: Step,
+        done: Callable[[Fetch, OnefsError | None], None],
+    ) -> None:
+        self._obtaining = ((transfers, obtain),)
+        self._checking = ((checks, check), *self._obtaining)
+        self._done = done
+        self._lock = threading.Lock()  # guards _running
+        self._running: dict[tuple[UUID, str, bool], Fetch] = {}
+
+    def find(self, dataset: Dataset, *, may_fetch: bool = False) -> Fetch | None:
+        """The fetch of a dataset that is under way; with `may_fetch`, only one that may fetch too."""
+        key = dataset.id, wanted(dataset)
+        found = self._running.get((*key, True))
+        return found if found is not None or may_fetch else self._running.get((*key, False))
+
+    def running(self) -> list[Fetch]:
+        """All that are under way."""
+        with self._lock:
+            return list(self._running.values())
+
+    def join(self, dataset: Dataset, *, may_fetch: bool) -> Fetch | None:
+        """Attach to the fetch of a dataset that is under way; None if there is none."""
+        fetch = self.find(dataset, may_fetch=may_fetch)
+        return fetch if fetch is not None and fetch.attach() else None
+
+    def start(self, dataset: Dataset, *, may_fetch: bool, has_copy: bool) -> Fetch:
+        """Attach to the fetch of a dataset, which is started if need be."""
+        with self._lock:
+            fetch = self.join(dataset, may_fetch=may_fetch)
+            if fetch is not None:
+                return fetch
+            fetch = Fetch(dataset, may_fetch=may_fetch)
+            fetch.attach()
+            self._running[_key(fetch)] = fetch
+        self._submit(fetch, self._checking if has_copy else self._obtaining)
+        return fetch
+
+    def abandon(self, error: Callable[[Dataset], OnefsError]) -> None:
+        """Fail all that are under way, whatever their threads are stuck in."""
+        for fetch in self.running():
+            self._leave(fetch)
+            fetch.fail(error(fetch.dataset))
+
+    def _submit(self, fetch: Fetch, steps: Sequence[tuple[Workers, Step]]) -> None:
+        workers, step = steps[0]
+        if not workers.submit(lambda: self._run(fetch, step, steps[1:])):
+            reason = f"{fetch.dataset.path} cannot be fetched: no thread can be had for it."
+            self._end(fetch, ContentError(reason, "Try again."))
+
+    def _run(self, fetch: Fetch, step: Step, later: Sequence[tuple[Workers, Step]]) -> None:
+        # What nobody foresaw goes on to the worker's own report, but nobody may wait for ever.
+        outcome: Descriptor | OnefsError | None = ContentError(
+            f"{fetch.dataset.path} could not be had because of a fault in onefs.",
+            "Please report it, with the log.",
+        )
+        try:
+            outcome = step(fetch)
+        except OnefsError as error:
+            outcome = error
+        finally:
+            if outcome is None:
+                self._submit(fetch, later)
+            else:
+                self._end(fetch, outcome)
+
+    def _end(self, fetch: Fetch, outcome: Descriptor | OnefsError) -> None:
+        self._leave(fetch)
+        failure = outcome if isinstance(outcome, OnefsError) else None
+        try:
+            if not fetch.finished.done():
+                self._done(fetch, failure)
+        finally:
+            if isinstance(outcome, OnefsError):
+                fetch.fail(outcome)
+            else:
+                fetch.succeed(outcome)
+
+    def _leave(self, fetch: Fetch) -> None:
+        with self._lock:
+            if self._running.get(_key(fetch)) is fetch:
+                del self._running[_key(fetch)]
+
+
+def _key(fetch: Fetch) -> tuple[UUID, str, bool]:
+    return fetch.dataset.id, wanted(fetch.dataset), fetch.may_fetch

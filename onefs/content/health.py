@@ -1,0 +1,88 @@
+"""Owns the health of servers: which could not be reached a moment ago, and when to try them again."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from onefs.content.failures import again
+from onefs.errors import OnefsError, TimedOutError
+from onefs.transports.addresses import server_name
+from onefs.transports.base import Location
+
+SKIPPED_S = 60.0
+PROBED_EVERY_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    error: OnefsError
+    until_s: float
+    tried_s: float
+
+    @property
+    def is_down(self) -> bool:
+        """Whether no file at all can be had there: a server that is merely silent may still answer for another."""
+        return not isinstance(self.error, TimedOutError)
+
+
+class LocationHealth:
+    """Servers that could not be reached are skipped for a minute, for all files. Safe to use from several threads.
+
+    A file that has no other server left tries them all the same; those that accept no connection at most once in a
+    few seconds, whatever the number of files that wait: in between they get the error of that try.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()  # guards _troubles
+        self._troubles: dict[str, _Trouble] = {}
+
+    def order(self, locations: Sequence[Location]) -> Iterator[tuple[Location, OnefsError | None]]:
+        """Locations to try in turn; with an error instead if the server was tried just now and must not be."""
+        skipped = []
+        for location in locations:
+            if self._is_skipped(location):
+                skipped.append(location)
+            else:
+                yield location, None
+        for location in skipped:
+            yield location, self._claim(location)
+
+    def failed(self, location: Location, error: OnefsError) -> None:
+        """Note that a location's server could not be reached."""
+        now_s = self._clock()
+        with self._lock:
+            self._troubles[_server(location)] = _Trouble(error, now_s + SKIPPED_S, now_s)
+
+    def reached(self, location: Location) -> None:
+        """Note that a location's server answered."""
+        if self._troubles:
+            with self._lock:
+                self._troubles.pop(_server(location), None)
+
+    def forget(self) -> None:
+        """Trust all servers again."""
+        with self._lock:
+            self._troubles.clear()
+
+    def _is_skipped(self, location: Location) -> bool:
+        trouble = self._troubles.get(_server(location))
+        return trouble is not None and self._clock() < trouble.until_s
+
+    def _claim(self, location: Location) -> OnefsError | None:
+        """None if the caller may try the server now, and nobody else for a few seconds."""
+        now_s = self._clock()
+        server = _server(location)
+        with self._lock:
+            trouble = self._troubles.get(server)
+            if trouble is None or not trouble.is_down:
+                return None
+            if now_s < trouble.tried_s + PROBED_EVERY_S:
+                return again(trouble.error)
+            self._troubles[server] = _Trouble(trouble.error, trouble.until_s, now_s)
+            return None
+
+
+def _server(location: Location) -> str:
+    return f"{location.url.partition(':')[0]}://{server_name(location.url)}"

@@ -1,0 +1,178 @@
+"""Owns the stamps: which copies were verified, in memory at once and on disk once the bytes are synced."""
+
+import logging
+import os
+import queue
+import threading
+import time
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from onefs.content.files import read_json, write_json
+from onefs.content.verification import Signature, Stamp
+
+KEPT_IN_MEMORY = 200_000
+log = logging.getLogger(__name__)
+
+
+class Stamps:
+    """Stamps by dataset, one small JSON file each under `folder`. Safe to use from several threads.
+
+    A stamp reaches the disk only after the bytes that it vouches for, in a thread of its own, so that nobody waits
+    for the disk; until then it counts in this process only.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Condition()  # guards the five below
+        self._known: dict[UUID, Stamp | None] = {}
+        self._unsynced: dict[UUID, Stamp] = {}
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._complained = False
+        self._waiting: queue.SimpleQueue[tuple[UUID, Stamp, str] | None] = queue.SimpleQueue()
+
+    def get(self, dataset_id: UUID) -> Stamp | None:
+        """The stamp of a dataset's copy, from memory after the first time."""
+        try:
+            return self._known[dataset_id]
+        except KeyError:
+            return self.reload(dataset_id)
+
+    def reload(self, dataset_id: UUID) -> Stamp | None:
+        """The stamp as it is on disk now, where another process may have written it."""
+        stamp = _parse(read_json(self._path(dataset_id)))
+        with self._lock:
+            # What was never written to disk still counts here: it vouches for one file only, by its signature.
+            stamp = self._unsynced.get(dataset_id) or stamp or self._known.get(dataset_id)
+            self._remember(dataset_id, stamp)
+        return stamp
+
+    def put(self, dataset_id: UUID, stamp: Stamp, path: str) -> None:
+        """Vouch for the file at `path`: at once in this process, on disk once the file is synced."""
+        with self._lock:
+            self._remember(dataset_id, stamp)
+            if self._closed:
+                return
+            if not self._has_thread():
+                return
+            self._unsynced[dataset_id] = stamp
+        self._waiting.put((dataset_id, stamp, path))
+
+    def drop(self, dataset_id: UUID) -> None:
+        """Forget a stamp, on disk too."""
+        with self._lock:
+            self._unsynced.pop(dataset_id, None)
+            self._remember(dataset_id, None)
+            self._lock.notify_all()
+        try:
+            self._path(dataset_id).unlink(missing_ok=True)
+        except OSError as error:
+            self._complain(error)
+
+    def flush(self, timeout_s: float | None = None) -> bool:
+        """Wait until every stamp is on disk; False if that took longer than `timeout_s`."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        with self._lock:
+            while self._unsynced and self._thread is not None:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return False
+                self._lock.wait(left)
+        return True
+
+    def close(self, timeout_s: float) -> None:
+        """Write what waits, for so long at most, and end the thread."""
+        self.flush(timeout_s)
+        with self._lock:
+            self._closed = True
+        self._waiting.put(None)
+
+    def _has_thread(self) -> bool:
+        """Start the thread that writes stamps; False if the machine gives none, and this one stays in memory."""
+        if self._thread is None:
+            thread = threading.Thread(target=self._sync_all, name="onefs-stamps", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                return False
+            self._thread = thread
+        return True
+
+    def _remember(self, dataset_id: UUID, stamp: Stamp | None) -> None:
+        self._known.pop(dataset_id, None)
+        self._known[dataset_id] = stamp
+        if len(self._known) > KEPT_IN_MEMORY:
+            del self._known[next(iter(self._known))]
+
+    def _path(self, dataset_id: UUID) -> Path:
+        name = str(dataset_id)
+        return self._folder / name[:2] / f"{name}.json"
+
+    def _sync_all(self) -> None:
+        while (item := self._waiting.get()) is not None:
+            dataset_id, stamp, path = item
+            with self._lock:
+                wanted = self._unsynced.get(dataset_id) == stamp and not self._closed
+            if wanted:
+                self._sync(dataset_id, stamp, path)
+
+    def _sync(self, dataset_id: UUID, stamp: Stamp, path: str) -> None:
+        lost = False
+        try:
+            if _sync_file(path, stamp):
+                self._write(dataset_id, stamp, path)
+        except FileNotFoundError:
+            log.debug("%s went away before it was synced.", path)
+        except OSError as error:
+            lost = True  # what is in memory may never come to disk
+            log.warning("%s could not be written to disk (%s); it will be checked again.", path, error)
+        with self._lock:
+            if self._unsynced.get(dataset_id) == stamp:
+                del self._unsynced[dataset_id]
+                if lost:
+                    self._remember(dataset_id, None)
+            self._lock.notify_all()
+
+    def _write(self, dataset_id: UUID, stamp: Stamp, path: str) -> None:
+        try:
+            write_json(self._path(dataset_id), {"path": path, **asdict(stamp)})
+        except OSError as error:
+            self._complain(error)
+
+    def _complain(self, error: OSError) -> None:
+        """Once: without stamps on disk all works, but copies are hashed again after a restart."""
+        if not self._complained:
+            self._complained = True
+            log.warning("%s cannot be written (%s): files are verified anew after a restart.", self._folder, error)
+
+
+def _sync_file(path: str, stamp: Stamp) -> bool:
+    """Bring a file's bytes to disk; False if it is no longer the one that was verified.
+
+    After an error the kernel takes the pages that it could not write for written: they must not be hashed again. So
+    a file that onefs fetched goes, and another program's is read from the disk at its next look.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+        return Signature.of(os.fstat(descriptor)) == stamp.signature
+    except OSError:
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        with suppress(OSError):
+            if stamp.source and Signature.of(os.stat(path)) == stamp.signature:  # noqa: PTH116
+                os.unlink(path)  # noqa: PTH108  (paths are strings here)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _parse(value: dict[str, Any]) -> Stamp | None:
+    try:
+        signature = Signature(**{key: int(number) for key, number in value["signature"].items()})
+        return Stamp(signature, str(value["md5"]), str(value["accepted"]), str(value["source"]))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None

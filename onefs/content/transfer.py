@@ -1,0 +1,213 @@
+"""Owns how a dataset's bytes are had: the copy that is there, or else one location after the other."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+
+from onefs.catalogue.records import Dataset
+from onefs.content.copies import Copies, Look, Standing
+from onefs.content.download import Downloader, Found, mismatch, server_of
+from onefs.content.failures import Problem, are_final, summary
+from onefs.content.fetch import Fetch
+from onefs.content.files import cache_errors
+from onefs.content.health import LocationHealth
+from onefs.content.locks import StoppedError
+from onefs.content.partial import Partial
+from onefs.content.store import ContentStore, Copy
+from onefs.content.verification import Verify
+from onefs.errors import (
+    AccessRefusedError,
+    ContentError,
+    MismatchError,
+    MissingOnServerError,
+    NoRoomError,
+    OfflineError,
+    UnreachableError,
+)
+from onefs.transports.base import Location
+
+WRITING_PAUSE_S = 0.5
+WRITING_WAITS = 40
+"""How often to look again at a file that another program is writing, and that has not grown since."""
+BEING_WRITTEN = "Another program may still be writing it: try again in a few seconds."
+KEPT_IN_PLACE = "Tell the archive's maintainers; verify = warn serves such files all the same."
+NOT_OURS = "onefs leaves it, as another program put it there: move it away to have the right one fetched."
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Obtained:
+    """A verified file, opened. `fetched` tells whether it came over the network now."""
+
+    copy: Copy
+    fetched: bool
+
+
+class Obtainer:
+    """Gets datasets, each call in a thread of its own. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        store: ContentStore,
+        copies: Copies,
+        downloader: Downloader,
+        locate: Callable[[Dataset], Sequence[Location]],
+        health: LocationHealth,
+        policy: Verify,
+        stop: threading.Event,
+    ) -> None:
+        self._store = store
+        self._copies = copies
+        self._downloader = downloader
+        self._locate = locate
+        self._health = health
+        self._policy = policy
+        self._stop = stop
+
+    def check(self, fetch: Fetch) -> Obtained | None:
+        """The copy that is at hand, if it is right; None if `obtain` should be asked. Waits for nobody.
+
+        Raises MismatchError if the copy is wrong and must stay.
+        """
+        with _stoppable(fetch.dataset):
+            look = self._copies.look(fetch)
+            if look.standing is Standing.RIGHT and look.copy is not None:
+                return Obtained(look.copy, fetched=False)
+            self._refuse_if_kept(fetch, look)
+            return None
+
+    def obtain(self, fetch: Fetch) -> Obtained:
+        """The dataset's file, verified or accepted. Raises what stands in the way."""
+        dataset = fetch.dataset
+        if not (fetch.may_fetch and self._store.is_cache):
+            raise offline(dataset, self._store)
+        with _stoppable(dataset), ExitStack() as stack:
+            with cache_errors(dataset.path, self._store.state_dir):
+                stack.enter_context(self._store.lock(dataset, self._stop))
+            copy = self._settle(fetch)
+            return Obtained(copy, fetched=False) if copy is not None else self._fetch(fetch)
+
+    def _settle(self, fetch: Fetch) -> Copy | None:
+        """The copy if it is right, else None once its name is free: wrong ones go, unfinished ones are waited for."""
+        dataset = fetch.dataset
+        largest_bytes, waits = -1, 0
+        while self._store.find_copy(dataset) is not None:
+            look = self._copies.look(fetch)
+            if look.copy is None:
+                continue
+            if look.standing is Standing.RIGHT:
+                return look.copy
+            self._refuse_if_kept(fetch, look)
+            if look.standing is Standing.WRONG:
+                if self._store.put_away(dataset, look.copy):
+                    log.warning("%s differs from the catalogue; it was moved to quarantine.", look.copy.path)
+                continue
+            size_bytes = look.copy.signature.size_bytes
+            if largest_bytes < size_bytes <= (dataset.size_bytes or 0):
+                largest_bytes, waits = size_bytes, 0
+            waits += 1
+            if waits > WRITING_WAITS:
+                raise _kept(dataset, look.copy, look.md5, BEING_WRITTEN)
+            if self._stop.wait(WRITING_PAUSE_S):
+                raise StoppedError
+        return None
+
+    def _refuse_if_kept(self, fetch: Fetch, look: Look) -> None:
+        """Raise what is wrong with a copy that must stay where it is."""
+        if look.copy is None:
+            return
+        unsettled = look.standing is Standing.UNSETTLED
+        if not (self._store.is_cache and fetch.may_fetch):
+            raise _kept(fetch.dataset, look.copy, look.md5, BEING_WRITTEN if unsettled else KEPT_IN_PLACE)
+        if not (unsettled or look.is_ours or self._store.may_displace):
+            raise _kept(fetch.dataset, look.copy, look.md5, NOT_OURS)
+
+    def _fetch(self, fetch: Fetch) -> Obtained:
+        locations = self._locate(fetch.dataset)
+        if not locations:
+            raise MissingOnServerError(
+                f"{fetch.dataset.path} is in the catalogue, but no server is known that holds it.",
+                "Refresh the catalogue; if that does not help, tell the archive's maintainers.",
+            )
+        with cache_errors(fetch.dataset.path, self._store.data_dir):
+            partial = self._store.begin(fetch.dataset, self._stop)
+            try:
+                found = self._download(fetch, locations, partial)
+                return Obtained(self._commit(fetch, partial, found), fetched=True)
+            except (OSError, NoRoomError):
+                with suppress(OSError):
+                    partial.drop()
+                raise
+            finally:
+                partial.close()
+
+    def _download(self, fetch: Fetch, locations: Sequence[Location], partial: Partial) -> Found:
+        """The first location's bytes that are right; wrong ones are accepted only if no location has better."""
+        problems: list[Problem] = []
+        first = Verify.STRICT if self._policy is Verify.WARN else self._policy
+        found = self._try_all(fetch, locations, partial, first, problems)
+        if found is None and self._policy is Verify.WARN and are_final(problems):
+            found = self._try_all(fetch, locations, partial, Verify.WARN, problems)
+        if found is not None:
+            return found
+        if not fetch.dataset.md5 or not partial.size_bytes:
+            partial.drop()
+        raise summary(fetch.dataset, problems)
+
+    def _try_all(
+        self, fetch: Fetch, locations: Sequence[Location], partial: Partial, policy: Verify, problems: list[Problem]
+    ) -> Found | None:
+        """Ask each location once; None, and why in `problems`, if none gives the file."""
+        for location, too_soon in self._health.order(locations):
+            fetch.host = server = server_of(location)
+            if too_soon is not None:
+                problems.append(Problem(server, too_soon))
+                continue
+            try:
+                return self._downloader.download(location, partial, fetch, policy)
+            except (UnreachableError, AccessRefusedError, ContentError) as error:
+                log.info("%s: %s", fetch.dataset.path, error.reason)
+                problems.append(Problem(server, error))
+        return None
+
+    def _commit(self, fetch: Fetch, partial: Partial, found: Found) -> Copy:
+        copy = self._settle(fetch)
+        if copy is not None:
+            partial.drop()
+            return copy
+        copy = self._store.commit(fetch.dataset, partial)
+        self._copies.vouch(fetch.dataset, copy, found.md5, found.source)
+        return copy
+
+
+def _kept(dataset: Dataset, copy: Copy, md5: str, remedy: str) -> MismatchError:
+    return mismatch(dataset, f"{copy.path} has", copy.signature.size_bytes, md5, remedy)
+
+
+@contextmanager
+def _stoppable(dataset: Dataset) -> Iterator[None]:
+    """Tell those who wait when all ends."""
+    try:
+        yield
+    except StoppedError:
+        raise ending(dataset) from None
+
+
+def offline(dataset: Dataset, store: ContentStore) -> OfflineError:
+    """The error for a file that is not at hand while nothing is fetched."""
+    if not store.is_cache:
+        return OfflineError(
+            f"{dataset.path} is in the catalogue but not in {store.data_dir}, and no server is named.",
+            "Give --data-url, put the file there, or have the tables made anew.",
+        )
+    return OfflineError(
+        f"{dataset.path} is not in the cache, and fetching is off.",
+        "Switch to a mode that fetches (onefs mode auto).",
+    )
+
+
+def ending(dataset: Dataset) -> OfflineError:
+    """The error for those who wait when all ends."""
+    return OfflineError(f"{dataset.path} was not fetched: onefs is ending.", "Mount again.")

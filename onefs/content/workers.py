@@ -1,0 +1,71 @@
+"""Owns the worker threads: as many as there is work, up to a limit, and none that holds up the program's end."""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+
+IDLE_S = 10.0
+log = logging.getLogger(__name__)
+
+
+class Workers:
+    """Runs jobs in daemon threads. (concurrent.futures would wait for stalled jobs at exit.)"""
+
+    def __init__(self, name: str, limit: int) -> None:
+        self._name = name
+        self._limit = limit
+        self._changed = threading.Condition()  # guards the four below
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._threads = 0
+        self._idle = 0
+        self._closed = False
+
+    def submit(self, job: Callable[[], None]) -> bool:
+        """Run a job as soon as a thread is free; False if it never will, after `close` or for want of threads."""
+        with self._changed:
+            if self._closed:
+                return False
+            self._jobs.append(job)
+            if self._idle >= len(self._jobs) or self._threads >= self._limit:
+                self._changed.notify()
+                return True
+            self._threads += 1
+        try:
+            threading.Thread(target=self._work, name=self._name, daemon=True).start()
+        except RuntimeError:
+            # The machine gives no more threads: those that run will come to it.
+            with self._changed:
+                self._threads -= 1
+                if not self._threads:
+                    self._jobs.remove(job)
+                    return False
+        return True
+
+    def close(self) -> None:
+        """Drop the jobs that wait and let the threads end; does not wait for them."""
+        with self._changed:
+            self._closed = True
+            self._jobs.clear()
+            self._changed.notify_all()
+
+    def _work(self) -> None:
+        try:
+            while (job := self._next()) is not None:
+                try:
+                    job()
+                except Exception:
+                    log.exception("Unforeseen failure in %s; the other jobs go on", self._name)
+        finally:
+            with self._changed:
+                self._threads -= 1
+
+    def _next(self) -> Callable[[], None] | None:
+        with self._changed:
+            while not self._jobs:
+                self._idle += 1
+                woken = self._changed.wait(IDLE_S)
+                self._idle -= 1
+                if self._closed or (not woken and not self._jobs):
+                    return None
+            return self._jobs.popleft()
