@@ -1,0 +1,1 @@
+"""Alyx, the database that knows sessions and datasets, over REST."""

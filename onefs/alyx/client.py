@@ -1,0 +1,271 @@
+"""Owns the questions that onefs asks of an Alyx database, and the one change that it can make there."""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO
+from uuid import UUID
+
+from onefs.alyx import fields, filters, parsing, rest
+from onefs.alyx.connection import Connection
+from onefs.alyx.credentials import Credentials
+from onefs.alyx.fields import OddRecordError
+from onefs.alyx.filters import Filter
+from onefs.alyx.questions import Questions, segment
+from onefs.alyx.records import (
+    AlyxDataset,
+    AlyxSession,
+    DatasetType,
+    FileRecord,
+    Insertion,
+    Lab,
+    Project,
+    Repository,
+    Revision,
+    Subject,
+    TablesInfo,
+    Tag,
+)
+from onefs.alyx.responses import ResponseCache
+from onefs.alyx.waiting import Clock
+from onefs.errors import BrokenAnswerError
+
+SCHEMA_EXPIRY_S = 7 * 86400.0
+OPENAPI = "application/vnd.oai.openapi+json"
+
+
+class AlyxClient:
+    """One Alyx database. Safe to use from several threads; opens nothing before the first question.
+
+    Responses are kept in `responses_dir` (None: nowhere) for `default_expiry_s`, and served beyond that, with a
+    warning, when the server cannot be reached. Every question takes `no_cache`. `keep_token` is told the token of
+    every login. Raises `UnreachableError`, `TimedOutError`, `AccessRefusedError`, `UnknownRecordError`,
+    `BrokenAnswerError`, and `UsageError` for filters that cannot be meant.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        credentials: Credentials,
+        *,
+        responses_dir: Path | None,
+        connect_timeout_s: float,
+        read_timeout_s: float,
+        retry_max_s: float,
+        proxy: str = "",
+        default_expiry_s: float = 86400.0,
+        cache_rest: bool = True,
+        keep_token: Callable[[str], None] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        clock = clock or Clock()
+        self._connection = Connection(
+            base_url,
+            credentials,
+            connect_timeout_s=connect_timeout_s,
+            read_timeout_s=read_timeout_s,
+            retry_max_s=retry_max_s,
+            proxy=proxy,
+            clock=clock,
+            keep_token=keep_token,
+        )
+        self._clock = clock
+        self._responses = ResponseCache(responses_dir)
+        self._rest = rest.Rest(
+            self._connection,
+            credentials,
+            self._responses,
+            clock,
+            default_expiry_s=default_expiry_s,
+            cache_rest=cache_rest,
+        )
+        self._questions = Questions(self._rest, self._connection.host)
+
+    def __repr__(self) -> str:
+        return f"AlyxClient({self.base_url!r})"
+
+    @property
+    def base_url(self) -> str:
+        """The database's address, without a slash at its end."""
+        return self._connection.base_url
+
+    @property
+    def default_expiry_s(self) -> float:
+        """How long responses are good for."""
+        return self._rest.default_expiry_s
+
+    @default_expiry_s.setter
+    def default_expiry_s(self, seconds: float) -> None:
+        self._rest.default_expiry_s = seconds
+
+    @property
+    def cache_rest(self) -> bool:
+        """Whether responses are kept and used."""
+        return self._rest.cache_rest
+
+    @cache_rest.setter
+    def cache_rest(self, on: bool) -> None:
+        self._rest.cache_rest = on
+
+    def no_cache(self) -> AbstractContextManager[None]:
+        """A block in which the server itself is asked; for this thread or task alone."""
+        return rest.no_cache()
+
+    def clear_responses(self) -> None:
+        """Drop the kept responses, of every database and user that share the folder."""
+        self._responses.clear()
+
+    def close(self) -> None:
+        """End waits for a busy server and close all files; a later question fails if the server would be asked."""
+        self._connection.close()
+        self._responses.end(self._clock.now_s())
+
+    # Tables
+
+    def tables_info(self, tag: str | None = None) -> TablesInfo:
+        """What the cache tables are now, or those restricted to a tag. Always asked of the server itself."""
+        path = f"cache/info/{segment(tag, 'tag')}/" if tag else "cache/info/"
+        info = self._questions.one(parsing.tables_info, self._rest.ask(path), path)
+        if tag and tag not in info.tags:
+            raise BrokenAnswerError(f"{self._connection.host} answered for other tables than those of the tag {tag}.")
+        return info
+
+    def write_tables(self, stream: BinaryIO) -> int:
+        """Write the zip of tables that the server keeps itself to a stream; its size in bytes."""
+        size_bytes = 0
+        with self._connection.stream("cache.zip") as pieces:
+            for piece in pieces:
+                size_bytes += stream.write(piece)
+        return size_bytes
+
+    # Sessions and datasets
+
+    def sessions(self, *, no_cache: bool = False, **conditions: Filter) -> list[AlyxSession]:
+        """The sessions that match all filters, newest first, without their datasets."""
+        query = filters.query("sessions", conditions)
+        return self._questions.every(parsing.session, "sessions", query, no_cache=no_cache)
+
+    def sessions_of_ids(self, eids: Iterable[UUID], *, no_cache: bool = False) -> list[AlyxSession]:
+        """The sessions of these ids that Alyx knows, without their datasets."""
+        return self._questions.of_ids(parsing.session, "sessions", "pk__in", eids, no_cache=no_cache)
+
+    def session(self, eid: UUID, *, no_cache: bool = False) -> AlyxSession:
+        """One session with its datasets and insertions."""
+        path = f"sessions/{eid}"
+        record = self._rest.get(path, no_cache=no_cache)
+        found = self._questions.one(parsing.session, record, path)
+        revisions: dict[UUID, str] = {}
+
+        def revision_name(revision_id: UUID) -> str:
+            if not revisions:
+                revisions.update((known.id, known.name) for known in self.revisions(no_cache=no_cache))
+            if revision_id not in revisions:
+                raise OddRecordError("a revision that is not known")
+            return revisions[revision_id]
+
+        datasets = self._questions.all(
+            lambda nested: parsing.nested_dataset(nested, found.eid, revision_name),
+            fields.records(record, "data_dataset_session_related"),
+            path,
+        )
+        insertions = self._questions.all(parsing.insertion, fields.records(record, "probe_insertion"), path)
+        return replace(found, datasets=tuple(datasets), insertions=tuple(insertions))
+
+    def datasets(self, session: UUID, *, no_cache: bool = False, **conditions: Filter) -> list[AlyxDataset]:
+        """The datasets of one session that match all filters, with their file records, in no order."""
+        query = filters.query("datasets", {"session": session, **conditions})
+        return self._questions.every(parsing.dataset, "datasets", query, no_cache=no_cache)
+
+    def dataset(self, dataset_id: UUID, *, no_cache: bool = False) -> AlyxDataset:
+        """One dataset."""
+        return self._questions.read(parsing.dataset, f"datasets/{dataset_id}", no_cache=no_cache)
+
+    def datasets_of_ids(
+        self, ids: Iterable[UUID], *, existing_only: bool = True, no_cache: bool = False
+    ) -> list[AlyxDataset]:
+        """The datasets of these ids that Alyx knows (and, `existing_only`, of which it knows a copy), in no order."""
+        more = (("exists", "True"),) if existing_only else ()
+        return self._questions.of_ids(parsing.dataset, "datasets", "id__in", ids, more, no_cache=no_cache)
+
+    def aggregates(self, *, no_cache: bool = False) -> list[AlyxDataset]:
+        """The datasets of no session."""
+        return self._questions.every(
+            parsing.dataset, "datasets", (("django", "session__isnull,True"),), no_cache=no_cache
+        )
+
+    def insertions(
+        self, session: UUID | None = None, *, no_cache: bool = False, **conditions: Filter
+    ) -> list[Insertion]:
+        """Probe insertions, of one session or of all, that match all filters."""
+        query = filters.query("insertions", {"session": session, **conditions})
+        return self._questions.every(parsing.insertion, "insertions", query, no_cache=no_cache)
+
+    def insertion(self, pid: UUID, *, no_cache: bool = False) -> Insertion:
+        """One probe insertion."""
+        return self._questions.read(parsing.insertion, f"insertions/{pid}", no_cache=no_cache)
+
+    # Where files are
+
+    def repositories(self, *, no_cache: bool = False) -> list[Repository]:
+        """All data repositories."""
+        return self._questions.every(parsing.repository, "data-repository", no_cache=no_cache)
+
+    def repository(self, name: str, *, no_cache: bool = False) -> Repository:
+        """One data repository."""
+        path = f"data-repository/{segment(name, 'data repository')}"
+        return self._questions.read(parsing.repository, path, no_cache=no_cache)
+
+    def files(self, dataset_id: UUID, *, no_cache: bool = False) -> list[FileRecord]:
+        """The file records of a dataset, but for those on personal servers. They have no `url`."""
+        django = f"dataset,{dataset_id},data_repository__globus_is_personal,False"
+        return self._questions.every(parsing.file_record, "files", (("django", django),), no_cache=no_cache)
+
+    def report_mismatch(self, file_id: UUID, notes: Mapping[str, Any]) -> FileRecord:
+        """Add notes to a file record's `json`. What else stands there is kept; nothing is sent if they stand there."""
+        path = f"files/{file_id}"
+        record = self._rest.ask(path)
+        present = record.get("json") if isinstance(record, dict) else None
+        if present is not None and not isinstance(present, dict):
+            raise BrokenAnswerError(f"The file record {file_id} has notes of an unknown kind, and is left as it is.")
+        merged = {**(present or {}), **notes}
+        if merged != present:
+            record = self._rest.change(path, {"json": merged})
+        return self._questions.one(parsing.file_record, record, path)
+
+    # Names and descriptions
+
+    def schema(self, *, no_cache: bool = False) -> Any:
+        """The description of the database's interface (OpenAPI), kept for a week."""
+        return self._rest.get("api/schema", no_cache=no_cache, expiry_s=SCHEMA_EXPIRY_S, accept=OPENAPI)
+
+    def raw(self, endpoint: str, name: str | UUID, *, no_cache: bool = False) -> Any:
+        """The JSON of one record as Alyx gives it, for `sessions`, `datasets`, `dataset-types` and so on."""
+        path = f"{segment(endpoint, 'endpoint')}/{segment(str(name), 'record')}"
+        return self._rest.get(path, no_cache=no_cache)
+
+    def labs(self, *, no_cache: bool = False) -> list[Lab]:
+        """All labs."""
+        return self._questions.every(parsing.lab, "labs", no_cache=no_cache)
+
+    def subjects(self, lab: str | None = None, *, no_cache: bool = False) -> list[Subject]:
+        """All subjects, or those of one lab."""
+        query = (("lab", lab),) if lab else ()
+        found = self._questions.every(parsing.subject, "subjects", query, no_cache=no_cache)
+        return [subject for subject in found if not lab or subject.lab == lab]
+
+    def tags(self, *, no_cache: bool = False) -> list[Tag]:
+        """All tags."""
+        return self._questions.every(parsing.tag, "tags", no_cache=no_cache)
+
+    def revisions(self, *, no_cache: bool = False) -> list[Revision]:
+        """All revisions."""
+        return self._questions.every(parsing.revision, "revisions", no_cache=no_cache)
+
+    def dataset_types(self, *, no_cache: bool = False) -> list[DatasetType]:
+        """All dataset types."""
+        return self._questions.every(parsing.dataset_type, "dataset-types", no_cache=no_cache)
+
+    def projects(self, *, no_cache: bool = False) -> list[Project]:
+        """All projects."""
+        return self._questions.every(parsing.project, "projects", no_cache=no_cache)

@@ -1,0 +1,162 @@
+"""Owns the login to one Alyx server: the token, kept and renewed, and what an answer with it means."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+from onefs.alyx import refusals
+from onefs.alyx.credentials import Credentials
+from onefs.alyx.sending import JSON, Question, Sender
+from onefs.alyx.waiting import Clock
+from onefs.errors import AccessRefusedError, BrokenAnswerError, OnefsError, UsageError
+
+HOW_TO_LOG_IN = "Give a user name and password, or a token."
+
+log = logging.getLogger(__name__)
+
+
+class Connection:
+    """One server and the login there. Safe to use from several threads; nothing is opened before the first request.
+
+    `keep_token` is told every token that a login gives. The token goes to the server's own host and no other.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        credentials: Credentials,
+        *,
+        connect_timeout_s: float,
+        read_timeout_s: float,
+        retry_max_s: float,
+        proxy: str = "",
+        clock: Clock | None = None,
+        keep_token: Callable[[str], None] | None = None,
+    ) -> None:
+        self.base_url = _checked(base_url)
+        self.host = refusals.server_name(base_url)
+        self._credentials = credentials
+        self._sender = Sender(
+            self.host,
+            connect_timeout_s=connect_timeout_s,
+            read_timeout_s=read_timeout_s,
+            retry_max_s=retry_max_s,
+            proxy=proxy,
+            clock=clock or Clock(),
+        )
+        self._keep_token = keep_token
+        self._login_lock = threading.Lock()  # guards _token, and lets one thread at a time log in
+        self._token = credentials.token
+
+    def __repr__(self) -> str:
+        return f"Connection({self.host!r}, {self._credentials!r})"
+
+    def close(self) -> None:
+        """End waits for a busy server at once; further requests fail."""
+        self._sender.close()
+
+    def ask(self, method: str, path: str, query: str = "", *, payload: Any = None, accept: str = JSON) -> bytes:
+        """The body of the server's answer, decoded.
+
+        Raises `UnreachableError` or `TimedOutError` if there is no answer, `AccessRefusedError`, `UnknownRecordError`,
+        `UsageError` or `BrokenAnswerError` if it is another than was due.
+        """
+        with self._answer(method, path, query, payload, accept, stream=False) as response:
+            return response.content
+
+    @contextmanager
+    def stream(self, path: str, accept: str = "*/*") -> Iterator[Iterator[bytes]]:
+        """The pieces of a large answer."""
+        with self._answer("GET", path, "", None, accept, stream=True) as response:
+            yield self._sender.pieces(response)
+
+    @contextmanager
+    def _answer(
+        self, method: str, path: str, query: str, payload: Any, accept: str, *, stream: bool
+    ) -> Iterator[requests.Response]:
+        question = f"{path}?{query}" if query else path
+        url = f"{self.base_url}/{question}"
+        token = self._current_token()
+        for renewed in (False, True):
+            asked = Question(method, url, json=payload, accept=accept, token=token, stream=stream)
+            with self._sender.answer(asked) as response:
+                if not renewed and refusals.is_rejected_token(response):
+                    token = self._renewed_token(token)
+                    continue
+                if not response.ok:
+                    raise refusals.refusal(response, self.host, question, self._secrets(token))
+                yield response
+                return
+
+    def _current_token(self) -> str:
+        with self._login_lock:
+            if not self._token:
+                self._token = self._log_in()
+            return self._token
+
+    def _renewed_token(self, rejected: str) -> str:
+        with self._login_lock:
+            if self._token == rejected:
+                if not (self._credentials.user and self._credentials.password):
+                    raise AccessRefusedError(f"{self.host} no longer accepts the token.", HOW_TO_LOG_IN)
+                self._token = ""
+                self._token = self._log_in()
+            return self._token
+
+    def _log_in(self) -> str:
+        user, password = self._credentials.user, self._credentials.password
+        if not (user and password):
+            raise AccessRefusedError(f"{self.host} asks for a login, and none was given.", HOW_TO_LOG_IN)
+        form = {"username": user, "password": password}
+        with self._sender.answer(Question("POST", f"{self.base_url}/auth-token", form=form)) as response:
+            if response.status_code == 400:
+                raise AccessRefusedError(
+                    f"{self.host} refuses the login of {user}: wrong name or password.", HOW_TO_LOG_IN
+                )
+            if not response.ok:
+                raise refusals.refusal(response, self.host, "auth-token", self._secrets(""))
+            token = _token_in(response)
+        if not token:
+            raise BrokenAnswerError(
+                f"{self.host} answered the login without a token.", "Check the address: it may be no Alyx database."
+            )
+        self._tell(token)
+        return token
+
+    def _tell(self, token: str) -> None:
+        if self._keep_token is not None:
+            try:
+                self._keep_token(token)
+            except OnefsError as error:
+                log.warning("%s", error)
+
+    def _secrets(self, token: str) -> tuple[str, str]:
+        return (token, self._credentials.password)
+
+
+def _token_in(response: requests.Response) -> str:
+    try:
+        content = response.json()
+    except ValueError:
+        return ""
+    token = content.get("token") if isinstance(content, dict) else None
+    return token if isinstance(token, str) else ""
+
+
+def _checked(base_url: str) -> str:
+    try:
+        parts = urlsplit(base_url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and not parts.query and not parts.fragment
+        usable = usable and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise UsageError("The address of the database cannot be used.", "Give one such as https://alyx.example.org.")
+    if "@" in parts.netloc:
+        raise UsageError("The address of the database must not hold a login.", HOW_TO_LOG_IN)
+    return base_url.rstrip("/")

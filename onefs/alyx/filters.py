@@ -1,0 +1,110 @@
+"""Owns the filters of Alyx's lists: which there are, and how their values are spelt in a query."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from datetime import date
+from uuid import UUID
+
+from onefs.errors import UsageError
+
+Value = str | int | float | bool | UUID | date
+Filter = Value | Iterable[Value] | None
+
+# Alyx ignores a filter that it does not know, and so would answer with everything.
+KNOWN = {
+    "sessions": frozenset(
+        [
+            "id",
+            "subject",
+            "nickname",
+            "lab",
+            "date_range",
+            "number",
+            "type",
+            "projects",
+            "project",
+            "task_protocol",
+            "users",
+            "location",
+            "procedures",
+            "tag",
+            "qc",
+            "extended_qc",
+            "dataset_types",
+            "datasets",
+            "dataset_qc_lte",
+            "performance_gte",
+            "performance_lte",
+            "brain_region",
+            "atlas_name",
+            "atlas_acronym",
+            "atlas_id",
+            "histology",
+            "queries",
+            "django",
+        ]
+    ),
+    "datasets": frozenset(
+        [
+            "session",
+            "name",
+            "collection",
+            "revision",
+            "dataset_type",
+            "tag",
+            "qc",
+            "exists",
+            "protected",
+            "probe_insertion",
+            "django",
+        ]
+    ),
+    "insertions": frozenset(
+        [
+            "session",
+            "subject",
+            "lab",
+            "date",
+            "experiment_number",
+            "name",
+            "model",
+            "serial",
+            "datasets",
+            "dataset_types",
+            "dataset_qc_lte",
+            "tag",
+            "task_protocol",
+            "projects",
+            "project",
+            "atlas_name",
+            "atlas_acronym",
+            "atlas_id",
+            "histology",
+            "no_alignments",
+            "no_histology",
+            "queries",
+            "django",
+        ]
+    ),
+}
+
+
+def query(endpoint: str, filters: Mapping[str, Filter]) -> tuple[tuple[str, str], ...]:
+    """Filters as pairs for a query. None is no filter; several values are joined with commas."""
+    known = KNOWN[endpoint]
+    for name in filters:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise UsageError(
+                f"{endpoint} have no filter {name!r}.",
+                f"Did you mean {near[0]!r}?" if near else f"Use one of {', '.join(sorted(known))}.",
+            )
+    return tuple((name, _spelt(value)) for name, value in filters.items() if value is not None)
+
+
+def _spelt(value: Value | Iterable[Value]) -> str:
+    if isinstance(value, str | int | float | UUID):
+        return str(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    return ",".join(map(_spelt, value))

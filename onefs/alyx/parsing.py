@@ -1,0 +1,249 @@
+"""Owns how Alyx's JSON becomes records. Odd ones raise `OddRecordError`, which listings skip and count."""
+
+import re
+from collections.abc import Callable, Iterable
+from uuid import UUID
+
+from onefs import alf
+from onefs.alyx import fields
+from onefs.alyx.fields import OddRecordError, Record
+from onefs.alyx.records import (
+    AlyxDataset,
+    AlyxSession,
+    DatasetType,
+    FileRecord,
+    Insertion,
+    Lab,
+    Project,
+    Repository,
+    Revision,
+    Subject,
+    TablesInfo,
+    Tag,
+)
+
+IN_SESSION = re.compile(r"(?:^|/)[\w.-]+/\d{4}-\d{2}-\d{2}/\d{1,3}/(?P<rest>.+)")
+BUCKETS = "aws_"
+RevisionName = Callable[[UUID], str]
+
+
+def session(record: Record) -> AlyxSession:
+    """A session as listings have it."""
+    return AlyxSession(
+        eid=fields.own_id(record),
+        lab=fields.text(record, "lab"),
+        subject=fields.needed_text(record, "subject"),
+        start=fields.moment(record, "start_time"),
+        number=fields.whole_number(record, "number"),
+        task_protocol=fields.text(record, "task_protocol"),
+        projects=fields.texts(record, "projects"),
+    )
+
+
+def nested_dataset(record: Record, eid: UUID, revision_name: RevisionName) -> AlyxDataset:
+    """A dataset as `sessions/<eid>` has it: its revision is a UUID, so the name comes from the file's URL.
+
+    `revision_name` is asked only where there is no URL; it raises `OddRecordError` if it cannot tell.
+    """
+    path = fields.raw_path(record, "data_url")
+    rel_path = _inside_session(path)
+    if not rel_path:
+        revision_id = fields.uuid_or_none(record, "revision")
+        revision = alf.split_relative(path).revision if path else ""
+        if not path and revision_id:
+            revision = revision_name(revision_id)
+        rel_path = _joined(record, revision)
+    url = fields.web_address(record, "data_url")
+    return _dataset(
+        record,
+        eid=eid,
+        rel_path=rel_path,
+        default_revision=fields.truth(record, "default_revision"),
+        exists=True,
+        file_records=(FileRecord(None, "", "", url, exists=True),) if url else (),
+    )
+
+
+def dataset(record: Record) -> AlyxDataset:
+    """A dataset as the `datasets` endpoint has it."""
+    file_records = tuple(_readable(map(_file_record_or_none, fields.records(record, "file_records"))))
+    eid = fields.uuid(record.get("session")) if record.get("session") else None
+    paths = [_inside_session(copy.relative_path) for copy in file_records] if eid else []
+    return _dataset(
+        record,
+        eid=eid,
+        rel_path=next(filter(None, paths), "") or _joined(record, fields.text(record, "revision")),
+        default_revision=fields.truth(record, "default_dataset"),
+        exists=any(copy.exists and (copy.url or copy.repository.startswith(BUCKETS)) for copy in file_records),
+        file_records=file_records,
+    )
+
+
+def _dataset(
+    record: Record,
+    *,
+    eid: UUID | None,
+    rel_path: str,
+    default_revision: bool | None,
+    exists: bool,
+    file_records: tuple[FileRecord, ...],
+) -> AlyxDataset:
+    return AlyxDataset(
+        id=fields.own_id(record),
+        eid=eid,
+        rel_path=rel_path,
+        dataset_type=fields.text(record, "dataset_type"),
+        size_bytes=fields.whole_number(record, "file_size"),
+        md5=fields.md5(record),
+        qc=fields.qc(record),
+        default_revision=default_revision,
+        protected=bool(fields.truth(record, "protected")),
+        tags=fields.texts(record, "tags"),
+        exists=exists,
+        file_records=file_records,
+    )
+
+
+def _inside_session(path: str) -> str:
+    """What follows `subject/date/number/` in a path, without the UUID in the file's name; "" if it has no session."""
+    match = IN_SESSION.search(path)
+    if not match:
+        return ""
+    folder, slash, name = match["rest"].rpartition("/")
+    return f"{folder}{slash}{alf.without_uuid(name)}"
+
+
+def _joined(record: Record, revision: str) -> str:
+    parts = (
+        fields.text(record, "collection").strip("/"),
+        f"#{revision}#" if revision else "",
+        fields.needed_text(record, "name"),
+    )
+    return "/".join(filter(None, parts))
+
+
+def file_record(record: Record) -> FileRecord:
+    """A file record, nested in a dataset or from the `files` endpoint."""
+    return FileRecord(
+        id=fields.own_id(record),
+        repository=fields.text(record, "data_repository"),
+        relative_path=fields.text(record, "relative_path"),
+        url=fields.web_address(record, "data_url"),
+        exists=bool(fields.truth(record, "exists")),
+        json=fields.mapping(record, "json"),
+    )
+
+
+def _file_record_or_none(record: Record) -> FileRecord | None:
+    try:
+        return file_record(record)
+    except OddRecordError:
+        return None
+
+
+def _readable(found: Iterable[FileRecord | None]) -> Iterable[FileRecord]:
+    return (record for record in found if record is not None)
+
+
+def insertion(record: Record) -> Insertion:
+    """A probe insertion."""
+    return Insertion(
+        pid=fields.own_id(record),
+        eid=fields.uuid(record.get("session")),
+        name=fields.text(record, "name"),
+        model=fields.text(record, "model"),
+        serial=fields.text(record, "serial"),
+        qc=fields.qc(fields.mapping(record, "json")),
+    )
+
+
+def repository(record: Record) -> Repository:
+    """A data repository; its bucket and keys stand in its `json`."""
+    storage = fields.mapping(record, "json")
+    return Repository(
+        name=fields.needed_text(record, "name"),
+        data_url=fields.web_address(record, "data_url"),
+        path=fields.text(record, "globus_path"),
+        personal=bool(fields.truth(record, "globus_is_personal")),
+        bucket=fields.text(storage, "bucket_name"),
+        region=fields.text(storage, "region_name"),
+        access_key=fields.text(storage, "Access key ID"),
+        secret_key=fields.text(storage, "Secret access key"),
+    )
+
+
+def tables_info(record: Record) -> TablesInfo:
+    """What `cache/info` says."""
+    counts = {
+        table: count
+        for table, about in fields.mapping(record, "tables").items()
+        if isinstance(about, dict) and (count := fields.whole_number(about, "nrecs")) is not None
+    }
+    locations = tuple(fields.web_address({"": url}, "") for url in fields.texts(record, "location"))
+    if not all(locations):
+        raise OddRecordError("a location that is no web address")
+    return TablesInfo(
+        created=fields.moment(record, "date_created"),
+        origin=",".join(fields.texts(record, "origin")),
+        min_api_version=fields.text(record, "min_api_version"),
+        tags=fields.texts(record, "database_tags"),
+        locations=locations or None,
+        row_counts=counts,
+    )
+
+
+def lab(record: Record) -> Lab:
+    """A lab."""
+    return Lab(
+        name=fields.needed_text(record, "name"),
+        institution=fields.text(record, "institution"),
+        timezone=fields.text(record, "timezone"),
+        repositories=fields.texts(record, "repositories"),
+    )
+
+
+def subject(record: Record) -> Subject:
+    """A subject."""
+    return Subject(
+        id=fields.own_id(record),
+        nickname=fields.needed_text(record, "nickname"),
+        lab=fields.text(record, "lab"),
+        sex=fields.text(record, "sex"),
+        birth_date=fields.day(record, "birth_date"),
+        death_date=fields.day(record, "death_date"),
+        projects=fields.texts(record, "projects"),
+    )
+
+
+def tag(record: Record) -> Tag:
+    """A tag."""
+    return Tag(
+        id=fields.own_id(record),
+        name=fields.needed_text(record, "name"),
+        description=fields.text(record, "description"),
+        protected=bool(fields.truth(record, "protected")),
+        public=bool(fields.truth(record, "public")),
+    )
+
+
+def revision(record: Record) -> Revision:
+    """A revision."""
+    return Revision(
+        id=fields.own_id(record),
+        name=fields.needed_text(record, "name"),
+        description=fields.text(record, "description"),
+    )
+
+
+def dataset_type(record: Record) -> DatasetType:
+    """A dataset type."""
+    return DatasetType(
+        name=fields.needed_text(record, "name"),
+        description=fields.text(record, "description"),
+        filename_pattern=fields.text(record, "filename_pattern"),
+    )
+
+
+def project(record: Record) -> Project:
+    """A project."""
+    return Project(name=fields.needed_text(record, "name"), description=fields.text(record, "description"))

@@ -1,0 +1,176 @@
+"""Owns the values that say what Alyx answered: sessions, datasets, file records, repositories and the rest."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """One copy of a dataset's file, as Alyx believes it to be.
+
+    `url` is percent-encoded and ready for a request, "" if the repository is not on the web. `relative_path` begins
+    at the repository's root and has no UUID in it. `id` is None in what a session or insertion says of its datasets.
+    """
+
+    id: UUID | None
+    repository: str
+    relative_path: str
+    url: str
+    exists: bool
+    json: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AlyxDataset:
+    """One file of the archive. `eid` is None for aggregates, whose `rel_path` is relative to the aggregates' root.
+
+    `size_bytes` None, `md5` "" and `default_revision` None mean that Alyx did not say. `qc` is one of the names
+    NOT_SET, PASS, WARNING, FAIL, CRITICAL. `exists` means what it means in the cache tables: a copy stands on the web
+    or in a lab's bucket, not only on a lab's own server. `file_records` may be empty.
+    """
+
+    id: UUID
+    eid: UUID | None
+    rel_path: str
+    dataset_type: str
+    size_bytes: int | None
+    md5: str
+    qc: str
+    default_revision: bool | None
+    protected: bool
+    tags: tuple[str, ...]
+    exists: bool
+    file_records: tuple[FileRecord, ...]
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where its bytes can be asked for, in the order in which Alyx lists the copies that exist."""
+        return tuple(record.url for record in self.file_records if record.exists and record.url)
+
+
+@dataclass(frozen=True, slots=True)
+class Insertion:
+    """One probe in one session."""
+
+    pid: UUID
+    eid: UUID
+    name: str
+    model: str
+    serial: str
+    qc: str
+
+
+@dataclass(frozen=True, slots=True)
+class AlyxSession:
+    """One experiment. `number` is None for a base session, which has no place in the tree.
+
+    `datasets` and `insertions` are empty in listings; only `AlyxClient.session` fills them.
+    """
+
+    eid: UUID
+    lab: str
+    subject: str
+    start: datetime
+    number: int | None
+    task_protocol: str
+    projects: tuple[str, ...]
+    datasets: tuple[AlyxDataset, ...] = ()
+    insertions: tuple[Insertion, ...] = ()
+
+    @property
+    def date(self) -> date:
+        """The session's date, as paths have it."""
+        return self.start.date()
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A server or bucket that holds files. Keys are "" for a public bucket; they are never shown."""
+
+    name: str
+    data_url: str
+    path: str
+    personal: bool
+    bucket: str
+    region: str
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TablesInfo:
+    """What the server's cache tables are.
+
+    `created` has minutes and no zone, as the tables' own metadata. `locations` are URLs ready for a request, None if
+    the server keeps the tables itself (then `AlyxClient.write_tables` reads them). `row_counts` is by table.
+    """
+
+    created: datetime
+    origin: str
+    min_api_version: str
+    tags: tuple[str, ...]
+    locations: tuple[str, ...] | None
+    row_counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """A laboratory and the names of its data repositories."""
+
+    name: str
+    institution: str
+    timezone: str
+    repositories: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """An animal."""
+
+    id: UUID
+    nickname: str
+    lab: str
+    sex: str
+    birth_date: date | None
+    death_date: date | None
+    projects: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A release. Datasets of a protected one do not change."""
+
+    id: UUID
+    name: str
+    description: str
+    protected: bool
+    public: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """An edition of files, by its name."""
+
+    id: UUID
+    name: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetType:
+    """What a kind of dataset is."""
+
+    name: str
+    description: str
+    filename_pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A project that sessions belong to."""
+
+    name: str
+    description: str

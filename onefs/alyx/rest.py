@@ -1,0 +1,208 @@
+"""Owns asking for JSON: from the kept responses where they will do, else from the server, page after page."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from onefs.alyx.connection import Connection
+from onefs.alyx.credentials import Credentials
+from onefs.alyx.fields import Record
+from onefs.alyx.responses import ResponseCache, response_key
+from onefs.alyx.sending import JSON
+from onefs.alyx.waiting import Clock
+from onefs.errors import BrokenAnswerError, UnreachableError
+
+Query = Sequence[tuple[str, str]]
+
+LARGEST_PAGE = 1000
+ROUNDING_S = 1.0
+
+log = logging.getLogger(__name__)
+_bypassed: ContextVar[bool] = ContextVar("onefs_no_cache", default=False)
+
+
+@contextmanager
+def no_cache() -> Iterator[None]:
+    """Ask the server itself within this block, in this thread or task alone. Its answers are kept as usual."""
+    token = _bypassed.set(True)
+    try:
+        yield
+    finally:
+        _bypassed.reset(token)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Parsed JSON; `kept` says that it is not from the server but was kept."""
+
+    content: Any
+    kept: bool
+
+
+@dataclass(slots=True)
+class _Listing:
+    """What the pages of one list held. Records are told apart by what identifies them."""
+
+    records: dict[str, Record] = field(default_factory=dict)
+    answers: list[tuple[Query, Answer]] = field(default_factory=list)
+    count: int = 0
+
+    @property
+    def complete(self) -> bool:
+        return len(self.records) >= self.count
+
+    @property
+    def kept(self) -> bool:
+        return bool(self.answers) and self.answers[0][1].kept
+
+
+class Rest:
+    """JSON questions to one server. Safe to use from several threads.
+
+    `default_expiry_s` is how long responses are good for; `cache_rest` false neither reads nor keeps any.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        credentials: Credentials,
+        responses: ResponseCache,
+        clock: Clock,
+        *,
+        default_expiry_s: float,
+        cache_rest: bool,
+    ) -> None:
+        self.default_expiry_s = default_expiry_s
+        self.cache_rest = cache_rest
+        self._connection = connection
+        self._responses = responses
+        self._clock = clock
+        self._who = _who(credentials)
+
+    def get(
+        self, path: str, query: Query = (), *, no_cache: bool = False, expiry_s: float = 0, accept: str = JSON
+    ) -> Any:
+        """The answer to one question. Raises what `Connection.ask` raises."""
+        answer = self._get(path, query, no_cache=no_cache, expiry_s=expiry_s, accept=accept)
+        self._keep(path, query, answer, expiry_s)
+        return answer.content
+
+    def ask(self, path: str, query: Query = ()) -> Any:
+        """The server's own answer, neither taken from what was kept nor kept."""
+        return self._ask(path, query, JSON)
+
+    def change(self, path: str, payload: Record) -> Any:
+        """Change a record; the record as it is then."""
+        return self._parsed(self._connection.ask("PATCH", path, payload=payload), path)
+
+    def every(self, path: str, query: Query = (), *, no_cache: bool = False) -> list[Record]:
+        """Every record of a list, from all its pages, each once.
+
+        Without an order, or while somebody adds records, pages can repeat some and skip others. So a list that
+        lacks some is asked for again, and if it still does a warning says so.
+        """
+        query = (*query, ("limit", str(LARGEST_PAGE)))
+        listing = self._walk(path, query, no_cache=no_cache)
+        if listing is None or not (listing.kept or listing.complete):
+            again = self._walk(path, query, no_cache=True) or _Listing()
+            if listing is not None:
+                again.records = {**listing.records, **again.records}
+            listing = again
+        if listing.complete:
+            for asked, answer in listing.answers:
+                self._keep(path, asked, answer, 0)
+        else:
+            host, found = self._connection.host, len(listing.records)
+            log.warning("%s listed only %d of %d records of %s: its pages overlap.", host, found, listing.count, path)
+        return list(listing.records.values())
+
+    def _walk(self, path: str, query: Query, *, no_cache: bool) -> _Listing | None:
+        """All pages of a list, all of one age; None if kept pages would have to be mixed with the server's."""
+        listing = _Listing()
+        asked: Query | None = query
+        while asked is not None:
+            following = bool(listing.answers)
+            kept = listing.kept
+            answer = self._get(path, asked, no_cache=no_cache or (following and not kept), any_age=kept)
+            if kept and not answer.kept:
+                return None
+            listing.answers.append((asked, answer))
+            asked = self._add_page(listing, path, answer.content)
+            if any(asked == before for before, _ in listing.answers):
+                raise BrokenAnswerError(f"{self._connection.host} turns its pages of {path} in circles.")
+        return listing
+
+    def _add_page(self, listing: _Listing, path: str, content: Any) -> Query | None:
+        """Note a page's records; the query of the next page, which is asked of our own host whatever `next` says."""
+        page = {"results": content} if isinstance(content, list) else content
+        if not isinstance(page, dict) or not isinstance(page.get("results"), list):
+            raise BrokenAnswerError(f"{self._connection.host} answered {path} with something other than a list.")
+        listing.records.update((_identity(record), record) for record in page["results"] if isinstance(record, dict))
+        count = page.get("count")
+        listing.count = count if isinstance(count, int) else 0
+        following = page.get("next")
+        return parse_qsl(urlsplit(following).query) if isinstance(following, str) else None
+
+    def _get(
+        self,
+        path: str,
+        query: Query,
+        *,
+        no_cache: bool,
+        expiry_s: float = 0,
+        accept: str = JSON,
+        any_age: bool = False,
+    ) -> Answer:
+        usable = self.cache_rest and not no_cache and not _bypassed.get()
+        kept = self._responses.get(self._key(path, query)) if usable else None
+        if kept is not None:
+            left_s = kept.expires_unix - self._clock.now_s()
+            if any_age or 0 < left_s <= (expiry_s or self.default_expiry_s) + ROUNDING_S:
+                return Answer(kept.content, kept=True)
+        try:
+            return Answer(self._ask(path, query, accept), kept=False)
+        except UnreachableError as error:
+            if kept is None:
+                raise
+            log.warning("%s An earlier answer to %s is used.", error.reason, path)
+            return Answer(kept.content, kept=True)
+
+    def _keep(self, path: str, query: Query, answer: Answer, expiry_s: float) -> None:
+        if self.cache_rest and not answer.kept:
+            expires_unix = round(self._clock.now_s() + (expiry_s or self.default_expiry_s))
+            self._responses.put(self._key(path, query), answer.content, expires_unix)
+
+    def _key(self, path: str, query: Query) -> str:
+        return response_key(self._connection.base_url, self._who, path, query)
+
+    def _ask(self, path: str, query: Query, accept: str) -> Any:
+        return self._parsed(self._connection.ask("GET", path, urlencode(query), accept=accept), path)
+
+    def _parsed(self, body: bytes, path: str) -> Any:
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError):
+            raise BrokenAnswerError(
+                f"{self._connection.host} answered {path} with something other than JSON.",
+                "Check the address: it may be no Alyx database.",
+            ) from None
+
+
+def _who(credentials: Credentials) -> str:
+    """Whose answers are kept together: the user's. A token without a name stands for its user by a digest."""
+    if credentials.user:
+        return f"user {credentials.user}"
+    return f"token {hashlib.sha256(credentials.token.encode()).hexdigest()}"
+
+
+def _identity(record: Record) -> str:
+    for key in ("id", "url", "nickname", "name"):
+        if isinstance(record.get(key), str):
+            return str(record[key])
+    return json.dumps(record, sort_keys=True)

@@ -1,0 +1,192 @@
+"""Owns sending requests to one Alyx server: connections, redirections, proxies, and patience with a busy server."""
+
+import logging
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+from urllib.request import proxy_bypass
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import create_urllib3_context
+
+from onefs.alyx import refusals
+from onefs.alyx.waiting import Clock, Patience
+from onefs.errors import BrokenAnswerError, UnreachableError
+
+REDIRECTIONS = (301, 302, 303, 307, 308)
+LONGEST_REDIRECTION = 5
+POOL = 16
+JSON = "application/json"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One request; its secrets are never shown."""
+
+    method: str
+    url: str
+    form: dict[str, str] | None = field(default=None, repr=False)
+    json: Any = None
+    accept: str = JSON
+    token: str = field(default="", repr=False)
+    stream: bool = False
+
+
+class Sender:
+    """Sends questions to one host and to no other. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        host: str,
+        *,
+        connect_timeout_s: float,
+        read_timeout_s: float,
+        retry_max_s: float,
+        proxy: str,
+        clock: Clock,
+    ) -> None:
+        self._host = host
+        self._timeout_s = (connect_timeout_s, read_timeout_s)
+        self._retry_max_s = retry_max_s
+        self._proxy = proxy if not proxy or "://" in proxy else f"http://{proxy}"
+        self._clock = clock
+        self._closing = threading.Event()
+        self._lock = threading.Lock()  # guards _session
+        self._session: requests.Session | None = None
+
+    def close(self) -> None:
+        """End waits for a busy server at once; further requests fail."""
+        self._closing.set()
+        with self._lock:
+            if self._session is not None:
+                self._session.close()
+
+    @contextmanager
+    def answer(self, question: Question) -> Iterator[requests.Response]:
+        """The answer, whatever its status, after waiting for a busy server as long as allowed."""
+        patience = Patience(self._retry_max_s, self._clock)
+        while True:
+            with self._following(question) as response:
+                wait_s = None
+                if response.status_code in refusals.BUSY:
+                    wait_s = patience.next_wait_s(response.headers.get("Retry-After", ""))
+                if wait_s is None:
+                    yield response
+                    return
+            log.info("%s is busy (status %d): waiting %.1f s.", self._host, response.status_code, wait_s)
+            if self._clock.wait(self._closing, wait_s):
+                raise self._ending()
+
+    def pieces(self, response: requests.Response) -> Iterator[bytes]:
+        """The body of an answer that was asked for as a stream."""
+        try:
+            yield from response.iter_content(1 << 18)
+        except requests.RequestException as error:
+            raise refusals.from_library(error, self._host, *self._timeout_s) from error
+
+    @contextmanager
+    def _following(self, question: Question) -> Iterator[requests.Response]:
+        """The answer, after redirections on the same host; others are refused, as they would be told the token."""
+        url = question.url
+        for _ in range(LONGEST_REDIRECTION):
+            response = self._send(question, url)
+            try:
+                if response.status_code not in REDIRECTIONS:
+                    yield response
+                    return
+                target = urljoin(url, response.headers.get("Location", ""))
+            finally:
+                response.close()
+            if question.method != "GET" or not _same_host(url, target):
+                elsewhere = f"{urlsplit(target).scheme}://{refusals.server_name(target)}"
+                raise BrokenAnswerError(
+                    f"{self._host} sends its callers on to {elsewhere}.", "Give the address that it now has."
+                )
+            url = target
+        raise BrokenAnswerError(f"{self._host} redirects in circles.", "Check the address of the database.")
+
+    def _send(self, question: Question, url: str) -> requests.Response:
+        for attempt in (1, 2):
+            if self._closing.is_set():
+                raise self._ending()
+            try:
+                response = self._http().request(
+                    question.method,
+                    url,
+                    data=question.form,
+                    json=question.json,
+                    headers={"Accept": question.accept, "User-Agent": "onefs"},
+                    auth=_Authorisation(question.token),
+                    timeout=self._timeout_s,
+                    allow_redirects=False,
+                    stream=question.stream,
+                    proxies=self._proxies(),
+                )
+                if not response.ok:
+                    _ = response.content  # read while a failure to do so is still told as ours
+                return response
+            except requests.RequestException as error:
+                # A kept connection that the server dropped this very moment says nothing about the server.
+                if attempt == 1 and question.method == "GET" and refusals.is_broken_off(error):
+                    continue
+                raise refusals.from_library(error, self._host, *self._timeout_s) from error
+        raise AssertionError("unreachable")
+
+    def _proxies(self) -> dict[str, str]:
+        if not self._proxy or proxy_bypass(self._host):
+            return {}
+        return {"http": self._proxy, "https": self._proxy}
+
+    def _http(self) -> requests.Session:
+        with self._lock:
+            if self._session is None:
+                self._session = requests.Session()
+                self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+                self._session.mount("http://", HTTPAdapter(pool_maxsize=POOL))
+                self._session.mount("https://", _MachinesAuthorities(pool_maxsize=POOL))
+            return self._session
+
+    def _ending(self) -> UnreachableError:
+        return UnreachableError(f"{self._host} was not asked: onefs is ending.")
+
+
+class _Authorisation(requests.auth.AuthBase):
+    """Sends the token, if there is one. Given even without one, so that no login from ~/.netrc is sent instead."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token:
+            request.headers["Authorization"] = f"Token {self._token}"
+        return request
+
+
+class _MachinesAuthorities(HTTPAdapter):
+    """Trusts the machine's certificate authorities beside the well-known ones, as file transfers do."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=_tls_context(), **kwargs)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        return super().proxy_manager_for(proxy, ssl_context=_tls_context(), **kwargs)
+
+
+def _tls_context() -> ssl.SSLContext:
+    context = create_urllib3_context()
+    context.load_default_certs()
+    return context
+
+
+def _same_host(url: str, target: str) -> bool:
+    """Whether a redirection stays on the host, and does not leave TLS."""
+    here, there = urlsplit(url), urlsplit(target)
+    return here.netloc == there.netloc and there.scheme in (here.scheme, "https")

@@ -1,0 +1,183 @@
+"""What a busy, broken or absent Alyx comes to: waits, errors of ours, one sentence each."""
+
+import socket
+import threading
+from collections.abc import Callable
+
+import pytest
+from replay import MakeClient, Replay, Reply, json_reply, recorded_reply
+
+from onefs.alyx.client import AlyxClient
+from onefs.alyx.waiting import Clock
+from onefs.errors import (
+    BrokenAnswerError,
+    OnefsError,
+    TimedOutError,
+    UnknownRecordError,
+    UnreachableError,
+    UsageError,
+)
+
+HTML = Reply(200, b"<html><body>Welcome to the hotel's network</body></html>", {"Content-Type": "text/html"})
+NOON = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 GMT
+
+
+class Waits:
+    """A clock that notes the waits and does not wait."""
+
+    def __init__(self, interrupt: Callable[[], None] | None = None) -> None:
+        self.waited_s: list[float] = []
+        self.clock = Clock(now_s=lambda: NOON, wait=self._wait, jitter=lambda: 1.0)
+
+    def _wait(self, closing: threading.Event, seconds: float) -> bool:
+        self.waited_s.append(seconds)
+        return closing.is_set()
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_server_is_waited_for_as_it_says(replay: Replay, make_client: MakeClient, status: int) -> None:
+    waits = Waits()
+    replay.script("/labs", json_reply({}, status, Retry_After="7"), json_reply({}, status, Retry_After="3"))
+    assert make_client(clock=waits.clock).labs()
+    assert waits.waited_s == [7.0, 3.0]
+
+
+def test_retry_after_may_be_a_date(replay: Replay, make_client: MakeClient) -> None:
+    waits = Waits()
+    replay.script("/labs", json_reply({}, 503, Retry_After="Fri, 15 Jan 2027 08:00:12 GMT"))
+    assert make_client(clock=waits.clock).labs()
+    assert waits.waited_s == [12.0]
+
+
+def test_without_retry_after_waits_grow(replay: Replay, make_client: MakeClient) -> None:
+    waits = Waits()
+    replay.script("/labs", *[json_reply({}, 503)] * 3, json_reply({}, 503, Retry_After="soon"))
+    assert make_client(clock=waits.clock).labs()
+    assert waits.waited_s == [1.0, 2.0, 4.0, 8.0]
+
+
+def test_waits_end_at_their_limit_in_all(replay: Replay, make_client: MakeClient) -> None:
+    waits = Waits()
+    replay.script("/labs", *[json_reply({}, 429, Retry_After="0")] * 500)
+    with pytest.raises(UnreachableError, match="too busy"):
+        make_client(clock=waits.clock, retry_max_s=5.0).labs()
+    assert sum(waits.waited_s) <= 5.0
+
+
+def test_a_wait_longer_than_the_limit_is_not_begun(replay: Replay, make_client: MakeClient) -> None:
+    waits = Waits()
+    replay.script("/labs", recorded_reply("throttled_429"))
+    with pytest.raises(UnreachableError, match="Expected available in 60 seconds") as caught:
+        make_client(clock=waits.clock, retry_max_s=30.0).labs()
+    assert caught.value.remedy
+    assert not waits.waited_s
+
+
+def test_a_busy_login_is_waited_for_too(replay: Replay, make_client: MakeClient) -> None:
+    waits = Waits()
+    replay.script("/auth-token", recorded_reply("throttled_429"))
+    assert make_client(clock=waits.clock, retry_max_s=100.0).labs()
+    assert waits.waited_s == [60.0]
+
+
+def test_closing_ends_a_wait_at_once(replay: Replay, make_client: MakeClient) -> None:
+    replay.script("/labs", json_reply({}, 503, Retry_After="3600"))
+    client = make_client(retry_max_s=7200.0)
+    failures: list[OnefsError] = []
+
+    def ask() -> None:
+        with pytest.raises(UnreachableError, match="onefs is ending") as caught:
+            client.labs()
+        failures.append(caught.value)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    while not replay.requests("/labs"):
+        thread.join(0.01)
+    client.close()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert failures
+
+
+def test_a_connection_reset_once_is_not_noticed(replay: Replay, client: AlyxClient) -> None:
+    client.projects()
+    replay.script("/labs", Reply(reset=True))
+    assert client.labs()
+
+
+@pytest.mark.parametrize(
+    ("replies", "kind", "sentence"),
+    [
+        ([Reply(reset=True)] * 2, UnreachableError, "broke off the connection"),
+        ([Reply(body=b'{"results": []}', cut=True)], UnreachableError, "broke off the connection"),
+        ([HTML], BrokenAnswerError, "something other than JSON"),
+        ([json_reply("words")], BrokenAnswerError, "something other than a list"),
+        ([json_reply({"results": {}})], BrokenAnswerError, "something other than a list"),
+        ([recorded_reply("unknown_endpoint_404")], BrokenAnswerError, "may be no Alyx database"),
+        ([recorded_reply("sessions_list_bad_django")], BrokenAnswerError, "Cannot resolve keyword 'nofield'"),
+        ([recorded_reply("sessions_list_bad_number")], UsageError, "number: Enter a number."),
+        ([Reply(502, b"<html>Bad gateway</html>")], UnreachableError, r"labs.* \(status 502\)"),
+        ([Reply(500, b"<html>Server Error</html>")], BrokenAnswerError, r"labs.* \(status 500\)"),
+        ([Reply(418, b"tea")], BrokenAnswerError, "tea"),
+        ([Reply(302, headers={"Location": "/labs"})] * 20, BrokenAnswerError, "in circles"),
+    ],
+)
+def test_each_failure_is_one_sentence(
+    replay: Replay, client: AlyxClient, replies: list[Reply], kind: type[OnefsError], sentence: str
+) -> None:
+    replay.script("/labs", *replies)
+    with pytest.raises(kind, match=sentence) as caught:
+        client.labs()
+    assert caught.value.reason.startswith(replay.host)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_record_that_alyx_does_not_have(client: AlyxClient) -> None:
+    with pytest.raises(UnknownRecordError, match="No DataRepository matches"):
+        client.repository("nope")
+    with pytest.raises(UnknownRecordError, match=r"no data repository named '\.\.'"):
+        client.repository("..")
+
+
+def test_a_server_that_is_not_there(make_client: MakeClient) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        with pytest.raises(UnreachableError, match=f"127.0.0.1:{port} cannot be reached"):
+            make_client(base_url=f"http://127.0.0.1:{port}").labs()
+
+
+def test_a_server_that_stays_silent(make_client: MakeClient) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = make_client(base_url=f"http://127.0.0.1:{silent.getsockname()[1]}", read_timeout_s=0.2)
+        with pytest.raises(TimedOutError, match=r"did not answer within 0\.2 s"):
+            client.labs()
+
+
+def test_the_token_never_leaves_for_another_host(replay: Replay, client: AlyxClient) -> None:
+    with Replay() as other:
+        replay.script("/labs", Reply(302, headers={"Location": f"{other.url}/labs"}))
+        with pytest.raises(BrokenAnswerError, match=f"on to {other.url}"):
+            client.labs()
+        next_elsewhere = {"count": 3, "next": f"{other.url}/tags?offset=2", "results": [{"id": "x"}]}
+        replay.script("/tags", json_reply(next_elsewhere))
+        client.tags()
+        assert not other.asked
+        assert replay.requests("/tags")[1].query == {"offset": "2"}
+
+
+def test_a_redirection_on_the_same_host_is_followed(replay: Replay, client: AlyxClient) -> None:
+    replay.script("/labs", Reply(301, headers={"Location": "/labs/"}))
+    replay.script("/labs/", recorded_reply("labs_list"))
+    assert client.labs()
+    assert replay.requests("/labs/")[0].headers["authorization"] == "Token token-1"
+
+
+def test_a_proxy_is_asked_in_the_servers_place(make_client: MakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "NO_PROXY", "http_proxy", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with Replay() as proxy:
+        client = make_client(base_url="http://alyx.example", proxy=proxy.host)
+        assert client.labs()
+        assert proxy.requests("/labs")[0].headers["host"] == "alyx.example"
