@@ -1,0 +1,143 @@
+"""Owns the control directory `.onefs`: one table from a file to what it says, one from a command to what it does."""
+
+import difflib
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from onefs.alf import STATE_FOLDER
+from onefs.errors import BadCommandError, OnefsError, UsageError
+from onefs.vfs import inodes
+from onefs.vfs.handles import MemoryFile
+from onefs.vfs.journal import Journal
+from onefs.vfs.nodes import Directory, SpecialFile
+
+NAME = STATE_FOLDER
+_DIRECTORY_INO = 2
+
+README = """\
+This directory tells about the mount, and steers it. It is not listed in the directory above, but can be entered by
+name. Only the user who mounted, and root, may write here.
+
+  README       this text
+  mode         the mode: read it, or write another: echo local > mode
+  control      the settings in force and the commands; write one command a line: echo refresh > control
+  status       what is mounted, from which tables, what is being fetched, and the last failures
+  status.json  the same for programs
+  errors       the last failures: time, path, errno, reason and remedy, one a line, newest last
+  log          the last lines of the daemon's log
+
+A write returns when the command is done, or fails as it does; errors has the sentence.
+Every file of the archive also tells about itself in extended attributes: getfattr -d FILE
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command. `run` takes its words, does it, and raises an `OnefsError` if it cannot be done.
+
+    What it returns is dropped: a control file gives no answer but done.
+    """
+
+    usage: str
+    doc: str
+    run: Callable[[list[str]], object]
+    fewest: int = 0
+    most: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """What the running daemon says of itself, and what it does when it is told to."""
+
+    status: Callable[[], str]
+    status_json: Callable[[], str]
+    settings: Callable[[], str]
+    log: Callable[[], str]
+    mode: Callable[[], str]
+    commands: Mapping[str, Command]
+
+
+def control_directory(daemon: Daemon, journal: Journal) -> Directory:
+    """The node of `.onefs` with its files."""
+    readers: Mapping[str, Callable[[], str]] = {
+        "README": lambda: README,
+        "mode": lambda: daemon.mode() + "\n",
+        "control": lambda: daemon.settings() + _help(daemon.commands),
+        "status": daemon.status,
+        "status.json": daemon.status_json,
+        "errors": lambda: errors_text(journal),
+        "log": daemon.log,
+    }
+    writers: Mapping[str, Callable[[str], None]] = {
+        "mode": lambda text: _obey(daemon.commands, "mode " + text, journal),
+        "control": lambda text: _obey(daemon.commands, text, journal),
+    }
+    directory = Directory(_DIRECTORY_INO, inodes.ROOT, NAME, NAME, 0)
+    for ino, (name, reader) in enumerate(readers.items(), _DIRECTORY_INO + 1):
+        node = SpecialFile(ino, name, f"{NAME}/{name}", _opener(reader), write=writers.get(name))
+        directory.children[name] = node
+    return directory
+
+
+def _help(commands: Mapping[str, Command]) -> str:
+    return "\ncommands:\n" + "".join(f"  {command.usage:<24}{command.doc}\n" for command in commands.values())
+
+
+def _obey(commands: Mapping[str, Command], text: str, journal: Journal) -> None:
+    """Carry out one command a line. The first that fails ends it."""
+    for line in filter(None, map(str.strip, text.splitlines())):
+        try:
+            _run(commands, line)
+        except OnefsError as error:
+            journal.record(f"{NAME}/control", error)
+            raise
+
+
+def _run(commands: Mapping[str, Command], line: str) -> None:
+    try:
+        name, *words = shlex.split(line)
+    except ValueError as error:
+        raise BadCommandError(f"{line!r} cannot be read: {error}.", "Close the quotes.") from error
+    command = commands.get(name)
+    if command is None:
+        near = difflib.get_close_matches(name, commands, n=1)
+        remedy = f"Did you mean {near[0]}?" if near else f"Commands: {', '.join(commands)}."
+        raise BadCommandError(f"{name!r} is no command.", remedy)
+    if not command.fewest <= len(words) <= command.most:
+        raise BadCommandError(f"{line!r} has too few or too many words.", f"Write: {command.usage}")
+    try:
+        command.run(words)
+    except UsageError as error:
+        raise BadCommandError(error.reason, error.remedy) from error
+
+
+def errors_text(journal: Journal) -> str:
+    """The last failures, one a line with tabs between its fields, newest last."""
+    lines = [
+        "\t".join(
+            (
+                _utc(failure.time_s),
+                failure.errno_name,
+                _one_line(failure.path),
+                _one_line(failure.reason),
+                _one_line(failure.remedy),
+                f"×{failure.count}",
+            )
+        )
+        for failure in journal.failures()
+    ]
+    return "".join(line + "\n" for line in lines)
+
+
+def _one_line(text: str) -> str:
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def _utc(time_s: float) -> str:
+    return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _opener(reader: Callable[[], str]) -> Callable[[], MemoryFile]:
+    return lambda: MemoryFile(reader().encode("utf-8", "backslashreplace"))

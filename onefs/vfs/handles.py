@@ -1,0 +1,120 @@
+"""Owns open files that are not datasets: text made when they are opened, tables as they are on the disk."""
+
+import os
+from concurrent.futures import Future
+from copy import copy
+from pathlib import Path
+from typing import Protocol
+
+from onefs.errors import CacheDamagedError, GoneError
+
+# Size, modification time in nanoseconds and inode number of the copy on the disk that an open file reads from.
+Edition = tuple[int, int, int]
+
+
+class ReadableFile(Protocol):
+    """An open file. `onefs.content` gives one for datasets, `MemoryFile` is one for everything else."""
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Length as far as it is known now."""
+
+    @property
+    def edition(self) -> Edition | None:
+        """Which copy its bytes come from; None as long as that is not known, or if it is no file on a disk."""
+
+    def wait(self, offset: int, size: int) -> "Future[None] | None":
+        """None if the bytes can be read now; else what completes when it is worth asking again.
+
+        Raises the error, if they cannot be had.
+        """
+
+    def read_now(self, offset: int, size: int) -> bytes | None:
+        """The bytes, or None if reading them would wait for the disk."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """The bytes; fewer only at the end of the file."""
+
+    def close(self) -> None:
+        """Let go of it. May be called twice."""
+
+
+class MemoryFile:
+    """An open file whose bytes are in memory."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = memoryview(content)
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Length."""
+        return len(self._content)
+
+    @property
+    def edition(self) -> Edition | None:
+        """No file on a disk."""
+        return None
+
+    def wait(self, offset: int, size: int) -> "Future[None] | None":  # noqa: ARG002
+        """Never waits."""
+        return None
+
+    def read_now(self, offset: int, size: int) -> bytes | None:
+        """The bytes."""
+        return self.read(offset, size)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """The bytes."""
+        return bytes(self._content[offset : offset + size])
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class DiskFile:
+    """An open file as it is on the disk: the edition it was opened with, whatever is put in its place later."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises `CacheDamagedError`."""
+        self._path = path
+        try:
+            self._stream = path.open("rb", buffering=0)
+        except OSError as error:
+            raise CacheDamagedError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
+        self.edition = self._found()
+
+    def again(self) -> "DiskFile":
+        """Another opening of the same edition. Raises `GoneError` if it was written over."""
+        if self._found() != self.edition:
+            raise GoneError(f"{self._path} was written over while it was mounted.", "Mount again.")
+        other = copy(self)
+        other._stream = os.fdopen(os.dup(self._stream.fileno()), "rb", buffering=0)
+        return other
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Length."""
+        return self.edition[0]
+
+    def wait(self, offset: int, size: int) -> "Future[None] | None":  # noqa: ARG002
+        """Never waits for anything but the disk."""
+        return None
+
+    def read_now(self, offset: int, size: int) -> bytes | None:  # noqa: ARG002
+        """Always leaves it to `read`."""
+        return None
+
+    def read(self, offset: int, size: int) -> bytes:
+        """The bytes. Raises `GoneError` if the edition was written over."""
+        data = os.pread(self._stream.fileno(), size, offset)
+        if self._found() != self.edition:
+            raise GoneError(f"{self._path} was written over while it was mounted.", "Mount again.")
+        return data
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        self._stream.close()
+
+    def _found(self) -> Edition:
+        status = os.fstat(self._stream.fileno())
+        return status.st_size, status.st_mtime_ns, status.st_ino

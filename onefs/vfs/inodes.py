@@ -1,0 +1,106 @@
+"""Owns the layout of inode numbers: computed from what a node is, so that any number can be turned back into it.
+
+    file               0 1 <session: 34 bits>  <name and bytes: 28 bits>
+    collection folder  0 0 1 <view: 10> <session: 34> <path: 17>
+    upper folder       0 0 0 1 <view: 10> … <path: 48>
+    special            a small number: the root, the tables, the control directory
+
+A file's number does not hold the view: the same bytes have the same number, and the same kernel cache, in every view.
+"""
+
+from enum import Enum
+from typing import NamedTuple
+
+from onefs.catalogue.layout import FOLDER_BITS, SESSION_BITS
+from onefs.catalogue.mixing import take_free
+
+ROOT = 1
+FILE_BITS = 28
+COLLECTION_BITS = 17
+VIEW_BITS = 10
+SPECIAL_BITS = 48
+
+_FILE = 1 << 62
+_COLLECTION = 1 << 61
+_FOLDER = 1 << 60
+_SPECIAL = 1 << 59
+_GENERATION_MASK = (1 << 31) - 1
+
+
+class Kind(Enum):
+    """What a number stands for."""
+
+    FILE = "file"
+    COLLECTION = "collection"
+    FOLDER = "folder"
+    SPECIAL = "special"
+
+
+class Decoded(NamedTuple):
+    """An inode number's parts: `key` is a session's key, an upper folder's, or the special number itself."""
+
+    kind: Kind
+    view: int
+    key: int
+
+
+def _mask(bits: int) -> int:
+    return (1 << bits) - 1
+
+
+def file_fingerprints(content: list[int]) -> list[int]:
+    """28-bit numbers, one for each file of a session, from 64-bit digests of name and bytes; all different."""
+    return _distinct([digest & _mask(FILE_BITS) for digest in content], _mask(FILE_BITS))
+
+
+def _distinct(numbers: list[int], mask: int) -> list[int]:
+    if len(numbers) > mask + 1:
+        raise ValueError(f"{len(numbers)} nodes of one session want different numbers up to {mask}")
+    if len(set(numbers)) == len(numbers):
+        return numbers
+    following: dict[int, int] = {}
+    for position, wanted in enumerate(numbers):
+        numbers[position] = take_free(wanted, following, mask)
+    return numbers
+
+
+def collection_fingerprints(digests: list[int]) -> list[int]:
+    """17-bit numbers, one for each folder of a session, from digests of their paths in sorted order."""
+    return _distinct([digest & _mask(COLLECTION_BITS) for digest in digests], _mask(COLLECTION_BITS))
+
+
+def file_ino(session_key: int, fingerprint: int) -> int:
+    """The number of a file in a session."""
+    return _FILE | session_key << FILE_BITS | fingerprint
+
+
+def generation(content: int) -> int:
+    """Bits of a file's digest that its inode number leaves out: a kernel drops cached pages where they differ."""
+    return content >> FILE_BITS & _GENERATION_MASK
+
+
+def collection_ino(view: int, session_key: int, fingerprint: int) -> int:
+    """The number of a folder inside a session."""
+    return _COLLECTION | (view << SESSION_BITS | session_key) << COLLECTION_BITS | fingerprint
+
+
+def folder_ino(view: int, key: int) -> int:
+    """The number of a folder from the root down to a session's own."""
+    return _FOLDER | view << FOLDER_BITS | key
+
+
+def special_ino(digest: int) -> int:
+    """The number of a root file that is no dataset, from a digest of its edition."""
+    return _SPECIAL | digest & _mask(SPECIAL_BITS)
+
+
+def decode(ino: int) -> Decoded:
+    """What a number stands for."""
+    if ino & _FILE:
+        return Decoded(Kind.FILE, 0, ino >> FILE_BITS & _mask(SESSION_BITS))
+    if ino & _COLLECTION:
+        rest = ino >> COLLECTION_BITS
+        return Decoded(Kind.COLLECTION, rest >> SESSION_BITS & _mask(VIEW_BITS), rest & _mask(SESSION_BITS))
+    if ino & _FOLDER:
+        return Decoded(Kind.FOLDER, ino >> FOLDER_BITS & _mask(VIEW_BITS), ino & _mask(FOLDER_BITS))
+    return Decoded(Kind.SPECIAL, 0, ino)

@@ -1,0 +1,94 @@
+"""Owns the nodes of the tree: directories, datasets, and the few files that are neither."""
+
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+from typing import NamedTuple
+
+from onefs.catalogue.records import Dataset
+from onefs.catalogue.snapshot import Folder, Snapshot
+from onefs.vfs.handles import ReadableFile
+
+DIRECTORY_MODE = stat.S_IFDIR | 0o555
+FILE_MODE = stat.S_IFREG | 0o444
+WRITABLE_MODE = stat.S_IFREG | 0o644
+
+
+class Attributes(NamedTuple):
+    """What `stat` tells. `generation` changes when a number comes to stand for other bytes."""
+
+    ino: int
+    generation: int
+    mode: int
+    size_bytes: int
+    blocks: int
+    time_s: int
+
+
+@dataclass(slots=True, eq=False)
+class Directory:
+    """A folder. `folder` is set from the root down to a session's own, `children` inside a session."""
+
+    ino: int
+    parent_ino: int
+    name: str
+    path: str
+    time_s: int
+    session: int | None = None
+    folder: Folder | None = None
+    children: dict[str, "Node"] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class DatasetFile:
+    """A dataset. `session` and `row` find it in its snapshot; `size_bytes` is -1 if the catalogue does not know."""
+
+    ino: int
+    generation: int
+    name: str
+    folder_path: str
+    size_bytes: int
+    time_s: int
+    snapshot: Snapshot
+    session: int
+    row: int
+    _dataset: Dataset | None = None
+
+    @property
+    def dataset(self) -> Dataset:
+        """All that the catalogue says of it."""
+        if self._dataset is None:
+            self._dataset = self.snapshot.datasets(self.session).dataset(self.row)
+        return self._dataset
+
+    @property
+    def path(self) -> str:
+        """Path from the mount's root."""
+        return f"{self.folder_path}/{self.name}"
+
+    def bare_attributes(self) -> Attributes:
+        """Its attributes as far as they come from the catalogue alone."""
+        return Attributes(self.ino, self.generation, FILE_MODE, max(self.size_bytes, 0), 0, self.time_s)
+
+
+@dataclass(slots=True, eq=False)
+class SpecialFile:
+    """A file that is no dataset. A size of 0 is not known before it is opened, as in /proc."""
+
+    ino: int
+    name: str
+    path: str
+    open: Callable[[], ReadableFile]
+    size_bytes: int = 0
+    time_s: int = 0
+    write: Callable[[str], None] | None = None
+
+
+Node = Directory | DatasetFile | SpecialFile
+Children = Mapping[str, Node]
+
+
+def midnight_s(day: date) -> int:
+    """Seconds since the epoch at a date's midnight, UTC: archives record days, not hours."""
+    return int(datetime.combine(day, time(), UTC).timestamp())

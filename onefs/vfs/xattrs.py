@@ -1,0 +1,86 @@
+"""Owns the extended attributes: one table for files, one for session directories."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from onefs.catalogue.records import Dataset, Session
+from onefs.catalogue.snapshot import DatasetRows
+from onefs.content.access import Inspection
+from onefs.errors import ForeignAttributeError, NoAttributeError
+
+NAMESPACE = "user."
+PREFIX = "user.onefs."
+
+Facts = TypeVar("Facts")
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """All that is known of one dataset."""
+
+    dataset: Dataset
+    inspection: Inspection
+    cached_path: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFacts:
+    """All that is known of one session. `shown` says which rows the tree shows."""
+
+    session: Session
+    rows: DatasetRows
+    shown: list[bool]
+    cached_bytes: Callable[[], int]
+
+
+def _default_revision(facts: FileFacts) -> str:
+    known = facts.dataset.default_revision
+    return "" if known is None else str(known).lower()
+
+
+FILE_ATTRIBUTES: dict[str, Callable[[FileFacts], str]] = {
+    "id": lambda facts: str(facts.dataset.id),
+    "eid": lambda facts: str(facts.dataset.eid or ""),
+    "hash": lambda facts: facts.dataset.md5,
+    "size": lambda facts: "" if facts.dataset.size_bytes is None else str(facts.dataset.size_bytes),
+    "qc": lambda facts: facts.dataset.qc.name,
+    "revision": lambda facts: facts.dataset.revision,
+    "default_revision": _default_revision,
+    "state": lambda facts: facts.inspection.state.value,
+    "source": lambda facts: facts.inspection.source,
+    "error": lambda facts: facts.inspection.error,
+    "cache_path": lambda facts: str(facts.cached_path or ""),
+}
+
+SESSION_ATTRIBUTES: dict[str, Callable[[SessionFacts], str]] = {
+    "eid": lambda facts: str(facts.session.eid),
+    "projects": lambda facts: facts.session.projects,
+    "task_protocol": lambda facts: facts.session.task_protocol,
+    "datasets": lambda facts: str(sum(facts.shown)),
+    "size": lambda facts: str(
+        sum(max(size, 0) for size, shown in zip(facts.rows.sizes, facts.shown, strict=True) if shown)
+    ),
+    "cached": lambda facts: str(facts.cached_bytes()),
+}
+
+
+def value(attributes: dict[str, Callable[[Facts], str]], name: str, facts: Facts) -> str:
+    """One attribute's text. Raises `ForeignAttributeError` or `NoAttributeError`."""
+    check(name)
+    reader = attributes.get(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else None
+    if reader is None:
+        raise NoAttributeError(f"There is no attribute {name} here.")
+    return reader(facts)
+
+
+def check(name: str) -> None:
+    """Raise `ForeignAttributeError` for names outside `user.`, so that the kernel asks for such a name only once."""
+    if not name.startswith(NAMESPACE):
+        raise ForeignAttributeError(f"Attributes such as {name} are not kept here.")
+
+
+def names(attributes: dict[str, Callable[..., str]]) -> list[str]:
+    """The full names of a table's attributes."""
+    return [PREFIX + name for name in attributes]

@@ -1,0 +1,106 @@
+"""The control directory's files, made when they are opened."""
+
+import re
+
+import pytest
+
+from onefs.errors import BadCommandError, ContentError
+from onefs.fuse.errnos import errno_name
+from onefs.vfs import inodes
+from onefs.vfs.control import Command, Daemon, control_directory
+from onefs.vfs.handles import ReadableFile
+from onefs.vfs.journal import Journal
+from onefs.vfs.nodes import Directory, SpecialFile
+
+
+def directory(status: str = "up\n") -> tuple[Directory, Journal]:
+    journal = Journal(errno_name)
+    return control_directory(daemon(status), journal), journal
+
+
+def daemon(status: str = "", said: list[list[str]] | None = None) -> Daemon:
+    heard = [] if said is None else said
+    return Daemon(
+        status=lambda: status,
+        status_json=lambda: "{}\n",
+        settings=lambda: "qc: FAIL\n",
+        log=lambda: "last line\n",
+        mode=lambda: "auto",
+        commands={
+            "mode": Command("mode M", "switch", lambda words: heard.append(["mode", *words]), 1, 1),
+            "retry": Command("retry [PATH]", "try again", lambda words: heard.append(["retry", *words]), 0, 1),
+        },
+    )
+
+
+def test_commands_are_carried_out_one_a_line() -> None:
+    said: list[list[str]] = []
+    folder = control_directory(daemon(said=said), Journal(errno_name))
+    write(folder, "control", "retry\n\nretry 'a file'\n")
+    write(folder, "mode", "local\n")
+    assert said == [["retry"], ["retry", "a file"], ["mode", "local"]]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("mod local", "Did you mean mode?"),
+        ("mode", "Write: mode M"),
+        ("mode a b", "Write: mode M"),
+        ("mode 'a", "quotes"),
+    ],
+)
+def test_a_bad_command_is_told_and_kept_in_errors(line: str, words: str) -> None:
+    journal = Journal(errno_name)
+    folder = control_directory(daemon(), journal)
+    with pytest.raises(BadCommandError, match=re.escape(words)):
+        write(folder, "control", line)
+    assert words in b"".join([opened(folder, "errors").read(0, 1000)]).decode()
+
+
+def test_control_tells_settings_and_commands() -> None:
+    text = opened(control_directory(daemon(), Journal(errno_name)), "control").read(0, 1000).decode()
+    assert "qc: FAIL" in text
+    assert "retry [PATH]" in text
+
+
+def write(folder: Directory, name: str, text: str) -> None:
+    node = folder.children[name]
+    assert isinstance(node, SpecialFile)
+    assert node.write is not None
+    node.write(text)
+
+
+def opened(folder: Directory, name: str) -> ReadableFile:
+    node = folder.children[name]
+    assert isinstance(node, SpecialFile)
+    return node.open()
+
+
+def test_the_readme_tells_of_every_file() -> None:
+    folder, _ = directory()
+    text = opened(folder, "README").read(0, 10_000).decode()
+    assert all(name in text for name in folder.children)
+
+
+def test_a_file_tells_how_things_are_when_it_is_opened() -> None:
+    folder, journal = directory()
+    before = opened(folder, "errors")
+    journal.record("a", ContentError("Wrong."))
+    assert before.read(0, 100) == b""
+    assert b"Wrong." in opened(folder, "errors").read(0, 100)
+    assert opened(folder, "status").read(0, 100) == b"up\n"
+    assert opened(folder, "status.json").read(0, 100) == b"{}\n"
+
+
+def test_text_that_is_no_utf8_does_not_break_it() -> None:
+    folder, _ = directory(status="mountpoint: /mnt/\udcff\n")
+    assert b"mountpoint: /mnt/" in opened(folder, "status").read(0, 100)
+
+
+def test_its_numbers_are_small_distinct_and_inside_it() -> None:
+    folder, _ = directory()
+    numbers = [folder.ino, *(node.ino for node in folder.children.values())]
+    assert len({*numbers, inodes.ROOT}) == len(numbers) + 1
+    assert all(inodes.decode(number).kind is inodes.Kind.SPECIAL for number in numbers)
+    assert folder.parent_ino == inodes.ROOT
