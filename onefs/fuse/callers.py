@@ -1,0 +1,54 @@
+"""Owns waiting on behalf of a program: until it may go on, or until a signal wants it to stop waiting."""
+
+import signal
+from concurrent.futures import Future
+from pathlib import Path
+
+import trio
+
+from onefs.errors import InterruptedByCallerError
+
+# How often to look for signals: less and less, so that thousands can wait.
+FIRST_LOOK_S = 0.05
+LONGEST_PAUSE_S = 1.0
+# Signals by which people stop programs. Others (SIGCHLD, SIGWINCH, timers) must not break a read.
+STOPPING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL, signal.SIGTERM)
+_STOPPING_MASK = sum(1 << number - 1 for number in STOPPING)
+_PENDING = (b"SigPnd:", b"ShdPnd:")
+_BLOCKED = b"SigBlk:"
+
+
+async def until_done(future: "Future[None]", pid: int) -> None:
+    """Wait for a future for the thread `pid`. Raises `InterruptedByCallerError` when that is to be interrupted."""
+    done = trio.Event()
+    token = trio.lowlevel.current_trio_token()
+
+    def wake(_: "Future[None]") -> None:
+        try:
+            token.run_sync_soon(done.set)
+        except trio.RunFinishedError:
+            return  # the mount has ended, and with it whoever waited
+
+    future.add_done_callback(wake)
+    pause_s = FIRST_LOOK_S
+    while not done.is_set():
+        with trio.move_on_after(pause_s):
+            await done.wait()
+        pause_s = min(pause_s * 1.5, LONGEST_PAUSE_S)
+        if not done.is_set() and wants_to_stop(pid):
+            raise InterruptedByCallerError("The program that was waiting has been interrupted.")
+
+
+def wants_to_stop(pid: int) -> bool:
+    """Whether a signal that stops programs is pending for a thread. A thread unknown here is left waiting."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_bytes()
+    except OSError:
+        return False
+    pending = blocked = 0
+    for line in status.splitlines():
+        if line.startswith(_PENDING):
+            pending |= int(line[7:], 16)
+        elif line.startswith(_BLOCKED):
+            blocked = int(line[7:], 16)
+    return bool(pending & ~blocked & _STOPPING_MASK)

@@ -1,0 +1,187 @@
+"""Owns mountpoints: whether one can be used, the mount's options, what is mounted, and unmounting."""
+
+import errno
+import logging
+import os
+import re
+import shutil
+import subprocess
+import threading
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from urllib.parse import quote
+
+from onefs.errors import MountError
+
+FILE_SYSTEM_TYPE = "fuse.onefs"
+READ_AHEAD_KIB = 4096
+MOST_READS_AHEAD = 10_000
+_UNMOUNT_TIMEOUT_S = 30
+_ANSWER_S = 3
+_STACKED_MOUNTS = 10
+_DEAD = (errno.ENOTCONN, errno.ECONNABORTED)
+_CONNECTIONS = Path("/sys/fs/fuse/connections")
+_log = logging.getLogger(__name__)
+
+
+class Health(Enum):
+    """How a mount's daemon is: answering, ended without unmounting, or not answering for now."""
+
+    ALIVE = "alive"
+    DEAD = "dead"
+    SILENT = "silent"
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One onefs mount of this machine."""
+
+    mountpoint: Path
+    source: str
+    device: str
+
+
+def mounts() -> list[Mount]:
+    """The onefs mounts that this process sees."""
+    found = []
+    for line in Path("/proc/self/mountinfo").read_bytes().split(b"\n"):
+        before, _, after = os.fsdecode(line).partition(" - ")
+        if after.startswith(FILE_SYSTEM_TYPE + " "):
+            _, source, *_ = after.split(" ")
+            _, _, device, _, mountpoint, *_ = before.split(" ")
+            found.append(Mount(Path(_unescape(mountpoint)), _unescape(source), device))
+    return found
+
+
+def _unescape(field: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), field)
+
+
+def mount_of(path: Path) -> Mount | None:
+    """The onefs mount that a path stands in, as it is written or where its symbolic links lead."""
+    present = mounts()
+    for whole in (Path(os.path.abspath(path)), Path(os.path.realpath(path))):
+        containing = [mount for mount in present if whole.is_relative_to(mount.mountpoint)]
+        if containing:
+            return max(containing, key=lambda mount: len(mount.mountpoint.parts))
+    return None
+
+
+def health(mountpoint: Path) -> Health:
+    """Whether the daemon of a mountpoint answers. A path that is no mountpoint answers too."""
+    answers: SimpleQueue[Health] = SimpleQueue()
+
+    def look() -> None:
+        try:
+            os.scandir(mountpoint).close()  # stat alone could be answered by the kernel from memory
+        except OSError as error:
+            answers.put(Health.DEAD if error.errno in _DEAD else Health.ALIVE)
+        else:
+            answers.put(Health.ALIVE)
+
+    threading.Thread(target=look, daemon=True).start()
+    try:
+        return answers.get(timeout=_ANSWER_S)
+    except Empty:
+        return Health.SILENT
+
+
+def check_machine() -> None:
+    """Raise `MountError` if this machine cannot mount."""
+    if not Path("/dev/fuse").exists():
+        raise MountError("/dev/fuse is missing on this machine.", "Load the kernel module: sudo modprobe fuse.")
+    if os.geteuid() != 0 and shutil.which("fusermount3") is None:
+        raise MountError("fusermount3 is missing.", "Install it: sudo apt install fuse3.")
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        raise MountError("/dev/fuse may not be used by this user.", "Ask for access: it should have mode 0666.")
+
+
+def check_mountpoint(mountpoint: Path) -> None:
+    """Raise `MountError` unless the directory can be mounted on. A dead daemon's mount there is removed."""
+    for _ in range(_STACKED_MOUNTS):
+        if not _is_ours(mountpoint) or health(mountpoint) is not Health.DEAD:
+            break
+        unmount(mountpoint, lazy=True)
+    try:
+        is_empty = not any(mountpoint.iterdir())
+    except FileNotFoundError:
+        raise MountError(f"The mountpoint {mountpoint} does not exist.", f"Make it: mkdir -p {mountpoint}") from None
+    except NotADirectoryError:
+        raise MountError(f"The mountpoint {mountpoint} is not a directory.", "Choose an empty directory.") from None
+    except OSError as error:
+        raise MountError(f"The mountpoint {mountpoint} cannot be read: {error.strerror}.", "Choose another.") from error
+    if _is_ours(mountpoint):
+        raise MountError(f"{mountpoint} is already mounted.", f"Use it, or unmount it first: onefs umount {mountpoint}")
+    if not is_empty:
+        raise MountError(f"The mountpoint {mountpoint} is not empty.", "Choose an empty directory.")
+    if os.geteuid() != 0 and not os.access(mountpoint, os.W_OK):
+        raise MountError(f"The mountpoint {mountpoint} may not be written by this user.", "Choose one of your own.")
+
+
+def _is_ours(mountpoint: Path) -> bool:
+    """Whether an onefs is mounted there. Asks nobody: a dead mountpoint cannot even be resolved."""
+    return any(mount.mountpoint == _place(mountpoint) for mount in mounts())
+
+
+def _place(mountpoint: Path) -> Path:
+    return mountpoint.parent.resolve() / mountpoint.name
+
+
+def options(source: str, *, allow_other: bool) -> set[str]:
+    """Options for the mount. Writes are refused by the file system itself, so that they all answer EROFS."""
+    # pyfuse3 takes options in ASCII only.
+    plain = "".join(letter if letter.isascii() else quote(letter, errors="surrogateescape") for letter in source)
+    name = plain.replace("\\", "\\\\").replace(",", "\\,")
+    chosen = {f"fsname={name}", "subtype=onefs", "noatime", "nosuid", "nodev"}
+    return chosen | {"allow_other"} if allow_other else chosen
+
+
+def tune(mountpoint: Path) -> bool:
+    """Let the kernel read further ahead, and have many reads under way. Asks the daemon nothing.
+
+    The kernel queues reads behind the first dozen that it made ahead of a program: a dozen stalled files would hold
+    up every other. False if it could not be told otherwise.
+    """
+    device = next((mount.device for mount in mounts() if mount.mountpoint == _place(mountpoint)), "0:0")
+    _write_setting(Path(f"/sys/class/bdi/{device}/read_ahead_kb"), READ_AHEAD_KIB)
+    if not any(_CONNECTIONS.iterdir()) and os.geteuid() == 0:
+        subprocess.run(["mount", "-t", "fusectl", "fusectl", str(_CONNECTIONS)], capture_output=True, check=False)
+    connection = _CONNECTIONS / device.partition(":")[2]
+    _write_setting(connection / "congestion_threshold", MOST_READS_AHEAD)
+    return _write_setting(connection / "max_background", MOST_READS_AHEAD)
+
+
+def _write_setting(setting: Path, number: int) -> bool:
+    try:
+        setting.write_text(str(number), encoding="ascii")
+    except OSError as error:
+        _log.debug("%s stays as it is: %s", setting, error)
+        return False
+    return True
+
+
+def unmount(mountpoint: Path, *, lazy: bool = False) -> None:
+    """Unmount; lazily: at once for new users, for the others when they are done. Raises `MountError`."""
+    command = ["umount"] if os.geteuid() == 0 else ["fusermount3", "-u"]
+    if lazy:
+        command += ["-l"] if os.geteuid() == 0 else ["-z"]
+    try:
+        done = subprocess.run(
+            [*command, str(mountpoint)],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env={**os.environ, "LC_ALL": "C"},
+            timeout=_UNMOUNT_TIMEOUT_S,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise MountError(f"{command[0]} is missing.", "Install it: sudo apt install fuse3 mount.") from None
+    except subprocess.TimeoutExpired:
+        raise MountError(f"Unmounting {mountpoint} took too long.", f"Try: onefs umount --lazy {mountpoint}") from None
+    if done.returncode:
+        said = done.stderr.strip().rpartition(": ")[2].rstrip(".") or "no reason given"
+        remedy = f"Close what uses it, or try: onefs umount --lazy {mountpoint}" if "busy" in said else ""
+        raise MountError(f"{mountpoint} cannot be unmounted: {said}.", remedy)

@@ -1,0 +1,84 @@
+"""Owns telling the kernel what changed, from a thread of its own: whoever tells it may have to wait for the kernel."""
+
+import contextlib
+import functools
+import itertools
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable
+from queue import SimpleQueue
+
+import pyfuse3
+
+_PATIENCE_S = 0.2
+_BATCH = 1000
+_BATCH_PATIENCE_S = 10.0
+_END_S = 5.0
+_log = logging.getLogger(__name__)
+
+Change = tuple[Callable[[], None], threading.Event]
+
+
+class Notifier:
+    """Tells the kernel what to forget, as long as the file system is mounted. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards _thread
+        self._thread: threading.Thread | None = None
+        self._queue: SimpleQueue[Change | None] = SimpleQueue()
+
+    def start(self) -> None:
+        """The file system is mounted."""
+        with self._lock:
+            self._thread = threading.Thread(target=self._run, name="kernel-notify", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """The file system is about to be unmounted: tell what is queued, and nothing more."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            self._queue.put(None)
+            thread.join(_END_S)
+
+    def attributes_changed(self, ino: int) -> None:
+        """Forget the attributes of a node, though not its pages. Not for the event loop.
+
+        It is done when this returns, but for one case: the kernel may just be waiting for a read of that very inode
+        to end, and that read for whoever calls this. Hence the limit to the wait.
+        """
+        self._tell(lambda: pyfuse3.invalidate_inode(pyfuse3.InodeT(ino), attr_only=True)).wait(_PATIENCE_S)
+
+    def names_changed(self, names: Iterable[tuple[int, str]]) -> None:
+        """Forget entries, absent ones included, by directory and name. Done when it returns. Not for the event loop."""
+        remaining = iter(names)
+        while batch := list(itertools.islice(remaining, _BATCH)):
+            self._tell(functools.partial(_forget_names, batch)).wait(_BATCH_PATIENCE_S)
+
+    def _tell(self, change: Callable[[], None]) -> threading.Event:
+        told = threading.Event()
+        with self._lock:
+            if self._thread is None:
+                told.set()
+            else:
+                self._queue.put((change, told))
+        return told
+
+    def _run(self) -> None:
+        while (change := self._queue.get()) is not None:
+            tell, told = change
+            try:
+                # The kernel answers ENOENT for what it does not know: nothing to forget then.
+                with contextlib.suppress(FileNotFoundError):
+                    tell()
+            except OSError as error:
+                _log.warning("The kernel could not be told of a change: %s", error)
+            finally:
+                told.set()
+
+
+def _forget_names(names: list[tuple[int, str]]) -> None:
+    for parent, name in names:
+        with contextlib.suppress(FileNotFoundError):
+            pyfuse3.invalidate_entry(pyfuse3.InodeT(parent), pyfuse3.FileNameT(os.fsencode(name)))

@@ -1,0 +1,69 @@
+"""What is mounted, read from the kernel's table, whatever the names."""
+
+import os
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from archives import make_tables
+from mounted import Mounted
+
+from onefs.errors import MountError
+from onefs.fuse import mounting
+
+STRANGE = [
+    "with space",
+    "new\nline",
+    "tab\there",
+    "back\\slash",
+    "octal\\040",
+    "cr\rx",
+    "ls\u2028x",
+    "ünïcode",
+    "[/red]",
+    "a,b",
+    "#hash",
+    "'\"",
+]
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_strange_names_are_found_in_the_table(tmp_path: Path, name: str) -> None:
+    home = tmp_path / name
+    make_tables(home / "tables", {"alf/a.b.npy": b"x"})
+    with Mounted(home / "tables", home) as mount:
+        (found,) = [found for found in mounting.mounts() if found.mountpoint == mount.path]
+        assert unquote(found.source) == str(home / "tables")
+        assert mounting.mount_of(mount.path / "lab") == found
+        assert os.listdir(mount.path / "lab") == ["Subjects"]
+
+
+def test_a_mount_is_found_through_symbolic_links(tmp_path: Path) -> None:
+    make_tables(tmp_path / "tables", {"alf/a.b.npy": b"x"})
+    (tmp_path / "link").symlink_to(tmp_path / "home")
+    (tmp_path / "home").mkdir()
+    with Mounted(tmp_path / "tables", tmp_path / "home") as mount:
+        found = mounting.mount_of(tmp_path / "link" / "mnt" / "lab")
+        assert found is not None
+        assert found.mountpoint == mount.path
+        assert mounting.mount_of(tmp_path) is None
+        assert mounting.mount_of(tmp_path / "home" / "mnt2") is None
+
+
+def test_a_mountpoint_through_a_symbolic_link_can_be_used_and_unmounted(tmp_path: Path) -> None:
+    make_tables(tmp_path / "tables", {"alf/a.b.npy": b"x"})
+    (tmp_path / "home").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "home")
+    with Mounted(tmp_path / "tables", tmp_path / "link") as mount:
+        assert os.listdir(mount.path / "lab") == ["Subjects"]
+    assert not os.path.ismount(tmp_path / "home" / "mnt")
+
+
+def test_unmounting_what_is_not_mounted_says_so(tmp_path: Path) -> None:
+    with pytest.raises(MountError, match="cannot be unmounted: not mounted"):
+        mounting.unmount(tmp_path)
+
+
+def test_a_folder_that_is_no_mount_is_not_stale(tmp_path: Path) -> None:
+    assert mounting.health(tmp_path) is mounting.Health.ALIVE
+    assert mounting.health(tmp_path / "nothing") is mounting.Health.ALIVE
