@@ -1,0 +1,148 @@
+"""Owns the endpoint `sessions`: its filters, and what `django` can ask of a session."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from onefs.demo.database import Database
+from onefs.demo.django_filter import day, django, numeric, truth, uuid
+from onefs.demo.resources import (
+    Ask,
+    Field,
+    Filter,
+    Keeps,
+    Resource,
+    contains,
+    day_range,
+    equal,
+    identity,
+    number,
+    one,
+    outcome,
+    same,
+)
+from onefs.demo.rows import DatasetRow, SessionRow
+from onefs.demo.serialise import N_CORRECT_TRIALS, N_TRIALS, Serialiser, procedures_of
+
+
+def datasets_of(db: Database, row: SessionRow) -> Sequence[DatasetRow]:
+    """A session's datasets."""
+    return db.datasets_of.get(row.id, ())
+
+
+def _of_datasets(values: Callable[[DatasetRow], object], parse: Callable[[object], object] = str) -> Field:
+    """A field of a session's datasets."""
+    return Field(lambda db, row: [values(each) for each in datasets_of(db, row)] or [None], parse)
+
+
+def _users(ask: Ask, value: str) -> Keeps:
+    del ask
+    wanted = value.split(",")
+    return lambda row: all(user in row.users for user in wanted)
+
+
+def _date_range(ask: Ask, value: str) -> Keeps:
+    del ask
+    return day_range(value, lambda row: str(row.date))
+
+
+def _tag(ask: Ask, value: str) -> Keeps:
+    return lambda row: any(value.lower() in tag.name.lower() for each in datasets_of(ask.db, row) for tag in each.tags)
+
+
+def _dataset_types(ask: Ask, value: str) -> Keeps:
+    wanted = set(value.split(","))
+    return lambda row: wanted <= {each.dataset_type for each in datasets_of(ask.db, row)}
+
+
+def _datasets(ask: Ask, value: str) -> Keeps:
+    """Sessions in which each of these names is on a server, at this QC or better."""
+    wanted = set(value.split(","))
+    limit = outcome(ask.arguments.get("dataset_qc_lte", "FAIL"))
+    return lambda row: (
+        wanted <= {each.name for each in datasets_of(ask.db, row) if each.on_servers and each.qc <= limit}
+    )
+
+
+def _dataset_qc(ask: Ask, value: str) -> Keeps:
+    """Alone: sessions with any dataset this good. Beside `datasets` that filter heeds it."""
+    if "datasets" in ask.arguments:
+        return lambda row: True  # noqa: ARG005
+    limit = outcome(value)
+    return lambda row: any(each.qc <= limit for each in datasets_of(ask.db, row))
+
+
+def _performance(passes: Callable[[float, float], bool]) -> Filter:
+    def filter_(ask: Ask, value: str) -> Keeps:
+        del ask
+        limit = float(numeric(value))
+        return lambda row: not row.is_base and passes(100 * N_CORRECT_TRIALS / N_TRIALS, limit)
+
+    return filter_
+
+
+def _procedures(ask: Ask, value: str) -> Keeps:
+    return lambda row: any(value.lower() in each.lower() for each in procedures_of(ask.db, row))
+
+
+FIELDS: Mapping[str, Field] = {
+    "id": one(lambda row: row.id, uuid),
+    "pk": one(lambda row: row.id, uuid),
+    "subject__nickname": one(lambda row: row.subject),
+    "lab__name": one(lambda row: row.lab),
+    "location__name": one(lambda row: row.location),
+    "number": one(lambda row: row.number, numeric),
+    "start_time": one(lambda row: row.start_time),
+    "start_time__date": one(lambda row: str(row.date), day),
+    "task_protocol": one(lambda row: row.task_protocol),
+    "type": one(lambda row: "Base" if row.is_base else "Experiment"),
+    "narrative": one(lambda row: "" if row.is_base else "auto"),
+    "n_trials": one(lambda row: None if row.is_base else N_TRIALS, numeric),
+    "parent_session": one(lambda row: None, uuid),  # noqa: ARG005
+    "projects": Field(lambda db, row: row.projects or [None]),  # noqa: ARG005
+    "projects__name": Field(lambda db, row: row.projects or [None]),  # noqa: ARG005
+    "users": Field(lambda db, row: row.users or [None]),  # noqa: ARG005
+    "users__username": Field(lambda db, row: row.users or [None]),  # noqa: ARG005
+    "procedures__name": Field(lambda db, row: procedures_of(db, row) or [None]),
+    "probe_insertion": Field(lambda db, row: [each.id for each in db.insertions_of.get(row.id, ())] or [None], uuid),
+    "data_dataset_session_related": _of_datasets(lambda each: each.id, uuid),
+    "data_dataset_session_related__name": _of_datasets(lambda each: each.name),
+    "data_dataset_session_related__collection": _of_datasets(lambda each: each.collection),
+    "data_dataset_session_related__dataset_type__name": _of_datasets(lambda each: each.dataset_type),
+    "data_dataset_session_related__qc": _of_datasets(lambda each: int(each.qc), numeric),
+    "data_dataset_session_related__default_dataset": _of_datasets(lambda each: each.default, truth),
+    "data_dataset_session_related__tags__name": Field(
+        lambda db, row: {tag.name for each in datasets_of(db, row) for tag in each.tags} or [None]
+    ),
+}
+
+SESSIONS: Resource[SessionRow] = Resource(
+    name="sessions",
+    model="Session",
+    rows=lambda db: db.sessions,
+    brief=Serialiser.session_brief,
+    full=Serialiser.session,
+    by_id=True,
+    filters={
+        "id": identity("id", lambda row: row.id),
+        "subject": same(lambda row: row.subject),
+        "nickname": same(lambda row: row.subject),
+        "lab": same(lambda row: row.lab),
+        "location": contains(lambda row: [row.location]),
+        "users": _users,
+        "date_range": _date_range,
+        "number": number("number", lambda row: row.number),
+        "type": same(lambda row: "Base" if row.is_base else "Experiment"),
+        "task_protocol": contains(lambda row: [row.task_protocol]),
+        "procedures": _procedures,
+        "projects": contains(lambda row: row.projects),
+        "project": contains(lambda row: row.projects),
+        "narrative": equal(lambda row: "" if row.is_base else "auto"),
+        "tag": _tag,
+        "dataset_types": _dataset_types,
+        "datasets": _datasets,
+        "dataset_qc_lte": _dataset_qc,
+        "performance_gte": _performance(lambda found, limit: found >= limit),
+        "performance_lte": _performance(lambda found, limit: found <= limit),
+        "django": django(FIELDS),
+    },
+    fields=FIELDS,
+)
