@@ -1,0 +1,163 @@
+"""Owns the checks of `onefs doctor`: each finds one thing that mounting or fetching needs, with its remedy."""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from onefs.catalogue.records import Dataset
+from onefs.catalogue.snapshot import Snapshot, load_snapshot
+from onefs.daemon.demo import opened
+from onefs.daemon.service import make_transport
+from onefs.daemon.sources import Source, prepare
+from onefs.daemon.tables import ensure_tables
+from onefs.digests import new_md5
+from onefs.errors import CacheDamagedError, MismatchError, MountError, OnefsError
+from onefs.fuse import mounting
+from onefs.settings import Settings
+from onefs.transports.base import Transport
+
+_LITTLE_ROOM_BYTES = 1 << 30
+_SAMPLE_BYTES = 4 << 20
+_SESSIONS_LOOKED_AT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found. `remedy` is "" where all is well."""
+
+    check: str
+    is_well: bool
+    says: str
+    remedy: str
+
+
+def examine(source_name: str | None, settings: Settings) -> Iterator[Finding]:
+    """Check this machine, and a source if one is given: its tables, its login, one download, cache, disk, clock."""
+    yield _try("machine", _machine)
+    yield _try("mounts", _stale_mounts)
+    if settings.allow_other:
+        yield _try("allow_other", _allow_other)
+    if source_name is None:
+        return
+    try:
+        with opened(source_name, settings) as source:
+            yield from _examine_source(source, settings)
+    except OnefsError as error:
+        yield Finding("source", False, error.reason, error.remedy)
+
+
+def _examine_source(source: Source, settings: Settings) -> Iterator[Finding]:
+    transport = make_transport(settings)
+    cache = _try("cache", lambda: _cache(source))
+    yield cache
+    if not cache.is_well:
+        return
+    yield _try("disk", lambda: _disk(source))
+    tables = _try("tables", lambda: _tables(source, transport))
+    yield tables
+    if not tables.is_well:
+        return
+    snapshot = load_snapshot(source.tables_dir, source.state_dir)
+    yield _try("clock", lambda: _clock(snapshot))
+    if source.servers:
+        yield _try("download", lambda: _download(source, snapshot, transport))
+
+
+def _try(check: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(check, True, look(), "")
+    except OnefsError as error:
+        return Finding(check, False, error.reason, error.remedy)
+
+
+def _machine() -> str:
+    mounting.check_machine()
+    return "/dev/fuse and fusermount3 are usable."
+
+
+def _stale_mounts() -> str:
+    present = mounting.mounts()
+    for mount in present:
+        if mounting.health(mount.mountpoint) is mounting.Health.DEAD:
+            raise MountError(
+                f"The daemon of {mount.mountpoint} has died.", f"Clean up: onefs umount {mount.mountpoint}"
+            )
+    return f"{len(present)} onefs mounts, all alive."
+
+
+def _allow_other() -> str:
+    if os.geteuid() == 0:
+        return "root may let others in."
+    try:
+        allowed = re.search(r"^\s*user_allow_other", Path("/etc/fuse.conf").read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        allowed = None
+    if not allowed:
+        raise MountError(
+            "/etc/fuse.conf does not let users use allow_other.", "Have root add the line user_allow_other."
+        )
+    return "/etc/fuse.conf permits it."
+
+
+def _cache(source: Source) -> str:
+    prepare(source)
+    return f"{source.data_dir} is usable."
+
+
+def _disk(source: Source) -> str:
+    free = shutil.disk_usage(source.state_dir).free
+    if free < _LITTLE_ROOM_BYTES:
+        raise CacheDamagedError(
+            f"Only {free / 1e9:.1f} GB are free where {source.state_dir} stands.", "Free some, or choose another cache."
+        )
+    return f"{free / 1e9:.0f} GB are free."
+
+
+def _tables(source: Source, transport: Transport) -> str:
+    ensure_tables(source.tables_dir, source.state_dir, source.tables_url, transport)
+    snapshot = load_snapshot(source.tables_dir, source.state_dir)
+    return f"{snapshot.n_sessions} sessions and {snapshot.n_datasets} datasets, created {snapshot.metadata.created}."
+
+
+def _clock(snapshot: Snapshot) -> str:
+    now = datetime.now(UTC)
+    try:
+        created = datetime.fromisoformat(snapshot.metadata.created)
+    except ValueError:
+        return f"The tables' date {snapshot.metadata.created!r} tells nothing of it."
+    created = created if created.tzinfo else created.replace(tzinfo=UTC)
+    if created > now + timedelta(days=1):
+        raise MountError(
+            f"The tables are from {created:%Y-%m-%d}, this machine thinks it is {now:%Y-%m-%d}.", "Set its clock."
+        )
+    return "The tables are not from the future."
+
+
+def _download(source: Source, snapshot: Snapshot, transport: Transport) -> str:
+    dataset = _small_dataset(snapshot)
+    if dataset is None:
+        return "There is no small file to try."
+    location = source.servers[0].location(dataset.path, dataset.id)
+    md5 = new_md5()
+    with transport.open(location) as body:
+        for chunk in body.chunks:
+            md5.update(chunk)
+    if dataset.md5 and md5.hexdigest() != dataset.md5:
+        raise MismatchError(
+            f"{dataset.path} came with MD5 {md5.hexdigest()}, the tables say {dataset.md5}.",
+            "Tell the archive's keeper.",
+        )
+    return f"{dataset.path} came whole and verified."
+
+
+def _small_dataset(snapshot: Snapshot) -> Dataset | None:
+    for row in range(min(snapshot.n_sessions, _SESSIONS_LOOKED_AT)):
+        rows = snapshot.datasets(row)
+        for number in range(len(rows)):
+            if rows.exists[number] and 0 < rows.sizes[number] <= _SAMPLE_BYTES:
+                return rows.dataset(number)
+    return None

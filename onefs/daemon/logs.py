@@ -1,0 +1,54 @@
+"""Owns where the daemon's log goes."""
+
+import logging
+import logging.handlers
+import sys
+import threading
+from pathlib import Path
+
+from onefs.digests import digest64
+
+_LARGEST_BYTES = 2 << 20
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def file_name(mountpoint: Path) -> str:
+    """The log's name in a state directory that the daemons of several mounts may share."""
+    return f"onefs-{digest64([bytes(mountpoint)]):016x}.log"
+
+
+def last_lines(path: Path | None, size_bytes: int = 64 << 10) -> str:
+    """The end of a log file; a foreground daemon has none."""
+    if path is None:
+        return "The daemon runs in the foreground and logs to its standard error.\n"
+    try:
+        with path.open("rb") as stream:
+            stream.seek(max(0, path.stat().st_size - size_bytes))
+            text = stream.read(size_bytes).decode(errors="replace")
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}.\n"
+    return text if len(text) < size_bytes else text.partition("\n")[2]
+
+
+def install(level: str, path: Path | None) -> None:
+    """Log to a file of bounded size, or to standard error if there is none."""
+    handler: logging.Handler = (
+        logging.handlers.RotatingFileHandler(
+            path, maxBytes=_LARGEST_BYTES, backupCount=1, delay=True, encoding="utf-8", errors="backslashreplace"
+        )
+        if path
+        else logging.StreamHandler(sys.stderr)
+    )
+    handler.setFormatter(logging.Formatter(_FORMAT))
+    logging.raiseExceptions = False  # a log that cannot be written must not spoil what a person is told
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("onefs").setLevel(level.upper())
+    threading.excepthook = _log_thread_failure
+
+
+def _log_thread_failure(failure: threading.ExceptHookArgs) -> None:
+    if failure.exc_value is not None:
+        name = failure.thread.name if failure.thread else "a thread"
+        logging.getLogger("onefs").error("Unforeseen failure in %s", name, exc_info=failure.exc_value)

@@ -1,0 +1,65 @@
+"""Owns the life of one daemon, from a source's name to the end of its mount."""
+
+import contextlib
+import logging
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from onefs.daemon import demo, logs
+from onefs.daemon.service import Service
+from onefs.daemon.sources import Source, prepare
+from onefs.errors import MountError, OnefsError
+from onefs.fuse import mounting
+from onefs.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+def serve(
+    source_name: str, settings: Settings, mountpoint: Path, ready: Callable[[], None], *, log_to_file: bool
+) -> None:
+    """Mount a source and serve it until it is unmounted or a signal ends it. Raises any `OnefsError`."""
+    _raise_file_limit()
+    mounting.check_machine()
+    mounting.check_mountpoint(mountpoint)
+    _unwind_at_signals()
+    with demo.opened(source_name, settings) as source:
+        _check_apart(source, mountpoint)
+        prepare(source)
+        log_file = source.state_dir / logs.file_name(mountpoint) if log_to_file else None
+        logs.install(settings.log, log_file)
+        try:
+            Service(source, settings, mountpoint, log_file).run(ready)
+        except OnefsError as error:
+            _log.error("%s", error)
+            raise
+        except Exception:
+            _log.exception("The daemon ended")
+            raise
+
+
+def _unwind_at_signals() -> None:
+    """Let a stop during the start clean up, and let no other signal leave a dead mountpoint behind."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for number in (signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _check_apart(source: Source, mountpoint: Path) -> None:
+    """Raise `MountError` if the mount would cover what it reads: the daemon would wait for itself."""
+    covered = mountpoint.parent.resolve() / mountpoint.name
+    for place in (source.data_dir, source.state_dir, source.tables_dir):
+        if place.resolve().is_relative_to(covered):
+            raise MountError(
+                f"{place} lies inside the mountpoint {mountpoint}.", "Choose another mountpoint, or --cache-dir."
+            )
+
+
+def _raise_file_limit() -> None:
+    """Allow as many open files as this process may have: each open file of the mount, and each connection, is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # where even that is more than the kernel now gives
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,238 @@
+"""Owns the composition of one mount: builds every part, serves until told to stop, and takes it down."""
+
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
+
+import pyfuse3
+import trio
+
+from onefs.alf import TABLE_NAMES
+from onefs.catalogue.changes import compare
+from onefs.catalogue.records import QC, Dataset
+from onefs.catalogue.snapshot import Snapshot, load_snapshot
+from onefs.content.access import Content, Verify
+from onefs.content.download import Patience
+from onefs.content.store import ContentStore
+from onefs.daemon import logs
+from onefs.daemon.commands import commands
+from onefs.daemon.refresher import Refresher
+from onefs.daemon.sources import Source
+from onefs.daemon.status import Status
+from onefs.daemon.tables import claim, ensure_tables
+from onefs.digests import digest64
+from onefs.errors import MountError, OnefsError
+from onefs.fuse import mounting
+from onefs.fuse.errnos import errno_name
+from onefs.fuse.notify import Notifier
+from onefs.fuse.operations import Operations
+from onefs.modes import Mode, check
+from onefs.settings import Settings, settings_text
+from onefs.transports.base import Location, Transport
+from onefs.transports.file import FileTransport
+from onefs.transports.http import HttpTransport
+from onefs.transports.schemes import SchemeTransport
+from onefs.vfs import inodes
+from onefs.vfs.control import Daemon, control_directory
+from onefs.vfs.filesystem import FileSystem
+from onefs.vfs.handles import DiskFile
+from onefs.vfs.journal import Journal
+from onefs.vfs.nodes import Directory, SpecialFile
+from onefs.vfs.staleness import stale_names
+from onefs.vfs.tree import Tree
+from onefs.vfs.views import View
+
+# Requests under way at once: each waiting read or open takes one, and the rest must still be answered.
+MAX_REQUESTS = 10_000
+SHORTEST_WAIT_S = 1.0
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+_log = logging.getLogger(__name__)
+
+
+def make_transport(settings: Settings) -> Transport:
+    """Every kind of location, with the settings' time-outs and proxy."""
+    http = HttpTransport(
+        connect_timeout_s=settings.connect_timeout_s,
+        read_timeout_s=settings.read_timeout_s,
+        max_connections=settings.max_transfers,
+        proxy=settings.proxy,
+    )
+    return SchemeTransport({"http": http, "https": http, "file": FileTransport()})
+
+
+class Service:
+    """One mount of one source."""
+
+    def __init__(self, source: Source, settings: Settings, mountpoint: Path, log_file: Path | None) -> None:
+        """Everything but the mount itself. Raises any `OnefsError` that stands in its way."""
+        self._source = source
+        self._settings = settings
+        self._mountpoint = mountpoint
+        self._notifier = Notifier()
+        self._journal = Journal(errno_name)
+        self._transport = make_transport(settings)
+        if source.tables_url is not None:
+            claim(source.tables_dir, source.state_dir, source.name)
+        ensure_tables(source.tables_dir, source.state_dir, source.tables_url, self._transport)
+        verify = Verify(settings.verify)
+        self._content = Content(
+            ContentStore(source.data_dir, source.state_dir, is_cache=source.is_cache, may_displace=source.may_displace),
+            self._transport,
+            self._locate,
+            verify=verify,
+            max_transfers=settings.max_transfers,
+            patience=Patience(stall_s=settings.read_timeout_s),
+            on_change=self._content_changed,
+            on_failure=self._content_failed,
+        )
+        self._refresher = Refresher(
+            source, self._transport, lambda: self._file_system.snapshot, self._adopt, expiry_s=settings.cache_expiry_s
+        )
+        self._control = self._control_directory(log_file)
+        self._file_system = FileSystem(
+            self._tree(load_snapshot(source.tables_dir, source.state_dir)),
+            self._content,
+            self._journal,
+            lambda: self._refresher.state.requested,
+            serves_mismatches=verify is Verify.WARN,
+        )
+        self._operations = Operations(self._file_system, open_wait_s=settings.open_wait_s)
+
+    def _control_directory(self, log_file: Path | None) -> Directory:
+        status = Status(
+            self._source,
+            lambda: self._refresher.state,
+            self._mountpoint,
+            lambda: self._file_system.snapshot,
+            self._content,
+            self._journal,
+            log_file,
+        )
+        daemon = Daemon(
+            status=status.text,
+            status_json=status.json,
+            settings=lambda: settings_text(self._settings),
+            log=lambda: logs.last_lines(log_file),
+            mode=lambda: self._refresher.state.requested,
+            commands=commands(lambda: self._file_system, self._content, self._switch, self._refresher.refresh),
+        )
+        return control_directory(daemon, self._journal)
+
+    def _tree(self, snapshot: Snapshot) -> Tree:
+        for reason, left in snapshot.left_out.items():
+            _log.warning("Left out of the tree: %d × %s, such as %s", left.count, reason, ", ".join(left.examples[:3]))
+        specials: dict[str, SpecialFile | Directory] = {
+            self._control.name: self._control,
+            **_table_files(self._source.tables_dir),
+        }
+        view = View(qc_limit=QC[self._settings.qc])
+        return Tree(snapshot, view, specials, lists_control=self._settings.control_dir == "visible")
+
+    def _adopt(self, snapshot: Snapshot) -> None:
+        """Let a new snapshot take the old one's place, and have the kernel forget what is different in it."""
+        old, new = self._file_system.tree, self._tree(snapshot)
+        changes = compare(old.snapshot, snapshot)
+        self._file_system.tree = new
+        self._notifier.names_changed(stale_names(old, new, changes))
+        self._content.retry(None)
+        _log.info("The catalogue is of %s now; %d sessions changed", snapshot.metadata.created, len(changes.sessions))
+
+    def run(self, ready: Callable[[], None]) -> None:
+        """Mount, say `ready` once the mountpoint answers, serve until unmounted or told to stop by a signal."""
+        # Signals wait while nothing stands ready to unmount for them: a mountpoint must not be left behind.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+        try:
+            with self._mounted():
+                trio.run(self._serve, ready)
+        finally:
+            self._content.close()
+            self._transport.close()
+
+    @contextlib.contextmanager
+    def _mounted(self) -> Iterator[None]:
+        options = mounting.options(self._source.name, allow_other=self._settings.allow_other)
+        try:
+            pyfuse3.init(self._operations, str(self._mountpoint), options)
+        except RuntimeError as error:
+            remedy = (
+                "To use allow_other, let /etc/fuse.conf say user_allow_other."
+                if self._settings.allow_other and os.geteuid() != 0
+                else "See the messages above; onefs doctor checks what mounting needs."
+            )
+            raise MountError(f"The kernel refused to mount at {self._mountpoint}.", remedy) from error
+        try:
+            self._operations.many_reads_may_wait = mounting.tune(self._mountpoint)
+            self._notifier.start()
+            yield
+        finally:
+            self._notifier.stop()
+            pyfuse3.close(unmount=True)
+
+    async def _serve(self, ready: Callable[[], None]) -> None:
+        with trio.open_signal_receiver(*STOPPING, signal.SIGHUP) as received:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._heed_signals, received, nursery)
+                nursery.start_soon(self._say_ready, ready, nursery.cancel_scope)
+                await pyfuse3.main(min_tasks=4, max_tasks=MAX_REQUESTS)
+                _log.info("Unmounted from %s", self._mountpoint)
+                nursery.cancel_scope.cancel()
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+
+    async def _say_ready(self, ready: Callable[[], None], scope: trio.CancelScope) -> None:
+        await trio.to_thread.run_sync(os.stat, self._mountpoint, abandon_on_cancel=True)
+        _log.info("%s is mounted at %s", self._source.name, self._mountpoint)
+        try:
+            ready()
+        except BrokenPipeError:
+            _log.warning("Whoever asked for the mount has gone before it was usable; it is taken down again")
+            scope.cancel()
+            return
+        while True:
+            wait_s = await trio.to_thread.run_sync(self._refresher.refresh_if_due, abandon_on_cancel=True)
+            await trio.sleep(max(wait_s, SHORTEST_WAIT_S))
+
+    async def _heed_signals(self, received: AsyncIterator[int], nursery: trio.Nursery) -> None:
+        async for number in received:
+            if number == signal.SIGHUP:
+                nursery.start_soon(self._refresh_when_told)
+            else:
+                _log.info("Stopping at %s", signal.Signals(number).name)
+                nursery.cancel_scope.cancel()
+
+    async def _refresh_when_told(self) -> None:
+        try:
+            await trio.to_thread.run_sync(self._refresher.refresh, abandon_on_cancel=True)
+        except OnefsError as error:
+            _log.warning("The tables could not be renewed: %s", error)
+
+    def _switch(self, mode: Mode) -> None:
+        check(mode, self._source.name, self._source.abilities)
+        self._refresher.switch(mode)
+
+    def _locate(self, dataset: Dataset) -> Sequence[Location]:
+        return [server.location(dataset.path, dataset.id) for server in self._source.servers]
+
+    def _content_changed(self, dataset: Dataset) -> None:
+        with contextlib.suppress(OnefsError):  # a dataset that the tree does not show needs no telling
+            ino = self._file_system.file_ino(dataset)
+            if ino is not None:
+                self._notifier.attributes_changed(ino)
+
+    def _content_failed(self, dataset: Dataset, error: OnefsError) -> None:
+        _log.warning("%s", error)
+        self._journal.record(dataset.path, error)
+
+
+def _table_files(tables_dir: Path) -> dict[str, SpecialFile | Directory]:
+    """The tables as the root shows them. Their number is their edition's, so that a refresh cannot mix two."""
+    files: dict[str, SpecialFile | Directory] = {}
+    for name in TABLE_NAMES:
+        file = DiskFile(tables_dir / name)
+        size_bytes, time_ns, _ = file.edition
+        ino = inodes.special_ino(digest64([repr((name, file.edition)).encode()]))
+        files[name] = SpecialFile(ino, name, name, file.again, size_bytes, time_ns // 1_000_000_000)
+    return files

@@ -1,0 +1,120 @@
+"""How a mount ends: by signals, whatever its readers wait for, and by unmounting."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from archives import MADE_SESSION, make_tables, on_servers
+from mounted import ONEFS, PATIENCE_S, Mounted, is_alive, run_onefs, wait_until
+from servers import Fault, FaultServer
+
+FILES = {f"alf/{name}.times.npy": os.urandom(3000) for name in "abcd"}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[FaultServer]:
+    """An archive on it whose first file never comes."""
+    with FaultServer() as server:
+        for name, dataset in make_tables(tmp_path / "tables", FILES).items():
+            server.put(on_servers(dataset), FILES[name])
+            if name != "alf/d.times.npy":
+                server.fault(on_servers(dataset), Fault(stall_after=10))
+        yield server
+
+
+def flags(server: FaultServer, home: Path) -> list[str]:
+    return ["--data-url", server.url, "--read-timeout", "10min", "--cache-dir", str(home / "cache")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("open_wait", ["0", "10min"], ids=["in read", "in open"])
+def test_in_the_foreground_a_signal_ends_it_though_readers_wait(
+    server: FaultServer, tmp_path: Path, number: int, open_wait: str
+) -> None:
+    mountpoint = tmp_path / "mnt"
+    mountpoint.mkdir()
+    command = [*ONEFS, "mount", "--foreground", tmp_path / "tables", mountpoint, "--open-wait", open_wait]
+    with (tmp_path / "log").open("w") as log:
+        daemon = subprocess.Popen([*command, *flags(server, tmp_path)], stderr=log, stdout=log)
+    try:
+        wait_until(lambda: os.path.ismount(mountpoint), "it is mounted")
+        files = [mountpoint / MADE_SESSION / name for name in list(FILES)[:3]]
+        readers = [subprocess.Popen(["cat", path], stderr=subprocess.PIPE) for path in files * 5]
+        server.wait_for_requests(3)
+        daemon.send_signal(number)
+        assert daemon.wait(PATIENCE_S) == 0
+        assert not os.path.ismount(mountpoint)
+        for reader in readers:
+            reader.communicate(timeout=PATIENCE_S)
+            assert reader.returncode != 0
+    finally:
+        daemon.kill()
+        daemon.wait()
+    said = (tmp_path / "log").read_text()
+    assert f"Stopping at {signal.Signals(number).name}" in said
+    assert "Traceback" not in said
+    assert " ERROR " not in said
+
+
+def test_in_the_background_too(server: FaultServer, tmp_path: Path) -> None:
+    mount = Mounted(tmp_path / "tables", tmp_path, *flags(server, tmp_path))
+    with mount:
+        reader = subprocess.Popen(["cat", mount.path / MADE_SESSION / "alf/a.times.npy"], stderr=subprocess.PIPE)
+        server.wait_for_requests(1)
+        os.kill(mount.pid, signal.SIGTERM)
+        wait_until(lambda: not is_alive(mount.pid), "the daemon ends")
+        assert not os.path.ismount(mount.path)
+        reader.communicate(timeout=PATIENCE_S)
+    assert "Unmounted" in mount.log() or "Stopping at SIGTERM" in mount.log()
+
+
+def test_a_second_signal_does_no_harm(server: FaultServer, tmp_path: Path) -> None:
+    mount = Mounted(tmp_path / "tables", tmp_path, *flags(server, tmp_path))
+    with mount:
+        for _ in range(20):
+            os.kill(mount.pid, signal.SIGTERM)
+            if not is_alive(mount.pid):
+                break
+        wait_until(lambda: not is_alive(mount.pid), "the daemon ends")
+        assert not os.path.ismount(mount.path)
+
+
+def test_while_it_is_used_unmounting_says_busy_and_lazily_works(server: FaultServer, tmp_path: Path) -> None:
+    with Mounted(tmp_path / "tables", tmp_path, *flags(server, tmp_path)) as mount:
+        with (mount.path / MADE_SESSION / "alf/d.times.npy").open("rb") as held:
+            first = held.read(10)
+            done = run_onefs("umount", mount.path)
+            assert done.returncode == 1
+            assert f"{mount.path} cannot be unmounted: " in done.stderr
+            assert "busy" in done.stderr
+            assert "onefs umount --lazy" in done.stderr
+            assert done.stderr.count("\n") == 1
+            assert os.path.ismount(mount.path)
+            done = run_onefs("umount", "--lazy", mount.path)
+            assert (done.returncode, done.stdout) == (0, f"{mount.path} is unmounted.\n")
+            assert not os.path.ismount(mount.path)
+            assert first + held.read() == FILES["alf/d.times.npy"]
+            assert is_alive(mount.pid)
+        wait_until(lambda: not is_alive(mount.pid), "the daemon ends with its last user")
+
+
+def test_unmounting_while_nobody_uses_it(server: FaultServer, tmp_path: Path) -> None:
+    with Mounted(tmp_path / "tables", tmp_path, *flags(server, tmp_path)) as mount:
+        assert (mount.path / MADE_SESSION / "alf/d.times.npy").read_bytes() == FILES["alf/d.times.npy"]
+        done = run_onefs("umount", mount.path)
+        assert done.returncode == 0, done.stderr
+        wait_until(lambda: not is_alive(mount.pid), "the daemon ends")
+        assert "Unmounted from" in mount.log()
+
+
+def test_a_dead_daemons_mountpoint_can_be_unmounted(server: FaultServer, tmp_path: Path) -> None:
+    mount = Mounted(tmp_path / "tables", tmp_path, *flags(server, tmp_path))
+    mount.start()
+    mount.kill()
+    done = run_onefs("umount", mount.path)
+    assert done.returncode == 0, done.stderr
+    assert not os.path.ismount(mount.path)
+    assert os.listdir(mount.path) == []

@@ -1,0 +1,328 @@
+"""Cache tables brought from a folder on a server: zipped or beside each other, whole or not at all."""
+
+import json
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from archives import make_tables
+from filelock import FileLock
+from servers import Fault, FaultServer, Nginx
+
+from onefs.alf import TABLE_NAMES
+from onefs.catalogue.snapshot import load_snapshot
+from onefs.catalogue.tables import write_tables
+from onefs.daemon import tables
+from onefs.daemon.service import make_transport
+from onefs.daemon.tables import ensure_tables
+from onefs.errors import (
+    AccessRefusedError,
+    BrokenAnswerError,
+    CacheDamagedError,
+    OnefsError,
+    SourceError,
+    TableError,
+    TimedOutError,
+    UnreachableError,
+)
+from onefs.settings import Settings
+from onefs.transports.base import Location, Login
+
+FILES = {"alf/a.b.npy": b"x"}
+
+
+class Place:
+    """A folder behind nginx, and a cache to bring its tables to."""
+
+    def __init__(self, home: Path, url: str) -> None:
+        self.server_dir = home / "server"
+        self.cache = home / "cache"
+        self.url = url
+        self.cache.mkdir(exist_ok=True)
+        (self.cache / ".onefs").mkdir()
+
+    def publish(self, *, beside: bool = True, info: bool = True) -> None:
+        """Put tables on the server."""
+        make_tables(self.server_dir, FILES)
+        if info:
+            (self.server_dir / "cache_info.json").write_text(json.dumps({"date_created": "2024-01-03 00:00"}))
+        if not beside:
+            self.pack([(name, (self.server_dir / name).read_bytes()) for name in TABLE_NAMES])
+            for name in TABLE_NAMES:
+                (self.server_dir / name).unlink()
+
+    def pack(self, members: list[tuple[str, bytes]], change: Callable[[zipfile.ZipFile], None] | None = None) -> None:
+        """Make cache.zip of these files."""
+        with zipfile.ZipFile(self.server_dir / "cache.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+            for name, data in members:
+                packed.writestr(name, data)
+            if change:
+                change(packed)
+
+    def fetch(self, login: Login | None = None) -> None:
+        ensure_tables(self.cache, self.cache / ".onefs", Location(self.url, login), make_transport(Settings()))
+
+    def n_datasets(self) -> int:
+        return load_snapshot(self.cache, self.cache / ".onefs").n_datasets
+
+    def refuses(self, kind: type[OnefsError], words: str) -> None:
+        """Nothing comes of it, and nothing stays behind."""
+        before = self.contents()
+        with pytest.raises(kind, match=words):
+            self.fetch()
+        assert self.contents() == before
+
+    def contents(self) -> dict[str, bytes]:
+        files = [path for path in self.cache.rglob("*") if path.is_file() and path.name != "tables.lock"]
+        return {str(path.relative_to(self.cache)): path.read_bytes() for path in files}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    (tmp_path / "server").mkdir()
+    with Nginx(tmp_path / "server") as server:
+        yield Place(tmp_path, server.url)
+
+
+@pytest.mark.parametrize("beside", [True, False], ids=["beside", "zipped"])
+def test_tables_are_fetched_and_can_be_loaded(place: Place, beside: bool) -> None:
+    place.publish(beside=beside)
+    place.fetch()
+    assert place.n_datasets() == 1
+    assert set(place.contents()) >= set(TABLE_NAMES)
+    assert sorted(path.name for path in place.cache.iterdir()) == [".onefs", "datasets.pqt", "sessions.pqt"]
+
+
+def test_tables_at_hand_are_not_fetched_again(place: Place) -> None:
+    place.publish()
+    place.fetch()
+    shutil.rmtree(place.server_dir)
+    place.fetch()
+    assert place.n_datasets() == 1
+
+
+def test_a_folder_without_cache_info_is_no_source(place: Place) -> None:
+    place.publish(info=False)
+    place.refuses(SourceError, "cache_info.json")
+
+
+def test_a_folder_with_neither_zip_nor_tables(place: Place) -> None:
+    place.publish()
+    (place.server_dir / "datasets.pqt").unlink()
+    place.refuses(SourceError, r"holds neither cache.zip nor datasets.pqt")
+
+
+def test_names_in_the_zip_that_lead_elsewhere_are_not_unpacked(place: Place) -> None:
+    place.publish(beside=False)
+    whole = [(name, zipfile.ZipFile(place.server_dir / "cache.zip").read(name)) for name in TABLE_NAMES]
+    place.pack([("../x", b"bad"), ("/tmp/onefs-bad", b"bad"), ("sub/sessions.pqt", b"bad"), *whole])
+    place.fetch()
+    assert place.n_datasets() == 1
+    assert not (place.cache.parent / "x").exists()
+    assert not Path("/tmp/onefs-bad").exists()
+    assert sorted(path.name for path in place.cache.iterdir()) == [".onefs", "datasets.pqt", "sessions.pqt"]
+
+
+def test_a_zip_that_lacks_a_table(place: Place) -> None:
+    place.publish(beside=False)
+    place.pack([("sessions.pqt", b"x")])
+    place.refuses(TableError, r"cache.zip .* lacks a table")
+
+
+@pytest.mark.parametrize("keep", [0, 10, 0.5, -30])
+def test_a_truncated_zip(place: Place, keep: float) -> None:
+    place.publish(beside=False)
+    path = place.server_dir / "cache.zip"
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * keep) if 0 < keep < 1 else int(keep)])
+    place.refuses(TableError, "cache.zip")
+
+
+def test_a_zip_with_damaged_bytes_inside(place: Place) -> None:
+    place.publish(beside=False)
+    path = place.server_dir / "cache.zip"
+    data = bytearray(path.read_bytes())
+    for at in range(100, 400):
+        data[at] ^= 0x5A
+    path.write_bytes(data)
+    place.refuses(TableError, "cache.zip")
+
+
+def test_a_zip_that_claims_to_be_huge(place: Place) -> None:
+    def claim(packed: zipfile.ZipFile) -> None:
+        for member in packed.filelist:
+            member.file_size = 1 << 40
+
+    place.publish(beside=False)
+    place.pack([(name, b"x") for name in TABLE_NAMES], claim)
+    place.refuses(TableError, str(1 << 40))
+
+
+def test_an_encrypted_zip(place: Place) -> None:
+    def claim(packed: zipfile.ZipFile) -> None:
+        for member in packed.filelist:
+            member.flag_bits |= 1
+
+    place.publish(beside=False)
+    place.pack([(name, b"x" * 50) for name in TABLE_NAMES], claim)
+    place.refuses(TableError, "cache.zip")
+
+
+def test_a_zip_of_what_are_no_tables(place: Place) -> None:
+    place.publish(beside=False)
+    place.pack([(name, b"<html>login</html>") for name in TABLE_NAMES])
+    place.refuses(TableError, "sessions.pqt")
+
+
+HTML = b"<html>Please log in</html>"
+
+
+def test_a_web_page_instead_of_the_information(place: Place) -> None:
+    """As a portal answers that wants a login, with status 200."""
+    place.publish()
+    (place.server_dir / "cache_info.json").write_bytes(HTML)
+    place.refuses(BrokenAnswerError, "cache_info.json")
+
+
+@pytest.mark.parametrize("name", ["cache.zip", *TABLE_NAMES])
+def test_a_web_page_instead_of_a_file(place: Place, name: str) -> None:
+    """As a portal answers that wants a login, with status 200."""
+    place.publish()
+    (place.server_dir / name).write_bytes(HTML)
+    place.refuses(TableError, name)
+
+
+@pytest.mark.parametrize("moved", [(), ("sessions.pqt",)], ids=["before the first", "between the two"])
+def test_a_pair_half_replaced_is_completed(place: Place, moved: tuple[str, ...]) -> None:
+    """As a daemon leaves it that was killed between fetching and renaming; the server is not needed."""
+    place.publish()
+    place.fetch()
+    ready = place.cache / ".onefs" / "tables.ready"
+    ready.mkdir()
+    write_tables(ready, [], [], created="2025-01-01 00:00", origin="tests")
+    for name in moved:
+        (ready / name).replace(place.cache / name)
+    shutil.rmtree(place.server_dir)
+    place.fetch()
+    assert place.n_datasets() == 0
+    assert not ready.exists()
+
+
+def test_tables_at_hand_that_do_not_belong_together_are_refused_and_stay(place: Place) -> None:
+    place.publish()
+    place.fetch()
+    write_tables(place.server_dir, [], [], created="2025-01-01 00:00", origin="tests")
+    shutil.copy(place.server_dir / "sessions.pqt", place.cache / "sessions.pqt")
+    place.refuses(TableError, "2025-01-01 00:00 and 2024-01-03 00:00")
+
+
+def test_what_a_killed_process_left_is_cleared_away(place: Place) -> None:
+    place.publish()
+    work = place.cache / ".onefs" / "tables.new"
+    work.mkdir()
+    (work / "cache.zip").write_bytes(b"half")
+    place.fetch()
+    assert set(place.contents()) == set(TABLE_NAMES)
+    assert not work.exists()
+
+
+def test_a_state_directory_on_another_disk(place: Place) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        (place.cache / ".onefs").rmdir()
+        (place.cache / ".onefs").symlink_to(other)
+        place.publish()
+        place.fetch()
+        for table in TABLE_NAMES:
+            assert (place.cache / table).read_bytes() == (place.server_dir / table).read_bytes()
+        assert sorted(path.name for path in place.cache.iterdir()) == [".onefs", "datasets.pqt", "sessions.pqt"]
+
+
+def test_tables_that_cannot_be_read_or_lack_their_pair_stay(place: Place) -> None:
+    place.publish()
+    write_tables(place.cache, [], [], created="2025-01-01 00:00", origin="tests")
+    (place.cache / "sessions.pqt").write_bytes(HTML)
+    place.refuses(TableError, r"sessions.pqt cannot be read.*Move them away")
+    (place.cache / "sessions.pqt").unlink()
+    place.refuses(TableError, r"no cache table sessions.pqt.*Move them away")
+    (place.cache / "datasets.pqt").unlink()
+    place.fetch()
+    assert set(place.contents()) == set(TABLE_NAMES)
+
+
+def test_who_waits_for_another_is_told(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    place.publish()
+    monkeypatch.setattr(tables, "_TOLD_AFTER_S", 0.01)
+    monkeypatch.setattr(tables, "_LOCK_TIMEOUT_S", 0.01)
+    with FileLock(place.cache / ".onefs" / "tables.lock"), pytest.raises(CacheDamagedError, match="Another onefs"):
+        place.fetch()
+    assert "Waiting for another onefs" in caplog.text
+    place.fetch()
+
+
+def test_a_server_that_is_down(tmp_path: Path) -> None:
+    place = Place(tmp_path, "http://127.0.0.1:9/tables")
+    place.refuses(UnreachableError, "127.0.0.1")
+
+
+@pytest.mark.parametrize("login", [None, Login("me", "wrong")])
+def test_a_server_that_wants_another_login(tmp_path: Path, login: Login | None) -> None:
+    (tmp_path / "server").mkdir()
+    with Nginx(tmp_path / "server", "me", "right") as server:
+        place = Place(tmp_path, server.url)
+        place.publish()
+        with pytest.raises(AccessRefusedError) as refused:
+            place.fetch(login)
+        assert "wrong" not in str(refused.value).replace("wrong name or password", "")
+        place.fetch(Login("me", "right"))
+        assert place.n_datasets() == 1
+
+
+@pytest.mark.parametrize("fault", [Fault(cut_after=100), Fault(reset_after=100), Fault(status=500)])
+def test_a_transfer_that_breaks_leaves_nothing(tmp_path: Path, fault: Fault) -> None:
+    with FaultServer() as server:
+        place = Place(tmp_path, server.url)
+        place.server_dir.mkdir()
+        place.publish()
+        for name in ("cache_info.json", *TABLE_NAMES):
+            server.put(f"/{name}", (place.server_dir / name).read_bytes())
+        server.fault("/datasets.pqt", fault)
+        place.refuses(OnefsError, "127.0.0.1")
+        server.fault("/datasets.pqt")
+        place.fetch()
+        assert place.n_datasets() == 1
+
+
+@pytest.fixture
+def faulty(tmp_path: Path) -> Iterator[tuple[Place, FaultServer]]:
+    """Tables on a server that fails as a test sets it."""
+    with FaultServer() as server:
+        place = Place(tmp_path, server.url)
+        place.server_dir.mkdir()
+        place.publish()
+        for name in ("cache_info.json", *TABLE_NAMES):
+            server.put(f"/{name}", (place.server_dir / name).read_bytes())
+        yield place, server
+
+
+@pytest.mark.parametrize("fault", [Fault(cut_after=3000), Fault(cut_after=3000, no_edition=True, times=1)])
+def test_a_transfer_that_breaks_goes_on(
+    faulty: tuple[Place, FaultServer], fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "_PAUSE_S", 0.01)
+    place, server = faulty
+    server.fault("/datasets.pqt", fault)
+    place.fetch()
+    assert place.contents()["datasets.pqt"] == (place.server_dir / "datasets.pqt").read_bytes()
+
+
+def test_tables_that_trickle_are_given_up(faulty: tuple[Place, FaultServer], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "_STALL_S", 0.0)
+    monkeypatch.setattr(tables, "_TRIES", 1)
+    place, server = faulty
+    server.fault("/datasets.pqt", Fault(trickle_bytes=1, trickle_pause_s=1.5))
+    place.refuses(TimedOutError, "less than a byte a second")
