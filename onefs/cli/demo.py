@@ -1,0 +1,31 @@
+"""`onefs demo`: mount a small made-up archive."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from onefs.cli.mount import mount
+from onefs.cli.options import PATH, settings_from, with_settings
+from onefs.errors import MountError
+
+
+@click.command("demo")
+@click.argument("mountpoint", type=PATH, default=Path("demo"))
+@click.option("--foreground", "-f", is_flag=True, help="stay in the foreground and log to standard error")
+@with_settings
+def command(mountpoint: Path, foreground: bool, **flags: Any) -> None:
+    """Mount a small made-up archive at MOUNTPOINT (default: ./demo, made if it is not there).
+
+    The archive is made at first use; its server runs on this machine as long as it is mounted.
+    """
+    settings = settings_from(flags)
+    try:
+        mountpoint.mkdir(parents=True)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise MountError(f"{mountpoint} cannot be made: {error.strerror}.", "Choose another place.") from error
+    mount("demo", settings, mountpoint.absolute(), foreground=foreground)
+    if not foreground:
+        click.echo(f"The demo archive is mounted at {mountpoint}. Unmount it with: onefs umount {mountpoint}")

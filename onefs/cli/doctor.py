@@ -1,0 +1,32 @@
+"""`onefs doctor`: check what mounting and fetching need."""
+
+import dataclasses
+import json
+from typing import Any
+
+import click
+
+from onefs.cli.options import settings_from, with_settings
+from onefs.errors import OnefsError
+
+
+@click.command("doctor")
+@click.argument("source", required=False)
+@click.option("--json", "as_json", is_flag=True, help="for programs")
+@with_settings
+def command(source: str | None, as_json: bool, **flags: Any) -> None:
+    """Check this machine, and SOURCE if it is given: tables, login, one download, cache, disk and clock."""
+    from onefs.daemon.doctor import examine
+
+    findings = []
+    for finding in examine(source, settings_from(flags)):
+        findings.append(finding)
+        if not as_json:
+            click.echo(
+                f"{'ok  ' if finding.is_well else 'FAIL'} {finding.check}: {finding.says} {finding.remedy}".rstrip()
+            )
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
+    bad = sum(not finding.is_well for finding in findings)
+    if bad:
+        raise OnefsError(f"{bad} of {len(findings)} checks failed.", "Their remedies stand beside them.")

@@ -1,0 +1,44 @@
+"""`onefs info`: all that is known of one file or session in a mount."""
+
+import json
+import os
+from pathlib import Path
+
+import click
+
+from onefs.cli.mounts import check_alive, mount_at
+from onefs.cli.options import PATH
+from onefs.cli.printing import print_facts
+from onefs.errors import NotInCatalogueError
+
+_PREFIX = "user.onefs."
+
+
+@click.command("info")
+@click.argument("path", type=PATH)
+@click.option("--json", "as_json", is_flag=True, help="for programs")
+def command(path: Path, as_json: bool) -> None:
+    """Tell all that is known of PATH: its identifiers, size, hash, state, where it comes from and where it is kept."""
+    facts = facts_of(path)
+    if as_json:
+        click.echo(json.dumps(facts, indent=1))
+        return
+    print_facts(facts.items())
+
+
+def facts_of(path: Path) -> dict[str, str]:
+    """What a mount knows of a path, as text by name."""
+    mount = mount_at(path)
+    check_alive(mount)
+    whole = Path(os.path.abspath(path))
+    if not whole.is_relative_to(mount.mountpoint):
+        whole = Path(os.path.realpath(path))
+    inside = whole.relative_to(mount.mountpoint)
+    try:
+        names = os.listxattr(whole)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotInCatalogueError(
+            f"{inside} is not in the catalogue of {mount.mountpoint}.", "Look for its name with ls in the folder above."
+        ) from None
+    facts = {"path": str(inside), "mountpoint": str(mount.mountpoint)}
+    return facts | {name.removeprefix(_PREFIX): os.getxattr(whole, name).decode() for name in names}

@@ -1,0 +1,86 @@
+"""Owns the command line: which verbs there are, and how a failure becomes a sentence and an exit code."""
+
+import importlib
+import logging
+import sys
+
+import click
+
+from onefs import __version__
+from onefs.errors import OnefsError, UsageError
+
+# Verbs are imported when they are used: a mount must not wait for what only a report needs.
+VERBS = {
+    "mount": "mount an archive",
+    "umount": "unmount it",
+    "demo": "mount a small made-up archive",
+    "status": "what is mounted, and how it is doing",
+    "mode": "tell or switch whether files are fetched",
+    "refresh": "ask for newer tables now",
+    "retry": "ask again for files that could not be had",
+    "info": "all that is known of one file or session",
+    "doctor": "check what mounting and fetching need",
+}
+FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
+
+
+class Verbs(click.Group):
+    """The verbs, one module each."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names, in the order of the table."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a verb's module and take its command."""
+        if cmd_name not in VERBS:
+            return None
+        command = importlib.import_module(f"onefs.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The help's list of verbs, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="onefs %(version)s")
+def onefs() -> None:
+    """Mount a neuroscience archive in ALF format as a file system of verified data."""
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and give its exit code; failures are told on standard error."""
+    try:
+        onefs.main(arguments, prog_name="onefs", standalone_mode=False)
+    except click.exceptions.Abort:
+        return INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return WRONG_USE
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except UsageError as error:
+        click.echo(f"onefs: {error}", err=True)
+        return WRONG_USE
+    except OnefsError as error:
+        click.echo(f"onefs: {error}", err=True)
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        logging.getLogger(__name__).debug("Unforeseen failure", exc_info=True)
+        click.echo(f"onefs: unforeseen failure: {error!r}. Please report it; ONEFS_LOG=debug shows more.", err=True)
+        return FAILED
+    return 0
+
+
+if __name__ == "__main__":
+    main()

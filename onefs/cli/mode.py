@@ -1,0 +1,31 @@
+"""`onefs mode`: tell a mount's mode, or switch it."""
+
+from pathlib import Path
+
+import click
+
+from onefs.alf import STATE_FOLDER
+from onefs.cli.mounts import check_alive, mount_at, order
+from onefs.errors import UsageError
+from onefs.modes import Mode, parse
+
+
+@click.command("mode")
+@click.argument("words", metavar="[MODE] [PATH]", nargs=-1)
+def command(words: tuple[str, ...]) -> None:
+    """Tell the mode of the mount that holds PATH, or of the only one; or switch it to MODE.
+
+    In mode local, files are not fetched; in mode auto they are.
+    """
+    if len(words) > 2:
+        raise UsageError("Too many words.", "Write: onefs mode [MODE] [PATH]")
+    mode = words[0] if words and (len(words) == 2 or words[0] in set(Mode) or not Path(words[0]).exists()) else None
+    place = words[-1] if len(words) > (mode is not None) else None
+    wanted = parse(mode) if mode is not None else None
+    mount = mount_at(Path(place) if place else None)
+    if wanted is None:
+        check_alive(mount)
+        click.echo((mount.mountpoint / STATE_FOLDER / "mode").read_text(encoding="utf-8").strip())
+        return
+    order(mount, f"mode {wanted}", UsageError)
+    click.echo(f"{mount.mountpoint} is in mode {wanted} now.")

@@ -1,0 +1,38 @@
+"""`onefs mount`: mount an archive, in the background once it is usable."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from onefs.cli.background import in_background
+from onefs.cli.options import PATH, settings_from, with_settings
+from onefs.settings import Settings
+
+
+@click.command("mount")
+@click.argument("source")
+@click.argument("mountpoint", type=PATH)
+@click.option("--foreground", "-f", is_flag=True, help="stay in the foreground and log to standard error")
+@with_settings
+def command(source: str, mountpoint: Path, foreground: bool, **flags: Any) -> None:
+    """Mount SOURCE at MOUNTPOINT.
+
+    SOURCE is a folder with cache tables, the URL of such a folder, or the word demo. MOUNTPOINT is an empty directory.
+    """
+    mount(source, settings_from(flags), mountpoint.absolute(), foreground=foreground)
+
+
+def mount(source: str, settings: Settings, mountpoint: Path, *, foreground: bool) -> None:
+    """Serve until the end in the foreground, or return once the mountpoint is usable."""
+
+    def serve(ready: Callable[[], None]) -> None:
+        from onefs.daemon.running import serve
+
+        serve(source, settings, mountpoint, ready, log_to_file=not foreground)
+
+    if foreground:
+        serve(lambda: None)
+    else:
+        in_background(serve)

@@ -1,0 +1,65 @@
+"""Owns finding the mount that a verb is about, and reading what it says of itself."""
+
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+from onefs.alf import STATE_FOLDER
+from onefs.errors import MountError, NotAllowedError, OnefsError
+from onefs.fuse.mounting import Health, Mount, health, mount_of, mounts
+
+
+def mount_at(path: Path | None) -> Mount:
+    """The mount that holds a path; without one, the only mount there is. Raises `MountError`."""
+    if path is not None:
+        found = mount_of(path)
+        if found is None:
+            raise MountError(f"{path} is in no onefs mount.", "onefs status lists the mounts.")
+        return found
+    present = mounts()
+    if not present:
+        raise MountError("Nothing is mounted.", "Mount an archive with onefs mount, or try onefs demo.")
+    if len(present) > 1:
+        places = ", ".join(str(mount.mountpoint) for mount in present)
+        raise MountError(f"There are several mounts: {places}.", "Say which one.")
+    return present[0]
+
+
+def check_alive(mount: Mount) -> None:
+    """Raise `MountError` if a mount's daemon has died, or does not answer."""
+    found = health(mount.mountpoint)
+    if found is Health.DEAD:
+        raise MountError(
+            f"The daemon of {mount.mountpoint} has died.", f"Clean up with: onefs umount {mount.mountpoint}"
+        )
+    if found is Health.SILENT:
+        raise MountError(
+            f"The daemon of {mount.mountpoint} does not answer.",
+            f"Look into its log; onefs umount --lazy {mount.mountpoint} takes the mount away.",
+        )
+
+
+def status_of(mount: Mount) -> dict[str, Any]:
+    """The facts that a mount's daemon tells. Raises `MountError`."""
+    check_alive(mount)
+    try:
+        facts = json.loads((mount.mountpoint / STATE_FOLDER / "status.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MountError(f"{mount.mountpoint} does not answer: {error.strerror}.", "Look into its log.") from error
+    assert isinstance(facts, dict)
+    return facts
+
+
+def order(mount: Mount, line: str, refusal: type[OnefsError]) -> None:
+    """Have a mount carry out a control command. Raises `refusal` with the daemon's sentence if it does not."""
+    check_alive(mount)
+    control = mount.mountpoint / STATE_FOLDER / "control"
+    try:
+        control.write_text(line + "\n", encoding="utf-8")
+    except OSError as error:
+        lines = (control.parent / "errors").read_text(encoding="utf-8").splitlines()
+        said = [words for words in (text.split("\t") for text in lines) if words[2] == f"{STATE_FOLDER}/control"]
+        if error.errno == errno.EACCES or not said:
+            raise NotAllowedError(f"{control} cannot be written: {error.strerror}.", "Ask who mounted it.") from error
+        raise refusal(said[-1][3], said[-1][4]) from error

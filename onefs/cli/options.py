@@ -1,0 +1,38 @@
+"""Owns how settings become flags: one flag for each row of the table of settings."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from onefs.settings import Settings, config_file, merge, table
+
+# Whatever is wrong with a path is for the verb to say: a dead mountpoint, for one, cannot even be looked at.
+PATH = click.Path(path_type=Path, readable=False)
+Command = Callable[..., None]
+
+
+def with_settings(command: Command) -> Command:
+    """Give a command a flag for every setting that may stand on a command line. Secrets may not."""
+    for entry in reversed(table()):
+        if entry.secret:
+            continue
+        default = entry.default if entry.default not in (None, "") else entry.unit
+        if isinstance(default, bool):
+            default = "on" if default else "off"
+        elif entry.unit == "s":
+            default = f"{default:g}s"
+        doc = entry.doc + (f"  [{default}]" if default else "")
+        command = click.option(entry.flag, entry.key, metavar=_metavar(entry.default), help=doc)(command)
+    return command
+
+
+def _metavar(default: object) -> str:
+    return {bool: "on|off", float: "DURATION", int: "N"}.get(type(default), "TEXT")
+
+
+def settings_from(flags: dict[str, Any]) -> Settings:
+    """The settings in force for a command, from its flags, the environment and the configuration file."""
+    return merge({key: value for key, value in flags.items() if value is not None}, os.environ, config_file())

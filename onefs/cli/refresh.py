@@ -1,0 +1,23 @@
+"""`onefs refresh`: have a mount ask for newer tables now."""
+
+from pathlib import Path
+
+import click
+
+from onefs.cli.mounts import mount_at, order, status_of
+from onefs.cli.options import PATH
+from onefs.errors import OnefsError
+
+
+@click.command("refresh")
+@click.argument("path", type=PATH, required=False)
+def command(path: Path | None) -> None:
+    """Have the mount that holds PATH, or the only one, ask for newer tables now, and take them if there are."""
+    mount = mount_at(path)
+    before = status_of(mount)["tables"]["created"]
+    order(mount, "refresh", OnefsError)
+    after = status_of(mount)["tables"]["created"]
+    if after == before:
+        click.echo(f"There are no newer tables than those of {before}.")
+    else:
+        click.echo(f"{mount.mountpoint} shows the tables of {after} now; before, those of {before}.")

@@ -1,0 +1,84 @@
+"""The command line as a whole: help, exit codes, and one sentence for whatever goes wrong."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+from mounted import run_onefs
+
+from onefs import __version__
+from onefs.cli import main
+from onefs.cli.mounts import mount_at
+from onefs.errors import MountError, OnefsError, UsageError
+from onefs.fuse.mounting import Mount
+from onefs.settings import table
+
+
+def test_help_tells_of_every_verb() -> None:
+    done = run_onefs("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(re.search(rf"^ *{verb} ", done.stdout, re.MULTILINE) for verb in main.VERBS)
+    assert run_onefs("-h").stdout == done.stdout
+
+
+@pytest.mark.parametrize("verb", main.VERBS)
+def test_each_verb_has_a_help(verb: str) -> None:
+    done = run_onefs(verb, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"Usage: onefs {verb} ")
+
+
+def test_the_help_of_mount_has_every_setting_but_secrets() -> None:
+    words = run_onefs("mount", "--help").stdout
+    for entry in table():
+        assert (f"{entry.flag} " in words) != entry.secret
+
+
+def test_the_version() -> None:
+    assert run_onefs("--version").stdout == f"onefs {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["mount"], ["mount", "a"], ["mount", "--nothing", "a", "b"], ["status", "a", "b"]]
+)
+def test_wrong_use_is_2_and_shows_the_usage(arguments: list[str]) -> None:
+    done = run_onefs(*arguments)
+    assert done.returncode == 2
+    assert "Usage: onefs" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "words"),
+    [
+        (OnefsError("It failed.", "Try again."), 1, "onefs: It failed. Try again.\n"),
+        (UsageError("It cannot be meant."), 2, "onefs: It cannot be meant.\n"),
+        (KeyboardInterrupt(), 130, ""),
+        (click.exceptions.Abort(), 130, ""),
+        (ZeroDivisionError("by zero"), 1, "onefs: unforeseen failure: ZeroDivisionError('by zero')"),
+    ],
+)
+def test_exit_codes(
+    failure: BaseException, code: int, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails() -> list[Mount]:
+        raise failure
+
+    monkeypatch.setattr("onefs.fuse.mounting.mounts", fails)
+    assert main.run(["status"]) == code
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.strip("\n").startswith(words.strip("\n"))
+    assert "Traceback" not in said.err
+
+
+def test_without_a_path_the_only_mount_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    present: list[Mount] = []
+    monkeypatch.setattr("onefs.cli.mounts.mounts", lambda: present)
+    with pytest.raises(MountError, match="Nothing is mounted"):
+        mount_at(None)
+    present.append(Mount(Path("/mnt/one"), "source", "0:1"))
+    assert mount_at(None) == present[0]
+    present.append(Mount(Path("/mnt/two"), "source", "0:2"))
+    with pytest.raises(MountError, match=r"/mnt/one, /mnt/two.*Say which one"):
+        mount_at(None)

@@ -1,0 +1,109 @@
+"""Owns a real mount for tests: `onefs mount` as a user runs it, in a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+ONEFS = (sys.executable, "-m", "onefs.cli.main")
+PATIENCE_S = 30
+
+
+def run_onefs(*arguments: str | Path, timeout_s: float = 60, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run one command line to its end."""
+    return subprocess.run(
+        [*ONEFS, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def wait_until(condition: Any, what: str, patience_s: float = PATIENCE_S) -> None:
+    """Wait for something that only looking can tell."""
+    end = time.monotonic() + patience_s
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"waited in vain until {what}")
+        time.sleep(0.02)
+
+
+class Mounted:
+    """A context in which an archive is mounted at `path`, with its cache in `cache`.
+
+    At the end the daemon must have unmounted and ended, and its log must hold no traceback and no error.
+    """
+
+    def __init__(self, source: str | Path, home: Path, *flags: str, **environment: str) -> None:
+        self.source = source
+        self.path = home / "mnt"
+        self.cache = home / "cache"
+        self.flags = flags
+        self.environment = {"XDG_CACHE_HOME": str(home / "xdg"), "XDG_CONFIG_HOME": str(home / "config"), **environment}
+        self.pid = 0
+        self.may_log_errors = False
+
+    def start(self) -> Self:
+        """Mount and wait until it is usable."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        done = run_onefs("mount", self.source, self.path, "--cache-dir", self.cache, *self.flags, **self.environment)
+        if done.returncode:
+            raise AssertionError(f"mount failed: {done.stdout}{done.stderr}\n{self.log()}")
+        self.pid = self.status()["pid"]
+        return self
+
+    def stop(self) -> None:
+        """Unmount, and wait for the daemon's end."""
+        done = run_onefs("umount", "--lazy", self.path)
+        assert done.returncode == 0, done.stderr
+        wait_until(lambda: not is_alive(self.pid), "the daemon ends")
+
+    def kill(self) -> None:
+        """End the daemon as a power cut would."""
+        os.kill(self.pid, signal.SIGKILL)
+        wait_until(lambda: not is_alive(self.pid), "the daemon is dead")
+
+    def status(self) -> dict[str, Any]:
+        """What the daemon says of itself."""
+        facts: dict[str, Any] = json.loads((self.path / ".onefs" / "status.json").read_text())
+        return facts
+
+    def errors(self) -> str:
+        """The last failures, as people read them."""
+        return (self.path / ".onefs" / "errors").read_text()
+
+    def log(self) -> str:
+        """The daemon's log so far."""
+        logs = sorted((self.cache / ".onefs").glob("onefs-*.log*"), reverse=True)
+        return "".join(log.read_text() for log in logs)
+
+    def xattr(self, path: str | Path, name: str) -> str:
+        """One of a file's attributes, by its short name."""
+        return os.getxattr(self.path / path, f"user.onefs.{name}").decode()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if is_alive(self.pid) or os.path.ismount(self.path):
+            self.stop()
+        if kind is None and not self.may_log_errors:
+            assert "Traceback" not in self.log()
+            assert " ERROR " not in self.log()
