@@ -1,0 +1,1 @@
+"""Measures onefs and its peers on the same work; started by scripts/bench."""

@@ -1,0 +1,136 @@
+"""Owns one run of the benchmarks: its directory, its sizes, how time is taken, and that nothing is left mounted."""
+
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import Bar, Figure, Report
+
+PROGRAMS = Path(__file__).parent / "programs"
+PEERS = ("rclone", "curl", "nginx")
+TABLES_PREFIX = "tables-"
+
+
+class BenchFailedError(RuntimeError):
+    """A command, a server or a mount that does not do its part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much of each work is done."""
+
+    datasets: int = 5_000_000
+    sessions: int = 100_000
+    fewer_datasets: int = 210_000
+    fewer_sessions: int = 13_000
+    entries: int = 200_000
+    files: int = 2_000
+    file_bytes: int = 10_000
+    big_mib: int = 1024
+    repeat: int = 3
+
+
+QUICK = Sizes(20_000, 400, 5_000, 300, 5_000, 60, 10_000, 16, 1)
+
+
+@dataclass(slots=True)
+class Bench:
+    """What the works share. `run_dir` is removed at the end; `kept_dir` outlives the run if the user named it."""
+
+    run_dir: Path
+    kept_dir: Path
+    out_dir: Path
+    sizes: Sizes
+    one_large: bool
+    report: Report
+
+    def say(self, text: str) -> None:
+        """Tell on standard error what is going on."""
+        print(f"… {text}", file=sys.stderr, flush=True)
+
+    def add(
+        self,
+        work: str,
+        what: str,
+        who: str,
+        samples: Sequence[float],
+        unit: str,
+        bar: Bar | None = None,
+        note: str = "",
+    ) -> Figure:
+        """Report the median of some runs."""
+        value = statistics.median(samples)
+        figure = Figure(work, what, who, value, unit, bar, tuple(samples), note)
+        self.report.figures.append(figure)
+        verdict = self.report.verdict(figure)
+        self.say(f"{work}: {what}, {who}: {value:.4g} {unit}{f' ({verdict})' if verdict else ''}")
+        return figure
+
+    def has(self, program: str, work: str) -> bool:
+        """Whether a peer is installed; the report says so if it is not."""
+        if find_program(program):
+            return True
+        self.report.note(f"{work}: {program} is missing, so it was not measured. Install it: scripts/setup.sh bench")
+        return False
+
+    def fresh(self, name: str) -> Path:
+        """A new empty directory of this run."""
+        return Path(tempfile.mkdtemp(dir=self.run_dir, prefix=f"{name}-"))
+
+    def clear(self) -> None:
+        """Remove what the last work left, but for tables."""
+        for directory in self.run_dir.iterdir():
+            if not directory.name.startswith(TABLES_PREFIX):
+                shutil.rmtree(directory, ignore_errors=True)
+
+
+def find_program(name: str) -> str | None:
+    """Path of a program; the superuser's directories are searched too."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+
+
+def run(command: Sequence[str | Path], out: Path | None = None) -> float:
+    """Run a command to its end, its output into a file or thrown away; seconds. Raises `BenchFailedError`."""
+    with (out or Path(os.devnull)).open("wb") as stream:
+        start = time.perf_counter()
+        done = subprocess.run([str(word) for word in command], stdout=stream, stderr=subprocess.PIPE, check=False)
+        elapsed = time.perf_counter() - start
+    if done.returncode:
+        raise BenchFailedError(f"{' '.join(map(str, command))} failed: {done.stderr.decode(errors='replace').strip()}")
+    return elapsed
+
+
+def python(program: str, *arguments: str | Path) -> list[str]:
+    """A command that runs one of our own small programs in a process of its own."""
+    return [sys.executable, str(PROGRAMS / program), *map(str, arguments)]
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(memory / 1e9, 1),
+        "load_at_start": os.getloadavg(),
+        "peers": {name: _version(name) for name in PEERS},
+    }
+
+
+def _version(name: str) -> str:
+    program = find_program(name)
+    if program is None:
+        return "missing"
+    flag = {"nginx": "-v", "rclone": "version"}.get(name, "--version")
+    done = subprocess.run([program, flag], capture_output=True, text=True, check=False)
+    return (done.stdout + done.stderr).splitlines()[0]

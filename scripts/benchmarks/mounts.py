@@ -1,0 +1,151 @@
+"""Owns the mounts that are measured: onefs's, and rclone's over a local directory or a server."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from benchmarks.bench import BenchFailedError, find_program
+
+PATIENCE_S = 60.0
+ONEFS_PROGRAM = Path(sys.executable).with_name("onefs")
+
+
+class OnefsMount:
+    """A context in which `onefs mount` serves `source` at `path`; `seconds_to_usable` from its exec to the first ls."""
+
+    def __init__(self, source: Path, home: Path, *flags: str) -> None:
+        self.path = home / "onefs"
+        self.cache = home / "onefs-cache"
+        self.seconds_to_usable = 0.0
+        self.pid = 0
+        self._command = [str(ONEFS_PROGRAM), "mount", str(source), str(self.path), "--cache-dir", str(self.cache)]
+        self._command += flags
+        ours = {"XDG_CACHE_HOME": str(home / "xdg"), "XDG_CONFIG_HOME": str(home / "config")}
+        others = {name: value for name, value in os.environ.items() if not name.startswith("ONEFS_")}
+        self._environment = others | ours
+
+    def __enter__(self) -> Self:
+        self.path.mkdir(parents=True, exist_ok=True)
+        start = time.perf_counter()
+        # In a session of its own: Ctrl-C must not end it half-way, with its daemon going on.
+        with subprocess.Popen(
+            self._command, env=self._environment, stderr=subprocess.PIPE, start_new_session=True
+        ) as process:
+            try:
+                said = process.communicate()[1].decode(errors="replace")
+            except BaseException:
+                _end_children(process.pid)
+                unmount(self.path)
+                raise
+        if process.returncode:
+            raise BenchFailedError(f"onefs mount failed: {said}")
+        os.listdir(self.path)
+        self.seconds_to_usable = time.perf_counter() - start
+        self.pid = json.loads((self.path / ".onefs" / "status.json").read_text())["pid"]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        unmount(self.path)
+        _wait(lambda: not Path(f"/proc/{self.pid}").exists())
+
+    def private_mb(self) -> float:
+        """Memory that is the daemon's alone, in MB."""
+        lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines()
+        return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) * 1024 / 1e6
+
+    def peak_mb(self) -> float:
+        """The largest resident size that the daemon ever had, in MB."""
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
+
+    def wait_for_stamps(self, count: int) -> None:
+        """Until so many verified files are vouched for on the disk, so that a remount need not hash them."""
+        stamps = self.cache / ".onefs" / "stamps"
+        _wait(lambda: sum(1 for _ in stamps.glob("*/*.json")) >= count)
+
+
+class RcloneMount:
+    """A context in which rclone serves a local directory or an HTTP server at `path`, with kernel caching as it has."""
+
+    def __init__(self, source: Path | str, home: Path) -> None:
+        self.path = home / "rclone"
+        self.cache = home / "rclone-cache"
+        config = home / "rclone.conf"
+        config.touch()
+        remote = [":http:", "--http-url", source] if isinstance(source, str) else [str(source)]
+        mode = "full" if isinstance(source, str) else "off"
+        program = find_program("rclone") or "rclone"
+        self._command = [program, "mount", *remote, str(self.path), "--read-only", "--vfs-cache-mode", mode]
+        self._command += ["--config", str(config), "--cache-dir", str(self.cache)]
+        self._command += ["--dir-cache-time", "24h", "--attr-timeout", "24h"]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.path.mkdir(parents=True, exist_ok=True)
+        # In a session of its own: Ctrl-C must not end it before it is unmounted.
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            _wait(lambda: self.path.is_mount() or self._ended())
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        if self._ended():
+            said = self._process.communicate()[1].decode(errors="replace")
+            raise BenchFailedError(f"rclone mount failed: {said.strip()}")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is None:
+            return
+        unmount(self.path)
+        try:
+            self._process.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+        shutil.rmtree(self.cache, ignore_errors=True)
+
+    def _ended(self) -> bool:
+        return self._process is not None and self._process.poll() is not None
+
+
+def unmount(path: Path) -> None:
+    """Unmount, lazily, if anything is mounted there."""
+    try:
+        is_mounted = path.is_mount()
+    except OSError:
+        is_mounted = True
+    if is_mounted:
+        command = ["umount", "-l"] if os.geteuid() == 0 else ["fusermount3", "-uz"]
+        subprocess.run([*command, str(path)], capture_output=True, check=False)
+
+
+def _end_children(pid: int) -> None:
+    """End the daemon that a mount command has started and waits for."""
+    with suppress(OSError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            os.kill(int(child), signal.SIGTERM)
+
+
+def _wait(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise BenchFailedError(f"Nothing happened within {PATIENCE_S:.0f} s.")
+        time.sleep(0.02)

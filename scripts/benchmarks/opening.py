@@ -1,0 +1,74 @@
+"""Owns the work `open`: open, read 4 kB, close of many small files that are in the cache and verified."""
+
+import json
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.archive import Archive, make_archive
+from benchmarks.bench import Bench, python
+from benchmarks.figures import ONEFS, at_least
+from benchmarks.mounts import OnefsMount, RcloneMount
+from benchmarks.nginx import Nginx
+
+WORK = "open"
+BAR = at_least(5_000)
+WARM = "kernel cache warm"
+REMOUNTED = "first time after a remount"
+ONE_FILES = 20
+UNIT = "files/s"
+
+
+def measure(bench: Bench) -> None:
+    """onefs warm and after a remount, the same files on the disk, through rclone, and through ONE."""
+    if not bench.has("nginx", WORK):
+        return
+    home = bench.fresh(WORK)
+    archive = make_archive(home, bench.sizes.files, bench.sizes.file_bytes)
+    plain = [dataset.path for dataset in archive.datasets]
+    served = [str(path.relative_to(archive.served)) for path in sorted(archive.served.rglob("*.npy"))]
+    with Nginx(archive.served) as server:
+        cache = _measure_onefs(bench, archive, server.url, home, plain)
+        bench.add(WORK, WARM, "local disk", [_rate(cache, plain) for _ in range(bench.sizes.repeat)], UNIT)
+        if bench.has("rclone", WORK):
+            with RcloneMount(server.url, home) as mount:
+                _rate(mount.path, served)
+                rates = [_rate(mount.path, served) for _ in range(bench.sizes.repeat)]
+            bench.add(WORK, WARM, "rclone", rates, UNIT)
+    _measure_one(bench, archive, cache)
+
+
+def _measure_onefs(bench: Bench, archive: Archive, url: str, home: Path, plain: Sequence[str]) -> Path:
+    flags = ("--data-url", url)
+    with OnefsMount(archive.tables, home, *flags) as mount:
+        _rate(mount.path, plain)
+        mount.wait_for_stamps(len(plain))
+    remounted, warm = [], []
+    for _ in range(bench.sizes.repeat):
+        with OnefsMount(archive.tables, home, *flags) as mount:
+            remounted.append(_rate(mount.path, plain))
+            warm += [_rate(mount.path, plain) for _ in range(bench.sizes.repeat)]
+    bench.add(WORK, WARM, ONEFS, warm, UNIT, BAR, f"{len(plain)} files, a loop of os.open, pread, close")
+    bench.add(WORK, REMOUNTED, ONEFS, remounted, UNIT, BAR, "paths looked up, stamps read")
+    return mount.cache
+
+
+def _rate(root: Path, paths: Sequence[str]) -> float:
+    """Files per second in one process."""
+    names = "\n".join(f"{root}/{path}" for path in paths)
+    done = subprocess.run(python("open_loop.py"), input=names, capture_output=True, text=True, check=True)
+    return len(paths) / float(done.stdout)
+
+
+def _measure_one(bench: Bench, archive: Archive, cache: Path) -> None:
+    wanted = "\n".join(f"{dataset.eid} {dataset.rel_path}" for dataset in archive.datasets[:ONE_FILES])
+    done = subprocess.run(
+        python("one_open.py", cache, archive.tables), input=wanted, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        bench.report.note(f"{WORK}: ONE-api was not measured: {last}")
+        return
+    times_s = json.loads(done.stdout.splitlines()[-1])[1:]  # its first call imports and compiles
+    rates = [1 / time_s for time_s in times_s]
+    bench.add(WORK, WARM, "ONE-api", rates, UNIT, note="load_dataset with download_only")
