@@ -1,0 +1,177 @@
+"""What the tree promises to any program: attributes, inode numbers, read-only, absent names, attributes, df."""
+
+import errno
+import os
+import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from archives import ODD_SESSION, PASSWORD, RECORDINGS, held_rows
+from mounted import Mounted
+
+SESSION = "cortexlab/Subjects/KS014/2020-07-01/001"
+FILE = f"{SESSION}/alf/_ibl_wheel.position.npy"
+
+
+def test_modes_owner_and_times(recorded: Mounted) -> None:
+    file, folder = (recorded.path / FILE).stat(), (recorded.path / SESSION).stat()
+    assert stat.filemode(file.st_mode) == "-r--r--r--"
+    assert stat.filemode(folder.st_mode) == "dr-xr-xr-x"
+    assert (file.st_uid, file.st_gid) == (os.getuid(), os.getgid())
+    assert file.st_mtime == folder.st_mtime == 1593561600  # 2020-07-01
+    revised = recorded.path / SESSION / "alf/#2025-03-03#/_ibl_trials.table.pqt"
+    assert revised.stat().st_mtime == 1740960000  # the revision's date
+
+
+def test_blocks_tell_what_is_in_the_cache(recorded: Mounted) -> None:
+    path = recorded.path / FILE
+    assert path.stat().st_blocks == 0
+    size = len(path.read_bytes())
+    assert size <= path.stat().st_blocks * 512 < size + 8192
+    apparent = subprocess.run(["du", "-b", "--apparent-size", path], capture_output=True, text=True, check=True)
+    assert apparent.stdout.split()[0] == str(size)
+
+
+def test_inode_numbers_outlive_a_remount(data_server_flags: list[str], tmp_path: Path) -> None:
+    def numbers(mount: Mounted) -> dict[str, int]:
+        found = {}
+        for folder, folders, names in os.walk(mount.path):
+            for name in folders + names:
+                path = Path(folder) / name
+                found[str(path.relative_to(mount.path))] = path.stat().st_ino
+        return found
+
+    mount = Mounted(RECORDINGS / "tables", tmp_path, *data_server_flags, ONEFS_DATA_PASSWORD=PASSWORD)
+    with mount:
+        first = numbers(mount)
+    with mount:
+        assert numbers(mount) == first
+    assert len(set(first.values())) == len(first)
+
+
+WRITES: dict[str, Callable[[Path], object]] = {
+    "open for writing": lambda root: (root / FILE).open("r+b"),
+    "truncate": lambda root: os.truncate(root / FILE, 0),
+    "create": lambda root: (root / SESSION / "new.txt").open("x"),
+    "mkdir": lambda root: (root / SESSION / "new").mkdir(),
+    "mknod": lambda root: os.mkfifo(root / SESSION / "new"),
+    "unlink": lambda root: (root / FILE).unlink(),
+    "rmdir": lambda root: (root / SESSION).rmdir(),
+    "rename": lambda root: (root / FILE).rename(root / SESSION / "other.npy"),
+    "symlink": lambda root: (root / SESSION / "link").symlink_to("x"),
+    "link": lambda root: os.link(root / FILE, root / SESSION / "link"),
+    "chmod": lambda root: (root / FILE).chmod(0o777),
+    "chown": lambda root: os.chown(root / FILE, os.getuid(), os.getgid()),
+    "utime": lambda root: os.utime(root / FILE),
+    "setxattr": lambda root: os.setxattr(root / FILE, "user.note", b"x"),
+    "removexattr": lambda root: os.removexattr(root / FILE, "user.onefs.id"),
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_every_write_is_erofs(recorded: Mounted, write: str) -> None:
+    with pytest.raises(OSError) as failure:
+        WRITES[write](recorded.path)
+    assert failure.value.errno == errno.EROFS
+    assert (recorded.path / FILE).exists()
+    assert not os.access(recorded.path / FILE, os.W_OK)
+
+
+def test_absent_names_are_enoent_and_stay_so(recorded: Mounted) -> None:
+    for name in ("nolab", f"{SESSION}/alf/nothing.npy", f"{SESSION}/../nobody", f"{SESSION}/alf/" + "n" * 255):
+        for _ in range(2):
+            assert not (recorded.path / name).exists()
+    with pytest.raises(OSError) as failure:
+        (recorded.path / ("n" * 256)).stat()
+    assert failure.value.errno == errno.ENAMETOOLONG
+    with pytest.raises(NotADirectoryError):
+        (recorded.path / FILE / "x").stat()
+
+
+def test_extended_attributes_of_a_file(recorded: Mounted) -> None:
+    row = next(row for row in held_rows() if row.path == FILE)
+    names = os.listxattr(recorded.path / FILE)
+    told = {name.removeprefix("user.onefs."): os.getxattr(recorded.path / FILE, name).decode() for name in names}
+    assert told["id"] == row.id
+    assert told["eid"] == "d6ee68d4-ee19-4c5e-8595-633efeb735ed"
+    assert (told["hash"], told["size"], told["qc"]) == (row.md5, str(row.size), row.qc)
+    assert (told["revision"], told["state"], told["error"]) == ("", "remote", "")
+    assert told["source"].endswith(row.archive_name)
+    assert told["default_revision"] in ("true", "false")
+    (recorded.path / FILE).read_bytes()
+    assert recorded.xattr(FILE, "state") == "verified"
+
+
+def test_extended_attributes_of_a_session(recorded: Mounted) -> None:
+    assert recorded.xattr(SESSION, "eid") == "d6ee68d4-ee19-4c5e-8595-633efeb735ed"
+    assert recorded.xattr(SESSION, "projects") == "ibl_neuropixel_brainwide_01"
+    assert recorded.xattr(SESSION, "task_protocol") == "_iblrig_tasks_ephysChoiceWorld6.4.2"
+    assert int(recorded.xattr(SESSION, "datasets")) > 50
+    assert int(recorded.xattr(SESSION, "size")) > 1_000_000
+    assert recorded.xattr(SESSION, "cached") == "0"
+    size = len((recorded.path / FILE).read_bytes())
+    assert int(recorded.xattr(SESSION, "cached")) >= size
+
+
+def test_foreign_attributes_are_not_supported(recorded: Mounted) -> None:
+    for name in ("security.selinux", "system.posix_acl_access", "trusted.x"):
+        with pytest.raises(OSError) as failure:
+            os.getxattr(recorded.path / FILE, name)
+        assert failure.value.errno == errno.EOPNOTSUPP
+    with pytest.raises(OSError) as failure:
+        os.getxattr(recorded.path / FILE, "user.other")
+    assert failure.value.errno == errno.ENODATA
+
+
+def test_statfs_tells_the_archive(recorded: Mounted) -> None:
+    usage = os.statvfs(recorded.path)
+    assert usage.f_blocks * usage.f_frsize >= sum(row.size or 0 for row in held_rows())
+    assert (usage.f_bavail, usage.f_namemax) == (0, 255)
+
+
+def test_the_control_directory_is_entered_by_name(recorded: Mounted) -> None:
+    assert ".onefs" not in os.listdir(recorded.path)
+    assert sorted(os.listdir(recorded.path / ".onefs")) == [
+        "README",
+        "control",
+        "errors",
+        "log",
+        "mode",
+        "status",
+        "status.json",
+    ]
+    assert "status.json" in (recorded.path / ".onefs/README").read_text()
+    assert f"mountpoint: {recorded.path}" in (recorded.path / ".onefs/status").read_text()
+    with pytest.raises(OSError) as failure:
+        (recorded.path / ".onefs/README").open("w")
+    assert failure.value.errno == errno.EROFS
+
+
+def test_the_control_directory_can_be_listed(data_server_flags: list[str], tmp_path: Path) -> None:
+    with Mounted(
+        RECORDINGS / "tables", tmp_path, *data_server_flags, "--control-dir", "visible", ONEFS_DATA_PASSWORD=PASSWORD
+    ) as mount:
+        assert ".onefs" in os.listdir(mount.path)
+
+
+def test_dot_entries_and_parents(recorded: Mounted) -> None:
+    folder = recorded.path / SESSION / "alf"
+    listing = subprocess.run(["ls", "-ai", folder], capture_output=True, text=True, check=True).stdout.split()
+    numbers = dict(zip(listing[1::2], map(int, listing[::2]), strict=True))
+    assert numbers["."] == folder.stat().st_ino
+    assert numbers[".."] == folder.parent.stat().st_ino
+
+
+def test_nothing_of_a_listing_touches_the_network(tmp_path: Path) -> None:
+    """The server named here does not exist: whatever asked it would fail."""
+    with Mounted(RECORDINGS / "tables", tmp_path, "--data-url", "http://127.0.0.1:9/public") as mount:
+        subprocess.run(["ls", "-lR", mount.path], check=True, capture_output=True)
+        subprocess.run(["find", mount.path, "-size", "+1k"], check=True, capture_output=True)
+        subprocess.run(["du", mount.path], check=True, capture_output=True)
+        for name in os.listxattr(mount.path / FILE):
+            os.getxattr(mount.path / FILE, name)
+        os.statvfs(mount.path / ODD_SESSION)
+        assert mount.status()["totals"] == {"files_fetched": 0, "bytes_fetched": 0, "failures": 0}
+        assert mount.errors() == ""
