@@ -88,7 +88,12 @@ class Settings:
     """The settings in force. Each field is a flag, an `ONEFS_` variable and a line of the configuration file."""
 
     cache_dir: Path | None = _setting(None, _path, "where fetched files are kept", "the user's cache folder")
-    mode: Mode | None = _setting(None, _mode, "local or auto: whether files are fetched", "auto, local for a folder")
+    mode: Mode | None = _setting(None, _mode, "local, auto, refresh or remote", "auto, local for a folder")
+    tag: str = _setting("", _text, "release whose datasets alone are shown, of a source with a database")
+    alyx_user: str = _setting("", _text, "user name for the database, in place of the one that is kept")
+    alyx_password: str = _setting("", _text, "password for the database", secret=True)
+    alyx_password_file: Path | None = _setting(None, _path, "file whose first line is that password", "none")
+    alyx_token: str = _setting("", _text, "token for the database, in place of a password", secret=True)
     data_url: str = _setting("", _text, "base URL of the files, if they are not beside the tables")
     data_user: str = _setting("", _text, "user name for the data server")
     data_password: str = _setting("", _text, "password for the data server", secret=True)
@@ -107,6 +112,19 @@ class Settings:
     connect_timeout_s: float = _setting(10.0, _timeout_s, "how long a server may take to accept a connection", "s")
     read_timeout_s: float = _setting(30.0, _timeout_s, "how long a server may stay silent", "s")
     cache_expiry_s: float = _setting(86400.0, duration_s, "age at which newer tables are asked for", "s")
+    refresh_interval_s: float = _setting(
+        60.0, duration_s, "mode refresh asks for newer tables before a listing, but not more often", "s"
+    )
+    cache_rest: bool = _setting(True, _yes_or_no, "keep the database's responses")
+    default_expiry_s: float = _setting(86400.0, duration_s, "how long the database's responses are good for", "s")
+    retry_max_s: float = _setting(60.0, duration_s, "how long a busy database is waited for, in all", "s")
+    report_mismatch: bool = _setting(
+        False,
+        _yes_or_no,
+        "note wrong hashes and sizes on the database's file records; nothing else is ever written",
+    )
+    s3_endpoint: str = _setting("", _text, "URL of the S3 service, if it is not Amazon's")
+    s3_region: str = _setting("us-east-1", _text, "region of the bucket of an s3:// source")
     max_transfers: int = _setting(256, _count, "files fetched at the same time, at most")
     proxy: str = _setting("", _text, "proxy for all requests, over the standard proxy variables")
     control_dir: str = _setting("hidden", _one_of("hidden", "visible"), "whether listings of the root show .onefs")
