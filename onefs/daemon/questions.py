@@ -1,0 +1,62 @@
+"""Owns what a live catalogue asks of Alyx: its answers as the catalogue's own values."""
+
+from collections.abc import Callable
+from uuid import UUID
+
+from onefs.alyx.client import AlyxClient
+from onefs.alyx.records import AlyxDataset, AlyxSession
+from onefs.catalogue.records import QC, Dataset, Session
+from onefs.catalogue.session_rows import AGGREGATES
+
+
+class AlyxQuestions:
+    """A catalogue's `Questions`, put to Alyx. Each costs a request, or none where a kept response answers it.
+
+    `known` gives the session that the tables at hand hold: the order of a session's projects means nothing, so one
+    that differs in that alone is the same.
+    """
+
+    def __init__(self, client: AlyxClient, known: Callable[[UUID], Session | None]) -> None:
+        self._client = client
+        self._known = known
+
+    def labs(self) -> list[str]:
+        """Names of all labs."""
+        return [lab.name for lab in self._client.labs()]
+
+    def subjects(self, lab: str) -> list[str]:
+        """Names of a lab's subjects; those without a lab for ""."""
+        return [subject.nickname for subject in self._client.subjects(lab or None) if subject.lab == lab]
+
+    def sessions(self, lab: str, subject: str) -> list[Session]:
+        """A subject's sessions, and perhaps those of others with a similar name. Base sessions have no place."""
+        found = self._client.sessions(lab=lab or None, subject=subject)
+        return [self._session(session, session.number) for session in found if session.number is not None]
+
+    def datasets(self, session: Session) -> list[Dataset]:
+        """A session's datasets, those of which no copy can be reached included: they do not `exist`."""
+        return [_dataset(dataset, session.eid, session.path) for dataset in self._client.datasets(session.eid)]
+
+    def aggregates(self) -> list[Dataset]:
+        """The datasets of no session."""
+        return [_dataset(dataset, None, AGGREGATES) for dataset in self._client.aggregates()]
+
+    def _session(self, told: AlyxSession, number: int) -> Session:
+        known = self._known(told.eid)
+        same = known is not None and set(known.projects.split(",")) == set(told.projects or ("",))
+        projects = known.projects if known is not None and same else ",".join(told.projects)
+        return Session(told.eid, told.lab, told.subject, told.date, number, told.task_protocol, projects)
+
+
+def _dataset(told: AlyxDataset, eid: UUID | None, session_path: str) -> Dataset:
+    return Dataset(
+        id=told.id,
+        eid=eid,
+        session_path=session_path,
+        rel_path=told.rel_path,
+        size_bytes=told.size_bytes,
+        md5=told.md5,
+        exists=told.exists,
+        qc=QC[told.qc],
+        default_revision=told.default_revision,
+    )
