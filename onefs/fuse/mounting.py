@@ -3,7 +3,6 @@
 import errno
 import logging
 import os
-import re
 import shutil
 import subprocess
 import threading
@@ -14,6 +13,7 @@ from queue import Empty, SimpleQueue
 from urllib.parse import quote
 
 from onefs.errors import MountError
+from onefs.mountinfo import mounted_disks
 
 FILE_SYSTEM_TYPE = "fuse.onefs"
 READ_AHEAD_KIB = 4096
@@ -45,18 +45,11 @@ class Mount:
 
 def mounts() -> list[Mount]:
     """The onefs mounts that this process sees."""
-    found = []
-    for line in Path("/proc/self/mountinfo").read_bytes().split(b"\n"):
-        before, _, after = os.fsdecode(line).partition(" - ")
-        if after.startswith(FILE_SYSTEM_TYPE + " "):
-            _, source, *_ = after.split(" ")
-            _, _, device, _, mountpoint, *_ = before.split(" ")
-            found.append(Mount(Path(_unescape(mountpoint)), _unescape(source), device))
-    return found
-
-
-def _unescape(field: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), field)
+    return [
+        Mount(Path(disk.mountpoint), disk.source, disk.device)
+        for disk in mounted_disks()
+        if disk.kind == FILE_SYSTEM_TYPE
+    ]
 
 
 def mount_of(path: Path) -> Mount | None:

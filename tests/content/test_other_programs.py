@@ -353,12 +353,12 @@ def test_a_cache_on_another_machine_may_block(place: ArchiveAndCache, monkeypatc
         place.home.joinpath("a b").mkdir(exist_ok=True)
         there = str(place.home / "a b").replace(" ", "\\040")
         table.write_text(f"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:5 / {there} rw shared:1 - {kind} server rw\n")
-        monkeypatch.setattr("onefs.content.disks.MOUNTS", table)
+        monkeypatch.setattr("onefs.mountinfo.TABLE", table)
         place.cache = place.home / "a b" / "cache"
         return place.content()
 
     assert not content_on("xfs").may_block
     for kind in ("nfs4", "cifs", "lustre", "fuse.sshfs", "beegfs"):
         assert content_on(kind).may_block
-    monkeypatch.setattr("onefs.content.disks.MOUNTS", place.home / "none")
+    monkeypatch.setattr("onefs.mountinfo.TABLE", place.home / "none")
     assert place.content().may_block

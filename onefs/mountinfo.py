@@ -1,0 +1,35 @@
+"""Owns the reading of the kernel's table of mounts."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+TABLE = Path("/proc/self/mountinfo")
+ESCAPED = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class MountedDisk:
+    """One line of the table. `kind` is the file system's type, `device` its numbers as `major:minor`."""
+
+    mountpoint: str
+    kind: str
+    source: str
+    device: str
+
+
+def mounted_disks() -> list[MountedDisk]:
+    """What this process sees mounted; of several on one mountpoint, the last hides the others. Raises OSError."""
+    return [_parsed(os.fsdecode(line)) for line in TABLE.read_bytes().split(b"\n") if line]
+
+
+def _parsed(line: str) -> MountedDisk:
+    before, _, after = line.partition(" - ")
+    _, _, device, _, mountpoint, *_ = before.split(" ")
+    kind, source, *_ = after.split(" ")
+    return MountedDisk(_plain(mountpoint), kind, _plain(source), device)
+
+
+def _plain(field: str) -> str:
+    return ESCAPED.sub(lambda code: chr(int(code[1], 8)), field)
