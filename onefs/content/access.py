@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -66,25 +66,28 @@ class Totals:
 class Content:
     """The bytes of datasets: from the cache, or fetched once for all who ask. Safe to use from several threads.
 
-    `locate` gives a dataset's locations in the order to try. `on_change` is told when what is on disk of a
-    dataset changed, `on_failure` of each failure, both in worker threads.
+    `locate` gives a dataset's locations in the order to try; it may wait and raise, and is asked for one after the
+    other. `known` gives those that can be told at once. Told in worker threads: `on_change` when what is on disk of
+    a dataset changed, `on_failure` of each failure, `on_mismatch` of each location that gave wrong bytes.
     """
 
     def __init__(
         self,
         store: ContentStore,
         transport: Transport,
-        locate: Callable[[Dataset], Sequence[Location]],
+        locate: Callable[[Dataset], Iterable[Location]],
+        known: Callable[[Dataset], Sequence[Location]],
         *,
         verify: Verify = Verify.AUTO,
         max_transfers: int = 256,
         patience: Patience | None = None,
         on_change: Callable[[Dataset], None] = lambda dataset: None,  # noqa: ARG005
         on_failure: Callable[[Dataset, OnefsError], None] = lambda dataset, error: None,  # noqa: ARG005
+        on_mismatch: Callable[[Dataset, Location], None] = lambda dataset, location: None,  # noqa: ARG005
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
-        self._locate = locate
+        self._known = known
         self._verify = verify
         self._on_change = on_change
         self._on_failure = on_failure
@@ -96,7 +99,7 @@ class Content:
         patience = patience or Patience()
         copies = Copies(store, verify, patience.settled_s, self._stop)
         downloader = Downloader(transport, self._health, patience, self._received, self._stop)
-        obtainer = Obtainer(store, copies, downloader, locate, self._health, verify, self._stop)
+        obtainer = Obtainer(store, copies, downloader, locate, self._health, verify, self._stop, on_mismatch)
         self._checks = Workers("onefs-check", CHECKS_PER_CORE * (os.cpu_count() or 1))
         self._transfers = Workers("onefs-fetch", max_transfers)
         self._fetches = Fetches(
@@ -135,7 +138,7 @@ class Content:
         stamp = self._store.stamps.get(dataset.id) if found is not None else None
         source = stamp.source if stamp is not None else ""
         if found is None:
-            source = next((shown(location.url) for location in self._locate(dataset)), "")
+            source = next((shown(location.url) for location in self._known(dataset)), "")
         return Inspection(self._state(dataset, found, error, record), source, sentence)
 
     def cached_blocks(self, dataset: Dataset) -> int:

@@ -54,7 +54,7 @@ KINDS: tuple[tuple[type[OnefsError], str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why one server did not give the file."""
+    """Why one server did not give the file; `server` is "" if it is not known which servers have it."""
 
     server: str
     error: OnefsError
@@ -72,7 +72,8 @@ def summary(dataset: Dataset, problems: Sequence[Problem]) -> OnefsError:
     reasons = dict.fromkeys(_reason(problem) for problem in ranked)
     if kind is MismatchError and not are_final(problems):
         kind = PassingMismatchError
-    return kind(f"{dataset.path} cannot be fetched: {'; '.join(reasons)}.", remedy)
+    own_remedy = "" if ranked[0].server else ranked[0].error.remedy
+    return kind(f"{dataset.path} cannot be fetched: {'; '.join(reasons)}.", own_remedy or remedy)
 
 
 def are_final(problems: Sequence[Problem]) -> bool:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from onefs.content.failures import again
@@ -38,8 +38,11 @@ class LocationHealth:
         self._lock = threading.Lock()  # guards _troubles
         self._troubles: dict[str, _Trouble] = {}
 
-    def order(self, locations: Sequence[Location]) -> Iterator[tuple[Location, OnefsError | None]]:
-        """Locations to try in turn; with an error instead if the server was tried just now and must not be."""
+    def order(self, locations: Iterable[Location]) -> Iterator[tuple[Location, OnefsError | None]]:
+        """Locations to try in turn; with an error instead if the server was tried just now and must not be.
+
+        `locations` is gone through one by one; those that are skipped come last, after all that it gives.
+        """
         skipped = []
         for location in locations:
             if self._is_skipped(location):

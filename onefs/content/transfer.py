@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
@@ -24,6 +24,7 @@ from onefs.errors import (
     MissingOnServerError,
     NoRoomError,
     OfflineError,
+    OnefsError,
     UnreachableError,
 )
 from onefs.transports.base import Location
@@ -53,10 +54,11 @@ class Obtainer:
         store: ContentStore,
         copies: Copies,
         downloader: Downloader,
-        locate: Callable[[Dataset], Sequence[Location]],
+        locate: Callable[[Dataset], Iterable[Location]],
         health: LocationHealth,
         policy: Verify,
         stop: threading.Event,
+        on_mismatch: Callable[[Dataset, Location], None],
     ) -> None:
         self._store = store
         self._copies = copies
@@ -65,6 +67,7 @@ class Obtainer:
         self._health = health
         self._policy = policy
         self._stop = stop
+        self._on_mismatch = on_mismatch
 
     def check(self, fetch: Fetch) -> Obtained | None:
         """The copy that is at hand, if it is right; None if `obtain` should be asked. Waits for nobody.
@@ -125,16 +128,10 @@ class Obtainer:
             raise _kept(fetch.dataset, look.copy, look.md5, NOT_OURS)
 
     def _fetch(self, fetch: Fetch) -> Obtained:
-        locations = self._locate(fetch.dataset)
-        if not locations:
-            raise MissingOnServerError(
-                f"{fetch.dataset.path} is in the catalogue, but no server is known that holds it.",
-                "Refresh the catalogue; if that does not help, tell the archive's maintainers.",
-            )
         with cache_errors(fetch.dataset.path, self._store.data_dir):
             partial = self._store.begin(fetch.dataset, self._stop)
             try:
-                found = self._download(fetch, locations, partial)
+                found = self._download(fetch, partial)
                 return Obtained(self._commit(fetch, partial, found), fetched=True)
             except (OSError, NoRoomError):
                 with suppress(OSError):
@@ -143,21 +140,37 @@ class Obtainer:
             finally:
                 partial.close()
 
-    def _download(self, fetch: Fetch, locations: Sequence[Location], partial: Partial) -> Found:
+    def _download(self, fetch: Fetch, partial: Partial) -> Found:
         """The first location's bytes that are right; wrong ones are accepted only if no location has better."""
+        asked: list[Location] = []
         problems: list[Problem] = []
         first = Verify.STRICT if self._policy is Verify.WARN else self._policy
-        found = self._try_all(fetch, locations, partial, first, problems)
-        if found is None and self._policy is Verify.WARN and are_final(problems):
-            found = self._try_all(fetch, locations, partial, Verify.WARN, problems)
+        found = self._try_all(fetch, self._located(fetch.dataset, asked, problems), partial, first, problems)
+        if found is None and self._policy is Verify.WARN and asked and are_final(problems):
+            found = self._try_all(fetch, asked, partial, Verify.WARN, problems)
         if found is not None:
             return found
         if not fetch.dataset.md5 or not partial.size_bytes:
             partial.drop()
+        if not problems:
+            raise MissingOnServerError(
+                f"{fetch.dataset.path} is in the catalogue, but no server is known that holds it.",
+                "Refresh the catalogue; if that does not help, tell the archive's maintainers.",
+            )
         raise summary(fetch.dataset, problems)
 
+    def _located(self, dataset: Dataset, asked: list[Location], problems: list[Problem]) -> Iterator[Location]:
+        """The locations, as they are needed; they end early, and why is told, if the rest cannot be found out."""
+        try:
+            for location in self._locate(dataset):
+                asked.append(location)
+                yield location
+        except OnefsError as error:
+            log.info("%s: %s", dataset.path, error.reason)
+            problems.append(Problem("", error))
+
     def _try_all(
-        self, fetch: Fetch, locations: Sequence[Location], partial: Partial, policy: Verify, problems: list[Problem]
+        self, fetch: Fetch, locations: Iterable[Location], partial: Partial, policy: Verify, problems: list[Problem]
     ) -> Found | None:
         """Ask each location once; None, and why in `problems`, if none gives the file."""
         for location, too_soon in self._health.order(locations):
@@ -170,6 +183,8 @@ class Obtainer:
             except (UnreachableError, AccessRefusedError, ContentError) as error:
                 log.info("%s: %s", fetch.dataset.path, error.reason)
                 problems.append(Problem(server, error))
+                if isinstance(error, MismatchError):
+                    self._on_mismatch(fetch.dataset, location)
         return None
 
     def _commit(self, fetch: Fetch, partial: Partial, found: Found) -> Copy:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
-from onefs.daemon.demo import opened
+from onefs.daemon.opening import opened
 from onefs.daemon.service import make_transport
 from onefs.daemon.sources import Source, prepare
 from onefs.daemon.tables import ensure_tables

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from onefs.daemon import demo, logs
+from onefs.daemon import logs
+from onefs.daemon.opening import opened
 from onefs.daemon.service import Service
 from onefs.daemon.sources import Source, prepare
 from onefs.errors import MountError, OnefsError
@@ -26,7 +27,7 @@ def serve(
     mounting.check_machine()
     mounting.check_mountpoint(mountpoint)
     _unwind_at_signals()
-    with demo.opened(source_name, settings) as source:
+    with opened(source_name, settings) as source:
         _check_apart(source, mountpoint)
         prepare(source)
         log_file = source.state_dir / logs.file_name(mountpoint) if log_to_file else None

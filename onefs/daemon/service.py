@@ -82,6 +82,7 @@ class Service:
             ContentStore(source.data_dir, source.state_dir, is_cache=source.is_cache, may_displace=source.may_displace),
             self._transport,
             self._locate,
+            self._locate,
             verify=verify,
             max_transfers=settings.max_transfers,
             patience=Patience(stall_s=settings.read_timeout_s),

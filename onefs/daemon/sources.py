@@ -4,20 +4,34 @@ import hashlib
 import os
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import platformdirs
 
-from onefs.alf import STATE_FOLDER
+from onefs.alf import STATE_FOLDER, is_safe_part
+from onefs.alyx import one_parameters
+from onefs.daemon.databases import OPENALYX, OPENALYX_URL, Database, database_of, published
+from onefs.daemon.logins import login_of
 from onefs.errors import CacheDamagedError, SourceError, UsageError
 from onefs.modes import Abilities, Mode, check
 from onefs.settings import Settings
-from onefs.transports.archive import ArchiveServer
+from onefs.transports.archive import ArchiveServer, bucket_server
 from onefs.transports.base import Location, Login
 
-FORMS = "Give a folder that holds cache tables, the URL of one, or the word demo."
-_NOT_YET = re.compile(r"s3://|openalyx$")
+FORMS = (
+    "Give the URL of an Alyx database, a folder that holds cache tables or the URL of one, "
+    "a name from onefs setup, openalyx or demo."
+)
+_S3 = "s3://"
+
+
+class Kind(StrEnum):
+    """What can stand at a URL."""
+
+    FOLDER = "folder"
+    DATABASE = "database"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +41,8 @@ class Source:
     `tables_url` is None where the tables are at hand. With `is_cache`, files are fetched into `data_dir`; without,
     they are read there in place and nothing but `state_dir` is ever written. Without `may_displace`, files are fetched
     into a folder that is the user's own, and those that are there already are not moved even if they are wrong.
+    With a `database`, the tables are asked of it (those of the release `tag`, if it is not ""), and `servers` are
+    tried before the places that it names.
     """
 
     name: str
@@ -38,22 +54,29 @@ class Source:
     may_displace: bool
     servers: tuple[ArchiveServer, ...]
     mode: Mode
+    database: Database | None = None
+    tag: str = ""
 
     @property
     def abilities(self) -> Abilities:
-        """What modes it can be in. No source of this version has a database."""
-        return Abilities(has_server=bool(self.servers), has_database=False)
+        """What modes it can be in."""
+        has_database = self.database is not None
+        return Abilities(has_server=has_database or bool(self.servers), has_database=has_database)
 
 
-def resolve(name: str, settings: Settings) -> Source:
-    """What a SOURCE stands for. Asks no server. Raises `SourceError` or `UsageError`."""
-    if re.match(r"https?://", name):
-        return _of_url(name.rstrip("/"), settings)
+def resolve(name: str, settings: Settings, kind: Kind = Kind.FOLDER) -> Source:
+    """What a SOURCE stands for; `kind` is what is known to stand at a URL.
+
+    Asks no server. Raises `SourceError`, `UsageError`, or `AccessRefusedError` for a file of logins that is open.
+    """
+    url = url_of(name)
+    if url:
+        return _of_database(url, settings) if kind_of_itself(url) or kind is Kind.DATABASE else _of_url(url, settings)
+    if name.startswith(_S3):
+        return _of_bucket(name.rstrip("/"), settings)
     directory = os.path.expanduser(name)  # noqa: PTH111 - leaves a user that does not exist as it is
     if os.path.isdir(directory):  # noqa: PTH112 - a path that cannot be looked at is no folder, and no crash
         return _of_directory(Path(directory).resolve(), settings)
-    if _NOT_YET.match(name):
-        raise SourceError(f"{name} cannot be mounted by this version of onefs.", FORMS)
     if "://" in name:
         raise SourceError(f"{name.partition('://')[0]}:// is no kind of source that onefs mounts.", FORMS)
     if "/" in name or name.startswith((".", "~")):
@@ -61,24 +84,90 @@ def resolve(name: str, settings: Settings) -> Source:
     raise SourceError(f"{name!r} is not a source that onefs knows.", FORMS)
 
 
+def url_of(name: str) -> str:
+    """The URL that a SOURCE is or stands for, "" if it is of another form."""
+    if name == OPENALYX:
+        return OPENALYX_URL
+    return name.rstrip("/") if re.match(r"https?://", name) else ""
+
+
+def kind_of_itself(url: str) -> Kind | None:
+    """What is known to stand at a URL without asking."""
+    return Kind.DATABASE if published(url) else None
+
+
 def _of_url(url: str, settings: Settings) -> Source:
     url, login_inside = _without_login(url)
-    parts = urlsplit(url)
-    cache = settings.cache_dir or default_cache(f"{parts.netloc}{parts.path}")
     data_url = settings.data_url or url
-    same_server = _host(data_url) == parts.netloc
+    same_server = _host(data_url) == urlsplit(url).netloc
     login = login_of(settings) or (None if settings.data_url else login_inside)
+    tables_url = Location(url, login_inside or (login if same_server else None))
+    return _fetched(url, tables_url, _server(data_url, login, settings), _cache_of(url, settings), settings)
+
+
+def _of_bucket(name: str, settings: Settings) -> Source:
+    if not name.removeprefix(_S3).partition("/")[0] or name == "s3:":
+        raise SourceError("The source names no bucket.", "Give it as s3://bucket/prefix.")
+    server = _server(name, None, settings)
+    files = _server(settings.data_url, login_of(settings), settings) if settings.data_url else server
+    cache = settings.cache_dir or default_cache(server.base_url.partition("://")[2])
+    return _fetched(name, Location(server.base_url), files, cache, settings)
+
+
+def _fetched(name: str, tables_url: Location, server: ArchiveServer, cache: Path, settings: Settings) -> Source:
+    """A source whose tables are fetched from a folder on a server."""
+    _refuse_tag(name, settings)
     return Source(
-        name=url,
+        name=name,
         tables_dir=cache,
-        tables_url=Location(url, login_inside or (login if same_server else None)),
+        tables_url=tables_url,
         data_dir=cache,
         state_dir=cache / STATE_FOLDER,
         is_cache=True,
         may_displace=True,
-        servers=(_server(data_url, login),),
-        mode=_mode(settings, url, has_server=True),
+        servers=(server,),
+        mode=_mode(settings, name, Abilities(has_server=True, has_database=False)),
     )
+
+
+def _of_database(url: str, settings: Settings) -> Source:
+    url, login_inside = _without_login(url)
+    public = published(url)
+    servers = public.servers if public else ()
+    if settings.data_url:
+        servers = (_server(settings.data_url, login_of(settings), settings),)
+    if settings.tag and (not is_safe_part(settings.tag) or settings.tag.startswith(".")):
+        raise UsageError(f"{settings.tag!r} cannot be a tag.", "Give the name of a release, as the database has it.")
+    cache = _cache_of(url, settings)
+    return Source(
+        name=url,
+        tables_dir=cache,
+        tables_url=None,
+        data_dir=cache,
+        state_dir=cache / STATE_FOLDER,
+        is_cache=True,
+        may_displace=True,
+        servers=servers,
+        mode=_mode(settings, url, Abilities(has_server=True, has_database=True)),
+        database=database_of(url, settings, login_inside),
+        tag=settings.tag,
+    )
+
+
+def _cache_of(url: str, settings: Settings) -> Path:
+    """Where a source's files are kept: as settings say, else where ONE keeps those of that database."""
+    if settings.cache_dir:
+        return settings.cache_dir
+    one = one_parameters.read(url, one_parameters.default_folder())
+    if one is not None and one.cache_dir is not None and one.cache_dir.is_absolute():
+        return one.cache_dir
+    parts = urlsplit(url)
+    return default_cache(f"{parts.netloc}{parts.path}")
+
+
+def _refuse_tag(name: str, settings: Settings) -> None:
+    if settings.tag:
+        raise UsageError(f"--tag needs a database, and {name} has none.", "Leave it out, or mount the database.")
 
 
 def _without_login(url: str) -> tuple[str, Login | None]:
@@ -91,7 +180,10 @@ def _without_login(url: str) -> tuple[str, Login | None]:
     return shown, Login(unquote(user), unquote(password)) if user else None
 
 
-def _server(data_url: str, login: Login | None) -> ArchiveServer:
+def _server(data_url: str, login: Login | None, settings: Settings) -> ArchiveServer:
+    if data_url.startswith(_S3):
+        bucket, _, prefix = data_url.removeprefix(_S3).partition("/")
+        return bucket_server(bucket, settings.s3_region, prefix, settings.s3_endpoint)
     if not _is_of_server(data_url) and not data_url.startswith("file:///"):
         raise UsageError(
             f"{data_url.rpartition('@')[2]} is no URL of a data server.", "Give --data-url as https://host/folder."
@@ -112,7 +204,8 @@ def _host(url: str) -> str:
 
 
 def _of_directory(directory: Path, settings: Settings) -> Source:
-    servers = (_server(settings.data_url, login_of(settings)),) if settings.data_url else ()
+    _refuse_tag(str(directory), settings)
+    servers = (_server(settings.data_url, login_of(settings), settings),) if settings.data_url else ()
     data_dir = (settings.cache_dir or directory) if servers else directory
     return Source(
         name=str(directory),
@@ -123,7 +216,7 @@ def _of_directory(directory: Path, settings: Settings) -> Source:
         is_cache=bool(servers),
         may_displace=data_dir != directory,
         servers=servers,
-        mode=_mode(settings, str(directory), has_server=bool(servers)),
+        mode=_mode(settings, str(directory), Abilities(has_server=bool(servers), has_database=False)),
     )
 
 
@@ -136,31 +229,10 @@ def _state_of(directory: Path, settings: Settings) -> Path:
     return default_cache(str(directory)) / STATE_FOLDER
 
 
-def _mode(settings: Settings, name: str, *, has_server: bool) -> Mode:
-    mode = settings.mode or (Mode.AUTO if has_server else Mode.LOCAL)
-    check(mode, name, Abilities(has_server=has_server, has_database=False))
+def _mode(settings: Settings, name: str, abilities: Abilities) -> Mode:
+    mode = settings.mode or (Mode.AUTO if abilities.has_server else Mode.LOCAL)
+    check(mode, name, abilities)
     return mode
-
-
-def login_of(settings: Settings) -> Login | None:
-    """The login for the data server, if one is set. Raises `UsageError` if half of it is missing."""
-    password = settings.data_password
-    if settings.data_password_file:
-        password = _first_line(settings.data_password_file)
-    if settings.data_user and not password:
-        raise UsageError(
-            f"There is no password for the data server's user {settings.data_user}.",
-            "Set ONEFS_DATA_PASSWORD, or give --data-password-file.",
-        )
-    return Login(settings.data_user, password) if settings.data_user else None
-
-
-def _first_line(path: Path) -> str:
-    try:
-        with path.open(encoding="utf-8") as stream:
-            return stream.readline().rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The password file {path} cannot be read: {error}.", "Check its path and mode.") from error
 
 
 def default_cache(name: str) -> Path:

@@ -63,18 +63,18 @@ def ensure_tables(tables_dir: Path, state_dir: Path, url: Location | None, trans
 def claim(tables_dir: Path, state_dir: Path, source: str) -> None:
     """Note whose tables a cache directory holds. Raises `SourceError` if they are another source's.
 
-    Tables without a note are ONE's, or a user's, and are taken as they are.
+    Tables without a note are ONE's, or a user's, and are taken as they are. More lines may stand below the name.
     """
     note = state_dir / "source"
     with cache_errors("the cache tables", note):
-        if note.exists() and any((tables_dir / table).exists() for table in TABLE_NAMES):
-            owner = note.read_text(encoding="utf-8", errors="replace").strip()
-            if owner != source:
-                raise SourceError(
-                    f"{tables_dir} holds the tables of {owner}, not of {source}.", "Choose another with --cache-dir."
-                )
-        else:
-            note.write_text(source + "\n", encoding="utf-8")
+        owner = note.read_text(encoding="utf-8", errors="replace").partition("\n")[0].strip() if note.exists() else ""
+        if owner == source:
+            return
+        if owner and any((tables_dir / table).exists() for table in TABLE_NAMES):
+            raise SourceError(
+                f"{tables_dir} holds the tables of {owner}, not of {source}.", "Choose another with --cache-dir."
+            )
+        note.write_text(source + "\n", encoding="utf-8")
 
 
 def fetch_if_newer(tables_dir: Path, state_dir: Path, url: Location, transport: Transport, created: str) -> bool:

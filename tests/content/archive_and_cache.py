@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -67,6 +67,7 @@ class ArchiveAndCache:
         self.clock = Clock()
         self.failures: list[tuple[Dataset, OnefsError]] = []
         self.changes: list[Dataset] = []
+        self.mismatches: list[tuple[Dataset, Location]] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -121,7 +122,7 @@ class ArchiveAndCache:
         read_timeout_s: float = PATIENT_S,
         patience: Patience = QUICK,
         max_transfers: int = 256,
-        locate: Callable[[Dataset], Sequence[Location]] | None = None,
+        locate: Callable[[Dataset], Iterable[Location]] | None = None,
     ) -> Content:
         """A `Content` on the cache, closed at the end of the test."""
         store = ContentStore(self.cache, self.cache / ".onefs", is_cache=is_cache, may_displace=may_displace)
@@ -132,11 +133,13 @@ class ArchiveAndCache:
             store,
             transport,
             locate or self.locate,
+            self.locate,
             verify=verify,
             max_transfers=max_transfers,
             patience=patience,
             on_change=self.changes.append,
             on_failure=lambda dataset, error: self.failures.append((dataset, error)),
+            on_mismatch=lambda dataset, location: self.mismatches.append((dataset, location)),
             clock=self.clock,
         )
         self._stack.callback(transport.close)

@@ -10,6 +10,7 @@ from onefs.catalogue.records import QC, Dataset
 from onefs.content.access import Content
 from onefs.content.store import ContentStore
 from onefs.transports.archive import ArchiveServer
+from onefs.transports.base import Location
 from onefs.transports.http import HttpTransport
 
 
@@ -28,10 +29,15 @@ def main() -> None:
     )
     cache = Path(asked["cache"])
     server = ArchiveServer(asked["url"])
+
+    def locate(wanted: Dataset) -> list[Location]:
+        return [server.location(wanted.path, wanted.id)]
+
     content = Content(
         ContentStore(cache, cache / ".onefs"),
         HttpTransport(connect_timeout_s=30, read_timeout_s=60, max_connections=4),
-        lambda wanted: [server.location(wanted.path, wanted.id)],
+        locate,
+        locate,
     )
     file = content.open(dataset, may_fetch=True)
     while (waiting := file.wait(0, 1)) is not None:

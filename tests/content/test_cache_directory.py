@@ -263,7 +263,7 @@ def test_state_on_another_file_system(place: ArchiveAndCache, tmp_path: Path) ->
     dataset = place.add(DATA)
     transport = HttpTransport(connect_timeout_s=5, read_timeout_s=20, max_connections=2)
     try:
-        content = Content(ContentStore(place.cache, other), transport, place.locate)
+        content = Content(ContentStore(place.cache, other), transport, place.locate, place.locate)
         assert read(content, dataset) == DATA
         content.close()
         assert (other / "stamps").exists()

@@ -12,7 +12,7 @@ from archives import PASSWORD, RECORDINGS, USER, flags_for
 from mounted import PATIENCE_S, Mounted
 from servers import Nginx
 
-from onefs.catalogue.records import QC
+from onefs.catalogue.records import QC, Dataset
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.content.access import Content
 from onefs.content.store import ContentStore
@@ -20,7 +20,7 @@ from onefs.errors import OnefsError
 from onefs.fuse.errnos import errno_name, errno_of
 from onefs.modes import Mode
 from onefs.transports.archive import ArchiveServer
-from onefs.transports.base import Login
+from onefs.transports.base import Location, Login
 from onefs.transports.http import HttpTransport
 from onefs.vfs import inodes
 from onefs.vfs.control import Daemon, control_directory
@@ -127,10 +127,15 @@ def in_process(server: Nginx, home: Path) -> Iterator[ArchiveView]:
     """The recorded archive, every QC outcome shown."""
     cache, archive = home / "cache", ArchiveServer(server.url, Login(USER, PASSWORD))
     journal = Journal(errno_name)
+
+    def locate(dataset: Dataset) -> list[Location]:
+        return [archive.location(dataset.path, dataset.id)]
+
     content = Content(
         ContentStore(cache, cache / ".onefs"),
         HttpTransport(connect_timeout_s=5, read_timeout_s=5, max_connections=8, proxy=""),
-        lambda dataset: [archive.location(dataset.path, dataset.id)],
+        locate,
+        locate,
     )
     snapshot = load_snapshot(RECORDINGS / "tables", cache / ".onefs")
     silent = Daemon(status=str, status_json=str, settings=str, log=str, mode=lambda: Mode.AUTO, commands={})

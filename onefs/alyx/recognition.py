@@ -1,0 +1,48 @@
+"""Owns telling whether an Alyx answers at an address, without a login."""
+
+import json
+
+import requests
+
+from onefs.alyx import refusals
+from onefs.alyx.sending import Question, Sender
+from onefs.alyx.waiting import Clock
+from onefs.errors import AccessRefusedError
+
+LOGIN = "auth-token"
+
+
+def is_alyx(
+    base_url: str, *, connect_timeout_s: float, read_timeout_s: float, retry_max_s: float, proxy: str = ""
+) -> bool:
+    """Whether what answers takes logins as Alyx does: where tokens are given out, a GET is refused in JSON.
+
+    Raises `UnreachableError` or `TimedOutError` without an answer, `AccessRefusedError` if something before the
+    server wants a login of its own, `BrokenAnswerError` if it sends its callers elsewhere.
+    """
+    host = refusals.server_name(base_url)
+    sender = Sender(
+        host,
+        connect_timeout_s=connect_timeout_s,
+        read_timeout_s=read_timeout_s,
+        retry_max_s=retry_max_s,
+        proxy=proxy,
+        clock=Clock(),
+    )
+    try:
+        with sender.answer(Question("GET", f"{base_url}/{LOGIN}", stream=True)) as answer:
+            if answer.status_code == requests.codes.unauthorized:
+                raise AccessRefusedError(f"{host} answered 401 Unauthorized.", "Check the login for this server.")
+            if answer.status_code in refusals.BUSY or answer.status_code in (502, 504):
+                raise refusals.refusal(answer, host, LOGIN, ())
+            return answer.status_code == requests.codes.not_allowed and _tells_why(answer)
+    finally:
+        sender.close()
+
+
+def _tells_why(answer: requests.Response) -> bool:
+    try:
+        content = json.loads(answer.content)
+    except ValueError:
+        return False
+    return isinstance(content, dict) and "detail" in content and "POST" in answer.headers.get("Allow", "")

@@ -1,0 +1,131 @@
+"""Owns what is known of a database before it is asked: its address, its login, and what is published of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from onefs.alyx import credentials as logins_kept
+from onefs.alyx import one_parameters
+from onefs.alyx.client import AlyxClient
+from onefs.alyx.credentials import Credentials, CredentialsFile
+from onefs.daemon.logins import credentials_of, login_of
+from onefs.errors import UsageError
+from onefs.settings import Settings
+from onefs.transports.archive import ArchiveServer, bucket_server
+from onefs.transports.base import Login
+
+OPENALYX = "openalyx"
+OPENALYX_URL = "https://openalyx.internationalbrainlab.org"
+OPENALYX_DATA = "https://ibl.flatironinstitute.org/public"
+RESPONSES = "responses"
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """An Alyx database and the logins for it. `data_login` is for the HTTP data server at `data_login_host` alone.
+
+    With `keeps_tokens`, the login is from the user's file of logins, and tokens that it gives are kept there.
+    """
+
+    base_url: str
+    credentials: Credentials
+    data_login: Login | None = None
+    data_login_host: str = ""
+    keeps_tokens: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What everybody may know of a public database: a login, and where its files are."""
+
+    credentials: Credentials
+    servers: tuple[ArchiveServer, ...]
+    data_url: str
+
+
+def published(base_url: str) -> Published | None:
+    """What is published of a database; None for all but the public one."""
+    if base_url != OPENALYX_URL:
+        return None
+    return Published(
+        Credentials("intbrainlab", "international"),
+        (bucket_server("ibl-brain-wide-map-public", "us-east-1", "data"), ArchiveServer(OPENALYX_DATA)),
+        OPENALYX_DATA,
+    )
+
+
+def database_of(base_url: str, settings: Settings, login_inside: Login | None = None) -> Database:
+    """A database and the login that holds there; an empty one if there is none. Asks no server.
+
+    Settings come first, then a login in the URL, the user's file of logins, ONE's parameters, what is published.
+    Raises `UsageError`, or `AccessRefusedError` for a file of logins that others may read.
+    """
+    login, kept = _login(base_url, credentials_of(settings), login_inside)
+    data_login, host = _data_login(base_url, settings)
+    return Database(base_url, login, data_login, host, kept)
+
+
+def open_database(
+    database: Database,
+    settings: Settings,
+    state_dir: Path | None,
+    keep_token: Callable[[str], None] | None = None,
+) -> AlyxClient:
+    """The client of a database, with its responses in the state directory (None: nowhere). Opens no connection."""
+
+    def keep(token: str) -> None:
+        CredentialsFile(logins_kept.credentials_file()).keep_token(database.base_url, database.credentials.user, token)
+
+    return AlyxClient(
+        database.base_url,
+        database.credentials,
+        responses_dir=state_dir / RESPONSES if state_dir else None,
+        connect_timeout_s=settings.connect_timeout_s,
+        read_timeout_s=settings.read_timeout_s,
+        retry_max_s=settings.retry_max_s,
+        proxy=settings.proxy,
+        default_expiry_s=settings.default_expiry_s,
+        cache_rest=settings.cache_rest,
+        keep_token=keep_token or (keep if database.keeps_tokens else None),
+    )
+
+
+def _login(base_url: str, given: Credentials, inside: Login | None) -> tuple[Credentials, bool]:
+    """The login for a database, and whether it is from the file of logins."""
+    if given:
+        return given, False
+    if inside is not None and not given.user:
+        return Credentials(inside.user, inside.password), False
+    file = logins_kept.credentials_file()
+    own = CredentialsFile(file).get(base_url)
+    public = published(base_url)
+    found = own or logins_kept.find(base_url, file, one_parameters.default_folder())
+    if public and not found:
+        found = public.credentials
+    if given.user and given.user != found.user:
+        raise UsageError(
+            f"There is no password for the database's user {given.user}.",
+            "Set ONEFS_ALYX_PASSWORD, give --alyx-password-file, or keep the login with onefs setup.",
+        )
+    return found, bool(own)
+
+
+def _data_login(base_url: str, settings: Settings) -> tuple[Login | None, str]:
+    """The login for the HTTP data server, and the one host that it is for."""
+    login, public = login_of(settings), published(base_url)
+    one = one_parameters.read(base_url, one_parameters.default_folder())
+    if login is not None:
+        url = settings.data_url or (one.data_url if one else "") or (public.data_url if public else "")
+        if not url:
+            raise UsageError(
+                f"It is not known which data server the login of {login.user} is for.", "Give its URL with --data-url."
+            )
+        return login, _host(url)
+    if one and one.data_url and one.data_user and one.data_password:
+        return Login(one.data_user, one.data_password), _host(one.data_url)
+    return None, ""
+
+
+def _host(url: str) -> str:
+    return urlsplit(url if "://" in url else f"https://{url}").netloc.rpartition("@")[2]
