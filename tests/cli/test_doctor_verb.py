@@ -60,7 +60,8 @@ def test_a_server_that_is_down(tmp_path: Path) -> None:
     found = findings(RECORDINGS / "tables", "--data-url", "http://127.0.0.1:9/x", "--cache-dir", tmp_path / "cache")
     assert "127.0.0.1:9" in str(found["download"]["says"])
     found = findings("http://127.0.0.1:9/tables", "--cache-dir", tmp_path / "other")
-    assert not found["tables"]["is_well"]
+    assert not found["source"]["is_well"]
+    assert "127.0.0.1:9" in str(found["source"]["says"])
     assert "download" not in found
 
 
