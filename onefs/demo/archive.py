@@ -34,7 +34,7 @@ from onefs.demo.plan import (
 from onefs.errors import CacheDamagedError, UsageError
 
 SEED = 20250630
-LAYOUT = 2
+LAYOUT = 3
 """Raised with every change of what is made, so that an archive of an older onefs is made anew."""
 TABLES_DIR = "tables"
 DATA_DIR = "data"

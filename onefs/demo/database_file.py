@@ -105,22 +105,22 @@ class DatabaseFile:
         temporary.replace(directory / DATABASE_FILE)
 
 
+BUCKET_NAME = "onefs-demo"
+BUCKET = {"bucket_name": BUCKET_NAME, "region_name": "us-east-1", "endpoint_url": "/"}
+"""As repositories say it; an endpoint without a host is this server."""
+
+
 def default_repositories(labs: Sequence[str]) -> tuple[Repository, ...]:
-    """For each lab a data server, an S3 bucket that nobody can reach, and a personal server; two for aggregates."""
+    """For each lab a data server, a bucket, and a personal server; the first two for aggregates too."""
     found = []
     for number, lab in enumerate((*labs, "aggregates")):
         below = f"{lab}/Subjects/" if lab != "aggregates" else "aggregates/"
         keys = f"data/{below}" if lab != "aggregates" else below
         found += [
             # As on the real archive, some of the buckets' repositories have a URL and some have none.
-            Repository(f"aws_{lab}", lab, keys, data_url=None if number else f"{NOWHERE}/{keys}", json=BUCKET),
+            Repository(f"aws_{lab}", lab, keys, data_url=None if number else f"/{BUCKET_NAME}/{keys}", json=BUCKET),
             Repository(f"server_{lab}", lab, f"/public/{below}", "localhost", f"/public/{below}"),
         ]
         if lab != "aggregates":
             found.append(Repository(f"{lab}_SR", lab, "/mnt/s0/Data/Subjects/", "labserver", globus_is_personal=True))
     return tuple(found)
-
-
-NOWHERE = "http://127.0.0.1:9/onefs-demo"
-"""Loopback's discard port: a connection is refused at once."""
-BUCKET = {"bucket_name": "onefs-demo", "region_name": "us-east-1", "endpoint_url": "http://127.0.0.1:9"}

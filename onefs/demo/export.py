@@ -30,9 +30,10 @@ def write_export(
     *,
     tag: str = "",
     qc: list[dict[str, object]] | None = None,
+    created: str = CREATED,
 ) -> None:
     """Export tables into an empty directory, with QC by session where given. The same bytes for the same values."""
-    files = write_tables(directory, sessions, datasets, created=CREATED, origin=ORIGIN)
+    files = write_tables(directory, sessions, datasets, created=created, origin=ORIGIN)
     if tag:
         for path in (files.sessions, files.datasets):
             _add_tag(path, tag)

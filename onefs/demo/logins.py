@@ -41,12 +41,16 @@ class Logins:
             raise RestError(403, {"detail": "Invalid token header. No credentials provided."})
         if len(rest) > 1:
             raise RestError(403, {"detail": "Invalid token header. Token string should not contain spaces."})
-        with self._lock:
-            name = next((name for name, token in self._tokens.items() if token == rest[0]), None)
-        user = db.users.get(name or "")
+        user = db.users.get(self.name_of(header))
         if user is None:
             raise RestError(403, {"detail": "Invalid token."})
         return user
+
+    def name_of(self, header: str) -> str:
+        """The name of the user whose token an `Authorization` header holds, "" if there is none."""
+        token = header.partition(" ")[2].strip()
+        with self._lock:
+            return next((name for name, each in self._tokens.items() if each == token), "")
 
     def forget(self) -> None:
         """Make every token invalid, as when a database is set up anew."""

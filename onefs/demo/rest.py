@@ -14,7 +14,8 @@ from onefs.demo.live import LiveDatabase
 from onefs.demo.logins import Logins, Throttle
 from onefs.demo.resources import Ask, Resource, RestError, as_uuid
 from onefs.demo.rest_datasets import DATASETS, FILES
-from onefs.demo.rest_names import INSERTIONS, NAMED
+from onefs.demo.rest_insertions import INSERTIONS
+from onefs.demo.rest_names import NAMED
 from onefs.demo.rest_schema import SCHEMA_TYPE, schema
 from onefs.demo.rest_sessions import SESSIONS
 from onefs.demo.rows import UserRow

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from onefs.catalogue.records import QC
-from onefs.demo.database import Database
 from onefs.demo.django_filter import django, numeric, truth, uuid
 from onefs.demo.resources import (
     Ask,
@@ -20,6 +19,7 @@ from onefs.demo.resources import (
     number,
     one,
 )
+from onefs.demo.rest_filters import within
 from onefs.demo.rest_sessions import FIELDS as SESSION_FIELDS
 from onefs.demo.rows import DatasetRow, FileRow, SessionRow
 from onefs.demo.serialise import REGISTRAR, Serialiser, format_of
@@ -63,19 +63,6 @@ def _tag(ask: Ask, value: str) -> Keeps:
     return lambda row: any(tag.name == value for tag in row.tags)
 
 
-def _within(fields: Mapping[str, Field], get: Callable[[Database, Any], Any]) -> dict[str, Field]:
-    """The fields of a row that another row is linked to."""
-
-    def link(field: Field) -> Field:
-        def values(db: Database, row: Any) -> Any:
-            inner = get(db, row)
-            return field.values(db, inner) if inner is not None else [None]
-
-        return Field(values, field.parse)
-
-    return {name: link(field) for name, field in fields.items()}
-
-
 DATASET_FIELDS: Mapping[str, Field] = {
     "id": one(lambda row: row.id, uuid),
     "pk": one(lambda row: row.id, uuid),
@@ -96,10 +83,7 @@ DATASET_FIELDS: Mapping[str, Field] = {
         lambda db, row: [file.repository.name for file in row.files]  # noqa: ARG005
     ),
     "session": one(_of_session(lambda session: session.id), uuid),
-    **{
-        f"session__{name}": field
-        for name, field in _within(SESSION_FIELDS, lambda db, row: row.session).items()  # noqa: ARG005
-    },
+    **within("session", SESSION_FIELDS, lambda db, row: row.session),  # noqa: ARG005
 }
 
 DATASETS: Resource[DatasetRow] = Resource(
@@ -143,10 +127,7 @@ FILE_FIELDS: Mapping[str, Field] = {
     "data_repository__name": one(lambda row: row.repository.name),
     "data_repository__globus_is_personal": one(lambda row: row.repository.globus_is_personal, truth),
     "dataset": one(lambda row: row.dataset_id, uuid),
-    **{
-        f"dataset__{name}": field
-        for name, field in _within(DATASET_FIELDS, lambda db, row: db.datasets[row.dataset_id]).items()
-    },
+    **within("dataset", DATASET_FIELDS, lambda db, row: db.datasets[row.dataset_id]),
 }
 
 FILES: Resource[FileRow] = Resource(

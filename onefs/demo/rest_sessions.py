@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from onefs.demo.database import Database
-from onefs.demo.django_filter import day, django, numeric, truth, uuid
+from onefs.demo.django_filter import day, django, numeric, uuid
 from onefs.demo.resources import (
     Ask,
     Field,
@@ -19,6 +19,7 @@ from onefs.demo.resources import (
     outcome,
     same,
 )
+from onefs.demo.rest_filters import dataset_fields, with_qc, with_types
 from onefs.demo.rows import DatasetRow, SessionRow
 from onefs.demo.serialise import N_CORRECT_TRIALS, N_TRIALS, Serialiser, procedures_of
 
@@ -26,11 +27,6 @@ from onefs.demo.serialise import N_CORRECT_TRIALS, N_TRIALS, Serialiser, procedu
 def datasets_of(db: Database, row: SessionRow) -> Sequence[DatasetRow]:
     """A session's datasets."""
     return db.datasets_of.get(row.id, ())
-
-
-def _of_datasets(values: Callable[[DatasetRow], object], parse: Callable[[object], object] = str) -> Field:
-    """A field of a session's datasets."""
-    return Field(lambda db, row: [values(each) for each in datasets_of(db, row)] or [None], parse)
 
 
 def _users(ask: Ask, value: str) -> Keeps:
@@ -48,11 +44,6 @@ def _tag(ask: Ask, value: str) -> Keeps:
     return lambda row: any(value.lower() in tag.name.lower() for each in datasets_of(ask.db, row) for tag in each.tags)
 
 
-def _dataset_types(ask: Ask, value: str) -> Keeps:
-    wanted = set(value.split(","))
-    return lambda row: wanted <= {each.dataset_type for each in datasets_of(ask.db, row)}
-
-
 def _datasets(ask: Ask, value: str) -> Keeps:
     """Sessions in which each of these names is on a server, at this QC or better."""
     wanted = set(value.split(","))
@@ -60,14 +51,6 @@ def _datasets(ask: Ask, value: str) -> Keeps:
     return lambda row: (
         wanted <= {each.name for each in datasets_of(ask.db, row) if each.on_servers and each.qc <= limit}
     )
-
-
-def _dataset_qc(ask: Ask, value: str) -> Keeps:
-    """Alone: sessions with any dataset this good. Beside `datasets` that filter heeds it."""
-    if "datasets" in ask.arguments:
-        return lambda row: True  # noqa: ARG005
-    limit = outcome(value)
-    return lambda row: any(each.qc <= limit for each in datasets_of(ask.db, row))
 
 
 def _performance(passes: Callable[[float, float], bool]) -> Filter:
@@ -103,15 +86,7 @@ FIELDS: Mapping[str, Field] = {
     "users__username": Field(lambda db, row: row.users or [None]),  # noqa: ARG005
     "procedures__name": Field(lambda db, row: procedures_of(db, row) or [None]),
     "probe_insertion": Field(lambda db, row: [each.id for each in db.insertions_of.get(row.id, ())] or [None], uuid),
-    "data_dataset_session_related": _of_datasets(lambda each: each.id, uuid),
-    "data_dataset_session_related__name": _of_datasets(lambda each: each.name),
-    "data_dataset_session_related__collection": _of_datasets(lambda each: each.collection),
-    "data_dataset_session_related__dataset_type__name": _of_datasets(lambda each: each.dataset_type),
-    "data_dataset_session_related__qc": _of_datasets(lambda each: int(each.qc), numeric),
-    "data_dataset_session_related__default_dataset": _of_datasets(lambda each: each.default, truth),
-    "data_dataset_session_related__tags__name": Field(
-        lambda db, row: {tag.name for each in datasets_of(db, row) for tag in each.tags} or [None]
-    ),
+    **dataset_fields("data_dataset_session_related", datasets_of),
 }
 
 SESSIONS: Resource[SessionRow] = Resource(
@@ -137,9 +112,9 @@ SESSIONS: Resource[SessionRow] = Resource(
         "project": contains(lambda row: row.projects),
         "narrative": equal(lambda row: "" if row.is_base else "auto"),
         "tag": _tag,
-        "dataset_types": _dataset_types,
+        "dataset_types": with_types(datasets_of),
         "datasets": _datasets,
-        "dataset_qc_lte": _dataset_qc,
+        "dataset_qc_lte": with_qc(datasets_of),
         "performance_gte": _performance(lambda found, limit: found >= limit),
         "performance_lte": _performance(lambda found, limit: found <= limit),
         "django": django(FIELDS),

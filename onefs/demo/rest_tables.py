@@ -23,11 +23,15 @@ UNKNOWN_TAG = "Tag matching query does not exist."
 
 
 class Tables:
-    """Answers about the cache tables of one archive, those of its releases among them."""
+    """Answers about the cache tables of one archive, those of its releases among them.
 
-    def __init__(self, tables: Path, rest: Rest) -> None:
+    With `keeps_tables` Alyx hands them out itself, as one whose tables are on its own disk, and tells no `location`.
+    """
+
+    def __init__(self, tables: Path, rest: Rest, *, keeps_tables: bool) -> None:
         self._tables = tables
         self._rest = rest
+        self._keeps_tables = keeps_tables
 
     def rules(self) -> list[Rule]:
         """The paths of Alyx that tell of the tables, and those of the folder that holds them."""
@@ -50,8 +54,11 @@ class Tables:
                 info = self._describe(self._tables / tag)
             except (OSError, ValueError, pa.ArrowException) as error:
                 wrong = f"404 Client Error: Not Found for url: {folder}{INFO}"
+                if self._keeps_tables:
+                    wrong = f"[Errno 2] No such file or directory: '{self._tables / tag / INFO}'"
                 raise RestError.fault(wrong) from error
-            return Response(json.dumps({**info, "location": f"{folder}{ZIP}"}), content_type=JSON_TYPE)
+            location = {} if self._keeps_tables else {"location": f"{folder}{ZIP}"}
+            return Response(json.dumps({**info, **location}), content_type=JSON_TYPE)
 
         return self._rest.guarded(request, READ_METHODS, {"GET": read})
 
@@ -65,6 +72,9 @@ class Tables:
     def _zip(self, request: Request) -> Response:
         def read(request: Request, db: Database) -> Response:
             del db
+            if self._keeps_tables:
+                disposition = {"Content-Disposition": f'inline; filename="{ZIP}"'}
+                return Response(pack(self._tables), 200, disposition, content_type="application/zip")
             response = Response(b"", 302, content_type=HTML_TYPE)
             response.headers["Location"] = f"{request.host_url}tables/{ZIP}"
             return response

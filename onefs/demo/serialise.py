@@ -189,8 +189,14 @@ class Serialiser:
             "repository_type": "Fileserver",
             "globus_endpoint_id": row.globus_endpoint_id,
             "globus_is_personal": row.globus_is_personal,
-            "json": row.json,
+            "json": self._storage(row),
         }
+
+    def _storage(self, row: RepositoryRow) -> Json | None:
+        """A repository's bucket; an endpoint without a host is this server's."""
+        if row.json is None or "endpoint_url" not in row.json:
+            return row.json
+        return {**row.json, "endpoint_url": urljoin(self.base, row.json["endpoint_url"]).rstrip("/")}
 
     # -- insertions ------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +18,8 @@ from urllib.parse import unquote_to_bytes
 from werkzeug.wrappers import Request
 
 from onefs.demo.answers import PASSWORD, USER, Answers
+from onefs.demo.troubles import Trouble
+from onefs.demo.visits import Visit
 from onefs.errors import MountError, OnefsError
 
 if TYPE_CHECKING:
@@ -96,14 +99,36 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class _Server(ThreadingHTTPServer):
-    """Listens on a free port of the loopback address, one thread a connection."""
+    """Listens on a port of the loopback address (0: a free one), one thread a connection."""
 
     daemon_threads = True
+    block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, answers: Answers) -> None:
+    def __init__(self, answers: Answers, port: int) -> None:
         self.answers = answers
-        super().__init__((LOOPBACK, 0), _Handler)
+        self._lock = threading.Lock()  # guards the open connections
+        self._open: set[socket.socket] = set()
+        super().__init__((LOOPBACK, port), _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Note the connection, then serve it in a thread."""
+        with self._lock:
+            self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Forget a connection that ends."""
+        with self._lock:
+            self._open.discard(request)
+        super().shutdown_request(request)
+
+    def break_connections(self) -> None:
+        """End those that are open, whatever they wait for."""
+        with self._lock:
+            for connection in self._open:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that went away is no error of ours."""
@@ -115,22 +140,22 @@ class _Server(ThreadingHTTPServer):
 class DemoServer:
     """Serves one demo archive from threads of this process, until closed.
 
-    Alyx is at `url`, its tables at `tables_url`, the data at `data_url`. The limit is each user's, over REST only.
+    Alyx is at `url`, its tables at `tables_url`, the data at `data_url` and in a bucket. The limit is each user's, over
+    REST only. What is in the archive may change meanwhile. It can be stopped and started again, on the same port.
     """
 
-    def __init__(self, directory: Path, *, requests_per_minute: int | None = None) -> None:
-        self.answers = Answers(directory)
+    def __init__(self, directory: Path, *, requests_per_minute: int | None = None, keeps_tables: bool = False) -> None:
+        self.answers = Answers(directory, keeps_tables=keeps_tables)
         self.answers.throttle.requests_per_minute = requests_per_minute
-        self._server = _Server(self.answers)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(POLL_S,), name="demo server", daemon=True
-        )
-        self._thread.start()
+        self._port = 0
+        self._server: _Server | None = None
+        self._thread = threading.Thread()
+        self.start()
 
     @property
     def url(self) -> str:
         """The base URL, without a slash at its end."""
-        return f"http://{LOOPBACK}:{self._server.server_address[1]}"
+        return f"http://{LOOPBACK}:{self._port}"
 
     @property
     def tables_url(self) -> str:
@@ -142,11 +167,47 @@ class DemoServer:
         """The data server, which wants Basic auth."""
         return f"{self.url}/public"
 
-    def close(self) -> None:
-        """Stop listening. Connections that are open end with their clients."""
+    def start(self) -> None:
+        """Listen, unless it does already."""
+        if self._server is not None:
+            return
+        self._server = _Server(self.answers, self._port)
+        self._port = self._server.server_address[1]
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(POLL_S,), name="demo server", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Refuse connections and break those that are open; tokens stay good. Safe to call twice."""
+        if self._server is None:
+            return
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        self._server.break_connections()
+        self.answers.troubles.end()
+        self._server = None
+
+    def requests(self) -> list[Visit]:
+        """The requests that came so far, oldest first."""
+        return self.answers.visits.all()
+
+    def fail(self, path: str = "/", status: int = 502) -> None:
+        """From now on, answer requests below a path with an error page in HTML."""
+        self.answers.troubles.begin(Trouble(path, status))
+
+    def hold(self, path: str = "/") -> None:
+        """From now on, do not answer requests below a path until `recover`."""
+        self.answers.troubles.begin(Trouble(path, held=True))
+
+    def recover(self) -> None:
+        """End `fail` or `hold`; what was held is answered."""
+        self.answers.troubles.end()
+
+    def close(self) -> None:
+        """Stop for good."""
+        self.stop()
 
     def __enter__(self) -> Self:
         return self

@@ -1,10 +1,13 @@
-"""Makes the demo's archive once for all tests of this folder."""
+"""Owns the archive, the server and the user that the tests of this folder share."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from alyx_user import AlyxUser
 
 from onefs.demo.archive import make_archive
+from onefs.demo.server import DemoServer
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +16,18 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("demo") / "archive"
     make_archive(directory)
     return directory
+
+
+@pytest.fixture(scope="module")
+def server(archive: Path) -> Iterator[DemoServer]:
+    """A server of it."""
+    with DemoServer(archive) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: DemoServer) -> Iterator[AlyxUser]:
+    """A user of that server."""
+    client = AlyxUser(server.url)
+    with client.http:
+        yield client

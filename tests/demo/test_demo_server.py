@@ -34,12 +34,6 @@ def recorded(name: str) -> dict:
 
 
 @pytest.fixture(scope="module")
-def server(archive: Path) -> Iterator[DemoServer]:
-    with DemoServer(archive) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoServer]:
     """A server of one file: that of the recordings in path, length and time of change, so that it has their ETag."""
     request = recorded("http_data_full")["request"]
