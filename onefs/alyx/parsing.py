@@ -167,6 +167,7 @@ def repository(record: Record) -> Repository:
         personal=bool(fields.truth(record, "globus_is_personal")),
         bucket=fields.text(storage, "bucket_name"),
         region=fields.text(storage, "region_name"),
+        endpoint_url=fields.web_address(storage, "endpoint_url"),
         access_key=fields.text(storage, "Access key ID"),
         secret_key=fields.text(storage, "Secret access key"),
     )

@@ -88,7 +88,10 @@ class AlyxSession:
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A server or bucket that holds files. Keys are "" for a public bucket; they are never shown."""
+    """A server or bucket that holds files. Keys are "" for a public bucket; they are never shown.
+
+    `endpoint_url` is the address of the bucket's S3 service, "" if it is Amazon's.
+    """
 
     name: str
     data_url: str
@@ -96,6 +99,7 @@ class Repository:
     personal: bool
     bucket: str
     region: str
+    endpoint_url: str
     access_key: str = field(repr=False)
     secret_key: str = field(repr=False)
 
