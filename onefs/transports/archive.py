@@ -33,6 +33,11 @@ class ArchiveServer:
         """The folder above the archive's files, without a login and without a slash at its end."""
         return self._base_url
 
+    @property
+    def login(self) -> Login | None:
+        """The login that is sent there."""
+        return self._login
+
     def location(self, path: str, dataset_id: UUID) -> Location:
         """Where the dataset stands; `path` is the tree's. Every part is percent-encoded (`#` above all)."""
         encoded = "/".join(quote(part, safe="") for part in alf.archive_path(path, dataset_id).split("/"))

@@ -1,0 +1,122 @@
+"""Owns where a dataset's bytes can be asked for: named servers, its lab's repositories, and its file records."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+from urllib.parse import unquote
+from uuid import UUID
+
+from onefs.alyx.client import AlyxClient
+from onefs.catalogue.records import Dataset
+from onefs.content.failures import again
+from onefs.daemon.repositories import DataLogin, Places, places_of
+from onefs.errors import OnefsError, UnknownRecordError
+from onefs.transports.archive import ArchiveServer
+from onefs.transports.base import Location
+
+RETRY_S = 15.0
+"""After a question that failed, none is asked for so long, lest every file costs its time-out."""
+T = TypeVar("T")
+
+
+class Repositories:
+    """What a database says of the places of its files. Safe to use from several threads; asks nothing unasked.
+
+    The lists of labs and repositories are kept in memory for as long as the client keeps responses. Buckets that
+    name no S3 service of their own are at `s3_endpoint`; "" is Amazon.
+    """
+
+    def __init__(
+        self,
+        client: AlyxClient,
+        data: DataLogin,
+        *,
+        s3_endpoint: str = "",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._data = data
+        self._s3_endpoint = s3_endpoint
+        self._clock = clock
+        self._lock = threading.Lock()  # guards _places and _until_s, and lets one thread ask for them
+        self._places: Places | None = None
+        self._until_s = 0.0
+        self._failure: tuple[OnefsError, float] | None = None  # replaced whole
+
+    @property
+    def known(self) -> Places | None:
+        """The servers as last asked for; None if they were not."""
+        return self._places
+
+    def places(self) -> Places:
+        """The servers. Asks if they are not known, or not any more; raises what the client raises."""
+        with self._lock:
+            now_s = self._clock()
+            if self._places is None or now_s >= self._until_s:
+                try:
+                    labs, repositories = self._ask(self._client.labs), self._ask(self._client.repositories)
+                except OnefsError:
+                    if self._places is None:
+                        raise
+                    self._until_s = now_s + RETRY_S
+                    return self._places
+                self._places = places_of(labs, repositories, self._data, self._s3_endpoint)
+                self._until_s = now_s + max(self._client.default_expiry_s, RETRY_S)
+            return self._places
+
+    def copies(self, dataset_id: UUID) -> list[Location]:
+        """Where the file records of a dataset say that it is; none if the database does not know it."""
+        places = self.places()
+        try:
+            return list(places.copies(self._ask(lambda: self._client.dataset(dataset_id))))
+        except UnknownRecordError:
+            return []
+
+    def record_at(self, dataset_id: UUID, url: str) -> UUID | None:
+        """The file record of a dataset's copy at an address; None if that cannot be told."""
+        places = self.places()
+        return places.record_at(self._ask(lambda: self._client.dataset(dataset_id)), url)
+
+    def _ask(self, question: Callable[[], T]) -> T:
+        failure = self._failure
+        if failure is not None and self._clock() < failure[1]:
+            raise again(failure[0])
+        try:
+            answer = question()
+        except UnknownRecordError:
+            raise
+        except OnefsError as error:
+            self._failure = (error, self._clock() + RETRY_S)
+            raise
+        self._failure = None
+        return answer
+
+
+class Locations:
+    """The locations of datasets: on `servers` first, then where the database has them. For several threads."""
+
+    def __init__(self, servers: Sequence[ArchiveServer], repositories: Repositories | None = None) -> None:
+        self._servers = tuple(servers)
+        self._repositories = repositories
+
+    def known(self, dataset: Dataset) -> list[Location]:
+        """Those that can be told at once, without asking anybody."""
+        found = [server.location(dataset.path, dataset.id) for server in self._servers]
+        places = self._repositories.known if self._repositories is not None else None
+        return [*found, *places.locations(dataset)] if places is not None else found
+
+    def of(self, dataset: Dataset) -> Iterator[Location]:
+        """All, each once, in the order to try. The database is asked, and may fail, only when it comes to it."""
+        seen: set[str] = set()
+        for location in self._all(dataset):
+            address = unquote(location.url)
+            if address not in seen:
+                seen.add(address)
+                yield location
+
+    def _all(self, dataset: Dataset) -> Iterator[Location]:
+        yield from (server.location(dataset.path, dataset.id) for server in self._servers)
+        if self._repositories is not None:
+            yield from self._repositories.places().locations(dataset)
+            yield from self._repositories.copies(dataset.id)

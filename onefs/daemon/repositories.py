@@ -1,0 +1,148 @@
+"""Owns what a database's labs and data repositories mean: which servers hold a lab's files, and which get a login."""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote, unquote
+from uuid import UUID
+
+from onefs.alyx.records import AlyxDataset, FileRecord, Lab, Repository
+from onefs.catalogue.records import Dataset
+from onefs.errors import UsageError
+from onefs.transports.addresses import server_name
+from onefs.transports.archive import ArchiveServer, bucket_server
+from onefs.transports.base import Location, Login
+
+BUCKETS = "aws_"
+OF_AGGREGATES = "aggregates"
+SUBJECTS = "/Subjects"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DataLogin:
+    """A login for HTTP data servers: for that at `host` (with its port) alone, or, if it is "", for all of them."""
+
+    login: Login | None = None
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The servers of a database's repositories. Each has its files below the repository's root, not the archive's.
+
+    `of_lab` and `of_aggregates` are in the order to try. `roots` are servers of whole archives, for labs of which the
+    database names no repository.
+    """
+
+    by_name: Mapping[str, ArchiveServer]
+    of_lab: Mapping[str, tuple[ArchiveServer, ...]]
+    of_aggregates: tuple[ArchiveServer, ...]
+    roots: tuple[ArchiveServer, ...]
+    logins: Mapping[str, Login]
+    """By host, as URLs have it."""
+    buckets: tuple[str, ...]
+    """Addresses of buckets, which get no login though a data server may stand at the same host."""
+
+    def locations(self, dataset: Dataset) -> Iterator[Location]:
+        """Where a dataset should be, by its path."""
+        if dataset.eid is None:
+            yield from (server.location(dataset.rel_path, dataset.id) for server in self.of_aggregates)
+            return
+        lab, has_lab, inside = dataset.path.partition(f"{SUBJECTS}/")
+        if has_lab and lab in self.of_lab:
+            yield from (server.location(inside, dataset.id) for server in self.of_lab[lab])
+        elif has_lab:
+            yield from (server.location(dataset.path, dataset.id) for server in self.roots)
+
+    def copies(self, dataset: AlyxDataset) -> Iterator[Location]:
+        """Where the database says that copies are."""
+        for record in dataset.file_records:
+            if record.exists:
+                yield from self._addresses(record, dataset.id)
+
+    def record_at(self, dataset: AlyxDataset, url: str) -> UUID | None:
+        """The id of the file record whose copy stands at an address; None if that cannot be told."""
+        for record in dataset.file_records:
+            if any(unquote(location.url) == unquote(url) for location in self._addresses(record, dataset.id)):
+                return record.id
+        return None
+
+    def _addresses(self, record: FileRecord, dataset_id: UUID) -> Iterator[Location]:
+        server = self.by_name.get(record.repository)
+        if server is not None and record.relative_path:
+            yield server.location(record.relative_path, dataset_id)
+        if record.url:
+            is_bucket = any(record.url.startswith(f"{bucket}/") for bucket in self.buckets)
+            yield Location(record.url, None if is_bucket else self.logins.get(server_name(record.url).lower()))
+
+
+def places_of(labs: Iterable[Lab], repositories: Sequence[Repository], data: DataLogin, s3_endpoint: str) -> Places:
+    """What the lists of labs and repositories mean. `s3_endpoint` is for buckets that name no service of their own."""
+    usable = [repository for repository in repositories if not repository.personal]
+    logins = _logins([each for each in usable if not _is_bucket(each)], data)
+    by_name: dict[str, ArchiveServer] = {}
+    for repository in usable:
+        server = _bucket(repository, s3_endpoint) if _is_bucket(repository) else _web_server(repository, logins)
+        if server is not None:
+            by_name[repository.name] = server
+    buckets = {repository.name: repository.data_url.rstrip("/") for repository in usable if _is_bucket(repository)}
+
+    def in_order(names: Iterable[str], first: str) -> tuple[ArchiveServer, ...]:
+        ordered = sorted({*names} & by_name.keys(), key=lambda name: (name != first, name not in buckets, name))
+        return tuple(by_name[name] for name in ordered)
+
+    found = {lab.name: in_order((*lab.repositories, f"{BUCKETS}{lab.name}"), f"{BUCKETS}{lab.name}") for lab in labs}
+    return Places(
+        by_name=by_name,
+        of_lab={lab: servers for lab, servers in found.items() if servers},
+        of_aggregates=in_order((name for name in by_name if name.endswith(OF_AGGREGATES)), f"{BUCKETS}{OF_AGGREGATES}"),
+        roots=tuple(_roots(found)),
+        logins=logins,
+        buckets=tuple(
+            {*filter(None, buckets.values()), *(by_name[name].base_url for name in buckets & by_name.keys())}
+        ),
+    )
+
+
+def _is_bucket(repository: Repository) -> bool:
+    return bool(repository.bucket) or repository.name.startswith(BUCKETS)
+
+
+def _logins(servers: Iterable[Repository], data: DataLogin) -> dict[str, Login]:
+    if data.login is None:
+        return {}
+    hosts = [data.host] if data.host else [server_name(server.data_url) for server in servers if server.data_url]
+    return {host.lower(): data.login for host in hosts}
+
+
+def _web_server(repository: Repository, logins: Mapping[str, Login]) -> ArchiveServer | None:
+    if not repository.data_url:
+        return None
+    return ArchiveServer(repository.data_url, logins.get(server_name(repository.data_url).lower()))
+
+
+def _bucket(repository: Repository, s3_endpoint: str) -> ArchiveServer | None:
+    if repository.access_key or repository.secret_key:
+        _log.info("The data repository %s is left out: its bucket can be read only with keys", repository.name)
+        return None
+    endpoint = repository.endpoint_url or s3_endpoint
+    if repository.data_url and not (repository.bucket and endpoint):
+        return ArchiveServer(repository.data_url)
+    try:
+        return bucket_server(repository.bucket, repository.region, repository.path, endpoint)
+    except UsageError as error:
+        _log.warning("The data repository %s is left out: %s", repository.name, error.reason)
+        return None
+
+
+def _roots(of_lab: Mapping[str, Sequence[ArchiveServer]]) -> Iterator[ArchiveServer]:
+    """Servers that hold several labs' files, as far as the addresses of single labs tell."""
+    seen: set[str] = set()
+    for lab, servers in of_lab.items():
+        below = f"/{quote(lab, safe='')}{SUBJECTS}"
+        for server in servers:
+            root = server.base_url.removesuffix(below)
+            if root not in (server.base_url, *seen):
+                seen.add(root)
+                yield ArchiveServer(root, server.login)
