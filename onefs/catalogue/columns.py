@@ -234,6 +234,7 @@ READERS: "dict[str, Callable[[list[pa.Array]], object]]" = {
     "task_protocol": lambda arrays: texts(arrays[0]),
     "projects": lambda arrays: texts(arrays[0]),
     "rel_path": lambda arrays: texts(arrays[0]),
+    "name": lambda arrays: texts(arrays[0]),
     "date": lambda arrays: days(arrays[0], 0),
     "number": lambda arrays: integers(arrays[0]),
     "file_size": lambda arrays: sizes(arrays[0]),

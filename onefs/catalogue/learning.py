@@ -39,9 +39,11 @@ class Learning:
         self.session_of_dataset: dict[UUID, UUID] = {}
         self._tallies: dict[Question, LeftOutTally] = {}
         self._others: list[tuple[int, int]] = []  # rows of sessions whose datasets became others: before, now
+        self._counts: tuple[int, int, int] | None = None
 
     def news(self) -> Changes:
-        """What changed since this was last asked."""
+        """What changed since this was last asked, which is to be after each answer."""
+        self._counts = None
         folders, self.folders.news = self.folders.news, FolderNews()
         others, self._others = self._others, []
         return Changes(tuple(others), tuple(folders.gone), tuple(folders.new))
@@ -68,6 +70,11 @@ class Learning:
                 return None
             row = folder.row
         return row
+
+    def subject_folders(self) -> list[int]:
+        """Rows of the folders that hold subjects."""
+        found = [self.folders.child(folder.row, SUBJECTS) for folder in self.folders.children(ROOT)]
+        return [ROOT, *(folder.row for folder in found if folder)]
 
     def questions_about(self, row: int, name: str | None = None) -> list[Question]:
         """What to ask to know a folder's children, or whether it has the one of this name."""
@@ -181,13 +188,14 @@ class Learning:
 
     def _take_datasets(self, question: Question, eid: UUID, datasets: Iterable[Dataset]) -> None:
         edition = edition_of(datasets, self._tally(question))
-        before, row, are_others = self.sessions.learn_datasets(eid, edition)
+        stood = self.sessions.of_eid(eid)
+        before, row = self.sessions.learn_datasets(eid, edition)
         self.told_datasets[eid] = None
         self.session_of_dataset.update(dict.fromkeys(edition.ids, eid))
-        if are_others:
+        if before != row:
             self._others.append((before, row))
         folder = self.folders.folder(self.sessions.folder(row))
-        if before != row and folder.session == before:
+        if stood != row and folder.session == stood:
             self.folders.set_session(folder.row, row, folder.date)
 
     def _tally(self, question: Question) -> LeftOutTally:
@@ -198,19 +206,18 @@ class Learning:
 
     def counts(self) -> tuple[int, int, int]:
         """Sessions and datasets known so far, and the sum of the known sizes in bytes, at most `MOST_BYTES`."""
-        base = (self._base.n_sessions, self._base.n_datasets, self._base.total_bytes) if self._base else (0, 0, 0)
-        sessions, datasets, size_bytes = (sum(column) for column in zip(base, *self._differences(), strict=True))
-        return sessions, datasets, min(max(size_bytes, 0), MOST_BYTES)
+        if self._counts is None:
+            base = (self._base.n_sessions, self._base.n_datasets, self._base.total_bytes) if self._base else (0, 0, 0)
+            sessions, datasets, size_bytes = (sum(column) for column in zip(base, *self._differences(), strict=True))
+            self._counts = sessions, datasets, min(max(size_bytes, 0), MOST_BYTES)
+        return self._counts
 
     def _differences(self) -> Iterator[tuple[int, int, int]]:
         """What to add to the counts of the tables."""
-        lost = set(self.folders.lost_sessions())
-        replaced = self.sessions.replaced_in_base()
-        for row in lost | replaced:
+        for row in set(self.folders.lost_sessions()):
             n_datasets, size_bytes = self.sessions.size_in_base(row)
             yield -self._counted(row), -n_datasets, -size_bytes
-        came = {row for row in self.folders.sessions() if self.stands(row)}
-        for row in (replaced - lost) | came:
+        for row in {row for row in self.folders.sessions() if self.stands(row)}:
             yield self._counted(row), *self.sessions.known_size(row)
 
     def _counted(self, row: int) -> int:

@@ -3,27 +3,28 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date
 from uuid import UUID
 
 from onefs.catalogue.asking import Asking
 from onefs.catalogue.changes import Changes
 from onefs.catalogue.interface import Learned, Questions, Rows
-from onefs.catalogue.layout import LeftOut
-from onefs.catalogue.learning import AGGREGATED, Learning, Question
-from onefs.catalogue.records import Dataset, Session
-from onefs.catalogue.snapshot import NO_EID, Folder, Snapshot, TableMetadata
-from onefs.errors import GoneError, OnefsError
+from onefs.catalogue.learning import AGGREGATED, LABS, Learning, Question
+from onefs.catalogue.live_folders import ROOT
+from onefs.catalogue.records import Session
+from onefs.catalogue.silent import SilentSnapshot
+from onefs.catalogue.snapshot import NO_EID, Folder, Snapshot
+from onefs.errors import OnefsError
 
 __all__ = ["Learned", "LiveSnapshot", "Questions", "merged"]
 
 EXPIRY_S = 86400.0
 RETRY_S = 60.0
-NO_TABLES = TableMetadata("", "", "", (), {})
 _log = logging.getLogger(__name__)
 
 
-class LiveSnapshot:
+class LiveSnapshot(SilentSnapshot):
     """A `Catalogue` that asks a database, over the tables at hand. Safe to use from several threads.
 
     A listing asks, unless it is known since less than `expiry_s`; so does looking up a name that is not known. If
@@ -32,6 +33,8 @@ class LiveSnapshot:
     of each answer that changed something, with rows of this catalogue (`folders_new` has folders with another
     session, too), in the thread that asked.
     """
+
+    may_ask = True
 
     def __init__(
         self,
@@ -43,61 +46,20 @@ class LiveSnapshot:
         clock: Callable[[], float] = time.monotonic,
         on_change: Callable[[Changes], None] | None = None,
     ) -> None:
-        self.base = base
-        self.metadata = base.metadata if base else NO_TABLES
+        super().__init__(base, Learning(base), threading.RLock())
         self._questions = questions
         self._asking = Asking(expiry_s=expiry_s, retry_s=retry_s, clock=clock)
         self._on_change = on_change
-        self._lock = threading.RLock()  # guards the two below; not held while the database is asked
-        self._known = Learning(base)
-        self._totals: tuple[int, int, int] | None = None  # sessions, datasets, bytes
 
     def expire(self) -> None:
         """Ask for everything anew when it is next looked at."""
         self._asking.expire()
 
-    # -- counts --------------------------------------------------------------------------------------------------
+    def silent(self) -> SilentSnapshot:
+        """The same catalogue for whoever must not ask: it shows what is known, and what this one learns later."""
+        return SilentSnapshot(self.base, self._known, self._lock)
 
-    @property
-    def left_out(self) -> Mapping[str, LeftOut]:
-        """Rows of the tables and of the answers that cannot stand in the tree, by reason."""
-        with self._lock:
-            return self._known.left_out()
-
-    @property
-    def n_sessions(self) -> int:
-        """Sessions known so far."""
-        return self._counts()[0]
-
-    @property
-    def n_datasets(self) -> int:
-        """Datasets known so far."""
-        return self._counts()[1]
-
-    @property
-    def total_bytes(self) -> int:
-        """Sum of the known sizes of the datasets known so far, at most `MOST_BYTES`."""
-        return self._counts()[2]
-
-    @property
-    def aggregates(self) -> int | None:
-        """The row that stands for all datasets of no session, if there are any."""
-        with self._lock:
-            row = self._known.sessions.of_eid(NO_EID)
-            return row if row is not None and self._known.stands(row) else None
-
-    def _counts(self) -> tuple[int, int, int]:
-        with self._lock:
-            if self._totals is None:
-                self._totals = self._known.counts()
-            return self._totals
-
-    # -- folders -------------------------------------------------------------------------------------------------
-
-    def folder(self, row: int) -> Folder:
-        """A folder by its row, one that is gone included."""
-        with self._lock:
-            return self._known.folders.folder(row)
+    # -- looking -------------------------------------------------------------------------------------------------
 
     def folders(self, row: int) -> list[Folder]:
         """The folders in a folder, sorted by the bytes of their names. May ask."""
@@ -107,8 +69,7 @@ class LiveSnapshot:
             error = self._ask(question)
             if question != AGGREGATED:
                 self._check(error, row, question)
-        with self._lock:
-            return self._known.folders.children(row)
+        return super().folders(row)
 
     def child(self, row: int, name: str) -> Folder | None:
         """The folder of this name in a folder. Asks if it is not known."""
@@ -117,95 +78,39 @@ class LiveSnapshot:
             questions = [] if found else self._known.questions_about(row, name)
         for question in questions:
             self._check(self._ask(question), row, question)
-        with self._lock:
-            return found or self._known.folders.child(row, name)
+        return found or super().child(row, name)
 
-    def folder_path(self, row: int) -> str:
-        """Path of a folder from the root, "" for the root."""
+    def sessions_of_ref(self, day: date, number: int, subject: str) -> list[int]:
+        """Rows of the sessions of this reference. If none is known, asks every lab for the subject and its sessions."""
+        found = super().sessions_of_ref(day, number, subject)
+        if found:
+            return found
+        self._check(self._ask(LABS), ROOT, LABS)
         with self._lock:
-            return "/".join(self._known.folders.parts(row))
-
-    def folder_key(self, row: int) -> int:
-        """A number below 2**48 computed from the folder's path."""
-        with self._lock:
-            return self._known.folders.key(row)
-
-    def folder_of_key(self, key: int) -> Folder | None:
-        """The folder that has this key, if it is in the tree as far as that is known."""
-        with self._lock:
-            return self._known.folders.of_key(key)
-
-    # -- sessions ------------------------------------------------------------------------------------------------
-
-    def session(self, row: int) -> Session:
-        """A session by its row."""
-        with self._lock:
-            return self._known.sessions.session(row)
-
-    def session_key(self, row: int) -> int:
-        """A number below 2**34 computed from the session's eid."""
-        with self._lock:
-            return self._known.sessions.key(row)
-
-    def session_of_key(self, key: int) -> int | None:
-        """The row that now stands for the session that has this key."""
-        with self._lock:
-            return self._standing(self._known.sessions.of_key(key))
-
-    def session_of_eid(self, eid: UUID) -> int | None:
-        """The row that now stands for the session with this eid."""
-        with self._lock:
-            return self._standing(self._known.sessions.of_eid(eid))
-
-    def session_digest(self, row: int) -> int:
-        """A number that changes if and only if the session's fields or those of its known datasets do."""
-        with self._lock:
-            return self._known.sessions.digest(row)
-
-    def session_folder(self, row: int) -> Folder:
-        """The folder of a session."""
-        with self._lock:
-            return self._known.folders.folder(self._known.sessions.folder(row))
-
-    def session_path(self, row: int) -> str:
-        """Path of a session from the root; `aggregates` for the aggregates."""
-        with self._lock:
-            return "/".join(self._known.folders.parts(self._known.sessions.folder(row)))
+            places = self._known.subject_folders()
+        for place in places:
+            folder = self.child(place, subject)
+            if folder:
+                self.folders(folder.row)
+        return super().sessions_of_ref(day, number, subject)
 
     def newest(self, row: int) -> int:
         """The row that stands now for a row's session. Asks for its datasets if they are known no more."""
         self._ask(self._question_of(row))
-        with self._lock:
-            return self._known.sessions.newest(row)
-
-    def _standing(self, row: int | None) -> int | None:
-        return row if row is not None and self._known.stands(row) else None
-
-    # -- datasets ------------------------------------------------------------------------------------------------
+        return super().newest(row)
 
     def datasets(self, row: int) -> Rows:
-        """The datasets of a session, those that do not exist included; for one row always the same. May ask."""
-        with self._lock:
-            has_told = self._known.sessions.has_told(row)
-        error = None if has_told else self._ask(self._question_of(row))
-        with self._lock:
-            if not self._known.sessions.tell_known(row):
-                raise error or GoneError(f"Session {self.session(row).eid} is no longer in the catalogue.")
-            return self._known.sessions.rows(row, self.session_path(row))
+        """The datasets of a session, those that do not exist included; for one row always the same.
 
-    def dataset_of_id(self, id: UUID) -> Dataset | None:  # noqa: A002
-        """The dataset with this id, as far as it is known. Asks nothing."""
+        Asks if none are known: `newest` is what asks anew.
+        """
         with self._lock:
-            found = self.base.dataset_of_id(id) if self.base else None
-            eid = self._known.session_of_dataset.get(id, (found.eid or NO_EID) if found else None)
-            row = None if eid is None else self._standing(self._known.sessions.of_eid(eid))
-            if row is None:
-                return None
-            edition = self._known.sessions.edition(row)
-            if edition is None:
-                return found
-            rows = self._known.sessions.rows(row, self.session_path(row))
-            return rows.dataset(edition.ids.index(id)) if id in edition.ids else None
+            is_known = self._known.sessions.can_tell(row)
+        error = None if is_known else self._ask(self._question_of(row))
+        with self._lock:
+            if error and not self._known.sessions.can_tell(row):
+                raise error
+            return super().datasets(row)
 
     def learned(self) -> Learned:
         """All that the database told of sessions and datasets that stand in the tree."""
@@ -250,7 +155,6 @@ class LiveSnapshot:
             raise
         with self._lock:
             learn()
-            self._totals = None
             return self._known.news()
 
     def _put(self, question: Question) -> Callable[[], None]:

@@ -1,6 +1,8 @@
 """Owns the session rows of a live catalogue: those of the tables at hand, and new ones for what the database told."""
 
+from collections import defaultdict
 from dataclasses import dataclass
+from datetime import date
 from uuid import UUID
 
 import numpy as np
@@ -14,6 +16,8 @@ from onefs.catalogue.records import Session
 from onefs.catalogue.snapshot import NO_EID, Snapshot
 
 _U64 = (1 << 64) - 1
+_NOTHING = Edition([], [], [], [], [], [], [], [], 0)
+"""What a row tells of its datasets if it has to tell before any are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,7 @@ class _Added:
 
 
 class LiveSessions:
-    """Session rows, which are only ever added. Rows of `base` mean what they mean there.
+    """Session rows, which are only ever added. Rows of `base` mean what they mean there, and tell the datasets there.
 
     What was told of a row's datasets stays: a session whose datasets turn out to be others gets a new row. Not for
     several threads: the catalogue locks.
@@ -39,7 +43,8 @@ class LiveSessions:
         self._added: list[_Added] = []
         self._newest: dict[UUID, int] = {}  # of sessions that have added rows
         self._eid_of_key: dict[int, UUID] = {}  # of keys that the base has not
-        self._editions: dict[int, Edition | None] = {}  # of rows that told their datasets; None: as in the base
+        self._eids_of_ref: defaultdict[tuple[date, int, str], dict[UUID, None]] = defaultdict(dict)  # of added rows
+        self._editions: dict[int, Edition] = {}  # of added rows that told their datasets
 
     def session(self, row: int) -> Session:
         """A session by its row."""
@@ -72,49 +77,56 @@ class LiveSessions:
         row = self._newest.get(eid)
         return row if row is not None or not self._base else self._base.session_of_eid(eid)
 
+    def of_ref(self, day: date, number: int, subject: str) -> list[int]:
+        """The newest rows of the sessions that have, or once had, this reference."""
+        eids = dict(self._eids_of_ref.get((day, number, subject), ()))
+        if self._base:
+            eids |= dict.fromkeys(self.session(row).eid for row in self._base.sessions_of_ref(day, number, subject))
+        return [row for eid in eids if (row := self.of_eid(eid)) is not None]
+
     def digest(self, row: int) -> int:
-        """A number that changes if and only if the session's fields or those of its datasets do."""
+        """A number that changes if and only if the session's fields or those of its known datasets do."""
         source = self._knower(row)
         return (self._own_digest(row) + (0 if source is None else self._told_digest(source))) & _U64
 
     # -- datasets ------------------------------------------------------------------------------------------------
 
-    def has_told(self, row: int) -> bool:
-        """Whether the row's datasets were told, and so cannot become others."""
-        return row in self._editions
-
     def rows(self, row: int, session_path: str) -> Rows:
-        """The datasets that a row has told."""
-        edition = self._editions[row]
-        if edition is None:
+        """The datasets of a row, as far as they are known when this is first asked of it; from then on the same."""
+        if row < self._n_base:
             assert self._base is not None
             return self._base.datasets(row)
+        if not self.can_tell(row):
+            self._editions[row] = _NOTHING
         eid = self.session(row).eid
-        return EditionRows(edition, row, None if eid == NO_EID else eid, session_path)
+        return EditionRows(self._editions[row], row, None if eid == NO_EID else eid, session_path)
 
     def edition(self, row: int) -> Edition | None:
-        """The edition that a row has told; None if that is the base's, or nothing yet."""
+        """The edition that an added row has told; None if it told nothing yet, and for rows of the base."""
         return self._editions.get(row)
 
-    def tell_known(self, row: int) -> bool:
-        """Have a row tell what is known of its session's datasets by now; False if nothing is."""
-        if row in self._editions:
-            return True
-        if row < self._n_base:
-            self._editions[row] = None
-            return True
-        source = self._knower(row)
-        source = self._knower(self._newest[self.session(row).eid]) if source is None else source
-        if source is not None:
+    def can_tell(self, row: int) -> bool:
+        """Whether anything is known of the datasets of a row's session; the row tells that from now on."""
+        if row >= self._n_base and row not in self._editions:
+            source = self._knower(row)
+            source = self._knower(self.newest(row)) if source is None else source
+            if source is None:
+                return False
             self._editions[row] = self._told(source)
-        return source is not None
+        return self._editions.get(row) is not _NOTHING
 
     def _knower(self, row: int) -> int | None:
-        """The newest row, of this one and those before it, that can tell datasets."""
-        before: int | None = row
-        while before is not None and before not in self._editions and before >= self._n_base:
-            before = self._added[before - self._n_base].previous
+        """The newest row, of this one and those before it, that knows datasets."""
+        before = self._teller(row)
+        while before is not None and self._editions.get(before) is _NOTHING:
+            before = self._teller(self._added[before - self._n_base].previous)
         return before
+
+    def _teller(self, row: int | None) -> int | None:
+        """The newest row, of this one and those before it, that has told datasets, or that there are none."""
+        while row is not None and row not in self._editions and row >= self._n_base:
+            row = self._added[row - self._n_base].previous
+        return row
 
     def _told(self, row: int) -> Edition:
         """The edition of a row that can tell its datasets."""
@@ -124,23 +136,22 @@ class LiveSessions:
             return edition_of_rows(self._base.datasets(row), self._base_digest(row))
         return edition
 
-    def learn_datasets(self, eid: UUID, edition: Edition) -> tuple[int, int, bool]:
+    def learn_datasets(self, eid: UUID, edition: Edition) -> tuple[int, int]:
         """Take what the database told of a known session's datasets.
 
-        The session's row before, that from now on, and whether the datasets are others than were known.
+        The row that told of them before and the one that does from now on: the same if nothing is different.
         """
         row = self.of_eid(eid)
         assert row is not None
-        source = self._knower(row)
-        is_other = source is not None and self._told_digest(source) != edition.digest
-        if row not in self._editions:
-            self._editions[row] = None if source == row and not is_other else edition
-            return row, row, is_other
-        if not is_other:
-            return row, row, False
-        new = self._add(self.session(row), self.folder(row), self.key(row), row)
-        self._editions[new] = edition
-        return row, new, True
+        before = self._teller(row)
+        if before is None or self._told_digest(before) == edition.digest:
+            if row >= self._n_base:
+                self._editions[row] = edition
+            return row, row
+        if before == row:
+            row = self._add(self.session(row), self.folder(row), self.key(row), row)
+        self._editions[row] = edition
+        return before, row
 
     def _told_digest(self, row: int) -> int:
         edition = self._editions.get(row)
@@ -166,6 +177,7 @@ class LiveSessions:
 
     def _add(self, session: Session, folder: int, key: int, previous: int | None) -> int:
         self._added.append(_Added(session, folder, key, previous))
+        self._eids_of_ref[session.date, session.number, session.subject][session.eid] = None
         row = self._newest[session.eid] = self._n_base + len(self._added) - 1
         return row
 
@@ -180,10 +192,6 @@ class LiveSessions:
     def newest(self, row: int) -> int:
         """The row that stands now for a row's session."""
         return self._newest.get(self.session(row).eid, row)
-
-    def replaced_in_base(self) -> set[int]:
-        """Rows of the base that tell other datasets than there."""
-        return {row for row, edition in self._editions.items() if row < self._n_base and edition}
 
     def size_in_base(self, row: int) -> tuple[int, int]:
         """How many datasets the base has for one of its rows, and the sum of their known sizes in bytes."""

@@ -44,6 +44,11 @@ DATASET_COLUMNS = (
     Column("qc", (("qc",),), needed=False),
     Column("default_revision", (("default_revision",),), needed=False),
 )
+INSERTION_COLUMNS = (
+    Column("eid", (("eid",), ("eid_0", "eid_1"), ("__index_level_0__",))),
+    Column("id", (("id",), ("id_0", "id_1"), ("__index_level_1__",))),
+    Column("name", (("name",),)),
+)
 
 CODED = ("eid", "rel_path", "qc")
 """Columns of few texts that come again and again."""

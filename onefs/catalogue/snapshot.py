@@ -7,9 +7,10 @@ from pathlib import Path
 from uuid import UUID
 
 import numpy as np
-from numpy.typing import NDArray
 
+from onefs.catalogue.finding import find_id, find_key, find_text
 from onefs.catalogue.index import open_index
+from onefs.catalogue.insertions import Insertion, Insertions
 from onefs.catalogue.layout import (
     DEFAULT,
     EPOCH,
@@ -111,6 +112,8 @@ class Snapshot:
     `aggregates`, stands for all of them: it has a folder, a key and datasets, and the eid UUID(int=0).
     """
 
+    may_ask = False
+
     def __init__(self, files: TableFiles, index: Index) -> None:
         self.files = files
         self.index = index
@@ -123,6 +126,7 @@ class Snapshot:
         self.n_sessions = rows - 1 if has_aggregates else rows
         self.path_texts = _Texts(index.arrays.paths)
         self._total_bytes: int | None = None
+        self._insertions = Insertions(files.datasets.parent)
         self._lab_texts = _Texts(index.arrays.labs)
         self._subject_texts = _Texts(index.arrays.subjects)
         self._protocol_texts = _Texts(index.arrays.protocols)
@@ -162,16 +166,9 @@ class Snapshot:
     def child(self, row: int, name: str) -> Folder | None:
         """The folder of this name in a folder."""
         arrays = self.index.arrays
-        wanted = name.encode(errors="surrogateescape")
-        low = int(arrays.folder_first[row])
-        end = high = low + int(arrays.folder_count[row])
-        while low < high:
-            middle = (low + high) // 2
-            if arrays.folder_name.encoded(middle) < wanted:
-                low = middle + 1
-            else:
-                high = middle
-        return self.folder(low) if low < end and arrays.folder_name.encoded(low) == wanted else None
+        first = int(arrays.folder_first[row])
+        found = find_text(arrays.folder_name, name, first, first + int(arrays.folder_count[row]))
+        return None if found is None else self.folder(found)
 
     def folder_path(self, row: int) -> str:
         """Path of a folder from the root, "" for the root."""
@@ -188,7 +185,7 @@ class Snapshot:
 
     def folder_of_key(self, key: int) -> Folder | None:
         """The folder that has this key."""
-        row = _find(self.index.arrays.folder_key, self.index.arrays.folder_by_key, key)
+        row = find_key(self.index.arrays.folder_key, self.index.arrays.folder_by_key, key)
         return None if row is None else self.folder(row)
 
     # -- sessions ------------------------------------------------------------------------------------------------
@@ -212,11 +209,25 @@ class Snapshot:
 
     def session_of_key(self, key: int) -> int | None:
         """The row of the session that has this key."""
-        return _find(self.index.arrays.session_key, self.index.arrays.session_by_key, key)
+        return find_key(self.index.arrays.session_key, self.index.arrays.session_by_key, key)
 
     def session_of_eid(self, eid: UUID) -> int | None:
         """The row of the session with this eid."""
-        return _find_id(self.index.arrays.session_eid, self.index.arrays.session_by_eid, eid)
+        return find_id(self.index.arrays.session_eid, self.index.arrays.session_by_eid, eid)
+
+    def sessions_of_ref(self, day: date, number: int, subject: str) -> list[int]:
+        """Rows of the sessions of this reference; there is more than one only if labs share a subject's name."""
+        arrays = self.index.arrays
+        code = find_text(arrays.subjects, subject, 0, len(arrays.subjects))
+        if code is None:
+            return []
+        found = (arrays.session_subject == code) & (arrays.session_date == day.toordinal() - EPOCH)
+        rows: list[int] = np.flatnonzero(found & (arrays.session_number == number)).tolist()
+        return rows
+
+    def newest(self, row: int) -> int:
+        """The row that stands now for a row's session: itself, for nothing changes here."""
+        return row
 
     def session_digest(self, row: int) -> int:
         """A number that changes if and only if the session's fields or those of its datasets do."""
@@ -256,12 +267,16 @@ class Snapshot:
 
     def dataset_of_id(self, id: UUID) -> Dataset | None:  # noqa: A002
         """The dataset with this id; if several rows have it, the first in tree order."""
-        row = _find_id(self.index.arrays.dataset_id, self.index.arrays.dataset_by_id, id)
+        row = find_id(self.index.arrays.dataset_id, self.index.arrays.dataset_by_id, id)
         if row is None:
             return None
         # Sessions without datasets share their first row with the next one, so the last that fits is meant.
         session = int(np.searchsorted(self.index.arrays.session_first, row, "right")) - 1
         return self.dataset(row, session)
+
+    def insertion(self, pid: UUID) -> Insertion | None:
+        """The eid and name of a probe insertion, if the tables have one of insertions beside them."""
+        return self._insertions.find(pid)
 
 
 def load_snapshot(tables_dir: Path, state_dir: Path) -> Snapshot:
@@ -275,27 +290,3 @@ def load_snapshot(tables_dir: Path, state_dir: Path) -> Snapshot:
 
 def _date(days: int) -> date | None:
     return None if days == NO_DATE else date.fromordinal(EPOCH + days)
-
-
-def _find(keys: NDArray[np.uint64], order: NDArray[np.int32], key: int) -> int | None:
-    """The row of a key, given the permutation that sorts them. Touches a few rows only of a mapped array."""
-    low, high = 0, len(order)
-    while low < high:
-        middle = (low + high) // 2
-        if int(keys[order[middle]]) < key:
-            low = middle + 1
-        else:
-            high = middle
-    return int(order[low]) if low < len(order) and int(keys[order[low]]) == key else None
-
-
-def _find_id(ids: NDArray[np.uint8], order: NDArray[np.int32], wanted: UUID) -> int | None:
-    """The first row of an id, given the permutation that sorts them."""
-    low, high = 0, len(order)
-    while low < high:
-        middle = (low + high) // 2
-        if ids[order[middle]].tobytes() < wanted.bytes:
-            low = middle + 1
-        else:
-            high = middle
-    return int(order[low]) if low < len(order) and ids[order[low]].tobytes() == wanted.bytes else None

@@ -70,7 +70,7 @@ def walk(catalogue) -> dict[str, object]:
         below += children
         told[path or "/"] = (folder.name, [child.name for child in children], catalogue.folder_key(folder.row))
         if folder.session is not None:
-            told[f"{path} datasets"] = session_facts(catalogue, folder.session)
+            told[f"{path} datasets"] = session_facts(catalogue, catalogue.newest(folder.session))
     dates = {catalogue.folder_path(row): catalogue.folder(row).date for row in rows_of_folders(catalogue)}
     return told | {f"{path} date": day for path, day in dates.items()}
 

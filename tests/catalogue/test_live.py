@@ -375,8 +375,10 @@ def test_a_session_of_the_tables_can_have_other_datasets_from_the_first_answer_o
     mine = [dataset for dataset in DATASETS if dataset.eid == FIRST.eid and dataset.exists]
     live = a_live(Database(SESSIONS, mine[1:]), base, on_change=heard.append)
     row = find(live, FIRST.path).session
-    assert len(live.datasets(row)) == len(mine) - 1
-    assert [change.sessions for change in heard] == [((row, row),)]
+    new = live.newest(row)
+    assert len(live.datasets(new)) == len(mine) - 1
+    assert len(live.datasets(row)) == len(mine)  # as in the tables, for whoever showed them
+    assert [change.sessions for change in heard] == [((row, new),)]
     assert live.dataset_of_id(mine[0].id) is None
     assert live.dataset_of_id(mine[1].id) == mine[1]
 
@@ -442,7 +444,7 @@ def test_what_was_learned_is_what_the_tables_have_not(tmp_path):
     base = load(tmp_path, SESSIONS[:6], [dataset for dataset in DATASETS if dataset.eid != FIRST.eid])
     live = a_live(Database(SESSIONS, [*DATASETS, AGGREGATE]), base)
     assert merged(base, live) == ([], [])
-    live.datasets(find(live, FIRST.path).session)
+    live.newest(find(live, FIRST.path).session)
     learned = merged(base, live)
     assert learned.sessions == []
     assert {d.id for d in learned.datasets} <= {d.id for d in DATASETS if d.eid == FIRST.eid}

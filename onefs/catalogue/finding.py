@@ -1,0 +1,45 @@
+"""Owns looking one thing up in a mapped column, given what sorts it. Touches a few rows only."""
+
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onefs.catalogue.layout import Strings
+
+
+def find_key(keys: NDArray[np.uint64], order: NDArray[np.int32], key: int) -> int | None:
+    """The row of a key, given the permutation that sorts them."""
+    low, high = 0, len(order)
+    while low < high:
+        middle = (low + high) // 2
+        if int(keys[order[middle]]) < key:
+            low = middle + 1
+        else:
+            high = middle
+    return int(order[low]) if low < len(order) and int(keys[order[low]]) == key else None
+
+
+def find_id(ids: NDArray[np.uint8], order: NDArray[np.int32], wanted: UUID) -> int | None:
+    """The first row of an id, given the permutation that sorts them."""
+    low, high = 0, len(order)
+    while low < high:
+        middle = (low + high) // 2
+        if ids[order[middle]].tobytes() < wanted.bytes:
+            low = middle + 1
+        else:
+            high = middle
+    return int(order[low]) if low < len(order) and ids[order[low]].tobytes() == wanted.bytes else None
+
+
+def find_text(texts: Strings, wanted: str, begin: int, end: int) -> int | None:
+    """The row of a text among those from `begin` to `end`, which are sorted by their bytes."""
+    encoded = wanted.encode(errors="surrogateescape")
+    low, high = begin, end
+    while low < high:
+        middle = (low + high) // 2
+        if texts.encoded(middle) < encoded:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < end and texts.encoded(low) == encoded else None
