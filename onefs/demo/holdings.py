@@ -8,7 +8,7 @@ from werkzeug.exceptions import NotFound
 
 from onefs import alf
 from onefs.demo.archive import DATA_DIR, PUBLIC_DIR, Manifest
-from onefs.demo.database_file import BUCKET_NAME, DatabaseFile, Repository
+from onefs.demo.database_file import BUCKET_NAME, DatabaseFile, Repository, default_repositories
 from onefs.demo.plan import CREATED_S
 from onefs.demo.raw import LARGE_BYTES, LargeRecording
 from onefs.demo.rows import AGGREGATES
@@ -59,4 +59,7 @@ class Holdings:
         only = next((names for key, names in known.only_on.items() if key in path.rpartition("/")[2]), None)
         if only is None:
             return False
-        return not any(serves(each) for each in known.repositories or () if each.name in only)
+        repositories = known.repositories
+        if repositories is None:
+            repositories = default_repositories([path.partition("/")[0]])
+        return not any(serves(each) for each in repositories if each.name in only)
