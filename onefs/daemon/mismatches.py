@@ -1,7 +1,6 @@
 """Owns the notes of wrong hashes and sizes on the database's file records, made only if that is asked for."""
 
 import logging
-import threading
 from collections.abc import Callable
 from uuid import UUID
 
@@ -36,19 +35,16 @@ class MismatchReports:
         self._client = client
         self._repositories = repositories
         self._worker = Workers("onefs-report", 1)
-        self._lock = threading.Lock()  # guards _reported
-        self._reported: set[UUID] = set()
+        self._noted: set[UUID] = set()  # the worker's alone
         self._is_refused = False
 
     def report(self, dataset: Dataset, location: Location) -> None:
         """Have a location noted that gave wrong bytes."""
-        with self._lock:
-            if self._is_refused or dataset.id in self._reported:
-                return
-            self._reported.add(dataset.id)
         self._worker.submit(lambda: self._note(dataset, location.url))
 
     def _note(self, dataset: Dataset, url: str) -> None:
+        if self._is_refused or dataset.id in self._noted:
+            return
         try:
             record = self._repositories.record_at(dataset.id, url)
             if record is None:
@@ -61,4 +57,5 @@ class MismatchReports:
         except OnefsError as error:
             _log.warning("%s: its wrong hash could not be noted in the database: %s", dataset.path, error)
         else:
+            self._noted.add(dataset.id)
             _log.info("%s: its wrong hash is noted on the file record %s", dataset.path, record)

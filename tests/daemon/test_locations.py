@@ -1,0 +1,229 @@
+"""Where bytes are asked for when a database knows: in which order, with which login, and when it is asked itself."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from archive_of_a_database import FILES, LOGIN, ArchiveOfADatabase, read
+from archives import on_servers
+from servers import FaultServer
+
+from onefs.daemon.locations import RETRY_S, Locations
+from onefs.daemon.repositories import DataLogin
+from onefs.demo.database_file import BUCKET, Aggregate, DatabaseFile, Repository, User, default_repositories
+from onefs.errors import AccessRefusedError, MissingOnServerError, UnreachableError
+from onefs.transports.archive import ArchiveServer
+
+LISTS = ("/labs", "/data-repository")
+KEYED = {**BUCKET, "Access key ID": "AKIDEXAMPLE", "Secret access key": "very secret"}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[ArchiveOfADatabase]:
+    with ArchiveOfADatabase(tmp_path) as place:
+        yield place
+
+
+def test_the_bucket_first_and_the_database_is_asked_twice_in_all(place: ArchiveOfADatabase) -> None:
+    content = place.content(place.repositories())
+    for dataset, data in zip(place.datasets, FILES.values(), strict=True):
+        assert read(content, dataset) == data
+    assert len(place.asked("/onefs-demo/data/lab/Subjects/")) == len(FILES)
+    assert {visit.user for visit in place.asked("/onefs-demo/")} == {""}
+    assert [len(place.asked(path)) for path in (*LISTS, "/datasets", "/public")] == [1, 1, 0, 0]
+
+
+def test_then_the_data_server_with_its_login(place: ArchiveOfADatabase) -> None:
+    content = place.content(place.repositories())
+    place.server.fail("/onefs-demo", 404)
+    assert read(content, place.datasets[0]) == FILES[place.datasets[0].rel_path]
+    assert [visit.user for visit in place.asked("/public/")] == ["demo"]
+    assert not place.asked("/datasets")
+
+
+def test_a_server_that_was_named_comes_before_the_database(place: ArchiveOfADatabase) -> None:
+    with FaultServer() as mirror:
+        content = place.content(place.repositories(), [ArchiveServer(mirror.url)])
+        mirror.put(on_servers(place.datasets[0]), FILES[place.datasets[0].rel_path])
+        read(content, place.datasets[0])
+        assert not place.server.requests()
+        read(content, place.datasets[1])
+        assert len(place.asked("/onefs-demo/")) == 1
+
+
+def test_file_records_are_asked_for_when_all_else_failed(place: ArchiveOfADatabase) -> None:
+    dataset = place.datasets[0]
+    with FaultServer() as far:
+        far.put(f"/far{on_servers(dataset).partition('/Subjects')[2]}", FILES[dataset.rel_path])
+        own = Repository("own", "lab", "/far/", "far", f"{far.url}/far/", globus_is_personal=True)
+        everywhere = (*default_repositories(["lab"]), own)
+        place.knows(DatabaseFile(repositories=everywhere, only_on={str(dataset.id): ["own"]}))
+        content = place.content(place.repositories())
+        assert read(content, dataset) == FILES[dataset.rel_path]
+        assert [len(place.asked(path)) for path in ("/onefs-demo/", "/public/", "/datasets/")] == [1, 1, 1]
+        assert "authorization" not in far.headers()[0]
+        assert read(content, place.datasets[1]) == FILES[place.datasets[1].rel_path]
+        assert len(place.asked("/datasets/")) == 1
+
+
+def test_what_was_tried_already_is_not_tried_again(place: ArchiveOfADatabase) -> None:
+    place.file(place.datasets[0]).unlink()
+    with pytest.raises(MissingOnServerError, match="404"):
+        read(place.content(place.repositories()), place.datasets[0])
+    assert [len(place.asked(path)) for path in ("/onefs-demo/", "/public/", "/datasets/")] == [1, 1, 1]
+
+
+def test_the_source_is_told_without_asking(place: ArchiveOfADatabase) -> None:
+    locations = Locations([ArchiveServer("http://127.0.0.1:9")], repositories := place.repositories())
+    dataset = place.datasets[0]
+    named = f"http://127.0.0.1:9{on_servers(dataset).replace('#', '%23')}"
+    assert [location.url for location in locations.known(dataset)] == [named]
+    assert not place.server.requests()
+    repositories.places()
+    asked = len(place.server.requests())
+    bucket, server = (f"{place.server.url}/{folder}{on_servers(dataset)}" for folder in ("onefs-demo/data", "public"))
+    assert [location.url.replace("%23", "#") for location in locations.known(dataset)] == [
+        named.replace("%23", "#"),
+        bucket,
+        server,
+    ]
+    assert len(place.server.requests()) == asked
+
+
+def test_a_database_that_is_away_is_what_the_reader_is_told(place: ArchiveOfADatabase) -> None:
+    content = place.content(place.repositories(place.client(keeps=False)))
+    place.server.stop()
+    with pytest.raises(UnreachableError, match=f"{place.host} cannot be reached"):
+        read(content, place.datasets[0])
+    place.server.start()
+    with pytest.raises(UnreachableError):  # not asked again for every file
+        read(content, place.datasets[1])
+    assert not place.server.requests()
+    place.clock_s += RETRY_S
+    assert read(content, place.datasets[2]) == FILES[place.datasets[2].rel_path]
+
+
+def test_a_database_that_is_away_does_not_keep_a_named_server_from_answering(place: ArchiveOfADatabase) -> None:
+    with FaultServer() as mirror:
+        mirror.put(on_servers(place.datasets[0]), FILES[place.datasets[0].rel_path])
+        content = place.content(place.repositories(), [ArchiveServer(mirror.url)])
+        place.server.stop()
+        assert read(content, place.datasets[0]) == FILES[place.datasets[0].rel_path]
+        with pytest.raises(MissingOnServerError, match=f"404 Not Found; {place.host} cannot be reached"):
+            read(content, place.datasets[1])
+
+
+def test_lists_that_were_kept_are_not_asked_for_again(place: ArchiveOfADatabase) -> None:
+    place.repositories(place.client()).places()
+    content = place.content(place.repositories(place.client()), [ArchiveServer("http://127.0.0.1:9")])
+    assert read(content, place.datasets[0]) == FILES[place.datasets[0].rel_path]
+    assert [len(place.asked(path)) for path in LISTS] == [1, 1]
+
+
+def test_lists_in_memory_outlive_a_database_that_fails(place: ArchiveOfADatabase) -> None:
+    client = place.client(keeps=False)
+    client.cache_rest = False
+    repositories = place.repositories(client)
+    before = repositories.places()
+    place.server.fail("/labs")
+    place.clock_s += client.default_expiry_s
+    assert repositories.places() is before
+    place.server.recover()
+    place.clock_s += RETRY_S
+    assert repositories.places() is not before
+
+
+def test_a_login_that_the_database_refuses(place: ArchiveOfADatabase) -> None:
+    place.knows(DatabaseFile(users=[User("demo", "another password")]))
+    content = place.content(place.repositories())
+    with pytest.raises(AccessRefusedError, match="refuses the login of demo"):
+        read(content, place.datasets[0])
+    with pytest.raises(AccessRefusedError):
+        read(content, place.datasets[1])
+    assert len(place.asked("/auth-token", "POST")) == 1
+
+
+def test_buckets_that_want_keys_and_personal_servers_are_left_out(
+    place: ArchiveOfADatabase, caplog: pytest.LogCaptureFixture
+) -> None:
+    keyed, server, personal = default_repositories(["lab"])[:3]
+    personal = replace(personal, data_url="http://127.0.0.1:9/own/")
+    place.knows(DatabaseFile(repositories=[replace(keyed, json=KEYED), server, personal]))
+    with caplog.at_level(logging.INFO):
+        locations = Locations([], place.repositories())
+        assert [location.login for location in list(locations.of(place.datasets[0]))[:1]] == [LOGIN]
+        places = place.repositories().places()
+    assert places.by_name.keys() == {"server_lab"}
+    assert [record.levelname for record in caplog.records if "aws_lab is left out" in record.message][:1] == ["INFO"]
+    assert "secret" not in caplog.text.replace("Secret", "")
+    assert "AKIDEXAMPLE" not in caplog.text
+
+
+def test_a_bucket_at_another_s3_service(place: ArchiveOfADatabase) -> None:
+    bucket = replace(default_repositories(["lab"])[0], data_url=None, json={"bucket_name": "onefs-demo"})
+    place.knows(DatabaseFile(repositories=[bucket]))
+    amazon = Locations([], place.repositories())
+    assert next(amazon.of(place.datasets[0])).url.startswith("https://onefs-demo.s3.amazonaws.com/data/lab/Subjects/")
+    content = place.content(place.repositories(s3_endpoint=place.server.url))
+    assert read(content, place.datasets[0]) == FILES[place.datasets[0].rel_path]
+
+
+def test_aggregates_are_in_repositories_of_their_own(place: ArchiveOfADatabase) -> None:
+    of_session = place.datasets[0]
+    path = "Tags/2024/clusters.table.pqt"
+    aggregate = replace(of_session, id=uuid4(), eid=None, session_path="aggregates", rel_path=path)
+    place.knows(DatabaseFile(aggregates=[Aggregate(str(aggregate.id), path, 1000, aggregate.md5)]))
+    place.file(aggregate).parent.mkdir(parents=True)
+    place.file(aggregate).write_bytes(FILES[of_session.rel_path])
+    content = place.content(place.repositories())
+    assert read(content, aggregate) == FILES[of_session.rel_path]
+    assert len(place.asked("/onefs-demo/aggregates/Tags/2024/clusters.table.")) == 1
+    place.server.fail("/onefs-demo", 404)
+    locations = list(Locations([], place.repositories()).of(aggregate))
+    assert [location.url.partition("/Tags")[0] for location in locations] == [
+        f"{place.server.url}/onefs-demo/aggregates",
+        f"{place.server.url}/public/aggregates",
+    ]
+
+
+def test_a_lab_of_which_nothing_is_known_is_looked_for_beside_the_others(place: ArchiveOfADatabase) -> None:
+    stranger = replace(place.datasets[0], id=uuid4(), session_path="newlab/Subjects/mouse/2024-01-02/001")
+    place.file(stranger).parent.mkdir(parents=True)
+    place.file(stranger).write_bytes(FILES[stranger.rel_path])
+    assert read(place.content(place.repositories()), stranger) == FILES[stranger.rel_path]
+    assert len(place.asked("/onefs-demo/data/newlab/Subjects/")) == 1
+
+
+def test_a_session_without_a_lab_is_where_its_file_records_say(place: ArchiveOfADatabase) -> None:
+    dataset = replace(place.datasets[0], session_path="mouse/2024-01-02/001")
+    assert read(place.content(place.repositories()), dataset) == FILES[dataset.rel_path]
+    assert [len(place.asked(path)) for path in ("/datasets/", "/onefs-demo/")] == [1, 1]
+
+
+def test_a_dataset_that_the_database_does_not_know(place: ArchiveOfADatabase) -> None:
+    stranger = replace(place.datasets[0], id=uuid4(), session_path="mouse/2024-01-02/001")
+    with pytest.raises(MissingOnServerError, match="no server is known that holds it"):
+        read(place.content(place.repositories()), stranger)
+
+
+@pytest.mark.parametrize(
+    ("host", "gets_it"), [("{here}", ["{here}"]), ("", ["{here}", "{far}"]), ("127.0.0.1:9", []), ("127.0.0.1", [])]
+)
+def test_the_data_login_goes_to_its_own_host_only(place: ArchiveOfADatabase, host: str, gets_it: list[str]) -> None:
+    with FaultServer() as far:
+        names = {"here": place.host, "far": far.url.removeprefix("http://")}
+        bucket, server, _ = default_repositories(["lab"])[:3]
+        further = Repository("web_lab", "lab", "/x/", "far", f"{far.url}/lab/Subjects/")
+        in_bucket = Repository("aws_other", "lab", "/y/", "far", f"{far.url}/y/")
+        own = Repository("own", "lab", "/z/", "far", f"{far.url}/z/", globus_is_personal=True)
+        place.knows(DatabaseFile(repositories=[bucket, server, further, in_bucket, own]))
+        data = DataLogin(LOGIN, host.format(**names))
+        found = list(Locations([], place.repositories(data=data)).of(place.datasets[0]))
+        assert len(found) == 5
+        with_login = {location.url for location in found if location.login is not None}
+        assert not {url for url in with_login if "/onefs-demo/" in url or "/y/" in url}
+        assert {url.split("/")[2] for url in with_login} == {each.format(**names) for each in gets_it}
+        assert {location.login for location in found} <= {None, LOGIN}

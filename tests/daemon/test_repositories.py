@@ -1,0 +1,88 @@
+"""Where the recorded database's files are, from its own lists of labs and repositories."""
+
+import json
+import logging
+from uuid import UUID
+
+import pytest
+from archives import RECORDINGS
+
+from onefs.alyx import parsing
+from onefs.catalogue.records import QC, Dataset
+from onefs.daemon.repositories import DataLogin, Places, places_of
+from onefs.transports.base import Login
+
+LOGIN = Login("me", "sesame")
+ID = UUID("f34fe069-8321-429d-9366-47285757f9a2")
+INSIDE = "KS005/2019-04-01/001/alf/%23test%23/misc.info.f34fe069-8321-429d-9366-47285757f9a2.txt"
+AGGREGATE = "Tags/2024_Q2_Test_et_al/clusters.table.f34fe069-8321-429d-9366-47285757f9a2.pqt"
+DATA = "https://data.example/public"
+BUCKET = "https://s3.example/onefs-test-public"
+
+
+def places(host: str = "", s3_endpoint: str = "") -> Places:
+    pairs = map(json.loads, (RECORDINGS / "rest" / "client.jsonl").read_text().splitlines())
+    recorded = {pair["name"]: pair["json"] for pair in pairs}
+    labs, repositories = (recorded[name]["results"] for name in ("labs_list", "data_repository_list"))
+    return places_of(
+        map(parsing.lab, labs), list(map(parsing.repository, repositories)), DataLogin(LOGIN, host), s3_endpoint
+    )
+
+
+def dataset(session_path: str, rel_path: str, *, in_session: bool = True) -> Dataset:
+    eid = UUID(int=1) if in_session else None
+    return Dataset(ID, eid, session_path, rel_path, 1, "", exists=True, qc=QC.PASS, default_revision=None)
+
+
+def of_lab(lab: str) -> Dataset:
+    return dataset(f"{lab}/Subjects/KS005/2019-04-01/001", "alf/#test#/misc.info.txt")
+
+
+def test_a_lab_s_bucket_and_data_server() -> None:
+    assert [location.url for location in places().locations(of_lab("cortexlab"))] == [
+        f"{BUCKET}/data/cortexlab/Subjects/{INSIDE}",
+        f"{DATA}/cortexlab/Subjects/{INSIDE}",
+    ]
+
+
+def test_a_bucket_without_an_address_is_amazon_s_or_where_the_settings_say() -> None:
+    key = f"data/mainenlab/Subjects/{INSIDE}"
+    amazon, own = (
+        next(found.locations(of_lab("mainenlab"))).url for found in (places(), places(s3_endpoint="https://s3.example"))
+    )
+    assert amazon == f"https://onefs-test-public.s3.us-east-1.amazonaws.com/{key}"
+    assert own == f"{BUCKET}/{key}"
+
+
+def test_aggregates() -> None:
+    aggregate = dataset("aggregates", "Tags/2024_Q2_Test_et_al/clusters.table.pqt", in_session=False)
+    assert [location.url for location in places().locations(aggregate)] == [
+        f"{BUCKET}/aggregates/{AGGREGATE}",
+        f"{DATA}/aggregates/{AGGREGATE}",
+    ]
+
+
+def test_a_lab_without_repositories_is_guessed_and_no_lab_is_not() -> None:
+    guessed = [location.url for location in places(s3_endpoint="https://s3.example").locations(of_lab("newlab"))]
+    assert guessed == [f"{BUCKET}/data/newlab/Subjects/{INSIDE}", f"{DATA}/newlab/Subjects/{INSIDE}"]
+    assert not list(places().locations(dataset("KS005/2019-04-01/001", "alf/misc.info.txt")))
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"), [("", {DATA}), ("data.example", {DATA}), ("DATA.example", {DATA}), ("s3.example", set())]
+)
+def test_the_login_is_for_data_servers_alone(host: str, expected: set[str]) -> None:
+    with_login = {
+        location.url.partition("/cortexlab/")[0]
+        for location in places(host).locations(of_lab("cortexlab"))
+        if location.login == LOGIN
+    }
+    assert with_login == expected
+
+
+def test_keys_stay_secret(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        assert "aws_private" not in places().by_name
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+    assert "secretexample" not in caplog.text
+    assert "AKIDEXAMPLE" not in caplog.text
