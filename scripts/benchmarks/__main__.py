@@ -15,7 +15,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import bulk, index, opening, walk
+from benchmarks import bulk, index, opening, refresh, walk
 from benchmarks.bench import QUICK, Bench, BenchFailedError, Sizes, machine
 from benchmarks.figures import COLUMNS, Report
 
@@ -25,16 +25,19 @@ WORKS: dict[str, tuple[Callable[[Bench], None], str]] = {
     "open": (opening.measure, "open, read 4 kB, close of many small verified files"),
     "warm": (bulk.measure_warm, "a large file from the kernel's cache"),
     "cold": (bulk.measure_cold, "files that have to be fetched: a large one, many small ones"),
+    "refresh": (refresh.measure, "how long readers wait while newer tables are taken"),
 }
 SIZE_HELP = {
-    "datasets": "rows of the large tables (index)",
+    "datasets": "rows of the large tables (index, refresh)",
     "sessions": "their sessions",
     "fewer_datasets": "rows of the smaller tables (index)",
     "fewer_sessions": "their sessions",
     "entries": "files and folders that find walks (walk)",
-    "files": "small files (open, cold)",
+    "files": "small files (open, cold, refresh)",
     "file_bytes": "size of each",
     "big_mib": "size of the large file, in MiB (warm, cold)",
+    "readers": "programs that read at once (refresh)",
+    "changed": "datasets that are others in newer tables (refresh)",
     "repeat": "runs of each measurement; the median counts",
 }
 RIGHT = ("figure", "bar", "onefs to this")
@@ -69,7 +72,7 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    works = "".join(f"\n  {name:<6} {text}" for name, (_, text) in WORKS.items())
+    works = "".join(f"\n  {name:<7} {text}" for name, (_, text) in WORKS.items())
     parser = argparse.ArgumentParser(
         "scripts/bench",
         description=f"Measure onefs and its peers on the same work. Works:{works}",

@@ -36,10 +36,12 @@ class Sizes:
     files: int = 2_000
     file_bytes: int = 10_000
     big_mib: int = 1024
+    readers: int = 8
+    changed: int = 1_000
     repeat: int = 3
 
 
-QUICK = Sizes(20_000, 400, 5_000, 300, 5_000, 60, 10_000, 16, 1)
+QUICK = Sizes(20_000, 400, 5_000, 300, 5_000, 60, 10_000, 16, 8, 50, 1)
 
 
 @dataclass(slots=True)

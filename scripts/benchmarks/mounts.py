@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from benchmarks.bench import BenchFailedError, find_program
 
@@ -22,7 +22,7 @@ ONEFS_PROGRAM = Path(sys.executable).with_name("onefs")
 class OnefsMount:
     """A context in which `onefs mount` serves `source` at `path`; `seconds_to_usable` from its exec to the first ls."""
 
-    def __init__(self, source: Path, home: Path, *flags: str) -> None:
+    def __init__(self, source: Path | str, home: Path, *flags: str) -> None:
         self.path = home / "onefs"
         self.cache = home / "onefs-cache"
         self.seconds_to_usable = 0.0
@@ -50,7 +50,7 @@ class OnefsMount:
             raise BenchFailedError(f"onefs mount failed: {said}")
         os.listdir(self.path)
         self.seconds_to_usable = time.perf_counter() - start
-        self.pid = json.loads((self.path / ".onefs" / "status.json").read_text())["pid"]
+        self.pid = self.status()["pid"]
         return self
 
     def __exit__(
@@ -58,6 +58,11 @@ class OnefsMount:
     ) -> None:
         unmount(self.path)
         _wait(lambda: not Path(f"/proc/{self.pid}").exists())
+
+    def status(self) -> dict[str, Any]:
+        """What the mount says of itself."""
+        facts: dict[str, Any] = json.loads((self.path / ".onefs" / "status.json").read_text())
+        return facts
 
     def private_mb(self) -> float:
         """Memory that is the daemon's alone, in MB."""
@@ -68,6 +73,11 @@ class OnefsMount:
         """The largest resident size that the daemon ever had, in MB."""
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
+
+    def reads(self) -> int:
+        """How often the daemon has read from anything, the kernel's requests included."""
+        lines = Path(f"/proc/{self.pid}/io").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("syscr"))
 
     def wait_for_stamps(self, count: int) -> None:
         """Until so many verified files are vouched for on the disk, so that a remount need not hash them."""

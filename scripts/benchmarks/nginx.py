@@ -20,7 +20,7 @@ pid {home}/pid;
 error_log {home}/error.log;
 events {{ worker_connections 2048; }}
 http {{
-    access_log off;
+    access_log {access_log};
     client_body_temp_path {home}/body;
     proxy_temp_path {home}/proxy;
     fastcgi_temp_path {home}/fastcgi;
@@ -43,8 +43,10 @@ http {{
 class Nginx:
     """A context in which nginx serves the files under `root` at `url`, which has no slash at its end."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, logs: bool = False) -> None:
+        """With `logs` it notes every request, which costs it some time."""
         self._root = root.resolve()
+        self._logs = logs
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port: int = probe.getsockname()[1]
@@ -56,9 +58,14 @@ class Nginx:
         """Base URL of the files."""
         return f"http://127.0.0.1:{self._port}"
 
+    def requests(self) -> list[str]:
+        """A line for each request so far."""
+        return (self._home / "access.log").read_text().splitlines()
+
     def __enter__(self) -> Self:
         self._home = Path(tempfile.mkdtemp(prefix="onefs-bench-nginx-"))
-        text = CONFIGURATION.format(home=self._home, port=self._port, root=self._root)
+        access_log = self._home / "access.log" if self._logs else "off"
+        text = CONFIGURATION.format(home=self._home, port=self._port, root=self._root, access_log=access_log)
         (self._home / "nginx.conf").write_text(text)
         program = find_program("nginx") or "nginx"
         # In a session of its own: Ctrl-C must not end it before what is mounted over it.

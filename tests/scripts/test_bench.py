@@ -38,6 +38,20 @@ def test_reports_onefs_and_its_peers_as_json_and_as_a_table(tmp_path: Path) -> N
     assert all(name.startswith("tables-") for name in left)
 
 
+def test_reports_what_a_refresh_costs(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    command = [BENCH, "refresh", "--quick", "--readers", "2", "--work", tmp_path / "work", "--json", report]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    figures = {(figure["what"], figure["who"]): figure for figure in json.loads(report.read_text())["figures"]}
+    assert figures["requests to the server, no newer tables", "onefs"]["value"] == 1
+    assert figures["requests of the kernel", "onefs"]["value"] <= 5
+    for what in ("longest open, read, close, refreshing", "longest ls, refreshing"):
+        assert figures[what, "onefs"]["value"] > 0
+        assert figures[what, "onefs"]["bar"]["limit"] == 50
+    assert not mounts_below(tmp_path)
+
+
 def test_says_which_peers_are_missing(tmp_path: Path) -> None:
     """Nothing but the shell's own tools is to be found, neither in PATH nor where the superuser's programs are."""
     tools = tmp_path / "bin"
@@ -70,4 +84,4 @@ def test_leaves_nothing_behind_when_it_is_interrupted(tmp_path: Path, number: in
 def test_refuses_a_work_that_there_is_not(tmp_path: Path) -> None:
     done = subprocess.run([BENCH, "run", "--work", tmp_path], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "none of index, walk, open, warm, cold" in done.stderr
+    assert "none of index, walk, open, warm, cold, refresh" in done.stderr
