@@ -89,11 +89,15 @@ class Obtainer:
         with _stoppable(dataset), ExitStack() as stack:
             with cache_errors(dataset.path, self._store.state_dir):
                 stack.enter_context(self._store.lock(dataset, self._stop))
-            copy = self._settle(fetch)
+            copy = self._settle(fetch, in_hand=False)
             return Obtained(copy, fetched=False) if copy is not None else self._fetch(fetch)
 
-    def _settle(self, fetch: Fetch) -> Copy | None:
-        """The copy if it is right, else None once its name is free: wrong ones go, unfinished ones are waited for."""
+    def _settle(self, fetch: Fetch, *, in_hand: bool) -> Copy | None:
+        """The copy if it is right, else None once its name is free: wrong ones go, unfinished ones are waited for.
+
+        What onefs fetched was right by some catalogue, perhaps by a newer one that another daemon has: it goes only
+        once the bytes that shall take its place are `in_hand`.
+        """
         dataset = fetch.dataset
         largest_bytes, waits = -1, 0
         while self._store.find_copy(dataset) is not None:
@@ -103,6 +107,8 @@ class Obtainer:
             if look.standing is Standing.RIGHT:
                 return look.copy
             self._refuse_if_kept(fetch, look)
+            if look.is_ours and not in_hand:
+                return None
             if look.standing is Standing.WRONG:
                 if self._store.put_away(dataset, look.copy):
                     log.warning("%s differs from the catalogue; it was moved to quarantine.", look.copy.path)
@@ -188,7 +194,7 @@ class Obtainer:
         return None
 
     def _commit(self, fetch: Fetch, partial: Partial, found: Found) -> Copy:
-        copy = self._settle(fetch)
+        copy = self._settle(fetch, in_hand=True)
         if copy is not None:
             partial.drop()
             return copy

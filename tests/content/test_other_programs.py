@@ -362,3 +362,20 @@ def test_a_cache_on_another_machine_may_block(place: ArchiveAndCache, monkeypatc
         assert content_on(kind).may_block
     monkeypatch.setattr("onefs.mountinfo.TABLE", place.home / "none")
     assert place.content().may_block
+
+
+def test_an_older_catalogue_does_not_drive_out_a_newer_copy(place: ArchiveAndCache) -> None:
+    newer, older = place.add(b"new" * 1000), dataset_of(1, b"old" * 1000)
+    content, behind = place.content(), place.content()
+    assert read(content, newer) == b"new" * 1000
+    content.flush()
+    with pytest.raises(MismatchError):
+        read(behind, older)
+    assert (place.file(newer).read_bytes(), place.quarantined()) == (b"new" * 1000, [])
+    asked = place.server.requests()
+    assert read(content, newer) == b"new" * 1000
+    assert place.server.requests() == asked
+    place.add(b"old" * 1000)
+    behind.retry(None)
+    assert read(behind, older) == b"old" * 1000
+    assert place.quarantined() == [b"new" * 1000]
