@@ -13,6 +13,9 @@ from onefs.errors import UsageError
 from onefs.modes import Mode
 
 PREFIX = "ONEFS_"
+SOURCE_KEY = "source"
+"""In a source's own file, what is mounted under its name; all other keys are settings."""
+
 LONGEST_S = 366 * 86400.0
 _COUNT = re.compile(r"[0-9]{1,6}")
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|min|h|d)?")
@@ -176,10 +179,15 @@ def config_file() -> Path:
     return Path(base).expanduser() / "onefs" / "config.toml"
 
 
-def merge(flags: Mapping[str, str], environment: Mapping[str, str], file: Path) -> Settings:
-    """Settings from flags over environment over file over defaults. Raises `UsageError` at what is not understood."""
-    settings = Settings()
-    settings = _apply(settings, _read_file(file), str(file))
+def merge(flags: Mapping[str, str], environment: Mapping[str, str], file: Path, named: Path | None = None) -> Settings:
+    """Settings from flags over environment over `named`, a source's own file, over `file` over defaults.
+
+    Raises `UsageError` at what is not understood.
+    """
+    settings = _apply(Settings(), read_file(file), str(file))
+    if named is not None:
+        own = {key: value for key, value in read_file(named).items() if key != SOURCE_KEY}
+        settings = _apply(settings, own, str(named))
     variables = {
         name.removeprefix(PREFIX).lower(): value for name, value in environment.items() if name.startswith(PREFIX)
     }
@@ -187,7 +195,8 @@ def merge(flags: Mapping[str, str], environment: Mapping[str, str], file: Path) 
     return _apply(settings, flags, "the command line", spell=lambda key: "--" + key.replace("_", "-"))
 
 
-def _read_file(path: Path) -> dict[str, str]:
+def read_file(path: Path) -> dict[str, str]:
+    """The values in a configuration file, as they would be written on a command line; none if it is not there."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -31,6 +31,17 @@ def test_flags_over_environment_over_file_over_default(file: Path) -> None:
     assert (merged.qc, merged.log, merged.verify, merged.max_transfers) == ("CRITICAL", "error", "warn", 256)
 
 
+def test_a_source_s_own_file_stands_between_environment_and_configuration(file: Path) -> None:
+    file.write_text('qc = "PASS"\nlog = "debug"\nverify = "warn"\n')
+    named = file.with_name("mine.toml")
+    named.write_text('source = "https://alyx.example"\nqc = "WARNING"\nlog = "error"\n')
+    merged = merge({}, {"ONEFS_LOG": "info"}, file, named)
+    assert (merged.qc, merged.log, merged.verify) == ("WARNING", "info", "warn")
+    file.write_text('source = "https://alyx.example"\n')
+    with pytest.raises(UsageError, match="source in .* is not a setting"):
+        merge({}, {}, file)
+
+
 VALUES = {
     "cache_dir": ("/some/where", Path("/some/where")),
     "mode": ("LOCAL", Mode.LOCAL),

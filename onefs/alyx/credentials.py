@@ -95,7 +95,7 @@ class CredentialsFile:
             with FileLock(f"{self._path}.lock", timeout=LOCK_TIMEOUT_S, mode=0o600):
                 known = self._read()
                 known[host] = change(known.get(host, Credentials()))
-                _write_whole(self._path, _format(known))
+                write_whole(self._path, _format(known))
         except (OSError, LockTimeout) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else "it is locked"
             raise CacheDamagedError(
@@ -152,7 +152,7 @@ def _quoted(value: str) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _write_whole(path: Path, content: str) -> None:
+def write_whole(path: Path, content: str) -> None:
     """Write a file of mode 0600 whole or not at all."""
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from onefs.cli.names import look_up
 from onefs.cli.options import settings_from, with_settings
 from onefs.errors import OnefsError
 
@@ -15,11 +16,13 @@ from onefs.errors import OnefsError
 @click.option("--json", "as_json", is_flag=True, help="for programs")
 @with_settings
 def command(source: str | None, as_json: bool, **flags: Any) -> None:
-    """Check this machine, and SOURCE if it is given: tables, login, one download, cache, disk and clock."""
+    """Check this machine, and SOURCE if it is given: login, tables, one download, cache, disk and clock."""
     from onefs.daemon.doctor import examine
 
+    named = look_up(source) if source is not None else None
+    settings = settings_from(flags, named.file if named else None)
     findings = []
-    for finding in examine(source, settings_from(flags)):
+    for finding in examine(named.source if named else None, settings):
         findings.append(finding)
         if not as_json:
             click.echo(

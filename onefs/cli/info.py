@@ -6,12 +6,14 @@ from pathlib import Path
 
 import click
 
+from onefs.alf import STATE_FOLDER
 from onefs.cli.mounts import check_alive, mount_at
 from onefs.cli.options import PATH
 from onefs.cli.printing import print_facts
 from onefs.errors import NotInCatalogueError
 
 _PREFIX = "user.onefs."
+_VIEWS = (STATE_FOLDER, "via")
 
 
 @click.command("info")
@@ -27,11 +29,11 @@ def command(path: Path, as_json: bool) -> None:
 
 
 def facts_of(path: Path) -> dict[str, str]:
-    """What a mount knows of a path, as text by name."""
+    """What a mount knows of a path, as text by name. Links below `.onefs` are followed into the tree."""
     mount = mount_at(path)
     check_alive(mount)
     whole = Path(os.path.abspath(path))
-    if not whole.is_relative_to(mount.mountpoint):
+    if not whole.is_relative_to(mount.mountpoint) or whole.is_symlink():
         whole = Path(os.path.realpath(path))
     inside = whole.relative_to(mount.mountpoint)
     try:
@@ -40,5 +42,13 @@ def facts_of(path: Path) -> dict[str, str]:
         raise NotInCatalogueError(
             f"{inside} is not in the catalogue of {mount.mountpoint}.", "Look for its name with ls in the folder above."
         ) from None
-    facts = {"path": str(inside), "mountpoint": str(mount.mountpoint)}
-    return facts | {name.removeprefix(_PREFIX): os.getxattr(whole, name).decode() for name in names}
+    known = {name.removeprefix(_PREFIX): os.getxattr(whole, name).decode() for name in names}
+    return {**_place(inside), "mountpoint": str(mount.mountpoint), **known}
+
+
+def _place(inside: Path) -> dict[str, str]:
+    """A path in the tree, and the view through which it is looked at, if it is one."""
+    if inside.parts[:2] != _VIEWS:
+        return {"path": str(inside)}
+    view, rest = inside.parts[2:3], inside.parts[3:]
+    return {"path": str(Path(*rest)), "view": "/".join(("via", *view))}

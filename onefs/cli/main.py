@@ -13,10 +13,13 @@ from onefs.errors import OnefsError, UsageError
 VERBS = {
     "mount": "mount an archive",
     "umount": "unmount it",
+    "setup": "keep a login, and give a source a name",
     "demo": "mount a small made-up archive",
     "status": "what is mounted, and how it is doing",
-    "mode": "tell or switch whether files are fetched",
+    "mode": "tell or switch where names and files come from",
     "refresh": "ask for newer tables now",
+    "tables": "save, load or restrict the tables of a mount",
+    "rest-cache": "keep a database's responses, or do not",
     "retry": "ask again for files that could not be had",
     "info": "all that is known of one file or session",
     "doctor": "check what mounting and fetching need",
@@ -35,7 +38,7 @@ class Verbs(click.Group):
         """Import a verb's module and take its command."""
         if cmd_name not in VERBS:
             return None
-        command = importlib.import_module(f"onefs.cli.{cmd_name}").command
+        command = importlib.import_module(f"onefs.cli.{cmd_name.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         return command
 

@@ -15,7 +15,13 @@ from onefs.modes import Mode, parse
 def command(words: tuple[str, ...]) -> None:
     """Tell the mode of the mount that holds PATH, or of the only one; or switch it to MODE.
 
-    In mode local, files are not fetched; in mode auto they are.
+    \b
+    local    the tables at hand; nothing is fetched, no server is asked
+    auto     the tables, renewed when they are old; files are fetched
+    refresh  as auto, but newer tables are asked for before a listing
+    remote   the database is asked as directories are listed
+
+    The last two need a source with a database.
     """
     if len(words) > 2:
         raise UsageError("Too many words.", "Write: onefs mode [MODE] [PATH]")

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from onefs.cli.background import in_background
+from onefs.cli.names import look_up
 from onefs.cli.options import PATH, settings_from, with_settings
 from onefs.settings import Settings
 
@@ -19,9 +20,11 @@ from onefs.settings import Settings
 def command(source: str, mountpoint: Path, foreground: bool, **flags: Any) -> None:
     """Mount SOURCE at MOUNTPOINT.
 
-    SOURCE is a folder with cache tables, the URL of such a folder, or the word demo. MOUNTPOINT is an empty directory.
+    SOURCE is the URL of an Alyx database, a name given by onefs setup, openalyx, the URL of a folder with cache
+    tables (https:// or s3://), such a folder on this machine, or demo. MOUNTPOINT is an empty directory.
     """
-    mount(source, settings_from(flags), mountpoint.absolute(), foreground=foreground)
+    named = look_up(source)
+    mount(named.source, settings_from(flags, named.file), mountpoint.absolute(), foreground=foreground)
 
 
 def mount(source: str, settings: Settings, mountpoint: Path, *, foreground: bool) -> None:

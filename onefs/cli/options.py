@@ -14,6 +14,11 @@ PATH = click.Path(path_type=Path, readable=False)
 Command = Callable[..., None]
 
 
+def with_place(command: Command) -> Command:
+    """Give a command the flag that says which mount it is about, for verbs whose own words could be taken for it."""
+    return click.option("--mount", "place", type=PATH, metavar="PATH", help="the mount that holds PATH")(command)
+
+
 def with_settings(command: Command) -> Command:
     """Give a command a flag for every setting that may stand on a command line. Secrets may not."""
     for entry in reversed(table()):
@@ -33,6 +38,7 @@ def _metavar(default: object) -> str:
     return {bool: "on|off", float: "DURATION", int: "N"}.get(type(default), "TEXT")
 
 
-def settings_from(flags: dict[str, Any]) -> Settings:
-    """The settings in force for a command, from its flags, the environment and the configuration file."""
-    return merge({key: value for key, value in flags.items() if value is not None}, os.environ, config_file())
+def settings_from(flags: dict[str, Any], named: Path | None = None) -> Settings:
+    """The settings in force for a command, from its flags, the environment and the files of configuration."""
+    given = {key: value for key, value in flags.items() if value is not None}
+    return merge(given, os.environ, config_file(), named)

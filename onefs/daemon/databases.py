@@ -23,7 +23,8 @@ RESPONSES = "responses"
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """An Alyx database and the logins for it. `data_login` is for the HTTP data server at `data_login_host` alone.
+    """An Alyx database and the logins for it. `data_login` is for the HTTP data server at `data_login_host` alone,
+    or, if that is "", for all that the database names.
 
     With `keeps_tokens`, the login is from the user's file of logins, and tokens that it gives are kept there.
     """
@@ -116,16 +117,12 @@ def _data_login(base_url: str, settings: Settings) -> tuple[Login | None, str]:
     login, public = login_of(settings), published(base_url)
     one = one_parameters.read(base_url, one_parameters.default_folder())
     if login is not None:
-        url = settings.data_url or (one.data_url if one else "") or (public.data_url if public else "")
-        if not url:
-            raise UsageError(
-                f"It is not known which data server the login of {login.user} is for.", "Give its URL with --data-url."
-            )
-        return login, _host(url)
+        return login, _host(settings.data_url or (one.data_url if one else "") or (public.data_url if public else ""))
     if one and one.data_url and one.data_user and one.data_password:
         return Login(one.data_user, one.data_password), _host(one.data_url)
     return None, ""
 
 
 def _host(url: str) -> str:
+    """Host and port of a URL, which ONE may have without a scheme; "" of none."""
     return urlsplit(url if "://" in url else f"https://{url}").netloc.rpartition("@")[2]

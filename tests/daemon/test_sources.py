@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from onefs.daemon.logins import login_of
-from onefs.daemon.sources import Source, default_cache, prepare, resolve
+from onefs.daemon.sources import Kind, Source, default_cache, prepare, resolve
 from onefs.errors import CacheDamagedError, SourceError, UsageError
-from onefs.modes import Mode
+from onefs.modes import Abilities, Mode
 from onefs.settings import Settings
-from onefs.transports.base import Login
+from onefs.transports.base import Location, Login
 
 URL = "https://host.org/public"
 
@@ -209,3 +209,52 @@ def test_a_cache_that_cannot_be_made_is_named(home: Path) -> None:
     (home / "file").touch()
     with pytest.raises(CacheDamagedError, match=str(home / "file")):
         prepare(resolve(URL, Settings(cache_dir=home / "file")))
+
+
+def test_a_database_is_asked_for_tables_and_for_places_of_files(home: Path) -> None:
+    source = resolve("https://alyx.example/", Settings(), Kind.DATABASE)
+    assert source.database is not None
+    assert (source.name, source.tables_url, source.servers) == ("https://alyx.example", None, ())
+    assert (source.mode, source.abilities) == (Mode.AUTO, Abilities(has_server=True, has_database=True))
+    assert resolve("https://alyx.example", Settings(mode=Mode.REMOTE), Kind.DATABASE).mode is Mode.REMOTE
+    named = resolve("https://alyx.example", Settings(data_url=URL, tag="2024_Q2"), Kind.DATABASE)
+    assert where(named) == [URL]
+    assert named.tag == "2024_Q2"
+
+
+@pytest.mark.parametrize("tag", ["../x", "a/b", "..", ".onefs", "a\0b"])
+def test_a_tag_that_would_lead_elsewhere_is_none(tag: str) -> None:
+    with pytest.raises(UsageError, match="cannot be a tag"):
+        resolve("https://alyx.example", Settings(tag=tag), Kind.DATABASE)
+
+
+def test_a_tag_needs_a_database(folder: Path) -> None:
+    for name in (str(folder), URL, "s3://bucket/x"):
+        with pytest.raises(UsageError, match="--tag needs a database"):
+            resolve(name, Settings(tag="2024_Q2"))
+
+
+@pytest.mark.parametrize("name", ["openalyx", "https://openalyx.internationalbrainlab.org/"])
+def test_the_public_archive_is_built_in(name: str) -> None:
+    source = resolve(name, Settings())
+    assert source.database is not None
+    assert source.name == source.database.base_url == "https://openalyx.internationalbrainlab.org"
+    assert where(source) == [
+        "https://ibl-brain-wide-map-public.s3.us-east-1.amazonaws.com/data",
+        "https://ibl.flatironinstitute.org/public",
+    ]
+    assert login(source) is None
+
+
+def test_a_bucket_is_a_folder_of_tables_and_files(home: Path) -> None:
+    source = resolve("s3://bucket/some/prefix/", Settings(s3_region="eu-west-2"))
+    assert source.tables_url == Location("https://bucket.s3.eu-west-2.amazonaws.com/some/prefix")
+    assert where(source) == ["https://bucket.s3.eu-west-2.amazonaws.com/some/prefix"]
+    assert (source.name, source.mode, source.database) == ("s3://bucket/some/prefix", Mode.AUTO, None)
+    own = resolve("s3://bucket", Settings(s3_endpoint="http://localhost:9000"))
+    assert own.tables_url is not None
+    assert own.tables_url.url.rstrip("/") == "http://localhost:9000/bucket"
+    assert own.data_dir != source.data_dir
+    assert where(resolve(URL, Settings(data_url="s3://bucket/files"))) == [
+        "https://bucket.s3.us-east-1.amazonaws.com/files"
+    ]

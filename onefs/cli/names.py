@@ -1,0 +1,92 @@
+"""Owns the names of sources: a file of settings each, the user's own or the system's."""
+
+import difflib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from onefs.alyx.credentials import write_whole
+from onefs.errors import CacheDamagedError, SourceError, UsageError
+from onefs.settings import SOURCE_KEY, config_file, read_file
+
+SYSTEM_FOLDER = Path("/etc/onefs")
+BUILT_IN = ("demo", "openalyx")
+TAKEN = (*BUILT_IN, "config", "credentials")
+"""What can name no source: what is one already, and the other files that stand beside those of the names."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_ENDING = ".toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What is to be mounted, and the file of settings that holds for it alone, if it has one."""
+
+    source: str
+    file: Path | None
+
+
+def look_up(source: str) -> Named:
+    """What a SOURCE on a command line means: what its name stands for, or itself if it is no name.
+
+    Raises `UsageError` for a name's file that says no source, `SourceError` for a name that is nearly one.
+    """
+    if source in BUILT_IN or not _NAME.fullmatch(source) or os.path.isdir(source):  # noqa: PTH112
+        return Named(source, None)
+    file = file_of(source)
+    if file is not None:
+        known = read_file(file)
+        if not known.get(SOURCE_KEY):
+            raise UsageError(f"{file} does not say what to mount.", f'Add a line to it: {SOURCE_KEY} = "https://…".')
+        return Named(known[SOURCE_KEY], file)
+    near = difflib.get_close_matches(source, [*known_names(), *BUILT_IN], n=1)
+    if near:
+        raise SourceError(f"{source!r} is not a source that onefs knows.", f"Did you mean {near[0]}?")
+    return Named(source, None)
+
+
+def check_name(name: str) -> None:
+    """Raise `UsageError` if no source can be given a name."""
+    if name in TAKEN or not _NAME.fullmatch(name):
+        why = "is taken" if name in TAKEN else "cannot be a name: it takes letters, digits, dots, dashes and underlines"
+        raise UsageError(f"{name!r} {why}.", "Give another name.")
+
+
+def own_file(name: str) -> Path:
+    """Where a user's name is kept, whether it is there or not."""
+    return config_file().with_name(f"{name}{_ENDING}")
+
+
+def file_of(name: str) -> Path | None:
+    """The file of a name: the user's, else the system's; None if there is none."""
+    return next((file for file in (own_file(name), SYSTEM_FOLDER / f"{name}{_ENDING}") if file.is_file()), None)
+
+
+def known_names() -> list[str]:
+    """The names that were given, in order."""
+    files = [file for folder in (config_file().parent, SYSTEM_FOLDER) for file in folder.glob(f"*{_ENDING}")]
+    return sorted({file.stem for file in files} - set(TAKEN))
+
+
+def save_name(name: str, changes: Mapping[str, str]) -> None:
+    """Give a source a name, or change what stands under it; other lines of its file stay as they are.
+
+    Raises `CacheDamagedError` if that cannot be written.
+    """
+    file, lines = own_file(name), []
+    before = file_of(name)
+    try:
+        if before is not None:
+            told = re.compile(rf"\s*(?:{'|'.join(map(re.escape, changes))})\s*=")
+            lines = [line for line in before.read_text(encoding="utf-8").splitlines() if not told.match(line)]
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # JSON's strings are TOML's, for what stands in addresses and paths.
+        changed = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in changes.items()]
+        write_whole(file, "\n".join([*changed, *lines, ""]))
+    except OSError as error:
+        raise CacheDamagedError(
+            f"The name {name} could not be kept in {file}: {error.strerror}.", "Make the folder writable."
+        ) from error

@@ -1,0 +1,73 @@
+"""`onefs tables`: save the tables of a mount, load others, restrict them to a release, or go back."""
+
+import os
+import shlex
+from pathlib import Path
+
+import click
+
+from onefs.cli.mounts import mount_at, order, status_of
+from onefs.cli.options import PATH, with_place
+from onefs.errors import OnefsError
+from onefs.fuse.mounting import Mount
+
+
+@click.group("tables")
+def command() -> None:
+    """Save the tables that a mount shows, load others, restrict them to a release, or go back to the server's."""
+
+
+@command.command("save")
+@click.argument("directory", type=PATH, required=False)
+@click.option("--clobber", is_flag=True, help="replace the tables there, rather than merge with them")
+@with_place
+def _save(directory: Path | None, clobber: bool, place: Path | None) -> None:
+    """Write the tables as they are served now, with all that the database told, into DIRECTORY or where they are kept.
+
+    They are merged with the tables that stand there: new rows are added, known ones renewed.
+    """
+    mount = mount_at(place)
+    _order(mount, "save", *_absolute(directory), *(["clobber"] if clobber else []))
+    click.echo(f"The tables of {mount.mountpoint} are saved{f' in {directory}' if directory else ''}.")
+
+
+@command.command("load")
+@click.argument("directory", type=PATH, required=False)
+@with_place
+def _load(directory: Path | None, place: Path | None) -> None:
+    """Show the tables in DIRECTORY, or again those that are kept."""
+    mount = mount_at(place)
+    _order(mount, "load", *_absolute(directory))
+    click.echo(f"{mount.mountpoint} shows the tables of {_created(mount)} now.")
+
+
+@command.command("tag")
+@click.argument("tag")
+@with_place
+def _tag(tag: str, place: Path | None) -> None:
+    """Show only the datasets of the release TAG, from the tables that the database keeps of it."""
+    mount = mount_at(place)
+    _order(mount, "tag", tag)
+    click.echo(f"{mount.mountpoint} shows the release {tag} of {_created(mount)} now.")
+
+
+@command.command("reset")
+@with_place
+def _reset(place: Path | None) -> None:
+    """Go back to the tables that the server gives, without what was saved, loaded or learned."""
+    mount = mount_at(place)
+    _order(mount, "reset")
+    click.echo(f"{mount.mountpoint} shows the server's tables of {_created(mount)} now.")
+
+
+def _order(mount: Mount, *words: str) -> None:
+    order(mount, shlex.join(["tables", *words]), OnefsError)
+
+
+def _absolute(directory: Path | None) -> list[str]:
+    """The daemon stands in another directory."""
+    return [os.path.abspath(directory)] if directory is not None else []
+
+
+def _created(mount: Mount) -> str:
+    return str(status_of(mount)["tables"]["created"])
