@@ -38,16 +38,18 @@ from onefs.transports.schemes import SchemeTransport
 from onefs.vfs import inodes
 from onefs.vfs.control import Daemon, control_directory
 from onefs.vfs.filesystem import FileSystem
+from onefs.vfs.forest import Forest
 from onefs.vfs.handles import DiskFile
 from onefs.vfs.journal import Journal
+from onefs.vfs.links import resolvers
 from onefs.vfs.nodes import Directory, SpecialFile
-from onefs.vfs.staleness import stale_names
 from onefs.vfs.tree import Tree
 from onefs.vfs.views import View
 
 # Requests under way at once: each waiting read or open takes one, and the rest must still be answered.
 MAX_REQUESTS = 10_000
 SHORTEST_WAIT_S = 1.0
+VIEW_OF_MODE = {Mode.LOCAL: 1, Mode.AUTO: 2}
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 _log = logging.getLogger(__name__)
 
@@ -90,11 +92,12 @@ class Service:
             on_failure=self._content_failed,
         )
         self._refresher = Refresher(
-            source, self._transport, lambda: self._file_system.snapshot, self._adopt, expiry_s=settings.cache_expiry_s
+            source, self._transport, lambda: self._snapshot, self._adopt, expiry_s=settings.cache_expiry_s
         )
         self._control = self._control_directory(log_file)
+        self._snapshot = load_snapshot(source.tables_dir, source.state_dir)
         self._file_system = FileSystem(
-            self._tree(load_snapshot(source.tables_dir, source.state_dir)),
+            self._forest(self._snapshot),
             self._content,
             self._journal,
             lambda: self._refresher.state.requested,
@@ -107,7 +110,7 @@ class Service:
             self._source,
             lambda: self._refresher.state,
             self._mountpoint,
-            lambda: self._file_system.snapshot,
+            lambda: self._snapshot,
             self._content,
             self._journal,
             log_file,
@@ -122,22 +125,25 @@ class Service:
         )
         return control_directory(daemon, self._journal)
 
-    def _tree(self, snapshot: Snapshot) -> Tree:
+    def _forest(self, snapshot: Snapshot) -> Forest:
         for reason, left in snapshot.left_out.items():
             _log.warning("Left out of the tree: %d × %s, such as %s", left.count, reason, ", ".join(left.examples[:3]))
-        specials: dict[str, SpecialFile | Directory] = {
-            self._control.name: self._control,
-            **_table_files(self._source.tables_dir),
-        }
-        view = View(qc_limit=QC[self._settings.qc])
-        return Tree(snapshot, view, specials, lists_control=self._settings.control_dir == "visible")
+        files = _table_files(self._source.tables_dir)
+        views = {mode.value: View(number, QC[self._settings.qc]) for mode, number in VIEW_OF_MODE.items()}
+        return Forest(
+            Tree(snapshot, View(qc_limit=QC[self._settings.qc]), files),
+            self._control,
+            {"via": {name: Tree(snapshot, view, files) for name, view in views.items()}},
+            resolvers(snapshot),
+            lists_control=self._settings.control_dir == "visible",
+        )
 
     def _adopt(self, snapshot: Snapshot) -> None:
         """Let a new snapshot take the old one's place, and have the kernel forget what is different in it."""
-        old, new = self._file_system.tree, self._tree(snapshot)
-        changes = compare(old.snapshot, snapshot)
-        self._file_system.tree = new
-        self._notifier.names_changed(stale_names(old, new, changes))
+        old, new = self._file_system.forest, self._forest(snapshot)
+        changes = compare(self._snapshot, snapshot)
+        self._snapshot, self._file_system.forest = snapshot, new
+        self._notifier.names_changed(new.stale_names(old, changes))
         self._content.retry(None)
         _log.info("The catalogue is of %s now; %d sessions changed", snapshot.metadata.created, len(changes.sessions))
 
@@ -228,9 +234,9 @@ class Service:
         self._journal.record(dataset.path, error)
 
 
-def _table_files(tables_dir: Path) -> dict[str, SpecialFile | Directory]:
+def _table_files(tables_dir: Path) -> dict[str, SpecialFile]:
     """The tables as the root shows them. Their number is their edition's, so that a refresh cannot mix two."""
-    files: dict[str, SpecialFile | Directory] = {}
+    files: dict[str, SpecialFile] = {}
     for name in TABLE_NAMES:
         file = DiskFile(tables_dir / name)
         size_bytes, time_ns, _ = file.edition

@@ -1,8 +1,12 @@
 """Owns waiting on behalf of a program: until it may go on, or until a signal wants it to stop waiting."""
 
+import functools
 import signal
+import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any, TypeVar
 
 import trio
 
@@ -17,13 +21,16 @@ _STOPPING_MASK = sum(1 << number - 1 for number in STOPPING)
 _PENDING = (b"SigPnd:", b"ShdPnd:")
 _BLOCKED = b"SigBlk:"
 
+R = TypeVar("R")
+_thread = threading.local()
 
-async def until_done(future: "Future[None]", pid: int) -> None:
+
+async def until_done(future: "Future[Any]", pid: int) -> None:
     """Wait for a future for the thread `pid`. Raises `InterruptedByCallerError` when that is to be interrupted."""
     done = trio.Event()
     token = trio.lowlevel.current_trio_token()
 
-    def wake(_: "Future[None]") -> None:
+    def wake(_: "Future[Any]") -> None:
         try:
             token.run_sync_soon(done.set)
         except trio.RunFinishedError:
@@ -37,6 +44,44 @@ async def until_done(future: "Future[None]", pid: int) -> None:
         pause_s = min(pause_s * 1.5, LONGEST_PAUSE_S)
         if not done.is_set() and wants_to_stop(pid):
             raise InterruptedByCallerError("The program that was waiting has been interrupted.")
+
+
+async def in_thread(question: Callable[[], R], pid: int, limiter: trio.CapacityLimiter) -> R:
+    """Ask in a worker thread, for the thread `pid`. Raises `InterruptedByCallerError` when that is to be interrupted.
+
+    The question is put to its end in any case; nobody takes an answer that comes too late.
+    """
+    answer: Future[R] = Future()
+    stopped: InterruptedByCallerError | None = None
+    ask = functools.partial(_settle, answer, question)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(
+            functools.partial(trio.to_thread.run_sync, ask, limiter=limiter, abandon_on_cancel=True), name="question"
+        )
+        try:
+            await until_done(answer, pid)
+        except InterruptedByCallerError as error:
+            stopped = error
+            nursery.cancel_scope.cancel()
+    if stopped is not None:
+        raise stopped
+    return answer.result()
+
+
+def _settle(answer: "Future[R]", question: Callable[[], R]) -> None:
+    """Everything that is thrown goes to whoever awaits the answer."""
+    _thread.is_answering = True
+    try:
+        answer.set_result(question())
+    except BaseException as error:  # noqa: BLE001
+        answer.set_exception(error)
+    finally:
+        _thread.is_answering = False
+
+
+def is_answering() -> bool:
+    """Whether this thread is about to answer the kernel, which may hold locks until it does."""
+    return getattr(_thread, "is_answering", False)
 
 
 def wants_to_stop(pid: int) -> bool:

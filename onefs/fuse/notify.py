@@ -6,10 +6,13 @@ import itertools
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from queue import SimpleQueue
 
 import pyfuse3
+
+from onefs.fuse.callers import is_answering
+from onefs.vfs.staleness import ITSELF
 
 _PATIENCE_S = 0.2
 _BATCH = 1000
@@ -51,10 +54,23 @@ class Notifier:
         self._tell(lambda: pyfuse3.invalidate_inode(pyfuse3.InodeT(ino), attr_only=True)).wait(_PATIENCE_S)
 
     def names_changed(self, names: Iterable[tuple[int, str]]) -> None:
-        """Forget entries, absent ones included, by directory and name. Done when it returns. Not for the event loop."""
+        """Forget entries, absent ones included, by directory and name; for `ITSELF`, the directory's attributes.
+
+        Done when it returns, but for a thread that is answering the kernel. Not for the event loop.
+        """
+        for told in self._tell_in_batches(names):
+            if not is_answering():
+                told.wait(_BATCH_PATIENCE_S)
+
+    def tell_names(self, names: Iterable[tuple[int, str]]) -> None:
+        """Forget the same, soon: the kernel forgets no entry of a directory while a listing of it is unanswered."""
+        for _ in self._tell_in_batches(names):
+            pass
+
+    def _tell_in_batches(self, names: Iterable[tuple[int, str]]) -> Iterator[threading.Event]:
         remaining = iter(names)
         while batch := list(itertools.islice(remaining, _BATCH)):
-            self._tell(functools.partial(_forget_names, batch)).wait(_BATCH_PATIENCE_S)
+            yield self._tell(functools.partial(_forget_names, batch))
 
     def _tell(self, change: Callable[[], None]) -> threading.Event:
         told = threading.Event()
@@ -81,4 +97,7 @@ class Notifier:
 def _forget_names(names: list[tuple[int, str]]) -> None:
     for parent, name in names:
         with contextlib.suppress(FileNotFoundError):
-            pyfuse3.invalidate_entry(pyfuse3.InodeT(parent), pyfuse3.FileNameT(os.fsencode(name)))
+            if name == ITSELF:
+                pyfuse3.invalidate_inode(pyfuse3.InodeT(parent), attr_only=True)
+            else:
+                pyfuse3.invalidate_entry(pyfuse3.InodeT(parent), pyfuse3.FileNameT(os.fsencode(name)))

@@ -28,7 +28,20 @@ name. Only the user who mounted, and root, may write here.
   errors       the last failures: time, path, errno, reason and remedy, one a line, newest last
   log          the last lines of the daemon's log
 
-A write returns when the command is done, or fails as it does; errors has the sentence.
+A write returns when the command is done, or fails as it does; errors has the sentence. The modes are
+  local        what is known and what is in the cache; nothing is fetched
+  auto         files are fetched; new tables are, too, in the background, when those at hand have grown old
+  refresh      files are fetched; whether there are new tables is asked before a directory is listed
+  remote       files are fetched; the database is asked about each directory as it is listed
+A mount without a database has the first two only.
+
+  via/MODE/…                      the whole tree as that mode lists it; the mount's own mode decides on fetching
+  by-id/UUID                      a symbolic link to the dataset with that id
+  by-eid/UUID                     to the session with that eid
+  by-pid/UUID                     to the session in which the probe insertion with that id was made
+  by-ref/DATE_NUMBER_SUBJECT      to that session: by-ref/2020-07-01_1_KS014
+The by-* directories list nothing: links are found by their names.
+
 Every file of the archive also tells about itself in extended attributes: getfattr -d FILE
 """
 

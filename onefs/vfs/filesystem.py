@@ -5,29 +5,34 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from onefs.alf import LONGEST_NAME_BYTES
+from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.records import Dataset
-from onefs.catalogue.snapshot import Snapshot
 from onefs.content.access import Content
 from onefs.errors import (
     CacheDamagedError,
+    GoneError,
     IsADirectoryInTreeError,
     NameTooLongError,
     NoAttributeError,
     NotAllowedError,
+    NotInCatalogueError,
     OnefsError,
     ReadOnlyError,
 )
 from onefs.modes import ALLOWED, Mode
 from onefs.vfs import xattrs
+from onefs.vfs.forest import Forest
 from onefs.vfs.handles import ReadableFile
-from onefs.vfs.journal import Journal
+from onefs.vfs.journal import Journal, Unanswered
 from onefs.vfs.nodes import (
     DIRECTORY_MODE,
     FILE_MODE,
+    LINK_MODE,
     WRITABLE_MODE,
     Attributes,
     DatasetFile,
     Directory,
+    Link,
     Node,
     SpecialFile,
 )
@@ -53,55 +58,99 @@ class Usage(NamedTuple):
 
 
 class FileSystem:
-    """The mounted archive. Synchronous and safe to use from several threads; nothing here waits for the network.
+    """The mounted archive. Synchronous and safe to use from several threads.
 
-    `tree` may be replaced at any time; what is open stays as it was.
+    Nothing here waits for the network, but where `may_ask` or `may_wait_to_list` says so. `forest` may be replaced
+    at any time; what is open stays as it was.
     """
 
     def __init__(
         self,
-        tree: Tree,
+        forest: Forest,
         content: Content,
         journal: Journal,
         mode: Callable[[], Mode],
         *,
         serves_mismatches: bool,
     ) -> None:
-        self.tree = tree
+        self._forest = forest
         self.content = content
         self.journal = journal
         self._mode = mode
         self._serves_mismatches = serves_mismatches
+        self._unanswered = Unanswered(journal)
 
     @property
-    def snapshot(self) -> Snapshot:
-        """The catalogue that is served now."""
-        return self.tree.snapshot
+    def forest(self) -> Forest:
+        """What stands where now."""
+        return self._forest
+
+    @forest.setter
+    def forest(self, forest: Forest) -> None:
+        forest.take_over(self._forest)
+        self._forest = forest
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The catalogue that the mount's root shows now."""
+        return self.forest.root.catalogue
 
     @property
     def may_block(self) -> bool:
         """Whether the cache is on a file system that can keep whoever asks waiting, such as NFS."""
         return self.content.may_block
 
+    def may_ask(self, ino: int) -> bool:
+        """Whether a question about a node, or about a name in it, may have to wait for a database."""
+        return self.forest.may_ask(ino)
+
+    def may_wait_to_list(self, ino: int) -> bool:
+        """Whether a listing of a directory may have to wait for a database."""
+        forest = self.forest
+        return forest.may_ask(ino) or forest.before_listing(ino) is not None
+
+    def keeps_absence(self, ino: int) -> bool:
+        """Whether the kernel will be told when a name that is absent from a directory comes to exist."""
+        return self.forest.keeps_absence(ino)
+
     def lookup(self, parent: int, name: str) -> Attributes:
         """Attributes of the entry called `name`. Raises `NotInCatalogueError` or `NameTooLongError`."""
         if len(name.encode(errors="surrogateescape")) > LONGEST_NAME_BYTES:
             raise NameTooLongError(f"{name[:20]}… is longer than a name can be.")
-        return self._attributes(self.tree.child(parent, name))
+        try:
+            node = self.forest.child(parent, name)
+        except OnefsError as error:
+            self._unanswered.failed(parent, error, self.path)
+            raise
+        self._unanswered.answered(parent)
+        return self._attributes(node)
 
     def attributes(self, ino: int) -> Attributes:
         """Attributes of a node. Raises `GoneError`."""
-        return self._attributes(self.tree.node(ino))
+        return self._attributes(self.forest.node(ino))
+
+    def target(self, ino: int) -> str:
+        """Where a symbolic link leads, from the folder that it stands in. Raises `GoneError`."""
+        node = self.forest.node(ino)
+        if not isinstance(node, Link):
+            raise NotInCatalogueError(f"{node.path} is no symbolic link.")
+        return node.target
 
     def entries(self, ino: int) -> Iterator[tuple[str, Attributes]]:
         """Names and attributes of a directory's entries, `.` and `..` first."""
-        tree = self.tree
-        directory = tree.directory(ino)
-        nodes = tree.children_of(directory)
+        if before_listing := self.forest.before_listing(ino):
+            before_listing()
+        forest = self.forest
+        try:
+            directory, nodes = forest.listed(ino)
+        except OnefsError as error:
+            self._unanswered.failed(ino, error, self.path)
+            raise
+        self._unanswered.answered(ino)
         has_files = any(isinstance(node, DatasetFile) for node in nodes)
         blocks = self.content.cached_blocks_in(directory.path) if has_files else {}
         yield ".", self._attributes(directory)
-        yield "..", Attributes(directory.parent_ino, 0, DIRECTORY_MODE, 0, 0, directory.time_s)
+        yield "..", Attributes(forest.parent_ino(directory), 0, DIRECTORY_MODE, 0, 0, directory.time_s)
         for node in nodes:
             if isinstance(node, DatasetFile) and node.size_bytes >= 0 and node.name not in blocks:
                 yield node.name, node.bare_attributes()
@@ -110,13 +159,13 @@ class FileSystem:
 
     def path(self, ino: int) -> str:
         """Path from the mount's root, "" for the root itself."""
-        return self.tree.node(ino).path
+        return self.forest.path(ino)
 
     def open(self, ino: int) -> Opened:
         """Open a file. Answers at once: a file that has to be fetched is waited for by `ReadableFile.wait`."""
-        node = self.tree.node(ino)
-        if isinstance(node, Directory):
-            raise IsADirectoryInTreeError(f"{node.path} is a directory.")
+        node = self.forest.node(ino)
+        if isinstance(node, Directory | Link):
+            raise IsADirectoryInTreeError(f"{node.path} is not a file.")
         if isinstance(node, SpecialFile):
             return Opened(node.open(), node.path, node.size_bytes or None, self._attributes(node))
         dataset = node.dataset
@@ -144,18 +193,13 @@ class FileSystem:
 
     def writer(self, ino: int, uid: int) -> Callable[[str], None]:
         """What carries out commands written to a control file. Raises `ReadOnlyError` or `NotAllowedError`."""
-        node = self.tree.node(ino)
+        node = self.forest.node(ino)
         if not isinstance(node, SpecialFile) or node.write is None:
             self.refuse_writing(ino)
             raise AssertionError
         if uid not in (0, os.getuid()):
             raise NotAllowedError(f"{node.path} may be written by the user who mounted, and root.", "Ask them.")
         return node.write
-
-    def is_writable(self, ino: int) -> bool:
-        """Whether a node is a control file that takes commands."""
-        node = self.tree.node(ino)
-        return isinstance(node, SpecialFile) and node.write is not None
 
     def refuse_writing(self, ino: int) -> None:
         """Raise `ReadOnlyError`, naming what would have been written to."""
@@ -164,18 +208,17 @@ class FileSystem:
     def xattr(self, ino: int, name: str) -> bytes:
         """An extended attribute's value. Raises `ForeignAttributeError` or `NoAttributeError`."""
         xattrs.check(name)
-        tree = self.tree
-        node = tree.node(ino)
+        node = self.forest.node(ino)
         if isinstance(node, DatasetFile):
             return xattrs.value(xattrs.FILE_ATTRIBUTES, name, self._file_facts(node)).encode()
         if isinstance(node, Directory) and node.session is not None:
-            facts = self._session_facts(tree, node, node.session)
+            facts = self._session_facts(node, node.session)
             return xattrs.value(xattrs.SESSION_ATTRIBUTES, name, facts).encode()
         raise NoAttributeError(f"{node.path} has no attribute {name}.")
 
     def xattr_names(self, ino: int) -> list[str]:
         """Names of a node's extended attributes."""
-        node = self.tree.node(ino)
+        node = self.forest.node(ino)
         if isinstance(node, DatasetFile):
             return xattrs.names(xattrs.FILE_ATTRIBUTES)
         if isinstance(node, Directory) and node.session is not None:
@@ -184,30 +227,16 @@ class FileSystem:
 
     def usage(self) -> Usage:
         """Size of the archive."""
-        snapshot = self.tree.snapshot
-        return Usage(snapshot.total_bytes, snapshot.n_datasets)
+        catalogue = self.catalogue
+        return Usage(catalogue.total_bytes, catalogue.n_datasets)
 
     def datasets_at(self, path: str) -> Iterator[Dataset]:
         """The dataset at a path below the mountpoint, or all below a folder. Raises `NotInCatalogueError`."""
-        tree = self.tree
-        node: Node = tree.root
-        for part in filter(None, path.split("/")):
-            node = tree.child(node.ino, part)
-        below = [node]
-        while below:
-            node = below.pop()
-            if isinstance(node, DatasetFile):
-                yield node.dataset
-            elif isinstance(node, Directory):
-                below += tree.children_of(node)
+        return self.forest.datasets_at(path)
 
     def file_ino(self, dataset: Dataset) -> int | None:
-        """Inode number of a dataset, if it is shown."""
-        tree = self.tree
-        snapshot = tree.snapshot
-        row = snapshot.aggregates if dataset.eid is None else snapshot.session_of_eid(dataset.eid)
-        node = None if row is None else tree.file_of(row, dataset.rel_path)
-        return node.ino if node else None
+        """Inode number of a dataset, if it is shown. Asks nobody."""
+        return self.forest.file_ino(dataset)
 
     def _attributes(self, node: Node) -> Attributes:
         if isinstance(node, Directory):
@@ -215,6 +244,8 @@ class FileSystem:
         if isinstance(node, SpecialFile):
             mode = WRITABLE_MODE if node.write else FILE_MODE
             return Attributes(node.ino, 0, mode, node.size_bytes, 0, node.time_s)
+        if isinstance(node, Link):
+            return Attributes(node.ino, 0, LINK_MODE, len(node.target.encode(errors="surrogateescape")), 0, 0)
         dataset = node.dataset
         size = max(node.size_bytes, 0)
         if node.size_bytes < 0 or self._serves_mismatches:
@@ -228,10 +259,14 @@ class FileSystem:
         dataset = node.dataset
         return xattrs.FileFacts(dataset, self.content.inspect(dataset), self.content.cached_path(dataset))
 
-    def _session_facts(self, tree: Tree, node: Directory, row: int) -> xattrs.SessionFacts:
-        rows = tree.snapshot.datasets(row)
+    def _session_facts(self, node: Directory, row: int) -> xattrs.SessionFacts:
+        tree = self.forest.tree_of(node.ino)
+        if tree is None:
+            raise GoneError(f"{node.path} is no longer there.", "Look the path up again.")
+        newest = tree.catalogue.newest(row)
+        rows = tree.catalogue.datasets(newest)
         return xattrs.SessionFacts(
-            tree.snapshot.session(row), rows, tree.view.shows(rows), lambda: self._cached_bytes(tree, node)
+            tree.catalogue.session(newest), rows, tree.view.shows(rows), lambda: self._cached_bytes(tree, node)
         )
 
     def _cached_bytes(self, tree: Tree, directory: Directory) -> int:

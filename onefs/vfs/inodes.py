@@ -3,7 +3,8 @@
     file               0 1 <session: 34 bits>  <name and bytes: 28 bits>
     collection folder  0 0 1 <view: 10> <session: 34> <path: 17>
     upper folder       0 0 0 1 <view: 10> … <path: 48>
-    special            a small number: the root, the tables, the control directory
+    special            0 0 0 0 1 <edition: 48>, or a small number: the root, the tables, the control directory
+    symbolic link      0 0 0 0 0 1 <name and target: 58>
 
 A file's number does not hold the view: the same bytes have the same number, and the same kernel cache, in every view.
 """
@@ -19,11 +20,13 @@ FILE_BITS = 28
 COLLECTION_BITS = 17
 VIEW_BITS = 10
 SPECIAL_BITS = 48
+LINK_BITS = 58
 
 _FILE = 1 << 62
 _COLLECTION = 1 << 61
 _FOLDER = 1 << 60
 _SPECIAL = 1 << 59
+_LINK = 1 << 58
 _GENERATION_MASK = (1 << 31) - 1
 
 
@@ -34,6 +37,7 @@ class Kind(Enum):
     COLLECTION = "collection"
     FOLDER = "folder"
     SPECIAL = "special"
+    LINK = "link"
 
 
 class Decoded(NamedTuple):
@@ -94,6 +98,20 @@ def special_ino(digest: int) -> int:
     return _SPECIAL | digest & _mask(SPECIAL_BITS)
 
 
+def link_ino(digest: int) -> int:
+    """The number of a symbolic link, from a digest of its path and target."""
+    return _LINK | digest & _mask(LINK_BITS)
+
+
+def view_of(ino: int) -> int | None:
+    """The view in which a number stands for a folder; None if it stands for something else."""
+    if ino & _FILE:
+        return None
+    if ino & _COLLECTION:
+        return ino >> COLLECTION_BITS + SESSION_BITS & _mask(VIEW_BITS)
+    return ino >> FOLDER_BITS & _mask(VIEW_BITS) if ino & _FOLDER else None
+
+
 def decode(ino: int) -> Decoded:
     """What a number stands for."""
     if ino & _FILE:
@@ -103,4 +121,6 @@ def decode(ino: int) -> Decoded:
         return Decoded(Kind.COLLECTION, rest >> SESSION_BITS & _mask(VIEW_BITS), rest & _mask(SESSION_BITS))
     if ino & _FOLDER:
         return Decoded(Kind.FOLDER, ino >> FOLDER_BITS & _mask(VIEW_BITS), ino & _mask(FOLDER_BITS))
+    if ino & _LINK and not ino & _SPECIAL:
+        return Decoded(Kind.LINK, 0, ino)
     return Decoded(Kind.SPECIAL, 0, ino)

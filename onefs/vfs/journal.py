@@ -6,9 +6,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from onefs.errors import OnefsError
+from onefs.errors import GoneError, NotADirectoryInTreeError, NotInCatalogueError, OnefsError, UnknownRecordError
 
 KEPT = 200
+MOST_UNANSWERED = 1000
+_ANSWERS = (NotInCatalogueError, NotADirectoryInTreeError, GoneError, UnknownRecordError)
+"""What is raised where there was an answer: that there is no such thing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +48,28 @@ class Journal:
         """The failures, oldest first."""
         with self._lock:
             return list(self._failures.values())
+
+
+class Unanswered:
+    """Folders about which a question fails now. Each failure is noted once, not at every look.
+
+    Safe to use from several threads: at worst a failure is noted twice.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._reasons: dict[int, str] = {}
+
+    def failed(self, ino: int, error: OnefsError, path: Callable[[int], str]) -> None:
+        """A question about a folder ended so. `path` gives a folder's path."""
+        if isinstance(error, _ANSWERS) or self._reasons.get(ino) == error.reason:
+            return
+        if len(self._reasons) >= MOST_UNANSWERED:
+            self._reasons.clear()
+        self._reasons[ino] = error.reason
+        self._journal.record(path(ino), error)
+
+    def answered(self, ino: int) -> None:
+        """A question about a folder was answered."""
+        if self._reasons:
+            self._reasons.pop(ino, None)

@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from typing import NamedTuple
 
+from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.records import Dataset
-from onefs.catalogue.snapshot import Folder, Snapshot
+from onefs.catalogue.snapshot import Folder
 from onefs.vfs.handles import ReadableFile
 
 DIRECTORY_MODE = stat.S_IFDIR | 0o555
 FILE_MODE = stat.S_IFREG | 0o444
 WRITABLE_MODE = stat.S_IFREG | 0o644
+LINK_MODE = stat.S_IFLNK | 0o777
 
 
 class Attributes(NamedTuple):
@@ -42,7 +44,7 @@ class Directory:
 
 @dataclass(slots=True, eq=False)
 class DatasetFile:
-    """A dataset. `session` and `row` find it in its snapshot; `size_bytes` is -1 if the catalogue does not know."""
+    """A dataset. `session` and `row` find it in its catalogue; `size_bytes` is -1 if the catalogue does not know."""
 
     ino: int
     generation: int
@@ -50,7 +52,7 @@ class DatasetFile:
     folder_path: str
     size_bytes: int
     time_s: int
-    snapshot: Snapshot
+    catalogue: Catalogue
     session: int
     row: int
     _dataset: Dataset | None = None
@@ -59,7 +61,7 @@ class DatasetFile:
     def dataset(self) -> Dataset:
         """All that the catalogue says of it."""
         if self._dataset is None:
-            self._dataset = self.snapshot.datasets(self.session).dataset(self.row)
+            self._dataset = self.catalogue.datasets(self.session).dataset(self.row)
         return self._dataset
 
     @property
@@ -85,8 +87,35 @@ class SpecialFile:
     write: Callable[[str], None] | None = None
 
 
-Node = Directory | DatasetFile | SpecialFile
+@dataclass(slots=True, eq=False)
+class LinkFolder(Directory):
+    """A folder of symbolic links, made as they are looked up by name; it lists none.
+
+    `resolve` gives the path that a name leads to, from the mount's root, or None. If `may_ask`, it may wait for a
+    database, and raise what that raises.
+    """
+
+    resolve: Callable[[str], str | None] = lambda name: None  # noqa: ARG005
+    may_ask: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A symbolic link. `target` is relative to the folder that it stands in."""
+
+    ino: int
+    name: str
+    path: str
+    target: str
+
+
+Node = Directory | DatasetFile | SpecialFile | Link
 Children = Mapping[str, Node]
+
+
+def joined(folder: str, name: str) -> str:
+    """The path of what is called `name` in a folder."""
+    return f"{folder}/{name}" if folder else name
 
 
 def midnight_s(day: date) -> int:

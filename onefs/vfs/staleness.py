@@ -1,22 +1,29 @@
-"""Owns which names the kernel must forget when one tree takes the place of another."""
+"""Owns which names the kernel must forget: when a tree takes another's place, when its catalogue learned something."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from onefs.catalogue.changes import Changes
+from onefs.catalogue.live import LiveSnapshot
+from onefs.errors import GoneError
 from onefs.vfs.nodes import DatasetFile, Directory, Node
 from onefs.vfs.tree import Tree
 
+ITSELF = "."
+
 
 class Name(NamedTuple):
-    """An entry of a directory, whether it was there, will be there, or means something else."""
+    """An entry of a directory, whether it was there, will be there, or means something else.
+
+    `ITSELF` means the directory's own attributes: its entry stays, and with it whoever works in there.
+    """
 
     parent_ino: int
     name: str
 
 
 def stale_names(old: Tree, new: Tree, changes: Changes) -> Iterator[Name]:
-    """Names that mean something else in the new tree: gone, come, or with other attributes. Each once."""
+    """Names that mean something else in the tree of a new snapshot: gone, come, or with other attributes. Each once."""
     seen: set[Name] = set()
     for name in _candidates(old, new, changes):
         if name not in seen:
@@ -25,26 +32,79 @@ def stale_names(old: Tree, new: Tree, changes: Changes) -> Iterator[Name]:
 
 
 def _candidates(old: Tree, new: Tree, changes: Changes) -> Iterator[Name]:
-    yield from _specials(old, new)
-    for tree, rows in ((old, changes.folders_gone), (new, changes.folders_new)):
-        for row in rows:
-            node = tree.folder_node(row)
-            if node.ino != node.parent_ino:
-                yield Name(node.parent_ino, node.name)
+    yield from stale_files(old, new)
+    yield from (_name_of(old, row) for row in changes.folders_gone)
+    for row in changes.folders_new:
+        if old.catalogue.folder_of_key(new.catalogue.folder_key(row)) is None:
+            yield _name_of(new, row)
+        else:
+            yield Name(new.folder_ino(row), ITSELF)
     for old_row, new_row in changes.sessions:
         before = old.session_entries(old_row) if old_row is not None else {}
         after = new.session_entries(new_row) if new_row is not None else {}
-        for key in before.keys() | after.keys():
-            if not _alike(before.get(key), after.get(key)):
-                yield Name(*key)
+        yield from _different(before, after)
 
 
-def _specials(old: Tree, new: Tree) -> Iterator[Name]:
-    before, after = old.specials, new.specials
-    for name in before.keys() | after.keys():
-        mine, other = before.get(name), after.get(name)
+def stale_files(old: Tree, new: Tree) -> Iterator[Name]:
+    """Names of the root's own files that are other files now."""
+    for name in old.files.keys() | new.files.keys():
+        mine, other = old.files.get(name), new.files.get(name)
         if mine is None or other is None or mine.ino != other.ino:
-            yield Name(old.root.ino, name)
+            yield Name(new.root_ino, name)
+
+
+def top_names(trees: Iterable[Tree]) -> set[Name]:
+    """All that is known to stand at the root of trees. Asks nobody. The kernel forgets what lies below with it."""
+    names: set[Name] = set()
+    for tree in trees:
+        catalogue = tree.catalogue.silent() if isinstance(tree.catalogue, LiveSnapshot) else tree.catalogue
+        names |= {Name(tree.root_ino, folder.name) for folder in catalogue.folders(0)}
+        names |= {Name(tree.root_ino, name) for name in tree.files}
+    return names
+
+
+def learned_names(tree: Tree, changes: Changes) -> list[Name]:
+    """Have a tree drop what it keeps of what its catalogue learned; the names that mean something else from now on."""
+    kept = tree.forget(changes)
+    names = [_name_of(tree, row) for row in changes.folders_gone]
+    for row in changes.folders_new:
+        folder = tree.catalogue.folder(row)
+        before = kept.get(row)
+        is_same = before is not None and _is_same_session(tree, before.session, folder.session)
+        names.append(Name(tree.folder_ino(row), ITSELF) if is_same else _name_of(tree, row))
+    for old_row, new_row in changes.sessions:
+        if old_row != new_row:
+            names += _different(_entries(tree, old_row), _entries(tree, new_row))
+    return names
+
+
+def _name_of(tree: Tree, row: int) -> Name:
+    """The entry of a folder in the one above it, also if that is gone."""
+    folder = tree.catalogue.folder(row)
+    if folder.row == folder.parent:
+        return Name(tree.root_ino, ITSELF)
+    return Name(tree.folder_ino(folder.parent), folder.name)
+
+
+def _is_same_session(tree: Tree, one: int | None, other: int | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return tree.catalogue.session_key(one) == tree.catalogue.session_key(other)
+
+
+def _entries(tree: Tree, row: int | None) -> dict[tuple[int, str], Node]:
+    if row is None:
+        return {}
+    try:
+        return tree.session_entries(row)
+    except GoneError:  # its folder has gone meanwhile, and what was in it with that
+        return {}
+
+
+def _different(before: dict[tuple[int, str], Node], after: dict[tuple[int, str], Node]) -> Iterator[Name]:
+    for key in before.keys() | after.keys():
+        if not _alike(before.get(key), after.get(key)):
+            yield Name(*key)
 
 
 def _alike(one: Node | None, other: Node | None) -> bool:

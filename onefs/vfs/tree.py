@@ -1,110 +1,125 @@
-"""Owns the tree of one snapshot under one view: names and inode numbers to nodes, session subtrees built on demand."""
+"""Owns the tree of one catalogue under one view: names and inode numbers to nodes, sessions built on demand."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from cachetools import LRUCache
 
-from onefs import alf
-from onefs.catalogue.snapshot import Folder, Snapshot
-from onefs.digests import digest64
+from onefs.catalogue.changes import Changes
+from onefs.catalogue.interface import Catalogue
+from onefs.catalogue.silent import SilentSnapshot
+from onefs.catalogue.snapshot import Folder
 from onefs.errors import GoneError, NotADirectoryInTreeError, NotInCatalogueError
-from onefs.vfs import inodes
-from onefs.vfs.nodes import Children, DatasetFile, Directory, Node, SpecialFile, midnight_s
+from onefs.vfs import inodes, sessions
+from onefs.vfs.nodes import Children, DatasetFile, Directory, Node, SpecialFile, joined, midnight_s
+from onefs.vfs.sessions import SessionTree
 from onefs.vfs.views import View
 
 NODES_KEPT = 250_000
 FOLDERS_KEPT = 20_000
-
-
-class SessionTree:
-    """The folders and files of one session."""
-
-    __slots__ = ("nodes", "top")
-
-    def __init__(self, top: Directory, nodes: dict[int, Node]) -> None:
-        self.top = top
-        self.nodes = nodes
-
-    def __len__(self) -> int:
-        return len(self.nodes) + 1
+_ROOT_ROW = 0
 
 
 class Tree:
-    """One snapshot seen through one view. Safe to use from several threads."""
+    """One catalogue seen through one view. Safe to use from several threads.
+
+    If it `may_ask`, then looking up and listing may wait for a database, and raise what that raises. `before_listing`
+    is to be called before a listing is answered; it may wait, too, and have another tree take this one's place.
+    """
 
     def __init__(
         self,
-        snapshot: Snapshot,
+        catalogue: Catalogue,
         view: View,
-        specials: Mapping[str, SpecialFile | Directory],
+        files: Mapping[str, SpecialFile],
         *,
-        lists_control: bool = False,
+        before_listing: Callable[[], None] | None = None,
     ) -> None:
-        """`specials` are the root's own entries by name; its directories are listed only with `lists_control`."""
-        self.snapshot = snapshot
+        """`files` are the root's own by name. View 0 is that of the mount's root."""
+        self.catalogue = catalogue
         self.view = view
-        self._lists_control = lists_control
-        self.specials = specials
-        self._special_nodes = _by_ino(specials)
-        self._lock = threading.Lock()  # guards the three below
+        self.files = files
+        self.before_listing = before_listing
+        self.may_ask = catalogue.may_ask
+        self.root_ino = self.folder_ino(_ROOT_ROW)
+        self.root = self._directory(catalogue.folder(_ROOT_ROW), "", self.root_ino)
+        self._files_by_ino = {file.ino: file for file in files.values()}
+        self._lock = threading.Lock()  # guards the four below
         self._folders: LRUCache[int, Directory] = LRUCache(FOLDERS_KEPT)
         self._largest: tuple[int, SessionTree] | None = None  # the last one that had no room among the others
         self._sessions: LRUCache[int, SessionTree] = LRUCache(NODES_KEPT, getsizeof=len)
-        self.root = self._directory(snapshot.folder(0), "", inodes.ROOT)
+        self._times_changed = 0
+
+    # -- looking -------------------------------------------------------------------------------------------------
 
     def node(self, ino: int) -> Node:
         """The node of a number. Raises `GoneError` if the catalogue no longer has it."""
-        if ino == inodes.ROOT:
+        if ino == self.root_ino:
             return self.root
         kind, _, key = inodes.decode(ino)
-        found: Node | None
+        found: Node | None = None
         if kind is inodes.Kind.SPECIAL:
-            found = self._special_nodes.get(ino)
+            found = self._files_by_ino.get(ino)
         elif kind is inodes.Kind.FOLDER:
             found = self._upper(key)
-        else:
-            row = self.snapshot.session_of_key(key)
+        elif kind is not inodes.Kind.LINK:
+            row = self.catalogue.session_of_key(key)
             found = None if row is None else self._session(row).nodes.get(ino)
         if found is None:
             raise GoneError(f"Inode {ino} is no longer in the catalogue.", "Look the path up again.")
         return found
 
+    def directory(self, ino: int) -> Directory:
+        """The directory of a number. Raises `GoneError` or `NotADirectoryInTreeError`."""
+        node = self.node(ino)
+        if not isinstance(node, Directory):
+            raise NotADirectoryInTreeError(f"{node.path} is a file, not a directory.")
+        return node
+
     def child(self, ino: int, name: str) -> Node:
         """The node called `name` in a directory. Raises `NotInCatalogueError`."""
         parent = self.directory(ino)
         found: Node | None = None
-        if parent.ino == inodes.ROOT:
-            found = self.specials.get(name)
+        if ino == self.root_ino:
+            found = self.files.get(name)
         if found is None:
             found = self._inside(parent).get(name)
         if found is None and parent.folder is not None:
-            folder = self.snapshot.child(parent.folder.row, name)
+            folder = self.catalogue.child(parent.folder.row, name)
             found = self._directory(folder, parent.path, parent.ino) if folder else None
         if found is None:
-            raise NotInCatalogueError(f"{_join(parent.path, name)} is not in the catalogue.")
+            raise NotInCatalogueError(f"{joined(parent.path, name)} is not in the catalogue.")
         return found
 
     def children(self, ino: int) -> list[Node]:
         """What a listing of a directory shows."""
-        return self.children_of(self.directory(ino))
+        return self.children_of(self.listed(ino))
+
+    def listed(self, ino: int) -> Directory:
+        """The directory of a number for a listing: one inside a session as that is when its datasets are known."""
+        if self.may_ask:
+            kind, _, key = inodes.decode(ino)
+            row = self.catalogue.session_of_key(key) if kind is inodes.Kind.COLLECTION else None
+            if row is not None:
+                self.catalogue.newest(row)
+        return self.directory(ino)
 
     def children_of(self, parent: Directory) -> list[Node]:
-        """The same, of a directory that is at hand."""
+        """What a listing shows of a directory that is at hand."""
         inside = self._inside(parent)
         nodes = list(inside.values())
         if parent.folder is not None:
             nodes += [
                 self._directory(folder, parent.path, parent.ino)
-                for folder in self.snapshot.folders(parent.folder.row)
+                for folder in self.catalogue.folders(parent.folder.row)
                 if folder.name not in inside
             ]
-        if parent.ino == inodes.ROOT:
-            nodes += [node for node in self.specials.values() if self._lists_control or not isinstance(node, Directory)]
+        if parent.ino == self.root_ino:
+            nodes += self.files.values()
         return nodes
 
     def file_of(self, session: int, rel_path: str) -> DatasetFile | None:
-        """The file of a session's dataset, if it is shown."""
+        """The file of a session's dataset, if it is shown. May ask only where the session has not been looked at."""
         node: Node = self._session(session).top
         for part in rel_path.split("/"):
             child = node.children.get(part) if isinstance(node, Directory) else None
@@ -113,12 +128,10 @@ class Tree:
             node = child
         return node if isinstance(node, DatasetFile) else None
 
-    def folder_node(self, row: int) -> Directory:
-        """The directory of one of the snapshot's folders."""
-        node = self._upper(self.snapshot.folder_key(row)) if row else self.root
-        if node is None:
-            raise GoneError(f"Folder {row} is not in the catalogue.")
-        return node
+    def has_built(self, session_key: int) -> bool:
+        """Whether a session's part stands ready, so that its nodes can be had without asking."""
+        row = self.catalogue.session_of_key(session_key)
+        return row is not None and self._built(row) is not None
 
     def session_entries(self, row: int) -> dict[tuple[int, str], Node]:
         """Every file and folder inside a session, by its folder's inode number and its name."""
@@ -132,57 +145,84 @@ class Tree:
                     below.append(node)
         return entries
 
-    def directory(self, ino: int) -> Directory:
-        """The directory of a number. Raises `GoneError` or `NotADirectoryInTreeError`."""
-        node = self.node(ino)
-        if not isinstance(node, Directory):
-            raise NotADirectoryInTreeError(f"{node.path} is a file, not a directory.")
-        return node
+    def folder_ino(self, row: int) -> int:
+        """The number of one of the catalogue's folders."""
+        if row == _ROOT_ROW and not self.view.number:
+            return inodes.ROOT
+        return inodes.folder_ino(self.view.number, self.catalogue.folder_key(row))
+
+    # -- forgetting ----------------------------------------------------------------------------------------------
+
+    def forget(self, changes: Changes) -> dict[int, Directory]:
+        """Drop what is kept of what the catalogue has changed. Gives the folders that were kept, by their rows."""
+        changed = (*changes.folders_gone, *changes.folders_new)
+        with self._lock:
+            self._times_changed += 1
+            kept = {row: self._folders.pop(self.catalogue.folder_key(row), None) for row in changed}
+            if changes.folders_gone:
+                self._folders.clear()  # what lies below them is gone, too
+            for before, _ in changes.sessions:
+                self._drop_session(before)
+        if _ROOT_ROW in kept:
+            kept[_ROOT_ROW] = self.root
+            self.root = self._directory(self.catalogue.folder(_ROOT_ROW), "", self.root_ino)
+        return {row: folder for row, folder in kept.items() if folder is not None}
+
+    def take_over(self, old: "Tree") -> None:
+        """Keep what an older tree kept of folders, if rows mean the same here: `forget` has to know what was there."""
+        base = self.catalogue.base if isinstance(self.catalogue, SilentSnapshot) else None
+        if old.catalogue is self.catalogue or old.catalogue is base:
+            with old._lock:
+                kept = list(old._folders.items())
+            with self._lock:
+                self._folders.update(kept)
+
+    def _drop_session(self, row: int | None) -> None:
+        if row is not None:
+            self._sessions.pop(row, None)
+            if self._largest and self._largest[0] == row:
+                self._largest = None
+
+    # -- making --------------------------------------------------------------------------------------------------
 
     def _inside(self, parent: Directory) -> Children:
         if parent.folder is not None and parent.session is not None:
-            return self._session(parent.session).top.children
+            return self._session(self.catalogue.newest(parent.session)).top.children
         return parent.children
 
     def _upper(self, key: int) -> Directory | None:
         with self._lock:
             known = self._folders.get(key)
+            times_changed = self._times_changed
         if known is None:
             known = self._find_upper(key)
             if known is not None:
                 with self._lock:
-                    self._folders[key] = known
+                    if times_changed == self._times_changed:
+                        self._folders[key] = known
         return known
 
     def _find_upper(self, key: int) -> Directory | None:
-        folder = self.snapshot.folder_of_key(key)
+        folder = self.catalogue.folder_of_key(key)
         if folder is None:
             return None
-        parent_row = folder.parent
-        names = []
-        while parent_row:
-            above = self.snapshot.folder(parent_row)
-            names.append(above.name)
-            parent_row = above.parent
-        return self._directory(folder, "/".join(reversed(names)), self._folder_ino(folder.parent))
-
-    def _folder_ino(self, row: int) -> int:
-        return inodes.folder_ino(self.view.number, self.snapshot.folder_key(row)) if row else inodes.ROOT
+        if folder.row == _ROOT_ROW:
+            return self.root
+        return self._directory(folder, self.catalogue.folder_path(folder.parent), self.folder_ino(folder.parent))
 
     def _directory(self, folder: Folder, parent_path: str, parent_ino: int) -> Directory:
         return Directory(
-            ino=self._folder_ino(folder.row),
+            ino=self.folder_ino(folder.row),
             parent_ino=parent_ino,
             name=folder.name,
-            path=_join(parent_path, folder.name),
+            path=joined(parent_path, folder.name),
             time_s=midnight_s(folder.date) if folder.date else 0,
             session=folder.session,
             folder=folder,
         )
 
     def _session(self, row: int) -> SessionTree:
-        with self._lock:
-            tree = self._largest[1] if self._largest and self._largest[0] == row else self._sessions.get(row)
+        tree = self._built(row)
         if tree is None:
             tree = self._build(row)
             with self._lock:
@@ -192,93 +232,13 @@ class Tree:
                     self._largest = (row, tree)
         return tree
 
+    def _built(self, row: int) -> SessionTree | None:
+        with self._lock:
+            return self._largest[1] if self._largest and self._largest[0] == row else self._sessions.get(row)
+
     def _build(self, row: int) -> SessionTree:
-        folder = self.snapshot.session_folder(row)
-        top = self._upper(self.snapshot.folder_key(folder.row))
+        folder = self.catalogue.session_folder(row)
+        top = self._upper(self.catalogue.folder_key(folder.row))
         if top is None:
             raise GoneError(f"Session {folder.name} has no folder in the catalogue.")
-        return _SessionBuilder(self.view, self.snapshot, row, top).build()
-
-
-class _SessionBuilder:
-    """Builds one session's subtree from its rows, which come sorted by path."""
-
-    def __init__(self, view: View, snapshot: Snapshot, session: int, top: Directory) -> None:
-        self._view = view
-        self._snapshot = snapshot
-        self._session = session
-        self._key = snapshot.session_key(session)
-        self._top = top
-        self._directories = {"": top}
-        self._nodes: dict[int, Node] = {}
-        self._fingerprints: dict[str, int] = {}
-
-    def build(self) -> SessionTree:
-        """Fingerprints count every row, shown or not, so that a number does not depend on what a view hides."""
-        rows = self._snapshot.datasets(self._session)
-        places = [path.rpartition("/") for path in rows.rel_paths]
-        self._fingerprints = _folder_fingerprints({folder for folder, _, _ in places})
-        base = inodes.file_ino(self._key, 0)
-        numbers = inodes.file_fingerprints(rows.content)
-        for row, is_shown in enumerate(self._view.shows(rows)):
-            if not is_shown:
-                continue
-            folder, _, name = places[row]
-            directory = self._directories.get(folder) or self._directory(folder)
-            if name in directory.children:
-                continue
-            ino = base | numbers[row]
-            directory.children[name] = self._nodes[ino] = DatasetFile(
-                ino=ino,
-                generation=inodes.generation(rows.content[row]),
-                name=name,
-                folder_path=directory.path,
-                size_bytes=rows.sizes[row],
-                time_s=directory.time_s,
-                snapshot=self._snapshot,
-                session=self._session,
-                row=row,
-            )
-        return SessionTree(self._top, self._nodes)
-
-    def _directory(self, rel_path: str) -> Directory:
-        known = self._directories.get(rel_path)
-        if known is not None:
-            return known
-        above, _, name = rel_path.rpartition("/")
-        parent = self._directory(above)
-        revision = alf.REVISION_FOLDER.fullmatch(name)
-        day = alf.revision_date(revision["revision"]) if revision else None
-        directory = Directory(
-            ino=inodes.collection_ino(self._view.number, self._key, self._fingerprints[rel_path]),
-            parent_ino=parent.ino,
-            name=name,
-            path=_join(parent.path, name),
-            time_s=midnight_s(day) if day else parent.time_s,
-        )
-        parent.children[name] = self._nodes[directory.ino] = self._directories[rel_path] = directory
-        return directory
-
-
-def _folder_fingerprints(folders: set[str]) -> dict[str, int]:
-    paths = set()
-    for folder in folders:
-        while folder and folder not in paths:
-            paths.add(folder)
-            folder = folder.rpartition("/")[0]
-    ordered = sorted(paths)
-    numbers = inodes.collection_fingerprints([digest64([path.encode(errors="surrogateescape")]) for path in ordered])
-    return dict(zip(ordered, numbers, strict=True))
-
-
-def _join(folder: str, name: str) -> str:
-    return f"{folder}/{name}" if folder else name
-
-
-def _by_ino(specials: Mapping[str, SpecialFile | Directory]) -> dict[int, Node]:
-    nodes: dict[int, Node] = {}
-    for node in specials.values():
-        nodes[node.ino] = node
-        if isinstance(node, Directory):
-            nodes |= {child.ino: child for child in node.children.values()}
-    return nodes
+        return sessions.built(self.view, self.catalogue, row, top)

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from onefs.catalogue.interface import Rows
 from onefs.catalogue.records import QC, QC_CODES
-from onefs.catalogue.snapshot import DatasetRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,7 @@ class View:
     number: int = 0
     qc_limit: QC = QC.FAIL
 
-    def shows(self, rows: DatasetRows) -> list[bool]:
+    def shows(self, rows: Rows) -> list[bool]:
         """For each row of a session, whether it is shown."""
         limit = QC_CODES.index(self.qc_limit)
         return [exists and qc <= limit for exists, qc in zip(rows.exists, rows.qc, strict=True)]

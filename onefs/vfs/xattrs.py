@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from onefs.catalogue.interface import Rows
 from onefs.catalogue.records import Dataset, Session
-from onefs.catalogue.snapshot import DatasetRows
 from onefs.content.access import Inspection
 from onefs.errors import ForeignAttributeError, NoAttributeError
 
@@ -30,7 +30,7 @@ class SessionFacts:
     """All that is known of one session. `shown` says which rows the tree shows."""
 
     session: Session
-    rows: DatasetRows
+    rows: Rows
     shown: list[bool]
     cached_bytes: Callable[[], int]
 

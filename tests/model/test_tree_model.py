@@ -34,8 +34,7 @@ def special(name: str, number: int) -> SpecialFile:
     return SpecialFile(inodes.special_ino(number), name, name, lambda: MemoryFile(b""), 5, 7)
 
 
-CONTROL = Directory(2, inodes.ROOT, ".onefs", ".onefs", 0)
-SPECIALS = {".onefs": CONTROL, "sessions.pqt": special("sessions.pqt", 11), "datasets.pqt": special("datasets.pqt", 12)}
+FILES = {"sessions.pqt": special("sessions.pqt", 11), "datasets.pqt": special("datasets.pqt", 12)}
 
 
 @dataclass(slots=True)
@@ -52,7 +51,7 @@ class Catalogue:
         with tempfile.TemporaryDirectory(dir=MEMORY) as home:
             folder = Path(home)
             write_tables(folder, self.sessions, self.datasets, created="2024-01-02 03:04", origin="model")
-            return Tree(load_snapshot(folder, folder / "state"), View(qc_limit=qc), SPECIALS)
+            return Tree(load_snapshot(folder, folder / "state"), View(qc_limit=qc), FILES)
 
 
 @dataclass(slots=True)
@@ -195,7 +194,7 @@ def test_the_walk_is_the_reference(catalogue: Catalogue, limit: QC) -> None:
         assert node.time_s == awaited.time_s, path
         assert isinstance(node, DatasetFile) == (awaited.dataset is not None), path
         if isinstance(node, DatasetFile) and awaited.dataset is not None:
-            assert tree.snapshot.datasets(node.session).dataset(node.row).id == awaited.dataset.id
+            assert tree.catalogue.datasets(node.session).dataset(node.row).id == awaited.dataset.id
             assert node.size_bytes == (-1 if awaited.dataset.size_bytes is None else awaited.dataset.size_bytes)
         else:
             assert sorted(child.name for child in tree.children(node.ino)) == sorted(awaited.names)
@@ -209,8 +208,8 @@ def test_every_number_leads_back_to_its_node(catalogue: Catalogue) -> None:
     """Also in a tree in which nothing has been looked up, as after a restart."""
     tree = catalogue.tree(QC.CRITICAL)
     listed = list(walk(tree))
-    assert len({node.ino for node in listed} | {inodes.ROOT, CONTROL.ino}) == len(listed) + 2
-    fresh = Tree(tree.snapshot, tree.view, SPECIALS)
+    assert len({node.ino for node in listed} | {inodes.ROOT}) == len(listed) + 1
+    fresh = Tree(tree.catalogue, tree.view, FILES)
     for node in reversed(listed):
         found = fresh.node(node.ino)
         assert (type(found), found.ino, found.name, found.path) == (type(node), node.ino, node.name, node.path)
@@ -256,7 +255,7 @@ def test_new_bytes_get_a_new_number_and_nothing_else_does(catalogue: Catalogue, 
     if not files:
         return
     changed = data.draw(st.sampled_from(files))
-    dataset = tree.snapshot.datasets(changed.session).dataset(changed.row)
+    dataset = tree.catalogue.datasets(changed.session).dataset(changed.row)
     edition = data.draw(st.sampled_from([{"md5": "a" * 32}, {"md5": "", "size_bytes": 77}]))
     datasets = [replace(row, **edition) if row.id == dataset.id else row for row in catalogue.datasets]
     later = {node.path: node.ino for node in walk(Catalogue(catalogue.sessions, datasets).tree(QC.CRITICAL))}
@@ -270,7 +269,7 @@ def test_a_dataset_is_found_by_session_and_path(catalogue: Catalogue) -> None:
     tree = catalogue.tree(QC.CRITICAL)
     for node in walk(tree):
         if isinstance(node, DatasetFile):
-            dataset = tree.snapshot.datasets(node.session).dataset(node.row)
+            dataset = tree.catalogue.datasets(node.session).dataset(node.row)
             assert tree.file_of(node.session, dataset.rel_path) is node
             assert tree.file_of(node.session, dataset.rel_path + "/x") is None
             assert tree.file_of(node.session, "nothing") is None

@@ -25,7 +25,9 @@ from onefs.transports.http import HttpTransport
 from onefs.vfs import inodes
 from onefs.vfs.control import Daemon, control_directory
 from onefs.vfs.filesystem import FileSystem
+from onefs.vfs.forest import Forest
 from onefs.vfs.journal import Journal
+from onefs.vfs.links import resolvers
 from onefs.vfs.tree import Tree
 from onefs.vfs.views import View
 
@@ -140,9 +142,11 @@ def in_process(server: Nginx, home: Path) -> Iterator[ArchiveView]:
     snapshot = load_snapshot(RECORDINGS / "tables", cache / ".onefs")
     silent = Daemon(status=str, status_json=str, settings=str, log=str, mode=lambda: Mode.AUTO, commands={})
     control = control_directory(silent, journal)
-    tree = Tree(snapshot, View(qc_limit=QC.CRITICAL), {control.name: control})
+    views = {"local": Tree(snapshot, View(1, QC.CRITICAL), {}), "auto": Tree(snapshot, View(2, QC.CRITICAL), {})}
+    root = Tree(snapshot, View(qc_limit=QC.CRITICAL), {})
+    forest = Forest(root, control, {"via": views}, resolvers(snapshot))
     try:
-        yield InProcess(FileSystem(tree, content, journal, lambda: Mode.AUTO, serves_mismatches=False), cache)
+        yield InProcess(FileSystem(forest, content, journal, lambda: Mode.AUTO, serves_mismatches=False), cache)
     finally:
         content.close()
 

@@ -135,12 +135,16 @@ def test_the_control_directory_is_entered_by_name(recorded: Mounted) -> None:
     assert ".onefs" not in os.listdir(recorded.path)
     assert sorted(os.listdir(recorded.path / ".onefs")) == [
         "README",
+        "by-eid",
+        "by-id",
+        "by-ref",
         "control",
         "errors",
         "log",
         "mode",
         "status",
         "status.json",
+        "via",
     ]
     assert "status.json" in (recorded.path / ".onefs/README").read_text()
     assert f"mountpoint: {recorded.path}" in (recorded.path / ".onefs/status").read_text()

@@ -29,6 +29,19 @@ def test_numbers_decode_to_what_they_were_made_of(
     assert inodes.decode(inodes.folder_ino(view, folder)) == Decoded(Kind.FOLDER, view, folder)
     special = inodes.special_ino(digest)
     assert inodes.decode(special) == Decoded(Kind.SPECIAL, 0, special)
+    link = inodes.link_ino(digest)
+    assert inodes.decode(link) == Decoded(Kind.LINK, 0, link)
+
+
+@given(views, sessions, files, collections, folders, digests)
+@quick
+def test_only_folders_belong_to_a_view(
+    view: int, session: int, file: int, collection: int, folder: int, digest: int
+) -> None:
+    assert inodes.view_of(inodes.collection_ino(view, session, collection)) == view
+    assert inodes.view_of(inodes.folder_ino(view, folder)) == view
+    others = (inodes.file_ino(session, file), inodes.special_ino(digest), inodes.link_ino(digest), inodes.ROOT)
+    assert [inodes.view_of(other) for other in others] == [None] * 4
 
 
 @given(
@@ -55,6 +68,7 @@ def test_the_greatest_parts_do_not_spill_into_each_other() -> None:
         inodes.collection_ino(top[0], top[1], (1 << inodes.COLLECTION_BITS) - 1),
         inodes.folder_ino(top[0], (1 << inodes.FOLDER_BITS) - 1),
         inodes.special_ino((1 << 64) - 1),
+        inodes.link_ino((1 << 64) - 1),
     ]
     assert [inodes.decode(number).kind for number in numbers] == list(Kind)
 

@@ -1,0 +1,42 @@
+"""Owns the kernel's form of attributes, and for how long it may keep them."""
+
+import os
+import stat
+
+from pyfuse3 import EntryAttributes, InodeT, ModeT
+
+from onefs.vfs.nodes import Attributes
+
+FOREVER_S = 10 * 365 * 86400
+LINK_KEPT_S = 1.0
+"""What an identifier leads to may move, and nobody tells the kernel then."""
+BLOCK_SIZE_BYTES = 4096
+
+
+class Packer:
+    """Packs attributes for the user who mounted."""
+
+    def __init__(self) -> None:
+        self._uid, self._gid = os.getuid(), os.getgid()
+
+    def entry(self, attributes: Attributes) -> EntryAttributes:
+        """An entry that the kernel keeps until it is told to forget it; a link's it keeps for a moment."""
+        entry = EntryAttributes()
+        entry.st_ino = InodeT(attributes.ino)
+        entry.generation = attributes.generation
+        entry.entry_timeout = entry.attr_timeout = LINK_KEPT_S if stat.S_ISLNK(attributes.mode) else FOREVER_S
+        entry.st_mode = ModeT(attributes.mode)
+        entry.st_nlink = 1
+        entry.st_uid, entry.st_gid = self._uid, self._gid
+        entry.st_size = attributes.size_bytes
+        entry.st_blksize = BLOCK_SIZE_BYTES
+        entry.st_blocks = attributes.blocks
+        entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = attributes.time_s * 1_000_000_000
+        return entry
+
+
+def absent(*, is_kept: bool) -> EntryAttributes:
+    """What tells the kernel that a name is absent, for now or until it is told otherwise."""
+    entry = EntryAttributes()  # inode 0
+    entry.entry_timeout = FOREVER_S if is_kept else 0
+    return entry

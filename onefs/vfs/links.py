@@ -1,0 +1,86 @@
+"""Owns symbolic links by identifier: which path in the tree a dataset's, session's or probe's identifier names."""
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from datetime import date
+from typing import NamedTuple
+from uuid import UUID
+
+from onefs.catalogue.interface import Catalogue
+
+REFERENCE = re.compile(r"(?P<day>\d{4}-\d\d-\d\d)_(?P<number>\d{1,3})_(?P<subject>.+)", re.ASCII | re.DOTALL)
+_log = logging.getLogger(__name__)
+
+Resolve = Callable[[str], str | None]
+"""From a name to the path, from the mount's root, that it leads to; None if there is none."""
+
+
+class Resolver(NamedTuple):
+    """Where the links of a folder lead. If `may_ask`, `resolve` may wait for a database, and raise what that does."""
+
+    resolve: Resolve
+    may_ask: bool
+
+
+def resolvers(catalogue: Catalogue, eid_of_pid: Callable[[UUID], UUID | None] | None = None) -> Mapping[str, Resolver]:
+    """Folders of links by name. `eid_of_pid` gives the session of a probe insertion; it may ask."""
+    found = {
+        "by-id": Resolver(lambda name: path_of_dataset(catalogue, name), may_ask=False),
+        "by-eid": Resolver(lambda name: path_of_session(catalogue, name), may_ask=False),
+        "by-ref": Resolver(lambda name: path_of_reference(catalogue, name), catalogue.may_ask),
+    }
+    if eid_of_pid is not None:
+        of_pid = eid_of_pid
+        found["by-pid"] = Resolver(lambda name: path_of_insertion(catalogue, name, of_pid), may_ask=True)
+    return found
+
+
+def path_of_dataset(catalogue: Catalogue, name: str) -> str | None:
+    """The path of the dataset whose id this is."""
+    id_ = _uuid(name)
+    dataset = None if id_ is None else catalogue.dataset_of_id(id_)
+    return dataset.path if dataset else None
+
+
+def path_of_session(catalogue: Catalogue, name: str) -> str | None:
+    """The folder of the session whose eid this is."""
+    eid = _uuid(name)
+    return None if eid is None else _session_folder(catalogue, eid)
+
+
+def path_of_insertion(catalogue: Catalogue, name: str, eid_of_pid: Callable[[UUID], UUID | None]) -> str | None:
+    """The folder of the session in which the probe insertion with this id was made."""
+    pid = _uuid(name)
+    eid = None if pid is None else eid_of_pid(pid)
+    return None if eid is None else _session_folder(catalogue, eid)
+
+
+def path_of_reference(catalogue: Catalogue, name: str) -> str | None:
+    """The folder of the session of a reference, `2020-07-01_1_KS014`. If several labs have it, the first by path."""
+    parsed = REFERENCE.fullmatch(name)
+    if parsed is None:
+        return None
+    try:
+        day = date.fromisoformat(parsed["day"])
+    except ValueError:
+        return None
+    rows = catalogue.sessions_of_ref(day, int(parsed["number"]), parsed["subject"])
+    paths = sorted(catalogue.session_path(row) for row in rows)
+    if len(paths) > 1:
+        _log.warning("%s is the reference of several sessions; the link leads to the first: %s", name, ", ".join(paths))
+    return paths[0] if paths else None
+
+
+def _session_folder(catalogue: Catalogue, eid: UUID) -> str | None:
+    row = catalogue.session_of_eid(eid) if eid.int else None
+    return None if row is None else catalogue.session_path(row)
+
+
+def _uuid(name: str) -> UUID | None:
+    """The UUID that a name is, if it is written as usual: other spellings would be other names for one thing."""
+    try:
+        found = UUID(name)
+    except ValueError:
+        return None
+    return found if str(found) == name.lower() else None
