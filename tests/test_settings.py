@@ -38,7 +38,7 @@ def test_a_source_s_own_file_stands_between_environment_and_configuration(file: 
     merged = merge({}, {"ONEFS_LOG": "info"}, file, named)
     assert (merged.qc, merged.log, merged.verify) == ("WARNING", "info", "warn")
     file.write_text('source = "https://alyx.example"\n')
-    with pytest.raises(UsageError, match="source in .* is not a setting"):
+    with pytest.raises(UsageError, match=r"source in .* is not a setting"):
         merge({}, {}, file)
 
 

@@ -18,10 +18,15 @@ NOBODY = "http://127.0.0.1:9"
 
 
 @pytest.fixture
-def alyx(tmp_path: Path) -> Iterator[DemoServer]:
+def archive(tmp_path: Path) -> AlyxArchive:
     archive = AlyxArchive(tmp_path / "archive")
     archive.put("lab/Subjects/mouse/2024-01-02/001/alf/a.times.npy", b"x")
     archive.publish()
+    return archive
+
+
+@pytest.fixture
+def alyx(archive: AlyxArchive) -> Iterator[DemoServer]:
     with DemoServer(archive.directory) as server:
         yield server
 
@@ -68,13 +73,14 @@ def home(tmp_path: Path) -> Home:
     return Home(tmp_path)
 
 
-def test_by_flags_alone(alyx: DemoServer, home: Home, tmp_path: Path) -> None:
+def test_by_flags_alone(alyx: DemoServer, archive: AlyxArchive, home: Home, tmp_path: Path) -> None:
+    created = archive.publish()
     done = home.onefs(
         "setup", "mine", "--url", alyx.url, "--user", "demo", "--password-file", home.password,
         "--cache-dir", tmp_path / "my cache", "--no-input",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "2024-01-03 00:00" in done.stdout
+    assert created in done.stdout
     assert "onefs mount mine" in done.stdout
     assert home.saved() == ["credentials.toml", "mine.toml"]
     assert (home.config / "mine.toml").read_text() == f'source = "{alyx.url}"\ncache_dir = "{tmp_path / "my cache"}"\n'
