@@ -1,6 +1,7 @@
 """Owns what tests know of the recorded archive, read by other means than onefs."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
@@ -100,6 +101,18 @@ def make_tables(
     directory.mkdir(parents=True, exist_ok=True)
     write_tables(directory, [session], list(datasets.values()), created=created, origin="tests")
     return datasets
+
+
+def change_metadata(directory: Path, **changes: object) -> None:
+    """Let both tables of a directory say something else of themselves; None takes a value away."""
+    for table in ("sessions.pqt", "datasets.pqt"):
+        found = pq.read_table(directory / table)
+        metadata = dict(found.schema.metadata)
+        said = {**json.loads(metadata[b"one_metadata"]), **changes}
+        metadata[b"one_metadata"] = json.dumps(
+            {key: value for key, value in said.items() if value is not None}
+        ).encode()
+        pq.write_table(found.replace_schema_metadata(metadata), directory / table)
 
 
 def on_servers(dataset: Dataset) -> str:

@@ -2,23 +2,40 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
+from onefs.alyx.client import AlyxClient
 from onefs.content.access import Content
 from onefs.errors import UsageError
 from onefs.modes import Mode, parse
+from onefs.settings import duration_s
 from onefs.vfs.control import Command
 from onefs.vfs.filesystem import FileSystem
 
 LEVELS = ("debug", "info", "warning", "error")
+CLOBBER = "clobber"
 
 
-def commands(
-    file_system: Callable[[], FileSystem],
-    content: Content,
-    switch: Callable[[Mode], None],
-    refresh: Callable[[], bool],
-) -> Mapping[str, Command]:
-    """The commands of one mount. `switch` changes its mode, `refresh` renews its tables; both raise `OnefsError`s."""
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """What can be done to a running mount. Each returns when it is done, and raises an `OnefsError` if it cannot be.
+
+    Directories are absolute, None the one that the tables in use are kept in. `save_tables` is also told whether to
+    replace what is there. `database` is None for a source without one.
+    """
+
+    switch: Callable[[Mode], object]
+    refresh: Callable[[], object]
+    save_tables: Callable[[Path | None, bool], object]
+    load_tables: Callable[[Path | None], object]
+    use_tag: Callable[[str], object]
+    reset_tables: Callable[[], object]
+    database: AlyxClient | None
+
+
+def commands(file_system: Callable[[], FileSystem], content: Content, controls: Controls) -> Mapping[str, Command]:
+    """The commands of one mount."""
 
     def retry(words: list[str]) -> None:
         if not words:
@@ -27,12 +44,85 @@ def commands(
         for dataset in file_system().datasets_at(words[0]):
             content.retry(dataset)
 
+    modes = "|".join(Mode)
     return {
-        "mode": Command("mode local|auto", "fetch files, or do not", lambda words: switch(parse(words[0])), 1, 1),
-        "refresh": Command("refresh", "ask for newer tables now", lambda _: refresh(), 0, 0),
+        "mode": Command(
+            f"mode {modes}", "where the catalogue comes from", lambda words: controls.switch(parse(words[0])), 1, 1
+        ),
+        "refresh": Command("refresh", "ask for newer tables now", lambda _: controls.refresh(), 0, 0),
         "retry": Command("retry [PATH]", "forget that a file, those of a folder, or any could not be had", retry, 0, 1),
+        "tables": _family("tables", "the cache tables in use", _tables(controls)),
+        "rest-cache": _family("rest-cache", "the kept responses of the database", _rest_cache(controls)),
         "log": Command("log LEVEL", f"log from this level on: {', '.join(LEVELS)}", _set_level, 1, 1),
     }
+
+
+def _tables(controls: Controls) -> list[Command]:
+    def save(words: list[str]) -> None:
+        replaces = words[-1:] == [CLOBBER]
+        places = words[:-1] if replaces else words
+        if len(places) > 1:
+            raise UsageError(f"{words[-1]!r} is not {CLOBBER}.", "Write: tables save [DIR] [clobber]")
+        controls.save_tables(_directory(places), replaces)
+
+    return [
+        Command("save [DIR] [clobber]", "write them, with what was learned, or replace what is there", save, 0, 2),
+        Command("load [DIR]", "use those of a directory", lambda words: controls.load_tables(_directory(words)), 0, 1),
+        Command("tag T", "use those restricted to a tag", lambda words: controls.use_tag(words[0]), 1, 1),
+        Command("reset", "use the downloaded ones again", lambda _: controls.reset_tables(), 0, 0),
+    ]
+
+
+def _rest_cache(controls: Controls) -> list[Command]:
+    def database() -> AlyxClient:
+        if controls.database is None:
+            raise UsageError("Without a database there are no responses to keep.", "Mount a source that has one.")
+        return controls.database
+
+    def turn(on: bool) -> Callable[[list[str]], None]:
+        def run(_: list[str]) -> None:
+            database().cache_rest = on
+
+        return run
+
+    def expire(words: list[str]) -> None:
+        try:
+            expiry_s = duration_s(words[0])
+        except ValueError as error:
+            raise UsageError(f"{words[0]!r} is not {error}.", "Write: rest-cache expiry DURATION") from error
+        database().default_expiry_s = expiry_s
+
+    return [
+        Command("on", "keep and use them", turn(True), 0, 0),
+        Command("off", "ask the database every time", turn(False), 0, 0),
+        Command("clear", "drop those that are kept", lambda _: database().clear_responses(), 0, 0),
+        Command("expiry DURATION", "how long they are good for, such as 24h", expire, 1, 1),
+    ]
+
+
+def _family(name: str, doc: str, members: list[Command]) -> Command:
+    """One command of several: its first word says which."""
+    by_word = {member.usage.split()[0]: member for member in members}
+    usage = f"{name} {'|'.join(member.usage for member in members)}"
+
+    def run(words: list[str]) -> None:
+        member = by_word.get(words[0])
+        if member is None:
+            raise UsageError(f"{words[0]!r} is nothing that {name} does.", f"Write: {usage}")
+        if not member.fewest <= len(words) - 1 <= member.most:
+            raise UsageError(f"{name} {words[0]} has too few or too many words.", f"Write: {name} {member.usage}")
+        member.run(words[1:])
+
+    return Command(usage, doc, run, 1, 1 + max(member.most for member in members))
+
+
+def _directory(words: list[str]) -> Path | None:
+    if not words:
+        return None
+    directory = Path(words[0])
+    if not directory.is_absolute():
+        raise UsageError(f"{words[0]!r} is no whole path.", "Give the directory's path from / on.")
+    return directory
 
 
 def _set_level(words: list[str]) -> None:

@@ -9,11 +9,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from onefs.catalogue.records import Dataset
-from onefs.catalogue.snapshot import Snapshot, load_snapshot
+from onefs.catalogue.snapshot import Snapshot
+from onefs.daemon.databases import open_database
 from onefs.daemon.opening import opened
+from onefs.daemon.origins import origins
 from onefs.daemon.service import make_transport
 from onefs.daemon.sources import Source, prepare
-from onefs.daemon.tables import ensure_tables
+from onefs.daemon.tables import Place, ensure_tables, load_tables
 from onefs.digests import new_md5
 from onefs.errors import CacheDamagedError, MismatchError, MountError, OnefsError
 from onefs.fuse import mounting
@@ -57,11 +59,12 @@ def _examine_source(source: Source, settings: Settings) -> Iterator[Finding]:
     if not cache.is_well:
         return
     yield _try("disk", lambda: _disk(source))
-    tables = _try("tables", lambda: _tables(source, transport))
+    place = Place(source.tables_dir, source.state_dir).of_tag(source.tag)
+    tables = _try("tables", lambda: _tables(source, settings, place, transport))
     yield tables
     if not tables.is_well:
         return
-    snapshot = load_snapshot(source.tables_dir, source.state_dir)
+    snapshot = load_tables(place)
     yield _try("clock", lambda: _clock(snapshot))
     if source.servers:
         yield _try("download", lambda: _download(source, snapshot, transport))
@@ -117,9 +120,11 @@ def _disk(source: Source) -> str:
     return f"{free / 1e9:.0f} GB are free."
 
 
-def _tables(source: Source, transport: Transport) -> str:
-    ensure_tables(source.tables_dir, source.state_dir, source.tables_url, transport)
-    snapshot = load_snapshot(source.tables_dir, source.state_dir)
+def _tables(source: Source, settings: Settings, place: Place, transport: Transport) -> str:
+    client = open_database(source.database, settings, source.state_dir) if source.database else None
+    origin_of = origins(source.tables_url, client, transport)
+    ensure_tables(place, origin_of(source.tag) if origin_of else None)
+    snapshot = load_tables(place)
     return f"{snapshot.n_sessions} sessions and {snapshot.n_datasets} datasets, created {snapshot.metadata.created}."
 
 

@@ -1,123 +1,299 @@
-"""Owns renewing the catalogue while it is mounted: asking, fetching, indexing apart, and when to try again."""
+"""Owns which tables a mount serves and when they are renewed: by the clock, before a listing, or as it is told."""
 
 import logging
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC
+from pathlib import Path
+from typing import Any
 
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
+from onefs.daemon.indexing import index_apart
+from onefs.daemon.origins import Origin
 from onefs.daemon.sources import Source
-from onefs.daemon.tables import fetch_if_newer
-from onefs.errors import BusyError, OnefsError, TableError, UsageError
+from onefs.daemon.status import moment, table_facts
+from onefs.daemon.tables import (
+    Place,
+    are_at_hand,
+    check_loadable,
+    ensure_tables,
+    fetch_again,
+    fetch_if_newer,
+    load_tables,
+    minute_of,
+)
+from onefs.errors import BusyError, OfflineError, OnefsError, UsageError
 from onefs.modes import ALLOWED, Mode, ModeState
-from onefs.transports.base import Transport
 
 FIRST_PAUSE_S = 30.0
 LONGEST_PAUSE_S = 15 * 60.0
-_INDEXING = """
-import pathlib, sys
-from onefs.catalogue.snapshot import load_snapshot
-load_snapshot(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))
-"""
+LONGEST_LOOK_S = 30.0
+"""How soon it is seen that the mode, or the tables, have become others."""
+
+LISTING_WAIT_S = 30.0
+"""How long a listing waits for a renewal that somebody else began."""
+
 _log = logging.getLogger(__name__)
 
 
 class Refresher:
-    """Renews the tables of one mount, and knows its mode. Safe to use from several threads.
+    """The tables of one mount, and its mode. Safe to use from several threads.
 
-    `adopt` is given each new snapshot. Any failure leaves the old one serving.
+    `origin_of` makes where newer tables come from, of all datasets or of a tag; None without a server for them.
+    `adopt` is given each new snapshot, one at a time. Any failure leaves the old one serving.
     """
 
     def __init__(
         self,
         source: Source,
-        transport: Transport,
+        origin_of: Callable[[str], Origin] | None,
         snapshot: Callable[[], Snapshot],
         adopt: Callable[[Snapshot], None],
         *,
         expiry_s: float,
+        interval_s: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """Asks nobody yet. Raises `UsageError` if the source's tag can be none."""
         self._source = source
-        self._transport = transport
+        self._origin_of = origin_of
         self._snapshot = snapshot
         self._adopt = adopt
         self._expiry_s = expiry_s
+        self._interval_s = interval_s
         self._clock = clock
-        self._busy = threading.Lock()  # held while tables are renewed: once at a time
+        self._busy = threading.Lock()  # held while tables are renewed or changed: once at a time; guards all below
+        self._home = Place(source.tables_dir, source.state_dir).of_tag(source.tag)
+        self._place = self._home
+        self._is_loaded = False  # whether a user's own tables are in use, which no newer ones may replace
         self._pause_s = FIRST_PAUSE_S
         self._asked_s = 0.0  # when the server last said that these are its newest
+        self._checked_s = 0.0  # when it was last asked, whatever came of it
+        self._taken_s = 0.0
+        self._saved_s = 0.0
+        self._warning = ""
+        self._state_lock = threading.Lock()  # guards the changes of `state`
         self.state = ModeState(source.mode, source.mode)
+
+    # What the mount calls
+
+    def open_tables(self) -> Snapshot:
+        """The tables to begin with: those at hand, for which no network is needed, else the server's.
+
+        Raises `OfflineError` if there are none in mode local, `TableError`, or what is wrong with the server.
+        """
+        with self._alone():
+            if self._origin_of is not None and not self._may_fetch() and not are_at_hand(self._place):
+                raise OfflineError(
+                    f"There are no cache tables of {self._source.name} in {self._place.tables_dir}, "
+                    "and mode local asks no server.",
+                    "Mount it in mode auto once.",
+                )
+            ensure_tables(self._place, self._origin(self._place) if self._may_fetch() else None)
+            self._taken_s = self._clock()
+            return load_tables(self._place)
 
     def switch(self, mode: Mode) -> None:
         """Be in another mode from now on."""
-        _log.info("The mode is %s now, it was %s", mode, self.state.requested)
-        self.state = ModeState(mode, mode)
+        with self._state_lock:
+            _log.info("The mode is %s now, it was %s", mode, self.state.requested)
+            self.state = ModeState(mode, mode)
+            self._pause_s = FIRST_PAUSE_S
 
     def refresh(self) -> bool:
         """Ask for newer tables now, and take them if there are; whether there were.
 
-        Raises `BusyError`, `UsageError` where there is nobody to ask, or what went wrong.
+        Raises `BusyError`; `UsageError` where there is nobody to ask or nothing is to be asked for; `OfflineError` in
+        mode local; or what went wrong.
         """
-        url = self._source.tables_url
-        if url is None:
-            raise UsageError(
-                f"{self._source.name} has no server to ask for newer tables.", "Put new ones there and mount again."
-            )
-        if not self._busy.acquire(blocking=False):
-            raise BusyError("The tables are being renewed already.", "See status for when it is done.")
-        try:
-            source, created = self._source, self._snapshot().metadata.created
-            is_new = fetch_if_newer(source.tables_dir, source.state_dir, url, self._transport, created)
-            if is_new:
-                self._adopt(self._load(created))
-            self._asked_s = self._clock()
-            self._pause_s, self.state = FIRST_PAUSE_S, self.state.recovered()
-            return is_new
-        finally:
-            self._busy.release()
+        self._check_may_renew()
+        with self._alone():
+            return self._renew()
 
     def refresh_if_due(self) -> float:
         """Renew the tables if the mode asks for it and they have expired; seconds until this should be asked again."""
-        now_s = self._clock()
-        if not ALLOWED[self.state.requested].new_tables or self._source.tables_url is None:
-            return self._expiry_s
-        due_s = max(self.state.retry_s, self._asked_s + self._expiry_s, self._made_s() + self._expiry_s)
-        if now_s < due_s:
-            return due_s - now_s
+        if not self._renews_itself():
+            return LONGEST_LOOK_S
+        if self._due_s() <= self._clock():
+            try:
+                with self._alone():
+                    self._renew()
+            except BusyError:
+                return LONGEST_LOOK_S
+            except OnefsError as error:
+                _log.warning("The tables could not be renewed: %s", error)
+        return min(max(self._due_s() - self._clock(), 0.0), LONGEST_LOOK_S)
+
+    def check_before_listing(self) -> None:
+        """In mode refresh: ask for newer tables, at most every `interval_s`. Failures are told, not raised."""
+        if self.state.requested is not Mode.REFRESH or not self._renews_itself() or not self._may_check():
+            return
+        if self._busy.acquire(timeout=LISTING_WAIT_S):
+            try:
+                if self._may_check():  # or else another listing has just done it
+                    self._renew()
+            except OnefsError as error:
+                _log.warning("The tables could not be renewed: %s", error)
+            finally:
+                self._busy.release()
+
+    # What a user tells it
+
+    def use_tag(self, tag: str) -> None:
+        """Serve the tables restricted to a tag: those at hand, else the database's. "": those of all datasets.
+
+        Raises `UsageError` if there can be no such tables, `OfflineError`, or what is wrong with the server.
+        """
+        if not self._source.abilities.has_database:
+            raise UsageError(f"{self._source.name} has no database that knows tags.", "Mount a source that has one.")
+        with self._alone():
+            place = self._full().of_tag(tag)
+            if not self._may_fetch() and not are_at_hand(place):
+                raise OfflineError(
+                    f"The tables of the tag {tag} are not at hand, and mode local asks no server.",
+                    "Switch to mode auto first.",
+                )
+            ensure_tables(place, self._origin(place) if self._may_fetch() else None)
+            self._take(place)
+
+    def load(self, directory: Path | None = None) -> None:
+        """Serve the tables of a directory, such as saved ones; None: those that stand in the cache now.
+
+        They stay until `reset`, or `use_tag`. Raises `TableError` if they cannot be used.
+        """
+        with self._alone():
+            place = self._place if directory is None else replace(self._full(), tables_dir=directory)
+            check_loadable(place.tables_dir)
+            self._take(place, is_loaded=True)
+
+    def reset(self) -> None:
+        """Serve the downloaded tables again, as at the start. Saved results among them are replaced, if possible."""
+        with self._alone():
+            origin = self._origin(self._home) if self._may_fetch() else None
+            ensure_tables(self._home, origin)
+            if origin is not None and "date_modified" in load_tables(self._home).metadata.raw:
+                try:
+                    fetch_again(self._home, origin)
+                except OnefsError as error:
+                    _log.warning("The saved tables stay, as those of the server cannot be had: %s", error)
+            self._take(self._home)
+
+    def noted_saved(self) -> None:
+        """The tables have been saved just now."""
+        self._saved_s = self._clock()
+
+    def facts(self) -> dict[str, Any]:
+        """What status says of the tables."""
+        snapshot = self._snapshot()
+        expires_s = self._made_s() + self._expiry_s
+        facts: dict[str, Any] = {
+            "directory": str(snapshot.files.sessions.parent),
+            "tag": ", ".join(snapshot.metadata.tags),
+            "loaded": moment(self._taken_s),
+            "checked": moment(self._checked_s),
+            "saved": moment(self._saved_s),
+            "expired": self._clock() > expires_s,
+            **table_facts(snapshot),
+        }
+        if self._is_loaded:
+            facts["resting"] = "these tables stay until they are reset"
+        return facts | ({"warning": self._warning} if self._warning else {})
+
+    # How it is done
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._busy.acquire(blocking=False):
+            raise BusyError("The tables are being renewed already.", "See status for when it is done.")
         try:
-            self.refresh()
-        except BusyError:
-            return FIRST_PAUSE_S
+            yield
+        finally:
+            self._busy.release()
+
+    def _renew(self) -> bool:
+        """Ask, and take what is newer; whether there was something. Failures go into the state, and are raised."""
+        origin = self._origin(self._place)
+        assert origin is not None
+        try:
+            is_new = fetch_if_newer(self._place, origin, self._snapshot().metadata.created)
+            if is_new:
+                self._take(self._place)
         except OnefsError as error:
-            _log.warning("The tables could not be renewed: %s", error)
-            self.state = self.state.fell_back(error.reason, now_s, now_s + self._pause_s)
-            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
-            return self.state.retry_s - now_s
-        return self._expiry_s
+            self._tell_failure(error)
+            raise
+        finally:
+            self._checked_s = self._clock()
+        self._asked_s, self._pause_s = self._checked_s, FIRST_PAUSE_S
+        with self._state_lock:
+            self.state = self.state.recovered()
+        return is_new
+
+    def _tell_failure(self, error: OnefsError) -> None:
+        now_s = self._clock()
+        with self._state_lock:
+            if ALLOWED[self.state.requested].new_tables:
+                self.state = self.state.fell_back(error.reason, now_s, now_s + self._pause_s)
+                self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+
+    def _take(self, place: Place, *, is_loaded: bool = False) -> None:
+        """Index tables apart, and let them be adopted."""
+        index_apart(place)
+        snapshot = load_snapshot(place.tables_dir, place.state_dir) if is_loaded else load_tables(place)
+        self._warning = _difference(self._snapshot(), snapshot)
+        if self._warning:
+            _log.warning("%s", self._warning)
+        self._adopt(snapshot)
+        self._taken_s = self._clock()
+        if (place, is_loaded) != (self._place, self._is_loaded):
+            self._asked_s = self._checked_s = 0.0
+        self._place = place if not is_loaded else self._place
+        self._is_loaded = is_loaded
+
+    def _full(self) -> Place:
+        return Place(self._source.tables_dir, self._source.state_dir)
+
+    def _origin(self, place: Place) -> Origin | None:
+        return self._origin_of(place.tag) if self._origin_of is not None else None
+
+    def _may_fetch(self) -> bool:
+        """Whether what a user tells may need a server."""
+        return self.state.requested is not Mode.LOCAL
+
+    def _check_may_renew(self) -> None:
+        if self._origin_of is None:
+            raise UsageError(
+                f"{self._source.name} has no server to ask for newer tables.", "Put new ones there and mount again."
+            )
+        if self._is_loaded:
+            raise UsageError(
+                "The tables in use were loaded from a directory, and stay.", "Go back to the server's: tables reset"
+            )
+        mode = self.state.requested
+        if mode is Mode.LOCAL:
+            raise OfflineError("Mode local asks no server for newer tables.", "Switch to mode auto first.")
+        if not ALLOWED[mode].new_tables:
+            raise UsageError(f"Mode {mode} takes no new tables.", "Switch to mode auto or refresh first.")
+
+    def _renews_itself(self) -> bool:
+        return ALLOWED[self.state.requested].new_tables and self._origin_of is not None and not self._is_loaded
+
+    def _may_check(self) -> bool:
+        return self._clock() >= self._checked_s + self._interval_s
+
+    def _due_s(self) -> float:
+        return max(self.state.retry_s, self._asked_s + self._expiry_s, self._made_s() + self._expiry_s)
 
     def _made_s(self) -> float:
         """When the tables in use were made; they name no zone, and mean UTC."""
-        created = datetime.fromisoformat(self._snapshot().metadata.created)
-        return created.replace(tzinfo=UTC).timestamp()
+        return minute_of(self._snapshot().metadata.created).replace(tzinfo=UTC).timestamp()
 
-    def _load(self, created: str) -> Snapshot:
-        """Index new tables in a process of its own, so that nobody who reads has to wait, and map the index."""
-        source = self._source
-        command = [sys.executable, "-c", _INDEXING, str(source.tables_dir), str(source.state_dir)]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-        if done.returncode:
-            said = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
-            raise TableError(f"The new tables could not be indexed: {said}.", "The old ones stay in use.")
-        snapshot = load_snapshot(source.tables_dir, source.state_dir)
-        if snapshot.metadata.origin != self._snapshot().metadata.origin:
-            _log.warning(
-                "The new tables are from %s, those of %s were from %s",
-                snapshot.metadata.origin,
-                created,
-                self._snapshot().metadata.origin,
-            )
-        return snapshot
+
+def _difference(old: Snapshot, new: Snapshot) -> str:
+    """A warning if tables are from elsewhere than those before; "" if not."""
+    before, after = old.metadata, new.metadata
+    if not before.origin or not after.origin or set(before.origin.split(", ")) & set(after.origin.split(", ")):
+        return ""
+    return f"The tables in use are from {after.origin}, those of {before.created} were from {before.origin}."

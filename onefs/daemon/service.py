@@ -12,19 +12,23 @@ import trio
 
 from onefs.alf import TABLE_NAMES
 from onefs.catalogue.changes import compare
+from onefs.catalogue.interface import Learned
 from onefs.catalogue.records import QC, Dataset
-from onefs.catalogue.snapshot import Snapshot, load_snapshot
+from onefs.catalogue.saving import save_tables
+from onefs.catalogue.snapshot import Snapshot
 from onefs.content.access import Content, Verify
 from onefs.content.download import Patience
 from onefs.content.store import ContentStore
 from onefs.daemon import logs
-from onefs.daemon.commands import commands
+from onefs.daemon.commands import Controls, commands
+from onefs.daemon.databases import open_database
+from onefs.daemon.origins import origins
 from onefs.daemon.refresher import Refresher
 from onefs.daemon.sources import Source
 from onefs.daemon.status import Status
-from onefs.daemon.tables import claim, ensure_tables
+from onefs.daemon.tables import claim
 from onefs.digests import digest64
-from onefs.errors import MountError, OnefsError
+from onefs.errors import MountError, OnefsError, UsageError
 from onefs.fuse import mounting
 from onefs.fuse.errnos import errno_name
 from onefs.fuse.notify import Notifier
@@ -78,7 +82,7 @@ class Service:
         self._transport = make_transport(settings)
         if source.tables_url is not None:
             claim(source.tables_dir, source.state_dir, source.name)
-        ensure_tables(source.tables_dir, source.state_dir, source.tables_url, self._transport)
+        self._client = open_database(source.database, settings, source.state_dir) if source.database else None
         verify = Verify(settings.verify)
         self._content = Content(
             ContentStore(source.data_dir, source.state_dir, is_cache=source.is_cache, may_displace=source.may_displace),
@@ -92,10 +96,15 @@ class Service:
             on_failure=self._content_failed,
         )
         self._refresher = Refresher(
-            source, self._transport, lambda: self._snapshot, self._adopt, expiry_s=settings.cache_expiry_s
+            source,
+            origins(source.tables_url, self._client, self._transport),
+            lambda: self._snapshot,
+            self._adopt,
+            expiry_s=settings.cache_expiry_s,
+            interval_s=settings.refresh_interval_s,
         )
         self._control = self._control_directory(log_file)
-        self._snapshot = load_snapshot(source.tables_dir, source.state_dir)
+        self._snapshot = self._refresher.open_tables()
         self._file_system = FileSystem(
             self._forest(self._snapshot),
             self._content,
@@ -110,10 +119,19 @@ class Service:
             self._source,
             lambda: self._refresher.state,
             self._mountpoint,
-            lambda: self._snapshot,
+            self._refresher.facts,
             self._content,
             self._journal,
             log_file,
+        )
+        controls = Controls(
+            switch=self._switch,
+            refresh=self._refresher.refresh,
+            save_tables=self._save_tables,
+            load_tables=self._load_tables,
+            use_tag=self._refresher.use_tag,
+            reset_tables=self._refresher.reset,
+            database=self._client,
         )
         daemon = Daemon(
             status=status.text,
@@ -121,14 +139,14 @@ class Service:
             settings=lambda: settings_text(self._settings),
             log=lambda: logs.last_lines(log_file),
             mode=lambda: self._refresher.state.requested,
-            commands=commands(lambda: self._file_system, self._content, self._switch, self._refresher.refresh),
+            commands=commands(lambda: self._file_system, self._content, controls),
         )
         return control_directory(daemon, self._journal)
 
     def _forest(self, snapshot: Snapshot) -> Forest:
         for reason, left in snapshot.left_out.items():
             _log.warning("Left out of the tree: %d × %s, such as %s", left.count, reason, ", ".join(left.examples[:3]))
-        files = _table_files(self._source.tables_dir)
+        files = _table_files(snapshot.files.sessions.parent)
         views = {mode.value: View(number, QC[self._settings.qc]) for mode, number in VIEW_OF_MODE.items()}
         return Forest(
             Tree(snapshot, View(qc_limit=QC[self._settings.qc]), files),
@@ -219,6 +237,18 @@ class Service:
     def _switch(self, mode: Mode) -> None:
         check(mode, self._source.name, self._source.abilities)
         self._refresher.switch(mode)
+
+    def _load_tables(self, directory: Path | None) -> None:
+        if directory is not None and Path(os.path.abspath(directory)).is_relative_to(self._mountpoint):
+            raise UsageError(f"{directory} lies in the mount itself.", "Copy the tables elsewhere first.")
+        self._refresher.load(directory)
+
+    def _save_tables(self, directory: Path | None, replaces: bool) -> None:
+        if self._client is None:
+            raise UsageError("Without a database nothing is learned that could be saved.", "Copy the tables.")
+        base = self._snapshot.files
+        save_tables(directory or base.sessions.parent, Learned([], []), clobber=replaces, base=base)
+        self._refresher.noted_saved()
 
     def _locate(self, dataset: Dataset) -> Sequence[Location]:
         return [server.location(dataset.path, dataset.id) for server in self._source.servers]

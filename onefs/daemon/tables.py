@@ -1,63 +1,71 @@
-"""Owns bringing cache tables here from a folder on a server: `cache.zip`, or the two tables beside each other."""
+"""Owns the cache tables on this machine's disk: which are at hand, and replacing a pair whole or not at all."""
 
 import errno
-import json
 import logging
-import lzma
 import os
+import re
 import shutil
-import tempfile
-import time
-import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from onefs.alf import TABLE_NAMES
+from onefs.alf import STATE_FOLDER, TABLE_NAMES, is_safe_part
 from onefs.catalogue.index import has_index
-from onefs.catalogue.tables import check_tables, find_tables, read_metadata
-from onefs.content.download import Pace
+from onefs.catalogue.snapshot import Snapshot, load_snapshot
+from onefs.catalogue.tables import TableMetadata, check_tables, find_tables, read_metadata
 from onefs.content.files import cache_errors
-from onefs.errors import (
-    BrokenAnswerError,
-    CacheDamagedError,
-    MissingOnServerError,
-    SourceError,
-    TableError,
-    UnreachableError,
-)
-from onefs.transports.addresses import server_name
-from onefs.transports.base import Location, Transport
+from onefs.daemon.origins import ASK_KEEPER, Origin
+from onefs.errors import CacheDamagedError, SourceError, TableError, UsageError
 
-INFO = "cache_info.json"
-ZIP = "cache.zip"
-LARGEST_TABLE_BYTES = 16 << 30
+UNDERSTOOD_API = (3, 6)
+"""The newest ONE whose tables onefs was tried with; they may ask for no newer one."""
+
 MOVE_AWAY = "Move them away to have the server's fetched, or give another --cache-dir."
-_COPY_BYTES = 1 << 20
-_TRIES = 4
-_PAUSE_S = 0.5
-_STALL_S = 30.0
 _TOLD_AFTER_S = 3.0
 _LOCK_TIMEOUT_S = 600.0
 _log = logging.getLogger(__name__)
 
 
-def ensure_tables(tables_dir: Path, state_dir: Path, url: Location | None, transport: Transport) -> None:
-    """Have both tables in `tables_dir`: those at hand, else fetched.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a pair of tables is, and its state (lock, index). `tag`: what they are restricted to, "" if to nothing."""
 
-    Raises `SourceError`, what is wrong with the server or the disk, or `TableError` for tables at hand that do not
-    fit: they are somebody's, and stay.
+    tables_dir: Path
+    state_dir: Path
+    tag: str = ""
+
+    def of_tag(self, tag: str) -> "Place":
+        """Where the tables restricted to a tag are: apart from all others. Raises `UsageError` for a hostile name."""
+        if not tag:
+            return Place(self.tables_dir, self.state_dir)
+        if not is_safe_part(tag) or tag.startswith(".") or tag in TABLE_NAMES or not tag.isprintable():
+            raise UsageError(f"{tag!r} is no name of a tag.", "Give a tag as the database lists it.")
+        directory = self.tables_dir / tag
+        return Place(directory, directory / STATE_FOLDER, tag)
+
+
+def ensure_tables(place: Place, origin: Origin | None) -> None:
+    """Have both tables in their place: those at hand, else those of `origin`. None: whatever is there will do.
+
+    Raises what is wrong with the server or the disk, or `TableError` for tables at hand that do not fit: they are
+    somebody's, and stay.
     """
-    if url is None or _are_at_hand(tables_dir, state_dir):
-        return
-    with cache_errors("the cache tables", tables_dir), _locked(state_dir / "tables.lock"):
-        _move_in(_ready(state_dir), tables_dir)
-        if not _are_at_hand(tables_dir, state_dir):
-            _fetch(tables_dir, state_dir, url, transport)
+    with cache_errors("the cache tables", place.tables_dir):
+        if _ready(place).exists():
+            with _locked(place):
+                _move_in(place)
+        if origin is None or are_at_hand(place):
+            return
+        _check_version(origin.offered().min_api_version, origin.name)
+        place.state_dir.mkdir(parents=True, exist_ok=True)
+        with _locked(place):
+            _move_in(place)
+            if not are_at_hand(place):
+                _fetch(place, origin, None)
 
 
 def claim(tables_dir: Path, state_dir: Path, source: str) -> None:
@@ -77,46 +85,114 @@ def claim(tables_dir: Path, state_dir: Path, source: str) -> None:
         note.write_text(source + "\n", encoding="utf-8")
 
 
-def fetch_if_newer(tables_dir: Path, state_dir: Path, url: Location, transport: Transport, created: str) -> bool:
-    """Fetch the tables if those of the server are newer than `created` by a minute at least; whether they were.
+def fetch_if_newer(place: Place, origin: Origin, created: str) -> bool:
+    """Fetch the tables if the origin's are newer than `created` by a minute at least; whether newer ones are at hand.
 
     Raises what is wrong with the server or the disk; then the tables at hand stay.
     """
-    with cache_errors("the cache tables", tables_dir), _locked(state_dir / "tables.lock"):
-        with tempfile.TemporaryDirectory(dir=state_dir) as work:
-            offered = _created(_download(transport, url, INFO, Path(work)), url)
-        at_hand = read_metadata(find_tables(tables_dir).sessions).created
-        if max(_minute(created), _minute(at_hand)) >= offered:
-            return _minute(at_hand) > _minute(created)  # another daemon may have fetched them meanwhile
-        _fetch(tables_dir, state_dir, url, transport)
+    with cache_errors("the cache tables", place.tables_dir), _locked(place):
+        offer = origin.offered()
+        at_hand = _metadata(place)
+        newest = minute_of(created)
+        if at_hand is not None:
+            newest = max(newest, minute_of(at_hand.created))
+            if offer.created - newest < timedelta(minutes=1):
+                return newest > minute_of(created)  # another daemon may have fetched them meanwhile
+        _check_version(offer.min_api_version, origin.name)
+        _fetch(place, origin, at_hand)
         return True
 
 
-def _created(info: Path, url: Location) -> datetime:
-    """When a server's tables were made, from its `cache_info.json`."""
+def fetch_again(place: Place, origin: Origin) -> None:
+    """Fetch the tables whatever is at hand, in whose place they come."""
+    with cache_errors("the cache tables", place.tables_dir), _locked(place):
+        _check_version(origin.offered().min_api_version, origin.name)
+        _fetch(place, origin, _metadata(place))
+
+
+def load_tables(place: Place) -> Snapshot:
+    """The tables in a place. Raises `TableError` if they cannot be used, or are other than those of the place's tag."""
+    snapshot = load_snapshot(place.tables_dir, place.state_dir)
+    if place.tag and place.tag not in snapshot.metadata.tags:
+        raise TableError(
+            f"The cache tables in {place.tables_dir} are not restricted to the tag {place.tag}.", MOVE_AWAY
+        )
+    return snapshot
+
+
+def check_loadable(directory: Path) -> None:
+    """Raise `TableError` unless a directory holds a pair of tables that can be used."""
+    files = find_tables(directory)
+    found = [read_metadata(file) for file in (files.sessions, files.datasets)]
+    _check_pair(found, directory, "Save or export them again.")
+    for metadata in found:
+        _check_version(metadata.min_api_version, str(directory))
+
+
+def are_at_hand(place: Place) -> bool:
+    """Whether both tables are there and of one edition. Raises `TableError` if what is there does not fit."""
+    if _ready(place).exists() or not any((place.tables_dir / table).exists() for table in TABLE_NAMES):
+        return False
     try:
-        return _minute(json.loads(info.read_bytes())["date_created"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise BrokenAnswerError(
-            f"{url.url}/{INFO} does not tell when the tables were made.", "Ask the archive's keeper."
-        ) from error
+        files = find_tables(place.tables_dir)
+        if has_index(files, place.state_dir):
+            return True
+        found = [read_metadata(file) for file in (files.sessions, files.datasets)]
+    except TableError as error:
+        raise TableError(error.reason, MOVE_AWAY) from error
+    _check_pair(found, place.tables_dir, MOVE_AWAY)
+    return True
 
 
-def _minute(created: str) -> datetime:
-    return datetime.fromisoformat(created).replace(tzinfo=None)
+def minute_of(created: str) -> datetime:
+    """When tables were made, as they say themselves; long ago if that cannot be understood."""
+    try:
+        return datetime.fromisoformat(created).replace(tzinfo=None)
+    except ValueError:
+        return datetime(1970, 1, 1)
 
 
-def _ready(state_dir: Path) -> Path:
+def _check_pair(found: Sequence[TableMetadata], directory: Path, remedy: str) -> None:
+    sessions, datasets = (metadata.created for metadata in found)
+    if sessions != datasets:
+        raise TableError(
+            f"The cache tables in {directory} do not belong together: created {sessions} and {datasets}.", remedy
+        )
+
+
+def _metadata(place: Place) -> TableMetadata | None:
+    """What the tables at hand say, None without any; told by their index where they have one, which costs nothing."""
+    if not any((place.tables_dir / table).exists() for table in TABLE_NAMES):
+        return None
+    files = find_tables(place.tables_dir)
+    if has_index(files, place.state_dir):
+        return load_snapshot(place.tables_dir, place.state_dir).metadata
+    return read_metadata(files.sessions)
+
+
+def _check_version(wanted: str, whose: str) -> None:
+    """Raise `TableError` if tables want a newer reader than this."""
+    found = re.match(r"v?(\d+)(?:\.(\d+))?", wanted)
+    if found and (int(found[1]), int(found[2] or 0)) > UNDERSTOOD_API:
+        ours = ".".join(map(str, UNDERSTOOD_API))
+        raise TableError(
+            f"The cache tables of {whose} are for ONE {wanted} and newer, this onefs understands those for {ours}.",
+            "Update onefs.",
+        )
+
+
+def _ready(place: Place) -> Path:
     """Where fetched tables stand, checked and synced, until both have their names.
 
     So a pair that is half replaced is known from this folder, and completed from it.
     """
-    return state_dir / "tables.ready"
+    return place.state_dir / "tables.ready"
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(place: Place) -> Iterator[None]:
     """Hold the lock that guards the pair of tables while it is replaced, and the folders beside it."""
+    path = place.state_dir / "tables.lock"
     lock = FileLock(path, mode=0o666)  # for others who share the cache, too
     try:
         lock.acquire(timeout=_TOLD_AFTER_S)
@@ -135,56 +211,60 @@ def _locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def _are_at_hand(tables_dir: Path, state_dir: Path) -> bool:
-    """Whether both tables are there and of one edition. Raises `TableError` if what is there does not fit."""
-    if _ready(state_dir).exists() or not any((tables_dir / table).exists() for table in TABLE_NAMES):
-        return False
-    try:
-        files = find_tables(tables_dir)
-        if has_index(files, state_dir):
-            return True
-        created = [read_metadata(file).created for file in (files.sessions, files.datasets)]
-    except TableError as error:
-        raise TableError(error.reason, MOVE_AWAY) from error
-    if created[0] != created[1]:
-        raise TableError(
-            f"The cache tables in {tables_dir} do not belong together: created {created[0]} and {created[1]}.",
-            MOVE_AWAY,
-        )
-    return True
-
-
-def _fetch(tables_dir: Path, state_dir: Path, url: Location, transport: Transport) -> None:
-    _log.info("Fetching the cache tables from %s", url.url)
-    work = state_dir / "tables.new"
+def _fetch(place: Place, origin: Origin, at_hand: TableMetadata | None) -> None:
+    """Bring the origin's tables in, in place of those at hand. The lock is held."""
+    _log.info("Fetching the cache tables from %s", origin.name)
+    work = place.state_dir / "tables.new"
     shutil.rmtree(work, ignore_errors=True)  # what a killed process left
     try:
         work.mkdir()
-        _download_all(work, url, transport)
-        files = find_tables(work)
-        try:
-            check_tables(files)
-        except TableError as error:
-            reason = error.reason.replace(f"{work}/", "")
-            raise TableError(
-                f"The tables of {url.url} cannot be used: {reason}", "Ask the archive's keeper."
-            ) from error
-        for file in (files.sessions, files.datasets):
-            _sync(file)
-        for name in (INFO, ZIP):
-            (work / name).unlink(missing_ok=True)
-        work.rename(_ready(state_dir))
-        _move_in(_ready(state_dir), tables_dir)
+        origin.download(work)
+        _check_fetched(work, place, origin, at_hand)
+        for file in list(work.iterdir()):
+            if file.name in TABLE_NAMES:
+                _sync(file)
+            else:
+                file.unlink()
+        work.rename(_ready(place))
+        _move_in(place)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _move_in(ready: Path, tables_dir: Path) -> None:
+def _check_fetched(work: Path, place: Place, origin: Origin, at_hand: TableMetadata | None) -> None:
+    """Raise `TableError` unless what was fetched can be used, and is restricted as it should be."""
+    try:
+        files = find_tables(work)
+        check_tables(files)
+    except TableError as error:
+        reason = error.reason.replace(f"{work}/", "").replace(f" in {work}", "")
+        raise TableError(f"The tables of {origin.name} cannot be used: {reason}", ASK_KEEPER) from error
+    for file in (files.sessions, files.datasets):
+        metadata = read_metadata(file)
+        _check_version(metadata.min_api_version, origin.name)
+        if place.tag and place.tag not in metadata.tags:
+            raise TableError(
+                f"{origin.name} gave other tables than those of the tag {place.tag}.", "Ask the database's keepers."
+            )
+        if not place.tag and at_hand is not None and set(metadata.tags) != set(at_hand.tags):
+            raise TableError(
+                f"The tables of {origin.name} are {_restriction(metadata)}, those in {place.tables_dir} are "
+                f"{_restriction(at_hand)}.",
+                MOVE_AWAY,
+            )
+
+
+def _restriction(metadata: TableMetadata) -> str:
+    return f"restricted to {', '.join(metadata.tags)}" if metadata.tags else "restricted to no tag"
+
+
+def _move_in(place: Place) -> None:
     """Give the tables that stand ready their names; does nothing if there are none."""
+    ready = _ready(place)
     if ready.exists():
         for table in TABLE_NAMES:
             if (ready / table).exists():
-                _give_name(ready / table, tables_dir / table)
+                _give_name(ready / table, place.tables_dir / table)
         shutil.rmtree(ready)
 
 
@@ -205,68 +285,3 @@ def _give_name(file: Path, target: Path) -> None:
 def _sync(file: Path) -> None:
     with file.open("rb") as stream:
         os.fsync(stream.fileno())
-
-
-def _download_all(work: Path, url: Location, transport: Transport) -> None:
-    try:
-        _created(_download(transport, url, INFO, work), url)
-    except MissingOnServerError as error:
-        raise SourceError(
-            f"{url.url} holds no {INFO}, so it is no folder of cache tables.",
-            "Give the URL of the folder in which the tables stand.",
-        ) from error
-    try:
-        _unpack(_download(transport, url, ZIP, work), work)
-    except MissingOnServerError:
-        _download_tables(work, url, transport)
-
-
-def _download_tables(work: Path, url: Location, transport: Transport) -> None:
-    for table in TABLE_NAMES:
-        try:
-            _download(transport, url, table, work)
-        except MissingOnServerError as error:
-            raise SourceError(
-                f"{url.url} holds neither {ZIP} nor {table}.", "Ask the archive's keeper, or give another URL."
-            ) from error
-
-
-def _download(transport: Transport, folder: Location, name: str, into: Path) -> Path:
-    """Fetch a file, going on after a break of the connection if that try brought bytes."""
-    target, edition = into / name, ""
-    location = Location(f"{folder.url}/{name}", folder.login)
-    with target.open("wb") as out:
-        for tries_left in reversed(range(_TRIES)):
-            before = out.tell()
-            try:
-                with transport.open(location, before if edition else 0, edition) as body:
-                    out.truncate(body.start)
-                    out.seek(body.start)
-                    edition = body.edition
-                    pace = Pace(server_name(location.url), _STALL_S)
-                    for chunk in body.chunks:
-                        out.write(chunk)
-                        pace.add(len(chunk))
-                    break
-            except (UnreachableError, BrokenAnswerError) as error:
-                if not tries_left or out.tell() <= before:
-                    raise
-                _log.warning("%s Going on with %s.", error.reason, name)
-            time.sleep(_PAUSE_S)
-    return target
-
-
-def _unpack(archive: Path, into: Path) -> None:
-    """Take the two tables out of the zip, by their exact names and nothing else."""
-    try:
-        with zipfile.ZipFile(archive) as packed:
-            for table in TABLE_NAMES:
-                member = packed.getinfo(table)
-                if member.file_size > LARGEST_TABLE_BYTES:
-                    raise TableError(f"{table} in {ZIP} claims {member.file_size} bytes.", "Ask the archive's keeper.")
-                with packed.open(member) as stream, (into / table).open("wb") as out:
-                    shutil.copyfileobj(stream, out, _COPY_BYTES)
-    except (zipfile.BadZipFile, KeyError, EOFError, RuntimeError, zlib.error, lzma.LZMAError) as error:
-        raise TableError(
-            f"{ZIP} from the server is damaged or lacks a table: {error}.", "Try again, or ask the archive's keeper."
-        ) from error

@@ -8,20 +8,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from archives import make_tables
+from archives import change_metadata, make_tables
 from filelock import FileLock
 from servers import Fault, FaultServer, Nginx
 
 from onefs.alf import TABLE_NAMES
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.catalogue.tables import write_tables
-from onefs.daemon import tables
+from onefs.daemon import origins, tables
+from onefs.daemon.origins import FolderOrigin
 from onefs.daemon.service import make_transport
+from onefs.daemon.tables import Place as TablesPlace
 from onefs.daemon.tables import ensure_tables
 from onefs.errors import (
     AccessRefusedError,
     BrokenAnswerError,
     CacheDamagedError,
+    NoRoomError,
     OnefsError,
     SourceError,
     TableError,
@@ -63,7 +66,8 @@ class Place:
                 change(packed)
 
     def fetch(self, login: Login | None = None) -> None:
-        ensure_tables(self.cache, self.cache / ".onefs", Location(self.url, login), make_transport(Settings()))
+        origin = FolderOrigin(Location(self.url, login), make_transport(Settings()))
+        ensure_tables(TablesPlace(self.cache, self.cache / ".onefs"), origin)
 
     def n_datasets(self) -> int:
         return load_snapshot(self.cache, self.cache / ".onefs").n_datasets
@@ -159,6 +163,42 @@ def test_a_zip_that_claims_to_be_huge(place: Place) -> None:
     place.publish(beside=False)
     place.pack([(name, b"x") for name in TABLE_NAMES], claim)
     place.refuses(TableError, str(1 << 40))
+
+
+def test_a_zip_bomb(place: Place) -> None:
+    """64 MiB of zeros in 64 kB: not more than any disk holds, but nothing that tables are."""
+    place.publish(beside=False)
+    place.pack([("sessions.pqt", bytes(64 << 20)), ("datasets.pqt", b"x")])
+    place.refuses(TableError, f"sessions.pqt in cache.zip claims {64 << 20} bytes")
+
+
+def test_a_zip_that_holds_more_than_it_claims(place: Place) -> None:
+    def claim(packed: zipfile.ZipFile) -> None:
+        for member in packed.filelist:
+            member.file_size = 10
+
+    place.publish(beside=False)
+    place.pack([(name, bytes(1 << 20)) for name in TABLE_NAMES], claim)
+    place.refuses(TableError, "cache.zip from the server is damaged")
+
+
+def test_a_zip_that_claims_more_than_the_disk_holds(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.publish(beside=False)
+    usage = shutil.disk_usage(place.cache)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
+    place.refuses(NoRoomError, "100 are free")
+
+
+@pytest.mark.parametrize("where", ["info", "tables"])
+def test_tables_for_a_newer_reader(place: Place, where: str) -> None:
+    place.publish()
+    info = {"date_created": "2024-01-03 00:00"}
+    if where == "info":
+        info["min_api_version"] = "4.0.1"
+    else:
+        change_metadata(place.server_dir, min_api_version="4.0.1")
+    (place.server_dir / "cache_info.json").write_text(json.dumps(info))
+    place.refuses(TableError, r"for ONE 4\.0\.1 and newer.*Update onefs")
 
 
 def test_an_encrypted_zip(place: Place) -> None:
@@ -313,7 +353,7 @@ def faulty(tmp_path: Path) -> Iterator[tuple[Place, FaultServer]]:
 def test_a_transfer_that_breaks_goes_on(
     faulty: tuple[Place, FaultServer], fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(origins, "_PAUSE_S", 0.01)
     place, server = faulty
     server.fault("/datasets.pqt", fault)
     place.fetch()
@@ -321,8 +361,8 @@ def test_a_transfer_that_breaks_goes_on(
 
 
 def test_tables_that_trickle_are_given_up(faulty: tuple[Place, FaultServer], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "_STALL_S", 0.0)
-    monkeypatch.setattr(tables, "_TRIES", 1)
+    monkeypatch.setattr(origins, "_STALL_S", 0.0)
+    monkeypatch.setattr(origins, "_TRIES", 1)
     place, server = faulty
     server.fault("/datasets.pqt", Fault(trickle_bytes=1, trickle_pause_s=1.5))
     place.refuses(TimedOutError, "less than a byte a second")

@@ -1,0 +1,202 @@
+"""Owns where newer cache tables come from: a folder on a server, or a database that says where they are."""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple, Protocol
+from urllib.parse import unquote, urlsplit
+
+from onefs.alf import TABLE_NAMES
+from onefs.alyx.client import AlyxClient
+from onefs.alyx.records import TablesInfo
+from onefs.content.download import Pace
+from onefs.daemon.unpacking import unpack
+from onefs.errors import BrokenAnswerError, MissingOnServerError, SourceError, TableError, UnreachableError
+from onefs.transports.addresses import server_name, shown
+from onefs.transports.base import Location, Transport
+
+INFO = "cache_info.json"
+ZIP = "cache.zip"
+LONGEST_INFO_BYTES = 1 << 20
+ASK_KEEPER = "Ask the archive's keeper."
+_TRIES = 4
+_PAUSE_S = 0.5
+_STALL_S = 30.0
+_log = logging.getLogger(__name__)
+
+
+class Offer(NamedTuple):
+    """What an origin says of its tables, before they are fetched. `created` has no zone; absent texts are ""."""
+
+    created: datetime
+    min_api_version: str
+    origin: str
+
+
+class Origin(Protocol):
+    """Where tables come from. One is made for one renewal. Raises what is wrong with the server as `OnefsError`s."""
+
+    @property
+    def name(self) -> str:
+        """What to call it in a sentence; no secret in it."""
+
+    def offered(self) -> Offer:
+        """What its tables are now: one request."""
+
+    def download(self, into: Path) -> None:
+        """Bring both tables into an empty folder. What else is left there is of no use."""
+
+
+class FolderOrigin:
+    """A folder that holds `cache_info.json`, and `cache.zip` or the two tables."""
+
+    def __init__(self, location: Location, transport: Transport) -> None:
+        self._location = location
+        self._transport = transport
+        self.name = shown(location.url)
+
+    def offered(self) -> Offer:
+        """What `cache_info.json` says. Raises `SourceError` if there is none."""
+        try:
+            raw = read_whole(self._transport, self._at(INFO), LONGEST_INFO_BYTES)
+        except MissingOnServerError as error:
+            raise SourceError(
+                f"{self.name} holds no {INFO}, so it is no folder of cache tables.",
+                "Give the URL of the folder in which the tables stand.",
+            ) from error
+        try:
+            info = json.loads(raw)
+            created = datetime.fromisoformat(info["date_created"]).replace(tzinfo=None)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise BrokenAnswerError(
+                f"{self.name}/{INFO} does not tell when the tables were made.", ASK_KEEPER
+            ) from error
+        return Offer(created, _text(info.get("min_api_version")), _text(info.get("origin")))
+
+    def download(self, into: Path) -> None:
+        """Bring the zip's tables, else those beside each other. Raises `SourceError` if neither are there."""
+        try:
+            archive = download(self._transport, self._at(ZIP), into / ZIP)
+        except MissingOnServerError:
+            self._download_each(into)
+        else:
+            unpack(archive, into)
+
+    def _download_each(self, into: Path) -> None:
+        for table in TABLE_NAMES:
+            try:
+                download(self._transport, self._at(table), into / table)
+            except MissingOnServerError as error:
+                raise SourceError(
+                    f"{self.name} holds neither {ZIP} nor {table}.", f"{ASK_KEEPER[:-1]}, or give another URL."
+                ) from error
+
+    def _at(self, name: str) -> Location:
+        return Location(f"{self._location.url}/{name}", self._location.login)
+
+
+class DatabaseOrigin:
+    """An Alyx database, which says where its tables, or those restricted to a tag, are to be had."""
+
+    def __init__(self, client: AlyxClient, transport: Transport, tag: str = "") -> None:
+        self._client = client
+        self._transport = transport
+        self._tag = tag
+        self._info: TablesInfo | None = None
+        self.name = client.base_url
+
+    def offered(self) -> Offer:
+        """What `cache/info` says: always asked of the server itself."""
+        info = self._info = self._client.tables_info(self._tag or None)
+        return Offer(info.created.replace(tzinfo=None), info.min_api_version, info.origin)
+
+    def download(self, into: Path) -> None:
+        """Bring the tables from where the database said they are."""
+        info = self._info or self._client.tables_info(self._tag or None)
+        locations = info.locations or ()
+        if not locations or locations == (f"{self.name}/{ZIP}",):
+            self._download_own(into)
+            return
+        for url in locations:
+            self._download_from(Location(url), into)
+
+    def _download_own(self, into: Path) -> None:
+        """Those that the server keeps itself; it gives away the full ones only."""
+        if self._tag:
+            raise TableError(
+                f"{self.name} does not say where the tables of the tag {self._tag} are, and gives only the full ones.",
+                "Ask the database's keepers.",
+            )
+        with (into / ZIP).open("wb") as stream:
+            self._client.write_tables(stream)
+        unpack(into / ZIP, into)
+
+    def _download_from(self, location: Location, into: Path) -> None:
+        name = unquote(urlsplit(location.url).path).rpartition("/")[2]
+        try:
+            if name in TABLE_NAMES:
+                download(self._transport, location, into / name)
+            else:
+                unpack(download(self._transport, location, into / ZIP), into)
+        except MissingOnServerError as error:
+            raise MissingOnServerError(
+                f"{self.name} says that its tables are at {shown(location.url)}, and they are not there.",
+                "Ask the database's keepers.",
+            ) from error
+
+
+def origins(
+    tables_url: Location | None, client: AlyxClient | None, transport: Transport
+) -> Callable[[str], Origin] | None:
+    """What makes the origin of a source's tables, of all datasets or of a tag; None where there is no server for them.
+
+    A database knows best; a folder has but one pair of tables, whatever the tag.
+    """
+    if client is not None:
+        return lambda tag: DatabaseOrigin(client, transport, tag)
+    if tables_url is not None:
+        return lambda _: FolderOrigin(tables_url, transport)
+    return None
+
+
+def read_whole(transport: Transport, location: Location, most_bytes: int) -> bytes:
+    """A small file. Raises `BrokenAnswerError` if it is none."""
+    found = bytearray()
+    with transport.open(location) as body:
+        for chunk in body.chunks:
+            found += chunk
+            if len(found) > most_bytes:
+                raise BrokenAnswerError(f"{shown(location.url)} is far too long for what it should be.", ASK_KEEPER)
+    return bytes(found)
+
+
+def download(transport: Transport, location: Location, target: Path) -> Path:
+    """Fetch a file, going on after a break of the connection if that try brought bytes."""
+    edition = ""
+    with target.open("wb") as out:
+        for tries_left in reversed(range(_TRIES)):
+            before = out.tell()
+            try:
+                with transport.open(location, before if edition else 0, edition) as body:
+                    out.truncate(body.start)
+                    out.seek(body.start)
+                    edition = body.edition
+                    pace = Pace(server_name(location.url), _STALL_S)
+                    for chunk in body.chunks:
+                        out.write(chunk)
+                        pace.add(len(chunk))
+                    break
+            except (UnreachableError, BrokenAnswerError) as error:
+                if not tries_left or out.tell() <= before:
+                    raise
+                _log.warning("%s Going on with %s.", error.reason, target.name)
+            time.sleep(_PAUSE_S)
+    return target
+
+
+def _text(value: object) -> str:
+    """Exports write one text or a list of them."""
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value or "")

@@ -1,0 +1,88 @@
+"""Owns a refresher for tests, in the place where a mount has it: over an Alyx, with a clock that the test moves."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from alyx_archive import AlyxArchive
+
+from onefs.alyx.client import AlyxClient
+from onefs.alyx.credentials import Credentials
+from onefs.alyx.waiting import Clock
+from onefs.catalogue.snapshot import Snapshot
+from onefs.daemon.databases import Database
+from onefs.daemon.origins import origins
+from onefs.daemon.refresher import Refresher
+from onefs.daemon.service import make_transport
+from onefs.daemon.sources import Kind, prepare, resolve
+from onefs.demo.archive import TABLES_DIR
+from onefs.demo.export import write_export
+from onefs.modes import Mode
+from onefs.settings import Settings
+
+NOW_S = 1_750_000_000.0
+DAY_S = 86400.0
+
+
+class TablesInUse:
+    """What one mount of a database knows of its tables."""
+
+    def __init__(
+        self,
+        url: str,
+        cache: Path,
+        *,
+        mode: Mode = Mode.AUTO,
+        tag: str = "",
+        password: str = "demo",
+        interval_s: float = 60.0,
+        waits: Callable[[float], None] | None = None,
+    ) -> None:
+        database = Database(url, Credentials("demo", password))
+        source = resolve(url, Settings(cache_dir=cache, tag=tag, alyx_user="demo", alyx_password="demo"), Kind.DATABASE)
+        self.source = replace(source, database=database, mode=mode)
+        prepare(self.source)
+        transport = make_transport(Settings())
+        self.client = AlyxClient(
+            url,
+            database.credentials,
+            responses_dir=None,
+            connect_timeout_s=5,
+            read_timeout_s=10,
+            retry_max_s=60.0 if waits else 0.0,
+            clock=Clock(wait=lambda _, seconds: bool(waits and waits(seconds))),
+        )
+        self.now_s = NOW_S
+        self.adopted: list[Snapshot] = []
+        self.refresher = Refresher(
+            self.source,
+            origins(None, self.client, transport),
+            lambda: self.adopted[-1],
+            self.adopted.append,
+            expiry_s=DAY_S,
+            interval_s=interval_s,
+            clock=lambda: self.now_s,
+        )
+
+    def open(self) -> "TablesInUse":
+        """As a mount begins."""
+        self.adopted.append(self.refresher.open_tables())
+        return self
+
+    @property
+    def created(self) -> str:
+        """Of the tables that are served."""
+        return self.adopted[-1].metadata.created
+
+    @property
+    def n_datasets(self) -> int:
+        return self.adopted[-1].n_datasets
+
+
+def export_tag(archive: AlyxArchive, tag: str, created: str, *paths: str) -> None:
+    """Export the tables of a release that holds these files of an `AlyxArchive`."""
+    directory = archive.directory / TABLES_DIR / tag
+    directory.mkdir(exist_ok=True)
+    datasets = [archive.datasets[path] for path in paths]
+    sessions = [archive.sessions[path] for path in {dataset.session_path for dataset in datasets}]
+    write_export(directory, sessions, datasets, tag=tag, created=created)
