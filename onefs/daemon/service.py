@@ -4,17 +4,13 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pyfuse3
 import trio
 
-from onefs.alf import TABLE_NAMES
-from onefs.catalogue.changes import compare
-from onefs.catalogue.interface import Learned
-from onefs.catalogue.records import QC, Dataset
-from onefs.catalogue.saving import save_tables
+from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot
 from onefs.content.access import Content, Verify
 from onefs.content.download import Patience
@@ -22,12 +18,15 @@ from onefs.content.store import ContentStore
 from onefs.daemon import logs
 from onefs.daemon.commands import Controls, commands
 from onefs.daemon.databases import open_database
+from onefs.daemon.locations import Locations, Repositories
+from onefs.daemon.mismatches import mismatch_reporter
 from onefs.daemon.origins import origins
 from onefs.daemon.refresher import Refresher
+from onefs.daemon.repositories import DataLogin
+from onefs.daemon.showing import Showing
 from onefs.daemon.sources import Source
 from onefs.daemon.status import Status
 from onefs.daemon.tables import claim
-from onefs.digests import digest64
 from onefs.errors import MountError, OnefsError, UsageError
 from onefs.fuse import mounting
 from onefs.fuse.errnos import errno_name
@@ -39,21 +38,14 @@ from onefs.transports.base import Location, Transport
 from onefs.transports.file import FileTransport
 from onefs.transports.http import HttpTransport
 from onefs.transports.schemes import SchemeTransport
-from onefs.vfs import inodes
 from onefs.vfs.control import Daemon, control_directory
 from onefs.vfs.filesystem import FileSystem
-from onefs.vfs.forest import Forest
-from onefs.vfs.handles import DiskFile
 from onefs.vfs.journal import Journal
-from onefs.vfs.links import resolvers
-from onefs.vfs.nodes import Directory, SpecialFile
-from onefs.vfs.tree import Tree
-from onefs.vfs.views import View
+from onefs.vfs.nodes import Directory
 
 # Requests under way at once: each waiting read or open takes one, and the rest must still be answered.
 MAX_REQUESTS = 10_000
 SHORTEST_WAIT_S = 1.0
-VIEW_OF_MODE = {Mode.LOCAL: 1, Mode.AUTO: 2}
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 _log = logging.getLogger(__name__)
 
@@ -80,33 +72,45 @@ class Service:
         self._notifier = Notifier()
         self._journal = Journal(errno_name)
         self._transport = make_transport(settings)
-        if source.tables_url is not None:
+        if source.tables_url is not None or source.database is not None:
             claim(source.tables_dir, source.state_dir, source.name)
         self._client = open_database(source.database, settings, source.state_dir) if source.database else None
+        repositories = self._repositories()
+        locations = Locations(source.servers, repositories)
         verify = Verify(settings.verify)
         self._content = Content(
             ContentStore(source.data_dir, source.state_dir, is_cache=source.is_cache, may_displace=source.may_displace),
             self._transport,
-            self._locate,
-            self._locate,
+            locations.of,
+            locations.known,
             verify=verify,
             max_transfers=settings.max_transfers,
             patience=Patience(stall_s=settings.read_timeout_s),
             on_change=self._content_changed,
             on_failure=self._content_failed,
+            on_mismatch=self._mismatch_reporter(repositories),
         )
         self._refresher = Refresher(
             source,
             origins(source.tables_url, self._client, self._transport),
-            lambda: self._snapshot,
+            lambda: self._showing.catalogues.tables,
             self._adopt,
             expiry_s=settings.cache_expiry_s,
             interval_s=settings.refresh_interval_s,
         )
-        self._control = self._control_directory(log_file)
-        self._snapshot = self._refresher.open_tables()
+        self._showing = Showing(
+            self._refresher.open_tables(),
+            self._client,
+            self._control_directory(log_file),
+            source.abilities,
+            lambda: self._refresher.state.requested,
+            self._refresher.check_before_listing,
+            lambda: self._file_system,
+            self._notifier,
+            settings,
+        )
         self._file_system = FileSystem(
-            self._forest(self._snapshot),
+            self._showing.forest(),
             self._content,
             self._journal,
             lambda: self._refresher.state.requested,
@@ -143,27 +147,21 @@ class Service:
         )
         return control_directory(daemon, self._journal)
 
-    def _forest(self, snapshot: Snapshot) -> Forest:
-        for reason, left in snapshot.left_out.items():
-            _log.warning("Left out of the tree: %d × %s, such as %s", left.count, reason, ", ".join(left.examples[:3]))
-        files = _table_files(snapshot.files.sessions.parent)
-        views = {mode.value: View(number, QC[self._settings.qc]) for mode, number in VIEW_OF_MODE.items()}
-        return Forest(
-            Tree(snapshot, View(qc_limit=QC[self._settings.qc]), files),
-            self._control,
-            {"via": {name: Tree(snapshot, view, files) for name, view in views.items()}},
-            resolvers(snapshot),
-            lists_control=self._settings.control_dir == "visible",
-        )
+    def _repositories(self) -> Repositories | None:
+        database = self._source.database
+        if self._client is None or database is None:
+            return None
+        login = DataLogin(database.data_login, database.data_login_host)
+        return Repositories(self._client, login, s3_endpoint=self._settings.s3_endpoint)
 
-    def _adopt(self, snapshot: Snapshot) -> None:
-        """Let a new snapshot take the old one's place, and have the kernel forget what is different in it."""
-        old, new = self._file_system.forest, self._forest(snapshot)
-        changes = compare(self._snapshot, snapshot)
-        self._snapshot, self._file_system.forest = snapshot, new
-        self._notifier.names_changed(new.stale_names(old, changes))
+    def _mismatch_reporter(self, repositories: Repositories | None) -> Callable[[Dataset, Location], None]:
+        if self._client is None or repositories is None:
+            return lambda dataset, location: None  # noqa: ARG005
+        return mismatch_reporter(self._settings, self._client, repositories)
+
+    def _adopt(self, tables: Snapshot) -> None:
+        self._showing.adopt(tables)
         self._content.retry(None)
-        _log.info("The catalogue is of %s now; %d sessions changed", snapshot.metadata.created, len(changes.sessions))
 
     def run(self, ready: Callable[[], None]) -> None:
         """Mount, say `ready` once the mountpoint answers, serve until unmounted or told to stop by a signal."""
@@ -175,6 +173,8 @@ class Service:
         finally:
             self._content.close()
             self._transport.close()
+            if self._client is not None:
+                self._client.close()
 
     @contextlib.contextmanager
     def _mounted(self) -> Iterator[None]:
@@ -237,6 +237,7 @@ class Service:
     def _switch(self, mode: Mode) -> None:
         check(mode, self._source.name, self._source.abilities)
         self._refresher.switch(mode)
+        self._showing.renew()
 
     def _load_tables(self, directory: Path | None) -> None:
         if directory is not None and Path(os.path.abspath(directory)).is_relative_to(self._mountpoint):
@@ -244,14 +245,11 @@ class Service:
         self._refresher.load(directory)
 
     def _save_tables(self, directory: Path | None, replaces: bool) -> None:
-        if self._client is None:
-            raise UsageError("Without a database nothing is learned that could be saved.", "Copy the tables.")
-        base = self._snapshot.files
-        save_tables(directory or base.sessions.parent, Learned([], []), clobber=replaces, base=base)
+        in_use = self._showing.catalogues.tables.files.sessions.parent
+        origin = self._source.database.base_url if self._source.database else ""
+        self._showing.catalogues.save(directory or in_use, origin, clobber=replaces)
         self._refresher.noted_saved()
-
-    def _locate(self, dataset: Dataset) -> Sequence[Location]:
-        return [server.location(dataset.path, dataset.id) for server in self._source.servers]
+        self._showing.renew()
 
     def _content_changed(self, dataset: Dataset) -> None:
         with contextlib.suppress(OnefsError):  # a dataset that the tree does not show needs no telling
@@ -262,14 +260,3 @@ class Service:
     def _content_failed(self, dataset: Dataset, error: OnefsError) -> None:
         _log.warning("%s", error)
         self._journal.record(dataset.path, error)
-
-
-def _table_files(tables_dir: Path) -> dict[str, SpecialFile]:
-    """The tables as the root shows them. Their number is their edition's, so that a refresh cannot mix two."""
-    files: dict[str, SpecialFile] = {}
-    for name in TABLE_NAMES:
-        file = DiskFile(tables_dir / name)
-        size_bytes, time_ns, _ = file.edition
-        ino = inodes.special_ino(digest64([repr((name, file.edition)).encode()]))
-        files[name] = SpecialFile(ino, name, name, file.again, size_bytes, time_ns // 1_000_000_000)
-    return files

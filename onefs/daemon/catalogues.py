@@ -1,0 +1,101 @@
+"""Owns which catalogues one mount serves: the tables in use, and over them what its database tells."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+from onefs.catalogue.changes import Changes
+from onefs.catalogue.interface import Catalogue, Questions
+from onefs.catalogue.live import LiveSnapshot, merged
+from onefs.catalogue.records import Session
+from onefs.catalogue.saving import save_tables
+from onefs.catalogue.schema import TableFiles
+from onefs.catalogue.snapshot import Snapshot
+from onefs.errors import UsageError
+
+Known = Callable[[UUID], Session | None]
+
+
+class Catalogues:
+    """The tables in use and what was learned beyond them. Safe to use from several threads.
+
+    `questions` makes what a database is asked, None without one. `on_change` is told, in the thread that asked, of
+    what an answer changed: `at_rest` and `asking` may be others from then on.
+    """
+
+    def __init__(
+        self,
+        tables: Snapshot,
+        questions: Callable[[Known], Questions] | None,
+        on_change: Callable[[Changes], None],
+        *,
+        expiry_s: float,
+    ) -> None:
+        self.tables = tables
+        self._questions = questions
+        self._on_change = on_change
+        self._expiry_s = expiry_s
+        self._lock = threading.Lock()  # guards the three below, and `tables`
+        self._live: LiveSnapshot | None = None
+        self._silent: Catalogue | None = None
+        self._has_learned = False
+
+    def adopt(self, tables: Snapshot) -> None:
+        """Use other tables. What was learned beyond the old ones goes: it is asked for again."""
+        with self._lock:
+            self.tables = tables
+            self._live = self._silent = None
+            self._has_learned = False
+
+    @property
+    def at_rest(self) -> Catalogue:
+        """What is known, without asking: the tables, with what was learned beyond them."""
+        with self._lock:
+            return self._silent if self._silent is not None and self._has_learned else self.tables
+
+    @property
+    def asking(self) -> Catalogue:
+        """The catalogue that asks the database. The tables themselves where there is none."""
+        with self._lock:
+            return self.tables if self._questions is None else self._alive(self._questions)
+
+    def expire(self) -> None:
+        """Ask for everything anew when it is next looked at."""
+        with self._lock:
+            if self._live is not None:
+                self._live.expire()
+
+    def save(self, directory: Path, origin: str, *, clobber: bool) -> TableFiles:
+        """Save the tables in use with what was learned into a directory. Raises `TableError`, `BusyError`."""
+        with self._lock:
+            live, tables = self._live, self.tables
+            if self._questions is None:
+                raise UsageError("Without a database nothing is learned that could be saved.", "Copy the tables.")
+            live = live or self._alive(self._questions)
+        return save_tables(directory, merged(tables, live), clobber=clobber, base=tables.files, origin=origin)
+
+    def _alive(self, questions: Callable[[Known], Questions]) -> LiveSnapshot:
+        """The live catalogue over the tables in use, made when it is first needed."""
+        if self._live is None:
+            tables = self.tables
+
+            def known(eid: UUID) -> Session | None:
+                row = tables.session_of_eid(eid)
+                return None if row is None else tables.session(row)
+
+            self._live = live = LiveSnapshot(
+                questions(known),
+                tables,
+                expiry_s=self._expiry_s,
+                on_change=lambda changes: self._learned(live, changes),
+            )
+            self._silent = live.silent()
+        return self._live
+
+    def _learned(self, live: LiveSnapshot, changes: Changes) -> None:
+        with self._lock:
+            if live is not self._live:
+                return  # other tables are in use by now
+            self._has_learned = True
+        self._on_change(changes)

@@ -1,0 +1,145 @@
+"""Owns what a mount shows: another forest whenever its tables, its mode or what it learned change."""
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+from onefs.alf import TABLE_NAMES
+from onefs.alyx.client import AlyxClient
+from onefs.catalogue.changes import Changes, compare
+from onefs.catalogue.interface import Catalogue
+from onefs.catalogue.records import QC
+from onefs.catalogue.snapshot import Snapshot
+from onefs.daemon.catalogues import Catalogues
+from onefs.daemon.questions import AlyxQuestions
+from onefs.digests import digest64
+from onefs.errors import OfflineError, OnefsError, UnknownRecordError
+from onefs.fuse.notify import Notifier
+from onefs.modes import ALLOWED, Abilities, Mode, check
+from onefs.settings import Settings
+from onefs.vfs import inodes
+from onefs.vfs.filesystem import FileSystem
+from onefs.vfs.forest import Forest
+from onefs.vfs.handles import DiskFile
+from onefs.vfs.links import resolvers
+from onefs.vfs.nodes import Directory, SpecialFile
+from onefs.vfs.tree import Tree
+from onefs.vfs.views import View
+
+VIA = "via"
+_log = logging.getLogger(__name__)
+
+
+class Showing:
+    """The catalogues of one mount as a forest. Safe to use from several threads.
+
+    The file system's forest is replaced whole; programs that are inside the old one end there.
+    """
+
+    def __init__(
+        self,
+        tables: Snapshot,
+        client: AlyxClient | None,
+        control: Directory,
+        abilities: Abilities,
+        mode: Callable[[], Mode],
+        check_for_tables: Callable[[], None],
+        file_system: Callable[[], FileSystem],
+        notifier: Notifier,
+        settings: Settings,
+    ) -> None:
+        """`mode` is the one asked for; `check_for_tables` is called before a listing in mode refresh."""
+        self._client = client
+        self._control = control
+        self._modes = [each for each in Mode if _is_possible(each, abilities)]
+        self._mode = mode
+        self._check_for_tables = check_for_tables
+        self._file_system = file_system
+        self._notifier = notifier
+        self._qc_limit = QC[settings.qc]
+        self._lists_control = settings.control_dir == "visible"
+        questions = None if client is None else lambda known: AlyxQuestions(client, known)
+        self.catalogues = Catalogues(tables, questions, self._learned, expiry_s=settings.default_expiry_s)
+        self._lock = threading.RLock()  # held while one forest takes another's place; guards _shown_at_rest
+        self._shown_at_rest: Catalogue = tables
+        _tell_left_out(tables)
+
+    def forest(self) -> Forest:
+        """What is to be shown now."""
+        files = _table_files(self.catalogues.tables.files.sessions.parent)
+        self._shown_at_rest = self.catalogues.at_rest
+        root = self._tree(0, self._mode(), files)
+        views = {mode.value: self._tree(number, mode, files) for number, mode in enumerate(self._modes, 1)}
+        links = resolvers(root.catalogue, self._eid_of_pid)
+        return Forest(root, self._control, {VIA: views}, links, lists_control=self._lists_control)
+
+    def adopt(self, tables: Snapshot) -> None:
+        """Let new tables take the old ones' place, and have the kernel forget what is different in them."""
+        with self._lock:
+            changes = compare(self.catalogues.tables, tables)
+            self.catalogues.adopt(tables)
+            self._swap(changes)
+        _tell_left_out(tables)
+        _log.info("The catalogue is of %s now; %d sessions changed", tables.metadata.created, len(changes.sessions))
+
+    def renew(self) -> None:
+        """Show what the mode, or the files of the tables, ask for now."""
+        with self._lock:
+            self._swap(None)
+
+    def _swap(self, changes: Changes | None) -> None:
+        file_system = self._file_system()
+        old, new = file_system.forest, self.forest()
+        file_system.forest = new
+        self._notifier.names_changed(new.stale_names(old, changes))
+
+    def _learned(self, changes: Changes) -> None:
+        """The database told something, to a thread that is answering the kernel: it may not wait for that."""
+        with self._lock:
+            file_system = self._file_system()
+            if self._shown_at_rest is not self.catalogues.at_rest:
+                file_system.forest = self.forest()  # the tables alone are no longer all that is known
+            names = file_system.forest.changed(changes)
+        self._notifier.tell_names(names)
+
+    def _tree(self, view: int, mode: Mode, files: dict[str, SpecialFile]) -> Tree:
+        catalogue = self.catalogues.asking if ALLOWED[mode].live_catalogue else self.catalogues.at_rest
+        before_listing = self._check_for_tables if mode is Mode.REFRESH else None
+        return Tree(catalogue, View(view, self._qc_limit), files, before_listing=before_listing)
+
+    def _eid_of_pid(self, pid: UUID) -> UUID | None:
+        found = self.catalogues.tables.insertion(pid)
+        if found is not None or self._client is None:
+            return found[0] if found else None
+        if self._mode() is Mode.LOCAL:
+            raise OfflineError(f"The tables do not tell of the probe {pid}, and mode local asks nobody.", "Use auto.")
+        try:
+            return self._client.insertion(pid).eid
+        except UnknownRecordError:
+            return None
+
+
+def _is_possible(mode: Mode, abilities: Abilities) -> bool:
+    try:
+        check(mode, "", abilities)
+    except OnefsError:
+        return False
+    return True
+
+
+def _tell_left_out(tables: Snapshot) -> None:
+    for reason, left in tables.left_out.items():
+        _log.warning("Left out of the tree: %d × %s, such as %s", left.count, reason, ", ".join(left.examples[:3]))
+
+
+def _table_files(tables_dir: Path) -> dict[str, SpecialFile]:
+    """The tables as the root shows them. Their number is their edition's, so that a refresh cannot mix two."""
+    files: dict[str, SpecialFile] = {}
+    for name in TABLE_NAMES:
+        file = DiskFile(tables_dir / name)
+        size_bytes, time_ns, _ = file.edition
+        ino = inodes.special_ino(digest64([repr((name, file.edition)).encode()]))
+        files[name] = SpecialFile(ino, name, name, file.again, size_bytes, time_ns // 1_000_000_000)
+    return files
