@@ -52,7 +52,7 @@ def commands(file_system: Callable[[], FileSystem], content: Content, controls: 
         "refresh": Command("refresh", "ask for newer tables now", lambda _: controls.refresh(), 0, 0),
         "retry": Command("retry [PATH]", "forget that a file, those of a folder, or any could not be had", retry, 0, 1),
         "tables": _family("tables", "the cache tables in use", _tables(controls)),
-        "rest-cache": _family("rest-cache", "the kept responses of the database", _rest_cache(controls)),
+        "rest-cache": rest_cache(controls.database),
         "log": Command("log LEVEL", f"log from this level on: {', '.join(LEVELS)}", _set_level, 1, 1),
     }
 
@@ -73,11 +73,13 @@ def _tables(controls: Controls) -> list[Command]:
     ]
 
 
-def _rest_cache(controls: Controls) -> list[Command]:
+def rest_cache(client: AlyxClient | None) -> Command:
+    """The command that steers what is kept of a database's responses."""
+
     def database() -> AlyxClient:
-        if controls.database is None:
+        if client is None:
             raise UsageError("Without a database there are no responses to keep.", "Mount a source that has one.")
-        return controls.database
+        return client
 
     def turn(on: bool) -> Callable[[list[str]], None]:
         def run(_: list[str]) -> None:
@@ -92,12 +94,13 @@ def _rest_cache(controls: Controls) -> list[Command]:
             raise UsageError(f"{words[0]!r} is not {error}.", "Write: rest-cache expiry DURATION") from error
         database().default_expiry_s = expiry_s
 
-    return [
+    members = [
         Command("on", "keep and use them", turn(True), 0, 0),
         Command("off", "ask the database every time", turn(False), 0, 0),
         Command("clear", "drop those that are kept", lambda _: database().clear_responses(), 0, 0),
         Command("expiry DURATION", "how long they are good for, such as 24h", expire, 1, 1),
     ]
+    return _family("rest-cache", "the kept responses of the database", members)
 
 
 def _family(name: str, doc: str, members: list[Command]) -> Command:
