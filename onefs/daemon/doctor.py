@@ -8,19 +8,24 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from onefs.alyx.client import AlyxClient
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot
-from onefs.daemon.databases import open_database
+from onefs.daemon.databases import Database, open_database
+from onefs.daemon.locations import Locations, Repositories
 from onefs.daemon.opening import opened
-from onefs.daemon.origins import origins
+from onefs.daemon.origins import Origin, origins
+from onefs.daemon.repositories import DataLogin
 from onefs.daemon.service import make_transport
+from onefs.daemon.setting_up import try_login
 from onefs.daemon.sources import Source, prepare
 from onefs.daemon.tables import Place, ensure_tables, load_tables
 from onefs.digests import new_md5
-from onefs.errors import CacheDamagedError, MismatchError, MountError, OnefsError
+from onefs.errors import CacheDamagedError, MismatchError, MissingOnServerError, MountError, OnefsError
 from onefs.fuse import mounting
 from onefs.settings import Settings
-from onefs.transports.base import Transport
+from onefs.transports.addresses import server_name
+from onefs.transports.base import Location, Transport
 
 _LITTLE_ROOM_BYTES = 1 << 30
 _SAMPLE_BYTES = 4 << 20
@@ -38,7 +43,7 @@ class Finding:
 
 
 def examine(source_name: str | None, settings: Settings) -> Iterator[Finding]:
-    """Check this machine, and a source if one is given: its tables, its login, one download, cache, disk, clock."""
+    """Check this machine, and a source if one is given: cache, disk, login, tables, clock, one download."""
     yield _try("machine", _machine)
     yield _try("mounts", _stale_mounts)
     if settings.allow_other:
@@ -53,21 +58,57 @@ def examine(source_name: str | None, settings: Settings) -> Iterator[Finding]:
 
 
 def _examine_source(source: Source, settings: Settings) -> Iterator[Finding]:
-    transport = make_transport(settings)
     cache = _try("cache", lambda: _cache(source))
     yield cache
     if not cache.is_well:
         return
     yield _try("disk", lambda: _disk(source))
+    if source.database is not None:
+        yield from _login(source.database, settings)
+    client = open_database(source.database, settings, source.state_dir) if source.database else None
+    try:
+        yield from _examine_archive(source, settings, client)
+    finally:
+        if client is not None:
+            client.close()
+
+
+def _login(database: Database, settings: Settings) -> Iterator[Finding]:
+    """Whether the database lets us in, and has tables to offer."""
+    host = server_name(database.base_url)
+    try:
+        tried = try_login(database, settings)
+    except OnefsError as error:
+        yield Finding("login", False, error.reason, error.remedy or "Check the network and the address.")
+        return
+    who = f" of {tried.credentials.user}" if tried.credentials.user else ""
+    yield Finding("login", True, f"{host} accepts the login{who}.", "")
+    if tried.problem:
+        yield Finding("newest tables", False, tried.problem, "Ask the database's keepers to export its cache tables.")
+    else:
+        yield Finding("newest tables", True, f"{host} has tables of {tried.tables}.", "")
+
+
+def _examine_archive(source: Source, settings: Settings, client: AlyxClient | None) -> Iterator[Finding]:
+    transport = make_transport(settings)
     place = Place(source.tables_dir, source.state_dir).of_tag(source.tag)
-    tables = _try("tables", lambda: _tables(source, settings, place, transport))
+    origin_of = origins(source.tables_url, client, transport)
+    tables = _try("tables", lambda: _tables(place, origin_of(source.tag) if origin_of else None))
     yield tables
     if not tables.is_well:
         return
     snapshot = load_tables(place)
     yield _try("clock", lambda: _clock(snapshot))
-    if source.servers:
-        yield _try("download", lambda: _download(source, snapshot, transport))
+    locations = Locations(source.servers, _repositories(source.database, settings, client))
+    if source.abilities.has_server:
+        yield _try("download", lambda: _download(locations, snapshot, transport))
+
+
+def _repositories(database: Database | None, settings: Settings, client: AlyxClient | None) -> Repositories | None:
+    if database is None or client is None:
+        return None
+    data = DataLogin(database.data_login, database.data_login_host)
+    return Repositories(client, data, s3_endpoint=settings.s3_endpoint)
 
 
 def _try(check: str, look: Callable[[], str]) -> Finding:
@@ -120,10 +161,8 @@ def _disk(source: Source) -> str:
     return f"{free / 1e9:.0f} GB are free."
 
 
-def _tables(source: Source, settings: Settings, place: Place, transport: Transport) -> str:
-    client = open_database(source.database, settings, source.state_dir) if source.database else None
-    origin_of = origins(source.tables_url, client, transport)
-    ensure_tables(place, origin_of(source.tag) if origin_of else None)
+def _tables(place: Place, origin: Origin | None) -> str:
+    ensure_tables(place, origin)
     snapshot = load_tables(place)
     return f"{snapshot.n_sessions} sessions and {snapshot.n_datasets} datasets, created {snapshot.metadata.created}."
 
@@ -142,11 +181,25 @@ def _clock(snapshot: Snapshot) -> str:
     return "The tables are not from the future."
 
 
-def _download(source: Source, snapshot: Snapshot, transport: Transport) -> str:
+def _download(locations: Locations, snapshot: Snapshot, transport: Transport) -> str:
+    """Fetch a small file from the first of its locations that gives it, as a mount would."""
     dataset = _small_dataset(snapshot)
     if dataset is None:
         return "There is no small file to try."
-    location = source.servers[0].location(dataset.path, dataset.id)
+    failure: OnefsError = MissingOnServerError(
+        f"There is no place where {dataset.path} could be.", "Give the server of the files with --data-url."
+    )
+    for location in locations.of(dataset):
+        try:
+            _fetch(dataset, location, transport)
+        except OnefsError as error:
+            failure = error
+        else:
+            return f"{dataset.path} came whole and verified from {server_name(location.url)}."
+    raise failure
+
+
+def _fetch(dataset: Dataset, location: Location, transport: Transport) -> None:
     md5 = new_md5()
     with transport.open(location) as body:
         for chunk in body.chunks:
@@ -156,7 +209,6 @@ def _download(source: Source, snapshot: Snapshot, transport: Transport) -> str:
             f"{dataset.path} came with MD5 {md5.hexdigest()}, the tables say {dataset.md5}.",
             "Tell the archive's keeper.",
         )
-    return f"{dataset.path} came whole and verified."
 
 
 def _small_dataset(snapshot: Snapshot) -> Dataset | None:

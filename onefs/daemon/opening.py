@@ -16,7 +16,6 @@ from onefs.daemon.tables import claim
 from onefs.errors import UnreachableError
 from onefs.modes import Mode
 from onefs.settings import Settings
-from onefs.transports.base import Location
 
 DEMO = "demo"
 _log = logging.getLogger(__name__)
@@ -56,7 +55,7 @@ def _demo(settings: Settings) -> Iterator[Source]:
             alyx_password_file=None,
             alyx_token="",
         )
-        yield replace(resolve(server.url, ours, Kind.DATABASE), name=DEMO, tables_url=Location(server.tables_url))
+        yield replace(resolve(server.url, ours, Kind.DATABASE), name=DEMO)
 
 
 def _at_url(url: str, settings: Settings) -> Source:

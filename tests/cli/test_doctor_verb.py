@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from alyx_archive import AlyxArchive
 from archives import PASSWORD, RECORDINGS, flags_for, make_tables, on_servers
 from mounted import Mounted, run_onefs
 from servers import Fault, FaultServer, Nginx
+
+from onefs.demo.server import DemoServer
 
 CHECKS = ["machine", "mounts", "cache", "disk", "tables", "clock", "download"]
 
@@ -112,3 +115,57 @@ def test_a_mount_whose_daemon_died(tmp_path: Path) -> None:
     assert str(mount.path) in str(found["mounts"]["says"])
     assert run_onefs("umount", mount.path).returncode == 0
     assert str(mount.path) not in str(findings()["mounts"])
+
+
+class TestDatabase:
+    """An Alyx as source."""
+
+    @pytest.fixture
+    def archive(self, tmp_path: Path) -> AlyxArchive:
+        archive = AlyxArchive(tmp_path / "archive")
+        archive.put("lab/Subjects/mouse/2024-01-02/001/alf/a.times.npy", b"spikes")
+        archive.publish()
+        return archive
+
+    @pytest.fixture
+    def alyx(self, archive: AlyxArchive) -> Iterator[DemoServer]:
+        with DemoServer(archive.directory) as server:
+            yield server
+
+    def findings(self, alyx: DemoServer, home: Path, password: str = "demo") -> dict[str, dict[str, object]]:
+        done = run_onefs(
+            "doctor", alyx.url, "--cache-dir", home / "cache", "--alyx-user", "demo", "--data-user", "demo", "--json",
+            ONEFS_ALYX_PASSWORD=password, ONEFS_DATA_PASSWORD="demo", HOME=str(home), XDG_CONFIG_HOME=str(home),
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr
+        assert password == "demo" or password not in done.stdout + done.stderr
+        return {each["check"]: each for each in json.loads(done.stdout)}
+
+    def test_that_is_well(self, alyx: DemoServer, archive: AlyxArchive, tmp_path: Path) -> None:
+        created = archive.publish()
+        found = self.findings(alyx, tmp_path)
+        assert [name for name, each in found.items() if not each["is_well"]] == []
+        assert "accepts the login of demo" in str(found["login"])
+        assert created in str(found["newest tables"])
+        assert "verified" in str(found["download"])
+
+    def test_that_refuses_the_login(self, alyx: DemoServer, tmp_path: Path) -> None:
+        found = self.findings(alyx, tmp_path, password="wrong-word")
+        assert "wrong name or password" in str(found["login"]["says"])
+        assert found["login"]["remedy"]
+        assert not found["tables"]["is_well"]
+
+    def test_that_has_no_tables(self, alyx: DemoServer, archive: AlyxArchive, tmp_path: Path) -> None:
+        for table in (archive.directory / "tables").iterdir():
+            table.unlink()
+        found = self.findings(alyx, tmp_path)
+        assert found["login"]["is_well"]
+        assert not found["newest tables"]["is_well"]
+        assert "export" in str(found["newest tables"]["remedy"])
+
+    def test_whose_file_is_nowhere(self, alyx: DemoServer, archive: AlyxArchive, tmp_path: Path) -> None:
+        for file in archive.datasets:
+            archive.file(file).unlink()
+        found = self.findings(alyx, tmp_path)
+        assert [name for name, each in found.items() if not each["is_well"]] == ["download"]
+        assert "404" in str(found["download"]["says"])

@@ -1,0 +1,102 @@
+"""`onefs tables` and `onefs rest-cache` on a mount of a database, with `onefs info` below its control directory."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alyx_archive import AlyxArchive
+from mounted import ONEFS, Mounted, run_onefs
+
+from onefs.catalogue.snapshot import load_snapshot
+from onefs.demo.server import DemoServer
+
+FILE = "lab/Subjects/mouse/2024-01-02/001/alf/a.times.npy"
+OTHER = "lab/Subjects/rat/2024-01-02/001/alf/b.times.npy"
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> AlyxArchive:
+    archive = AlyxArchive(tmp_path / "archive")
+    archive.put(FILE, b"spikes")
+    archive.publish()
+    return archive
+
+
+@pytest.fixture
+def mount(archive: AlyxArchive, tmp_path: Path) -> Iterator[Mounted]:
+    login = {"ONEFS_ALYX_USER": "demo", "ONEFS_ALYX_PASSWORD": "demo", "HOME": str(tmp_path / "home")}
+    with DemoServer(archive.directory) as server, Mounted(server.url, tmp_path, **login) as mount:
+        mount.may_log_errors = True  # refused commands are told in the log
+        yield mount
+
+
+def onefs(*arguments: str | Path, folder: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*ONEFS, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_tables_are_saved_where_one_stands(mount: Mounted, tmp_path: Path) -> None:
+    (tmp_path / "it's here").mkdir()
+    done = onefs("tables", "save", "my tables", "--clobber", "--mount", mount.path, folder=tmp_path / "it's here")
+    assert done.returncode == 0, done.stderr
+    saved = load_snapshot(tmp_path / "it's here" / "my tables", tmp_path / "index")
+    assert (saved.n_sessions, saved.n_datasets) == (1, 1)
+
+
+def test_other_tables_are_loaded_and_left_again(mount: Mounted, archive: AlyxArchive, tmp_path: Path) -> None:
+    assert onefs("tables", "save", tmp_path / "before", "--mount", mount.path).returncode == 0
+    archive.put(OTHER, b"more")
+    newest = archive.publish()
+    assert onefs("refresh", mount.path).returncode == 0
+    assert sorted(os.listdir(mount.path / "lab/Subjects")) == ["mouse", "rat"]
+    done = onefs("tables", "load", "before", "--mount", mount.path, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert os.listdir(mount.path / "lab/Subjects") == ["mouse"]
+    done = onefs("tables", "reset", "--mount", mount.path)
+    assert done.returncode == 0, done.stderr
+    assert newest in done.stdout
+    assert sorted(os.listdir(mount.path / "lab/Subjects")) == ["mouse", "rat"]
+
+
+def test_what_cannot_be_done_is_said(mount: Mounted, tmp_path: Path) -> None:
+    for words in (["tables", "load", tmp_path / "nowhere"], ["tables", "tag", "no such"]):
+        done = onefs(*words, "--mount", mount.path)
+        assert done.returncode == 1, done.stdout
+        assert done.stderr.startswith("onefs: ")
+        assert "unforeseen" not in done.stderr
+    assert os.listdir(mount.path / "lab/Subjects") == ["mouse"]
+    assert onefs("tables", "tidy").returncode == 2
+
+
+def test_the_responses_of_a_database(mount: Mounted) -> None:
+    for words in (["off"], ["on"], ["clear"], ["expiry", "30m"]):
+        done = onefs("rest-cache", *words, "--mount", mount.path)
+        assert done.returncode == 0, done.stderr
+        assert str(mount.path) in done.stdout
+    assert onefs("rest-cache", "expiry", "soon", "--mount", mount.path).returncode == 2
+
+
+def test_a_mount_without_a_database_has_no_responses(archive: AlyxArchive, tmp_path: Path) -> None:
+    with Mounted(archive.directory / "tables", tmp_path / "other") as plain:
+        plain.may_log_errors = True
+        done = onefs("rest-cache", "clear", "--mount", plain.path)
+        assert done.returncode == 1
+        assert "database" in done.stderr
+
+
+def test_info_follows_links_and_views_into_the_tree(mount: Mounted, archive: AlyxArchive) -> None:
+    def facts(path: Path) -> dict[str, str]:
+        done = run_onefs("info", "--json", path)
+        assert done.returncode == 0, done.stderr
+        found: dict[str, str] = json.loads(done.stdout)
+        return found
+
+    plain = facts(mount.path / FILE)
+    by_id = facts(mount.path / ".onefs/by-id" / str(archive.id_of(FILE)))
+    assert by_id == plain
+    assert facts(mount.path / ".onefs/via/local" / FILE) == {**plain, "view": "via/local"}
+    assert plain["path"] == FILE
