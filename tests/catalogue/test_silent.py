@@ -118,7 +118,7 @@ DOINGS = st.lists(
 
 
 class Shown:
-    """What a program that never asks has shown of sessions, kept until it is told of a change."""
+    """What a program that never asks has shown of sessions, kept until it is told of a change or the session goes."""
 
     def __init__(self, silent) -> None:
         self.silent = silent
@@ -136,17 +136,7 @@ class Shown:
             if eid in self.kept:
                 assert self.kept[eid][1] == paths(self.silent, before)
                 self.kept[eid] = now, paths(self.silent, now)
-        anew = {*changes.folders_gone, *changes.folders_new}
-        self.kept = {eid: kept for eid, kept in self.kept.items() if not self._places(kept[0]) & anew}
-
-    def _places(self, session) -> set[int]:
-        """The folder of a session, and those above it."""
-        rows = set()
-        row = self.silent.session_folder(session).row
-        while row:
-            rows.add(row)
-            row = self.silent.folder(row).parent
-        return rows
+        self.kept = {eid: kept for eid, kept in self.kept.items() if self.silent.session_of_eid(eid) is not None}
 
 
 def do(live, database, shown, what, how) -> None:
@@ -175,16 +165,12 @@ def do(live, database, shown, what, how) -> None:
 @given(st.booleans(), DOINGS)
 def test_rows_tell_the_same_for_ever_and_every_change_is_told(one_tables, has_base, doings):
     database = Database([], [])
-    changes = []
-    live = a_live(database, one_tables if has_base else None, on_change=changes.append)
+    live = a_live(database, one_tables if has_base else None, on_change=lambda changes: shown.changed(changes))
     silent = live.silent()
     shown = Shown(silent)
     told = {}
     for what, *how in doings:
         do(live, database, shown, what, how)
-        for change in changes:
-            shown.changed(change)
-        changes.clear()
         standing = [row for row in map(silent.session_of_eid, (ONE.eid, OTHER.eid)) if row is not None]
         assert told == {row: paths(silent, row) for row in told}
         told |= {row: paths(silent, row) for row, _ in shown.kept.values()}
