@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -13,7 +13,8 @@ from onefs.demo.archive import DATA_DIR, PUBLIC_DIR, TABLES_DIR, Manifest
 from onefs.demo.database_file import DatabaseFile
 from onefs.demo.export import TABLE_FILES, write_export
 
-FIRST_DAY = datetime(2024, 1, 3)
+FIRST_AGE = timedelta(days=90)
+"""Young enough for tables not to expire in a year, and room for changes, each a day later than the one before."""
 
 
 class AlyxArchive:
@@ -26,7 +27,7 @@ class AlyxArchive:
         self.directory = directory
         self.sessions: dict[str, Session] = {}
         self.datasets: dict[str, Dataset] = {}
-        self._published = 0
+        self._created = datetime.now(UTC) - FIRST_AGE
         (directory / TABLES_DIR).mkdir(parents=True)
         (directory / DATA_DIR / PUBLIC_DIR).mkdir(parents=True)
         Manifest(layout=1, seed=0, virtual={}).write(directory)
@@ -86,8 +87,8 @@ class AlyxArchive:
 
     def publish(self) -> str:
         """Let the database and its tables say what was changed; when they were made, always a day later than before."""
-        created = f"{FIRST_DAY + timedelta(days=self._published):%Y-%m-%d %H:%M}"
-        self._published += 1
+        self._created += timedelta(days=1)
+        created = f"{self._created:%Y-%m-%d %H:%M}"
         fresh = self.directory / "fresh"
         fresh.mkdir()
         write_export(fresh, list(self.sessions.values()), list(self.datasets.values()), created=created)

@@ -1,6 +1,7 @@
 """Owns mounts of an Alyx for tests: `onefs mount URL` of a demo server, with the login of a user of ONE."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +31,8 @@ class SocketWatch:
         folder = home / "watch"
         folder.mkdir(parents=True)
         (folder / "sitecustomize.py").write_text(WATCHER)
-        self.environment = {"PYTHONPATH": str(folder), "SOCKETS_NOTED_IN": str(self._notes)}
+        path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+        self.environment = {"PYTHONPATH": path, "SOCKETS_NOTED_IN": str(self._notes)}
 
     def noted(self) -> list[str]:
         """One line for each so far."""
