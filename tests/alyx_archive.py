@@ -13,7 +13,8 @@ from onefs.demo.archive import DATA_DIR, PUBLIC_DIR, TABLES_DIR, Manifest
 from onefs.demo.database_file import DatabaseFile
 from onefs.demo.export import TABLE_FILES, write_export
 
-FIRST_AGE = timedelta(days=90)
+DAY = timedelta(days=1)
+FIRST_AGE = timedelta(days=89)
 """Young enough for tables not to expire in a year, and room for changes, each a day later than the one before."""
 
 
@@ -23,11 +24,12 @@ class AlyxArchive:
     A dataset keeps its id when it is renamed or its bytes change, as it does in Alyx.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, first: datetime | None = None) -> None:
+        """`first` is when its first tables are made, 89 days ago unless it is told."""
         self.directory = directory
         self.sessions: dict[str, Session] = {}
         self.datasets: dict[str, Dataset] = {}
-        self._created = datetime.now(UTC) - FIRST_AGE
+        self._created = (first or datetime.now(UTC) - FIRST_AGE + DAY) - DAY
         (directory / TABLES_DIR).mkdir(parents=True)
         (directory / DATA_DIR / PUBLIC_DIR).mkdir(parents=True)
         Manifest(layout=1, seed=0, virtual={}).write(directory)
@@ -87,7 +89,7 @@ class AlyxArchive:
 
     def publish(self) -> str:
         """Let the database and its tables say what was changed; when they were made, always a day later than before."""
-        self._created += timedelta(days=1)
+        self._created += DAY
         created = f"{self._created:%Y-%m-%d %H:%M}"
         fresh = self.directory / "fresh"
         fresh.mkdir()

@@ -6,6 +6,7 @@ import shutil
 import threading
 import zipfile
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -35,11 +36,12 @@ from onefs.modes import Mode
 SESSION = "lab/Subjects/mouse/2024-01-02/001"
 A, B, C = (f"{SESSION}/alf/{name}.times.npy" for name in "abc")
 TAG = "2024_Q1_paper"
+FIRST = datetime(2024, 1, 3)
 
 
 @pytest.fixture
 def archive(tmp_path: Path) -> AlyxArchive:
-    archive = AlyxArchive(tmp_path / "archive")
+    archive = AlyxArchive(tmp_path / "archive", FIRST)
     archive.put_all({A: b"a", B: b"b"})
     export_tag(archive, TAG, archive.publish(), A)
     return archive
