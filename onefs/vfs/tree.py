@@ -159,8 +159,7 @@ class Tree:
         with self._lock:
             self._times_changed += 1
             kept = {row: self._folders.pop(self.catalogue.folder_key(row), None) for row in changed}
-            if changes.folders_gone:
-                self._folders.clear()  # what lies below them is gone, too
+            self._drop_below(tuple(self.catalogue.folder_path(row) + "/" for row in changes.folders_gone))
             for before, _ in changes.sessions:
                 self._drop_session(before)
         if _ROOT_ROW in kept:
@@ -168,14 +167,23 @@ class Tree:
             self.root = self._directory(self.catalogue.folder(_ROOT_ROW), "", self.root_ino)
         return {row: folder for row, folder in kept.items() if folder is not None}
 
+    def _drop_below(self, gone: tuple[str, ...]) -> None:
+        if gone:
+            for key in [key for key, folder in self._folders.items() if folder.path.startswith(gone)]:
+                del self._folders[key]
+
     def take_over(self, old: "Tree") -> None:
         """Keep what an older tree kept of folders, if rows mean the same here: `forget` has to know what was there."""
         base = self.catalogue.base if isinstance(self.catalogue, SilentSnapshot) else None
-        if old.catalogue is self.catalogue or old.catalogue is base:
-            with old._lock:
-                kept = list(old._folders.items())
-            with self._lock:
-                self._folders.update(kept)
+        if old.catalogue is not self.catalogue and old.catalogue is not base:
+            return
+        with old._lock:
+            kept = list(old._folders.items())
+        found = [(key, directory, self.catalogue.folder_of_key(key)) for key, directory in kept]
+        with self._lock:
+            self._folders.update(
+                (key, directory) for key, directory, folder in found if folder and folder.session == directory.session
+            )
 
     def _drop_session(self, row: int | None) -> None:
         if row is not None:
