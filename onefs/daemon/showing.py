@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -25,10 +26,12 @@ from onefs.vfs.forest import Forest
 from onefs.vfs.handles import DiskFile
 from onefs.vfs.links import resolvers
 from onefs.vfs.nodes import Directory, SpecialFile
+from onefs.vfs.staleness import Name
 from onefs.vfs.tree import Tree
 from onefs.vfs.views import View
 
 VIA = "via"
+WORK_S = REST_S = 0.002
 _log = logging.getLogger(__name__)
 
 
@@ -93,7 +96,7 @@ class Showing:
         file_system = self._file_system()
         old, new = file_system.forest, self.forest()
         file_system.forest = new
-        self._notifier.names_changed(new.stale_names(old, changes))
+        self._notifier.names_changed(_giving_way(new.stale_names(old, changes)))
 
     def _learned(self, changes: Changes) -> None:
         """The database told something, to a thread that is answering the kernel: it may not wait for that."""
@@ -119,6 +122,16 @@ class Showing:
             return self._client.insertion(pid).eid
         except UnknownRecordError:
             return None
+
+
+def _giving_way(names: Iterator[Name]) -> Iterator[Name]:
+    """The same names, with a pause after each bit of work: one thread at a time runs Python, and readers come first."""
+    begun_s = time.monotonic()
+    for name in names:
+        yield name
+        if time.monotonic() - begun_s > WORK_S:
+            time.sleep(REST_S)
+            begun_s = time.monotonic()
 
 
 def _is_possible(mode: Mode, abilities: Abilities) -> bool:
