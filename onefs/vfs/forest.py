@@ -82,24 +82,22 @@ class Forest:
         tree = self.tree_of(ino)
         if tree is not None:
             return tree.node(ino)
-        kind, _, session_key = inodes.decode(ino)
-        found: Node | None = None
-        if kind is inodes.Kind.FILE:
-            return self._file(ino, session_key)
-        if kind is inodes.Kind.LINK:
+        if inodes.is_file(ino):
+            return self._file(ino)
+        found = self._own.get(ino)
+        if found is None:
             with self._lock:
                 found = self._links.get(ino)
-        elif kind is inodes.Kind.SPECIAL:
-            found = self._own.get(ino)
         if found is None:
             raise GoneError(f"Inode {ino} is no longer there.", "Look the path up again.")
         return found
 
-    def _file(self, ino: int, session_key: int) -> Node:
+    def _file(self, ino: int) -> Node:
         """The file of a number, from whichever tree has it. Only the root's may be asked for what it does not know."""
         try:
             return self.root.node(ino)
         except GoneError:
+            session_key = inodes.decode(ino).key
             for tree in self.trees.values():
                 if tree is not self.root and (not tree.may_ask or tree.has_built(session_key)):
                     try:
@@ -174,8 +172,8 @@ class Forest:
         tree = self.tree_of(ino)
         if tree is not None:
             return tree.may_ask
-        if self.root.may_ask and inodes.decode(ino).kind is inodes.Kind.FILE:
-            return True
+        if inodes.is_file(ino):
+            return self.root.may_ask
         node = self._own.get(ino)
         return isinstance(node, LinkFolder) and node.may_ask
 

@@ -103,6 +103,11 @@ def link_ino(digest: int) -> int:
     return _LINK | digest & _mask(LINK_BITS)
 
 
+def is_file(ino: int) -> bool:
+    """Whether a number stands for a dataset."""
+    return bool(ino & _FILE)
+
+
 def view_of(ino: int) -> int | None:
     """The view in which a number stands for a folder; None if it stands for something else."""
     if ino & _FILE:

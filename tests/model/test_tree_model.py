@@ -313,11 +313,9 @@ def test_the_least_recently_used_sessions_are_forgotten_and_built_again(monkeypa
     monkeypatch.setattr("onefs.vfs.tree.NODES_KEPT", 4)
     sessions = [Session(UUID(int=n), "lab", f"S{n}", date(2019, 1, 1), 1, "", "") for n in range(1, 9)]
     datasets = [
-        Dataset(
-            UUID(int=session.eid.int * 8 + n), session.eid, session.path, f"alf/a{n}.b.npy", 1, "", True, QC.PASS, None
-        )
+        Dataset(UUID(int=session.eid.int * 8 + n), session.eid, session.path, path, 1, "", True, QC.PASS, None)
         for session in sessions
-        for n in range(session.eid.int % 4)
+        for n, path in enumerate(["alf/a.b.npy", "c.d.npy", "alf/e.f.npy"][: session.eid.int % 4])
     ]
     tree = Catalogue(sessions, datasets).tree()
     first = {node.path: node.ino for node in walk(tree)}

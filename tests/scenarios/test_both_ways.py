@@ -144,3 +144,18 @@ def test_both_have_the_same_numbers(data_server: Nginx, tmp_path_factory: pytest
         with view(data_server, tmp_path_factory.mktemp(name)) as archive:
             found.append({path: stat[0] for path, stat in walk(archive) if path not in TABLES})
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("mode", ["local", "auto"])
+def test_the_tree_in_another_mode_is_the_same_tree(archive_view: ArchiveView, mode: str) -> None:
+    via = f".onefs/via/{mode}"
+    assert sorted(archive_view.names(".onefs/via")) == ["auto", "local"]
+    root = {path: found for path, found in walk(archive_view) if path not in TABLES}
+    other = {path.removeprefix(f"{via}/"): found for path, found in walk(archive_view, via)}
+    assert {path: found[1:] for path, found in other.items() if path not in TABLES} == {
+        path: found[1:] for path, found in root.items()
+    }
+    for path, (ino, is_directory, *_) in root.items():
+        assert (other[path][0] != ino) == is_directory
+    assert archive_view.read(f"{via}/{FILE}") == archive_view.read(FILE)
+    assert archive_view.xattr(f"{via}/{SESSION}", "user.onefs.eid") == archive_view.xattr(SESSION, "user.onefs.eid")

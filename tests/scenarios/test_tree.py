@@ -137,6 +137,7 @@ def test_the_control_directory_is_entered_by_name(recorded: Mounted) -> None:
         "README",
         "by-eid",
         "by-id",
+        "by-pid",
         "by-ref",
         "control",
         "errors",

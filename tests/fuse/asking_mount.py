@@ -1,0 +1,77 @@
+"""Mounts a tree of tables and, as `.onefs/via/remote`, that of a database which the test answers for."""
+
+import sys
+from pathlib import Path
+
+import pyfuse3
+import trio
+from asking import TablesDatabase
+
+from onefs.catalogue.live import LiveSnapshot
+from onefs.catalogue.snapshot import load_snapshot
+from onefs.content.access import Content
+from onefs.content.store import ContentStore
+from onefs.fuse import mounting
+from onefs.fuse.errnos import errno_name
+from onefs.fuse.notify import Notifier
+from onefs.fuse.operations import Operations
+from onefs.modes import Mode
+from onefs.transports.base import Location
+from onefs.transports.file import FileTransport
+from onefs.vfs.control import Daemon, control_directory
+from onefs.vfs.filesystem import FileSystem
+from onefs.vfs.forest import Forest
+from onefs.vfs.journal import Journal
+from onefs.vfs.links import resolvers
+from onefs.vfs.tree import Tree
+from onefs.vfs.views import View
+
+
+def main(home: Path, mountpoint: Path) -> None:
+    journal, notifier = Journal(errno_name), Notifier()
+    tables, database = load_snapshot(home / "tables", home / "state"), TablesDatabase(home)
+
+    def locations(dataset: object) -> list[Location]:
+        return [Location((home / "bytes").as_uri())]
+
+    content = Content(ContentStore(home / "cache", home / "state"), FileTransport(), locations, locations)
+    live = LiveSnapshot(
+        database,
+        tables,
+        expiry_s=-1,
+        retry_s=-1,
+        on_change=lambda changes: notifier.tell_names(file_system.forest.changed(changes)),
+    )
+    views = {
+        "remote": Tree(live, View(1), {}),
+        "local": Tree(live.silent(), View(2), {}),
+        "refresh": Tree(live.silent(), View(3), {}, before_listing=lambda: look_for_tables()),
+    }
+
+    def look_for_tables() -> None:
+        """New tables come, and the kernel is told of thousands of names, in the very directory that is listed."""
+        database.told("tables")
+        notifier.names_changed([(views["refresh"].root_ino, f"lab{number}") for number in range(5000)])
+
+    daemon = Daemon(status=str, status_json=str, settings=str, log=str, mode=lambda: Mode.AUTO, commands={})
+    forest = Forest(
+        Tree(live.silent(), View(), {}),
+        control_directory(daemon, journal),
+        {"via": views},
+        resolvers(live.silent(), database.eid_of_pid),
+    )
+    file_system = FileSystem(forest, content, journal, lambda: Mode.AUTO, serves_mismatches=False)
+    operations = Operations(file_system, open_wait_s=2)
+    pyfuse3.init(operations, str(mountpoint), mounting.options("asking", allow_other=False))
+    notifier.start()
+    print("ready", flush=True)
+    try:
+        trio.run(pyfuse3.main)
+    finally:
+        notifier.stop()
+        pyfuse3.close(unmount=False)
+        content.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
