@@ -91,6 +91,11 @@ class AlyxClient:
         return self._connection.base_url
 
     @property
+    def requests_sent(self) -> int:
+        """How many requests went out so far, those of logins and repetitions too; kept responses cost none."""
+        return self._connection.requests_sent
+
+    @property
     def default_expiry_s(self) -> float:
         """How long responses are good for."""
         return self._rest.default_expiry_s

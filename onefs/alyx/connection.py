@@ -56,6 +56,11 @@ class Connection:
     def __repr__(self) -> str:
         return f"Connection({self.host!r}, {self._credentials!r})"
 
+    @property
+    def requests_sent(self) -> int:
+        """How many requests went out so far, those of logins and repetitions too."""
+        return self._sender.requests_sent
+
     def close(self) -> None:
         """End waits for a busy server at once; further requests fail."""
         self._sender.close()

@@ -59,8 +59,15 @@ class Sender:
         self._proxy = proxy if not proxy or "://" in proxy else f"http://{proxy}"
         self._clock = clock
         self._closing = threading.Event()
-        self._lock = threading.Lock()  # guards _session
+        self._lock = threading.Lock()  # guards the two below
         self._session: requests.Session | None = None
+        self._requests_sent = 0
+
+    @property
+    def requests_sent(self) -> int:
+        """How many requests went out so far: logins, redirections and repetitions too, answered or not."""
+        with self._lock:
+            return self._requests_sent
 
     def close(self) -> None:
         """End waits for a busy server at once; further requests fail."""
@@ -117,6 +124,8 @@ class Sender:
         for attempt in (1, 2):
             if self._closing.is_set():
                 raise self._ending()
+            with self._lock:
+                self._requests_sent += 1
             try:
                 response = self._http().request(
                     question.method,

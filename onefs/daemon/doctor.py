@@ -16,7 +16,7 @@ from onefs.daemon.locations import Locations, Repositories
 from onefs.daemon.opening import opened
 from onefs.daemon.origins import Origin, origins
 from onefs.daemon.repositories import DataLogin
-from onefs.daemon.service import make_transport
+from onefs.daemon.service import make_http, make_transport
 from onefs.daemon.setting_up import try_login
 from onefs.daemon.sources import Source, prepare
 from onefs.daemon.tables import Place, ensure_tables, load_tables
@@ -90,7 +90,7 @@ def _login(database: Database, settings: Settings) -> Iterator[Finding]:
 
 
 def _examine_archive(source: Source, settings: Settings, client: AlyxClient | None) -> Iterator[Finding]:
-    transport = make_transport(settings)
+    transport = make_transport(make_http(settings))
     place = Place(source.tables_dir, source.state_dir).of_tag(source.tag)
     origin_of = origins(source.tables_url, client, transport)
     tables = _try("tables", lambda: _tables(place, origin_of(source.tag) if origin_of else None))

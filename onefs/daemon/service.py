@@ -50,14 +50,18 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 _log = logging.getLogger(__name__)
 
 
-def make_transport(settings: Settings) -> Transport:
-    """Every kind of location, with the settings' time-outs and proxy."""
-    http = HttpTransport(
+def make_http(settings: Settings) -> HttpTransport:
+    """HTTP with the settings' time-outs and proxy."""
+    return HttpTransport(
         connect_timeout_s=settings.connect_timeout_s,
         read_timeout_s=settings.read_timeout_s,
         max_connections=settings.max_transfers,
         proxy=settings.proxy,
     )
+
+
+def make_transport(http: HttpTransport) -> Transport:
+    """Every kind of location."""
     return SchemeTransport({"http": http, "https": http, "file": FileTransport()})
 
 
@@ -71,7 +75,8 @@ class Service:
         self._mountpoint = mountpoint
         self._notifier = Notifier()
         self._journal = Journal(errno_name)
-        self._transport = make_transport(settings)
+        self._http = make_http(settings)
+        self._transport = make_transport(self._http)
         if source.tables_url is not None or source.database is not None:
             claim(source.tables_dir, source.state_dir, source.name)
         self._client = open_database(source.database, settings, source.state_dir) if source.database else None
@@ -127,6 +132,7 @@ class Service:
             self._content,
             self._journal,
             log_file,
+            self._requests,
         )
         controls = Controls(
             switch=self._switch,
@@ -146,6 +152,10 @@ class Service:
             commands=commands(lambda: self._file_system, self._content, controls),
         )
         return control_directory(daemon, self._journal)
+
+    def _requests(self) -> dict[str, int]:
+        database = self._client.requests_sent if self._client is not None else 0
+        return {"database": database, "data": self._http.requests_sent}
 
     def _repositories(self) -> Repositories | None:
         database = self._source.database

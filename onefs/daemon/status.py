@@ -36,9 +36,9 @@ class Status:
         content: Content,
         journal: Journal,
         log_file: Path | None,
-        requests: Callable[[], Mapping[str, int]] | None = None,
+        requests: Callable[[], Mapping[str, int]],
     ) -> None:
-        """`tables` are the facts about them; `requests` counts what was asked of whom, if somebody counts."""
+        """`tables` are the facts about them; `requests` counts what was asked of whom."""
         self._source = source
         self._mode = mode
         self._mountpoint = mountpoint
@@ -51,7 +51,7 @@ class Status:
 
     def facts(self) -> dict[str, Any]:
         """Everything, as JSON values. Times are UTC, sizes bytes."""
-        facts: dict[str, Any] = {
+        return {
             "version": __version__,
             "pid": os.getpid(),
             "source": self._source.name,
@@ -62,6 +62,7 @@ class Status:
             "cache": self._cache(),
             "transfers": self._transfers(),
             "totals": dataclasses.asdict(self._content.totals()),
+            "requests": dict(self._requests()),
             "errors": [
                 {
                     "time": moment(failure.time_s),
@@ -75,7 +76,6 @@ class Status:
             ],
             "log": str(self._log_file) if self._log_file else "standard error",
         }
-        return facts | ({"requests": dict(self._requests())} if self._requests is not None else {})
 
     def json(self) -> str:
         """The facts for programs."""

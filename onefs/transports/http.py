@@ -42,11 +42,18 @@ class HttpTransport:
         self._timeout = Timeout(connect=connect_timeout_s, read=read_timeout_s)
         self._max_connections = max_connections
         self._proxy = proxy
-        self._lock = threading.Lock()  # guards the four below
+        self._lock = threading.Lock()  # guards the five below
         self._managers: dict[tuple[str, bool], PoolManager] = {}
         self._manager_of_host: dict[tuple[str, str], PoolManager] = {}
         self._reading: set[BaseHTTPResponse] = set()
         self._closed = False
+        self._requests_sent = 0
+
+    @property
+    def requests_sent(self) -> int:
+        """How many requests went out so far: redirections and repetitions too, answered or not."""
+        with self._lock:
+            return self._requests_sent
 
     @contextmanager
     def open(self, location: Location, start: int = 0, edition: str = "") -> Iterator[Body]:
@@ -96,8 +103,9 @@ class HttpTransport:
     def _send(self, location: Location, headers: Mapping[str, str]) -> BaseHTTPResponse:
         manager = self._manager(location.url)
         for attempt in (1, 2):
+            self._count(1)
             try:
-                return manager.request(
+                response = manager.request(
                     "GET",
                     location.url,
                     headers=headers,
@@ -105,11 +113,17 @@ class HttpTransport:
                     preload_content=False,
                     decode_content=False,
                 )
+                self._count(len(response.retries.history) if response.retries else 0)
+                return response
             except http_errors.MaxRetryError as error:
                 # A kept connection that the server dropped this very moment says nothing about the server.
                 if attempt == 2 or not isinstance(root_cause(error), STALE_CONNECTION):
                     raise
         raise AssertionError("unreachable")
+
+    def _count(self, requests: int) -> None:
+        with self._lock:
+            self._requests_sent += requests
 
     @contextmanager
     def _watched(self, response: BaseHTTPResponse) -> Iterator[None]:

@@ -38,8 +38,12 @@ class Waits:
 def test_a_busy_server_is_waited_for_as_it_says(replay: Replay, make_client: MakeClient, status: int) -> None:
     waits = Waits()
     replay.script("/labs", json_reply({}, status, Retry_After="7"), json_reply({}, status, Retry_After="3"))
-    assert make_client(clock=waits.clock).labs()
+    client = make_client(clock=waits.clock)
+    assert client.labs()
     assert waits.waited_s == [7.0, 3.0]
+    assert client.requests_sent == len(["the login", "refused", "refused", "answered"]) == len(replay.asked)
+    assert client.labs()
+    assert client.requests_sent == 4, "kept responses cost none"
 
 
 def test_retry_after_may_be_a_date(replay: Replay, make_client: MakeClient) -> None:
@@ -172,6 +176,7 @@ def test_a_redirection_on_the_same_host_is_followed(replay: Replay, client: Alyx
     replay.script("/labs/", recorded_reply("labs_list"))
     assert client.labs()
     assert replay.requests("/labs/")[0].headers["authorization"] == "Token token-1"
+    assert client.requests_sent == len(replay.asked)
 
 
 def test_a_proxy_is_asked_in_the_servers_place(make_client: MakeClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from onefs.catalogue.snapshot import Snapshot
 from onefs.daemon.databases import Database
 from onefs.daemon.origins import origins
 from onefs.daemon.refresher import Refresher
-from onefs.daemon.service import make_transport
+from onefs.daemon.service import make_http, make_transport
 from onefs.daemon.sources import Kind, prepare, resolve
 from onefs.demo.archive import TABLES_DIR
 from onefs.demo.export import write_export
@@ -42,7 +42,7 @@ class TablesInUse:
         source = resolve(url, Settings(cache_dir=cache, tag=tag, alyx_user="demo", alyx_password="demo"), Kind.DATABASE)
         self.source = replace(source, database=database, mode=mode)
         prepare(self.source)
-        transport = make_transport(Settings())
+        transport = make_transport(make_http(Settings()))
         self.client = AlyxClient(
             url,
             database.credentials,

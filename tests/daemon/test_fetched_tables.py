@@ -17,7 +17,7 @@ from onefs.catalogue.snapshot import load_snapshot
 from onefs.catalogue.tables import write_tables
 from onefs.daemon import origins, tables
 from onefs.daemon.origins import FolderOrigin
-from onefs.daemon.service import make_transport
+from onefs.daemon.service import make_http, make_transport
 from onefs.daemon.tables import Place as TablesPlace
 from onefs.daemon.tables import ensure_tables
 from onefs.errors import (
@@ -66,7 +66,7 @@ class Place:
                 change(packed)
 
     def fetch(self, login: Login | None = None) -> None:
-        origin = FolderOrigin(Location(self.url, login), make_transport(Settings()))
+        origin = FolderOrigin(Location(self.url, login), make_transport(make_http(Settings())))
         ensure_tables(TablesPlace(self.cache, self.cache / ".onefs"), origin)
 
     def n_datasets(self) -> int:

@@ -249,6 +249,7 @@ def test_login_does_not_follow_to_another_server(transport: HttpTransport, serve
         assert read(transport, f"{server.url}/x", login=LOGIN) == b"moved"
         assert read(transport, f"{server.url}/z", login=LOGIN) == b"moved"
         assert "authorization" not in other.headers("/y")[-1]
+        assert transport.requests_sent == server.requests() + other.requests() == 4
 
 
 def test_endless_redirection(transport: HttpTransport, server: FaultServer) -> None:
