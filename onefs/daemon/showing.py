@@ -83,20 +83,20 @@ class Showing:
         with self._lock:
             changes = compare(self.catalogues.tables, tables)
             self.catalogues.adopt(tables)
-            self._swap(changes)
+            file_system = self._file_system()
+            old, new = file_system.forest, self.forest()
+            file_system.forest = new
+            self._notifier.names_changed(_giving_way(new.stale_names(old, changes)))
         _tell_left_out(tables)
         _log.info("The catalogue is of %s now; %d sessions changed", tables.metadata.created, len(changes.sessions))
 
     def renew(self) -> None:
-        """Show what the mode, or the files of the tables, ask for now."""
+        """Show what the mode, or the files of the tables, ask for now. What is known stays the same."""
         with self._lock:
-            self._swap(None)
-
-    def _swap(self, changes: Changes | None) -> None:
-        file_system = self._file_system()
-        old, new = file_system.forest, self.forest()
-        file_system.forest = new
-        self._notifier.names_changed(_giving_way(new.stale_names(old, changes)))
+            file_system = self._file_system()
+            old, new = file_system.forest, self.forest()
+            file_system.forest = new
+            self._notifier.names_changed([*new.renewed_names(old), *file_system.absences.take()])
 
     def _learned(self, changes: Changes) -> None:
         """The database told something, to a thread that is answering the kernel: it may not wait for that."""

@@ -98,11 +98,12 @@ class Operations(pyfuse3.Operations):
 
     @answered
     async def lookup(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> EntryAttributes:
+        wanted = os.fsdecode(name)
         try:
             find = functools.partial(self.file_system.lookup, parent_inode)
-            return self._packer.entry(await self._ask(parent_inode, ctx.pid, find, os.fsdecode(name)))
+            return self._packer.entry(await self._ask(parent_inode, ctx.pid, find, wanted))
         except NotInCatalogueError:
-            return absent(is_kept=self.file_system.keeps_absence(parent_inode))
+            return absent(is_kept=self.file_system.keeps_absence(parent_inode, wanted))
 
     @answered
     async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:

@@ -21,6 +21,7 @@ from onefs.errors import (
 )
 from onefs.modes import ALLOWED, Mode
 from onefs.vfs import xattrs
+from onefs.vfs.absences import Absences
 from onefs.vfs.forest import Forest
 from onefs.vfs.handles import ReadableFile
 from onefs.vfs.journal import Journal, Unanswered
@@ -36,6 +37,7 @@ from onefs.vfs.nodes import (
     Node,
     SpecialFile,
 )
+from onefs.vfs.staleness import Name
 from onefs.vfs.tree import Tree
 
 BLOCK_BYTES = 512
@@ -78,6 +80,7 @@ class FileSystem:
         self.journal = journal
         self._mode = mode
         self._serves_mismatches = serves_mismatches
+        self.absences = Absences()
         self._unanswered = Unanswered(journal)
 
     @property
@@ -109,9 +112,12 @@ class FileSystem:
         forest = self.forest
         return forest.may_ask(ino) or forest.before_listing(ino) is not None
 
-    def keeps_absence(self, ino: int) -> bool:
+    def keeps_absence(self, ino: int, name: str) -> bool:
         """Whether the kernel will be told when a name that is absent from a directory comes to exist."""
-        return self.forest.keeps_absence(ino)
+        forest = self.forest
+        if not forest.keeps_absence(ino):
+            return False
+        return not forest.may_learn or self.absences.add(Name(ino, name))
 
     def lookup(self, parent: int, name: str) -> Attributes:
         """Attributes of the entry called `name`. Raises `NotInCatalogueError` or `NameTooLongError`."""

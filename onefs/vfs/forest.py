@@ -203,26 +203,42 @@ class Forest:
             if view in old.trees:
                 tree.take_over(old.trees[view])
 
-    def stale_names(self, old: "Forest", changes: Changes | None) -> Iterator[Name]:
+    def stale_names(self, old: "Forest", changes: Changes) -> Iterator[Name]:
         """What the kernel must forget when this takes the place of `old`.
 
         `changes` are those between the snapshots, where a tree shows one after another. A tree of some other
         catalogue is forgotten as a whole.
         """
-        for view in self.trees.keys() | old.trees.keys():
-            before, after = old.trees.get(view), self.trees.get(view)
-            if before is None or after is None:
-                yield (self if before is None else old)._place(view)
-            elif before.catalogue is after.catalogue:
+        yield from self._other_views(old)
+        for before, after in self._successions(old):
+            if before.catalogue is after.catalogue:
                 yield from stale_files(before, after)
-            elif (
-                changes is not None and isinstance(before.catalogue, Snapshot) and isinstance(after.catalogue, Snapshot)
-            ):
+            elif isinstance(before.catalogue, Snapshot) and isinstance(after.catalogue, Snapshot):
                 yield from stale_names(before, after, changes)
-            elif view:
-                yield self._place(view)
-            else:
+            elif after is self.root:
                 yield from top_names((before, after))
+            else:
+                yield self._place(after.view.number)
+
+    def renewed_names(self, old: "Forest") -> Iterator[Name]:
+        """The same, where both know the same archive, but for names that `old` called absent and this may ask for."""
+        yield from self._other_views(old)
+        for before, after in self._successions(old):
+            yield from stale_files(before, after)
+
+    def _successions(self, old: "Forest") -> Iterator[tuple[Tree, Tree]]:
+        """The trees that were there and are, as they were and as they are."""
+        return ((old.trees[view], tree) for view, tree in self.trees.items() if view in old.trees)
+
+    def _other_views(self, old: "Forest") -> Iterator[Name]:
+        """Where views came or went."""
+        for view in self.trees.keys() ^ old.trees.keys():
+            yield (self if view in self.trees else old)._place(view)
+
+    @property
+    def may_learn(self) -> bool:
+        """Whether what is absent from any tree may come to be known without newer tables."""
+        return any(tree.may_ask for tree in self.trees.values())
 
     def changed(self, changes: Changes) -> list[Name]:
         """Drop what is kept of what the live catalogue learned. Gives what the kernel must forget, in every view.

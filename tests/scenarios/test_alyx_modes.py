@@ -1,6 +1,7 @@
 """The four modes of a mount of an Alyx, one row of the table each: what is listed, what is asked, what opens."""
 
 import errno
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -202,6 +203,33 @@ def test_files_that_are_open_go_on_when_the_mode_changes(setting: Setting) -> No
             setting.say(mode)
             start += file.read(10)
         assert start + file.read() == BYTES[FIRST]
+
+
+def test_a_name_known_to_be_absent_is_asked_for_in_remote(setting: Setting) -> None:
+    setting.prepare()
+    for _ in range(2):
+        assert errno_of(lambda: setting.read(ADDED)) == errno.ENOENT
+    setting.say("remote")
+    assert setting.read(ADDED) == b"added" * 100
+
+
+def test_who_works_in_a_folder_stays_there_when_the_mode_changes(setting: Setting) -> None:
+    folder = setting.mount.path / SESSION
+    worker = subprocess.Popen(
+        ["sh", "-c", "while read line; do /bin/pwd -P; done"],
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with worker:
+        assert worker.stdin and worker.stdout
+        for mode in ("remote", "local", "refresh", "auto"):
+            setting.say(mode)
+            worker.stdin.write("where\n")
+            worker.stdin.flush()
+            assert worker.stdout.readline() == f"{folder}\n"
+        worker.stdin.close()
 
 
 def test_each_mode_is_asked_of_the_mount_by_name(setting: Setting) -> None:
