@@ -28,9 +28,9 @@ from onefs.daemon.tables import (
 from onefs.errors import BusyError, OfflineError, OnefsError, UsageError
 from onefs.modes import ALLOWED, Mode, ModeState
 
-FIRST_PAUSE_S = 30.0
+FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 15 * 60.0
-LONGEST_LOOK_S = 30.0
+LONGEST_LOOK_S = 5.0
 """How soon it is seen that the mode, or the tables, have become others."""
 
 LISTING_WAIT_S = 30.0

@@ -233,14 +233,14 @@ def test_a_server_that_is_away_and_comes_back(archive: AlyxArchive, server: Demo
     created = changed(archive)
     server.stop()
     pauses = []
-    for _ in range(8):
+    for _ in range(10):
         tables.refresher.refresh_if_due()
         state = tables.refresher.state
         assert (state.requested, state.effective, state.since_s) == (Mode.AUTO, Mode.LOCAL, NOW_S)
         assert "cannot be reached" in state.reason
         pauses.append(state.retry_s - tables.now_s)
         tables.now_s = state.retry_s
-    assert pauses == [30, 60, 120, 240, 480, 900, 900, 900]
+    assert pauses == [5, 10, 20, 40, 80, 160, 320, 640, 900, 900]
     server.start()
     asked = Asked(server)
     tables.now_s -= 1
