@@ -102,11 +102,19 @@ def test_error_pages_instead_of_answers_change_nothing(server: DemoServer, tmp_p
         assert control(mount, "refresh") != 0
         assert mount.status()["mode"]["effective"] == "local"
         assert tree_of(mount.path) == set(BYTES)
-        assert errno_of((mount.path / OTHER).read_bytes) in (errno.EIO, errno.EHOSTUNREACH)
         assert "<" not in mount.status()["mode"]["reason"]
         server.recover()
         assert control(mount, "refresh") == 0
         assert mount.status()["mode"] == {"requested": "auto", "effective": "auto"}
+
+
+def test_an_error_page_instead_of_a_file_is_no_file(server: DemoServer, tmp_path: Path) -> None:
+    mount = mount_of(server, tmp_path, *NEVER, "--retry-max", "1s")
+    with mount:
+        assert (mount.path / CACHED).read_bytes() == BYTES[CACHED]
+        server.fail()
+        assert errno_of((mount.path / OTHER).read_bytes) in (errno.EIO, errno.EHOSTUNREACH)
+        server.recover()
         assert control(mount, "retry") == 0
         assert (mount.path / OTHER).read_bytes() == BYTES[OTHER]
 
