@@ -57,7 +57,7 @@ class OnefsMount:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         unmount(self.path)
-        _wait(lambda: not Path(f"/proc/{self.pid}").exists())
+        _wait(lambda: _has_ended(self.pid))
 
     def status(self) -> dict[str, Any]:
         """What the mount says of itself."""
@@ -151,6 +151,14 @@ def _end_children(pid: int) -> None:
     with suppress(OSError):
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
             os.kill(int(child), signal.SIGTERM)
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a process is gone, or was and nobody has asked how: some containers do so late."""
+    try:
+        return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return True
 
 
 def _wait(condition: Callable[[], bool]) -> None:
