@@ -1,26 +1,55 @@
-"""Owns indexing tables in a process of its own, so that nobody who reads a mount has to wait for it."""
+"""Owns reading whole tables in a process of its own, so that nobody who reads a mount has to wait for it."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
-from onefs.daemon.tables import Place
-from onefs.errors import TableError
+from onefs import errors
+from onefs.errors import CacheDamagedError, OnefsError, TableError
 
-_INDEXING = """
-import pathlib, sys
+_READING = """
+import json, pathlib, sys
 from onefs.catalogue.snapshot import load_snapshot
+from onefs.catalogue.tables import check_tables, find_tables
 from onefs.errors import OnefsError
 try:
-    load_snapshot(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))
+    tables, *state = map(pathlib.Path, sys.argv[1:])
+    load_snapshot(tables, *state) if state else check_tables(find_tables(tables))
 except OnefsError as error:
-    sys.exit(error.reason)
+    print(json.dumps([type(error).__name__, error.reason, error.remedy]))
+    sys.exit(1)
 """
+_OLD_STAY = "The old ones stay in use."
 
 
-def index_apart(place: Place) -> None:
-    """Have an index for the tables in a place. Raises `TableError` if they cannot be indexed."""
-    command = [sys.executable, "-c", _INDEXING, str(place.tables_dir), str(place.state_dir)]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+def check_apart(directory: Path) -> None:
+    """Read the tables in a directory to the end. Raises `TableError` if they cannot be used."""
+    _read(directory)
+
+
+def index_apart(directory: Path, state_dir: Path) -> None:
+    """Have an index for the tables in a directory. Raises `TableError`, `CacheDamagedError` or `NoRoomError`."""
+    _read(directory, state_dir)
+
+
+def _read(directory: Path, *state: Path) -> None:
+    # -P: what lies in the folder that onefs was started in is no part of it.
+    command = [sys.executable, "-P", "-c", _READING, str(directory), *map(str, state)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise CacheDamagedError(f"No process can be started to read {directory}: {why}.", _OLD_STAY) from error
     if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1].rstrip(".")
-        raise TableError(f"The tables in {place.tables_dir} could not be indexed: {said}.", "The old ones stay in use.")
+        raise _error(directory, done)
+
+
+def _error(directory: Path, done: "subprocess.CompletedProcess[str]") -> OnefsError:
+    """What the process raised; or how it ended, such as for want of memory."""
+    try:
+        kind, reason, remedy = json.loads(done.stdout)
+        return getattr(errors, kind)(reason, remedy)  # type: ignore[no-any-return]
+    except ValueError:
+        said = (done.stderr.strip().splitlines() or [f"its process ended with {done.returncode}"])[-1].rstrip(".")
+        return TableError(f"The tables in {directory} could not be read: {said}.", _OLD_STAY)

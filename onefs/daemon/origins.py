@@ -14,7 +14,14 @@ from onefs.alyx.client import AlyxClient
 from onefs.alyx.records import TablesInfo
 from onefs.content.download import Pace
 from onefs.daemon.unpacking import unpack
-from onefs.errors import BrokenAnswerError, MissingOnServerError, SourceError, TableError, UnreachableError
+from onefs.errors import (
+    AccessRefusedError,
+    BrokenAnswerError,
+    MissingOnServerError,
+    SourceError,
+    TableError,
+    UnreachableError,
+)
 from onefs.transports.addresses import server_name, shown
 from onefs.transports.base import Location, Transport
 
@@ -80,7 +87,8 @@ class FolderOrigin:
         """Bring the zip's tables, else those beside each other. Raises `SourceError` if neither are there."""
         try:
             archive = download(self._transport, self._at(ZIP), into / ZIP)
-        except MissingOnServerError:
+        except (MissingOnServerError, AccessRefusedError):
+            # S3 refuses what is not there to those who may not list the bucket.
             self._download_each(into)
         else:
             unpack(archive, into)

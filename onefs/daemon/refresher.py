@@ -240,7 +240,7 @@ class Refresher:
 
     def _take(self, place: Place, *, is_loaded: bool = False) -> None:
         """Index tables apart, and let them be adopted."""
-        index_apart(place)
+        index_apart(place.tables_dir, place.state_dir)
         snapshot = load_snapshot(place.tables_dir, place.state_dir) if is_loaded else load_tables(place)
         self._warning = _difference(self._snapshot(), snapshot)
         if self._warning:

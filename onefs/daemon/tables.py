@@ -16,8 +16,9 @@ from filelock import FileLock, Timeout
 from onefs.alf import STATE_FOLDER, TABLE_NAMES, is_safe_part
 from onefs.catalogue.index import has_index
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
-from onefs.catalogue.tables import TableMetadata, check_tables, find_tables, read_metadata
+from onefs.catalogue.tables import TableMetadata, find_tables, read_metadata
 from onefs.content.files import cache_errors
+from onefs.daemon.indexing import check_apart
 from onefs.daemon.origins import ASK_KEEPER, Origin
 from onefs.errors import CacheDamagedError, SourceError, TableError, UsageError
 
@@ -235,7 +236,7 @@ def _check_fetched(work: Path, place: Place, origin: Origin, at_hand: TableMetad
     """Raise `TableError` unless what was fetched can be used, and is restricted as it should be."""
     try:
         files = find_tables(work)
-        check_tables(files)
+        check_apart(work)
     except TableError as error:
         reason = error.reason.replace(f"{work}/", "").replace(f" in {work}", "")
         raise TableError(f"The tables of {origin.name} cannot be used: {reason}", ASK_KEEPER) from error

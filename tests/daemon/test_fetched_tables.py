@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -366,3 +367,28 @@ def test_tables_that_trickle_are_given_up(faulty: tuple[Place, FaultServer], mon
     place, server = faulty
     server.fault("/datasets.pqt", Fault(trickle_bytes=1, trickle_pause_s=1.5))
     place.refuses(TimedOutError, "less than a byte a second")
+
+
+def test_a_bucket_that_refuses_what_is_not_there(faulty: tuple[Place, FaultServer]) -> None:
+    """As S3 does for whoever may not list it."""
+    place, server = faulty
+    for name in ("cache.zip", "datasets.pqt"):
+        server.fault(f"/{name}", Fault(status=403))
+    place.refuses(AccessRefusedError, "127.0.0.1")
+    server.fault("/datasets.pqt")
+    place.fetch()
+    assert place.n_datasets() == 1
+
+
+def test_the_folder_that_onefs_was_started_in_is_not_run(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place.cache / "json.py").write_text("raise SystemExit('not this one')")
+    monkeypatch.chdir(place.cache)
+    place.publish()
+    place.fetch()
+    assert place.n_datasets() == 1
+
+
+def test_no_process_can_be_started_to_read_the_tables(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.publish()
+    monkeypatch.setattr(sys, "executable", str(place.cache / "gone"))
+    place.refuses(CacheDamagedError, "No process can be started")
