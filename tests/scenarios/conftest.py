@@ -20,10 +20,20 @@ def data_server() -> Iterator[Nginx]:
 @pytest.fixture
 def recorded(data_server: Nginx, tmp_path: Path) -> Iterator[Mounted]:
     """The recorded archive, mounted with every QC outcome shown."""
-    with Mounted(
-        RECORDINGS / "tables", tmp_path, *flags_for(data_server), "--qc", "CRITICAL", ONEFS_DATA_PASSWORD=PASSWORD
-    ) as mount:
+    with _recorded(data_server, tmp_path) as mount:
         yield mount
+
+
+@pytest.fixture(scope="module")
+def shared(data_server: Nginx, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mounted]:
+    """The same, for all tests of a module that leave it as it was and do not depend on what was read."""
+    with _recorded(data_server, tmp_path_factory.mktemp("shared")) as mount:
+        yield mount
+
+
+def _recorded(data_server: Nginx, home: Path) -> Mounted:
+    flags = (*flags_for(data_server), "--qc", "CRITICAL")
+    return Mounted(RECORDINGS / "tables", home, *flags, ONEFS_DATA_PASSWORD=PASSWORD)
 
 
 @pytest.fixture

@@ -32,10 +32,10 @@ def test_every_file_reads_back_as_the_tables_say(recorded: Mounted) -> None:
             assert recorded.xattr(row.path, "state") == "verified"
 
 
-def test_the_tree_lists_exactly_the_tables(recorded: Mounted) -> None:
+def test_the_tree_lists_exactly_the_tables(shared: Mounted) -> None:
     listed = {
-        str((Path(folder) / name).relative_to(recorded.path))
-        for folder, _, names in os.walk(recorded.path)
+        str((Path(folder) / name).relative_to(shared.path))
+        for folder, _, names in os.walk(shared.path)
         for name in names
     }
     assert listed == {row.path for row in recorded_rows()} | {"sessions.pqt", "datasets.pqt"}
@@ -46,8 +46,8 @@ def test_sizes_are_the_tables(recorded: Mounted) -> None:
         assert (recorded.path / row.path).stat().st_size == (row.size or 0), row.path
 
 
-def test_a_session_without_datasets_is_an_empty_directory(recorded: Mounted) -> None:
-    assert os.listdir(recorded.path / "mainenlab/Subjects/ZFM-02368/2021-06-10/001") == []
+def test_a_session_without_datasets_is_an_empty_directory(shared: Mounted) -> None:
+    assert os.listdir(shared.path / "mainenlab/Subjects/ZFM-02368/2021-06-10/001") == []
 
 
 @pytest.mark.parametrize(
@@ -58,16 +58,16 @@ def test_a_session_without_datasets_is_an_empty_directory(recorded: Mounted) -> 
         (NOT_ON_SERVER, "remote", ["404"]),
     ],
 )
-def test_a_fault_is_eio_and_says_why_everywhere(recorded: Mounted, path: str, state: str, words: list[str]) -> None:
+def test_a_fault_is_eio_and_says_why_everywhere(shared: Mounted, path: str, state: str, words: list[str]) -> None:
     with pytest.raises(OSError) as failure:
-        (recorded.path / path).read_bytes()
+        (shared.path / path).read_bytes()
     assert failure.value.errno == errno.EIO
-    assert recorded.xattr(path, "state") == state
-    for text in (recorded.xattr(path, "error"), recorded.errors(), recorded.log()):
+    assert shared.xattr(path, "state") == state
+    for text in (shared.xattr(path, "error"), shared.errors(), shared.log()):
         assert path in text
         for word in words:
             assert word in text
-    assert "EIO" in recorded.errors()
+    assert "EIO" in shared.errors()
 
 
 def test_a_failure_is_remembered_and_not_asked_for_again(recorded: Mounted) -> None:
@@ -86,12 +86,12 @@ def test_a_file_of_unknown_size_and_hash_reads_whole(recorded: Mounted) -> None:
     assert path.read_bytes() == data
 
 
-def test_an_empty_file_is_empty(recorded: Mounted) -> None:
-    assert (recorded.path / EMPTY).read_bytes() == b""
+def test_an_empty_file_is_empty(shared: Mounted) -> None:
+    assert (shared.path / EMPTY).read_bytes() == b""
 
 
-def test_a_revision_folder_is_a_folder(recorded: Mounted) -> None:
-    assert (recorded.path / HASH_SIGN).read_bytes() == on_server(HASH_SIGN)
+def test_a_revision_folder_is_a_folder(shared: Mounted) -> None:
+    assert (shared.path / HASH_SIGN).read_bytes() == on_server(HASH_SIGN)
 
 
 def test_critical_datasets_are_hidden_by_default(data_server_flags: list[str], tmp_path: Path) -> None:
@@ -111,10 +111,10 @@ def test_a_wrong_password_is_eacces_and_said(data_server_flags: list[str], tmp_p
         assert "wrong-word" not in mount.errors() + mount.log()
 
 
-def test_the_tables_are_served_as_they_are(recorded: Mounted) -> None:
+def test_the_tables_are_served_as_they_are(shared: Mounted) -> None:
     for name in ("sessions.pqt", "datasets.pqt"):
-        assert (recorded.path / name).read_bytes() == (RECORDINGS / "tables" / name).read_bytes()
-        assert (recorded.path / name).stat().st_size == (RECORDINGS / "tables" / name).stat().st_size
+        assert (shared.path / name).read_bytes() == (RECORDINGS / "tables" / name).read_bytes()
+        assert (shared.path / name).stat().st_size == (RECORDINGS / "tables" / name).stat().st_size
 
 
 def test_info_tells_all_that_is_known(recorded: Mounted) -> None:

@@ -39,12 +39,12 @@ def test_the_mode_is_switched_by_writing_a_word(recorded: Mounted) -> None:
         ("log loud", "is no level"),
     ],
 )
-def test_what_cannot_be_done_fails_with_a_sentence(recorded: Mounted, line: str, words: str) -> None:
+def test_what_cannot_be_done_fails_with_a_sentence(shared: Mounted, line: str, words: str) -> None:
     with pytest.raises(OSError) as failure:
-        (recorded.path / ".onefs/control").write_text(line + "\n")
+        (shared.path / ".onefs/control").write_text(line + "\n")
     assert failure.value.errno in (errno.EINVAL, errno.ENOENT)
-    assert words in recorded.errors()
-    assert (recorded.path / ".onefs/mode").read_text() == "auto\n"
+    assert words in shared.errors()
+    assert (shared.path / ".onefs/mode").read_text() == "auto\n"
 
 
 def test_only_who_mounted_and_root_may_write(data_server_flags: list[str], tmp_path: Path) -> None:
@@ -81,5 +81,5 @@ def test_the_command_line_does_the_same(recorded: Mounted) -> None:
     assert run_onefs("retry", recorded.path / FIRST).returncode == 0
 
 
-def test_the_log_is_readable_in_the_mount(recorded: Mounted) -> None:
-    assert "is mounted at" in (recorded.path / ".onefs/log").read_text()
+def test_the_log_is_readable_in_the_mount(shared: Mounted) -> None:
+    assert "is mounted at" in (shared.path / ".onefs/log").read_text()

@@ -15,13 +15,13 @@ SESSION = "cortexlab/Subjects/KS014/2020-07-01/001"
 FILE = f"{SESSION}/alf/_ibl_wheel.position.npy"
 
 
-def test_modes_owner_and_times(recorded: Mounted) -> None:
-    file, folder = (recorded.path / FILE).stat(), (recorded.path / SESSION).stat()
+def test_modes_owner_and_times(shared: Mounted) -> None:
+    file, folder = (shared.path / FILE).stat(), (shared.path / SESSION).stat()
     assert stat.filemode(file.st_mode) == "-r--r--r--"
     assert stat.filemode(folder.st_mode) == "dr-xr-xr-x"
     assert (file.st_uid, file.st_gid) == (os.getuid(), os.getgid())
     assert file.st_mtime == folder.st_mtime == 1593561600  # 2020-07-01
-    revised = recorded.path / SESSION / "alf/#2025-03-03#/_ibl_trials.table.pqt"
+    revised = shared.path / SESSION / "alf/#2025-03-03#/_ibl_trials.table.pqt"
     assert revised.stat().st_mtime == 1740960000  # the revision's date
 
 
@@ -71,23 +71,23 @@ WRITES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("write", WRITES)
-def test_every_write_is_erofs(recorded: Mounted, write: str) -> None:
+def test_every_write_is_erofs(shared: Mounted, write: str) -> None:
     with pytest.raises(OSError) as failure:
-        WRITES[write](recorded.path)
+        WRITES[write](shared.path)
     assert failure.value.errno == errno.EROFS
-    assert (recorded.path / FILE).exists()
-    assert not os.access(recorded.path / FILE, os.W_OK)
+    assert (shared.path / FILE).exists()
+    assert not os.access(shared.path / FILE, os.W_OK)
 
 
-def test_absent_names_are_enoent_and_stay_so(recorded: Mounted) -> None:
+def test_absent_names_are_enoent_and_stay_so(shared: Mounted) -> None:
     for name in ("nolab", f"{SESSION}/alf/nothing.npy", f"{SESSION}/../nobody", f"{SESSION}/alf/" + "n" * 255):
         for _ in range(2):
-            assert not (recorded.path / name).exists()
+            assert not (shared.path / name).exists()
     with pytest.raises(OSError) as failure:
-        (recorded.path / ("n" * 256)).stat()
+        (shared.path / ("n" * 256)).stat()
     assert failure.value.errno == errno.ENAMETOOLONG
     with pytest.raises(NotADirectoryError):
-        (recorded.path / FILE / "x").stat()
+        (shared.path / FILE / "x").stat()
 
 
 def test_extended_attributes_of_a_file(recorded: Mounted) -> None:
@@ -115,25 +115,25 @@ def test_extended_attributes_of_a_session(recorded: Mounted) -> None:
     assert int(recorded.xattr(SESSION, "cached")) >= size
 
 
-def test_foreign_attributes_are_not_supported(recorded: Mounted) -> None:
+def test_foreign_attributes_are_not_supported(shared: Mounted) -> None:
     for name in ("security.selinux", "system.posix_acl_access", "trusted.x"):
         with pytest.raises(OSError) as failure:
-            os.getxattr(recorded.path / FILE, name)
+            os.getxattr(shared.path / FILE, name)
         assert failure.value.errno == errno.EOPNOTSUPP
     with pytest.raises(OSError) as failure:
-        os.getxattr(recorded.path / FILE, "user.other")
+        os.getxattr(shared.path / FILE, "user.other")
     assert failure.value.errno == errno.ENODATA
 
 
-def test_statfs_tells_the_archive(recorded: Mounted) -> None:
-    usage = os.statvfs(recorded.path)
+def test_statfs_tells_the_archive(shared: Mounted) -> None:
+    usage = os.statvfs(shared.path)
     assert usage.f_blocks * usage.f_frsize >= sum(row.size or 0 for row in held_rows())
     assert (usage.f_bavail, usage.f_namemax) == (0, 255)
 
 
-def test_the_control_directory_is_entered_by_name(recorded: Mounted) -> None:
-    assert ".onefs" not in os.listdir(recorded.path)
-    assert sorted(os.listdir(recorded.path / ".onefs")) == [
+def test_the_control_directory_is_entered_by_name(shared: Mounted) -> None:
+    assert ".onefs" not in os.listdir(shared.path)
+    assert sorted(os.listdir(shared.path / ".onefs")) == [
         "README",
         "by-eid",
         "by-id",
@@ -147,10 +147,10 @@ def test_the_control_directory_is_entered_by_name(recorded: Mounted) -> None:
         "status.json",
         "via",
     ]
-    assert "status.json" in (recorded.path / ".onefs/README").read_text()
-    assert f"mountpoint: {recorded.path}" in (recorded.path / ".onefs/status").read_text()
+    assert "status.json" in (shared.path / ".onefs/README").read_text()
+    assert f"mountpoint: {shared.path}" in (shared.path / ".onefs/status").read_text()
     with pytest.raises(OSError) as failure:
-        (recorded.path / ".onefs/README").open("w")
+        (shared.path / ".onefs/README").open("w")
     assert failure.value.errno == errno.EROFS
 
 
@@ -161,8 +161,8 @@ def test_the_control_directory_can_be_listed(data_server_flags: list[str], tmp_p
         assert ".onefs" in os.listdir(mount.path)
 
 
-def test_dot_entries_and_parents(recorded: Mounted) -> None:
-    folder = recorded.path / SESSION / "alf"
+def test_dot_entries_and_parents(shared: Mounted) -> None:
+    folder = shared.path / SESSION / "alf"
     listing = subprocess.run(["ls", "-ai", folder], capture_output=True, text=True, check=True).stdout.split()
     numbers = dict(zip(listing[1::2], map(int, listing[::2]), strict=True))
     assert numbers["."] == folder.stat().st_ino
