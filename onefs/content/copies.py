@@ -31,13 +31,14 @@ class Standing(StrEnum):
 class Look:
     """What was found. `copy` is open only if it is right (or accepted); `md5` is "" where the size alone told.
 
-    `is_ours` says that it is, unchanged, a file that onefs fetched.
+    `is_ours` says that it is, unchanged, a file that onefs fetched; `was_right` that its bytes still are those, too.
     """
 
     standing: Standing
     copy: Copy | None = None
     md5: str = ""
     is_ours: bool = False
+    was_right: bool = False
 
 
 class Copies:
@@ -65,7 +66,8 @@ class Copies:
             if standing is not Standing.RIGHT:
                 os.close(copy.descriptor)
         is_ours = stamp is not None and bool(stamp.source) and stamp.signature == copy.signature
-        return Look(standing, copy, md5, is_ours)
+        was_right = stamp is not None and is_ours and not stamp.accepted and md5 in ("", stamp.md5)
+        return Look(standing, copy, md5, is_ours, was_right)
 
     def vouch(self, dataset: Dataset, copy: Copy, md5: str, source: str) -> None:
         """Stamp a copy that is right, or that is served all the same."""

@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -115,10 +116,17 @@ class ContentStore:
 
     def put_away(self, dataset: Dataset, copy: Copy) -> bool:
         """Move a wrong file into quarantine; False if another stands there by now than the one that was judged."""
+        return self._take_away(dataset, copy, lambda: self.quarantine.put_away(dataset, copy.path))
+
+    def remove(self, dataset: Dataset, copy: Copy) -> bool:
+        """Delete a file that another takes the place of; False if it is no longer the one that was judged."""
+        return self._take_away(dataset, copy, Path(copy.path).unlink)
+
+    def _take_away(self, dataset: Dataset, copy: Copy, take: Callable[[], object]) -> bool:
         with cache_errors(dataset.path, copy.path), suppress(FileNotFoundError):
             if Signature.of(os.stat(copy.path)) == copy.signature:  # noqa: PTH116
                 self.stamps.drop(dataset.id)
-                self.quarantine.put_away(dataset, copy.path)
+                take()
                 return True
         return False
 

@@ -110,8 +110,7 @@ class Obtainer:
             if look.is_ours and not in_hand:
                 return None
             if look.standing is Standing.WRONG:
-                if self._store.put_away(dataset, look.copy):
-                    log.warning("%s differs from the catalogue; it was moved to quarantine.", look.copy.path)
+                self._clear_away(dataset, look.copy, was_right=look.was_right)
                 continue
             size_bytes = look.copy.signature.size_bytes
             if largest_bytes < size_bytes <= (dataset.size_bytes or 0):
@@ -122,6 +121,13 @@ class Obtainer:
             if self._stop.wait(WRITING_PAUSE_S):
                 raise StoppedError
         return None
+
+    def _clear_away(self, dataset: Dataset, copy: Copy, *, was_right: bool) -> None:
+        if was_right:
+            if self._store.remove(dataset, copy):
+                log.info("%s is of another edition; the catalogue's takes its place.", copy.path)
+        elif self._store.put_away(dataset, copy):
+            log.warning("%s differs from the catalogue; it was moved to quarantine.", copy.path)
 
     def _refuse_if_kept(self, fetch: Fetch, look: Look) -> None:
         """Raise what is wrong with a copy that must stay where it is."""

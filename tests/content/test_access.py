@@ -173,6 +173,7 @@ def test_a_verified_copy_is_not_hashed_again(place: ArchiveAndCache) -> None:
 def test_a_changed_copy_is_hashed_again(place: ArchiveAndCache, change: str) -> None:
     dataset, content = place.add(DATA), place.content()
     read(content, dataset)
+    content.flush()
     path = place.file(dataset)
     times = path.stat().st_atime_ns, path.stat().st_mtime_ns
     if change == "size":
@@ -192,12 +193,30 @@ def test_a_changed_copy_is_hashed_again(place: ArchiveAndCache, change: str) -> 
     assert len(place.quarantined()) == 1
 
 
-def test_a_copy_is_fetched_anew_when_the_catalogue_changes(place: ArchiveAndCache) -> None:
+def test_a_copy_is_fetched_anew_when_the_catalogue_changes(
+    place: ArchiveAndCache, caplog: pytest.LogCaptureFixture
+) -> None:
     content = place.content()
     assert read(content, place.add(DATA)) == DATA
     new = place.add(DATA[::-1])
     assert content.inspect(new).state is State.CACHED
+    with caplog.at_level("WARNING"):
+        assert read(content, new) == DATA[::-1]
+    assert (place.quarantined(), caplog.text) == ([], "")
+
+
+def test_a_copy_that_rotted_is_put_aside_also_when_the_catalogue_changes(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), place.content()
+    read(content, dataset)
+    content.flush()
+    path = place.file(dataset)
+    times = path.stat().st_mtime_ns
+    with path.open("r+b") as stream:
+        stream.write(b"?")
+    os.utime(path, ns=(times, times))
+    new = place.add(DATA[::-1])
     assert read(content, new) == DATA[::-1]
+    assert place.quarantined() == [b"?" + DATA[1:]]
 
 
 def test_wrong_copy_is_put_aside_and_fetched(place: ArchiveAndCache) -> None:

@@ -129,7 +129,7 @@ def test_a_users_own_files_are_never_moved(place: ArchiveAndCache) -> None:
     read(content, ours)
     new = place.add(DATA[::-1], 2)
     assert read(content, new) == DATA[::-1]
-    assert place.quarantined() == [DATA]
+    assert place.quarantined() == []
 
 
 def test_what_is_moved_to_quarantine_can_be_put_back(place: ArchiveAndCache) -> None:
@@ -378,4 +378,4 @@ def test_an_older_catalogue_does_not_drive_out_a_newer_copy(place: ArchiveAndCac
     place.add(b"old" * 1000)
     behind.retry(None)
     assert read(behind, older) == b"old" * 1000
-    assert place.quarantined() == [b"new" * 1000]
+    assert place.quarantined() == []
