@@ -1,6 +1,7 @@
 """Owns the login to one Alyx server: the token, kept and renewed, and what an answer with it means."""
 
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,13 +10,15 @@ from urllib.parse import urlsplit
 
 import requests
 
-from onefs.alyx import refusals
+from onefs.alyx import fields, refusals
 from onefs.alyx.credentials import Credentials
 from onefs.alyx.sending import JSON, Question, Sender
 from onefs.alyx.waiting import Clock
 from onefs.errors import AccessRefusedError, BrokenAnswerError, OnefsError, UsageError
 
-HOW_TO_LOG_IN = "Give a user name and password, or a token."
+HOW_TO_LOG_IN = "Run onefs setup, or give --alyx-user and --alyx-password-file."
+TOKEN = re.compile(r"[\x21-\x7e]+")
+"""What may be sent as one: a line of a password's file, say, must not become a header of its own."""
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +105,8 @@ class Connection:
         with self._login_lock:
             if not self._token:
                 self._token = self._log_in()
+            if not TOKEN.fullmatch(self._token):
+                raise AccessRefusedError(f"What is given as the token for {self.host} can be none.", HOW_TO_LOG_IN)
             return self._token
 
     def _renewed_token(self, rejected: str) -> str:
@@ -126,7 +131,7 @@ class Connection:
             if not response.ok:
                 raise refusals.refusal(response, self.host, "auth-token", self._secrets(""))
             token = _token_in(response)
-        if not token:
+        if not TOKEN.fullmatch(token):
             raise BrokenAnswerError(
                 f"{self.host} answered the login without a token.", "Check the address: it may be no Alyx database."
             )
@@ -146,7 +151,7 @@ class Connection:
 
 def _token_in(response: requests.Response) -> str:
     try:
-        content = response.json()
+        content = fields.parsed(response.content)
     except ValueError:
         return ""
     token = content.get("token") if isinstance(content, dict) else None

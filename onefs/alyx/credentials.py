@@ -37,9 +37,13 @@ class Credentials:
 
 
 def host_key(base_url: str) -> str:
-    """Host, port and path prefix of a database's address: what its login is kept under."""
+    """Host, port and path prefix of a database's address: what its login is kept under.
+
+    With `http://` before them if all can be read on the way: no login for https is ever sent so.
+    """
     parts = urlsplit(base_url)
-    return f"{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/").lower()
+    plain = "http://" if parts.scheme == "http" else ""
+    return f"{plain}{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/").lower()
 
 
 def credentials_file() -> Path:

@@ -1,5 +1,6 @@
 """Owns the fields of Alyx's JSON: each function turns one into a typed value, or raises `OddRecordError`."""
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import date, datetime
@@ -11,6 +12,7 @@ Record = Mapping[str, Any]
 
 QC_NAMES = {0: "NOT_SET", 10: "PASS", 30: "WARNING", 40: "FAIL", 50: "CRITICAL"}
 MD5 = re.compile(r"[0-9a-f]{32}")
+LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 LARGEST_SIZE_BYTES = (1 << 63) - 1
 SAFE_IN_PATHS = "/:@!$&'()*+,;=~-._"
 
@@ -19,10 +21,18 @@ class OddRecordError(ValueError):
     """A record lacks what makes it one. It is skipped and counted; nobody sees this error."""
 
 
+def parsed(body: bytes) -> Any:
+    """What stands in JSON. Raises `ValueError` for anything else, and for what is nested beyond all sense."""
+    try:
+        return json.loads(body)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def text(record: Record, key: str) -> str:
-    """A text, "" if it is null or missing."""
+    """A text, "" if it is null or missing, or if it has halves of letters in it, which nobody could send or write."""
     value = record.get(key)
-    return value if isinstance(value, str) else ""
+    return value if isinstance(value, str) and _is_whole(value) else ""
 
 
 def needed_text(record: Record, key: str) -> str:
@@ -36,9 +46,8 @@ def needed_text(record: Record, key: str) -> str:
 def texts(record: Record, key: str) -> tuple[str, ...]:
     """A list of texts; a single text is a list of one."""
     value = record.get(key)
-    if isinstance(value, str):
-        return (value,)
-    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+    items = value if isinstance(value, list) else [value]
+    return tuple(item for item in items if isinstance(item, str) and _is_whole(item))
 
 
 def records(record: Record, key: str) -> tuple[Record, ...]:
@@ -142,3 +151,7 @@ def raw_path(record: Record, key: str) -> str:
         return unquote(urlsplit(text(record, key), allow_fragments=False).path)
     except ValueError:
         return ""
+
+
+def _is_whole(value: str) -> bool:
+    return not LONE_SURROGATE.search(value)

@@ -34,7 +34,7 @@ def read(base_url: str, folder: Path) -> OneParameters | None:
     """The parameters of a database, by its address or by ONE's key; None if ONE knows nothing of it."""
     key = key_of(base_url)
     known = _json(folder / f".{key}")
-    if not key or not known:
+    if not key or not known or _is_plain(base_url) > _is_plain(_text(known, "ALYX_URL")):
         return None
     user = _text(known, "ALYX_LOGIN")
     tokens = known.get("TOKEN")
@@ -65,6 +65,11 @@ def key_of(url: str) -> str:
     """ONE's name for a database: its address without scheme, other characters than words, dots and dashes as `_`."""
     plain = re.sub("^https?://", "", unicodedata.normalize("NFKC", url)).strip("/")
     return re.sub(r"[-\s]+", "-", re.sub(r"[^.\w\s-]", "_", plain.lower()))
+
+
+def _is_plain(url: str) -> bool:
+    """Whether all that is sent there can be read on the way: a login for https is none for such an address."""
+    return url.lower().startswith("http://")
 
 
 def _json(path: Path) -> dict[str, Any]:

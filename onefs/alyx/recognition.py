@@ -1,10 +1,8 @@
 """Owns telling whether an Alyx answers at an address, without a login."""
 
-import json
-
 import requests
 
-from onefs.alyx import refusals
+from onefs.alyx import fields, refusals
 from onefs.alyx.sending import Question, Sender
 from onefs.alyx.waiting import Clock
 from onefs.errors import AccessRefusedError
@@ -42,7 +40,7 @@ def is_alyx(
 
 def _tells_why(answer: requests.Response) -> bool:
     try:
-        content = json.loads(answer.content)
+        content = fields.parsed(answer.content)
     except ValueError:
         return False
     return isinstance(content, dict) and "detail" in content and "POST" in answer.headers.get("Allow", "")

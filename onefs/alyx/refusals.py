@@ -1,6 +1,5 @@
 """Owns what an answer that is no success means: one table from status to our error, and its sentence."""
 
-import json
 import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
@@ -8,6 +7,7 @@ from urllib.parse import urlsplit
 import requests
 from urllib3.exceptions import ReadTimeoutError
 
+from onefs.alyx import fields
 from onefs.errors import (
     AccessRefusedError,
     BrokenAnswerError,
@@ -60,7 +60,7 @@ def is_rejected_token(response: requests.Response) -> bool:
 def _detail(response: requests.Response) -> str | None:
     """What the server's JSON says in words, None if the answer is no JSON object."""
     try:
-        content = json.loads(response.content)
+        content = fields.parsed(response.content)
     except ValueError:
         return None
     if not isinstance(content, dict):
@@ -76,15 +76,16 @@ def _detail(response: requests.Response) -> str | None:
 
 
 def _presentable(words: str, secrets: Iterable[str], longest: int = LONGEST_DETAIL) -> str:
-    """Words for a sentence: one line, not too long, no login and no signature of a URL in it."""
+    """Words for a sentence: one line, not too long, nothing that moves a cursor, no login and no signature of a URL."""
     for secret in filter(None, secrets):
         words = words.replace(secret, "…")
     words = QUERY_IN_URL.sub(r"\1", LOGIN_IN_URL.sub("", words))
+    words = "".join(letter if letter.isprintable() else " " for letter in words)
     words = " ".join(words.split())
     return words if len(words) <= longest else f"{words[: longest - 1]}…"
 
 
-def from_library(error: requests.RequestException, host: str, connect_s: float, read_s: float) -> OnefsError:
+def from_library(error: Exception, host: str, connect_s: float, read_s: float) -> OnefsError:
     """Our error for a request that got no answer."""
     if isinstance(error, requests.ConnectTimeout):
         return TimedOutError(f"{host} did not accept a connection within {connect_s:g} s.", "Check the network.")
@@ -97,7 +98,7 @@ def from_library(error: requests.RequestException, host: str, connect_s: float, 
         )
     if isinstance(error, requests.exceptions.ProxyError):
         return UnreachableError(f"{host} cannot be reached: the proxy failed.", "Check the proxy setting.")
-    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+    if isinstance(error, ValueError):  # the library's own for addresses are of that kind too
         return UsageError(f"{host} has an address that cannot be used.", "Check the address.")
     if isinstance(error, requests.exceptions.ChunkedEncodingError) or is_broken_off(error):
         return UnreachableError(f"{host} broke off the connection.", "Try again later.")
@@ -106,7 +107,7 @@ def from_library(error: requests.RequestException, host: str, connect_s: float, 
     return UnreachableError(f"{host} cannot be reached.", "Check the network and the address.")
 
 
-def is_broken_off(error: requests.RequestException) -> bool:
+def is_broken_off(error: Exception) -> bool:
     """Whether a connection that stood was dropped by the other side."""
     return any(isinstance(part, ConnectionResetError | BrokenPipeError) for part in _causes(error))
 

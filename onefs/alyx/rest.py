@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from onefs.alyx import fields
 from onefs.alyx.connection import Connection
 from onefs.alyx.credentials import Credentials
 from onefs.alyx.fields import Record
@@ -146,8 +147,11 @@ class Rest:
         listing.records.update((_identity(record), record) for record in page["results"] if isinstance(record, dict))
         count = page.get("count")
         listing.count = count if isinstance(count, int) else 0
-        following = page.get("next")
-        return parse_qsl(urlsplit(following).query) if isinstance(following, str) else None
+        following = fields.text(page, "next")
+        try:
+            return parse_qsl(urlsplit(following).query, errors="strict") if following else None
+        except ValueError:
+            raise BrokenAnswerError(f"{self._connection.host} does not tell where {path} goes on.") from None
 
     def _get(
         self,
@@ -186,8 +190,8 @@ class Rest:
 
     def _parsed(self, body: bytes, path: str) -> Any:
         try:
-            return json.loads(body)
-        except (ValueError, RecursionError):
+            return fields.parsed(body)
+        except ValueError:
             raise BrokenAnswerError(
                 f"{self._connection.host} answered {path} with something other than JSON.",
                 "Check the address: it may be no Alyx database.",

@@ -13,6 +13,7 @@ from urllib.request import proxy_bypass
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
 from urllib3.util import create_urllib3_context
 
 from onefs.alyx import refusals
@@ -21,6 +22,8 @@ from onefs.errors import BrokenAnswerError, UnreachableError
 
 REDIRECTIONS = (301, 302, 303, 307, 308)
 LONGEST_REDIRECTION = 5
+LONGEST_ANSWER_BYTES = 64 << 20
+"""A page of a thousand records has a few million."""
 POOL = 16
 JSON = "application/json"
 
@@ -109,16 +112,24 @@ class Sender:
                 if response.status_code not in REDIRECTIONS:
                     yield response
                     return
-                target = urljoin(url, response.headers.get("Location", ""))
+                url = self._next_url(question, url, response.headers.get("Location", ""))
             finally:
                 response.close()
-            if question.method != "GET" or not _same_host(url, target):
-                elsewhere = f"{urlsplit(target).scheme}://{refusals.server_name(target)}"
-                raise BrokenAnswerError(
-                    f"{self._host} sends its callers on to {elsewhere}.", "Give the address that it now has."
-                )
-            url = target
         raise BrokenAnswerError(f"{self._host} redirects in circles.", "Check the address of the database.")
+
+    def _next_url(self, question: Question, url: str, told: str) -> str:
+        try:
+            target = urljoin(url, told)
+            here, there = urlsplit(url), urlsplit(target)
+        except ValueError:
+            raise BrokenAnswerError(f"{self._host} sends its callers on to where there is no address.") from None
+        # A step from http to https is refused too, lest the next login is once more sent for all to read.
+        if question.method != "GET" or (here.scheme, here.netloc) != (there.scheme, there.netloc):
+            elsewhere = f"{there.scheme}://{refusals.server_name(target)}"
+            raise BrokenAnswerError(
+                f"{self._host} sends its callers on to {elsewhere}.", "Give the address that it now has."
+            )
+        return target
 
     def _send(self, question: Question, url: str) -> requests.Response:
         for attempt in (1, 2):
@@ -136,13 +147,14 @@ class Sender:
                     auth=_Authorisation(question.token),
                     timeout=self._timeout_s,
                     allow_redirects=False,
-                    stream=question.stream,
+                    stream=True,
                     proxies=self._proxies(),
                 )
-                if not response.ok:
+                if not (question.stream and response.ok):
+                    response.raw = _Bounded(response.raw, self._host)
                     _ = response.content  # read while a failure to do so is still told as ours
                 return response
-            except requests.RequestException as error:
+            except (requests.RequestException, HTTPError, ValueError) as error:
                 # A kept connection that the server dropped this very moment says nothing about the server.
                 if attempt == 1 and question.method == "GET" and refusals.is_broken_off(error):
                     continue
@@ -157,7 +169,7 @@ class Sender:
     def _http(self) -> requests.Session:
         with self._lock:
             if self._session is None:
-                self._session = requests.Session()
+                self._session = _Session()
                 self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
                 self._session.mount("http://", HTTPAdapter(pool_maxsize=POOL))
                 self._session.mount("https://", _MachinesAuthorities(pool_maxsize=POOL))
@@ -165,6 +177,13 @@ class Sender:
 
     def _ending(self) -> UnreachableError:
         return UnreachableError(f"{self._host} was not asked: onefs is ending.")
+
+
+class _Session(requests.Session):
+    """Leaves redirections to us: the library would read all of their bodies, however long, to find the next URL."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None of its own."""
 
 
 class _Authorisation(requests.auth.AuthBase):
@@ -177,6 +196,29 @@ class _Authorisation(requests.auth.AuthBase):
         if self._token:
             request.headers["Authorization"] = f"Token {self._token}"
         return request
+
+
+class _Bounded:
+    """A body that fails where it gets longer than any answer that is asked for."""
+
+    def __init__(self, raw: Any, host: str) -> None:
+        self._raw = raw
+        self._host = host
+        self.close = raw.close
+        self.release_conn = raw.release_conn
+
+    def stream(self, size_bytes: int, decode_content: bool) -> Iterator[bytes]:
+        """Its pieces, as the library asks for them."""
+        left_bytes = LONGEST_ANSWER_BYTES
+        for piece in self._raw.stream(size_bytes, decode_content=decode_content):
+            left_bytes -= len(piece)
+            if left_bytes < 0:
+                self.close()
+                raise BrokenAnswerError(
+                    f"{self._host} answers with more than {LONGEST_ANSWER_BYTES >> 20} MB, which no answer has.",
+                    "Check the address: it may be no Alyx database.",
+                )
+            yield piece
 
 
 class _MachinesAuthorities(HTTPAdapter):
@@ -193,9 +235,3 @@ def _tls_context() -> ssl.SSLContext:
     context = create_urllib3_context()
     context.load_default_certs()
     return context
-
-
-def _same_host(url: str, target: str) -> bool:
-    """Whether a redirection stays on the host, and does not leave TLS."""
-    here, there = urlsplit(url), urlsplit(target)
-    return here.netloc == there.netloc and there.scheme in (here.scheme, "https")

@@ -53,7 +53,7 @@ def _retry_after_s(value: str, now_s: float) -> float | None:
         return float(value)
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter at a year that no clock shows
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -141,8 +141,6 @@ def from_library(error: Exception, server: str, timeout: Timeout) -> OnefsError:
         return TimedOutError(f"{server} did not answer within {timeout.read_timeout:g} s.")
     if isinstance(root, http_errors.SSLError | ssl.SSLError):
         return UnreachableError(f"{server} cannot be trusted: {_tls_reason(root)}.")
-    if isinstance(reason, http_errors.ResponseError) or isinstance(root, http_errors.ResponseError):
-        return BrokenAnswerError(f"{server} redirects without end.")
     if isinstance(root, http_errors.LocationValueError | ValueError):
         return BrokenAnswerError(f"{server} has an address that cannot be used.")
     via = "the proxy for " if isinstance(reason, http_errors.ProxyError) else ""

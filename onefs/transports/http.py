@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import RemoteDisconnected
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
@@ -94,36 +94,45 @@ class HttpTransport:
             manager.clear()
 
     def _request(self, location: Location, start: int, edition: str) -> BaseHTTPResponse:
-        server = server_name(location.url)
-        try:
-            return self._send(location, _headers(location.login, start, edition))
-        except (http_errors.HTTPError, OSError, ValueError) as error:
-            raise from_library(error, server, self._timeout) from error
-
-    def _send(self, location: Location, headers: Mapping[str, str]) -> BaseHTTPResponse:
-        manager = self._manager(location.url)
-        for attempt in (1, 2):
-            self._count(1)
+        """The answer, after redirections. The login goes to no other server, and no step leads out of TLS."""
+        url, login = location.url, location.login
+        for _ in range(LONGEST_REDIRECTION + 1):
             try:
-                response = manager.request(
+                response = self._send(url, _headers(login, start, edition))
+                told = response.get_redirect_location()
+                if not told:
+                    return response
+                _drain_if_short(response)
+                response.close()
+                before, url = url, urljoin(url, told)
+                if _server_of(url) != _server_of(before):
+                    login = None
+            except (http_errors.HTTPError, OSError, ValueError) as error:
+                raise from_library(error, server_name(url), self._timeout) from error
+            if before.lower().startswith("https:") and not url.lower().startswith("https:"):
+                raise BrokenAnswerError(f"{server_name(before)} sends its callers on to {shown(url)}, without TLS.")
+        raise BrokenAnswerError(f"{server_name(location.url)} redirects without end.")
+
+    def _send(self, url: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
+        manager = self._manager(url)
+        for attempt in (1, 2):
+            with self._lock:
+                self._requests_sent += 1
+            try:
+                return manager.request(
                     "GET",
-                    location.url,
+                    url,
                     headers=headers,
-                    retries=_only_redirections(),
+                    redirect=False,
+                    retries=Retry(0, respect_retry_after_header=False),
                     preload_content=False,
                     decode_content=False,
                 )
-                self._count(len(response.retries.history) if response.retries else 0)
-                return response
             except http_errors.MaxRetryError as error:
                 # A kept connection that the server dropped this very moment says nothing about the server.
                 if attempt == 2 or not isinstance(root_cause(error), STALE_CONNECTION):
                     raise
         raise AssertionError("unreachable")
-
-    def _count(self, requests: int) -> None:
-        with self._lock:
-            self._requests_sent += requests
 
     @contextmanager
     def _watched(self, response: BaseHTTPResponse) -> Iterator[None]:
@@ -182,16 +191,9 @@ def _drain_if_short(response: BaseHTTPResponse) -> None:
                 pass
 
 
-def _only_redirections() -> Retry:
-    return Retry(
-        total=None,
-        connect=0,
-        read=0,
-        redirect=LONGEST_REDIRECTION,
-        status=0,
-        other=0,
-        respect_retry_after_header=False,
-    )
+def _server_of(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def _headers(login: Login | None, start: int, edition: str) -> dict[str, str]:

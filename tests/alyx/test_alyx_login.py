@@ -48,7 +48,7 @@ def test_a_token_rejected_again_after_login_is_told_and_not_tried_for_ever(repla
 def test_a_rejected_token_without_a_password_asks_for_a_login(make_client: MakeClient, replay: Replay) -> None:
     with pytest.raises(AccessRefusedError, match="no longer accepts the token") as caught:
         make_client(Credentials(USER, token="old")).labs()
-    assert "user name and password" in caught.value.remedy
+    assert "onefs setup" in caught.value.remedy
     assert not replay.requests("/auth-token", "POST")
 
 
@@ -60,7 +60,7 @@ def test_a_wrong_password_is_said_as_that(make_client: MakeClient, replay: Repla
 def test_no_credentials_say_how_to_give_them_and_ask_nothing(make_client: MakeClient, replay: Replay) -> None:
     with pytest.raises(AccessRefusedError, match="none was given") as caught:
         make_client(Credentials()).labs()
-    assert "user name and password" in caught.value.remedy
+    assert "onefs setup" in caught.value.remedy
     assert not replay.asked
 
 

@@ -244,12 +244,24 @@ def test_login_does_not_follow_to_another_server(transport: HttpTransport, serve
     with FaultServer() as other:
         other.put("/y", b"moved")
         server.fault("/x", Fault(redirect=f"{other.url}/y"))
-        # Another port of one host is the same host to the rule; another name is not.
         server.fault("/z", Fault(redirect=f"{other.url.replace('127.0.0.1', 'localhost')}/y"))
         assert read(transport, f"{server.url}/x", login=LOGIN) == b"moved"
         assert read(transport, f"{server.url}/z", login=LOGIN) == b"moved"
-        assert "authorization" not in other.headers("/y")[-1]
+        assert all("authorization" not in headers for headers in other.headers("/y"))
         assert transport.requests_sent == server.requests() + other.requests() == 4
+
+
+def test_login_follows_on_the_same_server(transport: HttpTransport, server: FaultServer) -> None:
+    server.fault("/from", Fault(redirect="/x"))
+    assert read(transport, f"{server.url}/from", login=LOGIN) == DATA
+    assert "authorization" in server.headers("/x")[0]
+
+
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "http://[", "http://127.0.0.1:99999/"])
+def test_a_redirection_to_what_is_no_web_server(transport: HttpTransport, server: FaultServer, target: str) -> None:
+    server.fault("/x", Fault(redirect=target))
+    with pytest.raises(BrokenAnswerError, match="cannot be used"):
+        read(transport, f"{server.url}/x")
 
 
 def test_endless_redirection(transport: HttpTransport, server: FaultServer) -> None:

@@ -7,8 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from servers import Fault, FaultServer
 
-from onefs.errors import UnreachableError
+from onefs.errors import BrokenAnswerError, UnreachableError
 from onefs.transports.base import Location
 from onefs.transports.http import HttpTransport
 
@@ -35,6 +36,12 @@ F8Dmmn4d/ZJ8BbQ/RgOSIQovD/kYOw==
 
 class _Hello(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
+        if self.path.startswith("/to/"):
+            self.send_response(302)
+            self.send_header("Location", self.path.removeprefix("/to/"))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         self.send_response(200)
         self.send_header("Content-Length", "5")
         self.end_headers()
@@ -88,3 +95,24 @@ def test_unknown_certificate(url: str) -> None:
 def test_certificate_that_the_site_trusts(url: str, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     assert read(url) == b"hello"
+
+
+def test_a_redirection_into_tls_trusts_what_the_site_trusts(
+    url: str, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FaultServer() as plain:
+        plain.fault("/y", Fault(redirect=url))
+        with pytest.raises(UnreachableError, match="cannot be trusted"):
+            read(f"{plain.url}/y")
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+        assert read(f"{plain.url}/y") == b"hello"
+
+
+def test_a_redirection_out_of_tls_is_refused(url: str, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    with FaultServer() as plain:
+        plain.put("/tables", b"forged")
+        with pytest.raises(BrokenAnswerError, match="without TLS") as told:
+            read(f"{url.removesuffix('/x')}/to/{plain.url}/tables?signature=secret")
+        assert "secret" not in str(told.value)
+        assert not plain.requests()
