@@ -292,29 +292,33 @@ class FaultServer:
             self._sent[path] += size_bytes
 
 
-class _Server(ThreadingHTTPServer):
+class BreakableServer(ThreadingHTTPServer):
+    """One thread a connection, and all connections can be broken at once."""
+
     daemon_threads = True
     block_on_close = False
     allow_reuse_address = True
     request_queue_size = 1024
 
-    def __init__(self, address: tuple[str, int], owner: FaultServer) -> None:
-        self.owner = owner
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()  # guards _open
-        super().__init__(address, _Handler)
+        super().__init__(address, handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
+        """Note the connection, then serve it in a thread."""
         with self._lock:
             self._open.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
+        """Forget a connection that ends."""
         with self._lock:
             self._open.discard(request)
         super().shutdown_request(request)
 
     def break_connections(self) -> None:
+        """End those that are open, whatever they wait for."""
         with self._lock:
             connections = list(self._open)
         for connection in connections:
@@ -323,6 +327,12 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that goes away is no news."""
+
+
+class _Server(BreakableServer):
+    def __init__(self, address: tuple[str, int], owner: FaultServer) -> None:
+        self.owner = owner
+        super().__init__(address, _Handler)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -23,12 +23,11 @@ TAG = "2024_Q1_paper"
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[DemoServer]:
+def archive(tmp_path: Path) -> AlyxArchive:
     archive = AlyxArchive(tmp_path / "archive")
     archive.put_all({A: b"a", B: b"b"})
     export_tag(archive, TAG, archive.publish(), A)
-    with DemoServer(archive.directory) as server:
-        yield server
+    return archive
 
 
 @pytest.fixture

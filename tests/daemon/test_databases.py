@@ -18,15 +18,8 @@ from onefs.settings import Settings
 from onefs.transports.base import Login
 
 URL = "https://alyx.example"
+pytestmark = pytest.mark.usefixtures("home")
 FLAGS = Settings(alyx_user="flag", alyx_password="from flags")
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    return tmp_path
 
 
 @pytest.fixture

@@ -324,18 +324,13 @@ def test_a_server_that_wants_another_login(tmp_path: Path, login: Login | None) 
 
 
 @pytest.mark.parametrize("fault", [Fault(cut_after=100), Fault(reset_after=100), Fault(status=500)])
-def test_a_transfer_that_breaks_leaves_nothing(tmp_path: Path, fault: Fault) -> None:
-    with FaultServer() as server:
-        place = Place(tmp_path, server.url)
-        place.server_dir.mkdir()
-        place.publish()
-        for name in ("cache_info.json", *TABLE_NAMES):
-            server.put(f"/{name}", (place.server_dir / name).read_bytes())
-        server.fault("/datasets.pqt", fault)
-        place.refuses(OnefsError, "127.0.0.1")
-        server.fault("/datasets.pqt")
-        place.fetch()
-        assert place.n_datasets() == 1
+def test_a_transfer_that_breaks_leaves_nothing(faulty: tuple[Place, FaultServer], fault: Fault) -> None:
+    place, server = faulty
+    server.fault("/datasets.pqt", fault)
+    place.refuses(OnefsError, "127.0.0.1")
+    server.fault("/datasets.pqt")
+    place.fetch()
+    assert place.n_datasets() == 1
 
 
 @pytest.fixture

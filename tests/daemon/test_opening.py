@@ -16,15 +16,8 @@ from onefs.errors import AccessRefusedError, BrokenAnswerError, SourceError, Unr
 from onefs.modes import Mode
 from onefs.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("home")
 NOBODY = "http://127.0.0.1:9"
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    return tmp_path
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import json
 import shutil
 import threading
 import zipfile
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -45,12 +44,6 @@ def archive(tmp_path: Path) -> AlyxArchive:
     archive.put_all({A: b"a", B: b"b"})
     export_tag(archive, TAG, archive.publish(), A)
     return archive
-
-
-@pytest.fixture
-def server(archive: AlyxArchive) -> Iterator[DemoServer]:
-    with DemoServer(archive.directory) as server:
-        yield server
 
 
 @pytest.fixture

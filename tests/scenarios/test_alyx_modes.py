@@ -60,12 +60,6 @@ def archive(tmp_path: Path) -> AlyxArchive:
 
 
 @pytest.fixture
-def server(archive: AlyxArchive) -> Iterator[DemoServer]:
-    with DemoServer(archive.directory) as server:
-        yield server
-
-
-@pytest.fixture
 def setting(tmp_path: Path, server: DemoServer, archive: AlyxArchive) -> Iterator[Setting]:
     """The tables never expire by themselves."""
     setting = Setting(tmp_path, server, archive, "--cache-expiry", "365d", "--refresh-interval", "0s")

@@ -1,7 +1,6 @@
 """What a mount of an Alyx does while its server is away, silent, busy, broken, or will not let it in."""
 
 import errno
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,12 +27,6 @@ def archive(tmp_path: Path) -> AlyxArchive:
     archive.put_all(BYTES)
     archive.publish()
     return archive
-
-
-@pytest.fixture
-def server(archive: AlyxArchive) -> Iterator[DemoServer]:
-    with DemoServer(archive.directory) as server:
-        yield server
 
 
 def control(mount: Mounted, line: str) -> int:

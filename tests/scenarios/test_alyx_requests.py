@@ -46,12 +46,6 @@ def archive(tmp_path: Path) -> AlyxArchive:
 
 
 @pytest.fixture
-def server(archive: AlyxArchive) -> Iterator[DemoServer]:
-    with DemoServer(archive.directory) as server:
-        yield server
-
-
-@pytest.fixture
 def mount(server: DemoServer, tmp_path: Path) -> Iterator[Mounted]:
     with mount_of(server, tmp_path, "--cache-expiry", "365d", "--refresh-interval", "0s") as mount:
         yield mount
