@@ -39,6 +39,7 @@ SIZE_HELP = {
     "readers": "programs that read at once (refresh)",
     "changed": "datasets that are others in newer tables (refresh)",
     "repeat": "runs of each measurement; the median counts",
+    "quiet_s": "seconds for which those programs read in peace first (refresh)",
 }
 RIGHT = ("figure", "bar", "onefs to this")
 WIDTH = 200

@@ -39,9 +39,10 @@ class Sizes:
     readers: int = 8
     changed: int = 1_000
     repeat: int = 3
+    quiet_s: int = 5
 
 
-QUICK = Sizes(20_000, 400, 5_000, 300, 5_000, 60, 10_000, 16, 8, 50, 1)
+QUICK = Sizes(20_000, 400, 5_000, 300, 5_000, 60, 10_000, 16, 8, 50, 1, 1)
 
 
 @dataclass(slots=True)

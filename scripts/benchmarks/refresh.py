@@ -17,7 +17,6 @@ from benchmarks.nginx import Nginx
 
 WORK = "refresh"
 FOLDERS = 400
-QUIET_S = 5.0
 SETTLING_S = 1.0
 BAR_MS = at_most(50.0)
 OTHER_READS = 5  # for what else wakes the daemon
@@ -53,7 +52,7 @@ def _measure_changes(bench: Bench, editions: Editions, mount: OnefsMount, home: 
     on_disk.write_text("".join(_lines("read", mount.cache, files)))
     quiet, busy, disk, times_s = [], [], [], []
     with Readers(bench, home / "wanted") as readers:
-        time.sleep(QUIET_S)
+        time.sleep(bench.sizes.quiet_s)
     quiet.append(readers.longest_ms())
     for _ in range(bench.sizes.repeat):
         editions.put_next(bench.sizes.changed)
