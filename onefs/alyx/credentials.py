@@ -17,6 +17,9 @@ from onefs.alyx import one_parameters
 from onefs.errors import AccessRefusedError, CacheDamagedError, UsageError
 
 LOCK_TIMEOUT_S = 10.0
+LOGIN = ("user", "password", "token")
+DATA_LOGIN = ("server", "user", "password")
+DATA = "data_"
 HEAD = "# Logins that onefs keeps. Readable by you alone: others must not be able to read this file.\n"
 
 
@@ -34,6 +37,29 @@ class Credentials:
 
     def __bool__(self) -> bool:
         return bool(self.token or (self.user and self.password))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DataCredentials:
+    """A login to the HTTP data server of a database. `server` is its scheme, host and port; all "" if there is none."""
+
+    server: str = ""
+    user: str = ""
+    password: str = ""
+
+    def __repr__(self) -> str:
+        return f"DataCredentials({self.server!r}, {self.user!r}, …)"
+
+    def __bool__(self) -> bool:
+        return bool(self.server and self.user and self.password)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """All that is kept under one host."""
+
+    login: Credentials = Credentials()
+    data: DataCredentials = DataCredentials()
 
 
 def host_key(base_url: str) -> str:
@@ -67,38 +93,47 @@ def find(base_url: str, file: Path, one_folder: Path) -> Credentials:
 
 
 class CredentialsFile:
-    """Logins by host in a TOML file. Safe to use from several threads and processes."""
+    """Logins by a database's host in a TOML file. Safe to use from several threads and processes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def get(self, base_url: str) -> Credentials:
         """The login kept for a database, empty if there is none. Raises `AccessRefusedError`, `UsageError`."""
-        return self._read().get(host_key(base_url), Credentials())
+        return self._read().get(host_key(base_url), _Kept()).login
+
+    def data_login(self, base_url: str) -> DataCredentials:
+        """The login kept for a database's data server, empty if there is none. Raises as `get` does."""
+        return self._read().get(host_key(base_url), _Kept()).data
 
     def put(self, base_url: str, credentials: Credentials) -> None:
         """Keep a login, in place of the one that was kept."""
-        self._change(host_key(base_url), lambda _: credentials)
+        self._change(host_key(base_url), lambda known: replace(known, login=credentials))
+
+    def put_data_login(self, base_url: str, data: DataCredentials) -> None:
+        """Keep the login of a database's data server, in place of the one that was kept."""
+        self._change(host_key(base_url), lambda known: replace(known, data=data))
 
     def keep_token(self, base_url: str, user: str, token: str) -> None:
         """Keep the token that a login gave; another user's login for the same database is replaced."""
 
-        def with_token(known: Credentials) -> Credentials:
-            return replace(known, token=token) if known.user == user else Credentials(user, token=token)
+        def with_token(known: _Kept) -> _Kept:
+            own = known.login if known.login.user == user else Credentials(user)
+            return replace(known, login=replace(own, token=token))
 
         self._change(host_key(base_url), with_token)
 
     def forget(self, base_url: str) -> None:
-        """Drop the login of a database."""
-        self._change(host_key(base_url), lambda _: Credentials())
+        """Drop the logins of a database and of its data server."""
+        self._change(host_key(base_url), lambda _: _Kept())
 
-    def _change(self, host: str, change: Callable[[Credentials], Credentials]) -> None:
+    def _change(self, host: str, change: Callable[[_Kept], _Kept]) -> None:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Guards the file's reading, changing and writing against other threads and processes.
             with FileLock(f"{self._path}.lock", timeout=LOCK_TIMEOUT_S, mode=0o600):
                 known = self._read()
-                known[host] = change(known.get(host, Credentials()))
+                known[host] = change(known.get(host, _Kept()))
                 write_whole(self._path, _format(known))
         except (OSError, LockTimeout) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else "it is locked"
@@ -106,7 +141,7 @@ class CredentialsFile:
                 f"The login could not be kept in {self._path}: {why}.", "Make the folder writable."
             ) from error
 
-    def _read(self) -> dict[str, Credentials]:
+    def _read(self) -> dict[str, _Kept]:
         try:
             with self._path.open("rb") as stream:
                 self._refuse_if_open_to_others(os.fstat(stream.fileno()))
@@ -136,15 +171,19 @@ class CredentialsFile:
             )
 
 
-def _parse(login: Mapping[str, object]) -> Credentials:
-    values = {name: login.get(name) for name in ("user", "password", "token")}
-    return Credentials(**{name: value for name, value in values.items() if isinstance(value, str)})
+def _parse(entry: Mapping[str, object]) -> _Kept:
+    texts = {name: value for name, value in entry.items() if isinstance(value, str)}
+    return _Kept(
+        Credentials(*(texts.get(name, "") for name in LOGIN)),
+        DataCredentials(*(texts.get(f"{DATA}{name}", "") for name in DATA_LOGIN)),
+    )
 
 
-def _format(known: Mapping[str, Credentials]) -> str:
+def _format(known: Mapping[str, _Kept]) -> str:
     lines = [HEAD]
-    for host, login in sorted(known.items()):
-        parts = [(name, getattr(login, name)) for name in ("user", "password", "token")]
+    for host, kept in sorted(known.items()):
+        parts = [(name, getattr(kept.login, name)) for name in LOGIN]
+        parts += [(f"{DATA}{name}", getattr(kept.data, name)) for name in DATA_LOGIN]
         if any(value for _, value in parts):
             lines.append(f"\n[{_quoted(host)}]\n")
             lines.extend(f"{name} = {_quoted(value)}\n" for name, value in parts if value)

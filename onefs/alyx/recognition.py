@@ -30,7 +30,10 @@ def is_alyx(
     try:
         with sender.answer(Question("GET", f"{base_url}/{LOGIN}", stream=True)) as answer:
             if answer.status_code == requests.codes.unauthorized:
-                raise AccessRefusedError(f"{host} answered 401 Unauthorized.", "Check the login for this server.")
+                raise AccessRefusedError(
+                    f"{host} answered 401 Unauthorized.",
+                    "If it is a folder of tables, give its login with --data-user and --data-password-file.",
+                )
             if answer.status_code in refusals.BUSY or answer.status_code in (502, 504):
                 raise refusals.refusal(answer, host, LOGIN, ())
             return answer.status_code == requests.codes.not_allowed and _tells_why(answer)

@@ -1,4 +1,4 @@
-"""`onefs setup`: give a source a name and keep the login for it, once the login is known to work."""
+"""`onefs setup`: give a source a name and keep the logins for it, once they are known to work."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,6 +14,7 @@ from onefs.errors import UsageError
 from onefs.settings import SOURCE_KEY, Settings, read_file
 
 if TYPE_CHECKING:
+    from onefs.alyx.credentials import Credentials, DataCredentials
     from onefs.daemon.sources import Kind
 
 
@@ -23,13 +24,16 @@ if TYPE_CHECKING:
 @click.option("--user", metavar="NAME", help="user name for the database")
 @click.option("--password-file", type=PATH, metavar="PATH", help="file whose first line is the password")
 @click.option("--token-file", type=PATH, metavar="PATH", help="file whose first line is a token, for a password")
+@click.option("--data-user", metavar="NAME", help="user name for the data server, if it wants one")
+@click.option("--data-password-file", type=PATH, metavar="PATH", help="file whose first line is its password")
+@click.option("--data-url", metavar="URL", help="base URL of the files, if the database does not tell, or not rightly")
 @click.option("--cache-dir", metavar="PATH", help="where fetched files are kept")
 @click.option("--no-input", is_flag=True, help="ask nothing: fail if something is missing")
 def command(name: str | None, url: str | None, no_input: bool, **flags: Any) -> None:
     """Keep the login for a database, and give it a NAME by which onefs mount knows it.
 
-    What no flag tells is asked for. The login is tried before anything is saved, into files that only you can read;
-    a second time changes what was saved. ONEFS_ALYX_PASSWORD and ONEFS_ALYX_TOKEN are heeded too.
+    What no flag tells is asked for. Logins are tried before anything is saved, into files that only you can read;
+    a second time changes what was saved. ONEFS_ALYX_PASSWORD, ONEFS_ALYX_TOKEN and ONEFS_DATA_PASSWORD are heeded too.
     """
     asks = not no_input
     if name:
@@ -38,18 +42,36 @@ def command(name: str | None, url: str | None, no_input: bool, **flags: Any) -> 
     before = read_file(file) if file else {}
     settings = settings_from(_given(flags), file)
     url = _address(url, before, asks)
+    _refuse_login_in(settings.data_url)
     from onefs.daemon.setting_up import kind_of  # what knows servers is slow to import
     from onefs.daemon.sources import Kind
 
     kind = kind_of(url, settings)
-    if kind is Kind.DATABASE:
-        _log_in(url, settings, asks)
+    login = _log_in(url, settings, asks) if kind is Kind.DATABASE else None
+    data = _data_login(url, settings, login, asks)
     changes = {SOURCE_KEY: url, **_cache(url, settings, kind, flags["cache_dir"], asks)}
-    host = urlsplit(url).hostname or ""
-    name = name or (click.prompt("Name for it", default=host) if asks else host)
-    check_name(name)
+    if flags["data_url"]:
+        changes["data_url"] = flags["data_url"].rstrip("/")
+    name = name or _new_name(url, asks)
+    # Only now is anything written: whoever breaks off before leaves all as it was.
+    from onefs.daemon.setting_up import keep
+
+    if keep(url, login, data):
+        click.echo("The login is kept.")
     save_name(name, changes)
     click.echo(f"Mount it with: onefs mount {name} DIRECTORY")
+
+
+def _new_name(url: str, asks: bool) -> str:
+    """A name that no other source has. Raises `UsageError` for one that is taken."""
+    host = urlsplit(url).hostname or ""
+    name = click.prompt("Name for it", default=host) if asks else host
+    check_name(name)
+    file = file_of(name)
+    other = read_file(file).get(SOURCE_KEY, url) if file else url
+    if other != url:
+        raise UsageError(f"{name} is the name of {other}.", f"Give another one, or change it with: onefs setup {name}")
+    return str(name)
 
 
 def _given(flags: Mapping[str, Any]) -> dict[str, str | None]:
@@ -62,6 +84,9 @@ def _given(flags: Mapping[str, Any]) -> dict[str, str | None]:
         "alyx_password_file": str(flags["password_file"]) if flags["password_file"] else None,
         "alyx_token": first_line(token_file, "token") if token_file else None,
         "cache_dir": flags["cache_dir"],
+        "data_user": flags["data_user"],
+        "data_password_file": str(flags["data_password_file"]) if flags["data_password_file"] else None,
+        "data_url": flags["data_url"],
     }
 
 
@@ -76,17 +101,23 @@ def _address(url: str | None, before: Mapping[str, str], asks: bool) -> str:
     if not url:
         raise UsageError("It is not said what to set up.", "Give --url.")
     url = url_of(url) or (url if "://" in url else f"https://{url}")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or "@" in parts.netloc:
-        why = "holds a login" if "@" in parts.netloc else "is no address of a server"
-        raise UsageError(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]} {why}.", "Give it as https://host.")
+    _refuse_login_in(url)
+    if not url.lower().startswith(("http://", "https://")):
+        raise UsageError(f"{url} is no address of a server.", "Give it as https://host.")
     return url
 
 
-def _log_in(url: str, settings: Settings, asks: bool) -> None:
-    """Try the login, and keep it if it works."""
+def _refuse_login_in(url: str) -> None:
+    from onefs.transports.addresses import shown
+
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise UsageError(f"{shown(url)} was given with a login in it, which would be saved.", "Leave the login out.")
+
+
+def _log_in(url: str, settings: Settings, asks: bool) -> "Credentials":
+    """The login for the database, which works."""
     from onefs.daemon.databases import database_of
-    from onefs.daemon.setting_up import keep, try_login
+    from onefs.daemon.setting_up import try_login
 
     database = database_of(url, _with_login(url, settings) if asks else settings)
     if not database.credentials:
@@ -98,8 +129,7 @@ def _log_in(url: str, settings: Settings, asks: bool) -> None:
     who = f" of {tried.credentials.user}" if tried.credentials.user else ""
     about = f"its tables are of {tried.tables}" if tried.tables else f"but it offers no tables: {tried.problem}"
     click.echo(f"{url} accepts the login{who}; {about.rstrip('.')}.")
-    if keep(database, tried.credentials):
-        click.echo("The login is kept.")
+    return tried.credentials
 
 
 def _with_login(url: str, settings: Settings) -> Settings:
@@ -115,10 +145,59 @@ def _with_login(url: str, settings: Settings) -> Settings:
     settings = replace(settings, alyx_user=user)
     if has_password:
         return settings
-    default = "" if user == known.user and known else None
-    hint = "Password (nothing for the one that is known)" if default is not None else "Password"
-    password = click.prompt(hint, default=default, hide_input=True, show_default=False)
-    return replace(settings, alyx_password=password)
+    return replace(settings, alyx_password=_password(is_known=bool(known) and user == known.user))
+
+
+def _password(*, is_known: bool) -> str:
+    """A password that is asked for; "" for the one that is known."""
+    hint = "Password (nothing for the one that is known)" if is_known else "Password"
+    return str(click.prompt(hint, default="" if is_known else None, hide_input=True, show_default=False))
+
+
+def _data_login(url: str, settings: Settings, login: "Credentials | None", asks: bool) -> "DataCredentials | None":
+    """The login for the data server, which works; None if nobody gives one. It is for that one server."""
+    from onefs.daemon.databases import data_login_of, published
+    from onefs.daemon.logins import login_of
+    from onefs.daemon.setting_up import try_data_login
+
+    has_password = settings.data_password or settings.data_password_file
+    if has_password and not (settings.data_user or asks):
+        raise UsageError("There is a password for the data server, but no user name.", "Give --data-user.")
+    if asks and login is not None and not published(url):
+        known = data_login_of(url, replace(settings, data_user="", data_password="", data_password_file=None))
+        known_user = known.login.user if known.login else ""
+        user = settings.data_user or click.prompt(
+            "User name for the data server (nothing if it wants none)",
+            default=known_user,
+            show_default=bool(known_user),
+        )
+        password = _password(is_known=user == known_user) if user and not has_password else ""
+        if known.login and user == known_user and not (password or has_password):
+            password = known.login.password
+        settings = replace(settings, data_user=user, data_password=password or settings.data_password)
+    given = login_of(settings)
+    if given is None:
+        return None
+    data = try_data_login(_data_server(url, settings, login, asks), given, settings)
+    click.echo(f"{data.server} accepts the login of {data.user}.")
+    return data
+
+
+def _data_server(url: str, settings: Settings, login: "Credentials | None", asks: bool) -> str:
+    """The address of the data server that a login is for."""
+    from onefs.daemon.databases import data_login_of, database_of
+    from onefs.daemon.setting_up import data_servers_of
+
+    known = settings.data_url or data_login_of(url, settings).server
+    if known or login is None:
+        return known or url
+    servers = data_servers_of(replace(database_of(url, settings), credentials=login), settings)
+    if len(servers) == 1:
+        return servers[0]
+    if asks:
+        return str(click.prompt("Address of the data server", default=servers[0] if servers else None))
+    what = f"names several data servers ({', '.join(servers)})" if servers else "names no data server"
+    raise UsageError(f"{url} {what}.", "Say which one the login is for: --data-url.")
 
 
 def _cache(url: str, settings: Settings, kind: "Kind", given: str | None, asks: bool) -> dict[str, str]:

@@ -39,7 +39,10 @@ KEPT = 10_000
 """From the most telling kind to the least, with what to do about it."""
 KINDS: tuple[tuple[type[OnefsError], str], ...] = (
     (MismatchError, "Tell the archive's maintainers; verify = warn serves such files all the same."),
-    (AccessRefusedError, "Check the login (data_user and its password), and that it may read this file."),
+    (
+        AccessRefusedError,
+        "Give that server's login (onefs setup, or --data-user and --data-password-file), or ask for the permission.",
+    ),
     (
         MissingOnServerError,
         "Have the catalogue renewed (onefs refresh); if that does not help, tell the archive's maintainers.",

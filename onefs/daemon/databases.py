@@ -1,17 +1,19 @@
 """Owns what is known of a database before it is asked: its address, its login, and what is published of it."""
 
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from onefs.alyx import credentials as logins_kept
 from onefs.alyx import one_parameters
 from onefs.alyx.client import AlyxClient
-from onefs.alyx.credentials import Credentials, CredentialsFile
+from onefs.alyx.credentials import Credentials, CredentialsFile, DataCredentials
 from onefs.daemon.logins import credentials_of, login_of
-from onefs.errors import UsageError
+from onefs.daemon.repositories import DataLogin
+from onefs.errors import AccessRefusedError, UsageError
 from onefs.settings import Settings
+from onefs.transports.addresses import origin
 from onefs.transports.archive import ArchiveServer, bucket_server
 from onefs.transports.base import Login
 
@@ -19,20 +21,19 @@ OPENALYX = "openalyx"
 OPENALYX_URL = "https://openalyx.internationalbrainlab.org"
 OPENALYX_DATA = "https://ibl.flatironinstitute.org/public"
 RESPONSES = "responses"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """An Alyx database and the logins for it. `data_login` is for the HTTP data server at `data_login_host` alone,
-    or, if that is "", for all that the database names.
+    """An Alyx database and the logins for it and for its HTTP data server.
 
     With `keeps_tokens`, the login is from the user's file of logins, and tokens that it gives are kept there.
     """
 
     base_url: str
     credentials: Credentials
-    data_login: Login | None = None
-    data_login_host: str = ""
+    data_login: DataLogin = field(default_factory=DataLogin)
     keeps_tokens: bool = False
 
 
@@ -63,8 +64,23 @@ def database_of(base_url: str, settings: Settings, login_inside: Login | None = 
     Raises `UsageError`, or `AccessRefusedError` for a file of logins that others may read.
     """
     login, kept = _login(base_url, credentials_of(settings), login_inside)
-    data_login, host = _data_login(base_url, settings)
-    return Database(base_url, login, data_login, host, kept)
+    return Database(base_url, login, data_login_of(base_url, settings), kept)
+
+
+def data_login_of(base_url: str, settings: Settings) -> DataLogin:
+    """The login for a source's HTTP data server, and which that is; in the order in which `database_of` looks."""
+    kept = _kept_data_login(base_url)
+    one, public = one_parameters.read(base_url, one_parameters.default_folder()), published(base_url)
+    has_password = settings.data_password or settings.data_password_file
+    if kept and not has_password and settings.data_user in ("", kept.user):
+        return DataLogin(Login(kept.user, kept.password), kept.server)
+    login = login_of(settings)
+    if login is not None:
+        servers = (settings.data_url, kept.server, one.data_url if one else "", public.data_url if public else "")
+        return DataLogin(login, next(filter(None, map(origin, servers)), ""))
+    if one and one.data_url and one.data_user and one.data_password:
+        return DataLogin(Login(one.data_user, one.data_password), origin(one.data_url))
+    return DataLogin()
 
 
 def open_database(
@@ -112,17 +128,10 @@ def _login(base_url: str, given: Credentials, inside: Login | None) -> tuple[Cre
     return found, bool(own)
 
 
-def _data_login(base_url: str, settings: Settings) -> tuple[Login | None, str]:
-    """The login for the HTTP data server, and the one host that it is for."""
-    login, public = login_of(settings), published(base_url)
-    one = one_parameters.read(base_url, one_parameters.default_folder())
-    if login is not None:
-        return login, _host(settings.data_url or (one.data_url if one else "") or (public.data_url if public else ""))
-    if one and one.data_url and one.data_user and one.data_password:
-        return Login(one.data_user, one.data_password), _host(one.data_url)
-    return None, ""
-
-
-def _host(url: str) -> str:
-    """Host and port of a URL, which ONE may have without a scheme; "" of none."""
-    return urlsplit(url if "://" in url else f"https://{url}").netloc.rpartition("@")[2]
+def _kept_data_login(base_url: str) -> DataCredentials:
+    """What the file of logins has; nothing of a file that cannot be used, as most data servers want no login."""
+    try:
+        return CredentialsFile(logins_kept.credentials_file()).data_login(base_url)
+    except (AccessRefusedError, UsageError) as error:
+        _log.warning("%s", error)
+        return DataCredentials()

@@ -15,7 +15,6 @@ from onefs.daemon.databases import Database, open_database
 from onefs.daemon.locations import Locations, Repositories
 from onefs.daemon.opening import opened
 from onefs.daemon.origins import Origin, origins
-from onefs.daemon.repositories import DataLogin
 from onefs.daemon.service import make_http, make_transport
 from onefs.daemon.setting_up import try_login
 from onefs.daemon.sources import Source, prepare
@@ -107,8 +106,7 @@ def _examine_archive(source: Source, settings: Settings, client: AlyxClient | No
 def _repositories(database: Database | None, settings: Settings, client: AlyxClient | None) -> Repositories | None:
     if database is None or client is None:
         return None
-    data = DataLogin(database.data_login, database.data_login_host)
-    return Repositories(client, data, s3_endpoint=settings.s3_endpoint)
+    return Repositories(client, database.data_login, s3_endpoint=settings.s3_endpoint)
 
 
 def _try(check: str, look: Callable[[], str]) -> Finding:

@@ -1,7 +1,9 @@
 """Owns finding out what stands at a URL: a folder of cache tables, or an Alyx."""
 
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from onefs.alyx import fields
 from onefs.alyx.recognition import is_alyx
 from onefs.daemon.sources import Kind
 from onefs.errors import AccessRefusedError, ContentError, SourceError
@@ -46,6 +48,18 @@ def kind_at(folder: Location, settings: Settings) -> Kind:
 
 def _info(folder: Location, settings: Settings) -> bytes:
     """What a folder tells of its tables, as far as it is of any sensible length."""
+    told = b""
+    with brief_http(settings) as http, http.open(Location(f"{folder.url}/{INFO}", folder.login)) as body:
+        for chunk in body.chunks:
+            told += chunk
+            if len(told) > LONGEST_INFO_BYTES:
+                break
+    return told
+
+
+@contextmanager
+def brief_http(settings: Settings) -> Iterator[HttpTransport]:
+    """HTTP for a question or two."""
     transport = HttpTransport(
         connect_timeout_s=settings.connect_timeout_s,
         read_timeout_s=settings.read_timeout_s,
@@ -53,20 +67,14 @@ def _info(folder: Location, settings: Settings) -> bytes:
         proxy=settings.proxy,
     )
     try:
-        told = b""
-        with transport.open(Location(f"{folder.url}/{INFO}", folder.login)) as body:
-            for chunk in body.chunks:
-                told += chunk
-                if len(told) > LONGEST_INFO_BYTES:
-                    break
-        return told
+        yield transport
     finally:
         transport.close()
 
 
 def _tells_of_tables(told: bytes) -> bool:
     try:
-        info = json.loads(told)
+        info = fields.parsed(told)
     except ValueError:
         return False
     return isinstance(info, dict) and isinstance(info.get("date_created"), str)

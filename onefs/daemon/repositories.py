@@ -9,7 +9,7 @@ from uuid import UUID
 from onefs.alyx.records import AlyxDataset, FileRecord, Lab, Repository
 from onefs.catalogue.records import Dataset
 from onefs.errors import UsageError
-from onefs.transports.addresses import server_name
+from onefs.transports.addresses import origin
 from onefs.transports.archive import ArchiveServer, bucket_server
 from onefs.transports.base import Location, Login
 
@@ -21,10 +21,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DataLogin:
-    """A login for HTTP data servers: for that at `host` (with its port) alone, or, if it is "", for all of them."""
+    """A login for the HTTP data server at `server` (scheme, host and port), or, if that is "", for all of them."""
 
     login: Login | None = None
-    host: str = ""
+    server: str = ""
+
+    def at(self, url: str) -> Login | None:
+        """What is sent to an address of a data server."""
+        return self.login if self.server in ("", origin(url)) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ class Places:
     of_aggregates: tuple[ArchiveServer, ...]
     roots: tuple[ArchiveServer, ...]
     logins: Mapping[str, Login]
-    """By host, as URLs have it."""
+    """By scheme, host and port."""
     buckets: tuple[str, ...]
     """Addresses of buckets, which get no login though a data server may stand at the same host."""
 
@@ -74,16 +78,16 @@ class Places:
             yield server.location(record.relative_path, dataset_id)
         if record.url:
             is_bucket = any(record.url.startswith(f"{bucket}/") for bucket in self.buckets)
-            yield Location(record.url, None if is_bucket else self.logins.get(server_name(record.url).lower()))
+            yield Location(record.url, None if is_bucket else self.logins.get(origin(record.url)))
 
 
 def places_of(labs: Iterable[Lab], repositories: Sequence[Repository], data: DataLogin, s3_endpoint: str) -> Places:
     """What the lists of labs and repositories mean. `s3_endpoint` is for buckets that name no service of their own."""
     usable = [repository for repository in repositories if not repository.personal]
-    logins = _logins([each for each in usable if not _is_bucket(each)], data)
+    logins = {origin(url): login for url in data_servers(usable) if (login := data.at(url)) is not None}
     by_name: dict[str, ArchiveServer] = {}
     for repository in usable:
-        server = _bucket(repository, s3_endpoint) if _is_bucket(repository) else _web_server(repository, logins)
+        server = _bucket(repository, s3_endpoint) if _is_bucket(repository) else _web_server(repository, data)
         if server is not None:
             by_name[repository.name] = server
     buckets = {repository.name: repository.data_url.rstrip("/") for repository in usable if _is_bucket(repository)}
@@ -109,22 +113,20 @@ def _is_bucket(repository: Repository) -> bool:
     return bool(repository.bucket) or repository.name.startswith(BUCKETS)
 
 
-def _logins(servers: Iterable[Repository], data: DataLogin) -> dict[str, Login]:
-    if data.login is None:
-        return {}
-    hosts = [data.host] if data.host else [server_name(server.data_url) for server in servers if server.data_url]
-    return {host.lower(): data.login for host in hosts}
+def data_servers(repositories: Iterable[Repository]) -> list[str]:
+    """The addresses of the HTTP data servers, one of each server."""
+    usable = (each for each in repositories if each.data_url and not each.personal and not _is_bucket(each))
+    return list({origin(each.data_url): each.data_url for each in usable}.values())
 
 
-def _web_server(repository: Repository, logins: Mapping[str, Login]) -> ArchiveServer | None:
-    if not repository.data_url:
-        return None
-    return ArchiveServer(repository.data_url, logins.get(server_name(repository.data_url).lower()))
+def _web_server(repository: Repository, data: DataLogin) -> ArchiveServer | None:
+    url = repository.data_url
+    return ArchiveServer(url, data.at(url)) if url else None
 
 
 def _bucket(repository: Repository, s3_endpoint: str) -> ArchiveServer | None:
     if repository.access_key or repository.secret_key:
-        _log.info("The data repository %s is left out: its bucket can be read only with keys", repository.name)
+        _log.info("The data repository %r is left out: its bucket can be read only with keys", repository.name)
         return None
     endpoint = repository.endpoint_url or s3_endpoint
     if repository.data_url and not (repository.bucket and endpoint):
@@ -132,7 +134,7 @@ def _bucket(repository: Repository, s3_endpoint: str) -> ArchiveServer | None:
     try:
         return bucket_server(repository.bucket, repository.region, repository.path, endpoint)
     except UsageError as error:
-        _log.warning("The data repository %s is left out: %s", repository.name, error.reason)
+        _log.warning("The data repository %r is left out: %s", repository.name, error.reason)
         return None
 
 

@@ -22,7 +22,6 @@ from onefs.daemon.locations import Locations, Repositories
 from onefs.daemon.mismatches import mismatch_reporter
 from onefs.daemon.origins import origins
 from onefs.daemon.refresher import Refresher
-from onefs.daemon.repositories import DataLogin
 from onefs.daemon.showing import Showing
 from onefs.daemon.sources import Source
 from onefs.daemon.status import Status
@@ -161,8 +160,7 @@ class Service:
         database = self._source.database
         if self._client is None or database is None:
             return None
-        login = DataLogin(database.data_login, database.data_login_host)
-        return Repositories(self._client, login, s3_endpoint=self._settings.s3_endpoint)
+        return Repositories(self._client, database.data_login, s3_endpoint=self._settings.s3_endpoint)
 
     def _mismatch_reporter(self, repositories: Repositories | None) -> Callable[[Dataset, Location], None]:
         if self._client is None or repositories is None:

@@ -1,14 +1,20 @@
-"""Owns trying a login before it is kept, and keeping it."""
+"""Owns trying logins before they are kept, and keeping them."""
 
 from dataclasses import dataclass, replace
 
 from onefs.alyx import credentials as logins_kept
-from onefs.alyx.credentials import Credentials, CredentialsFile
+from onefs.alyx.credentials import Credentials, CredentialsFile, DataCredentials
 from onefs.daemon.databases import Database, open_database, published
-from onefs.daemon.finding import kind_at
+from onefs.daemon.finding import brief_http, kind_at
+from onefs.daemon.repositories import data_servers
 from onefs.daemon.sources import Kind, kind_of_itself, resolve
-from onefs.errors import BrokenAnswerError, UnknownRecordError
+from onefs.errors import AccessRefusedError, BrokenAnswerError, MissingOnServerError, UnknownRecordError
 from onefs.settings import Settings
+from onefs.transports.addresses import origin, server_name
+from onefs.transports.base import Location, Login
+
+NOT_THERE = "onefs-tries-the-login"
+"""A name that no data server has: those that let us in say that it is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +50,37 @@ def try_login(database: Database, settings: Settings) -> Tried:
     return Tried(replace(database.credentials, token=tokens[-1]), tables, problem)
 
 
-def keep(database: Database, login: Credentials) -> bool:
-    """Keep a login in the user's file of logins, unless everybody has it; whether it was."""
-    public = published(database.base_url)
-    if public is not None and login.user == public.credentials.user:
-        return False
-    CredentialsFile(logins_kept.credentials_file()).put(database.base_url, login)
-    return True
+def data_servers_of(database: Database, settings: Settings) -> list[str]:
+    """The HTTP data servers that a database names. Raises what is wrong with the database."""
+    client = open_database(database, settings, None, lambda token: None)  # noqa: ARG005
+    try:
+        return data_servers(client.repositories())
+    finally:
+        client.close()
+
+
+def try_data_login(url: str, login: Login, settings: Settings) -> DataCredentials:
+    """Ask a data server for a file with a login. Raises `AccessRefusedError` if it refuses that, or what went wrong."""
+    try:
+        with brief_http(settings) as http, http.open(Location(f"{url.rstrip('/')}/{NOT_THERE}", login)):
+            pass
+    except MissingOnServerError:
+        pass
+    except AccessRefusedError as error:
+        raise AccessRefusedError(
+            f"{server_name(url)} refuses the login of {login.user} ({error.reason.rstrip('.')}).",
+            "Give the right name and password of the data server.",
+        ) from error
+    return DataCredentials(origin(url), login.user, login.password)
+
+
+def keep(base_url: str, login: Credentials | None, data: DataCredentials | None) -> bool:
+    """Keep logins in the user's file of logins, unless everybody has them; whether one was."""
+    file, public = CredentialsFile(logins_kept.credentials_file()), published(base_url)
+    if public is not None and login is not None and login.user == public.credentials.user:
+        login = None
+    if login is not None:
+        file.put(base_url, login)
+    if data is not None:
+        file.put_data_login(base_url, data)
+    return login is not None or data is not None

@@ -12,11 +12,12 @@ import platformdirs
 
 from onefs.alf import STATE_FOLDER, is_safe_part
 from onefs.alyx import one_parameters
-from onefs.daemon.databases import OPENALYX, OPENALYX_URL, Database, database_of, published
+from onefs.daemon.databases import OPENALYX, OPENALYX_URL, Database, data_login_of, database_of, published
 from onefs.daemon.logins import login_of
 from onefs.errors import CacheDamagedError, SourceError, UsageError
 from onefs.modes import Abilities, Mode, check
 from onefs.settings import Settings
+from onefs.transports.addresses import origin
 from onefs.transports.archive import ArchiveServer, bucket_server
 from onefs.transports.base import Location, Login
 
@@ -99,13 +100,17 @@ def kind_of_itself(url: str) -> Kind | None:
 def _of_url(url: str, settings: Settings) -> Source:
     url, login_inside = _without_login(url)
     data_url = settings.data_url or url
-    same_server = _host(data_url) == urlsplit(url).netloc
-    login = login_of(settings) or (None if settings.data_url else login_inside)
+    same_server = origin(data_url) == origin(url)
+    login = data_login_of(url, settings).at(data_url)
+    if login_inside and not (settings.data_url or settings.data_user):
+        login = login_inside
     tables_url = Location(url, login_inside or (login if same_server else None))
     return _fetched(url, tables_url, _server(data_url, login, settings), _cache_of(url, settings), settings)
 
 
 def _of_bucket(name: str, settings: Settings) -> Source:
+    if "@" in name.partition("//")[2].partition("/")[0]:
+        raise SourceError("The address of the bucket holds a login.", "Give it as s3://bucket/prefix.")
     if not name.removeprefix(_S3).partition("/")[0] or name == "s3:":
         raise SourceError("The source names no bucket.", "Give it as s3://bucket/prefix.")
     server = _server(name, None, settings)
@@ -132,10 +137,10 @@ def _fetched(name: str, tables_url: Location, server: ArchiveServer, cache: Path
 
 def _of_database(url: str, settings: Settings) -> Source:
     url, login_inside = _without_login(url)
-    public = published(url)
+    database, public = database_of(url, settings, login_inside), published(url)
     servers = public.servers if public else ()
     if settings.data_url:
-        servers = (_server(settings.data_url, login_of(settings), settings),)
+        servers = (_server(settings.data_url, database.data_login.at(settings.data_url), settings),)
     if settings.tag and (not is_safe_part(settings.tag) or settings.tag.startswith(".")):
         raise UsageError(f"{settings.tag!r} cannot be a tag.", "Give the name of a release, as the database has it.")
     cache = _cache_of(url, settings)
@@ -149,7 +154,7 @@ def _of_database(url: str, settings: Settings) -> Source:
         may_displace=True,
         servers=servers,
         mode=_mode(settings, url, Abilities(has_server=True, has_database=True)),
-        database=database_of(url, settings, login_inside),
+        database=database,
         tag=settings.tag,
     )
 

@@ -24,7 +24,7 @@ from onefs.transports.limits import own_limit
 CHUNK_BYTES = 1 << 20
 CONTENT_RANGE = re.compile(r"bytes (?:(?P<first>\d+)-(?P<last>\d+)|\*)/(?P<total>\d+|\*)")
 NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_EOF", "HTTP_REQUEST")
-REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED)
+REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 MISSING = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 OWN_BYTES = ("", "identity", "aws-chunked")
 COMPRESSED = {"gzip": (".gz", ".tgz"), "bzip2": (".bz2",), "compress": (".z",), "zstd": (".zst",)}
@@ -106,7 +106,12 @@ def _refusal(status: int, server: str) -> OnefsError:
         phrase = str(status)
     reason = f"{server} answered {phrase}."
     if status in REFUSED:
-        return AccessRefusedError(reason, "Check the login for this server.")
+        return AccessRefusedError(reason, "Give its login: onefs setup, or --data-user and --data-password-file.")
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return UnreachableError(
+            f"{server} cannot be reached: the proxy wants a login.",
+            "Give it in --proxy: http://user:password@host:port.",
+        )
     if status in MISSING:
         return MissingOnServerError(reason)
     return BrokenAnswerError(reason)

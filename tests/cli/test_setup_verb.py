@@ -1,4 +1,4 @@
-"""`onefs setup`: by flags and by answers, the login tried before anything is saved, and mounting by name."""
+"""`onefs setup`: by flags and by answers, logins tried before anything is saved, and mounting by name."""
 
 import json
 import os
@@ -92,7 +92,7 @@ def test_by_flags_alone(alyx: DemoServer, archive: AlyxArchive, home: Home, tmp_
 
 
 def test_by_answers(alyx: DemoServer, home: Home) -> None:
-    done = home.answering("setup", answers=[alyx.url, "demo", "demo", "", ""])
+    done = home.answering("setup", answers=[alyx.url, "demo", "demo", "", "", ""])
     assert done.returncode == 0, done.stderr
     assert "onefs mount 127.0.0.1" in done.stdout
     assert home.saved() == ["127.0.0.1.toml", "credentials.toml"]
@@ -133,7 +133,7 @@ def test_a_second_time_changes_what_was_saved(alyx: DemoServer, home: Home, tmp_
     home.onefs("setup", "mine", "--url", alyx.url, "--user", "demo", "--password-file", home.password, "--no-input")
     with (home.config / "mine.toml").open("a") as file:
         file.write('# by hand\nqc = "PASS"\n')
-    done = home.answering("setup", "mine", answers=["", "", "", str(tmp_path / "elsewhere")])
+    done = home.answering("setup", "mine", answers=["", "", "", "", str(tmp_path / "elsewhere")])
     assert done.returncode == 0, done.stderr
     lines = (home.config / "mine.toml").read_text().splitlines()
     assert lines == [f'source = "{alyx.url}"', f'cache_dir = "{tmp_path / "elsewhere"}"', "# by hand", 'qc = "PASS"']

@@ -78,7 +78,7 @@ class ArchiveOfADatabase:
     def repositories(
         self, client: AlyxClient | None = None, *, data: DataLogin | None = None, s3_endpoint: str = ""
     ) -> Repositories:
-        data = data or DataLogin(LOGIN, self.host)
+        data = data or DataLogin(LOGIN, self.server.url)
         return Repositories(client or self.client(), data, s3_endpoint=s3_endpoint, clock=lambda: self.clock_s)
 
     def content(

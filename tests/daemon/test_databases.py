@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from alyx_archive import AlyxArchive
 
-from onefs.alyx.credentials import Credentials, CredentialsFile
+from onefs.alyx.credentials import Credentials, CredentialsFile, DataCredentials
 from onefs.alyx.one_parameters import key_of
 from onefs.daemon.databases import OPENALYX_URL, database_of, open_database
+from onefs.daemon.repositories import DataLogin
 from onefs.daemon.sources import Kind, resolve
 from onefs.demo.server import DemoServer
 from onefs.errors import AccessRefusedError, UsageError
@@ -98,9 +99,9 @@ def test_a_file_of_logins_that_others_may_read_is_not_used(home: Path, kept: Cre
 
 def test_the_login_for_files_is_for_the_server_that_it_was_given_for(home: Path) -> None:
     given = Settings(data_user="me", data_password="pw")
-    assert database_of(URL, given).data_login_host == ""
+    assert database_of(URL, given).data_login == DataLogin(Login("me", "pw"))
     named = database_of(URL, replace(given, data_url="https://data.example:8443/x"))
-    assert (named.data_login, named.data_login_host) == (Login("me", "pw"), "data.example:8443")
+    assert named.data_login == DataLogin(Login("me", "pw"), "https://data.example:8443")
     one_knows(
         home,
         URL,
@@ -109,9 +110,31 @@ def test_the_login_for_files_is_for_the_server_that_it_was_given_for(home: Path)
         HTTP_DATA_SERVER_PWD="members",
     )
     from_one = database_of(URL, Settings())
-    assert (from_one.data_login, from_one.data_login_host) == (Login("iblmember", "members"), "one.example")
-    assert database_of(URL, given).data_login == Login("me", "pw")
-    assert database_of("https://other.example", Settings()).data_login is None
+    assert from_one.data_login == DataLogin(Login("iblmember", "members"), "https://one.example")
+    assert database_of(URL, given).data_login == DataLogin(Login("me", "pw"), "https://one.example")
+    assert database_of("https://other.example", Settings()).data_login == DataLogin()
+
+
+def test_a_login_for_files_that_is_kept(home: Path, kept: CredentialsFile) -> None:
+    server = "https://data.example"
+    one_knows(home, URL, HTTP_DATA_SERVER=server, HTTP_DATA_SERVER_LOGIN="one", HTTP_DATA_SERVER_PWD="from ONE")
+    kept.put_data_login(URL, DataCredentials(server, "own", "kept"))
+    own = DataLogin(Login("own", "kept"), server)
+    assert database_of(URL, Settings()).data_login == own
+    assert database_of(URL, Settings(data_user="own")).data_login == own, "as a name's file may say"
+    assert database_of(URL, Settings(data_user="me", data_password="pw")).data_login.login == Login("me", "pw")
+    with pytest.raises(UsageError, match="no password"):
+        database_of(URL, Settings(data_user="me"))
+    assert database_of("https://other.example", Settings()).data_login == DataLogin()
+    for data_url, login in ((f"{server}/x", own.login), ("http://data.example/x", None), (f"{server}:8443", None)):
+        (named,) = resolve(URL, Settings(data_url=data_url), Kind.DATABASE).servers
+        assert named.login == login, data_url
+    kept.put(URL, Credentials("me", "mine"))
+    kept.keep_token(URL, "another", "token")
+    assert kept.data_login(URL) == DataCredentials(server, "own", "kept")
+    assert "kept" not in repr(kept.data_login(URL))
+    kept.forget(URL)
+    assert not kept.data_login(URL)
 
 
 def test_files_go_where_one_keeps_those_of_that_database(home: Path) -> None:

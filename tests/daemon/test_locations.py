@@ -157,7 +157,7 @@ def test_buckets_that_want_keys_and_personal_servers_are_left_out(
         assert [location.login for location in list(locations.of(place.datasets[0]))[:1]] == [LOGIN]
         places = place.repositories().places()
     assert places.by_name.keys() == {"server_lab"}
-    assert [record.levelname for record in caplog.records if "aws_lab is left out" in record.message][:1] == ["INFO"]
+    assert [record.levelname for record in caplog.records if "'aws_lab' is left out" in record.message][:1] == ["INFO"]
     assert "secret" not in caplog.text.replace("Secret", "")
     assert "AKIDEXAMPLE" not in caplog.text
 
@@ -210,17 +210,24 @@ def test_a_dataset_that_the_database_does_not_know(place: ArchiveOfADatabase) ->
 
 
 @pytest.mark.parametrize(
-    ("host", "gets_it"), [("{here}", ["{here}"]), ("", ["{here}", "{far}"]), ("127.0.0.1:9", []), ("127.0.0.1", [])]
+    ("server", "gets_it"),
+    [
+        ("http://{here}", ["{here}"]),
+        ("", ["{here}", "{far}"]),
+        ("https://{here}", []),
+        ("http://127.0.0.1:9", []),
+        ("http://127.0.0.1", []),
+    ],
 )
-def test_the_data_login_goes_to_its_own_host_only(place: ArchiveOfADatabase, host: str, gets_it: list[str]) -> None:
+def test_the_data_login_goes_to_its_own_server_only(place: ArchiveOfADatabase, server: str, gets_it: list[str]) -> None:
     with FaultServer() as far:
         names = {"here": place.host, "far": far.url.removeprefix("http://")}
-        bucket, server, _ = default_repositories(["lab"])[:3]
+        bucket, web, _ = default_repositories(["lab"])[:3]
         further = Repository("web_lab", "lab", "/x/", "far", f"{far.url}/lab/Subjects/")
         in_bucket = Repository("aws_other", "lab", "/y/", "far", f"{far.url}/y/")
         own = Repository("own", "lab", "/z/", "far", f"{far.url}/z/", globus_is_personal=True)
-        place.knows(DatabaseFile(repositories=[bucket, server, further, in_bucket, own]))
-        data = DataLogin(LOGIN, host.format(**names))
+        place.knows(DatabaseFile(repositories=[bucket, web, further, in_bucket, own]))
+        data = DataLogin(LOGIN, server.format(**names))
         found = list(Locations([], place.repositories(data=data)).of(place.datasets[0]))
         assert len(found) == 5
         with_login = {location.url for location in found if location.login is not None}

@@ -20,12 +20,12 @@ DATA = "https://data.example/public"
 BUCKET = "https://s3.example/onefs-test-public"
 
 
-def places(host: str = "", s3_endpoint: str = "") -> Places:
+def places(server: str = "", s3_endpoint: str = "") -> Places:
     pairs = map(json.loads, (RECORDINGS / "rest" / "client.jsonl").read_text().splitlines())
     recorded = {pair["name"]: pair["json"] for pair in pairs}
     labs, repositories = (recorded[name]["results"] for name in ("labs_list", "data_repository_list"))
     return places_of(
-        map(parsing.lab, labs), list(map(parsing.repository, repositories)), DataLogin(LOGIN, host), s3_endpoint
+        map(parsing.lab, labs), list(map(parsing.repository, repositories)), DataLogin(LOGIN, server), s3_endpoint
     )
 
 
@@ -69,12 +69,13 @@ def test_a_lab_without_repositories_is_guessed_and_no_lab_is_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "expected"), [("", {DATA}), ("data.example", {DATA}), ("DATA.example", {DATA}), ("s3.example", set())]
+    ("server", "expected"),
+    [("", {DATA}), ("https://data.example", {DATA}), ("http://data.example", set()), ("https://s3.example", set())],
 )
-def test_the_login_is_for_data_servers_alone(host: str, expected: set[str]) -> None:
+def test_the_login_is_for_data_servers_alone(server: str, expected: set[str]) -> None:
     with_login = {
         location.url.partition("/cortexlab/")[0]
-        for location in places(host).locations(of_lab("cortexlab"))
+        for location in places(server).locations(of_lab("cortexlab"))
         if location.login == LOGIN
     }
     assert with_login == expected

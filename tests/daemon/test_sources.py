@@ -68,6 +68,19 @@ def test_a_login_is_for_the_tables_too_where_they_are_on_the_same_server() -> No
         assert source.tables_url.login == login(source) == Login("me", "pw")
 
 
+def test_a_login_for_files_over_tls_is_not_sent_for_plain_tables() -> None:
+    settings = Settings(data_url="https://host.org/other", data_user="me", data_password="pw")
+    source = resolve("http://host.org/public", settings)
+    assert source.tables_url is not None
+    assert (source.tables_url.login, login(source)) == (None, Login("me", "pw"))
+
+
+def test_a_login_in_a_bucket_s_address_is_not_repeated() -> None:
+    with pytest.raises(SourceError) as told:
+        resolve("s3://key:secret@bucket/prefix", Settings())
+    assert "secret" not in str(told.value)
+
+
 def test_a_login_in_a_url_is_used_and_never_shown() -> None:
     source = resolve("https://me:p%40ss@host.org/public", Settings())
     assert "ss" not in source.name + str(source.data_dir) + repr(source)
