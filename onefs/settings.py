@@ -19,7 +19,7 @@ SOURCE_KEY = "source"
 LONGEST_S = 366 * 86400.0
 _COUNT = re.compile(r"[0-9]{1,6}")
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|min|h|d)?")
-_LOGIN = re.compile(r"//[^/@]*@")
+_LOGIN = re.compile(r"//[^/]*@")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 _YES_NO = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
@@ -82,6 +82,11 @@ def _text(text: str) -> str:
     return text
 
 
+def _proxy(text: str) -> str:
+    """With its scheme, so that a login in it is seen to be one."""
+    return text if not text or "://" in text else f"http://{text}"
+
+
 def _setting(default: Any, parse: Callable[[str], object], doc: str, unit: str = "", *, secret: bool = False) -> Any:
     return field(default=default, metadata={"parse": parse, "doc": doc, "unit": unit, "secret": secret})
 
@@ -129,7 +134,7 @@ class Settings:
     s3_endpoint: str = _setting("", _text, "URL of the S3 service, if it is not Amazon's")
     s3_region: str = _setting("us-east-1", _text, "region of the bucket of an s3:// source")
     max_transfers: int = _setting(256, _count, "files fetched at the same time, at most")
-    proxy: str = _setting("", _text, "proxy for all requests, over the standard proxy variables")
+    proxy: str = _setting("", _proxy, "proxy for all requests, over the standard proxy variables")
     control_dir: str = _setting("hidden", _one_of("hidden", "visible"), "whether listings of the root show .onefs")
     allow_other: bool = _setting(False, _yes_or_no, "let other users use the mount")
     log: str = _setting("info", _one_of("debug", "info", "warning", "error"), "least level that is logged")

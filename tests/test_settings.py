@@ -9,7 +9,7 @@ import pytest
 from onefs import settings
 from onefs.errors import UsageError
 from onefs.modes import Mode
-from onefs.settings import Settings, duration_s, merge, table
+from onefs.settings import Settings, duration_s, merge, settings_text, table
 
 ROOT = Path(__file__).parents[1]
 SECRET = "correct-horse"
@@ -162,6 +162,17 @@ def test_no_message_shows_a_secret(key: str, file: Path) -> None:
         with pytest.raises(UsageError) as refused:
             merge({}, {}, file)
         assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize("login", ["me:hush", "me:hu@hush", "me:hush@", "hush"])
+def test_no_login_in_an_address_is_among_the_settings_that_are_shown(login: str, file: Path) -> None:
+    given = {"data_url": f"https://{login}@data.example/x", "s3_endpoint": f"http://{login}@s3.example"}
+    for proxy in (f"http://{login}@proxy.example:3128", f"{login}@proxy.example:3128"):
+        shown = settings_text(merge({**given, "proxy": proxy}, {}, file))
+        assert "hush" not in shown
+        assert "proxy: http://proxy.example:3128\n" in shown
+        assert "data_url: https://data.example/x\n" in shown
+    assert "alyx_user: me@example.org\n" in settings_text(merge({"alyx_user": "me@example.org"}, {}, file))
 
 
 def test_toml_values_of_other_types_count_as_they_read(file: Path) -> None:

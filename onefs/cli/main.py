@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import os
 import sys
 
 import click
@@ -79,6 +80,8 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
+        if os.environ.get("ONEFS_LOG", "").lower() == "debug":
+            logging.basicConfig(level=logging.DEBUG)
         logging.getLogger(__name__).debug("Unforeseen failure", exc_info=True)
         click.echo(f"onefs: unforeseen failure: {error!r}. Please report it; ONEFS_LOG=debug shows more.", err=True)
         return FAILED

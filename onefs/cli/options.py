@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from onefs.settings import Settings, config_file, merge, table
+from onefs.settings import PREFIX, Settings, config_file, merge, table
 
 # Whatever is wrong with a path is for the verb to say: a dead mountpoint, for one, cannot even be looked at.
 PATH = click.Path(path_type=Path, readable=False)
@@ -39,6 +39,13 @@ def _metavar(default: object) -> str:
 
 
 def settings_from(flags: dict[str, Any], named: Path | None = None) -> Settings:
-    """The settings in force for a command, from its flags, the environment and the files of configuration."""
+    """The settings in force for a command, from its flags, the environment and the files of configuration.
+
+    Passwords leave the environment with that: no program that is started later has to know them.
+    """
     given = {key: value for key, value in flags.items() if value is not None}
-    return merge(given, os.environ, config_file(), named)
+    settings = merge(given, os.environ, config_file(), named)
+    for entry in table():
+        if entry.secret:
+            os.environ.pop(f"{PREFIX}{entry.key.upper()}", None)
+    return settings

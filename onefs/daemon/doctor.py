@@ -198,10 +198,15 @@ def _download(locations: Locations, snapshot: Snapshot, transport: Transport) ->
 
 
 def _fetch(dataset: Dataset, location: Location, transport: Transport) -> None:
-    md5 = new_md5()
+    md5, size_bytes = new_md5(), 0
     with transport.open(location) as body:
         for chunk in body.chunks:
             md5.update(chunk)
+            size_bytes += len(chunk)
+            if size_bytes > _SAMPLE_BYTES:
+                raise MismatchError(
+                    f"{dataset.path} came with more bytes than the tables say.", "Tell the archive's keeper."
+                )
     if dataset.md5 and md5.hexdigest() != dataset.md5:
         raise MismatchError(
             f"{dataset.path} came with MD5 {md5.hexdigest()}, the tables say {dataset.md5}.",

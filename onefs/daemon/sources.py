@@ -89,7 +89,12 @@ def url_of(name: str) -> str:
     """The URL that a SOURCE is or stands for, "" if it is of another form."""
     if name == OPENALYX:
         return OPENALYX_URL
-    return name.rstrip("/") if re.match(r"https?://", name) else ""
+    scheme, _, rest = name.partition("://")
+    if scheme.lower() not in ("http", "https") or not rest:
+        return ""
+    authority, slash, path = rest.partition("/")
+    login, at, host = authority.rpartition("@")
+    return f"{scheme.lower()}://{login}{at}{host.lower()}{slash}{path}".rstrip("/")
 
 
 def kind_of_itself(url: str) -> Kind | None:

@@ -25,6 +25,8 @@ CHUNK_BYTES = 1 << 20
 CONTENT_RANGE = re.compile(r"bytes (?:(?P<first>\d+)-(?P<last>\d+)|\*)/(?P<total>\d+|\*)")
 NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_EOF", "HTTP_REQUEST")
 REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+CHECK = "Check the network and the address."
+LATER = "Try again later."
 MISSING = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 OWN_BYTES = ("", "identity", "aws-chunked")
 COMPRESSED = {"gzip": (".gz", ".tgz"), "bzip2": (".bz2",), "compress": (".z",), "zstd": (".zst",)}
@@ -64,21 +66,21 @@ def _chunks(response: BaseHTTPResponse, server: str, start: int, end: int | None
             position += len(piece)
             yield piece
     except http_errors.ReadTimeoutError as error:
-        raise TimedOutError(f"{server} stopped sending after {position} bytes.") from error
+        raise TimedOutError(f"{server} stopped sending after {position} bytes.", LATER) from error
     except (http_errors.HTTPError, OSError) as error:
         if isinstance(root_cause(error), IncompleteRead) or isinstance(error.__cause__, IncompleteRead):
             raise _short(server, position, end) from error
         ours = own_limit(server, root_cause(error))
         if ours is not None:
             raise ours from error
-        raise UnreachableError(f"{server} broke off the connection after {position} bytes.") from error
+        raise UnreachableError(f"{server} broke off the connection after {position} bytes.", LATER) from error
     if end is not None and position < end:
         raise _short(server, position, end)
 
 
 def _short(server: str, position: int, end: int | None) -> BrokenAnswerError:
     promised = f"{end}" if end is not None else "an unknown number of"
-    return BrokenAnswerError(f"{server} ended after {position} of {promised} bytes.")
+    return BrokenAnswerError(f"{server} ended after {position} of {promised} bytes.", LATER)
 
 
 def _edition(headers: Mapping[str, str]) -> str:
@@ -113,8 +115,8 @@ def _refusal(status: int, server: str) -> OnefsError:
             "Give it in --proxy: http://user:password@host:port.",
         )
     if status in MISSING:
-        return MissingOnServerError(reason)
-    return BrokenAnswerError(reason)
+        return MissingOnServerError(reason, "Check the address.")
+    return BrokenAnswerError(reason, LATER)
 
 
 def root_cause(error: BaseException) -> BaseException:
@@ -138,19 +140,25 @@ def from_library(error: Exception, server: str, timeout: Timeout) -> OnefsError:
     if ours is not None:
         return ours
     if isinstance(reason, http_errors.NameResolutionError):
-        return UnreachableError(f"{server} cannot be reached: its name is not known.")
+        return UnreachableError(f"{server} cannot be reached: its name is not known.", CHECK)
     # The library counts a refused connection among the time-outs.
     if isinstance(reason, http_errors.ConnectTimeoutError) and not isinstance(reason, http_errors.NewConnectionError):
-        return UnreachableError(f"{server} cannot be reached: no connection within {timeout.connect_timeout:g} s.")
+        return UnreachableError(
+            f"{server} cannot be reached: no connection within {timeout.connect_timeout:g} s.", CHECK
+        )
     if isinstance(reason, http_errors.ReadTimeoutError):
-        return TimedOutError(f"{server} did not answer within {timeout.read_timeout:g} s.")
+        return TimedOutError(f"{server} did not answer within {timeout.read_timeout:g} s.", LATER)
     if isinstance(root, http_errors.SSLError | ssl.SSLError):
-        return UnreachableError(f"{server} cannot be trusted: {_tls_reason(root)}.")
+        return UnreachableError(
+            f"{server} cannot be trusted: {_tls_reason(root)}.",
+            "Check the address and the clock, or set REQUESTS_CA_BUNDLE.",
+        )
     if isinstance(root, http_errors.LocationValueError | ValueError):
-        return BrokenAnswerError(f"{server} has an address that cannot be used.")
+        return BrokenAnswerError(f"{server} has an address that cannot be used.", "Check the address.")
     via = "the proxy for " if isinstance(reason, http_errors.ProxyError) else ""
     text = root.strerror if isinstance(root, OSError) and root.strerror else "the connection broke"
-    return UnreachableError(f"{via}{server} cannot be reached: {text[:1].lower()}{text[1:]}.")
+    remedy = "Check the proxy setting." if via else CHECK
+    return UnreachableError(f"{via}{server} cannot be reached: {text[:1].lower()}{text[1:]}.", remedy)
 
 
 def _tls_reason(error: BaseException) -> str:

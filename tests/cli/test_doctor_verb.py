@@ -82,7 +82,12 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("fault", "words"),
-    [(Fault(wrong_bytes=True), "MD5"), (Fault(cut_after=2), "127.0.0.1"), (Fault(status=404), "404")],
+    [
+        (Fault(wrong_bytes=True), "MD5"),
+        (Fault(cut_after=2), "127.0.0.1"),
+        (Fault(status=404), "404"),
+        (Fault(status=503), "503"),
+    ],
 )
 def test_a_download_that_is_not_right(tmp_path: Path, fault: Fault, words: str) -> None:
     datasets = make_tables(tmp_path / "tables", {"alf/a.b.npy": b"spikes"})
@@ -92,6 +97,17 @@ def test_a_download_that_is_not_right(tmp_path: Path, fault: Fault, words: str) 
         found = findings(tmp_path / "tables", "--data-url", server.url, "--cache-dir", tmp_path / "cache")
     assert not found["download"]["is_well"]
     assert words in str(found["download"]["says"])
+    assert found["download"]["remedy"]
+
+
+def test_a_download_that_does_not_end(tmp_path: Path) -> None:
+    datasets = make_tables(tmp_path / "tables", {"alf/a.b.npy": b"spikes"})
+    with FaultServer() as server:
+        path = on_servers(datasets["alf/a.b.npy"])
+        server.put(path, bytes(32 << 20))
+        found = findings(tmp_path / "tables", "--data-url", server.url, "--cache-dir", tmp_path / "cache")
+        assert "more bytes than the tables say" in str(found["download"]["says"])
+        assert server.bytes_sent(path) < 32 << 20
 
 
 @pytest.mark.parametrize(

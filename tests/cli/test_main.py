@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 import pytest
-from mounted import run_onefs
+from mounted import Mounted, run_onefs
 
 from onefs import __version__
 from onefs.cli import main
@@ -82,3 +82,24 @@ def test_without_a_path_the_only_mount_is_meant(monkeypatch: pytest.MonkeyPatch)
     present.append(Mount(Path("/mnt/two"), "source", "0:2"))
     with pytest.raises(MountError, match=r"/mnt/one, /mnt/two.*Say which one"):
         mount_at(None)
+
+
+def test_more_is_shown_of_what_is_unforeseen_if_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import onefs.fuse.mounting as m\nm.mounts = lambda: 1 / 0\n")
+    done = run_onefs("status", PYTHONPATH=str(tmp_path), ONEFS_LOG="debug")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "ONEFS_LOG=debug shows more" in done.stderr
+
+
+def test_passwords_are_not_passed_on_to_other_programs(tmp_path: Path) -> None:
+    secrets = {"ONEFS_ALYX_PASSWORD": "hush", "ONEFS_DATA_PASSWORD": "hush", "ONEFS_ALYX_TOKEN": "hush"}
+    with Mounted("demo", tmp_path, **secrets, ONEFS_ALYX_USER="me", ONEFS_DATA_USER="me") as mount:
+        children = Path(f"/proc/{mount.pid}/task/{mount.pid}/children").read_text().split()
+        assert children, "the demo's server"
+        for child in children:
+            environment = Path(f"/proc/{child}/environ").read_bytes()
+            assert b"ONEFS_DATA_USER" in environment
+            assert b"hush" not in environment + Path(f"/proc/{child}/cmdline").read_bytes()
+        for told in ("control", "status", "status.json", "log", "errors"):
+            assert "hush" not in (mount.path / ".onefs" / told).read_text()

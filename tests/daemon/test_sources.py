@@ -247,7 +247,15 @@ def test_a_tag_needs_a_database(folder: Path) -> None:
             resolve(name, Settings(tag="2024_Q2"))
 
 
-@pytest.mark.parametrize("name", ["openalyx", "https://openalyx.internationalbrainlab.org/"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "openalyx",
+        "https://openalyx.internationalbrainlab.org/",
+        "https://openalyx.internationalbrainlab.org//",
+        "HTTPS://OpenAlyx.InternationalBrainLab.org",
+    ],
+)
 def test_the_public_archive_is_built_in(name: str) -> None:
     source = resolve(name, Settings())
     assert source.database is not None
