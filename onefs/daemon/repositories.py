@@ -84,7 +84,7 @@ class Places:
 def places_of(labs: Iterable[Lab], repositories: Sequence[Repository], data: DataLogin, s3_endpoint: str) -> Places:
     """What the lists of labs and repositories mean. `s3_endpoint` is for buckets that name no service of their own."""
     usable = [repository for repository in repositories if not repository.personal]
-    logins = {origin(url): login for url in data_servers(usable) if (login := data.at(url)) is not None}
+    logins = {origin(url): login for url in (*data_servers(usable), data.server) if url and (login := data.at(url))}
     by_name: dict[str, ArchiveServer] = {}
     for repository in usable:
         server = _bucket(repository, s3_endpoint) if _is_bucket(repository) else _web_server(repository, data)

@@ -8,6 +8,7 @@ import pytest
 from archives import RECORDINGS
 
 from onefs.alyx import parsing
+from onefs.alyx.records import AlyxDataset, FileRecord
 from onefs.catalogue.records import QC, Dataset
 from onefs.daemon.repositories import DataLogin, Places, places_of
 from onefs.transports.base import Login
@@ -79,6 +80,17 @@ def test_the_login_is_for_data_servers_alone(server: str, expected: set[str]) ->
         if location.login == LOGIN
     }
     assert with_login == expected
+
+
+@pytest.mark.parametrize(
+    ("server", "gets_it"),
+    [("https://own.example", True), ("http://own.example", False), ("https://data.example", False), ("", False)],
+)
+def test_a_copy_on_a_server_of_no_repository(server: str, gets_it: bool) -> None:
+    copy = FileRecord(None, "unknown", "x/a.b.npy", "https://own.example/x/a.b.npy", exists=True)
+    told = AlyxDataset(ID, None, "a.b.npy", "", 1, "", "PASS", None, False, (), True, (copy,))
+    (location,) = places(server).copies(told)
+    assert (location.login == LOGIN) is gets_it
 
 
 def test_keys_stay_secret(caplog: pytest.LogCaptureFixture) -> None:
