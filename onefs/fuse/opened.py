@@ -1,5 +1,6 @@
 """Owns what programs have open: files with the kernel's pages of them, and directories being listed."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 from cachetools import LRUCache
@@ -19,8 +20,8 @@ class Handle:
     opened: Opened
     inode: InodeT
     pid: int
-    is_noted: bool = False
-    """Whether the edition of its pages is in the table of them, which a file being fetched is not yet."""
+    is_awaited: bool = False
+    """Whether its bytes were on their way when it was opened, and have not come to be read since."""
 
 
 @dataclass(slots=True)
@@ -41,16 +42,39 @@ class Pages:
 
     def __init__(self) -> None:
         self._editions: LRUCache[int, Edition] = LRUCache(EDITIONS_KEPT)
+        self._awaited: Counter[int] = Counter()  # open files whose bytes are on their way, by inode
 
     def are_of(self, handle: Handle) -> bool:
-        """Whether the kernel's pages of this inode, if it has any, are of the very copy that is open here.
+        """Whether the kernel's pages of this inode, if it has any, are of the very copy that is being opened here.
 
         One inode can come to stand for another copy: a file without a hash that is replaced in the cache, or a copy
         that was spoilt while it was open, and mended.
         """
+        if handle.opened.file.edition is not None:
+            return self._note(handle)
+        # Pages that others wait for are of the same fetch. To drop them the kernel would wait for them itself, and
+        # with it whoever opens the file, out of reach of every signal.
+        self._awaited[handle.inode] += 1
+        handle.is_awaited = True
+        return self._awaited[handle.inode] > 1
+
+    def came(self, handle: Handle) -> None:
+        """Bytes of a file that was opened before they were there are about to become pages."""
+        if handle.is_awaited and handle.opened.file.edition is not None:
+            self.released(handle)
+            self._note(handle)
+
+    def released(self, handle: Handle) -> None:
+        """Nobody waits for the bytes of this open file any more."""
+        if handle.is_awaited:
+            handle.is_awaited = False
+            self._awaited[handle.inode] -= 1
+            if not self._awaited[handle.inode]:
+                del self._awaited[handle.inode]
+
+    def _note(self, handle: Handle) -> bool:
         edition = handle.opened.file.edition
-        same = edition is not None and self._editions.get(handle.inode) == edition
+        same = self._editions.get(handle.inode) == edition
         if edition is not None and not same:
             self._editions[handle.inode] = edition
-        handle.is_noted = edition is not None
         return same

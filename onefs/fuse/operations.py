@@ -216,8 +216,7 @@ class Operations(pyfuse3.Operations):
         file = handle.opened.file
         while (pending := file.wait(off, size)) is not None:
             await until_done(pending, handle.pid)
-        if not handle.is_noted:
-            self._pages.are_of(handle)
+        self._pages.came(handle)
         data = file.read_now(off, size)
         if data is None:
             data = await trio.to_thread.run_sync(file.read, off, size, limiter=self._disk, abandon_on_cancel=True)
@@ -230,7 +229,9 @@ class Operations(pyfuse3.Operations):
         if fh in self._writers:
             del self._writers[fh]
         else:
-            self._files.pop(fh).opened.file.close()
+            handle = self._files.pop(fh)
+            self._pages.released(handle)
+            handle.opened.file.close()
 
     @answered
     async def statfs(self, ctx: RequestContext) -> StatvfsData:

@@ -126,6 +126,34 @@ def test_a_reader_of_a_stalled_file_can_be_stopped(server: FaultServer, tmp_path
         server.release()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("first_goes", [False, True], ids=["first waits", "first was stopped"])
+def test_a_second_reader_of_a_stalled_file_can_be_stopped_too(
+    server: FaultServer, tmp_path: Path, number: int, first_goes: bool
+) -> None:
+    archive = Archive(tmp_path, server, "--read-timeout", "10min", "--open-wait", "0s")
+    archive.fault(BIG, Fault(stall_after=1_000_000))
+    with archive.mount:
+        first = reader(archive.path(BIG))
+        server.wait_for_requests(1)
+        wait_until(lambda: is_blocked(first.pid), "the first waits for a page")
+        if first_goes:
+            first.send_signal(number)
+            first.communicate(timeout=20)
+        second = reader(archive.path(BIG))
+        wait_until(lambda: is_blocked(second.pid), "the second waits for it, too")
+        second.send_signal(number)
+        second.communicate(timeout=20)
+        server.release()
+        assert archive.path(BIG).read_bytes() == LARGE
+        first.communicate(timeout=20)
+
+
+def is_blocked(pid: int) -> bool:
+    """Whether a program waits for a file system, killable or not."""
+    return "\nState:\tD" in Path(f"/proc/{pid}/status").read_text()
+
+
 def test_a_python_reader_with_a_handler_is_interrupted(server: FaultServer, tmp_path: Path) -> None:
     """A handled SIGINT does not end the process, so the kernel alone would leave it waiting."""
     archive = Archive(tmp_path, server, "--read-timeout", "10min", "--open-wait", "10min")
