@@ -31,7 +31,7 @@ class LiveSnapshot(SilentSnapshot):
     the database does not answer, what is known of that folder stays, and it is asked again after `retry_s`; where
     nothing is known its error is raised. Rows of `base` keep their meaning; new ones are added. `on_change` is told
     of each answer that changed something, with rows of this catalogue (`folders_new` has folders with another
-    session, too), in the thread that asked.
+    session, too), in the thread that asked; `on_answer` of each answer, or why there is none.
     """
 
     may_ask = True
@@ -45,11 +45,13 @@ class LiveSnapshot(SilentSnapshot):
         retry_s: float = RETRY_S,
         clock: Callable[[], float] = time.monotonic,
         on_change: Callable[[Changes], None] | None = None,
+        on_answer: Callable[[OnefsError | None], None] | None = None,
     ) -> None:
         super().__init__(base, Learning(base), threading.RLock())
         self._questions = questions
         self._asking = Asking(expiry_s=expiry_s, retry_s=retry_s, clock=clock)
         self._on_change = on_change
+        self._on_answer = on_answer or (lambda error: None)  # noqa: ARG005
 
     def expire(self) -> None:
         """Ask for everything anew when it is next looked at."""
@@ -152,7 +154,9 @@ class LiveSnapshot(SilentSnapshot):
             learn = self._put(question)
         except OnefsError as error:
             _log.warning("%s What is known of %s stays as it is.", error.reason, " ".join(question))
+            self._on_answer(error)
             raise
+        self._on_answer(None)
         with self._lock:
             learn()
             return self._known.news()

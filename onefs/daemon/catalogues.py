@@ -1,5 +1,6 @@
 """Owns which catalogues one mount serves: the tables in use, and over them what its database tells."""
 
+import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,31 +13,36 @@ from onefs.catalogue.records import Session
 from onefs.catalogue.saving import save_tables
 from onefs.catalogue.schema import TableFiles
 from onefs.catalogue.snapshot import Snapshot
-from onefs.errors import UsageError
+from onefs.errors import OnefsError, UsageError
 
 Known = Callable[[UUID], Session | None]
+_log = logging.getLogger(__name__)
 
 
 class Catalogues:
     """The tables in use and what was learned beyond them. Safe to use from several threads.
 
-    `questions` makes what a database is asked, None without one. `on_change` is told, in the thread that asked, of
-    what an answer changed: `at_rest` and `asking` may be others from then on.
+    `questions` makes what a database is asked, None without one. `on_change` is told, in the thread that asked, over
+    which edition of the tables what was learned; it is to ask `takes`. `on_answer` is told of each answer, or why there
+    was none.
     """
 
     def __init__(
         self,
         tables: Snapshot,
         questions: Callable[[Known], Questions] | None,
-        on_change: Callable[[Changes], None],
+        on_change: Callable[[int, Changes], None],
+        on_answer: Callable[[OnefsError | None], None],
         *,
         expiry_s: float,
     ) -> None:
         self.tables = tables
         self._questions = questions
         self._on_change = on_change
+        self._on_answer = on_answer
         self._expiry_s = expiry_s
-        self._lock = threading.Lock()  # guards the three below, and `tables`
+        self._lock = threading.Lock()  # guards those below, and `tables`
+        self._edition = 0
         self._live: LiveSnapshot | None = None
         self._silent: Catalogue | None = None
         self._has_learned = False
@@ -44,7 +50,10 @@ class Catalogues:
     def adopt(self, tables: Snapshot) -> None:
         """Use other tables. What was learned beyond the old ones goes: it is asked for again."""
         with self._lock:
+            if self._has_learned:
+                _log.info("What the database told beyond the old tables is asked for again")
             self.tables = tables
+            self._edition += 1
             self._live = self._silent = None
             self._has_learned = False
 
@@ -60,11 +69,11 @@ class Catalogues:
         with self._lock:
             return self.tables if self._questions is None else self._alive(self._questions)
 
-    def expire(self) -> None:
-        """Ask for everything anew when it is next looked at."""
+    def takes(self, edition: int) -> bool:
+        """Note that something was learned; False if it was over tables that are no longer in use."""
         with self._lock:
-            if self._live is not None:
-                self._live.expire()
+            self._has_learned |= edition == self._edition
+            return edition == self._edition
 
     def save(self, directory: Path, origin: str, *, clobber: bool) -> TableFiles:
         """Save the tables in use with what was learned into a directory. Raises `TableError`, `BusyError`."""
@@ -78,24 +87,18 @@ class Catalogues:
     def _alive(self, questions: Callable[[Known], Questions]) -> LiveSnapshot:
         """The live catalogue over the tables in use, made when it is first needed."""
         if self._live is None:
-            tables = self.tables
+            tables, edition = self.tables, self._edition
 
             def known(eid: UUID) -> Session | None:
                 row = tables.session_of_eid(eid)
                 return None if row is None else tables.session(row)
 
-            self._live = live = LiveSnapshot(
+            self._live = LiveSnapshot(
                 questions(known),
                 tables,
                 expiry_s=self._expiry_s,
-                on_change=lambda changes: self._learned(live, changes),
+                on_change=lambda changes: self._on_change(edition, changes),
+                on_answer=self._on_answer,
             )
-            self._silent = live.silent()
+            self._silent = self._live.silent()
         return self._live
-
-    def _learned(self, live: LiveSnapshot, changes: Changes) -> None:
-        with self._lock:
-            if live is not self._live:
-                return  # other tables are in use by now
-            self._has_learned = True
-        self._on_change(changes)

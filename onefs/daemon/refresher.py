@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
+from onefs.daemon.effect import ModeInEffect
 from onefs.daemon.indexing import index_apart
 from onefs.daemon.origins import Origin
 from onefs.daemon.sources import Source
@@ -18,6 +19,7 @@ from onefs.daemon.status import moment, table_facts
 from onefs.daemon.tables import (
     Place,
     are_at_hand,
+    are_saved,
     check_loadable,
     ensure_tables,
     fetch_again,
@@ -28,22 +30,21 @@ from onefs.daemon.tables import (
 from onefs.errors import BusyError, OfflineError, OnefsError, UsageError
 from onefs.modes import ALLOWED, Mode, ModeState
 
-FIRST_PAUSE_S = 5.0
-LONGEST_PAUSE_S = 15 * 60.0
 LONGEST_LOOK_S = 5.0
 """How soon it is seen that the mode, or the tables, have become others."""
 
-LISTING_WAIT_S = 30.0
-"""How long a listing waits for a renewal that somebody else began."""
+WAIT_S = 30.0
+"""How long whoever wants something of the tables waits for a renewal, or a change, that is under way."""
 
 _log = logging.getLogger(__name__)
 
 
 class Refresher:
-    """The tables of one mount, and its mode. Safe to use from several threads.
+    """The tables of one mount, as its `mode` allows. Safe to use from several threads.
 
     `origin_of` makes where newer tables come from, of all datasets or of a tag; None without a server for them.
-    `adopt` is given each new snapshot, one at a time. Any failure leaves the old one serving.
+    `adopt` puts each new snapshot in use, one at a time; what it gives tells the kernel, and is called when the next
+    may come. Any failure leaves the old one serving.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Refresher:
         source: Source,
         origin_of: Callable[[str], Origin] | None,
         snapshot: Callable[[], Snapshot],
-        adopt: Callable[[Snapshot], None],
+        adopt: Callable[[Snapshot], Callable[[], None]],
         *,
         expiry_s: float,
         interval_s: float,
@@ -65,18 +66,26 @@ class Refresher:
         self._expiry_s = expiry_s
         self._interval_s = interval_s
         self._clock = clock
-        self._busy = threading.Lock()  # held while tables are renewed or changed: once at a time; guards all below
+        self._busy = threading.Lock()  # held while tables are renewed, changed or saved; guards all below
+        self._tell: Callable[[], None] | None = None  # what the kernel is to be told of
         self._home = Place(source.tables_dir, source.state_dir).of_tag(source.tag)
         self._place = self._home
         self._is_loaded = False  # whether a user's own tables are in use, which no newer ones may replace
-        self._pause_s = FIRST_PAUSE_S
         self._asked_s = 0.0  # when the server last said that these are its newest
         self._checked_s = 0.0  # when it was last asked, whatever came of it
         self._taken_s = 0.0
         self._saved_s = 0.0
         self._warning = ""
-        self._state_lock = threading.Lock()  # guards the changes of `state`
-        self.state = ModeState(source.mode, source.mode)
+        self.mode = ModeInEffect(source.mode, clock)
+
+    @property
+    def state(self) -> ModeState:
+        """The mode that was asked for, and that in effect."""
+        return self.mode.state
+
+    def switch(self, mode: Mode) -> None:
+        """Be in another mode from now on."""
+        self.mode.switch(mode)
 
     # What the mount calls
 
@@ -85,60 +94,39 @@ class Refresher:
 
         Raises `OfflineError` if there are none in mode local, `TableError`, or what is wrong with the server.
         """
-        with self._alone():
-            if self._origin_of is not None and not self._may_fetch() and not are_at_hand(self._place):
+        with self.alone():
+            origin = self._origin(self._place)
+            if self._origin_of is not None and origin is None and not are_at_hand(self._place):
                 raise OfflineError(
                     f"There are no cache tables of {self._source.name} in {self._place.tables_dir}, "
                     "and mode local asks no server.",
                     "Mount it in mode auto once.",
                 )
-            ensure_tables(self._place, self._origin(self._place) if self._may_fetch() else None)
+            ensure_tables(self._place, origin)
             self._taken_s = self._clock()
             return load_tables(self._place)
-
-    def switch(self, mode: Mode) -> None:
-        """Be in another mode from now on."""
-        with self._state_lock:
-            _log.info("The mode is %s now, it was %s", mode, self.state.requested)
-            self.state = ModeState(mode, mode)
-            self._pause_s = FIRST_PAUSE_S
 
     def refresh(self) -> bool:
         """Ask for newer tables now, and take them if there are; whether there were.
 
-        Raises `BusyError`; `UsageError` where there is nobody to ask or nothing is to be asked for; `OfflineError` in
-        mode local; or what went wrong.
+        Waits for a renewal that is under way. Raises `BusyError`; `UsageError` where there is nobody to ask or nothing
+        is to be asked for; `OfflineError` in mode local; or what went wrong.
         """
         self._check_may_renew()
-        with self._alone():
+        with self.alone():
+            self._check_may_renew()  # the mode, or the tables, may have become others
             return self._renew()
 
     def refresh_if_due(self) -> float:
         """Renew the tables if the mode asks for it and they have expired; seconds until this should be asked again."""
         if not self._renews_itself():
             return LONGEST_LOOK_S
-        if self._due_s() <= self._clock():
-            try:
-                with self._alone():
-                    self._renew()
-            except BusyError:
-                return LONGEST_LOOK_S
-            except OnefsError as error:
-                _log.warning("The tables could not be renewed: %s", error)
+        self._renew_if(lambda: self._renews_itself() and self._due_s() <= self._clock())
         return min(max(self._due_s() - self._clock(), 0.0), LONGEST_LOOK_S)
 
     def check_before_listing(self) -> None:
         """In mode refresh: ask for newer tables, at most every `interval_s`. Failures are told, not raised."""
-        if self.state.requested is not Mode.REFRESH or not self._renews_itself() or not self._may_check():
-            return
-        if self._busy.acquire(timeout=LISTING_WAIT_S):
-            try:
-                if self._may_check():  # or else another listing has just done it
-                    self._renew()
-            except OnefsError as error:
-                _log.warning("The tables could not be renewed: %s", error)
-            finally:
-                self._busy.release()
+        self._renew_if(lambda: self.state.requested is Mode.REFRESH and self._renews_itself() and self._may_check())
 
     # What a user tells it
 
@@ -149,14 +137,15 @@ class Refresher:
         """
         if not self._source.abilities.has_database:
             raise UsageError(f"{self._source.name} has no database that knows tags.", "Mount a source that has one.")
-        with self._alone():
+        with self.alone():
             place = self._full().of_tag(tag)
-            if not self._may_fetch() and not are_at_hand(place):
+            origin = self._origin(place)
+            if origin is None and not are_at_hand(place):
                 raise OfflineError(
                     f"The tables of the tag {tag} are not at hand, and mode local asks no server.",
                     "Switch to mode auto first.",
                 )
-            ensure_tables(place, self._origin(place) if self._may_fetch() else None)
+            ensure_tables(place, origin)
             self._take(place)
 
     def load(self, directory: Path | None = None) -> None:
@@ -164,22 +153,35 @@ class Refresher:
 
         They stay until `reset`, or `use_tag`. Raises `TableError` if they cannot be used.
         """
-        with self._alone():
+        with self.alone():
             place = self._place if directory is None else replace(self._full(), tables_dir=directory)
             check_loadable(place.tables_dir)
             self._take(place, is_loaded=True)
 
     def reset(self) -> None:
         """Serve the downloaded tables again, as at the start. Saved results among them are replaced, if possible."""
-        with self._alone():
-            origin = self._origin(self._home) if self._may_fetch() else None
+        with self.alone():
+            origin = self._origin(self._home)
             ensure_tables(self._home, origin)
-            if origin is not None and "date_modified" in load_tables(self._home).metadata.raw:
-                try:
-                    fetch_again(self._home, origin)
-                except OnefsError as error:
-                    _log.warning("The saved tables stay, as those of the server cannot be had: %s", error)
+            if self._origin_of is not None and are_saved(self._home):
+                self._replace_saved(origin)
             self._take(self._home)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """A block in which nobody else renews, changes or saves tables. Raises `BusyError`.
+
+        The kernel is told at its end, and not before others may go on: it may itself be waiting for their answers.
+        """
+        if not self._busy.acquire(timeout=WAIT_S):
+            raise BusyError("The tables are being renewed, changed or saved.", "See status for when it is done.")
+        try:
+            yield
+        finally:
+            tell, self._tell = self._tell, None
+            self._busy.release()
+            if tell is not None:
+                tell()
 
     def noted_saved(self) -> None:
         """The tables have been saved just now."""
@@ -204,48 +206,55 @@ class Refresher:
 
     # How it is done
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        if not self._busy.acquire(blocking=False):
-            raise BusyError("The tables are being renewed already.", "See status for when it is done.")
+    def _renew_if(self, is_wanted: Callable[[], bool]) -> None:
+        """Renew, unless whoever had to be waited for did that, or changed mode or tables. Failures are told."""
+        if not is_wanted():
+            return
         try:
-            yield
-        finally:
-            self._busy.release()
+            with self.alone():
+                if is_wanted():
+                    self._renew()
+        except BusyError as error:
+            _log.info("%s", error)
+        except OnefsError as error:
+            _log.warning("The tables could not be renewed: %s", error)
 
     def _renew(self) -> bool:
         """Ask, and take what is newer; whether there was something. Failures go into the state, and are raised."""
         origin = self._origin(self._place)
-        assert origin is not None
+        if origin is None:
+            return False
         try:
             is_new = fetch_if_newer(self._place, origin, self._snapshot().metadata.created)
             if is_new:
-                self._take(self._place)
+                snapshot = self._indexed(self._place)
+                is_new = ALLOWED[self.state.requested].new_tables
+                if is_new:
+                    self._use(snapshot, self._place)
+                else:
+                    _log.info("There are newer tables; mode %s takes none", self.state.requested)
         except OnefsError as error:
-            self._tell_failure(error)
+            self.mode.failed(error)
             raise
         finally:
             self._checked_s = self._clock()
-        self._asked_s, self._pause_s = self._checked_s, FIRST_PAUSE_S
-        with self._state_lock:
-            self.state = self.state.recovered()
+        self._asked_s = self._checked_s
+        self.mode.recovered()
         return is_new
 
-    def _tell_failure(self, error: OnefsError) -> None:
-        now_s = self._clock()
-        with self._state_lock:
-            if ALLOWED[self.state.requested].new_tables:
-                self.state = self.state.fell_back(error.reason, now_s, now_s + self._pause_s)
-                self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
-
     def _take(self, place: Place, *, is_loaded: bool = False) -> None:
-        """Index tables apart, and let them be adopted."""
+        self._use(self._indexed(place, is_loaded=is_loaded), place, is_loaded=is_loaded)
+
+    def _indexed(self, place: Place, *, is_loaded: bool = False) -> Snapshot:
         index_apart(place.tables_dir, place.state_dir)
-        snapshot = load_snapshot(place.tables_dir, place.state_dir) if is_loaded else load_tables(place)
-        self._warning = _difference(self._snapshot(), snapshot)
-        if self._warning:
-            _log.warning("%s", self._warning)
-        self._adopt(snapshot)
+        return load_snapshot(place.tables_dir, place.state_dir) if is_loaded else load_tables(place)
+
+    def _use(self, snapshot: Snapshot, place: Place, *, is_loaded: bool = False) -> None:
+        warning = _difference(self._snapshot(), snapshot)
+        self._tell = self._adopt(snapshot)
+        self._warning = warning
+        if warning:
+            _log.warning("%s", warning)
         self._taken_s = self._clock()
         if (place, is_loaded) != (self._place, self._is_loaded):
             self._asked_s = self._checked_s = 0.0
@@ -255,12 +264,19 @@ class Refresher:
     def _full(self) -> Place:
         return Place(self._source.tables_dir, self._source.state_dir)
 
-    def _origin(self, place: Place) -> Origin | None:
-        return self._origin_of(place.tag) if self._origin_of is not None else None
+    def _replace_saved(self, origin: Origin | None) -> None:
+        try:
+            if origin is None:
+                raise OfflineError("Mode local asks no server.", "Switch to mode auto first.")
+            fetch_again(self._home, origin)
+        except OnefsError as error:
+            _log.warning("The saved tables stay, as those of the server cannot be had: %s", error)
 
-    def _may_fetch(self) -> bool:
-        """Whether what a user tells may need a server."""
-        return self.state.requested is not Mode.LOCAL
+    def _origin(self, place: Place) -> Origin | None:
+        """Where tables are to be had, None if there is no such server, or none may be asked."""
+        if self._origin_of is None or self.state.requested is Mode.LOCAL:
+            return None
+        return self._origin_of(place.tag)
 
     def _check_may_renew(self) -> None:
         if self._origin_of is None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyfuse3
 import trio
 
+from onefs.catalogue.live import RETRY_S
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot
 from onefs.content.access import Content, Verify
@@ -45,7 +46,7 @@ from onefs.vfs.nodes import Directory
 # Requests under way at once: each waiting read or open takes one, and the rest must still be answered.
 MAX_REQUESTS = 10_000
 SHORTEST_WAIT_S = 1.0
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _log = logging.getLogger(__name__)
 
 
@@ -109,6 +110,7 @@ class Service:
             source.abilities,
             lambda: self._refresher.state.requested,
             self._refresher.check_before_listing,
+            lambda error: self._refresher.mode.heard(error, RETRY_S),
             lambda: self._file_system,
             self._notifier,
             settings,
@@ -167,14 +169,15 @@ class Service:
             return lambda dataset, location: None  # noqa: ARG005
         return mismatch_reporter(self._settings, self._client, repositories)
 
-    def _adopt(self, tables: Snapshot) -> None:
-        self._showing.adopt(tables)
+    def _adopt(self, tables: Snapshot) -> Callable[[], None]:
+        tell = self._showing.adopt(tables)
         self._content.retry(None)
+        return tell
 
     def run(self, ready: Callable[[], None]) -> None:
         """Mount, say `ready` once the mountpoint answers, serve until unmounted or told to stop by a signal."""
         # Signals wait while nothing stands ready to unmount for them: a mountpoint must not be left behind.
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+        signal.pthread_sigmask(signal.SIG_BLOCK, HEEDED)
         try:
             with self._mounted():
                 trio.run(self._serve, ready)
@@ -205,15 +208,15 @@ class Service:
             pyfuse3.close(unmount=True)
 
     async def _serve(self, ready: Callable[[], None]) -> None:
-        with trio.open_signal_receiver(*STOPPING, signal.SIGHUP) as received:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+        with trio.open_signal_receiver(*HEEDED) as received:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HEEDED)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._heed_signals, received, nursery)
                 nursery.start_soon(self._say_ready, ready, nursery.cancel_scope)
                 await pyfuse3.main(min_tasks=4, max_tasks=MAX_REQUESTS)
                 _log.info("Unmounted from %s", self._mountpoint)
                 nursery.cancel_scope.cancel()
-            signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+            signal.pthread_sigmask(signal.SIG_BLOCK, HEEDED)
 
     async def _say_ready(self, ready: Callable[[], None], scope: trio.CancelScope) -> None:
         await trio.to_thread.run_sync(os.stat, self._mountpoint, abandon_on_cancel=True)
@@ -253,11 +256,12 @@ class Service:
         self._refresher.load(directory)
 
     def _save_tables(self, directory: Path | None, replaces: bool) -> None:
-        in_use = self._showing.catalogues.tables.files.sessions.parent
         origin = self._source.database.base_url if self._source.database else ""
-        self._showing.catalogues.save(directory or in_use, origin, clobber=replaces)
-        self._refresher.noted_saved()
-        self._showing.renew()
+        with self._refresher.alone():
+            in_use = self._showing.catalogues.tables.files.sessions.parent
+            self._showing.catalogues.save(directory or in_use, origin, clobber=replaces)
+            self._refresher.noted_saved()
+        self._showing.renew_files()
 
     def _content_changed(self, dataset: Dataset) -> None:
         with contextlib.suppress(OnefsError):  # a dataset that the tree does not show needs no telling

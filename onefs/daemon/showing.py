@@ -4,7 +4,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from uuid import UUID
 
 from onefs.alf import TABLE_NAMES
@@ -49,11 +48,15 @@ class Showing:
         abilities: Abilities,
         mode: Callable[[], Mode],
         check_for_tables: Callable[[], None],
+        heard: Callable[[OnefsError | None], None],
         file_system: Callable[[], FileSystem],
         notifier: Notifier,
         settings: Settings,
     ) -> None:
-        """`mode` is the one asked for; `check_for_tables` is called before a listing in mode refresh."""
+        """`mode` is the one asked for; `check_for_tables` is called before a listing in mode refresh.
+
+        `heard` is told that the database answered a question, or why not. Raises `CacheDamagedError`.
+        """
         self._client = client
         self._control = control
         self._modes = [each for each in Mode if _is_possible(each, abilities)]
@@ -64,53 +67,70 @@ class Showing:
         self._qc_limit = QC[settings.qc]
         self._lists_control = settings.control_dir == "visible"
         questions = None if client is None else lambda known: AlyxQuestions(client, known)
-        self.catalogues = Catalogues(tables, questions, self._learned, expiry_s=settings.default_expiry_s)
-        self._lock = threading.RLock()  # held while one forest takes another's place; guards _shown_at_rest
+        self.catalogues = Catalogues(tables, questions, self._learned, heard, expiry_s=settings.default_expiry_s)
+        self._lock = threading.RLock()  # held while one forest takes another's place; guards the two below
+        self._files = _table_files(tables)
         self._shown_at_rest: Catalogue = tables
         _tell_left_out(tables)
 
     def forest(self) -> Forest:
         """What is to be shown now."""
-        files = _table_files(self.catalogues.tables.files.sessions.parent)
         self._shown_at_rest = self.catalogues.at_rest
-        root = self._tree(0, self._mode(), files)
-        views = {mode.value: self._tree(number, mode, files) for number, mode in enumerate(self._modes, 1)}
+        root = self._tree(0, self._mode())
+        views = {mode.value: self._tree(number, mode) for number, mode in enumerate(self._modes, 1)}
         links = resolvers(root.catalogue, self._eid_of_pid)
         return Forest(root, self._control, {VIA: views}, links, lists_control=self._lists_control)
 
-    def adopt(self, tables: Snapshot) -> None:
-        """Let new tables take the old ones' place, and have the kernel forget what is different in them."""
+    def adopt(self, tables: Snapshot) -> Callable[[], None]:
+        """Let new tables take the old ones' place. Gives what has the kernel forget what is different in them.
+
+        That waits for the kernel, which may be waiting for a listing: call it while holding nothing that one needs.
+        Raises `CacheDamagedError`; then the old ones stay.
+        """
         with self._lock:
-            changes = compare(self.catalogues.tables, tables)
+            files, changes = _table_files(tables), compare(self.catalogues.tables, tables)
             self.catalogues.adopt(tables)
-            file_system = self._file_system()
-            old, new = file_system.forest, self.forest()
-            file_system.forest = new
-            self._notifier.names_changed(_giving_way(new.stale_names(old, changes)))
+            self._files = files
+            old, new = self._swap()
         _tell_left_out(tables)
         _log.info("The catalogue is of %s now; %d sessions changed", tables.metadata.created, len(changes.sessions))
+        return lambda: self._notifier.names_changed(_giving_way(new.stale_names(old, changes)))
 
     def renew(self) -> None:
-        """Show what the mode, or the files of the tables, ask for now. What is known stays the same."""
+        """Show what the mode asks for now. What is known stays the same."""
         with self._lock:
-            file_system = self._file_system()
-            old, new = file_system.forest, self.forest()
-            file_system.forest = new
-            self._notifier.names_changed([*new.renewed_names(old), *file_system.absences.take()])
+            old, new = self._swap()
+            names = [*new.renewed_names(old), *self._file_system().absences.take()]
+        self._notifier.names_changed(names)
 
-    def _learned(self, changes: Changes) -> None:
+    def renew_files(self) -> None:
+        """Show the files of the tables as they are now. Raises `CacheDamagedError`."""
+        with self._lock:
+            self._files = _table_files(self.catalogues.tables)
+        self.renew()
+
+    def _swap(self) -> tuple[Forest, Forest]:
+        """The forest that was shown, and that which is from now on."""
+        file_system = self._file_system()
+        old, new = file_system.forest, self.forest()
+        file_system.forest = new
+        return old, new
+
+    def _learned(self, edition: int, changes: Changes) -> None:
         """The database told something, to a thread that is answering the kernel: it may not wait for that."""
         with self._lock:
+            if not self.catalogues.takes(edition):
+                return
             file_system = self._file_system()
             if self._shown_at_rest is not self.catalogues.at_rest:
                 file_system.forest = self.forest()  # the tables alone are no longer all that is known
             names = file_system.forest.changed(changes)
         self._notifier.tell_names(names)
 
-    def _tree(self, view: int, mode: Mode, files: dict[str, SpecialFile]) -> Tree:
+    def _tree(self, view: int, mode: Mode) -> Tree:
         catalogue = self.catalogues.asking if ALLOWED[mode].live_catalogue else self.catalogues.at_rest
         before_listing = self._check_for_tables if mode is Mode.REFRESH else None
-        return Tree(catalogue, View(view, self._qc_limit), files, before_listing=before_listing)
+        return Tree(catalogue, View(view, self._qc_limit), self._files, before_listing=before_listing)
 
     def _eid_of_pid(self, pid: UUID) -> UUID | None:
         found = self.catalogues.tables.insertion(pid)
@@ -147,11 +167,11 @@ def _tell_left_out(tables: Snapshot) -> None:
         _log.warning("Left out of the tree: %d × %s, such as %s", left.count, reason, ", ".join(left.examples[:3]))
 
 
-def _table_files(tables_dir: Path) -> dict[str, SpecialFile]:
+def _table_files(tables: Snapshot) -> dict[str, SpecialFile]:
     """The tables as the root shows them. Their number is their edition's, so that a refresh cannot mix two."""
     files: dict[str, SpecialFile] = {}
     for name in TABLE_NAMES:
-        file = DiskFile(tables_dir / name)
+        file = DiskFile(tables.files.sessions.with_name(name))
         size_bytes, time_ns, _ = file.edition
         ino = inodes.special_ino(digest64([repr((name, file.edition)).encode()]))
         files[name] = SpecialFile(ino, name, name, file.again, size_bytes, time_ns // 1_000_000_000)

@@ -145,6 +145,12 @@ def are_at_hand(place: Place) -> bool:
     return True
 
 
+def are_saved(place: Place) -> bool:
+    """Whether the tables at hand hold results that were saved into them, by onefs or by ONE."""
+    metadata = _metadata(place)
+    return metadata is not None and "date_modified" in metadata.raw
+
+
 def minute_of(created: str) -> datetime:
     """When tables were made, as they say themselves; long ago if that cannot be understood."""
     try:
@@ -226,6 +232,8 @@ def _fetch(place: Place, origin: Origin, at_hand: TableMetadata | None) -> None:
                 _sync(file)
             else:
                 file.unlink()
+        if at_hand is not None and "date_modified" in at_hand.raw:
+            _log.warning("Newer tables replace those in %s, and what was saved into them", place.tables_dir)
         work.rename(_ready(place))
         _move_in(place)
     finally:

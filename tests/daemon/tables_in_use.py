@@ -54,11 +54,13 @@ class TablesInUse:
         )
         self.now_s = NOW_S
         self.adopted: list[Snapshot] = []
+        self.when_adopting: Callable[[], object] = lambda: None
+        self.tell: Callable[[], None] = lambda: None
         self.refresher = Refresher(
             self.source,
             origins(None, self.client, transport),
             lambda: self.adopted[-1],
-            self.adopted.append,
+            self._adopt,
             expiry_s=DAY_S,
             interval_s=interval_s,
             clock=lambda: self.now_s,
@@ -68,6 +70,11 @@ class TablesInUse:
         """As a mount begins."""
         self.adopted.append(self.refresher.open_tables())
         return self
+
+    def _adopt(self, tables: Snapshot) -> Callable[[], None]:
+        self.when_adopting()
+        self.adopted.append(tables)
+        return self.tell
 
     @property
     def created(self) -> str:

@@ -16,6 +16,7 @@ from mounted import wait_until
 from tables_in_use import DAY_S, NOW_S, TablesInUse, export_tag
 
 from onefs.alf import TABLE_NAMES
+from onefs.daemon import refresher
 from onefs.demo.archive import TABLES_DIR
 from onefs.demo.export import INFO, ZIP
 from onefs.demo.server import DemoServer
@@ -206,7 +207,10 @@ def test_many_listings_at_once_ask_once(server: DemoServer, tables: TablesInUse)
     assert asked.paths() == ["/cache/info/"]
 
 
-def test_two_renewals_at_once_are_refused(server: DemoServer, tables: TablesInUse) -> None:
+def test_a_renewal_that_takes_too_long_is_not_waited_for(
+    server: DemoServer, tables: TablesInUse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refresher, "WAIT_S", 0.01)
     server.hold("/cache/info")
     asked = Asked(server)
     first = threading.Thread(target=tables.refresher.refresh)

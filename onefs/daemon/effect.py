@@ -1,0 +1,57 @@
+"""Owns the mode of one mount: which was asked for, and which is in effect while a server does not answer."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from onefs.errors import AccessRefusedError, OnefsError, UnreachableError
+from onefs.modes import ALLOWED, Mode, ModeState
+
+FIRST_PAUSE_S = 5.0
+LONGEST_PAUSE_S = 15 * 60.0
+_log = logging.getLogger(__name__)
+
+
+class ModeInEffect:
+    """The mode, and what became of it. Safe to use from several threads."""
+
+    def __init__(self, mode: Mode, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()  # guards the changes of `state` and `_pause_s`
+        self._pause_s = FIRST_PAUSE_S
+        self.state = ModeState(mode, mode)
+
+    def switch(self, mode: Mode) -> None:
+        """Be in another mode from now on."""
+        with self._lock:
+            _log.info("The mode is %s now, it was %s", mode, self.state.requested)
+            self.state = ModeState(mode, mode)
+            self._pause_s = FIRST_PAUSE_S
+
+    def recovered(self) -> None:
+        """Newer tables could be asked for."""
+        with self._lock:
+            self._pause_s = FIRST_PAUSE_S
+            if ALLOWED[self.state.requested].new_tables:
+                self.state = self.state.recovered()
+
+    def failed(self, error: OnefsError) -> None:
+        """Newer tables could not be had: they are asked for again after a pause, each longer than the last."""
+        with self._lock:
+            if ALLOWED[self.state.requested].new_tables:
+                self._fall_back(error, self._pause_s)
+                self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+
+    def heard(self, error: OnefsError | None, pause_s: float) -> None:
+        """A database that is asked as folders are entered answered, or why not; then it is asked after a pause."""
+        with self._lock:
+            if not ALLOWED[self.state.requested].live_catalogue:
+                return
+            if error is None:
+                self.state = self.state.recovered()
+            elif isinstance(error, UnreachableError | AccessRefusedError):  # others are about one question only
+                self._fall_back(error, pause_s)
+
+    def _fall_back(self, error: OnefsError, pause_s: float) -> None:
+        now_s = self._clock()
+        self.state = self.state.fell_back(error.reason, now_s, now_s + pause_s)

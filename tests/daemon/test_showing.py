@@ -1,0 +1,219 @@
+"""What a mount shows while tables take each other's place, and while its database answers or does not."""
+
+import gc
+import threading
+import weakref
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from alyx_archive import AlyxArchive
+from tables_in_use import NOW_S, TablesInUse
+
+from onefs.alf import TABLE_NAMES
+from onefs.catalogue.changes import Changes
+from onefs.catalogue.live import RETRY_S
+from onefs.catalogue.snapshot import Snapshot, load_snapshot
+from onefs.content.access import Content
+from onefs.content.store import ContentStore
+from onefs.daemon.catalogues import Catalogues
+from onefs.daemon.effect import ModeInEffect
+from onefs.daemon.questions import AlyxQuestions
+from onefs.daemon.service import make_http
+from onefs.daemon.showing import Showing
+from onefs.demo.server import DemoServer
+from onefs.errors import CacheDamagedError, OnefsError
+from onefs.fuse.errnos import errno_name
+from onefs.fuse.notify import Notifier
+from onefs.modes import Abilities, Mode
+from onefs.settings import Settings
+from onefs.vfs.control import Daemon, control_directory
+from onefs.vfs.filesystem import FileSystem
+from onefs.vfs.journal import Journal
+
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+"""The files of old tables are closed when the last who could read them is gone."""
+
+A = "lab/Subjects/mouse/2024-01-02/001/alf/a.times.npy"
+LATER = "lab/Subjects/mouse/2024-01-03/001/alf/a.times.npy"
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> AlyxArchive:
+    archive = AlyxArchive(tmp_path / "archive", datetime(2024, 1, 3))
+    archive.put(A, b"a")
+    archive.publish()
+    return archive
+
+
+@pytest.fixture
+def server(archive: AlyxArchive) -> Iterator[DemoServer]:
+    with DemoServer(archive.directory) as server:
+        yield server
+
+
+class Shown:
+    """What a mount of a database shows, without the mount."""
+
+    def __init__(self, server: DemoServer, home: Path, mode: Mode) -> None:
+        self._in_use = TablesInUse(server.url, home / "cache").open()
+        self.mode = ModeInEffect(mode, lambda: NOW_S)
+        journal = Journal(errno_name)
+        silent = Daemon(status=str, status_json=str, settings=str, log=str, mode=lambda: mode, commands={})
+        self.showing = Showing(
+            self._in_use.adopted[0],
+            self._in_use.client,
+            control_directory(silent, journal),
+            Abilities(has_server=True, has_database=True),
+            lambda: self.mode.state.requested,
+            lambda: None,
+            lambda error: self.mode.heard(error, RETRY_S),
+            lambda: self.file_system,
+            Notifier(),
+            Settings(),
+        )
+        store = ContentStore(home / "cache", home / "cache" / ".onefs")
+        self.content = Content(store, make_http(Settings()), lambda _: [], lambda _: [])
+        self.file_system = FileSystem(
+            self.showing.forest(), self.content, journal, lambda: mode, serves_mismatches=False
+        )
+
+    def close(self) -> None:
+        """Let all of it go."""
+        self.content.close()
+        vars(self).clear()
+        gc.collect()
+
+    def tables(self) -> Snapshot:
+        """The newest tables of the database, not shown yet."""
+        self._in_use.refresher.refresh()
+        return self._in_use.adopted.pop()
+
+    def names(self, path: str) -> set[str]:
+        """What is listed in a folder."""
+        ino = self.file_system.forest.find(path).ino
+        return {name for name, _ in self.file_system.entries(ino)} - {".", "..", *TABLE_NAMES}
+
+
+@pytest.fixture
+def shown(server: DemoServer, tmp_path: Path) -> Iterator[Shown]:
+    shown = Shown(server, tmp_path, Mode.REMOTE)
+    yield shown
+    shown.close()
+
+
+def test_tables_that_vanish_before_they_are_shown_change_nothing(archive: AlyxArchive, shown: Shown) -> None:
+    old = shown.showing.catalogues.tables
+    archive.put(LATER, b"later")
+    archive.publish()
+    new = shown.tables()
+    away = new.files.datasets.rename(new.files.datasets.with_name("away"))
+    with pytest.raises(CacheDamagedError, match=r"datasets\.pqt"):
+        shown.showing.adopt(new)
+    assert shown.showing.catalogues.tables is old
+    away.rename(new.files.datasets)
+    shown.showing.adopt(new)
+    assert shown.names("lab/Subjects/mouse") == {"2024-01-02", "2024-01-03"}
+
+
+def test_a_mode_is_switched_though_the_files_of_the_tables_are_gone(shown: Shown) -> None:
+    for file in (shown.showing.catalogues.tables.files.sessions, shown.showing.catalogues.tables.files.datasets):
+        file.unlink()
+    shown.mode.switch(Mode.LOCAL)
+    shown.showing.renew()
+    assert not shown.file_system.forest.root.may_ask
+
+
+def test_old_tables_and_all_that_was_learned_over_them_are_let_go(shown: Shown, request: pytest.FixtureRequest) -> None:
+    """At once, without the garbage collector: each holds forty open files, and a daemon may have a thousand."""
+    before = weakref.WeakSet[Snapshot]()
+    files = shown.showing.catalogues.tables.files
+    gc.collect()
+    gc.disable()
+    request.addfinalizer(gc.enable)
+    for _ in range(20):
+        tables = load_snapshot(files.sessions.parent, files.sessions.parent / ".onefs")
+        shown.showing.adopt(tables)()
+        before.add(tables)
+        assert shown.names("lab/Subjects/mouse") == {"2024-01-02"}
+    del tables
+    assert len(before) == 1
+
+
+def test_an_answer_over_old_tables_is_not_taken_for_one_over_the_new(
+    archive: AlyxArchive, server: DemoServer, tmp_path: Path
+) -> None:
+    """Rows of the one mean something else in the other. The old answer comes while the new ones are put in use."""
+    in_use = TablesInUse(server.url, tmp_path / "cache").open()
+    archive.put(LATER, b"later")
+    archive.publish()
+    tables = in_use.adopted[0]
+    new = load_snapshot(tables.files.sessions.parent, tmp_path / "other state")
+    taken: list[bool] = []
+
+    def learned(edition: int, changes: Changes) -> None:
+        assert changes
+        catalogues.adopt(new)
+        taken.append(catalogues.takes(edition))
+
+    catalogues = Catalogues(
+        tables, lambda known: AlyxQuestions(in_use.client, known), learned, lambda error: None, expiry_s=60
+    )
+    asking = catalogues.asking
+    subjects = asking.child(asking.child(0, "lab").row, "Subjects").row
+    asking.folders(asking.child(subjects, "mouse").row)
+    assert taken == [False]
+    assert catalogues.at_rest is new
+
+
+def test_remote_mode_tells_that_its_database_is_away(server: DemoServer, archive: AlyxArchive, shown: Shown) -> None:
+    assert shown.names("lab/Subjects") == {"mouse"}
+    assert shown.mode.state.effective is Mode.REMOTE
+    server.stop()
+    assert shown.names("lab/Subjects/mouse") == {"2024-01-02"}
+    state = shown.mode.state
+    assert (state.requested, state.effective, state.retry_s) == (Mode.REMOTE, Mode.LOCAL, NOW_S + RETRY_S)
+    assert "cannot be reached" in state.reason
+    server.start()
+    shown.names("lab/Subjects/mouse/2024-01-02/001")
+    assert (shown.mode.state.effective, shown.mode.state.reason) == (Mode.REMOTE, "")
+
+
+def test_other_modes_are_in_effect_whatever_a_look_into_remote_says(server: DemoServer, shown: Shown) -> None:
+    shown.mode.switch(Mode.AUTO)
+    shown.showing.renew()
+    server.stop()
+    shown.names(".onefs/via/remote/lab/Subjects")
+    assert shown.mode.state.effective is Mode.AUTO
+
+
+def test_many_threads_learn_while_tables_and_modes_change(archive: AlyxArchive, shown: Shown) -> None:
+    """Nothing deadlocks, and what is shown in the end is what the database has."""
+    archive.put(LATER, b"later")
+    archive.publish()
+    files = shown.showing.catalogues.tables.files
+    failures: list[OnefsError] = []
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            try:
+                shown.names("lab/Subjects/mouse")
+            except OnefsError as error:
+                failures.append(error)
+
+    lookers = [threading.Thread(target=look) for _ in range(4)]
+    for thread in lookers:
+        thread.start()
+    for mode in [Mode.REMOTE, Mode.LOCAL, Mode.AUTO, Mode.REMOTE] * 5:
+        tables = load_snapshot(files.sessions.parent, files.sessions.parent / ".onefs")
+        shown.mode.switch(mode)
+        shown.showing.renew()
+        shown.showing.adopt(tables)()
+    done.set()
+    for thread in lookers:
+        thread.join(30)
+    assert not any(thread.is_alive() for thread in lookers)
+    assert not failures
+    assert shown.names("lab/Subjects/mouse") == {"2024-01-02", "2024-01-03"}
