@@ -13,33 +13,45 @@ class AlyxQuestions:
     """A catalogue's `Questions`, put to Alyx. Each costs a request, or none where a kept response answers it.
 
     `known` gives the session that the tables at hand hold: the order of a session's projects means nothing, so one
-    that differs in that alone is the same.
+    that differs in that alone is the same. With a `tag`, it is as if there were only the datasets of that release,
+    and the sessions that have some.
     """
 
-    def __init__(self, client: AlyxClient, known: Callable[[UUID], Session | None]) -> None:
+    def __init__(self, client: AlyxClient, known: Callable[[UUID], Session | None], tag: str = "") -> None:
         self._client = client
         self._known = known
+        self._tag = tag
 
     def labs(self) -> list[str]:
         """Names of all labs."""
+        if self._tag:
+            return list(dict.fromkeys(session.lab for session in self._tagged()))
         return [lab.name for lab in self._client.labs()]
 
     def subjects(self, lab: str) -> list[str]:
         """Names of a lab's subjects; those without a lab for ""."""
+        if self._tag:
+            return list(dict.fromkeys(session.subject for session in self._tagged() if session.lab == lab))
         return [subject.nickname for subject in self._client.subjects(lab or None) if subject.lab == lab]
 
     def sessions(self, lab: str, subject: str) -> list[Session]:
         """A subject's sessions, and perhaps those of others with a similar name. Base sessions have no place."""
-        found = self._client.sessions(lab=lab or None, subject=subject)
+        found = self._tagged() if self._tag else self._client.sessions(lab=lab or None, subject=subject)
         return [self._session(session, session.number) for session in found if session.number is not None]
 
     def datasets(self, session: Session) -> list[Dataset]:
         """A session's datasets, those of which no copy can be reached included: they do not `exist`."""
-        return [_dataset(dataset, session.eid, session.path) for dataset in self._client.datasets(session.eid)]
+        found = self._client.datasets(session.eid, tag=self._tag or None)
+        return [_dataset(dataset, session.eid, session.path) for dataset in found]
 
     def aggregates(self) -> list[Dataset]:
         """The datasets of no session."""
-        return [_dataset(dataset, None, AGGREGATES) for dataset in self._client.aggregates()]
+        found = self._client.aggregates()
+        return [_dataset(each, None, AGGREGATES) for each in found if not self._tag or self._tag in each.tags]
+
+    def _tagged(self) -> list[AlyxSession]:
+        """The sessions of the release. Kept responses answer all but the first time."""
+        return self._client.sessions(tag=self._tag)
 
     def _session(self, told: AlyxSession, number: int) -> Session:
         known = self._known(told.eid)

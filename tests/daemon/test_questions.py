@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.request import urlopen
 from uuid import UUID
 
 import pytest
@@ -17,6 +18,8 @@ from onefs.catalogue.snapshot import NO_EID, Snapshot, load_snapshot
 from onefs.daemon.questions import AlyxQuestions
 from onefs.demo.archive import make_archive
 from onefs.demo.server import DemoServer
+
+TAG = "Demowide"
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +101,23 @@ def test_other_projects_are_told_but_not_another_order(client: AlyxClient, table
 
     assert asked(turned) == turned
     assert set(asked("another").split(",")) == set(several.projects.split(","))
+
+
+def test_a_release_is_all_that_there_is(client: AlyxClient, tables: Snapshot, tmp_path: Path) -> None:
+    folder = tmp_path / "release"
+    folder.mkdir()
+    for url in client.tables_info(TAG).locations or ():
+        with urlopen(url) as answer, zipfile.ZipFile(io.BytesIO(answer.read())) as packed:
+            packed.extractall(folder)
+    release = load_snapshot(folder, tmp_path / "state of the release")
+
+    def known(eid: UUID) -> Session | None:
+        row = tables.session_of_eid(eid)
+        return None if row is None else tables.session(row)
+
+    sessions, datasets = _everything(LiveSnapshot(AlyxQuestions(client, known, TAG), None))
+    expected_sessions, expected_datasets = _everything(release)
+    sessions.pop(NO_EID, None)
+    assert sessions == expected_sessions
+    assert {key: each for key, each in datasets.items() if each.eid is not None} == expected_datasets
+    assert 0 < len(datasets) < tables.n_datasets
