@@ -1,6 +1,6 @@
 """Owns the modes of a mount: what each allows, and which a source can be in."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from onefs.errors import UsageError
@@ -69,6 +69,12 @@ class ModeState:
         """The catalogue could not be renewed: it goes on with what is at hand."""
         since_s = self.since_s if self.reason else now_s
         return ModeState(self.requested, Mode.LOCAL, reason, since_s, retry_s)
+
+    def switched(self, mode: Mode, now_s: float) -> "ModeState":
+        """Another mode is asked for. What a server did not answer is no better for that: it is to be tried now."""
+        if not self.reason or not (ALLOWED[mode].new_tables or ALLOWED[mode].live_catalogue):
+            return ModeState(mode, mode)
+        return replace(self, requested=mode, retry_s=now_s)
 
     def recovered(self) -> "ModeState":
         """All is as it was asked for."""

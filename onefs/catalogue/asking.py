@@ -13,18 +13,18 @@ class _Question:
     """What became of one question. `error` is why the last try failed."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)  # guards the rest; held while it is being asked
-    rests_until_s: float = float("-inf")
+    asked_s: float = float("-inf")
     answered: bool = False
     error: OnefsError | None = None
 
 
 class Asking:
-    """Remembers what was asked. An answer is good for `expiry_s`, a failure for `retry_s`, on `clock`.
+    """Remembers what was asked. An answer is good for what `expiry_s` then gives, a failure for `retry_s`.
 
     Safe to use from several threads: whoever asks what is being asked waits for that answer.
     """
 
-    def __init__(self, *, expiry_s: float, retry_s: float, clock: Callable[[], float]) -> None:
+    def __init__(self, *, expiry_s: Callable[[], float], retry_s: float, clock: Callable[[], float]) -> None:
         self._expiry_s = expiry_s
         self._retry_s = retry_s
         self._clock = clock
@@ -35,7 +35,8 @@ class Asking:
         """Run `ask`, unless it is known how that ends. Why it failed, or None."""
         known = self._known(question)
         with known.lock:
-            if self._clock() >= known.rests_until_s:
+            rest_s = self._retry_s if known.error else self._expiry_s()
+            if self._clock() >= known.asked_s + rest_s:
                 self._try(known, ask)
             return known.error and copy(known.error)
 
@@ -44,11 +45,11 @@ class Asking:
             ask()
         except OnefsError as error:
             known.error = error.with_traceback(None)
-            known.rests_until_s = self._clock() + self._retry_s
+            known.asked_s = self._clock()
         else:
             known.error = None
             known.answered = True
-            known.rests_until_s = self._clock() + self._expiry_s
+            known.asked_s = self._clock()
 
     def was_answered(self, question: Hashable) -> bool:
         """Whether there was an answer at any time."""
@@ -60,7 +61,7 @@ class Asking:
             questions = list(self._questions.values())
         for known in questions:
             with known.lock:
-                known.rests_until_s = float("-inf")
+                known.asked_s = float("-inf")
 
     def _known(self, question: Hashable) -> _Question:
         with self._lock:

@@ -27,11 +27,11 @@ _log = logging.getLogger(__name__)
 class LiveSnapshot(SilentSnapshot):
     """A `Catalogue` that asks a database, over the tables at hand. Safe to use from several threads.
 
-    A listing asks, unless it is known since less than `expiry_s`; so does looking up a name that is not known. If
-    the database does not answer, what is known of that folder stays, and it is asked again after `retry_s`; where
-    nothing is known its error is raised. Rows of `base` keep their meaning; new ones are added. `on_change` is told
-    of each answer that changed something, with rows of this catalogue (`folders_new` has folders with another
-    session, too), in the thread that asked; `on_answer` of each answer, or why there is none.
+    A listing asks, unless it is known since less than what `expiry_s` gives; so does looking up a name that is not
+    known. If the database does not answer, what is known of that folder stays, and it is asked again after `retry_s`;
+    where nothing is known, and for a name that is not, its error is raised. Rows of `base` keep their meaning; new ones
+    are added. `on_change` is told of each answer that changed something, with rows of this catalogue (`folders_new` has
+    folders with another session, too), in the thread that asked; `on_answer` of each answer, or why there is none.
     """
 
     may_ask = True
@@ -41,7 +41,7 @@ class LiveSnapshot(SilentSnapshot):
         questions: Questions,
         base: Snapshot | None,
         *,
-        expiry_s: float = EXPIRY_S,
+        expiry_s: Callable[[], float] = lambda: EXPIRY_S,
         retry_s: float = RETRY_S,
         clock: Callable[[], float] = time.monotonic,
         on_change: Callable[[Changes], None] | None = None,
@@ -74,13 +74,15 @@ class LiveSnapshot(SilentSnapshot):
         return super().folders(row)
 
     def child(self, row: int, name: str) -> Folder | None:
-        """The folder of this name in a folder. Asks if it is not known."""
+        """The folder of this name in a folder. Asks if it is not known, and raises why that cannot be told."""
         with self._lock:
             found = self._known.folders.child(row, name)
             questions = [] if found else self._known.questions_about(row, name)
-        for question in questions:
-            self._check(self._ask(question), row, question)
-        return found or super().child(row, name)
+        errors = list(filter(None, [self._ask(question) for question in questions]))
+        found = found or super().child(row, name)
+        if found is None and errors:
+            raise errors[0]
+        return found
 
     def sessions_of_ref(self, day: date, number: int, subject: str) -> list[int]:
         """Rows of the sessions of this reference. If none is known, asks every lab for the subject and its sessions."""

@@ -13,6 +13,7 @@ from onefs.catalogue.records import Session
 from onefs.catalogue.saving import save_tables
 from onefs.catalogue.schema import TableFiles
 from onefs.catalogue.snapshot import Snapshot
+from onefs.daemon.pausing import PAUSE_S
 from onefs.errors import OnefsError, UsageError
 
 Known = Callable[[UUID], Session | None]
@@ -34,7 +35,7 @@ class Catalogues:
         on_change: Callable[[int, Changes], None],
         on_answer: Callable[[OnefsError | None], None],
         *,
-        expiry_s: float,
+        expiry_s: Callable[[], float],
     ) -> None:
         self.tables = tables
         self._questions = questions
@@ -97,6 +98,7 @@ class Catalogues:
                 questions(known),
                 tables,
                 expiry_s=self._expiry_s,
+                retry_s=PAUSE_S,
                 on_change=lambda changes: self._on_change(edition, changes),
                 on_answer=self._on_answer,
             )

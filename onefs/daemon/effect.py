@@ -15,8 +15,15 @@ _log = logging.getLogger(__name__)
 class ModeInEffect:
     """The mode, and what became of it. Safe to use from several threads."""
 
-    def __init__(self, mode: Mode, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        mode: Mode,
+        clock: Callable[[], float],
+        on_recovery: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_recovery` is called when a server that did not answer does."""
         self._clock = clock
+        self._on_recovery = on_recovery
         self._lock = threading.Lock()  # guards the changes of `state` and `_pause_s`
         self._pause_s = FIRST_PAUSE_S
         self.state = ModeState(mode, mode)
@@ -25,15 +32,17 @@ class ModeInEffect:
         """Be in another mode from now on."""
         with self._lock:
             _log.info("The mode is %s now, it was %s", mode, self.state.requested)
-            self.state = ModeState(mode, mode)
+            self.state = self.state.switched(mode, self._clock())
             self._pause_s = FIRST_PAUSE_S
 
     def recovered(self) -> None:
         """Newer tables could be asked for."""
         with self._lock:
             self._pause_s = FIRST_PAUSE_S
-            if ALLOWED[self.state.requested].new_tables:
-                self.state = self.state.recovered()
+            is_better = bool(self.state.reason) and ALLOWED[self.state.requested].new_tables
+            self.state = self.state.recovered() if is_better else self.state
+        if is_better:
+            self._on_recovery()
 
     def failed(self, error: OnefsError) -> None:
         """Newer tables could not be had: they are asked for again after a pause, each longer than the last."""
@@ -47,10 +56,13 @@ class ModeInEffect:
         with self._lock:
             if not ALLOWED[self.state.requested].live_catalogue:
                 return
-            if error is None:
+            is_better = bool(self.state.reason) and error is None
+            if is_better:
                 self.state = self.state.recovered()
             elif isinstance(error, UnreachableError | AccessRefusedError):  # others are about one question only
                 self._fall_back(error, pause_s)
+        if is_better:
+            self._on_recovery()
 
     def _fall_back(self, error: OnefsError, pause_s: float) -> None:
         now_s = self._clock()

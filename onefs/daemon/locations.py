@@ -3,21 +3,16 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
 from urllib.parse import unquote
 from uuid import UUID
 
 from onefs.alyx.client import AlyxClient
 from onefs.catalogue.records import Dataset
-from onefs.content.failures import again
+from onefs.daemon.pausing import PAUSE_S, Pausing
 from onefs.daemon.repositories import DataLogin, Places, places_of
 from onefs.errors import OnefsError, UnknownRecordError
 from onefs.transports.archive import ArchiveServer
 from onefs.transports.base import Location
-
-RETRY_S = 15.0
-"""After a question that failed, none is asked for so long, lest every file costs its time-out."""
-T = TypeVar("T")
 
 
 class Repositories:
@@ -33,6 +28,7 @@ class Repositories:
         data: DataLogin,
         *,
         s3_endpoint: str = "",
+        pausing: Pausing | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
@@ -42,7 +38,7 @@ class Repositories:
         self._lock = threading.Lock()  # guards _places and _until_s, and lets one thread ask for them
         self._places: Places | None = None
         self._until_s = 0.0
-        self._failure: tuple[OnefsError, float] | None = None  # replaced whole
+        self._pausing = pausing or Pausing(clock)
 
     @property
     def known(self) -> Places | None:
@@ -55,42 +51,31 @@ class Repositories:
             now_s = self._clock()
             if self._places is None or now_s >= self._until_s:
                 try:
-                    labs, repositories = self._ask(self._client.labs), self._ask(self._client.repositories)
+                    labs, repositories = (
+                        self._pausing.ask(self._client.labs),
+                        self._pausing.ask(self._client.repositories),
+                    )
                 except OnefsError:
                     if self._places is None:
                         raise
-                    self._until_s = now_s + RETRY_S
+                    self._until_s = now_s + PAUSE_S
                     return self._places
                 self._places = places_of(labs, repositories, self._data, self._s3_endpoint)
-                self._until_s = now_s + max(self._client.default_expiry_s, RETRY_S)
+                self._until_s = now_s + max(self._client.default_expiry_s, PAUSE_S)
             return self._places
 
     def copies(self, dataset_id: UUID) -> list[Location]:
         """Where the file records of a dataset say that it is; none if the database does not know it."""
         places = self.places()
         try:
-            return list(places.copies(self._ask(lambda: self._client.dataset(dataset_id))))
+            return list(places.copies(self._pausing.ask(lambda: self._client.dataset(dataset_id))))
         except UnknownRecordError:
             return []
 
     def record_at(self, dataset_id: UUID, url: str) -> UUID | None:
         """The file record of a dataset's copy at an address; None if that cannot be told."""
         places = self.places()
-        return places.record_at(self._ask(lambda: self._client.dataset(dataset_id)), url)
-
-    def _ask(self, question: Callable[[], T]) -> T:
-        failure = self._failure
-        if failure is not None and self._clock() < failure[1]:
-            raise again(failure[0])
-        try:
-            answer = question()
-        except UnknownRecordError:
-            raise
-        except OnefsError as error:
-            self._failure = (error, self._clock() + RETRY_S)
-            raise
-        self._failure = None
-        return answer
+        return places.record_at(self._pausing.ask(lambda: self._client.dataset(dataset_id)), url)
 
 
 class Locations:

@@ -7,6 +7,7 @@ from onefs.alyx.client import AlyxClient
 from onefs.alyx.records import AlyxDataset, AlyxSession
 from onefs.catalogue.records import QC, Dataset, Session
 from onefs.catalogue.session_rows import AGGREGATES
+from onefs.daemon.pausing import Pausing
 
 
 class AlyxQuestions:
@@ -17,41 +18,52 @@ class AlyxQuestions:
     and the sessions that have some.
     """
 
-    def __init__(self, client: AlyxClient, known: Callable[[UUID], Session | None], tag: str = "") -> None:
+    def __init__(
+        self,
+        client: AlyxClient,
+        known: Callable[[UUID], Session | None],
+        tag: str = "",
+        pausing: Pausing | None = None,
+    ) -> None:
         self._client = client
         self._known = known
         self._tag = tag
+        self._ask = (pausing or Pausing()).ask
 
     def labs(self) -> list[str]:
         """Names of all labs."""
         if self._tag:
             return list(dict.fromkeys(session.lab for session in self._tagged()))
-        return [lab.name for lab in self._client.labs()]
+        return [lab.name for lab in self._ask(self._client.labs)]
 
     def subjects(self, lab: str) -> list[str]:
         """Names of a lab's subjects; those without a lab for ""."""
         if self._tag:
             return list(dict.fromkeys(session.subject for session in self._tagged() if session.lab == lab))
-        return [subject.nickname for subject in self._client.subjects(lab or None) if subject.lab == lab]
+        found = self._ask(lambda: self._client.subjects(lab or None))
+        return [subject.nickname for subject in found if subject.lab == lab]
 
     def sessions(self, lab: str, subject: str) -> list[Session]:
         """A subject's sessions, and perhaps those of others with a similar name. Base sessions have no place."""
-        found = self._tagged() if self._tag else self._client.sessions(lab=lab or None, subject=subject)
+        if self._tag:
+            found = self._tagged()
+        else:
+            found = self._ask(lambda: self._client.sessions(lab=lab or None, subject=subject))
         return [self._session(session, session.number) for session in found if session.number is not None]
 
     def datasets(self, session: Session) -> list[Dataset]:
         """A session's datasets, those of which no copy can be reached included: they do not `exist`."""
-        found = self._client.datasets(session.eid, tag=self._tag or None)
+        found = self._ask(lambda: self._client.datasets(session.eid, tag=self._tag or None))
         return [_dataset(dataset, session.eid, session.path) for dataset in found]
 
     def aggregates(self) -> list[Dataset]:
         """The datasets of no session."""
-        found = self._client.aggregates()
+        found = self._ask(self._client.aggregates)
         return [_dataset(each, None, AGGREGATES) for each in found if not self._tag or self._tag in each.tags]
 
     def _tagged(self) -> list[AlyxSession]:
         """The sessions of the release. Kept responses answer all but the first time."""
-        return self._client.sessions(tag=self._tag)
+        return self._ask(lambda: self._client.sessions(tag=self._tag))
 
     def _session(self, told: AlyxSession, number: int) -> Session:
         known = self._known(told.eid)

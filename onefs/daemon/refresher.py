@@ -36,6 +36,9 @@ LONGEST_LOOK_S = 5.0
 WAIT_S = 30.0
 """How long whoever wants something of the tables waits for a renewal, or a change, that is under way."""
 
+DOUBT_PAUSE_S = 10.0
+"""How long a server that answered is trusted, whatever files it does not give."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -56,6 +59,7 @@ class Refresher:
         *,
         expiry_s: float,
         interval_s: float,
+        on_recovery: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Asks nobody yet. Raises `UsageError` if the source's tag can be none."""
@@ -75,8 +79,9 @@ class Refresher:
         self._checked_s = 0.0  # when it was last asked, whatever came of it
         self._taken_s = 0.0
         self._saved_s = 0.0
+        self._is_doubted = False
         self._warning = ""
-        self.mode = ModeInEffect(source.mode, clock)
+        self.mode = ModeInEffect(source.mode, clock, on_recovery)
 
     @property
     def state(self) -> ModeState:
@@ -127,6 +132,10 @@ class Refresher:
     def check_before_listing(self) -> None:
         """In mode refresh: ask for newer tables, at most every `interval_s`. Failures are told, not raised."""
         self._renew_if(lambda: self.state.requested is Mode.REFRESH and self._renews_itself() and self._may_check())
+
+    def doubt(self) -> None:
+        """A server did not give a file: it is asked for tables soon, so that the mode in effect is told as it is."""
+        self._is_doubted |= self._clock() >= self._checked_s + DOUBT_PAUSE_S
 
     # What a user tells it
 
@@ -190,7 +199,7 @@ class Refresher:
     def facts(self) -> dict[str, Any]:
         """What status says of the tables."""
         snapshot = self._snapshot()
-        expires_s = self._made_s() + self._expiry_s
+        expires_s = max(self._asked_s, self._made_s()) + self._expiry_s
         facts: dict[str, Any] = {
             "directory": str(snapshot.files.sessions.parent),
             "tag": ", ".join(snapshot.metadata.tags),
@@ -237,7 +246,7 @@ class Refresher:
             self.mode.failed(error)
             raise
         finally:
-            self._checked_s = self._clock()
+            self._checked_s, self._is_doubted = self._clock(), False
         self._asked_s = self._checked_s
         self.mode.recovered()
         return is_new
@@ -300,7 +309,11 @@ class Refresher:
         return self._clock() >= self._checked_s + self._interval_s
 
     def _due_s(self) -> float:
-        return max(self.state.retry_s, self._asked_s + self._expiry_s, self._made_s() + self._expiry_s)
+        if self.state.reason:
+            return self.state.retry_s  # however new the tables are
+        if self._is_doubted:
+            return 0.0
+        return max(self._asked_s, self._made_s()) + self._expiry_s
 
     def _made_s(self) -> float:
         """When the tables in use were made; they name no zone, and mean UTC."""

@@ -5,12 +5,12 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyfuse3
 import trio
 
-from onefs.catalogue.live import RETRY_S
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot
 from onefs.content.access import Content, Verify
@@ -22,12 +22,13 @@ from onefs.daemon.databases import open_database
 from onefs.daemon.locations import Locations, Repositories
 from onefs.daemon.mismatches import mismatch_reporter
 from onefs.daemon.origins import origins
+from onefs.daemon.pausing import PAUSE_S, Pausing
 from onefs.daemon.refresher import Refresher
 from onefs.daemon.showing import Showing
 from onefs.daemon.sources import Source
 from onefs.daemon.status import Status
 from onefs.daemon.tables import claim
-from onefs.errors import MountError, OnefsError, UsageError
+from onefs.errors import AccessRefusedError, MountError, OnefsError, UnreachableError, UsageError
 from onefs.fuse import mounting
 from onefs.fuse.errnos import errno_name
 from onefs.fuse.notify import Notifier
@@ -75,6 +76,7 @@ class Service:
         self._mountpoint = mountpoint
         self._notifier = Notifier()
         self._journal = Journal(errno_name)
+        self._pausing = Pausing()
         self._http = make_http(settings)
         self._transport = make_transport(self._http)
         if source.tables_url is not None or source.database is not None:
@@ -102,6 +104,7 @@ class Service:
             self._adopt,
             expiry_s=settings.cache_expiry_s,
             interval_s=settings.refresh_interval_s,
+            on_recovery=self._recovered,
         )
         self._showing = Showing(
             self._refresher.open_tables(),
@@ -110,10 +113,11 @@ class Service:
             source.abilities,
             lambda: self._refresher.state.requested,
             self._refresher.check_before_listing,
-            lambda error: self._refresher.mode.heard(error, RETRY_S),
+            lambda error: self._refresher.mode.heard(error, PAUSE_S),
             lambda: self._file_system,
             self._notifier,
             settings,
+            self._pausing,
         )
         self._file_system = FileSystem(
             self._showing.forest(),
@@ -147,12 +151,23 @@ class Service:
         daemon = Daemon(
             status=status.text,
             status_json=status.json,
-            settings=lambda: settings_text(self._settings),
+            settings=self._settings_text,
             log=lambda: logs.last_lines(log_file),
             mode=lambda: self._refresher.state.requested,
             commands=commands(lambda: self._file_system, self._content, controls),
         )
         return control_directory(daemon, self._journal)
+
+    def _settings_text(self) -> str:
+        """The settings in force, some of which commands change."""
+        now = replace(
+            self._settings,
+            mode=self._refresher.state.requested,
+            tag="".join(self._showing.catalogues.tables.metadata.tags[:1]),
+        )
+        if self._client is not None:
+            now = replace(now, cache_rest=self._client.cache_rest, default_expiry_s=self._client.default_expiry_s)
+        return settings_text(now)
 
     def _requests(self) -> dict[str, int]:
         database = self._client.requests_sent if self._client is not None else 0
@@ -162,12 +177,19 @@ class Service:
         database = self._source.database
         if self._client is None or database is None:
             return None
-        return Repositories(self._client, database.data_login, s3_endpoint=self._settings.s3_endpoint)
+        return Repositories(
+            self._client, database.data_login, s3_endpoint=self._settings.s3_endpoint, pausing=self._pausing
+        )
 
     def _mismatch_reporter(self, repositories: Repositories | None) -> Callable[[Dataset, Location], None]:
         if self._client is None or repositories is None:
             return lambda dataset, location: None  # noqa: ARG005
         return mismatch_reporter(self._settings, self._client, repositories)
+
+    def _recovered(self) -> None:
+        """A server that did not answer does: what failed for that may be tried at once."""
+        self._pausing.forget()
+        self._content.retry(None)
 
     def _adopt(self, tables: Snapshot) -> Callable[[], None]:
         tell = self._showing.adopt(tables)
@@ -272,3 +294,5 @@ class Service:
     def _content_failed(self, dataset: Dataset, error: OnefsError) -> None:
         _log.warning("%s", error)
         self._journal.record(dataset.path, error)
+        if isinstance(error, UnreachableError | AccessRefusedError):
+            self._refresher.doubt()

@@ -12,7 +12,8 @@ from onefs.catalogue.changes import Changes, compare
 from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.records import QC
 from onefs.catalogue.snapshot import Snapshot
-from onefs.daemon.catalogues import Catalogues
+from onefs.daemon.catalogues import Catalogues, Known
+from onefs.daemon.pausing import Pausing
 from onefs.daemon.questions import AlyxQuestions
 from onefs.digests import digest64
 from onefs.errors import OfflineError, OnefsError, UnknownRecordError
@@ -31,6 +32,8 @@ from onefs.vfs.views import View
 
 VIA = "via"
 WORK_S = REST_S = 0.002
+SHORTEST_S = 1.0
+"""How long even answers that are not to be kept are good for, lest every name of a listing asks."""
 _log = logging.getLogger(__name__)
 
 
@@ -52,12 +55,14 @@ class Showing:
         file_system: Callable[[], FileSystem],
         notifier: Notifier,
         settings: Settings,
+        pausing: Pausing,
     ) -> None:
         """`mode` is the one asked for; `check_for_tables` is called before a listing in mode refresh.
 
         `heard` is told that the database answered a question, or why not. Raises `CacheDamagedError`.
         """
         self._client = client
+        self._pausing = pausing
         self._control = control
         self._modes = [each for each in Mode if _is_possible(each, abilities)]
         self._mode = mode
@@ -66,8 +71,8 @@ class Showing:
         self._notifier = notifier
         self._qc_limit = QC[settings.qc]
         self._lists_control = settings.control_dir == "visible"
-        questions = None if client is None else lambda known: AlyxQuestions(client, known)
-        self.catalogues = Catalogues(tables, questions, self._learned, heard, expiry_s=settings.default_expiry_s)
+        questions = None if client is None else self._questions
+        self.catalogues = Catalogues(tables, questions, self._learned, heard, expiry_s=self._expiry_s)
         self._lock = threading.RLock()  # held while one forest takes another's place; guards the two below
         self._files = _table_files(tables)
         self._shown_at_rest: Catalogue = tables
@@ -132,6 +137,15 @@ class Showing:
         before_listing = self._check_for_tables if mode is Mode.REFRESH else None
         return Tree(catalogue, View(view, self._qc_limit), self._files, before_listing=before_listing)
 
+    def _expiry_s(self) -> float:
+        """How long answers are good for: as long as the client would keep them."""
+        client = self._client
+        return max(client.default_expiry_s, SHORTEST_S) if client is not None and client.cache_rest else SHORTEST_S
+
+    def _questions(self, known: Known) -> AlyxQuestions:
+        assert self._client is not None
+        return AlyxQuestions(self._client, known, "".join(self.catalogues.tables.metadata.tags[:1]), self._pausing)
+
     def _eid_of_pid(self, pid: UUID) -> UUID | None:
         found = self.catalogues.tables.insertion(pid)
         if found is not None or self._client is None:
@@ -139,7 +153,8 @@ class Showing:
         if self._mode() is Mode.LOCAL:
             raise OfflineError(f"The tables do not tell of the probe {pid}, and mode local asks nobody.", "Use auto.")
         try:
-            return self._client.insertion(pid).eid
+            client = self._client
+            return self._pausing.ask(lambda: client.insertion(pid)).eid
         except UnknownRecordError:
             return None
 

@@ -11,7 +11,8 @@ from archive_of_a_database import FILES, LOGIN, ArchiveOfADatabase, read
 from archives import on_servers
 from servers import FaultServer
 
-from onefs.daemon.locations import RETRY_S, Locations
+from onefs.daemon.locations import Locations
+from onefs.daemon.pausing import PAUSE_S
 from onefs.daemon.repositories import DataLogin
 from onefs.demo.database_file import BUCKET, Aggregate, DatabaseFile, Repository, User, default_repositories
 from onefs.errors import AccessRefusedError, MissingOnServerError, UnreachableError
@@ -102,7 +103,7 @@ def test_a_database_that_is_away_is_what_the_reader_is_told(place: ArchiveOfADat
     with pytest.raises(UnreachableError):  # not asked again for every file
         read(content, place.datasets[1])
     assert not place.server.requests()
-    place.clock_s += RETRY_S
+    place.clock_s += PAUSE_S
     assert read(content, place.datasets[2]) == FILES[place.datasets[2].rel_path]
 
 
@@ -132,7 +133,7 @@ def test_lists_in_memory_outlive_a_database_that_fails(place: ArchiveOfADatabase
     place.clock_s += client.default_expiry_s
     assert repositories.places() is before
     place.server.recover()
-    place.clock_s += RETRY_S
+    place.clock_s += PAUSE_S
     assert repositories.places() is not before
 
 

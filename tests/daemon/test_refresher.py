@@ -535,3 +535,29 @@ def test_reset_brings_the_downloaded_tables_back_in_place_of_saved_ones(
     server.start()
     tables.refresher.reset()
     assert tables.n_datasets == 2
+
+
+def test_a_file_that_cannot_be_had_has_the_server_asked(server: DemoServer, tables: TablesInUse) -> None:
+    tables.refresher.refresh()
+    server.stop()
+    tables.now_s += 20
+    tables.refresher.refresh_if_due()
+    assert tables.refresher.state.effective is Mode.AUTO, "nothing was asked"
+    tables.refresher.doubt()
+    tables.refresher.refresh_if_due()
+    fallen = tables.refresher.state
+    assert (fallen.requested, fallen.effective, fallen.since_s) == (Mode.AUTO, Mode.LOCAL, tables.now_s)
+    tables.refresher.switch(Mode.AUTO)
+    assert tables.refresher.state.reason == fallen.reason, "asking for the mode again does not mend the server"
+    server.start()
+    tables.refresher.refresh_if_due()
+    assert tables.refresher.state.effective is Mode.AUTO
+    assert not tables.refresher.facts()["expired"]
+
+
+def test_a_mode_that_asks_nobody_has_nothing_to_fall_back_from(server: DemoServer, tables: TablesInUse) -> None:
+    server.stop()
+    tables.refresher.refresh_if_due()
+    assert tables.refresher.state.reason
+    tables.refresher.switch(Mode.LOCAL)
+    assert (tables.refresher.state.reason, tables.refresher.state.effective) == ("", Mode.LOCAL)

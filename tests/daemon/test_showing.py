@@ -13,12 +13,12 @@ from tables_in_use import NOW_S, TablesInUse
 
 from onefs.alf import TABLE_NAMES
 from onefs.catalogue.changes import Changes
-from onefs.catalogue.live import RETRY_S
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
 from onefs.content.access import Content
 from onefs.content.store import ContentStore
 from onefs.daemon.catalogues import Catalogues
 from onefs.daemon.effect import ModeInEffect
+from onefs.daemon.pausing import PAUSE_S, Pausing
 from onefs.daemon.questions import AlyxQuestions
 from onefs.daemon.service import make_http
 from onefs.daemon.showing import Showing
@@ -57,6 +57,7 @@ class Shown:
     """What a mount of a database shows, without the mount."""
 
     def __init__(self, server: DemoServer, home: Path, mode: Mode) -> None:
+        self.clock_s = 0.0
         self._in_use = TablesInUse(server.url, home / "cache").open()
         self.mode = ModeInEffect(mode, lambda: NOW_S)
         journal = Journal(errno_name)
@@ -68,10 +69,11 @@ class Shown:
             Abilities(has_server=True, has_database=True),
             lambda: self.mode.state.requested,
             lambda: None,
-            lambda error: self.mode.heard(error, RETRY_S),
+            lambda error: self.mode.heard(error, PAUSE_S),
             lambda: self.file_system,
             Notifier(),
             Settings(),
+            Pausing(lambda: self.clock_s),
         )
         store = ContentStore(home / "cache", home / "cache" / ".onefs")
         self.content = Content(store, make_http(Settings()), lambda _: [], lambda _: [])
@@ -158,7 +160,7 @@ def test_an_answer_over_old_tables_is_not_taken_for_one_over_the_new(
         taken.append(catalogues.takes(edition))
 
     catalogues = Catalogues(
-        tables, lambda known: AlyxQuestions(in_use.client, known), learned, lambda error: None, expiry_s=60
+        tables, lambda known: AlyxQuestions(in_use.client, known), learned, lambda error: None, expiry_s=lambda: 60
     )
     asking = catalogues.asking
     subjects = asking.child(asking.child(0, "lab").row, "Subjects").row
@@ -173,9 +175,10 @@ def test_remote_mode_tells_that_its_database_is_away(server: DemoServer, archive
     server.stop()
     assert shown.names("lab/Subjects/mouse") == {"2024-01-02"}
     state = shown.mode.state
-    assert (state.requested, state.effective, state.retry_s) == (Mode.REMOTE, Mode.LOCAL, NOW_S + RETRY_S)
+    assert (state.requested, state.effective, state.retry_s) == (Mode.REMOTE, Mode.LOCAL, NOW_S + PAUSE_S)
     assert "cannot be reached" in state.reason
     server.start()
+    shown.clock_s += PAUSE_S
     shown.names("lab/Subjects/mouse/2024-01-02/001")
     assert (shown.mode.state.effective, shown.mode.state.reason) == (Mode.REMOTE, "")
 

@@ -38,7 +38,7 @@ def main(home: Path, mountpoint: Path) -> None:
     live = LiveSnapshot(
         database,
         tables,
-        expiry_s=-1,
+        expiry_s=lambda: -1,
         retry_s=-1,
         on_change=lambda changes: notifier.tell_names(file_system.forest.changed(changes)),
     )

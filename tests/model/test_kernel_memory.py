@@ -124,7 +124,7 @@ class Mount:
         return load_snapshot(tables_of(self.home / f"{self.n_tables}", *rows_of(archive)), self.home / "state")
 
     def over(self, tables: Snapshot) -> LiveSnapshot:
-        return LiveSnapshot(self.database, tables, expiry_s=-1, retry_s=-1, on_change=self.learned)
+        return LiveSnapshot(self.database, tables, expiry_s=lambda: -1, retry_s=-1, on_change=self.learned)
 
     def forest(self, root: Catalogue, tables: Snapshot | None) -> Forest:
         assert tables is not None
