@@ -51,7 +51,7 @@ def commands(file_system: Callable[[], FileSystem], content: Content, controls: 
         ),
         "refresh": Command("refresh", "ask for newer tables now", lambda _: controls.refresh(), 0, 0),
         "retry": Command("retry [PATH]", "forget that a file, those of a folder, or any could not be had", retry, 0, 1),
-        "tables": _family("tables", "the cache tables in use", _tables(controls)),
+        "tables": _family("tables", _tables(controls)),
         "rest-cache": rest_cache(controls.database),
         "log": Command("log LEVEL", f"log from this level on: {', '.join(LEVELS)}", _set_level, 1, 1),
     }
@@ -65,11 +65,19 @@ def _tables(controls: Controls) -> list[Command]:
             raise UsageError(f"{words[-1]!r} is not {CLOBBER}.", "Write: tables save [DIR] [clobber]")
         controls.save_tables(_directory(places), replaces)
 
+    def load(words: list[str]) -> None:
+        controls.load_tables(_directory(words))
+
+    def tag(words: list[str]) -> None:
+        if not words[0].strip():
+            raise UsageError("The tag is empty.", "Give a tag; tables reset goes back to the tables of the start.")
+        controls.use_tag(words[0])
+
     return [
-        Command("save [DIR] [clobber]", "write them, with what was learned, or replace what is there", save, 0, 2),
-        Command("load [DIR]", "use those of a directory", lambda words: controls.load_tables(_directory(words)), 0, 1),
-        Command("tag T", "use those restricted to a tag", lambda words: controls.use_tag(words[0]), 1, 1),
-        Command("reset", "use the downloaded ones again", lambda _: controls.reset_tables(), 0, 0),
+        Command("save [DIR] [clobber]", "write the tables with what was learned, or replace those there", save, 0, 2),
+        Command("load [DIR]", "use the tables of a directory until the mount ends", load, 0, 1),
+        Command("tag T", "use the tables of a release until the mount ends", tag, 1, 1),
+        Command("reset", "use the tables of the start again", lambda _: controls.reset_tables(), 0, 0),
     ]
 
 
@@ -95,15 +103,15 @@ def rest_cache(client: AlyxClient | None) -> Command:
         database().default_expiry_s = expiry_s
 
     members = [
-        Command("on", "keep and use them", turn(True), 0, 0),
+        Command("on", "keep the database's responses and use them", turn(True), 0, 0),
         Command("off", "ask the database every time", turn(False), 0, 0),
-        Command("clear", "drop those that are kept", lambda _: database().clear_responses(), 0, 0),
-        Command("expiry DURATION", "how long they are good for, such as 24h", expire, 1, 1),
+        Command("clear", "drop the kept responses", lambda _: database().clear_responses(), 0, 0),
+        Command("expiry DURATION", "how long the kept responses are good for, such as 24h", expire, 1, 1),
     ]
-    return _family("rest-cache", "the kept responses of the database", members)
+    return _family("rest-cache", members)
 
 
-def _family(name: str, doc: str, members: list[Command]) -> Command:
+def _family(name: str, members: list[Command]) -> Command:
     """One command of several: its first word says which."""
     by_word = {member.usage.split()[0]: member for member in members}
     usage = f"{name} {'|'.join(member.usage for member in members)}"
@@ -116,7 +124,7 @@ def _family(name: str, doc: str, members: list[Command]) -> Command:
             raise UsageError(f"{name} {words[0]} has too few or too many words.", f"Write: {name} {member.usage}")
         member.run(words[1:])
 
-    return Command(usage, doc, run, 1, 1 + max(member.most for member in members))
+    return Command(usage, "", run, 1, 1 + max(member.most for member in members), members)
 
 
 def _directory(words: list[str]) -> Path | None:

@@ -2,7 +2,7 @@
 
 import difflib
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -21,7 +21,7 @@ This directory tells about the mount, and steers it. It is not listed in the dir
 name. Only the user who mounted, and root, may write here.
 
   README       this text
-  mode         the mode: read it, or write another: echo local > mode
+  mode         the mode: read it, or write another, one word: echo local > mode
   control      the settings in force and the commands; write one command a line: echo refresh > control
   status       what is mounted, from which tables, what is being fetched, and the last failures
   status.json  the same for programs
@@ -50,7 +50,8 @@ Every file of the archive also tells about itself in extended attributes: getfat
 class Command:
     """One command. `run` takes its words, does it, and raises an `OnefsError` if it cannot be done.
 
-    What it returns is dropped: a control file gives no answer but done.
+    What it returns is dropped: a control file gives no answer but done. A family of commands is told of by its
+    `members`, whose usages leave out its name.
     """
 
     usage: str
@@ -58,6 +59,7 @@ class Command:
     run: Callable[[list[str]], object]
     fewest: int = 0
     most: int = 0
+    members: Sequence["Command"] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,28 +85,48 @@ def control_directory(daemon: Daemon, journal: Journal) -> Directory:
         "errors": lambda: errors_text(journal),
         "log": daemon.log,
     }
-    writers: Mapping[str, Callable[[str], None]] = {
-        "mode": lambda text: _obey(daemon.commands, "mode " + text, journal),
-        "control": lambda text: _obey(daemon.commands, text, journal),
+    writers: Mapping[str, Callable[[], Callable[[str], None]]] = {
+        "mode": lambda: _mode_writer(daemon.commands, journal),
+        "control": lambda: lambda text: _obey(daemon.commands, text.splitlines(), f"{NAME}/control", journal),
     }
     directory = Directory(_DIRECTORY_INO, inodes.ROOT, NAME, NAME, 0)
     for ino, (name, reader) in enumerate(readers.items(), _DIRECTORY_INO + 1):
-        node = SpecialFile(ino, name, f"{NAME}/{name}", _opener(reader), write=writers.get(name))
+        node = SpecialFile(ino, name, f"{NAME}/{name}", _opener(reader), writer=writers.get(name))
         directory.children[name] = node
     return directory
 
 
 def _help(commands: Mapping[str, Command]) -> str:
-    return "\ncommands:\n" + "".join(f"  {command.usage:<24}{command.doc}\n" for command in commands.values())
+    rows = [
+        row
+        for name, command in commands.items()
+        for row in [(f"{name} {member.usage}", member.doc) for member in command.members]
+        or [(command.usage, command.doc)]
+    ]
+    width = max(len(usage) for usage, _ in rows)
+    return "\ncommands:\n" + "".join(f"  {usage:<{width}}  {doc}\n" for usage, doc in rows)
 
 
-def _obey(commands: Mapping[str, Command], text: str, journal: Journal) -> None:
-    """Carry out one command a line. The first that fails ends it."""
-    for line in filter(None, map(str.strip, text.splitlines())):
+def _mode_writer(commands: Mapping[str, Command], journal: Journal) -> Callable[[str], None]:
+    """What takes a mode: one word, even of a shell that writes two lines one after the other."""
+    said: list[str] = []
+
+    def write(text: str) -> None:
+        words = text.split()
+        if words or not said:
+            said.extend(words)
+            _obey(commands, [" ".join(["mode", *said])], f"{NAME}/mode", journal)
+
+    return write
+
+
+def _obey(commands: Mapping[str, Command], lines: Sequence[str], path: str, journal: Journal) -> None:
+    """Carry out one command a line, written to the file at `path`. The first that fails ends it."""
+    for line in filter(None, map(str.strip, lines)):
         try:
             _run(commands, line)
         except OnefsError as error:
-            journal.record(f"{NAME}/control", error)
+            journal.record(path, error)
             raise
 
 

@@ -200,12 +200,12 @@ class FileSystem:
     def writer(self, ino: int, uid: int) -> Callable[[str], None]:
         """What carries out commands written to a control file. Raises `ReadOnlyError` or `NotAllowedError`."""
         node = self.forest.node(ino)
-        if not isinstance(node, SpecialFile) or node.write is None:
+        if not isinstance(node, SpecialFile) or node.writer is None:
             self.refuse_writing(ino)
             raise AssertionError
         if uid not in (0, os.getuid()):
             raise NotAllowedError(f"{node.path} may be written by the user who mounted, and root.", "Ask them.")
-        return node.write
+        return node.writer()
 
     def refuse_writing(self, ino: int) -> None:
         """Raise `ReadOnlyError`, naming what would have been written to."""
@@ -248,7 +248,7 @@ class FileSystem:
         if isinstance(node, Directory):
             return Attributes(node.ino, 0, DIRECTORY_MODE, 0, 0, node.time_s)
         if isinstance(node, SpecialFile):
-            mode = WRITABLE_MODE if node.write else FILE_MODE
+            mode = WRITABLE_MODE if node.writer else FILE_MODE
             return Attributes(node.ino, 0, mode, node.size_bytes, 0, node.time_s)
         if isinstance(node, Link):
             return Attributes(node.ino, 0, LINK_MODE, len(node.target.encode(errors="surrogateescape")), 0, 0)

@@ -76,7 +76,10 @@ class DatasetFile:
 
 @dataclass(slots=True, eq=False)
 class SpecialFile:
-    """A file that is no dataset. A size of 0 is not known before it is opened, as in /proc."""
+    """A file that is no dataset. A size of 0 is not known before it is opened, as in /proc.
+
+    `writer` gives what obeys the words that are written from one opening to its end.
+    """
 
     ino: int
     name: str
@@ -84,7 +87,7 @@ class SpecialFile:
     open: Callable[[], ReadableFile]
     size_bytes: int = 0
     time_s: int = 0
-    write: Callable[[str], None] | None = None
+    writer: Callable[[], Callable[[str], None]] | None = None
 
 
 @dataclass(slots=True, eq=False)

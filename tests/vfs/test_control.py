@@ -1,6 +1,7 @@
 """The control directory's files, made when they are opened."""
 
 import re
+from collections.abc import Callable
 
 import pytest
 
@@ -29,6 +30,15 @@ def daemon(status: str = "", said: list[list[str]] | None = None) -> Daemon:
         commands={
             "mode": Command("mode M", "switch", lambda words: heard.append(["mode", *words]), 1, 1),
             "retry": Command("retry [PATH]", "try again", lambda words: heard.append(["retry", *words]), 0, 1),
+            "tables": Command(
+                "tables save|reset",
+                "",
+                lambda words: heard.append(["tables", *words]),
+                members=[
+                    Command("save [DIR] [clobber] [more]", "write them", print),
+                    Command("reset", "go back", print),
+                ],
+            ),
         },
     )
 
@@ -61,14 +71,50 @@ def test_a_bad_command_is_told_and_kept_in_errors(line: str, words: str) -> None
 def test_control_tells_settings_and_commands() -> None:
     text = opened(control_directory(daemon(), Journal(errno_name)), "control").read(0, 1000).decode()
     assert "qc: FAIL" in text
-    assert "retry [PATH]" in text
+    assert text.endswith(
+        "\ncommands:\n"
+        "  mode M                              switch\n"
+        "  retry [PATH]                        try again\n"
+        "  tables save [DIR] [clobber] [more]  write them\n"
+        "  tables reset                        go back\n"
+    )
+
+
+@pytest.mark.parametrize("pieces", [["local\nauto"], ["local auto\n"], ["local\n", "auto"]])
+def test_a_second_word_written_to_mode_is_refused(pieces: list[str]) -> None:
+    """A shell may write two lines of one printf one after the other."""
+    journal = Journal(errno_name)
+    said: list[list[str]] = []
+    folder = control_directory(daemon(said=said), journal)
+    obey = writer(folder, "mode")
+    *before, last = pieces
+    for piece in before:
+        obey(piece)
+    with pytest.raises(BadCommandError, match="Write: mode M"):
+        obey(last)
+    assert said == [["mode", piece.strip()] for piece in before]
+    assert [failure.path for failure in journal.failures()] == [".onefs/mode"]
+    write(folder, "mode", "auto\n")
+    assert said[-1] == ["mode", "auto"]
+
+
+def test_the_end_of_the_line_may_come_later() -> None:
+    said: list[list[str]] = []
+    obey = writer(control_directory(daemon(said=said), Journal(errno_name)), "mode")
+    obey("local")
+    obey("\n")
+    assert said == [["mode", "local"]]
 
 
 def write(folder: Directory, name: str, text: str) -> None:
+    writer(folder, name)(text)
+
+
+def writer(folder: Directory, name: str) -> Callable[[str], None]:
     node = folder.children[name]
     assert isinstance(node, SpecialFile)
-    assert node.write is not None
-    node.write(text)
+    assert node.writer is not None
+    return node.writer()
 
 
 def opened(folder: Directory, name: str) -> ReadableFile:
