@@ -1,5 +1,6 @@
 """`onefs setup`: give a source a name and keep the logins for it, once they are known to work."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 @click.command("setup")
 @click.argument("name", required=False)
 @click.option("--url", metavar="URL", help="address of the database, or of a folder with cache tables")
-@click.option("--user", metavar="NAME", help="user name for the database")
-@click.option("--password-file", type=PATH, metavar="PATH", help="file whose first line is the password")
+@click.option("--alyx-user", "--user", metavar="NAME", help="user name for the database")
+@click.option(
+    "--alyx-password-file", "--password-file", type=PATH, metavar="PATH", help="file whose first line is the password"
+)
 @click.option("--token-file", type=PATH, metavar="PATH", help="file whose first line is a token, for a password")
 @click.option("--data-user", metavar="NAME", help="user name for the data server, if it wants one")
 @click.option("--data-password-file", type=PATH, metavar="PATH", help="file whose first line is its password")
@@ -65,13 +68,27 @@ def command(name: str | None, url: str | None, no_input: bool, **flags: Any) -> 
 def _new_name(url: str, asks: bool) -> str:
     """A name that no other source has. Raises `UsageError` for one that is taken."""
     host = urlsplit(url).hostname or ""
-    name = click.prompt("Name for it", default=host) if asks else host
+    name = _ask("Name for it", "NAME", default=host) if asks else host
     check_name(name)
     file = file_of(name)
     other = read_file(file).get(SOURCE_KEY, url) if file else url
     if other != url:
         raise UsageError(f"{name} is the name of {other}.", f"Give another one, or change it with: onefs setup {name}")
-    return str(name)
+    return name
+
+
+def _ask(question: str, flag: str, **how: Any) -> str:
+    """The answer to a question, which the flag gives too. Raises `UsageError` if nobody can answer."""
+    try:
+        return str(click.prompt(question, **how))
+    except click.Abort as stop:
+        if not isinstance(stop.__context__, EOFError) or sys.stdin.isatty():
+            raise
+        missing = question.partition(" (")[0]
+        raise UsageError(
+            f"{missing} is not given, and standard input is at its end.",
+            f"Give {flag}; with --no-input, nothing is asked.",
+        ) from None
 
 
 def _given(flags: Mapping[str, Any]) -> dict[str, str | None]:
@@ -80,8 +97,8 @@ def _given(flags: Mapping[str, Any]) -> dict[str, str | None]:
 
     token_file = flags["token_file"]
     return {
-        "alyx_user": flags["user"],
-        "alyx_password_file": str(flags["password_file"]) if flags["password_file"] else None,
+        "alyx_user": flags["alyx_user"],
+        "alyx_password_file": str(flags["alyx_password_file"]) if flags["alyx_password_file"] else None,
         "alyx_token": first_line(token_file, "token") if token_file else None,
         "cache_dir": flags["cache_dir"],
         "data_user": flags["data_user"],
@@ -96,7 +113,7 @@ def _address(url: str | None, before: Mapping[str, str], asks: bool) -> str:
 
     known = before.get(SOURCE_KEY, "")
     if url is None and asks:
-        url = click.prompt("Address of the database", default=known or OPENALYX_URL)
+        url = _ask("Address of the database", "--url", default=known or OPENALYX_URL)
     url = (url or known).strip().rstrip("/")
     if not url:
         raise UsageError("It is not said what to set up.", "Give --url.")
@@ -123,7 +140,7 @@ def _log_in(url: str, settings: Settings, asks: bool) -> "Credentials":
     if not database.credentials:
         raise UsageError(
             f"There is no login for {url}.",
-            "Give --user and --password-file, or --token-file, or set ONEFS_ALYX_PASSWORD.",
+            "Give --alyx-user and --alyx-password-file, or --token-file, or set ONEFS_ALYX_PASSWORD.",
         )
     tried = try_login(database, settings)
     who = f" of {tried.credentials.user}" if tried.credentials.user else ""
@@ -141,17 +158,18 @@ def _with_login(url: str, settings: Settings) -> Settings:
     has_password = settings.alyx_password or settings.alyx_password_file
     none = replace(settings, alyx_user="", alyx_password="", alyx_password_file=None)
     known = database_of(url, none).credentials
-    user = settings.alyx_user or click.prompt("User name", default=known.user or None)
+    user = settings.alyx_user or _ask("User name", "--alyx-user", default=known.user or None)
     settings = replace(settings, alyx_user=user)
     if has_password:
         return settings
-    return replace(settings, alyx_password=_password(is_known=bool(known) and user == known.user))
+    is_known = bool(known) and user == known.user
+    return replace(settings, alyx_password=_password("--alyx-password-file", is_known=is_known))
 
 
-def _password(*, is_known: bool) -> str:
+def _password(flag: str, *, is_known: bool) -> str:
     """A password that is asked for; "" for the one that is known."""
     hint = "Password (nothing for the one that is known)" if is_known else "Password"
-    return str(click.prompt(hint, default="" if is_known else None, hide_input=True, show_default=False))
+    return _ask(hint, flag, default="" if is_known else None, hide_input=True, show_default=False)
 
 
 def _data_login(url: str, settings: Settings, login: "Credentials | None", asks: bool) -> "DataCredentials | None":
@@ -166,12 +184,15 @@ def _data_login(url: str, settings: Settings, login: "Credentials | None", asks:
     if asks and login is not None and not published(url):
         known = data_login_of(url, replace(settings, data_user="", data_password="", data_password_file=None))
         known_user = known.login.user if known.login else ""
-        user = settings.data_user or click.prompt(
+        user = settings.data_user or _ask(
             "User name for the data server (nothing if it wants none)",
+            "--data-user",
             default=known_user,
             show_default=bool(known_user),
         )
-        password = _password(is_known=user == known_user) if user and not has_password else ""
+        password = ""
+        if user and not has_password:
+            password = _password("--data-password-file", is_known=user == known_user)
         if known.login and user == known_user and not (password or has_password):
             password = known.login.password
         settings = replace(settings, data_user=user, data_password=password or settings.data_password)
@@ -195,7 +216,7 @@ def _data_server(url: str, settings: Settings, login: "Credentials | None", asks
     if len(servers) == 1:
         return servers[0]
     if asks:
-        return str(click.prompt("Address of the data server", default=servers[0] if servers else None))
+        return _ask("Address of the data server", "--data-url", default=servers[0] if servers else None)
     what = f"names several data servers ({', '.join(servers)})" if servers else "names no data server"
     raise UsageError(f"{url} {what}.", "Say which one the login is for: --data-url.")
 
@@ -207,5 +228,5 @@ def _cache(url: str, settings: Settings, kind: "Kind", given: str | None, asks: 
     usual = str(resolve(url, replace(settings, mode=None, tag=""), kind).data_dir)
     if given is not None or not asks:
         return {"cache_dir": usual} if given is not None else {}
-    chosen = click.prompt("Cache directory", default=usual)
+    chosen = _ask("Cache directory", "--cache-dir", default=usual)
     return {"cache_dir": str(Path(chosen).expanduser().absolute())} if chosen != usual else {}

@@ -76,7 +76,7 @@ def home(tmp_path: Path) -> Home:
 def test_by_flags_alone(alyx: DemoServer, archive: AlyxArchive, home: Home, tmp_path: Path) -> None:
     created = archive.publish()
     done = home.onefs(
-        "setup", "mine", "--url", alyx.url, "--user", "demo", "--password-file", home.password,
+        "setup", "mine", "--url", alyx.url, "--alyx-user", "demo", "--alyx-password-file", home.password,
         "--cache-dir", tmp_path / "my cache", "--no-input",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -97,6 +97,25 @@ def test_by_answers(alyx: DemoServer, home: Home) -> None:
     assert "onefs mount 127.0.0.1" in done.stdout
     assert home.saved() == ["127.0.0.1.toml", "credentials.toml"]
     assert (home.config / "127.0.0.1.toml").read_text() == f'source = "{alyx.url}"\n'
+
+
+QUESTIONS = [
+    ("Address of the database", "--url"),
+    ("User name", "--alyx-user"),
+    ("Password", "--alyx-password-file"),
+    ("User name for the data server", "--data-user"),
+    ("Cache directory", "--cache-dir"),
+    ("Name for it", "NAME"),
+]
+
+
+@pytest.mark.parametrize("given", range(len(QUESTIONS)))
+def test_with_nobody_to_answer_it_says_what_is_missing(alyx: DemoServer, home: Home, given: int) -> None:
+    done = home.answering("setup", answers=[alyx.url, "demo", "demo", "", "", ""][:given])
+    what, flag = QUESTIONS[given]
+    assert done.returncode == 2
+    assert f"onefs: {what} is not given, and standard input is at its end. Give {flag};" in done.stderr
+    assert home.saved() == []
 
 
 def test_a_wrong_password_is_told_and_nothing_is_saved(alyx: DemoServer, home: Home) -> None:
@@ -152,7 +171,7 @@ def test_what_is_no_database_is_told(home: Home, tmp_path: Path) -> None:
 def test_without_a_login_it_says_how_to_give_one(alyx: DemoServer, home: Home) -> None:
     done = home.onefs("setup", "mine", "--url", alyx.url, "--no-input")
     assert done.returncode == 2
-    assert "--password-file" in done.stderr
+    assert "--alyx-password-file" in done.stderr
     assert home.onefs("setup", "--no-input").returncode == 2
     assert home.onefs("setup", "mine", "--url", alyx.url, "--user", "demo", "--no-input").returncode == 2
     assert home.saved() == []
