@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from onefs.alf import STATE_FOLDER
-from onefs.cli.mounts import check_alive, mount_at
+from onefs.cli.mounts import check_alive, mount_at, place_in
 from onefs.cli.options import PATH
 from onefs.cli.printing import print_facts
 from onefs.errors import NotInCatalogueError
@@ -32,10 +32,8 @@ def facts_of(path: Path) -> dict[str, str]:
     """What a mount knows of a path, as text by name. Links below `.onefs` are followed into the tree."""
     mount = mount_at(path)
     check_alive(mount)
-    whole = Path(os.path.abspath(path))
-    if not whole.is_relative_to(mount.mountpoint) or whole.is_symlink():
-        whole = Path(os.path.realpath(path))
-    inside = whole.relative_to(mount.mountpoint)
+    inside = place_in(mount, path)
+    whole = mount.mountpoint / inside
     try:
         names = os.listxattr(whole)
     except (FileNotFoundError, NotADirectoryError):

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ from onefs.errors import MountError, NotAllowedError, OnefsError
 from onefs.fuse.mounting import Health, Mount, health, mount_of, mounts
 
 
-def mount_at(path: Path | None) -> Mount:
-    """The mount that holds a path; without one, the only mount there is. Raises `MountError`."""
+def mount_at(path: Path | None, how: str = "") -> Mount:
+    """The mount that holds a path; without one, the only mount there is, or the one that holds the working directory.
+
+    `how` is the command line that says which one. Raises `MountError`.
+    """
     if path is not None:
         found = mount_of(path)
         if found is None:
@@ -20,10 +24,29 @@ def mount_at(path: Path | None) -> Mount:
     present = mounts()
     if not present:
         raise MountError("Nothing is mounted.", "Mount an archive with onefs mount, or try onefs demo.")
-    if len(present) > 1:
+    if len(present) == 1:
+        return present[0]
+    found = _around()
+    if found is None:
         places = ", ".join(str(mount.mountpoint) for mount in present)
-        raise MountError(f"There are several mounts: {places}.", "Say which one.")
-    return present[0]
+        raise MountError(f"There are several mounts: {places}.", f"Say which one: {how}")
+    return found
+
+
+def _around() -> Mount | None:
+    """The mount that holds the working directory."""
+    try:
+        return mount_of(Path.cwd())
+    except FileNotFoundError:  # the directory is gone
+        return None
+
+
+def place_in(mount: Mount, path: Path) -> Path:
+    """Where a path is in the mount that holds it, relative to the mountpoint. Links into it are followed."""
+    whole = Path(os.path.abspath(path))
+    if not whole.is_relative_to(mount.mountpoint) or os.path.islink(whole):  # noqa: PTH114
+        whole = Path(os.path.realpath(path))
+    return whole.relative_to(mount.mountpoint)
 
 
 def check_alive(mount: Mount) -> None:

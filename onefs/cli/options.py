@@ -9,9 +9,23 @@ import click
 
 from onefs.settings import PREFIX, Settings, config_file, merge, table
 
-# Whatever is wrong with a path is for the verb to say: a dead mountpoint, for one, cannot even be looked at.
-PATH = click.Path(path_type=Path, readable=False)
 Command = Callable[..., None]
+
+
+class _Path(click.Path):
+    """A path that is not empty, as an unset variable's is, which would mean the working directory.
+
+    Whatever else is wrong with it is for the verb to say: a dead mountpoint, for one, cannot even be looked at.
+    """
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The word as a `Path`."""
+        if value == "":
+            self.fail("it is empty: give a path, such as . for the working directory.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = _Path(path_type=Path, readable=False)
 
 
 def with_place(command: Command) -> Command:

@@ -12,8 +12,11 @@ from onefs.errors import OnefsError
 @click.command("refresh")
 @click.argument("path", type=PATH, required=False)
 def command(path: Path | None) -> None:
-    """Have the mount that holds PATH, or the only one, ask for newer tables now, and take them if there are."""
-    mount = mount_at(path)
+    """Have the mount that holds PATH, or the only one, ask for newer tables now, and take them if there are.
+
+    Without a PATH, of several mounts the one that you are in is asked.
+    """
+    mount = mount_at(path, "onefs refresh PATH")
     before = status_of(mount)["tables"]["created"]
     order(mount, "refresh", OnefsError)
     after = status_of(mount)["tables"]["created"]

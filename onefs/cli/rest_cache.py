@@ -49,6 +49,6 @@ def _expiry(duration: str, place: Path | None) -> None:
 
 
 def _order(place: Path | None, words: str) -> Path:
-    mount = mount_at(place)
+    mount = mount_at(place, f"onefs rest-cache {words} --mount PATH")
     order(mount, f"rest-cache {words}", OnefsError)
     return mount.mountpoint

@@ -8,13 +8,17 @@ import click
 
 from onefs.cli.mounts import mount_at, order, status_of
 from onefs.cli.options import PATH, with_place
-from onefs.errors import OnefsError
+from onefs.errors import OnefsError, UsageError
 from onefs.fuse.mounting import Mount
 
 
 @click.group("tables")
 def command() -> None:
-    """Save the tables that a mount shows, load others, restrict them to a release, or go back to the server's."""
+    """Save the tables that a mount shows, load others, restrict them to a release, or go back to the server's.
+
+    What save writes stays. What load and tag show lasts until the mount ends, or until reset: to mount a release for
+    good, give onefs mount --tag TAG.
+    """
 
 
 @command.command("save")
@@ -26,7 +30,7 @@ def _save(directory: Path | None, clobber: bool, place: Path | None) -> None:
 
     They are merged with the tables that stand there: new rows are added, known ones renewed.
     """
-    mount = mount_at(place)
+    mount = _mount(place, "save")
     _order(mount, "save", *_absolute(directory), *(["clobber"] if clobber else []))
     click.echo(f"The tables of {mount.mountpoint} are saved{f' in {directory}' if directory else ''}.")
 
@@ -35,8 +39,8 @@ def _save(directory: Path | None, clobber: bool, place: Path | None) -> None:
 @click.argument("directory", type=PATH, required=False)
 @with_place
 def _load(directory: Path | None, place: Path | None) -> None:
-    """Show the tables in DIRECTORY, or again those that are kept."""
-    mount = mount_at(place)
+    """Show the tables in DIRECTORY, or again those that are kept, until the mount ends."""
+    mount = _mount(place, "load")
     _order(mount, "load", *_absolute(directory))
     click.echo(f"{mount.mountpoint} shows the tables of {_created(mount)} now.")
 
@@ -45,8 +49,13 @@ def _load(directory: Path | None, place: Path | None) -> None:
 @click.argument("tag")
 @with_place
 def _tag(tag: str, place: Path | None) -> None:
-    """Show only the datasets of the release TAG, from the tables that the database keeps of it."""
-    mount = mount_at(place)
+    """Show only the datasets of the release TAG, from the tables that the database keeps of it, until the mount ends.
+
+    To mount a release for good, give onefs mount --tag TAG.
+    """
+    if not tag.strip():
+        raise UsageError("The tag is empty.", "Give a tag; onefs tables reset goes back to the tables of the start.")
+    mount = _mount(place, "tag")
     _order(mount, "tag", tag)
     click.echo(f"{mount.mountpoint} shows the release {tag} of {_created(mount)} now.")
 
@@ -55,9 +64,13 @@ def _tag(tag: str, place: Path | None) -> None:
 @with_place
 def _reset(place: Path | None) -> None:
     """Go back to the tables that the server gives, without what was saved, loaded or learned."""
-    mount = mount_at(place)
+    mount = _mount(place, "reset")
     _order(mount, "reset")
     click.echo(f"{mount.mountpoint} shows the server's tables of {_created(mount)} now.")
+
+
+def _mount(place: Path | None, verb: str) -> Mount:
+    return mount_at(place, f"onefs tables {verb} --mount PATH")
 
 
 def _order(mount: Mount, *words: str) -> None:

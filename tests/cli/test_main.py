@@ -72,6 +72,16 @@ def test_exit_codes(
     assert "Traceback" not in said.err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["umount", ""], ["status", ""], ["mode", "local", ""], ["tables", "save", ""], ["tables", "reset", "--mount", ""]],
+)
+def test_an_empty_path_is_not_the_working_directory(arguments: list[str]) -> None:
+    done = run_onefs(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "it is empty" in done.stderr
+
+
 def test_without_a_path_the_only_mount_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
     present: list[Mount] = []
     monkeypatch.setattr("onefs.cli.mounts.mounts", lambda: present)
@@ -80,8 +90,8 @@ def test_without_a_path_the_only_mount_is_meant(monkeypatch: pytest.MonkeyPatch)
     present.append(Mount(Path("/mnt/one"), "source", "0:1"))
     assert mount_at(None) == present[0]
     present.append(Mount(Path("/mnt/two"), "source", "0:2"))
-    with pytest.raises(MountError, match=r"/mnt/one, /mnt/two.*Say which one"):
-        mount_at(None)
+    with pytest.raises(MountError, match=r"/mnt/one, /mnt/two.*Say which one: onefs retry PATH"):
+        mount_at(None, "onefs retry PATH")
 
 
 def test_more_is_shown_of_what_is_unforeseen_if_asked_for(tmp_path: Path) -> None:

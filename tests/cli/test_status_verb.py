@@ -90,7 +90,9 @@ def test_failures_and_totals_are_told(tmp_path: Path) -> None:
             (error,) = report["errors"]  # type: ignore[misc]
             assert (error["path"], error["errno"], error["count"]) == (f"{MADE_SESSION}/{NAME}", "EIO", 1)
             assert "404" in error["reason"]
-            assert "404" in run_onefs("status", mount.path).stdout
+            told = run_onefs("status", mount.path).stdout
+            assert "404" in told
+            assert all(line == line.rstrip() for line in told.splitlines()), "one long line makes no other longer"
 
 
 def test_info_of_a_file_and_of_a_session(mount: Mounted) -> None:

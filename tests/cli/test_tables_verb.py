@@ -1,5 +1,6 @@
 """`onefs tables` and `onefs rest-cache` on a mount of a database, with `onefs info` below its control directory."""
 
+import errno
 import json
 import os
 import subprocess
@@ -70,6 +71,27 @@ def test_what_cannot_be_done_is_said(mount: Mounted, tmp_path: Path) -> None:
         assert "unforeseen" not in done.stderr
     assert os.listdir(mount.path / "lab/Subjects") == ["mouse"]
     assert onefs("tables", "tidy").returncode == 2
+
+
+def test_an_empty_tag_or_directory_changes_and_writes_nothing(mount: Mounted, tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    for words in (["tag", ""], ["tag", " "], ["save", ""], ["load", ""]):
+        done = onefs("tables", *words, "--mount", mount.path, folder=tmp_path / "here")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "empty" in done.stderr
+    for command in ("tables tag ''", "tables save ''", "tables load ''"):
+        with pytest.raises(OSError) as failure:
+            (mount.path / ".onefs/control").write_text(command)
+        assert failure.value.errno == errno.EINVAL
+    assert "The tag is empty" in mount.errors()
+    assert os.listdir(tmp_path / "here") == []
+
+
+def test_the_help_says_how_long_it_lasts() -> None:
+    for words in (["tables"], ["tables", "tag"], ["tables", "load"], ["mode"]):
+        assert "until the mount ends" in " ".join(onefs(*words, "--help").stdout.split())
+    for words in (["tables"], ["tables", "tag"], ["mode"]):
+        assert "onefs mount --tag TAG" in " ".join(onefs(*words, "--help").stdout.split())
 
 
 def test_the_responses_of_a_database(mount: Mounted) -> None:

@@ -1,0 +1,95 @@
+"""Which mount a verb is about: by a path, by where one stands, and never another one by mistake."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from archives import MADE_SESSION, make_tables, on_servers
+from mounted import ONEFS, Mounted, run_onefs
+from servers import FaultServer
+
+NAME = "alf/a.b.npy"
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[tuple[Mounted, Mounted]]:
+    make_tables(tmp_path / "tables", {NAME: b"spikes"})
+    with (
+        Mounted(tmp_path / "tables", tmp_path / "one") as one,
+        Mounted(tmp_path / "tables", tmp_path / "two") as two,
+    ):
+        yield one, two
+
+
+def standing_in(folder: Path, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([*ONEFS, *arguments], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "how"),
+    [
+        (["mode"], "onefs mode [MODE] PATH"),
+        (["mode", "local"], "onefs mode local PATH"),
+        (["refresh"], "onefs refresh PATH"),
+        (["retry"], "onefs retry PATH"),
+        (["umount"], "onefs umount MOUNTPOINT"),
+        (["tables", "save"], "onefs tables save --mount PATH"),
+        (["tables", "load"], "onefs tables load --mount PATH"),
+        (["tables", "tag", "x"], "onefs tables tag --mount PATH"),
+        (["tables", "reset"], "onefs tables reset --mount PATH"),
+        (["rest-cache", "clear"], "onefs rest-cache clear --mount PATH"),
+        (["rest-cache", "expiry", "1h"], "onefs rest-cache expiry 1h --mount PATH"),
+    ],
+)
+def test_of_several_one_has_to_be_named(
+    two: tuple[Mounted, Mounted], tmp_path: Path, words: list[str], how: str
+) -> None:
+    done = standing_in(tmp_path, *words)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert all(str(mount.path) in done.stderr for mount in two)
+    assert done.stderr.endswith(f"Say which one: {how}\n")
+
+
+def test_of_several_the_one_that_one_stands_in_is_meant(two: tuple[Mounted, Mounted]) -> None:
+    for mount in two:
+        for folder in (mount.path, mount.path / MADE_SESSION / "alf"):
+            assert standing_in(folder, "mode", "local").stdout == f"{mount.path} is in mode local now.\n"
+            assert standing_in(folder, "mode").stdout == "local\n"
+            assert str(mount.path) in standing_in(folder, "retry").stdout
+
+
+def test_only_a_mountpoint_is_unmounted(two: tuple[Mounted, Mounted], tmp_path: Path) -> None:
+    mount, other = two
+    for path in (mount.path / "lab", mount.path / MADE_SESSION / NAME, mount.path / ".onefs", mount.path / "no such"):
+        done = run_onefs("umount", path)
+        assert (done.returncode, done.stdout) == (2, "")
+        words = f"{path} lies inside the mount at {mount.path}. Run: onefs umount {mount.path}"
+        assert done.stderr == f"onefs: {words}\n"
+        assert os.path.ismount(mount.path)
+    (tmp_path / "link").symlink_to(mount.path)
+    done = run_onefs("umount", tmp_path / "link")
+    assert (done.returncode, done.stdout) == (0, f"{mount.path} is unmounted.\n")
+    assert not os.path.ismount(mount.path)
+    assert os.path.ismount(other.path)
+
+
+def test_what_could_not_be_had_is_asked_for_again_by_any_of_its_paths(tmp_path: Path) -> None:
+    names = ["alf/a.b.npy", "alf/c.d.npy", "alf/e.f.npy", "alf/g.h.npy", "alf/i.j.npy"]
+    datasets = make_tables(tmp_path / "tables", {name: name.encode() for name in names})
+    with FaultServer() as server, Mounted(tmp_path / "tables", tmp_path, "--data-url", server.url) as mount:
+        files = [mount.path / MADE_SESSION / name for name in names]
+        (tmp_path / "link").symlink_to(files[2])
+        by_id = mount.path / ".onefs/by-id" / str(datasets[names[3]].id)
+        told = [files[0], files[1].parent, files[2], files[3], mount.path]
+        for name, file, path, where in zip(
+            names, files, [files[0], files[1].parent, tmp_path / "link", by_id, mount.path], told, strict=True
+        ):
+            with pytest.raises(OSError):
+                file.read_bytes()
+            server.put(on_servers(datasets[name]), name.encode())
+            done = run_onefs("retry", path)
+            assert done.returncode == 0, done.stderr
+            assert done.stdout.startswith(f"No failure is remembered of {where} any more")
+            assert file.read_bytes() == name.encode()
