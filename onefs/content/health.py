@@ -41,8 +41,10 @@ class LocationHealth:
     def order(self, locations: Iterable[Location]) -> Iterator[tuple[Location, OnefsError | None]]:
         """Locations to try in turn; with an error instead if the server was tried just now and must not be.
 
-        `locations` is gone through one by one; those that are skipped come last, after all that it gives.
+        `locations` is gone through one by one; those that are skipped come last, after all that it gives. A server
+        that fails for one of them is not tried for another: each costs a file one time-out at most.
         """
+        begun_s = self._clock()
         skipped = []
         for location in locations:
             if self._is_skipped(location):
@@ -50,7 +52,7 @@ class LocationHealth:
             else:
                 yield location, None
         for location in skipped:
-            yield location, self._claim(location)
+            yield location, self._claim(location, begun_s)
 
     def failed(self, location: Location, error: OnefsError) -> None:
         """Note that a location's server could not be reached."""
@@ -73,12 +75,14 @@ class LocationHealth:
         trouble = self._troubles.get(_server(location))
         return trouble is not None and self._clock() < trouble.until_s
 
-    def _claim(self, location: Location) -> OnefsError | None:
-        """None if the caller may try the server now, and nobody else for a few seconds."""
+    def _claim(self, location: Location, begun_s: float) -> OnefsError | None:
+        """None if the caller, who `begun_s`, may try the server now, and nobody else for a few seconds."""
         now_s = self._clock()
         server = _server(location)
         with self._lock:
             trouble = self._troubles.get(server)
+            if trouble is not None and trouble.tried_s > begun_s:
+                return again(trouble.error)
             if trouble is None or not trouble.is_down:
                 return None
             if now_s < trouble.tried_s + PROBED_EVERY_S:

@@ -449,3 +449,20 @@ def test_no_more_descriptors_is_not_the_servers_fault(place: ArchiveAndCache, mo
     assert (place.server.requests(), second.requests()) == (1, 0)
     place.clock.now_s += 5
     assert read(content, dataset) == DATA
+
+
+def test_a_silent_server_costs_a_file_one_time_out_whatever_its_places_there() -> None:
+    now_s = 100.0
+    health = LocationHealth(lambda: now_s)
+    silent = TimedOutError("archive.example did not answer within 30 s.")
+    bucket, mirror, other = (
+        Location(f"https://{place}/a.npy") for place in ("archive.example/bucket", "archive.example/data", "b.example")
+    )
+    tried = []
+    for location, too_soon in health.order([bucket, mirror, other]):
+        now_s += 30
+        if too_soon is None:
+            tried.append(location)
+            health.failed(location, silent)
+    assert tried == [bucket, other]
+    assert [error for _, error in health.order([bucket])] == [None], "another file may have more luck"
