@@ -208,7 +208,7 @@ class Down(Database):
 
 
 def a_live_forest(database: Database, root: Catalogue) -> Forest:
-    live = LiveSnapshot(database, None, expiry_s=-1, retry_s=-1)
+    live = LiveSnapshot(database, None, expiry_s=lambda: -1, retry_s=-1)
     control = Directory(2, inodes.ROOT, ".onefs", ".onefs", 0)
     return Forest(Tree(root, View(), {}), control, {"via": {"remote": Tree(live, View(4), {})}}, resolvers(root))
 
