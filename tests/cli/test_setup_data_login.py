@@ -4,14 +4,13 @@ import os
 import pty
 import select
 import stat
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from alyx_archive import AlyxArchive
-from mounted import ONEFS, run_onefs
+from mounted import ONEFS
+from setting_up_homes import Home
 
 from onefs.demo.server import DemoServer
 
@@ -26,38 +25,6 @@ def archive(tmp_path: Path) -> AlyxArchive:
     archive.put(PATH, b"bytes of a file")
     archive.publish()
     return archive
-
-
-@pytest.fixture
-def alyx(archive: AlyxArchive) -> Iterator[DemoServer]:
-    with DemoServer(archive.directory) as server:
-        yield server
-
-
-class Home:
-    """A user's home, with the password of the demo in a file."""
-
-    def __init__(self, folder: Path) -> None:
-        self.config = folder / "config" / "onefs"
-        self.credentials = self.config / "credentials.toml"
-        self.password = folder / "password"
-        self.password.write_text("demo\n")
-        self.environment = {
-            "HOME": str(folder / "home"),
-            "XDG_CONFIG_HOME": str(folder / "config"),
-            "XDG_CACHE_HOME": str(folder / "xdg"),
-        }
-
-    def onefs(self, *arguments: str | Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-        return run_onefs(*arguments, **self.environment, **environment)
-
-    def setup(self, url: str, *flags: str | Path) -> "subprocess.CompletedProcess[str]":
-        """`onefs setup mine` by flags alone, with the right login for the database."""
-        login = ("--user", "demo", "--password-file", self.password)
-        return self.onefs("setup", "mine", "--url", url, *login, *flags, "--no-input")
-
-    def saved(self) -> list[str]:
-        return sorted(path.name for path in self.config.glob("*.toml")) if self.config.exists() else []
 
 
 @pytest.fixture
@@ -91,14 +58,14 @@ def at_a_terminal(home: Home, *arguments: str, answers: list[tuple[str, str]]) -
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), screen.decode()
 
 
-def test_given_by_flags_it_is_kept_apart_and_used(alyx: DemoServer, home: Home, tmp_path: Path) -> None:
-    done = home.setup(alyx.url, "--data-user", "demo", "--data-password-file", home.password)
+def test_given_by_flags_it_is_kept_apart_and_used(server: DemoServer, home: Home, tmp_path: Path) -> None:
+    done = home.setup(server.url, "--data-user", "demo", "--data-password-file", home.password)
     assert done.returncode == 0, done.stderr
-    assert f"{alyx.url} accepts the login of demo" in done.stdout
-    assert (home.config / "mine.toml").read_text() == f'source = "{alyx.url}"\n'
-    assert f'data_server = "{alyx.url}"' in home.credentials.read_text()
+    assert f"{server.url} accepts the login of demo" in done.stdout
+    assert (home.config / "mine.toml").read_text() == f'source = "{server.url}"\n'
+    assert f'data_server = "{server.url}"' in home.credentials.read_text()
     assert stat.S_IMODE(home.credentials.stat().st_mode) == 0o600
-    alyx.fail(BUCKET)
+    server.fail(BUCKET)
     (tmp_path / "mnt").mkdir()
     assert home.onefs("mount", "mine", tmp_path / "mnt").returncode == 0
     try:
@@ -108,10 +75,10 @@ def test_given_by_flags_it_is_kept_apart_and_used(alyx: DemoServer, home: Home, 
         assert home.onefs("umount", "--lazy", tmp_path / "mnt").returncode == 0
 
 
-def test_without_it_the_reader_is_told_how_to_give_it(alyx: DemoServer, home: Home, tmp_path: Path) -> None:
-    assert home.setup(alyx.url).returncode == 0
+def test_without_it_the_reader_is_told_how_to_give_it(server: DemoServer, home: Home, tmp_path: Path) -> None:
+    assert home.setup(server.url).returncode == 0
     assert "data_" not in home.credentials.read_text()
-    alyx.fail(BUCKET, 404)
+    server.fail(BUCKET, 404)
     (tmp_path / "mnt").mkdir()
     assert home.onefs("mount", "mine", tmp_path / "mnt").returncode == 0
     try:
@@ -123,9 +90,9 @@ def test_without_it_the_reader_is_told_how_to_give_it(alyx: DemoServer, home: Ho
         assert home.onefs("umount", "--lazy", tmp_path / "mnt").returncode == 0
 
 
-def test_asked_for_at_a_terminal_that_shows_no_password(alyx: DemoServer, home: Home) -> None:
+def test_asked_for_at_a_terminal_that_shows_no_password(server: DemoServer, home: Home) -> None:
     answers = [
-        ("Address of the database", f"{alyx.url}\n"),
+        ("Address of the database", f"{server.url}\n"),
         ("User name", "demo\n"),
         ("Password", "demo\n"),
         ("User name for the data server", "demo\n"),
@@ -142,13 +109,13 @@ def test_asked_for_at_a_terminal_that_shows_no_password(alyx: DemoServer, home: 
     again = [("Address", "\n"), ("User name", "\n"), ("Password", "\n"), ("data server", "\n"), ("Password", "\n")]
     code, screen = at_a_terminal(home, "setup", "mine", answers=[*again, ("Cache directory", "\n")])
     assert code == 0, screen
-    assert home.setup(alyx.url).returncode == 0
+    assert home.setup(server.url).returncode == 0
     assert 'data_user = "demo"' in home.credentials.read_text()
 
 
 @pytest.mark.parametrize("at", ["Password", "User name for the data server", "Cache directory", "Name for it"])
-def test_breaking_off_saves_nothing(alyx: DemoServer, home: Home, at: str) -> None:
-    answers = [("Address", f"{alyx.url}\n"), ("User name", "demo\n"), ("Password", "demo\n")]
+def test_breaking_off_saves_nothing(server: DemoServer, home: Home, at: str) -> None:
+    answers = [("Address", f"{server.url}\n"), ("User name", "demo\n"), ("Password", "demo\n")]
     answers += [("User name for the data server", "\n"), ("Cache directory", "\n"), ("Name for it", "\n")]
     before = [prompt for prompt, _ in answers].index(at)
     code, screen = at_a_terminal(home, "setup", answers=[*answers[:before], (at, "\x03")])
@@ -156,53 +123,53 @@ def test_breaking_off_saves_nothing(alyx: DemoServer, home: Home, at: str) -> No
     assert home.saved() == []
 
 
-def test_a_wrong_password_is_told_and_nothing_is_saved(alyx: DemoServer, home: Home, tmp_path: Path) -> None:
+def test_a_wrong_password_is_told_and_nothing_is_saved(server: DemoServer, home: Home, tmp_path: Path) -> None:
     (tmp_path / "wrong").write_text("wrong-word\n")
-    done = home.setup(alyx.url, "--data-user", "demo", "--data-password-file", tmp_path / "wrong")
+    done = home.setup(server.url, "--data-user", "demo", "--data-password-file", tmp_path / "wrong")
     assert done.returncode == 1
     assert "refuses the login of demo" in done.stderr
     assert "wrong-word" not in done.stdout + done.stderr
     assert home.saved() == []
 
 
-def test_half_a_login_is_told(alyx: DemoServer, home: Home) -> None:
+def test_half_a_login_is_told(server: DemoServer, home: Home) -> None:
     for half in (("--data-user", "demo"), ("--data-password-file", home.password)):
-        done = home.setup(alyx.url, *half)
+        done = home.setup(server.url, *half)
         assert done.returncode == 2
         assert "--data-" in done.stderr
     assert home.saved() == []
 
 
-def test_the_server_s_address_is_kept_with_the_name_but_no_login_in_it(alyx: DemoServer, home: Home) -> None:
-    done = home.setup(alyx.url, "--data-url", alyx.data_url.replace("//", "//demo:secret@"))
+def test_the_server_s_address_is_kept_with_the_name_but_no_login_in_it(server: DemoServer, home: Home) -> None:
+    done = home.setup(server.url, "--data-url", server.data_url.replace("//", "//demo:secret@"))
     assert done.returncode == 2
     assert "secret" not in done.stdout + done.stderr
     assert home.saved() == []
     done = home.setup(
-        alyx.url, "--data-url", alyx.data_url, "--data-user", "demo", "--data-password-file", home.password
+        server.url, "--data-url", server.data_url, "--data-user", "demo", "--data-password-file", home.password
     )
     assert done.returncode == 0, done.stderr
-    assert f'data_url = "{alyx.data_url}"' in (home.config / "mine.toml").read_text()
+    assert f'data_url = "{server.data_url}"' in (home.config / "mine.toml").read_text()
 
 
-def test_a_folder_of_tables_may_want_one(alyx: DemoServer, home: Home, archive: AlyxArchive) -> None:
-    flags = ("--data-url", alyx.data_url, "--data-user", "demo", "--data-password-file", home.password)
-    done = home.onefs("setup", "tables", "--url", alyx.tables_url, *flags, "--no-input")
+def test_a_folder_of_tables_may_want_one(server: DemoServer, home: Home, archive: AlyxArchive) -> None:
+    flags = ("--data-url", server.data_url, "--data-user", "demo", "--data-password-file", home.password)
+    done = home.onefs("setup", "tables", "--url", server.tables_url, *flags, "--no-input")
     assert done.returncode == 0, done.stderr
     assert "demo" not in (home.config / "tables.toml").read_text().replace("onefs-demo", "")
     assert 'data_password = "demo"' in home.credentials.read_text()
 
 
-def test_a_name_that_another_source_has_is_not_taken_from_it(alyx: DemoServer, home: Home) -> None:
+def test_a_name_that_another_source_has_is_not_taken_from_it(server: DemoServer, home: Home) -> None:
     home.config.mkdir(parents=True)
     (home.config / "lab.toml").write_text('source = "https://alyx.example"\n')
     (home.config / "127.0.0.1.toml").write_text('source = "https://alyx.example"\n')
     login = ("--user", "demo", "--password-file", home.password)
-    done = home.onefs("setup", "--url", alyx.url, *login, "--no-input")
+    done = home.onefs("setup", "--url", server.url, *login, "--no-input")
     assert done.returncode == 2
     assert "127.0.0.1 is the name of https://alyx.example" in done.stderr
     answers = [("User name for", "\n"), ("Cache directory", "\n"), ("Name for it", "lab\n")]
-    arguments = [*map(str, ("setup", "--url", alyx.url, *login))]
+    arguments = [*map(str, ("setup", "--url", server.url, *login))]
     code, screen = at_a_terminal(home, *arguments, answers=answers)
     assert (code, "lab is the name of https://alyx.example" in screen) == (2, True), screen
     assert not home.credentials.exists()

@@ -3,14 +3,12 @@
 import json
 import os
 import stat
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from alyx_archive import AlyxArchive
-from mounted import ONEFS, run_onefs
 from servers import Nginx
+from setting_up_homes import Home
 
 from onefs.demo.server import DemoServer
 
@@ -26,64 +24,23 @@ def archive(tmp_path: Path) -> AlyxArchive:
 
 
 @pytest.fixture
-def alyx(archive: AlyxArchive) -> Iterator[DemoServer]:
-    with DemoServer(archive.directory) as server:
-        yield server
-
-
-class Home:
-    """A user's home, with the password in a file."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.config = folder / "config" / "onefs"
-        self.credentials = self.config / "credentials.toml"
-        self.password = folder / "password"
-        self.password.write_text("demo\n")
-        self.environment = {
-            "HOME": str(folder / "home"),
-            "XDG_CONFIG_HOME": str(folder / "config"),
-            "XDG_CACHE_HOME": str(folder / "xdg"),
-        }
-
-    def onefs(self, *arguments: str | Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-        """Run one command line."""
-        return run_onefs(*arguments, **self.environment, **environment)
-
-    def answering(self, *arguments: str | Path, answers: list[str]) -> "subprocess.CompletedProcess[str]":
-        """Run one command line, at no terminal, whose questions are answered by these lines."""
-        return subprocess.run(
-            [*ONEFS, *map(str, arguments)],
-            input="".join(f"{answer}\n" for answer in answers),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            env={**os.environ, **self.environment},
-            check=False,
-            start_new_session=True,
-        )
-
-    def saved(self) -> list[str]:
-        """The files that stand beside the configuration now."""
-        return sorted(path.name for path in self.config.glob("*.toml")) if self.config.exists() else []
-
-
-@pytest.fixture
 def home(tmp_path: Path) -> Home:
     return Home(tmp_path)
 
 
-def test_by_flags_alone(alyx: DemoServer, archive: AlyxArchive, home: Home, tmp_path: Path) -> None:
+def test_by_flags_alone(server: DemoServer, archive: AlyxArchive, home: Home, tmp_path: Path) -> None:
     created = archive.publish()
     done = home.onefs(
-        "setup", "mine", "--url", alyx.url, "--alyx-user", "demo", "--alyx-password-file", home.password,
+        "setup", "mine", "--url", server.url, "--alyx-user", "demo", "--alyx-password-file", home.password,
         "--cache-dir", tmp_path / "my cache", "--no-input",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert created in done.stdout
     assert "onefs mount mine" in done.stdout
     assert home.saved() == ["credentials.toml", "mine.toml"]
-    assert (home.config / "mine.toml").read_text() == f'source = "{alyx.url}"\ncache_dir = "{tmp_path / "my cache"}"\n'
+    assert (
+        home.config / "mine.toml"
+    ).read_text() == f'source = "{server.url}"\ncache_dir = "{tmp_path / "my cache"}"\n'
     for name in home.saved():
         assert stat.S_IMODE((home.config / name).stat().st_mode) == 0o600
     assert 'password = "demo"' in home.credentials.read_text()
@@ -91,12 +48,12 @@ def test_by_flags_alone(alyx: DemoServer, archive: AlyxArchive, home: Home, tmp_
     assert not (tmp_path / "my cache").exists()
 
 
-def test_by_answers(alyx: DemoServer, home: Home) -> None:
-    done = home.answering("setup", answers=[alyx.url, "demo", "demo", "", "", ""])
+def test_by_answers(server: DemoServer, home: Home) -> None:
+    done = home.answering("setup", answers=[server.url, "demo", "demo", "", "", ""])
     assert done.returncode == 0, done.stderr
     assert "onefs mount 127.0.0.1" in done.stdout
     assert home.saved() == ["127.0.0.1.toml", "credentials.toml"]
-    assert (home.config / "127.0.0.1.toml").read_text() == f'source = "{alyx.url}"\n'
+    assert (home.config / "127.0.0.1.toml").read_text() == f'source = "{server.url}"\n'
 
 
 QUESTIONS = [
@@ -110,52 +67,52 @@ QUESTIONS = [
 
 
 @pytest.mark.parametrize("given", range(len(QUESTIONS)))
-def test_with_nobody_to_answer_it_says_what_is_missing(alyx: DemoServer, home: Home, given: int) -> None:
-    done = home.answering("setup", answers=[alyx.url, "demo", "demo", "", "", ""][:given])
+def test_with_nobody_to_answer_it_says_what_is_missing(server: DemoServer, home: Home, given: int) -> None:
+    done = home.answering("setup", answers=[server.url, "demo", "demo", "", "", ""][:given])
     what, flag = QUESTIONS[given]
     assert done.returncode == 2
     assert f"onefs: {what} is not given, and standard input is at its end. Give {flag};" in done.stderr
     assert home.saved() == []
 
 
-def test_a_wrong_password_is_told_and_nothing_is_saved(alyx: DemoServer, home: Home) -> None:
+def test_a_wrong_password_is_told_and_nothing_is_saved(server: DemoServer, home: Home) -> None:
     home.password.write_text("wrong-word\n")
     done = home.onefs(
-        "setup", "mine", "--url", alyx.url, "--user", "demo", "--password-file", home.password, "--no-input"
+        "setup", "mine", "--url", server.url, "--user", "demo", "--password-file", home.password, "--no-input"
     )
     assert done.returncode == 1
     assert "wrong name or password" in done.stderr
     assert "wrong-word" not in done.stdout + done.stderr
     assert home.saved() == []
-    done = home.answering("setup", "mine", answers=[alyx.url, "demo", "wrong-word", "", ""])
+    done = home.answering("setup", "mine", answers=[server.url, "demo", "wrong-word", "", ""])
     assert done.returncode == 1
     assert "wrong-word" not in done.stdout + done.stderr
     assert home.saved() == []
 
 
-def test_a_token_in_place_of_a_password(alyx: DemoServer, home: Home, tmp_path: Path) -> None:
+def test_a_token_in_place_of_a_password(server: DemoServer, home: Home, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("no-such-token\n")
-    flags = ("setup", "mine", "--url", alyx.url, "--token-file", tmp_path / "token", "--no-input")
+    flags = ("setup", "mine", "--url", server.url, "--token-file", tmp_path / "token", "--no-input")
     refused = home.onefs(*flags)
     assert refused.returncode == 1
     assert "no longer accepts the token" in refused.stderr
     assert home.saved() == []
-    first = ("setup", "mine", "--url", alyx.url, "--user", "demo", "--password-file", home.password, "--no-input")
+    first = ("setup", "mine", "--url", server.url, "--user", "demo", "--password-file", home.password, "--no-input")
     assert home.onefs(*first).returncode == 0
     token = home.credentials.read_text().split('token = "')[1].split('"')[0]
-    done = home.onefs("setup", "mine", "--url", alyx.url, "--no-input", ONEFS_ALYX_TOKEN=token)
+    done = home.onefs("setup", "mine", "--url", server.url, "--no-input", ONEFS_ALYX_TOKEN=token)
     assert done.returncode == 0, done.stderr
     assert "password" not in home.credentials.read_text().partition("\n")[2]
 
 
-def test_a_second_time_changes_what_was_saved(alyx: DemoServer, home: Home, tmp_path: Path) -> None:
-    home.onefs("setup", "mine", "--url", alyx.url, "--user", "demo", "--password-file", home.password, "--no-input")
+def test_a_second_time_changes_what_was_saved(server: DemoServer, home: Home, tmp_path: Path) -> None:
+    home.onefs("setup", "mine", "--url", server.url, "--user", "demo", "--password-file", home.password, "--no-input")
     with (home.config / "mine.toml").open("a") as file:
         file.write('# by hand\nqc = "PASS"\n')
     done = home.answering("setup", "mine", answers=["", "", "", "", str(tmp_path / "elsewhere")])
     assert done.returncode == 0, done.stderr
     lines = (home.config / "mine.toml").read_text().splitlines()
-    assert lines == [f'source = "{alyx.url}"', f'cache_dir = "{tmp_path / "elsewhere"}"', "# by hand", 'qc = "PASS"']
+    assert lines == [f'source = "{server.url}"', f'cache_dir = "{tmp_path / "elsewhere"}"', "# by hand", 'qc = "PASS"']
 
 
 def test_what_is_no_database_is_told(home: Home, tmp_path: Path) -> None:
@@ -168,24 +125,24 @@ def test_what_is_no_database_is_told(home: Home, tmp_path: Path) -> None:
     assert home.saved() == []
 
 
-def test_without_a_login_it_says_how_to_give_one(alyx: DemoServer, home: Home) -> None:
-    done = home.onefs("setup", "mine", "--url", alyx.url, "--no-input")
+def test_without_a_login_it_says_how_to_give_one(server: DemoServer, home: Home) -> None:
+    done = home.onefs("setup", "mine", "--url", server.url, "--no-input")
     assert done.returncode == 2
     assert "--alyx-password-file" in done.stderr
     assert home.onefs("setup", "--no-input").returncode == 2
-    assert home.onefs("setup", "mine", "--url", alyx.url, "--user", "demo", "--no-input").returncode == 2
+    assert home.onefs("setup", "mine", "--url", server.url, "--user", "demo", "--no-input").returncode == 2
     assert home.saved() == []
 
 
 @pytest.mark.parametrize("name", ["demo", "openalyx", "config", "credentials", "a/b", "..", "-x", "a b", ""])
-def test_what_is_a_source_already_or_no_word_is_no_name(alyx: DemoServer, home: Home, name: str) -> None:
-    flags = ("--url", alyx.url, "--user", "demo", "--password-file", home.password, "--no-input")
+def test_what_is_a_source_already_or_no_word_is_no_name(server: DemoServer, home: Home, name: str) -> None:
+    flags = ("--url", server.url, "--user", "demo", "--password-file", home.password, "--no-input")
     done = home.onefs("setup", *flags, "--", name)
     assert done.returncode == (0 if name == "" else 2), done.stdout + done.stderr
 
 
-def test_a_folder_of_tables_gets_a_name_without_a_login(alyx: DemoServer, home: Home) -> None:
-    done = home.onefs("setup", "tables", "--url", alyx.tables_url, "--no-input")
+def test_a_folder_of_tables_gets_a_name_without_a_login(server: DemoServer, home: Home) -> None:
+    done = home.onefs("setup", "tables", "--url", server.tables_url, "--no-input")
     assert done.returncode == 0, done.stderr
     assert home.saved() == ["tables.toml"]
 
@@ -196,12 +153,12 @@ def test_a_login_in_the_address_is_refused_and_not_repeated(home: Home) -> None:
     assert "secret" not in done.stderr
 
 
-def test_a_name_is_mounted_with_its_own_settings(alyx: DemoServer, home: Home, tmp_path: Path) -> None:
+def test_a_name_is_mounted_with_its_own_settings(server: DemoServer, home: Home, tmp_path: Path) -> None:
     home.config.mkdir(parents=True)
     (home.config / "config.toml").write_text('qc = "PASS"\nlog = "debug"\n')
     (home.config / "mine.toml").write_text(
-        f'source = "{alyx.tables_url}"\nqc = "WARNING"\nverify = "strict"\n'
-        f'data_url = "{alyx.data_url}"\ndata_user = "demo"\ncache_dir = "{tmp_path / "cache"}"\n'
+        f'source = "{server.tables_url}"\nqc = "WARNING"\nverify = "strict"\n'
+        f'data_url = "{server.data_url}"\ndata_user = "demo"\ncache_dir = "{tmp_path / "cache"}"\n'
     )
     (tmp_path / "mnt").mkdir()
     environment = {"ONEFS_DATA_PASSWORD": "demo", "ONEFS_VERIFY": "off"}
@@ -212,7 +169,7 @@ def test_a_name_is_mounted_with_its_own_settings(alyx: DemoServer, home: Home, t
         for line in ("qc: WARNING", "verify: off", "log: warning", f"cache_dir: {tmp_path / 'cache'}"):
             assert line in settings.splitlines()
         status = json.loads((tmp_path / "mnt" / ".onefs" / "status.json").read_text())
-        assert status["source"] == alyx.tables_url
+        assert status["source"] == server.tables_url
         assert os.listdir(tmp_path / "mnt" / "lab" / "Subjects") == ["mouse"]
     finally:
         assert home.onefs("umount", "--lazy", tmp_path / "mnt").returncode == 0

@@ -3,7 +3,7 @@
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -29,12 +29,6 @@ def archive(tmp_path: Path) -> AlyxArchive:
     archive.put(A, b"a")
     archive.publish()
     return archive
-
-
-@pytest.fixture
-def server(archive: AlyxArchive) -> Iterator[DemoServer]:
-    with DemoServer(archive.directory) as server:
-        yield server
 
 
 @pytest.fixture

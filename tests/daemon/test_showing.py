@@ -47,12 +47,6 @@ def archive(tmp_path: Path) -> AlyxArchive:
     return archive
 
 
-@pytest.fixture
-def server(archive: AlyxArchive) -> Iterator[DemoServer]:
-    with DemoServer(archive.directory) as server:
-        yield server
-
-
 class Shown:
     """What a mount of a database shows, without the mount."""
 
