@@ -59,6 +59,11 @@ class Catalogues:
             self._has_learned = False
 
     @property
+    def tag(self) -> str:
+        """The release that the tables in use are restricted to, "" if to none."""
+        return "".join(self.tables.metadata.tags[:1])
+
+    @property
     def at_rest(self) -> Catalogue:
         """What is known, without asking: the tables, with what was learned beyond them."""
         with self._lock:

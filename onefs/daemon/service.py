@@ -163,7 +163,7 @@ class Service:
         now = replace(
             self._settings,
             mode=self._refresher.state.requested,
-            tag="".join(self._showing.catalogues.tables.metadata.tags[:1]),
+            tag=self._showing.catalogues.tag,
         )
         if self._client is not None:
             now = replace(now, cache_rest=self._client.cache_rest, default_expiry_s=self._client.default_expiry_s)

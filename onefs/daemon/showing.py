@@ -144,7 +144,7 @@ class Showing:
 
     def _questions(self, known: Known) -> AlyxQuestions:
         assert self._client is not None
-        return AlyxQuestions(self._client, known, "".join(self.catalogues.tables.metadata.tags[:1]), self._pausing)
+        return AlyxQuestions(self._client, known, self.catalogues.tag, self._pausing)
 
     def _eid_of_pid(self, pid: UUID) -> UUID | None:
         found = self.catalogues.tables.insertion(pid)

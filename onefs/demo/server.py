@@ -137,7 +137,24 @@ class _Server(ThreadingHTTPServer):
             LOG.exception("The demo's server failed on a request from %s.", client_address)
 
 
-class DemoServer:
+class _Closed:
+    """Is closed where a `with` ends."""
+
+    __slots__ = ()
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class DemoServer(_Closed):
     """Serves one demo archive from threads of this process, until closed.
 
     Alyx is at `url`, its tables at `tables_url`, the data at `data_url` and in a bucket. The limit is each user's, over
@@ -209,17 +226,9 @@ class DemoServer:
         """Stop for good."""
         self.stop()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 @dataclass(slots=True)
-class RunningDemo:
+class RunningDemo(_Closed):
     """A demo server in a process of its own. It ends when closed, or with the process that started it.
 
     `url` is Alyx's, `tables_url` the open folder of its tables; the login is that of Alyx and of the data server.
@@ -242,14 +251,6 @@ class RunningDemo:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def start_demo(directory: Path) -> RunningDemo:

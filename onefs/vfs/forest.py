@@ -7,14 +7,13 @@ from dataclasses import replace
 from cachetools import LRUCache
 
 from onefs.catalogue.changes import Changes
-from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot
 from onefs.digests import digest64
 from onefs.errors import GoneError, NotADirectoryInTreeError, NotInCatalogueError
 from onefs.vfs import inodes
 from onefs.vfs.links import Resolver
-from onefs.vfs.nodes import DatasetFile, Directory, Link, LinkFolder, Node, joined
+from onefs.vfs.nodes import DatasetFile, Directory, Link, LinkFolder, Node, as_directory, joined
 from onefs.vfs.staleness import Name, learned_names, stale_files, stale_names, top_names
 from onefs.vfs.tree import Tree
 
@@ -108,10 +107,7 @@ class Forest:
 
     def directory(self, ino: int) -> Directory:
         """The directory of a number. Raises `GoneError` or `NotADirectoryInTreeError`."""
-        node = self.node(ino)
-        if not isinstance(node, Directory):
-            raise NotADirectoryInTreeError(f"{node.path} is a file, not a directory.")
-        return node
+        return as_directory(self.node(ino))
 
     def child(self, ino: int, name: str) -> Node:
         """The node called `name` in a directory. Raises `NotInCatalogueError`."""
@@ -191,11 +187,6 @@ class Forest:
         return tree.before_listing if tree else None
 
     # -- changing ------------------------------------------------------------------------------------------------
-
-    @property
-    def resting(self) -> Catalogue | None:
-        """What the trees that ask nobody show; None if all ask."""
-        return next((tree.catalogue for tree in self.trees.values() if not tree.may_ask), None)
 
     def take_over(self, old: "Forest") -> None:
         """Take the place of another forest."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Folder
+from onefs.errors import NotADirectoryInTreeError
 from onefs.vfs.handles import ReadableFile
 
 DIRECTORY_MODE = stat.S_IFDIR | 0o555
@@ -114,6 +115,13 @@ class Link:
 
 Node = Directory | DatasetFile | SpecialFile | Link
 Children = Mapping[str, Node]
+
+
+def as_directory(node: Node) -> Directory:
+    """A node that must be a directory. Raises `NotADirectoryInTreeError`."""
+    if not isinstance(node, Directory):
+        raise NotADirectoryInTreeError(f"{node.path} is a file, not a directory.")
+    return node
 
 
 def joined(folder: str, name: str) -> str:

@@ -9,9 +9,9 @@ from onefs.catalogue.changes import Changes
 from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.silent import SilentSnapshot
 from onefs.catalogue.snapshot import Folder
-from onefs.errors import GoneError, NotADirectoryInTreeError, NotInCatalogueError
+from onefs.errors import GoneError, NotInCatalogueError
 from onefs.vfs import inodes, sessions
-from onefs.vfs.nodes import Children, DatasetFile, Directory, Node, SpecialFile, joined, midnight_s
+from onefs.vfs.nodes import Children, DatasetFile, Directory, Node, SpecialFile, as_directory, joined, midnight_s
 from onefs.vfs.sessions import SessionTree
 from onefs.vfs.views import View
 
@@ -71,10 +71,7 @@ class Tree:
 
     def directory(self, ino: int) -> Directory:
         """The directory of a number. Raises `GoneError` or `NotADirectoryInTreeError`."""
-        node = self.node(ino)
-        if not isinstance(node, Directory):
-            raise NotADirectoryInTreeError(f"{node.path} is a file, not a directory.")
-        return node
+        return as_directory(self.node(ino))
 
     def child(self, ino: int, name: str) -> Node:
         """The node called `name` in a directory. Raises `NotInCatalogueError`."""
