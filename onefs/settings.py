@@ -1,6 +1,7 @@
 """Owns every setting once: name, type, unit, default and a line of description; and how they are merged."""
 
 import difflib
+import functools
 import os
 import re
 import tomllib
@@ -17,8 +18,14 @@ SOURCE_KEY = "source"
 """In a source's own file, what is mounted under its name; all other keys are settings."""
 
 LONGEST_S = 366 * 86400.0
+SMALLEST_BLOCK_BYTES = 64 << 10
+LARGEST_BLOCK_BYTES = 64 << 20
+ONES_NAMES = {"ONE_HTTP_DL_THREADS": "http_dl_threads"}
+"""Variables of ONE that are honoured too."""
 _COUNT = re.compile(r"[0-9]{1,6}")
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|min|h|d)?")
+_SIZE = re.compile(r"([0-9]{1,12})\s*([kmgtKMGT]?)(?:i?B)?")
+_BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _LOGIN = re.compile(r"//[^/]*@")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 _YES_NO = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
@@ -53,6 +60,20 @@ def _count(text: str) -> int:
     if not _COUNT.fullmatch(text.strip()) or int(text) < 1:
         raise ValueError("a whole number from 1 to 999999")
     return int(text)
+
+
+def _size_bytes(text: str) -> int:
+    match = _SIZE.fullmatch(text.strip())
+    if not match:
+        raise ValueError("a size such as 512K, 64M or 1G")
+    return int(match[1]) * _BYTES[match[2].upper()]
+
+
+def _block_bytes(text: str) -> int:
+    size_bytes = _size_bytes(text)
+    if not SMALLEST_BLOCK_BYTES <= size_bytes <= LARGEST_BLOCK_BYTES:
+        raise ValueError("a size from 64K to 64M")
+    return size_bytes
 
 
 def _one_of(*words: str) -> Callable[[str], str]:
@@ -114,7 +135,18 @@ class Settings:
     verify: str = _setting(
         "auto",
         _one_of("auto", "strict", "warn", "off"),
-        "auto and strict serve verified bytes only, warn serves mismatches, off checks sizes only",
+        "strict serves verified bytes only, auto also blocks of large files before they are whole, "
+        "warn serves mismatches, off checks sizes only",
+    )
+    whole_file_max: int = _setting(
+        64 << 20, _size_bytes, "files up to this size are fetched whole, larger ones by blocks", "bytes"
+    )
+    block_size: int = _setting(512 << 10, _block_bytes, "size of the blocks that large files are fetched in", "bytes")
+    read_ahead_max: int = _setting(
+        64 << 20, _size_bytes, "how far a large file that is read in order is fetched ahead, at most", "bytes"
+    )
+    http_dl_threads: int = _setting(
+        4, _count, "parts of one large file fetched at the same time; also `ONE_HTTP_DL_THREADS`"
     )
     open_wait_s: float = _setting(2.0, duration_s, "how long open waits, so that a failure is told there", "s")
     connect_timeout_s: float = _setting(10.0, _timeout_s, "how long a server may take to accept a connection", "s")
@@ -196,6 +228,11 @@ def merge(flags: Mapping[str, str], environment: Mapping[str, str], file: Path, 
     variables = {
         name.removeprefix(PREFIX).lower(): value for name, value in environment.items() if name.startswith(PREFIX)
     }
+    for name, key in ONES_NAMES.items():
+        if environment.get(name) and key not in variables:
+            settings = _apply(
+                settings, {key: environment[name]}, "the environment", spell=functools.partial(_spelled, name)
+            )
     settings = _apply(settings, variables, "the environment", spell=lambda key: PREFIX + key.upper())
     return _apply(settings, flags, "the command line", spell=lambda key: "--" + key.replace("_", "-"))
 
@@ -213,6 +250,10 @@ def read_file(path: Path) -> dict[str, str]:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"The configuration file {path} is not valid TOML: {error}.", "Mend that line.") from error
     return {key: _as_text(key, value, path) for key, value in values.items()}
+
+
+def _spelled(name: str, _key: str) -> str:
+    return name
 
 
 def _as_text(key: str, value: object, path: Path) -> str:

@@ -366,7 +366,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _answer(self, path: str, data: bytes, edition: str, fault: Fault) -> None:
-        start = self._start(edition, fault)
+        start, end = self._range(edition, fault, len(data))
         if start is not None and start >= len(data):
             self._plain(416, {"Content-Range": f"bytes */{len(data)}"})
             return
@@ -375,8 +375,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             start = max(0, start + fault.shift_range)
             self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-        body = data[start or 0 :]
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
+        body = data[start or 0 : end]
         if fault.wrong_bytes:
             body = body.translate(_OTHER_BYTES)
         if edition:
@@ -389,13 +389,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self._body(path, body, fault)
 
-    def _start(self, edition: str, fault: Fault) -> int | None:
-        """The offset asked for, or None if the whole file is to be sent."""
+    def _range(self, edition: str, fault: Fault, size_bytes: int) -> tuple[int | None, int]:
+        """The part asked for, from where to where; from None, if the whole file is to be sent."""
         asked = self.headers.get("Range", "")
         condition = self.headers.get("If-Range")
         if not asked or fault.ignore_range or (condition is not None and condition != edition):
-            return None
-        return int(asked.removeprefix("bytes=").partition("-")[0])
+            return None, size_bytes
+        first, _, last = asked.removeprefix("bytes=").partition("-")
+        return int(first), min(int(last) + 1, size_bytes) if last else size_bytes
 
     def _body(self, path: str, body: bytes, fault: Fault) -> None:
         stops = [n for n in (fault.cut_after, fault.reset_after, fault.stall_after) if n is not None]

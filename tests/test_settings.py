@@ -42,6 +42,14 @@ def test_a_source_s_own_file_stands_between_environment_and_configuration(file: 
         merge({}, {}, file)
 
 
+def test_the_number_of_parts_that_one_knows_is_honoured(file: Path) -> None:
+    file.write_text("http_dl_threads = 2\n")
+    assert merge({}, {"ONE_HTTP_DL_THREADS": "7"}, file).http_dl_threads == 7
+    assert merge({}, {"ONE_HTTP_DL_THREADS": "7", "ONEFS_HTTP_DL_THREADS": "3"}, file).http_dl_threads == 3
+    with pytest.raises(UsageError, match="ONE_HTTP_DL_THREADS in the environment cannot be 'x'"):
+        merge({}, {"ONE_HTTP_DL_THREADS": "x"}, file)
+
+
 VALUES = {
     "cache_dir": ("/some/where", Path("/some/where")),
     "mode": ("LOCAL", Mode.LOCAL),
@@ -56,6 +64,10 @@ VALUES = {
     "data_password_file": ("/secret", Path("/secret")),
     "qc": ("warning", "WARNING"),
     "verify": ("strict", "strict"),
+    "whole_file_max": ("1G", 1 << 30),
+    "block_size": ("1 MiB", 1 << 20),
+    "read_ahead_max": ("0", 0),
+    "http_dl_threads": ("8", 8),
     "open_wait": ("500ms", 0.5),
     "cache_expiry": ("12h", 43200.0),
     "connect_timeout": ("2m", 120.0),
@@ -109,6 +121,10 @@ REFUSED = {
     "mode": ["", "offline", "localauto"],
     "qc": ["", "BAD", "40"],
     "verify": ["yes"],
+    "whole_file_max": ["", "-1", "1.5M", "large", "1P", "9" * 20],
+    "block_size": ["0", "1", "1G", "64 blocks"],
+    "read_ahead_max": ["far", "-1"],
+    "http_dl_threads": ["0", "many"],
     "open_wait": ["", "soon", "-1", "2 weeks", "1e3", "nan", "inf", "9" * 400, "400d", "٣"],
     "cache_expiry": ["", "soon", "-1"],
     "connect_timeout": ["0", "0ms", "soon"],

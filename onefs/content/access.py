@@ -9,11 +9,14 @@ from enum import StrEnum
 from pathlib import Path
 
 from onefs.catalogue.records import Dataset
+from onefs.content.blockwise import Blockwise
 from onefs.content.copies import Copies
 from onefs.content.descriptors import Descriptor
 from onefs.content.download import Downloader, Patience
 from onefs.content.failures import Failures, PassingMismatchError
-from onefs.content.fetch import Fetch, Fetches, Step, Transfer
+from onefs.content.fetch import Fetch, Fetches, Pause, Step, Transfer
+from onefs.content.filling import Filler
+from onefs.content.growing import BlockRules
 from onefs.content.health import LocationHealth
 from onefs.content.openfile import OpenFile
 from onefs.content.quarantine import Record
@@ -25,7 +28,7 @@ from onefs.errors import MismatchError, OfflineError, OnefsError
 from onefs.transports.addresses import shown
 from onefs.transports.base import Location, Transport
 
-__all__ = ["Content", "Inspection", "OpenFile", "Patience", "State", "Totals", "Transfer", "Verify"]
+__all__ = ["BlockRules", "Content", "Inspection", "OpenFile", "Patience", "State", "Totals", "Transfer", "Verify"]
 
 CHECKS_PER_CORE = 2
 
@@ -68,7 +71,8 @@ class Content:
 
     `locate` gives a dataset's locations in the order to try; it may wait and raise, and is asked for one after the
     other. `known` gives those that can be told at once. Told in worker threads: `on_change` when what is on disk of
-    a dataset changed, `on_failure` of each failure, `on_mismatch` of each location that gave wrong bytes.
+    a dataset changed, `on_failure` of each failure, `on_mismatch` of each location that gave wrong bytes,
+    `on_withdrawn` when what was served of a dataset before it was whole is served no more.
     """
 
     def __init__(
@@ -79,11 +83,13 @@ class Content:
         known: Callable[[Dataset], Sequence[Location]],
         *,
         verify: Verify = Verify.AUTO,
+        blocks: BlockRules | None = None,
         max_transfers: int = 256,
         patience: Patience | None = None,
         on_change: Callable[[Dataset], None] = lambda dataset: None,  # noqa: ARG005
         on_failure: Callable[[Dataset, OnefsError], None] = lambda dataset, error: None,  # noqa: ARG005
         on_mismatch: Callable[[Dataset, Location], None] = lambda dataset, location: None,  # noqa: ARG005
+        on_withdrawn: Callable[[Dataset], None] = lambda dataset: None,  # noqa: ARG005
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
@@ -99,7 +105,13 @@ class Content:
         patience = patience or Patience()
         copies = Copies(store, verify, patience.settled_s, self._stop)
         downloader = Downloader(transport, self._health, patience, self._received, self._stop)
-        obtainer = Obtainer(store, copies, downloader, locate, self._health, verify, self._stop, on_mismatch)
+        filler = Filler(transport, self._health, patience, self._received, self._stop, verify, max_transfers)
+        self._blockwise = Blockwise(
+            store, filler, blocks or BlockRules(), verify, self._refusal, on_withdrawn, on_mismatch
+        )
+        obtainer = Obtainer(
+            store, copies, downloader, self._blockwise, locate, self._health, verify, self._stop, on_mismatch
+        )
         self._checks = Workers("onefs-check", CHECKS_PER_CORE * (os.cpu_count() or 1))
         self._transfers = Workers("onefs-fetch", max_transfers)
         self._fetches = Fetches(
@@ -167,7 +179,7 @@ class Content:
 
     def transfers(self) -> list[Transfer]:
         """What is being fetched or verified now."""
-        return [fetch.progress() for fetch in self._fetches.running()]
+        return [fetch.progress() for fetch in self._fetches.running() if fetch.is_at_work]
 
     def totals(self) -> Totals:
         """What was fetched and what failed since the start."""
@@ -189,6 +201,7 @@ class Content:
         self._checks.close()
         self._transfers.close()
         self._fetches.abandon(ending)
+        self._blockwise.close()
         self._store.close()
 
     def _state(
@@ -206,8 +219,9 @@ class Content:
             if verdict is Verdict.ACCEPTED or isinstance(error, MismatchError):
                 return State.MISMATCH
             return State.FETCHING if self._fetches.find(dataset) else State.CACHED
-        if self._fetches.find(dataset) is not None:
-            return State.FETCHING
+        fetch = self._fetches.find(dataset)
+        if fetch is not None:
+            return State.PARTIAL if fetch.growing is not None else State.FETCHING
         if record is not None or _is_quarantine(error):
             return State.QUARANTINED
         return State.PARTIAL if self._store.partial_blocks(dataset) else State.REMOTE
@@ -223,13 +237,16 @@ class Content:
         if remembered is not None:
             raise remembered
 
+    def _refusal(self, dataset: Dataset) -> OnefsError | None:
+        return self._failures.current(dataset, None, may_fetch=True)
+
     def _received(self, size_bytes: int) -> None:
         self._count(size_bytes=size_bytes)
 
-    def _noting(self, step: Callable[[Fetch], Obtained | None]) -> Step:
+    def _noting(self, step: Callable[[Fetch], Obtained | Pause | None]) -> Step:
         """A step whose outcome is remembered and counted."""
 
-        def run(fetch: Fetch) -> Descriptor | None:
+        def run(fetch: Fetch) -> Descriptor | Pause | None:
             try:
                 obtained = step(fetch)
             except OfflineError:
@@ -237,8 +254,8 @@ class Content:
             except OnefsError as error:
                 self._remember(fetch.dataset, error, offline=self._store.is_cache and not fetch.may_fetch)
                 raise
-            if obtained is None:
-                return None
+            if not isinstance(obtained, Obtained):
+                return obtained
             self._failures.forget(fetch.dataset)
             self._store.quarantine.forget(fetch.dataset)
             if obtained.fetched:

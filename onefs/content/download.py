@@ -82,22 +82,14 @@ class Downloader:
 
     def _fill(self, location: Location, source: str, partial: Partial, fetch: Fetch, policy: Verify) -> None:
         """Stream until the server says that it is the end, going on after each break."""
-        attempts = _Attempts(self._patience, partial.size_bytes)
-        while True:
-            attempts.opened = False
-            try:
-                self._stream(location, source, partial, fetch, attempts, policy)
-                return
-            except (UnreachableError, BrokenAnswerError) as error:
-                pause_s = attempts.pause_after(error, partial.size_bytes)
-                if pause_s is None:
-                    if isinstance(error, TimedOutError) or (
-                        isinstance(error, UnreachableError) and not attempts.opened
-                    ):
-                        self._health.failed(location, error)
-                    raise
-            if self._stop.wait(pause_s):
-                raise StoppedError
+        persist(
+            lambda attempts: self._stream(location, source, partial, fetch, attempts, policy),
+            Attempts(self._patience, partial.size_bytes),
+            lambda: partial.size_bytes,
+            self._health,
+            location,
+            self._stop,
+        )
 
     def _stream(
         self,
@@ -105,7 +97,7 @@ class Downloader:
         source: str,
         partial: Partial,
         fetch: Fetch,
-        attempts: "_Attempts",
+        attempts: "Attempts",
         policy: Verify,
     ) -> None:
         """One request. What came before it breaks stays in `partial`."""
@@ -117,7 +109,7 @@ class Downloader:
         with self._transport.open(location, partial.size_bytes, edition) as body:
             attempts.opened = attempts.answered = True
             self._health.reached(location)
-            self._agree(dataset, location, body.total_bytes, policy)
+            agree(dataset, location, body.total_bytes, policy)
             if body.start != partial.size_bytes:
                 partial.restart()
             partial.comes_from(source, body.edition)
@@ -134,13 +126,6 @@ class Downloader:
                 if partial.size_bytes > (dataset.size_bytes or 0):
                     self._not_too_long(dataset, location, partial, policy)
 
-    def _agree(self, dataset: Dataset, location: Location, total_bytes: int | None, policy: Verify) -> None:
-        """Refuse a file of another length than the catalogue's before its bytes are sent."""
-        if total_bytes is None:
-            return
-        if judge(dataset, total_bytes, dataset.md5.lower(), policy) is Verdict.WRONG:
-            raise mismatch(dataset, f"{server_of(location)} gives", total_bytes, "")
-
     def _not_too_long(self, dataset: Dataset, location: Location, partial: Partial, policy: Verify) -> None:
         if judge(dataset, partial.size_bytes, dataset.md5.lower(), policy) is Verdict.WRONG:
             partial.restart()
@@ -149,7 +134,15 @@ class Downloader:
             )
 
 
-class _Attempts:
+def agree(dataset: Dataset, location: Location, total_bytes: int | None, policy: Verify) -> None:
+    """Refuse a file of another length than the catalogue's before its bytes are sent."""
+    if total_bytes is None:
+        return
+    if judge(dataset, total_bytes, dataset.md5.lower(), policy) is Verdict.WRONG:
+        raise mismatch(dataset, f"{server_of(location)} gives", total_bytes, "")
+
+
+class Attempts:
     """Counts the tries at one location, and says how long to pause before the next."""
 
     def __init__(self, patience: Patience, size_bytes: int) -> None:
@@ -175,6 +168,30 @@ class _Attempts:
         if self._in_vain > patience.tries:
             return None
         return float(min(patience.first_pause_s * 2**self._in_vain, patience.longest_pause_s))
+
+
+def persist(
+    request: Callable[[Attempts], None],
+    attempts: Attempts,
+    progress: Callable[[], int],
+    health: LocationHealth,
+    location: Location,
+    stop: threading.Event,
+) -> None:
+    """Repeat a request after each break, with pauses, as long as that brings any bytes. Raises the last break."""
+    while True:
+        attempts.opened = False
+        try:
+            request(attempts)
+            return
+        except (UnreachableError, BrokenAnswerError) as error:
+            pause_s = attempts.pause_after(error, progress())
+            if pause_s is None:
+                if isinstance(error, TimedOutError) or (isinstance(error, UnreachableError) and not attempts.opened):
+                    health.failed(location, error)
+                raise
+        if stop.wait(pause_s):
+            raise StoppedError
 
 
 class Pace:

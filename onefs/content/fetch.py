@@ -5,14 +5,26 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from enum import StrEnum
 from uuid import UUID
 
 from onefs.catalogue.records import Dataset
 from onefs.content.descriptors import Descriptor
 from onefs.content.failures import again
+from onefs.content.growing import Growing
 from onefs.content.verification import Signature, wanted
 from onefs.content.workers import Workers
-from onefs.errors import ContentError, OnefsError
+from onefs.errors import (
+    AccessRefusedError,
+    BrokenAnswerError,
+    ContentError,
+    MissingOnServerError,
+    OnefsError,
+    UnreachableError,
+)
+
+PASSING = (UnreachableError, AccessRefusedError, BrokenAnswerError, MissingOnServerError)
+"""What keeps a server from giving more of a file, but says nothing against what it gave already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +38,20 @@ class Transfer:
     host: str
 
 
+class Pause(StrEnum):
+    """Why a worker leaves a fetch that has not ended: nothing is wanted of it just now, or nobody has it open."""
+
+    RESTING = "resting"
+    LEFT = "left"
+
+
 class Fetch:
     """A dataset being verified or fetched, for however many wait. Safe to use from several threads.
 
     Those who wait attach, and take the result or detach; the descriptor closes when nobody is attached any more.
     The worker alone sets `done_bytes`, `total_bytes`, `host`, and `wrong`: the signature and MD5 of a copy that was
-    found wrong, so that it is hashed once.
+    found wrong, so that it is hashed once. A large file can be read while it is fetched: then it is `growing`, and
+    the fetch may be without a worker while nobody wants more of it; `submit` gives it one.
     """
 
     def __init__(self, dataset: Dataset, *, may_fetch: bool) -> None:
@@ -42,20 +62,78 @@ class Fetch:
         self.total_bytes = dataset.size_bytes
         self.host = ""
         self.wrong: tuple[Signature, str] | None = None
-        self.finished: Future[None] = Future()
-        self.finished.set_running_or_notify_cancel()  # so that none of those who wait can cancel it for the rest
-        self._lock = threading.Lock()  # guards the three below
+        self.submit: Callable[[], None] = lambda: None
+        self._lock = threading.RLock()  # guards all below
+        self._news = _pending()
         self._attached = 0
+        self._growing: Growing | None = None
         self._result: Descriptor | None = None
         self._error: OnefsError | None = None
+        self._is_left = False
+        self._works = True
+        self._asked_again = False
+
+    @property
+    def news(self) -> "Future[None]":
+        """What ends when it is worth asking for the result or the growing file again."""
+        return self._news
+
+    @property
+    def growing(self) -> Growing | None:
+        """The file as far as it is there, if it is one that can be read before it is whole."""
+        return self._growing
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has a result, or never will."""
+        return self._result is not None or self._error is not None or self._is_left
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether nobody waits for it or reads it."""
+        return not self._attached
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a worker has it."""
+        return self._works
 
     def attach(self) -> bool:
         """Join those who wait; False if it is finished already."""
         with self._lock:
-            if self._result is not None or self._error is not None:
+            if self.is_finished:
                 return False
             self._attached += 1
             return True
+
+    def grow(self, growing: Growing | None) -> None:
+        """Let those who wait read of a file that is not whole yet; one that was there before is let go of."""
+        with self._lock:
+            before, self._growing = self._growing, growing
+        if before is not None:
+            before.close()
+        self._tell()
+
+    def begin(self) -> None:
+        """Have a worker go on with it, if none does."""
+        with self._lock:
+            if self._works:
+                self._asked_again = True
+                return
+            self._works = True
+        self.submit()
+
+    def rest(self) -> bool:
+        """The worker leaves it for now; False if it was asked to go on meanwhile."""
+        with self._lock:
+            self._works, self._asked_again = self._asked_again, False
+            return not self._works
+
+    def give_up(self) -> bool:
+        """End it as nobody has it open; False if somebody has by now."""
+        with self._lock:
+            self._is_left = not self._attached
+            return self._is_left
 
     def take(self) -> Descriptor | None:
         """A share of the result, and detach; None while it is under way. Raises the failure, as a new object."""
@@ -71,9 +149,12 @@ class Fetch:
         """No longer wait for it. It goes on all the same."""
         with self._lock:
             self._attached -= 1
-            last = self._result if not self._attached else None
-        if last is not None:
-            last.release()
+            is_last, result, growing = not self._attached, self._result, self._growing
+        if is_last and result is not None:
+            result.release()
+        elif is_last and growing is not None:
+            self.begin()  # to bring it to an end
+            growing.wake()
 
     def succeed(self, result: Descriptor) -> bool:
         """Hand out the file; False (and the file is closed) if it was given up meanwhile."""
@@ -85,33 +166,50 @@ class Fetch:
         if unused:
             result.release()
         if not late:
-            self.finished.set_result(None)
+            self.grow(None)
         return not late
 
     def fail(self, error: OnefsError) -> bool:
         """Tell the failure; False if it is finished already."""
         with self._lock:
-            if self._result is not None or self._error is not None:
+            if self.is_finished:
                 return False
             self._error = error
-        self.finished.set_result(None)
+            growing = self._growing
+        if growing is not None:
+            growing.wake()
+        self._tell()
         return True
 
     def progress(self) -> Transfer:
         """How far it is."""
         return Transfer(self.dataset.path, self.done_bytes, self.total_bytes, self.started_s, self.host)
 
+    def _tell(self) -> None:
+        with self._lock:
+            news, is_new = self._news, not self._news.done()
+            if not self.is_finished:
+                self._news = _pending()
+        if is_new:
+            news.set_result(None)
 
-Step = Callable[[Fetch], Descriptor | None]
+
+def _pending() -> "Future[None]":
+    future: Future[None] = Future()
+    future.set_running_or_notify_cancel()  # so that none of those who wait can cancel it for the rest
+    return future
+
+
+Step = Callable[[Fetch], Descriptor | Pause | None]
 
 
 class Fetches:
     """The fetches under way, one per edition of a dataset. Safe to use from several threads.
 
     `check` looks at the copy that is at hand, among the `checks`; it returns the file, or None if bytes must come.
-    `obtain` gets them, among the `transfers`, so that no local file waits behind a server; it returns the file.
-    Both raise. `done` is told of each end, before those who wait, so that whoever read a file, or failed to, finds
-    its new state.
+    `obtain` gets them, among the `transfers`, so that no local file waits behind a server; it returns the file, or
+    why it leaves the fetch for now. Both raise. `done` is told of each end, before those who wait, so that whoever
+    read a file, or failed to, finds its new state.
     """
 
     def __init__(
@@ -151,6 +249,7 @@ class Fetches:
             if fetch is not None:
                 return fetch
             fetch = Fetch(dataset, may_fetch=may_fetch)
+            fetch.submit = lambda: self._submit(fetch, self._obtaining)
             fetch.attach()
             self._running[_key(fetch)] = fetch
         self._submit(fetch, self._checking if has_copy else self._obtaining)
@@ -161,6 +260,8 @@ class Fetches:
         for fetch in self.running():
             self._leave(fetch)
             fetch.fail(error(fetch.dataset))
+            if not fetch.is_at_work:
+                fetch.grow(None)
 
     def _submit(self, fetch: Fetch, steps: Sequence[tuple[Workers, Step]]) -> None:
         workers, step = steps[0]
@@ -170,7 +271,7 @@ class Fetches:
 
     def _run(self, fetch: Fetch, step: Step, later: Sequence[tuple[Workers, Step]]) -> None:
         # What nobody foresaw goes on to the worker's own report, but nobody may wait for ever.
-        outcome: Descriptor | OnefsError | None = ContentError(
+        outcome: Descriptor | OnefsError | Pause | None = ContentError(
             f"{fetch.dataset.path} could not be had because of a fault in onefs.",
             "Please report it, with the log.",
         )
@@ -181,20 +282,37 @@ class Fetches:
         finally:
             if outcome is None:
                 self._submit(fetch, later)
+            elif outcome is Pause.RESTING or (isinstance(outcome, PASSING) and fetch.growing is not None):
+                self._rest(fetch, outcome)
             else:
                 self._end(fetch, outcome)
 
-    def _end(self, fetch: Fetch, outcome: Descriptor | OnefsError) -> None:
+    def _rest(self, fetch: Fetch, outcome: OnefsError | Pause) -> None:
+        """Leave a growing file as it is until more of it is wanted; who waits for what failed is told so."""
+        if not fetch.is_finished:
+            self._done(fetch, outcome if isinstance(outcome, OnefsError) else None)
+        growing = fetch.growing
+        if growing is not None and isinstance(outcome, OnefsError):
+            growing.pause()
+        if fetch.is_finished:
+            fetch.grow(None)
+        elif not fetch.rest():
+            fetch.submit()
+        elif fetch.is_unused:
+            fetch.begin()
+
+    def _end(self, fetch: Fetch, outcome: Descriptor | OnefsError | Pause) -> None:
         self._leave(fetch)
         failure = outcome if isinstance(outcome, OnefsError) else None
         try:
-            if not fetch.finished.done():
+            if not fetch.is_finished or outcome is Pause.LEFT:
                 self._done(fetch, failure)
         finally:
             if isinstance(outcome, OnefsError):
                 fetch.fail(outcome)
-            else:
+            elif isinstance(outcome, Descriptor):
                 fetch.succeed(outcome)
+            fetch.grow(None)
 
     def _leave(self, fetch: Fetch) -> None:
         with self._lock:

@@ -6,8 +6,11 @@ import threading
 from concurrent.futures import Future
 
 from onefs.content.descriptors import Descriptor
+from onefs.content.failures import again
 from onefs.content.fetch import Fetch
 from onefs.content.files import cache_error
+from onefs.content.growing import Growing
+from onefs.content.readahead import ReadAhead
 from onefs.errors import CacheDamagedError
 
 WOULD_BLOCK = (errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
@@ -16,18 +19,21 @@ WOULD_BLOCK = (errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 class OpenFile:
     """One opening of a dataset. It keeps the edition it opened. Safe to use from several threads.
 
-    Made with a verified file, or with a fetch that the maker is attached to. Bytes that another program changes
-    meanwhile are refused: `read` and `read_now` then raise CacheDamagedError.
+    Made with a verified file, or with a fetch that the maker is attached to. A file that grows is read as far as it
+    is there. Bytes that another program changes meanwhile are refused: `read` and `read_now` then raise
+    CacheDamagedError.
     """
 
-    __slots__ = ("_closed", "_fetch", "_file", "_lock", "_path")
+    __slots__ = ("_ahead", "_closed", "_fetch", "_file", "_growing", "_lock", "_path")
 
     def __init__(self, path: str, file: Descriptor | None, fetch: Fetch | None) -> None:
         self._path = path
         self._file = file
         self._fetch = fetch
+        self._growing: Growing | None = None
+        self._ahead: ReadAhead | None = None
         self._closed = False
-        self._lock = threading.Lock()  # guards the three above
+        self._lock = threading.Lock()  # guards the five above
 
     @property
     def size_bytes(self) -> int | None:
@@ -45,7 +51,12 @@ class OpenFile:
             return None
         return file.signature.size_bytes, file.signature.mtime_ns, file.signature.inode
 
-    def wait(self, offset: int, size: int) -> Future[None] | None:  # noqa: ARG002  (files come whole, for now)
+    @property
+    def is_whole(self) -> bool:
+        """Whether no read waits for a server any more."""
+        return self._file is not None
+
+    def wait(self, offset: int, size: int) -> Future[None] | None:
         """None if these bytes can be read now (or lie behind the end), else what to wait for.
 
         The future ends when it is worth asking again, also after a failure; many may wait for the same one.
@@ -54,11 +65,26 @@ class OpenFile:
         with self._lock:
             if self._file is not None or self._fetch is None:
                 return None
-            self._file = self._fetch.take()
-            if self._file is None:
-                return self._fetch.finished
-            self._fetch = None
+            news = self._fetch.news  # before the look at what there is, so that nothing is missed
+            growing = self._follow(self._fetch)
+            if growing is None:
+                return None if self._file is not None else news
+            if self._ahead is None:
+                self._ahead = ReadAhead(growing.rules.read_ahead_max_bytes)
+            return growing.want(self._ahead, offset, size)
+
+    def _follow(self, fetch: Fetch) -> Growing | None:
+        """What to read from if the file is not whole yet. Raises why nothing is served any more."""
+        growing = self._growing
+        if growing is not None and growing.error is not None and growing.is_served:
+            raise again(growing.error)  # for good: nothing else may be read through this opening
+        self._file = fetch.take()
+        if self._file is not None:
+            self._fetch = self._growing = None
             return None
+        growing = fetch.growing
+        self._growing = growing if growing is not None and growing.error is None else None
+        return self._growing
 
     def read_now(self, offset: int, size: int) -> bytes | None:
         """Bytes that are in memory; None if the disk would have to be waited for, or the file is not there yet."""
@@ -97,16 +123,18 @@ class OpenFile:
         """Let go of the file. A read in progress ends first; a fetch goes on. Does nothing the second time."""
         with self._lock:
             self._closed = True
-            file, fetch = self._file, self._fetch
-            self._file = self._fetch = None
+            file, fetch, growing, ahead = self._file, self._fetch, self._growing, self._ahead
+            self._file = self._fetch = self._growing = None
         if file is not None:
             file.release()
+        if growing is not None and ahead is not None:
+            growing.forget(ahead)
         if fetch is not None:
             fetch.detach()
 
     def _check(self, file: Descriptor) -> None:
         """Asked after the bytes were read: whatever changed them before has changed the signature too."""
-        if not file.is_unchanged:
+        if file is self._file and not file.is_unchanged:
             raise CacheDamagedError(
                 f"{self._path}: another program changed its cached copy while it was open.",
                 "Open it again to have it checked.",
@@ -114,5 +142,9 @@ class OpenFile:
 
     def _borrow(self) -> Descriptor | None:
         with self._lock:
+            if self._growing is not None and self._fetch is not None:
+                self._follow(self._fetch)  # it may have become whole since
+            if self._growing is not None:
+                return self._growing.borrow()
             file = self._file
             return file if file is not None and file.share() else None

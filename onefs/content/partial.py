@@ -1,18 +1,16 @@
 """Owns `Partial`: a file on its way into the cache, with the hash of what is there, and whether it can go on."""
 
-import errno
 import os
-import shutil
 import threading
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from onefs.catalogue.records import Dataset
 from onefs.content.files import make_folder, read_json, write_json
 from onefs.content.hashing import RunningDigest
 from onefs.content.locks import StoppedError
+from onefs.content.renaming import give_name, reopened
 from onefs.content.verification import wanted
 from onefs.digests import CHUNK_BYTES
 
@@ -102,21 +100,11 @@ class Partial:
     def move_to(self, target: Path) -> int:
         """Give the file its name and return a descriptor to read it from. Can be tried again if it raises.
 
-        Where it cannot be renamed (another file system behind a linked folder, or somebody removed it), it is copied
-        beside the target first. The folder must exist.
+        The folder must exist.
         """
         if self._reader < 0:
             self._seal()
-        if not self._has_its_name():
-            self._copy_to(target)
-        else:
-            try:
-                self.path.rename(target)
-            except OSError as error:
-                if error.errno != errno.EXDEV:
-                    raise
-                self._copy_to(target)
-                self.path.unlink(missing_ok=True)
+        self._reader = give_name(self.path, self._reader, target)
         self._drop_note()
         reader, self._reader = self._reader, -1
         return reader
@@ -160,13 +148,6 @@ class Partial:
         self.path.unlink(missing_ok=True)
         self._note.unlink(missing_ok=True)
 
-    def _has_its_name(self) -> bool:
-        """Whether the file is still there: not if somebody deleted the folder, and perhaps another began anew."""
-        try:
-            return os.path.samestat(self.path.lstat(), os.fstat(self._reader))
-        except FileNotFoundError:
-            return False
-
     def _drop_note(self) -> None:
         if self._noted:
             self._note.unlink(missing_ok=True)
@@ -182,23 +163,6 @@ class Partial:
 
     def _seal(self) -> None:
         """Turn from writing to reading. Closing is where NFS tells that there was no room."""
-        self._reader = os.open(f"/proc/self/fd/{self._file}", os.O_RDONLY | os.O_CLOEXEC)
+        self._reader = reopened(self._file)
         number, self._file = self._file, -1
         os.close(number)
-
-    def _copy_to(self, target: Path) -> None:
-        beside = target.with_name(f".{uuid4()}.part")
-        try:
-            with (
-                open(self._reader, "rb", closefd=False) as source,
-                beside.open("xb") as copy,
-            ):
-                source.seek(0)
-                shutil.copyfileobj(source, copy, CHUNK_BYTES)
-            reader = os.open(beside, os.O_RDONLY | os.O_CLOEXEC)
-            os.close(self._reader)
-            self._reader = reader
-            beside.rename(target)
-        except OSError:
-            beside.unlink(missing_ok=True)
-            raise

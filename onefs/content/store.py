@@ -17,6 +17,7 @@ from onefs.content.files import cache_error, cache_errors, make_folder
 from onefs.content.locks import process_lock
 from onefs.content.partial import Partial
 from onefs.content.quarantine import Quarantine
+from onefs.content.sparse import BLOCKS_ENDING, SparseFile
 from onefs.content.stamps import Stamps
 from onefs.content.verification import Signature, Stamp
 from onefs.errors import ContentError
@@ -98,7 +99,13 @@ class ContentStore:
             make_folder(self.state_dir)
             return Partial(self._beside_data("partial"), dataset, stop)
 
-    def commit(self, dataset: Dataset, partial: Partial) -> Copy:
+    def begin_blocks(self, dataset: Dataset, block_bytes: int) -> SparseFile:
+        """Begin to store a large dataset block by block, or go on with the blocks that are there. Raises OSError."""
+        make_folder(self.data_dir)
+        make_folder(self.state_dir)
+        return SparseFile(self._beside_data("partial"), dataset, dataset.size_bytes or 0, block_bytes)
+
+    def commit(self, dataset: Dataset, partial: Partial | SparseFile) -> Copy:
         """Give a checked file its name in the cache, and return it opened."""
         path = self._path(dataset)
         with cache_errors(dataset.path, path):
@@ -132,10 +139,11 @@ class ContentStore:
 
     def partial_blocks(self, dataset: Dataset) -> int:
         """512-byte blocks of what is fetched of a dataset so far."""
-        try:
-            return os.stat(f"{self._beside_data('partial')}/{dataset.id}").st_blocks  # noqa: PTH116
-        except OSError:
-            return 0
+        found = 0
+        for ending in ("", BLOCKS_ENDING):
+            with suppress(OSError):
+                found += os.stat(f"{self._beside_data('partial')}/{dataset.id}{ending}").st_blocks  # noqa: PTH116
+        return found
 
     def blocks_in(self, folder: str) -> dict[str, int]:
         """512-byte blocks of each file in one folder of the cache, by its name in the tree."""

@@ -7,14 +7,16 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 from onefs.catalogue.records import Dataset
+from onefs.content.blockwise import Blockwise, Ordered, Whole
 from onefs.content.copies import Copies, Look, Standing
 from onefs.content.download import Downloader, Found, mismatch, server_of
 from onefs.content.failures import Problem, are_final, summary
-from onefs.content.fetch import Fetch
+from onefs.content.fetch import Fetch, Pause
 from onefs.content.files import cache_errors
 from onefs.content.health import LocationHealth
 from onefs.content.locks import StoppedError
 from onefs.content.partial import Partial
+from onefs.content.sparse import SparseFile
 from onefs.content.store import ContentStore, Copy
 from onefs.content.verification import Verify
 from onefs.errors import (
@@ -54,6 +56,7 @@ class Obtainer:
         store: ContentStore,
         copies: Copies,
         downloader: Downloader,
+        blockwise: Blockwise,
         locate: Callable[[Dataset], Iterable[Location]],
         health: LocationHealth,
         policy: Verify,
@@ -63,6 +66,7 @@ class Obtainer:
         self._store = store
         self._copies = copies
         self._downloader = downloader
+        self._blockwise = blockwise
         self._locate = locate
         self._health = health
         self._policy = policy
@@ -81,16 +85,21 @@ class Obtainer:
             self._refuse_if_kept(fetch, look)
             return None
 
-    def obtain(self, fetch: Fetch) -> Obtained:
-        """The dataset's file, verified or accepted. Raises what stands in the way."""
+    def obtain(self, fetch: Fetch) -> Obtained | Pause:
+        """The dataset's file, verified or accepted, or why it is left for now. Raises what stands in the way."""
         dataset = fetch.dataset
+        if fetch.growing is not None and fetch.give_up():
+            return Pause.LEFT
         if not (fetch.may_fetch and self._store.is_cache):
             raise offline(dataset, self._store)
         with _stoppable(dataset), ExitStack() as stack:
             with cache_errors(dataset.path, self._store.state_dir):
                 stack.enter_context(self._store.lock(dataset, self._stop))
             copy = self._settle(fetch, in_hand=False)
-            return Obtained(copy, fetched=False) if copy is not None else self._fetch(fetch)
+            if copy is None:
+                return self._fetch(fetch)
+            self._blockwise.replaced(fetch, copy.signature.inode)
+            return Obtained(copy, fetched=False)
 
     def _settle(self, fetch: Fetch, *, in_hand: bool) -> Copy | None:
         """The copy if it is right, else None once its name is free: wrong ones go, unfinished ones are waited for.
@@ -139,37 +148,58 @@ class Obtainer:
         if not (unsettled or look.is_ours or self._store.may_displace):
             raise _kept(fetch.dataset, look.copy, look.md5, NOT_OURS)
 
-    def _fetch(self, fetch: Fetch) -> Obtained:
-        with cache_errors(fetch.dataset.path, self._store.data_dir):
-            partial = self._store.begin(fetch.dataset, self._stop)
-            try:
-                found = self._download(fetch, partial)
-                return Obtained(self._commit(fetch, partial, found), fetched=True)
-            except (OSError, NoRoomError):
-                with suppress(OSError):
-                    partial.drop()
-                raise
-            finally:
-                partial.close()
-
-    def _download(self, fetch: Fetch, partial: Partial) -> Found:
-        """The first location's bytes that are right; wrong ones are accepted only if no location has better."""
+    def _fetch(self, fetch: Fetch) -> Obtained | Pause:
         asked: list[Location] = []
         problems: list[Problem] = []
+        ordered: Ordered = self._health.order(self._located(fetch.dataset, asked, problems))
+        with cache_errors(fetch.dataset.path, self._store.data_dir):
+            if self._blockwise.suits(fetch.dataset):
+                result = self._fetch_blocks(fetch, ordered, problems)
+                if isinstance(result, Obtained | Pause):
+                    return result
+                ordered = result
+            return self._fetch_whole(fetch, ordered, asked, problems)
+
+    def _fetch_blocks(self, fetch: Fetch, ordered: Ordered, problems: list[Problem]) -> Obtained | Pause | Ordered:
+        """The file, or why it is left for now, or the locations that are left for it to be fetched from whole."""
+        try:
+            result = self._blockwise.fetch(fetch, ordered, problems)
+            if isinstance(result, Whole):
+                copy = self._commit(fetch, result.growing.file, result.found)
+                self._blockwise.replaced(fetch, copy.signature.inode)
+                return Obtained(copy, fetched=True)
+        except (OSError, NoRoomError) as error:
+            self._blockwise.withdraw(fetch, error)
+            raise
+        if not isinstance(result, Pause) and fetch.growing is not None:
+            raise summary(fetch.dataset, problems) if problems else _nowhere(fetch.dataset)
+        return result
+
+    def _fetch_whole(self, fetch: Fetch, ordered: Ordered, asked: list[Location], problems: list[Problem]) -> Obtained:
+        partial = self._store.begin(fetch.dataset, self._stop)
+        try:
+            found = self._download(fetch, partial, ordered, asked, problems)
+            return Obtained(self._commit(fetch, partial, found), fetched=True)
+        except (OSError, NoRoomError):
+            with suppress(OSError):
+                partial.drop()
+            raise
+        finally:
+            partial.close()
+
+    def _download(
+        self, fetch: Fetch, partial: Partial, ordered: Ordered, asked: list[Location], problems: list[Problem]
+    ) -> Found:
+        """The first location's bytes that are right; wrong ones are accepted only if no location has better."""
         first = Verify.STRICT if self._policy is Verify.WARN else self._policy
-        found = self._try_all(fetch, self._located(fetch.dataset, asked, problems), partial, first, problems)
+        found = self._try_all(fetch, ordered, partial, first, problems)
         if found is None and self._policy is Verify.WARN and asked and are_final(problems):
-            found = self._try_all(fetch, asked, partial, Verify.WARN, problems)
+            found = self._try_all(fetch, self._health.order(asked), partial, Verify.WARN, problems)
         if found is not None:
             return found
         if not fetch.dataset.md5 or not partial.size_bytes:
             partial.drop()
-        if not problems:
-            raise MissingOnServerError(
-                f"{fetch.dataset.path} is in the catalogue, but no server is known that holds it.",
-                "Refresh the catalogue; if that does not help, tell the archive's maintainers.",
-            )
-        raise summary(fetch.dataset, problems)
+        raise summary(fetch.dataset, problems) if problems else _nowhere(fetch.dataset)
 
     def _located(self, dataset: Dataset, asked: list[Location], problems: list[Problem]) -> Iterator[Location]:
         """The locations, as they are needed; they end early, and why is told, if the rest cannot be found out."""
@@ -182,10 +212,10 @@ class Obtainer:
             problems.append(Problem("", error))
 
     def _try_all(
-        self, fetch: Fetch, locations: Iterable[Location], partial: Partial, policy: Verify, problems: list[Problem]
+        self, fetch: Fetch, ordered: Ordered, partial: Partial, policy: Verify, problems: list[Problem]
     ) -> Found | None:
         """Ask each location once; None, and why in `problems`, if none gives the file."""
-        for location, too_soon in self._health.order(locations):
+        for location, too_soon in ordered:
             fetch.host = server = server_of(location)
             if too_soon is not None:
                 problems.append(Problem(server, too_soon))
@@ -199,7 +229,7 @@ class Obtainer:
                     self._on_mismatch(fetch.dataset, location)
         return None
 
-    def _commit(self, fetch: Fetch, partial: Partial, found: Found) -> Copy:
+    def _commit(self, fetch: Fetch, partial: Partial | SparseFile, found: Found) -> Copy:
         copy = self._settle(fetch, in_hand=True)
         if copy is not None:
             partial.drop()
@@ -207,6 +237,13 @@ class Obtainer:
         copy = self._store.commit(fetch.dataset, partial)
         self._copies.vouch(fetch.dataset, copy, found.md5, found.source)
         return copy
+
+
+def _nowhere(dataset: Dataset) -> MissingOnServerError:
+    return MissingOnServerError(
+        f"{dataset.path} is in the catalogue, but no server is known that holds it.",
+        "Refresh the catalogue; if that does not help, tell the archive's maintainers.",
+    )
 
 
 def _kept(dataset: Dataset, copy: Copy, md5: str, remedy: str) -> MismatchError:

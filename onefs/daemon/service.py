@@ -13,7 +13,7 @@ import trio
 
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot
-from onefs.content.access import Content, Verify
+from onefs.content.access import BlockRules, Content, Verify
 from onefs.content.download import Patience
 from onefs.content.store import ContentStore
 from onefs.daemon import logs
@@ -66,6 +66,10 @@ def make_transport(http: HttpTransport) -> Transport:
     return SchemeTransport({"http": http, "https": http, "file": FileTransport()})
 
 
+def _block_rules(settings: Settings) -> BlockRules:
+    return BlockRules(settings.whole_file_max, settings.block_size, settings.read_ahead_max, settings.http_dl_threads)
+
+
 class Service:
     """One mount of one source."""
 
@@ -91,11 +95,13 @@ class Service:
             locations.of,
             locations.known,
             verify=verify,
+            blocks=_block_rules(settings),
             max_transfers=settings.max_transfers,
             patience=Patience(stall_s=settings.read_timeout_s),
             on_change=self._content_changed,
             on_failure=self._content_failed,
             on_mismatch=self._mismatch_reporter(repositories),
+            on_withdrawn=self._content_withdrawn,
         )
         self._refresher = Refresher(
             source,
@@ -290,6 +296,12 @@ class Service:
             ino = self._file_system.file_ino(dataset)
             if ino is not None:
                 self._notifier.attributes_changed(ino)
+
+    def _content_withdrawn(self, dataset: Dataset) -> None:
+        with contextlib.suppress(OnefsError):
+            ino = self._file_system.file_ino(dataset)
+            if ino is not None:
+                self._notifier.pages_changed(ino)
 
     def _content_failed(self, dataset: Dataset, error: OnefsError) -> None:
         _log.warning("%s", error)

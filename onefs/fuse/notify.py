@@ -53,6 +53,10 @@ class Notifier:
         """
         self._tell(lambda: pyfuse3.invalidate_inode(pyfuse3.InodeT(ino), attr_only=True)).wait(_PATIENCE_S)
 
+    def pages_changed(self, ino: int) -> None:
+        """Forget the pages of a node, soon: the kernel waits for the reads of it that are not answered yet."""
+        self._tell(lambda: pyfuse3.invalidate_inode(pyfuse3.InodeT(ino), attr_only=False))
+
     def names_changed(self, names: Iterable[tuple[int, str]]) -> None:
         """Forget entries, absent ones included, by directory and name; for `ITSELF`, the directory's attributes.
 

@@ -201,14 +201,14 @@ class Operations(pyfuse3.Operations):
     async def _settle(self, file: ReadableFile, pid: int) -> bool:
         """Wait a little for a fetch, since programs look for failures where they open a file.
 
-        Gives whether the bytes are there now.
+        Gives whether all its bytes are there now.
         """
         pending = file.wait(0, 1)
         if pending is None:
-            return True
+            return file.is_whole
         with trio.move_on_after(self._open_wait_s):
             await until_done(pending, pid)
-        return file.wait(0, 1) is None
+        return file.wait(0, 1) is None and file.is_whole
 
     @answered
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:

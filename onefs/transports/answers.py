@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from http.client import IncompleteRead
+from typing import TypeGuard
 
 from urllib3 import BaseHTTPResponse, Timeout
 from urllib3 import exceptions as http_errors
@@ -33,8 +34,11 @@ COMPRESSED = {"gzip": (".gz", ".tgz"), "bzip2": (".bz2",), "compress": (".z",), 
 """Endings of files that are stored so compressed, which some servers tell as an encoding."""
 
 
-def body(response: BaseHTTPResponse, url: str, start: int, edition: str) -> Body | None:
-    """What an answer means; None if it is a part that is of no use and the whole file should be asked for."""
+def body(response: BaseHTTPResponse, url: str, start: int, edition: str, end: int | None = None) -> Body | None:
+    """What an answer to a request for a file, or for its part from `start` to `end`, means.
+
+    None if it is a part that is of no use and the whole file should be asked for.
+    """
     server = server_name(url)
     status = response.status
     found = _edition(response.headers)
@@ -49,13 +53,21 @@ def body(response: BaseHTTPResponse, url: str, start: int, edition: str) -> Body
     if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         complete = match is not None and match["total"] == str(start)
         return Body(start, start, edition, iter(())) if complete else None
-    if not start or (_same_kind(edition, found) and edition != found):
+    if not (start or end is not None) or (_same_kind(edition, found) and edition != found):
         return None
-    if match is None or match["first"] is None or int(match["first"]) != start:
+    if not _is_part(match, start, end):
         raise BrokenAnswerError(f"{server} answered with another range than the one asked for.")
     total = None if match["total"] == "*" else int(match["total"])
-    end = int(match["last"]) + 1 if total is None else total
-    return Body(start, total, found or edition, _chunks(response, server, start, end))
+    file_end = int(match["last"]) + 1 if total is None else total
+    stop = file_end if end is None else min(end, file_end)
+    return Body(start, total, found or edition, _chunks(response, server, start, stop), is_part=True)
+
+
+def _is_part(match: re.Match[str] | None, start: int, end: int | None) -> TypeGuard[re.Match[str]]:
+    """Whether a Content-Range tells of the part that was asked for, or of its beginning."""
+    if match is None or match["first"] is None or int(match["first"]) != start:
+        return False
+    return end is None or int(match["last"]) < end
 
 
 def _chunks(response: BaseHTTPResponse, server: str, start: int, end: int | None) -> Iterator[bytes]:

@@ -32,24 +32,28 @@ class Body:
     `total_bytes` is the whole file's length, None if the server does not say. `edition` names this edition of the
     file for a later resume (a strong ETag, or Last-Modified), "" if the server gives none. `chunks` yields non-empty
     pieces in order, raises `UnreachableError` or `TimedOutError` when the connection breaks or stalls, and
-    `BrokenAnswerError` when it ends before the length that was promised.
+    `BrokenAnswerError` when it ends before the length that was promised. `is_part` says that it ends where it was
+    asked to, rather than with the file.
     """
 
     start: int
     total_bytes: int | None
     edition: str
     chunks: Iterator[bytes]
+    is_part: bool = False
 
 
 class Transport(Protocol):
     """Reads locations of one kind. Safe to use from several threads."""
 
-    def open(self, location: Location, start: int = 0, edition: str = "") -> AbstractContextManager[Body]:
-        """Begin reading at byte `start`, provided the file is still the same `edition`.
+    def open(
+        self, location: Location, start: int = 0, edition: str = "", end: int | None = None
+    ) -> AbstractContextManager[Body]:
+        """Begin reading at byte `start`, provided the file is still the same `edition`; stop before byte `end`.
 
-        If the edition changed, or the server cannot answer ranges, the body starts at 0. Leaving the context closes
-        the connection if it was not read to its end. Raises `UnreachableError`, `TimedOutError`,
-        `AccessRefusedError`, `MissingOnServerError` or `BrokenAnswerError`.
+        If the edition changed, or the server cannot answer ranges, the body starts at 0 and ends with the file.
+        Leaving the context closes the connection if it was not read to its end. Raises `UnreachableError`,
+        `TimedOutError`, `AccessRefusedError`, `MissingOnServerError` or `BrokenAnswerError`.
         """
 
     def close(self) -> None:

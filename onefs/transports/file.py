@@ -25,7 +25,7 @@ class FileTransport:
     """Reads `file://` locations. Safe to use from several threads."""
 
     @contextmanager
-    def open(self, location: Location, start: int = 0, edition: str = "") -> Iterator[Body]:
+    def open(self, location: Location, start: int = 0, edition: str = "", end: int | None = None) -> Iterator[Body]:
         """Begin reading at byte `start`; see `Transport.open`."""
         path = _path(location.url)
         try:
@@ -38,8 +38,10 @@ class FileTransport:
                 raise BrokenAnswerError(f"{path} is not a file.")
             found = f"{status.st_mtime_ns}-{status.st_size}"
             if edition not in ("", found) or start > status.st_size:
-                start = 0
-            yield Body(start, status.st_size, found, _chunks(descriptor, path, start, status.st_size))
+                start, end = 0, None
+            stop = status.st_size if end is None else min(end, status.st_size)
+            chunks = _chunks(descriptor, path, start, stop)
+            yield Body(start, status.st_size, found, chunks, is_part=end is not None)
         finally:
             os.close(descriptor)
 

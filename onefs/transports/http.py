@@ -56,13 +56,13 @@ class HttpTransport:
             return self._requests_sent
 
     @contextmanager
-    def open(self, location: Location, start: int = 0, edition: str = "") -> Iterator[Body]:
+    def open(self, location: Location, start: int = 0, edition: str = "", end: int | None = None) -> Iterator[Body]:
         """Begin reading at byte `start`; see `Transport.open`. Without `edition` nothing is checked."""
-        response = self._request(location, start, edition)
+        response = self._request(location, start, edition, end)
         try:
             with self._watched(response):
-                found = body(response, location.url, start, edition)
-                if found is None and start:
+                found = body(response, location.url, start, edition, end)
+                if found is None and (start or end is not None):
                     response.close()
                     response.release_conn()
                     with self.open(location) as whole:
@@ -93,12 +93,12 @@ class HttpTransport:
         for manager in managers:
             manager.clear()
 
-    def _request(self, location: Location, start: int, edition: str) -> BaseHTTPResponse:
+    def _request(self, location: Location, start: int, edition: str, end: int | None) -> BaseHTTPResponse:
         """The answer, after redirections. The login goes to no other server, and no step leads out of TLS."""
         url, login = location.url, location.login
         for _ in range(LONGEST_REDIRECTION + 1):
             try:
-                response = self._send(url, _headers(login, start, edition))
+                response = self._send(url, _headers(login, start, edition, end))
                 told = response.get_redirect_location()
                 if not told:
                     return response
@@ -196,12 +196,12 @@ def _server_of(url: str) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
-def _headers(login: Login | None, start: int, edition: str) -> dict[str, str]:
+def _headers(login: Login | None, start: int, edition: str, end: int | None) -> dict[str, str]:
     headers = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "onefs"}
     if login is not None:
         headers["Authorization"] = _basic(f"{login.user}:{login.password}")
-    if start:
-        headers["Range"] = f"bytes={start}-"
+    if start or end is not None:
+        headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
         if edition:
             headers["If-Range"] = edition
     return headers

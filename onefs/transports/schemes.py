@@ -13,14 +13,16 @@ class SchemeTransport:
     def __init__(self, transports: Mapping[str, Transport]) -> None:
         self._transports = dict(transports)
 
-    def open(self, location: Location, start: int = 0, edition: str = "") -> AbstractContextManager[Body]:
+    def open(
+        self, location: Location, start: int = 0, edition: str = "", end: int | None = None
+    ) -> AbstractContextManager[Body]:
         """Begin reading at byte `start`; see `Transport.open`."""
         scheme = location.url.partition(":")[0].lower()
         transport = self._transports.get(scheme)
         if transport is None:
             known = ", ".join(sorted(self._transports))
             raise BrokenAnswerError(f"An address of the kind {scheme}: cannot be read, only {known}.")
-        return transport.open(location, start, edition)
+        return transport.open(location, start, edition, end)
 
     def close(self) -> None:
         """Close every transport once."""

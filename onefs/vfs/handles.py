@@ -23,6 +23,10 @@ class ReadableFile(Protocol):
     def edition(self) -> Edition | None:
         """Which copy its bytes come from; None as long as that is not known, or if it is no file on a disk."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether no read waits for a server any more."""
+
     def wait(self, offset: int, size: int) -> "Future[None] | None":
         """None if the bytes can be read now; else what completes when it is worth asking again.
 
@@ -41,6 +45,8 @@ class ReadableFile(Protocol):
 
 class MemoryFile:
     """An open file whose bytes are in memory."""
+
+    is_whole = True
 
     def __init__(self, content: bytes) -> None:
         self._content = memoryview(content)
@@ -73,6 +79,8 @@ class MemoryFile:
 
 class DiskFile:
     """An open file as it is on the disk: the edition it was opened with, whatever is put in its place later."""
+
+    is_whole = True
 
     def __init__(self, path: Path) -> None:
         """Raises `CacheDamagedError`."""

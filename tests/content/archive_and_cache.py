@@ -18,7 +18,7 @@ from servers import FaultServer
 
 from onefs import alf
 from onefs.catalogue.records import QC, Dataset
-from onefs.content.access import Content, OpenFile, Patience, Verify
+from onefs.content.access import BlockRules, Content, OpenFile, Patience, Verify
 from onefs.content.store import ContentStore
 from onefs.errors import OnefsError
 from onefs.transports.archive import ArchiveServer
@@ -67,6 +67,7 @@ class ArchiveAndCache:
         self.clock = Clock()
         self.failures: list[tuple[Dataset, OnefsError]] = []
         self.changes: list[Dataset] = []
+        self.withdrawn: list[Dataset] = []
         self.mismatches: list[tuple[Dataset, Location]] = []
         self._stack = ExitStack()
 
@@ -122,6 +123,7 @@ class ArchiveAndCache:
         read_timeout_s: float = PATIENT_S,
         patience: Patience = QUICK,
         max_transfers: int = 256,
+        blocks: BlockRules | None = None,
         locate: Callable[[Dataset], Iterable[Location]] | None = None,
     ) -> Content:
         """A `Content` on the cache, closed at the end of the test."""
@@ -135,11 +137,13 @@ class ArchiveAndCache:
             locate or self.locate,
             self.locate,
             verify=verify,
+            blocks=blocks,
             max_transfers=max_transfers,
             patience=patience,
             on_change=self.changes.append,
             on_failure=lambda dataset, error: self.failures.append((dataset, error)),
             on_mismatch=lambda dataset, location: self.mismatches.append((dataset, location)),
+            on_withdrawn=self.withdrawn.append,
             clock=self.clock,
         )
         self._stack.callback(transport.close)

@@ -214,7 +214,7 @@ def test_who_may_fetch_does_not_get_the_answer_of_who_may_not() -> None:
     assert len(fetches.running()) == 2
     go_on.set()
     for fetch, says in ((offline, "False"), (online, "True")):
-        fetch.finished.result(PATIENT_S)
+        fetch.news.result(PATIENT_S)
         with pytest.raises(MismatchError, match=says):
             fetch.take()
 

@@ -47,6 +47,7 @@ def broken_open(ino):
         opened.file.close()
         class Torn:
             edition = None
+            is_whole = True
             wait = staticmethod(lambda offset, size: None)
             close = staticmethod(lambda: None)
             read_now = staticmethod(torn)

@@ -1,0 +1,359 @@
+"""Large files: fetched by blocks as they are read, in any order, from servers that misbehave, until verified."""
+
+import os
+import random
+import threading
+from pathlib import Path
+
+import pytest
+from archive_and_cache import ArchiveAndCache, read, read_open, together, wait_until
+from servers import Fault
+
+from onefs.catalogue.records import Dataset
+from onefs.content.access import BlockRules, Content, OpenFile, State, Verify
+from onefs.errors import BrokenAnswerError, ContentError, MismatchError, OnefsError, UnreachableError
+
+BLOCK = 64 << 10
+DATA = random.Random(5).randbytes(100 * BLOCK + 1234)
+BLOCKS = 101
+RULES = BlockRules(whole_file_max_bytes=1 << 20, block_bytes=BLOCK, read_ahead_max_bytes=4 << 20, parts=4)
+
+
+def by_blocks(place: ArchiveAndCache, **options: object) -> Content:
+    return place.content(blocks=RULES, **options)  # type: ignore[arg-type]
+
+
+def part(file: OpenFile, offset: int, size: int) -> bytes:
+    """A part of an open file, waited for."""
+    while (waiting := file.wait(offset, size)) is not None:
+        waiting.result(timeout=30)
+    return file.read(offset, size)
+
+
+def ranges(place: ArchiveAndCache, dataset: Dataset) -> list[tuple[int, int]]:
+    """The parts that the server was asked for, in bytes."""
+    asked = [headers.get("range", "") for headers in place.server.headers(place.url_path(dataset))]
+    pairs = [text.removeprefix("bytes=").split("-") for text in asked if text]
+    return [(int(first), int(last) + 1) for first, last in pairs]
+
+
+def sparse(place: ArchiveAndCache, dataset: Dataset) -> Path:
+    return place.partial(dataset).with_suffix(".blocks")
+
+
+def test_only_what_is_read_is_fetched_and_kept(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    file = content.open(dataset, may_fetch=True)
+    for offset in (5 * BLOCK + 7, 60 * BLOCK, 33 * BLOCK - 1):
+        assert part(file, offset, 2) == DATA[offset : offset + 2]
+    assert place.server.bytes_sent() == 4 * BLOCK
+    assert content.inspect(dataset).state is State.PARTIAL
+    assert 0 < content.cached_blocks(dataset) * 512 <= 5 * BLOCK
+    assert not place.file(dataset).exists()
+    assert file.edition is None
+    assert part(file, len(DATA) - 3, 100) == DATA[-3:]
+    assert part(file, len(DATA), 100) == part(file, len(DATA) + BLOCK, 100) == b""
+
+
+def test_reading_in_order_is_one_pass_and_ends_verified(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    file = content.open(dataset, may_fetch=True)
+    assert read_open(file) == DATA
+    wait_until(lambda: content.inspect(dataset).state is State.VERIFIED)
+    assert place.server.bytes_sent() == len(DATA)
+    assert place.file(dataset).read_bytes() == DATA
+    assert not list(place.partial(dataset).parent.iterdir())
+    assert part(file, 1000, 50) == DATA[1000:1050]
+    content.flush()
+    assert by_blocks(place).inspect(dataset).state is State.VERIFIED
+
+
+def test_eight_readers_in_random_order_fetch_each_block_once(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+
+    def reader(number: int) -> None:
+        file = content.open(dataset, may_fetch=True)
+        order = list(range(0, len(DATA), BLOCK // 2))
+        random.Random(number).shuffle(order)
+        for offset in order:
+            assert part(file, offset, BLOCK // 2) == DATA[offset : offset + BLOCK // 2]
+        file.close()
+
+    together(reader, 8)
+    wait_until(lambda: content.inspect(dataset).state is State.VERIFIED)
+    assert place.server.bytes_sent() == len(DATA)
+    assert sorted(first for first, _ in ranges(place, dataset))[0] == 0
+    assert sum(end - first for first, end in ranges(place, dataset)) == len(DATA)
+    assert place.file(dataset).read_bytes() == DATA
+
+
+def test_reading_in_order_is_ahead_of_the_reader_and_at_random_is_not(place: ArchiveAndCache) -> None:
+    data = random.Random(6).randbytes(24 << 20)
+    dataset, content = place.add(data), by_blocks(place)
+    file = content.open(dataset, may_fetch=True)
+    for offset in range(0, 6 << 20, 128 << 10):
+        part(file, offset, 128 << 10)
+    wait_until(lambda: place.server.bytes_sent() > 8 << 20)
+    before = place.server.bytes_sent()
+    assert before <= (6 + 4 + 1) << 20
+    part(file, 20 << 20, 10)
+    wait_until(lambda: place.server.bytes_sent() > before)
+    file.close()
+    assert max(end - first for first, end in ranges(place, dataset)) > BLOCK
+    assert len(ranges(place, dataset)) < 150
+
+
+@pytest.mark.parametrize("md5", [None, ""], ids=["hash", "no hash"])
+def test_blocks_are_kept_for_a_later_process(place: ArchiveAndCache, md5: str | None) -> None:
+    dataset, first = place.add(DATA, md5=md5), by_blocks(place)
+    file = first.open(dataset, may_fetch=True)
+    part(file, 0, 10 * BLOCK)
+    part(file, 50 * BLOCK, 10 * BLOCK)
+    sent = place.server.bytes_sent()
+    first.close()
+    second = by_blocks(place)
+    assert second.inspect(dataset).state is State.PARTIAL
+    file = second.open(dataset, may_fetch=True)
+    assert part(file, 50 * BLOCK, 10 * BLOCK) == DATA[50 * BLOCK : 60 * BLOCK]
+    assert place.server.bytes_sent() == sent
+    assert read_open(file) == DATA
+    wait_until(lambda: second.inspect(dataset).state is State.VERIFIED)
+    assert place.server.bytes_sent() == len(DATA)
+
+
+def test_fetching_stops_when_nobody_has_it_open_and_goes_on_later(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    place.server.fault(place.url_path(dataset), Fault(trickle_bytes=BLOCK // 2, trickle_pause_s=0.05))
+    file = content.open(dataset, may_fetch=True)
+    part(file, 0, 10)
+    file.wait(0, len(DATA))
+    wait_until(lambda: place.server.bytes_sent() > 10 * BLOCK)
+    file.close()
+    wait_until(lambda: not content.transfers())
+    assert content.inspect(dataset).state is State.PARTIAL
+    assert place.server.bytes_sent() < len(DATA)
+    place.server.fault(place.url_path(dataset))
+    assert read(content, dataset) == DATA
+
+
+def test_an_idle_file_lets_another_process_fetch_it(place: ArchiveAndCache) -> None:
+    dataset, content, other = place.add(DATA), by_blocks(place), by_blocks(place)
+    mine, theirs = content.open(dataset, may_fetch=True), other.open(dataset, may_fetch=True)
+    assert part(mine, 0, 10) == DATA[:10]
+    assert part(theirs, 70 * BLOCK, 10) == DATA[70 * BLOCK : 70 * BLOCK + 10]
+    assert part(mine, 70 * BLOCK, 10) == DATA[70 * BLOCK : 70 * BLOCK + 10]
+    assert place.server.bytes_sent() == 2 * BLOCK
+    assert read_open(theirs) == DATA
+    wait_until(lambda: other.inspect(dataset).state is State.VERIFIED)
+    assert read_open(mine) == DATA
+    assert place.server.bytes_sent() == len(DATA)
+
+
+def test_an_edition_that_changes_is_not_mixed(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    file, untouched = content.open(dataset, may_fetch=True), content.open(dataset, may_fetch=True)
+    assert part(file, 0, 10) == DATA[:10]
+    place.server.put(place.url_path(dataset), DATA)  # the same bytes, but who could know
+    with pytest.raises(BrokenAnswerError, match="another edition"):
+        part(file, 50 * BLOCK, 10)
+    with pytest.raises(BrokenAnswerError, match="another edition"):
+        part(file, 0, 10)
+    wait_until(lambda: place.withdrawn == [dataset])
+    assert read_open(untouched) == DATA
+    assert read(content, dataset) == DATA
+
+
+def test_an_edition_that_always_changes_is_told(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    place.server.fault(place.url_path(dataset), Fault(new_edition_each_time=True))
+    with pytest.raises(OnefsError, match="edition"):
+        read(content, dataset)
+    assert place.server.requests() < 40
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(ignore_range=True),
+        Fault(ignore_range=True, cut_after=3_000_000, times=1),
+        Fault(no_edition=True),
+        Fault(ignore_range=True, no_edition=True),
+        Fault(chunked=True),
+        Fault(cut_after=10_000, times=2),
+        Fault(reset_after=100_000, times=3),
+        Fault(shift_range=100, times=2),
+        Fault(status=503, times=2),
+    ],
+    ids=["200", "200, cut", "no edition", "200, no edition", "no length", "short", "reset", "another range", "503"],
+)
+def test_what_can_be_mended_is(place: ArchiveAndCache, fault: Fault) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    place.server.fault(place.url_path(dataset), fault)
+    file = content.open(dataset, may_fetch=True)
+    assert part(file, 90 * BLOCK, 10) == DATA[90 * BLOCK : 90 * BLOCK + 10]
+    assert read_open(file) == DATA
+    wait_until(lambda: content.inspect(dataset).state is State.VERIFIED)
+
+
+def test_without_ranges_it_is_sent_once(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    place.server.fault(place.url_path(dataset), Fault(ignore_range=True))
+    assert read(content, dataset) == DATA
+    assert place.server.bytes_sent() == len(DATA)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(shift_range=100), Fault(cut_after=0), Fault(status=404), Fault(status=500)],
+    ids=["another range", "short", "404", "500"],
+)
+def test_the_other_location_gives_what_the_first_does_not(place: ArchiveAndCache, fault: Fault) -> None:
+    second = place.another_server()
+    dataset, content = place.add(DATA), by_blocks(place)
+    place.server.fault(place.url_path(dataset), fault)
+    file = content.open(dataset, may_fetch=True)
+    assert part(file, 50 * BLOCK, 10) == DATA[50 * BLOCK : 50 * BLOCK + 10]
+    assert second.bytes_sent() <= 2 * BLOCK
+    place.clock.now_s += 60
+    assert read_open(file) == DATA
+    wait_until(lambda: content.inspect(dataset).state is State.VERIFIED)
+
+
+@pytest.mark.parametrize("fault", [Fault(shift_range=100), Fault(cut_after=0)], ids=["another range", "short"])
+def test_what_cannot_be_had_is_told_and_may_come_later(place: ArchiveAndCache, fault: Fault) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    file = content.open(dataset, may_fetch=True)
+    part(file, 0, 10)
+    place.server.fault(place.url_path(dataset), fault)
+    with pytest.raises(BrokenAnswerError):
+        part(file, 50 * BLOCK, 10)
+    asked = place.server.requests()
+    with pytest.raises(BrokenAnswerError):
+        part(file, 50 * BLOCK, 10)
+    assert place.server.requests() == asked
+    assert part(file, 0, 10) == DATA[:10]
+    assert [error for _, error in place.failures]
+    place.server.fault(place.url_path(dataset))
+    place.clock.now_s += 60
+    assert part(file, 50 * BLOCK, 10) == DATA[50 * BLOCK : 50 * BLOCK + 10]
+
+
+def test_a_server_that_comes_back_gives_the_rest(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    file = content.open(dataset, may_fetch=True)
+    part(file, 0, 10)
+    place.server.stop()
+    with pytest.raises(UnreachableError):
+        part(file, 50 * BLOCK, 10)
+    place.server.start()
+    place.clock.now_s += 90
+    assert read_open(file) == DATA
+
+
+def test_a_flipped_byte_is_never_verified(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    wrong = bytearray(DATA)
+    wrong[50 * BLOCK] ^= 1
+    place.server.put(place.url_path(dataset), bytes(wrong))
+    file = content.open(dataset, may_fetch=True)
+    with pytest.raises(MismatchError):
+        while True:
+            for offset in range(0, len(DATA), BLOCK):
+                part(file, offset, BLOCK)
+    with pytest.raises(MismatchError):
+        part(file, 0, 10)
+    wait_until(lambda: content.inspect(dataset).state is State.QUARANTINED)
+    wait_until(lambda: place.withdrawn == [dataset])
+    assert [found for found, _ in place.mismatches] == [dataset]
+    assert not place.file(dataset).exists()
+    assert not sparse(place, dataset).exists()
+    with pytest.raises(MismatchError):
+        content.open(dataset, may_fetch=True)
+
+
+def test_after_a_flipped_byte_the_other_location_is_believed_when_whole(place: ArchiveAndCache) -> None:
+    second = place.another_server()
+    dataset, content = place.add(DATA), by_blocks(place)
+    wrong = bytearray(DATA)
+    wrong[50 * BLOCK] ^= 1
+    place.server.put(place.url_path(dataset), bytes(wrong))
+    file = content.open(dataset, may_fetch=True)
+    with pytest.raises(MismatchError):
+        while True:
+            for offset in range(0, len(DATA), BLOCK):
+                part(file, offset, BLOCK)
+    assert read(content, dataset) == DATA
+    assert content.inspect(dataset).state is State.VERIFIED
+    assert second.bytes_sent() == len(DATA)
+
+
+def test_strict_serves_nothing_before_all_is_right(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), by_blocks(place, verify=Verify.STRICT)
+    wrong = bytearray(DATA)
+    wrong[-1] ^= 1
+    place.server.put(place.url_path(dataset), bytes(wrong))
+    file = content.open(dataset, may_fetch=True)
+    with pytest.raises(MismatchError):
+        part(file, 0, 10)
+
+
+def test_a_length_other_than_the_catalogue_s_is_refused_at_once(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA, size=len(DATA) + 1), by_blocks(place)
+    with pytest.raises(MismatchError):
+        part(content.open(dataset, may_fetch=True), 0, 10)
+    assert place.server.bytes_sent() < 5 * BLOCK
+
+
+def test_a_deleted_cache_is_no_loss_to_who_reads(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    file = content.open(dataset, may_fetch=True)
+    part(file, 0, 50 * BLOCK)
+    for path in place.partial(dataset).parent.iterdir():
+        path.unlink()
+    assert read_open(file) == DATA
+    wait_until(lambda: content.inspect(dataset).state is State.VERIFIED)
+    assert place.file(dataset).read_bytes() == DATA
+
+
+def test_a_stalled_part_does_not_keep_another_waiting(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    file = content.open(dataset, may_fetch=True)
+    part(file, 0, 10)
+    place.server.fault(place.url_path(dataset), Fault(stall_after=10, times=1))
+    stalled = content.open(dataset, may_fetch=True)
+    assert stalled.wait(20 * BLOCK, 10) is not None
+    place.server.wait_for_requests(2)
+    assert part(file, 70 * BLOCK, 10) == DATA[70 * BLOCK : 70 * BLOCK + 10]
+    place.server.release()
+
+
+def test_nothing_is_left_open(place: ArchiveAndCache) -> None:
+    content = by_blocks(place)
+    wrong = place.add(DATA, 2, md5="0" * 32)
+    for dataset in (place.add(DATA, 1), wrong):
+        files = [content.open(dataset, may_fetch=True) for _ in range(3)]
+        part(files[0], 0, 10)
+        if dataset is wrong:
+            with pytest.raises(ContentError):
+                read_open(files[1])
+                part(files[1], 0, 10)
+                while True:
+                    wait_until(lambda: content.inspect(wrong).state is State.QUARANTINED)
+                    part(files[1], 0, 10)
+        for file in files:
+            file.close()
+    wait_until(lambda: not content.transfers())
+    content.flush()
+    inside = str(place.cache)
+    wait_until(lambda: not [link for link in _links() if link.startswith(inside) and ".lock" not in link])
+    assert threading.active_count() < 60
+
+
+def _links() -> list[str]:
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            found.append(os.readlink(f"/proc/self/fd/{number}"))
+        except OSError:
+            continue
+    return found
