@@ -1,7 +1,9 @@
 """Owns the servers that tests talk to: a real nginx, and one that fails in whatever way a test asks for."""
 
 import contextlib
+import hashlib
 import os
+import random
 import shutil
 import socket
 import struct
@@ -12,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -438,3 +441,108 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _pieces(data: bytes, size: int) -> Iterator[bytes]:
     return (data[at : at + size] for at in range(0, len(data), size))
+
+
+_PATTERN = random.Random(7).randbytes((1 << 20) + 7) * 4
+
+
+class PatternServer:
+    """An HTTP/1.1 server on loopback whose files are made while they are sent: none is ever stored.
+
+    `put(path, size_bytes)` adds one; `pattern(offset, size)` are its bytes. `flip` is the place of one wrong byte.
+    """
+
+    def __init__(self) -> None:
+        self.sizes: dict[str, int] = {}
+        self.flip: int | None = None
+        self.pause_s = 0.0
+        """Pause after each MiB that is sent."""
+        self.sent_bytes = 0
+        self.requests = 0
+        self.lock = threading.Lock()  # guards the two above
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_PatternHandler, self))
+        self._server.daemon_threads = True
+
+    @property
+    def url(self) -> str:
+        """Base URL, without a slash at its end."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def put(self, path: str, size_bytes: int) -> None:
+        """Add a file of so many bytes."""
+        self.sizes[path] = size_bytes
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def pattern(offset: int, size: int) -> bytes:
+    """The bytes of every file of a `PatternServer`."""
+    period = len(_PATTERN) // 4
+    pieces = []
+    while size > 0:
+        begin = offset % period
+        piece = _PATTERN[begin : min(begin + size, len(_PATTERN))]
+        pieces.append(piece)
+        offset, size = offset + len(piece), size - len(piece)
+    return b"".join(pieces)
+
+
+def pattern_md5(size_bytes: int) -> str:
+    """The MD5 of a file of a `PatternServer`."""
+    digest = hashlib.md5()
+    for offset in range(0, size_bytes, 1 << 20):
+        digest.update(pattern(offset, min(1 << 20, size_bytes - offset)))
+    return digest.hexdigest()
+
+
+class _PatternHandler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def __init__(self, owner: PatternServer, *arguments: Any) -> None:
+        self.owner = owner
+        super().__init__(*arguments)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Nothing is printed."""
+
+    def do_GET(self) -> None:
+        size_bytes = self.owner.sizes.get(unquote(urlsplit(self.path).path), 0)
+        asked = self.headers.get("Range", "")
+        begin, end = 0, size_bytes
+        if asked:
+            first, _, last = asked.removeprefix("bytes=").partition("-")
+            begin, end = int(first), min(int(last) + 1, size_bytes) if last else size_bytes
+        self.send_response(206 if asked else 200)
+        if asked:
+            self.send_header("Content-Range", f"bytes {begin}-{end - 1}/{size_bytes}")
+        self.send_header("ETag", '"pattern"')
+        self.send_header("Content-Length", str(end - begin))
+        self.end_headers()
+        with self.owner.lock:
+            self.owner.requests += 1
+        with contextlib.suppress(OSError):
+            self._send(begin, end)
+
+    def _send(self, begin: int, end: int) -> None:
+        while begin < end:
+            piece = pattern(begin, min(1 << 20, end - begin))
+            flip = self.owner.flip
+            if flip is not None and begin <= flip < begin + len(piece):
+                changed = bytearray(piece)
+                changed[flip - begin] ^= 1
+                piece = bytes(changed)
+            self.wfile.write(piece)
+            with self.owner.lock:
+                self.owner.sent_bytes += len(piece)
+            begin += len(piece)
+            if self.owner.pause_s:
+                time.sleep(self.owner.pause_s)

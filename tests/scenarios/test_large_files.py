@@ -1,0 +1,156 @@
+"""Files too large to be waited for: read in parts, in order, by many, through the death of the daemon, and spoilt."""
+
+import errno
+import hashlib
+import os
+import random
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from archives import MADE_SESSION, make_tables, on_servers
+from mounted import Mounted, is_alive, wait_until
+from servers import PatternServer, pattern, pattern_md5
+
+MIB = 1 << 20
+NAME = "raw/recording.raw.cbin"
+HUGE_BYTES = 100 << 30
+LARGE_BYTES = 192 * MIB + 4321
+
+
+@pytest.fixture
+def server() -> Iterator[PatternServer]:
+    with PatternServer() as server:
+        yield server
+
+
+def mounted(server: PatternServer, home: Path, size_bytes: int, md5: str, *flags: str) -> Mounted:
+    """A mount of an archive that holds one file, which the server makes while it sends it."""
+    datasets = make_tables(home / "tables", {NAME: b""}, size_bytes=size_bytes, md5=md5)
+    server.put(on_servers(datasets[NAME]), size_bytes)
+    return Mounted(home / "tables", home, "--data-url", server.url, *flags)
+
+
+def file_in(mount: Mounted) -> Path:
+    return mount.path / MADE_SESSION / NAME
+
+
+def state(mount: Mounted) -> str:
+    return mount.xattr(f"{MADE_SESSION}/{NAME}", "state")
+
+
+def on_disk_bytes(mount: Mounted) -> int:
+    return sum(path.stat().st_blocks * 512 for path in (mount.cache / ".onefs" / "partial").glob("*"))
+
+
+def test_random_places_of_a_huge_file(server: PatternServer, tmp_path: Path) -> None:
+    places = random.Random(1)
+    with mounted(server, tmp_path, HUGE_BYTES, "0" * 32) as mount, file_in(mount).open("rb", buffering=0) as file:
+        assert os.fstat(file.fileno()).st_size == HUGE_BYTES
+        for _ in range(200):
+            offset = places.randrange(HUGE_BYTES - MIB)
+            assert os.pread(file.fileno(), MIB, offset) == pattern(offset, MIB)
+        assert server.sent_bytes <= 3 * 200 * MIB
+        assert on_disk_bytes(mount) <= server.sent_bytes + MIB
+        assert state(mount) == "partial"
+
+
+def test_the_beginning_of_a_huge_file_in_order(server: PatternServer, tmp_path: Path) -> None:
+    with mounted(server, tmp_path, HUGE_BYTES, "0" * 32) as mount:
+        with file_in(mount).open("rb", buffering=0) as file:
+            for offset in range(0, 128 * MIB, MIB):
+                assert file.read(MIB) == pattern(offset, MIB)
+        wait_until(lambda: not mount.status()["transfers"], "nothing is fetched any more")
+        assert server.sent_bytes <= (128 + 64 + 8) * MIB
+
+
+def test_many_readers_in_random_order(server: PatternServer, tmp_path: Path) -> None:
+    wrong: list[int] = []
+
+    def read(path: Path, number: int) -> None:
+        order = list(range(0, LARGE_BYTES, MIB))
+        random.Random(number).shuffle(order)
+        with path.open("rb", buffering=0) as file:
+            wrong.extend(
+                offset
+                for offset in order
+                if os.pread(file.fileno(), MIB, offset) != pattern(offset, min(MIB, LARGE_BYTES - offset))
+            )
+
+    with mounted(server, tmp_path, LARGE_BYTES, pattern_md5(LARGE_BYTES)) as mount:
+        readers = [threading.Thread(target=read, args=(file_in(mount), number)) for number in range(8)]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
+        assert wrong == []
+        wait_until(lambda: state(mount) == "verified", "the file is verified")
+        assert server.sent_bytes == LARGE_BYTES
+
+
+COPY = """
+import os, sys
+source, target = sys.argv[1:]
+with open(target, "ab") as copy, open(source, "rb", buffering=0) as file:
+    file.seek(copy.tell())
+    while piece := file.read(1 << 20):
+        copy.write(piece)
+        copy.flush()
+"""
+
+
+def test_a_daemon_killed_again_and_again(server: PatternServer, tmp_path: Path) -> None:
+    server.pause_s = 0.02
+    copy = tmp_path / "copy"
+    md5 = pattern_md5(LARGE_BYTES)
+    mount = mounted(server, tmp_path, LARGE_BYTES, md5)
+    for kill in range(4):
+        mount.start()
+        reader = subprocess.Popen([sys.executable, "-c", COPY, file_in(mount), copy], stderr=subprocess.PIPE)
+        reached = (kill + 1) * LARGE_BYTES // 6
+        wait_until(lambda reached=reached: copy.exists() and copy.stat().st_size >= reached, "some of it is copied")
+        mount.kill()
+        reader.communicate(timeout=30)
+        assert reader.returncode
+    server.pause_s = 0
+    with mount:
+        subprocess.run([sys.executable, "-c", COPY, file_in(mount), copy], check=True)
+        assert hashlib.md5(copy.read_bytes()).hexdigest() == md5
+        wait_until(lambda: state(mount) == "verified", "the file is verified")
+    assert server.sent_bytes <= 1.5 * LARGE_BYTES
+
+
+def test_a_flipped_byte_is_forgotten_by_the_kernel_too(server: PatternServer, tmp_path: Path) -> None:
+    server.flip = LARGE_BYTES // 2
+    with mounted(server, tmp_path, LARGE_BYTES, pattern_md5(LARGE_BYTES)) as mount:
+        with file_in(mount).open("rb", buffering=0) as file:
+            while file.read(MIB):
+                pass
+
+            def fails() -> bool:
+                try:
+                    os.pread(file.fileno(), 4096, LARGE_BYTES // 2)
+                except OSError as failure:
+                    return failure.errno == errno.EIO
+                return False
+
+            wait_until(fails, "what is wrong is no longer served, not from the kernel's memory either")
+            with pytest.raises(OSError):
+                os.pread(file.fileno(), 4096, 0)
+        assert state(mount) == "quarantined"
+        assert "EIO" in mount.errors()
+        with pytest.raises(OSError):
+            file_in(mount).read_bytes()
+        assert not list(mount.cache.glob(f"{MADE_SESSION}/{NAME}"))
+        assert is_alive(mount.pid)
+
+
+def test_strict_gives_no_byte_of_a_spoilt_file(server: PatternServer, tmp_path: Path) -> None:
+    server.flip = LARGE_BYTES - 1
+    with mounted(server, tmp_path, LARGE_BYTES, pattern_md5(LARGE_BYTES), "--verify", "strict") as mount:
+        with pytest.raises(OSError) as failure, file_in(mount).open("rb", buffering=0) as file:
+            os.read(file.fileno(), 1)
+        assert failure.value.errno == errno.EIO
