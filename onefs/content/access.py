@@ -14,7 +14,8 @@ from onefs.content.copies import Copies
 from onefs.content.descriptors import Descriptor
 from onefs.content.download import Downloader, Patience
 from onefs.content.failures import Failures, PassingMismatchError
-from onefs.content.fetch import Fetch, Fetches, Pause, Step, Transfer
+from onefs.content.fetch import Fetch, Pause, Transfer
+from onefs.content.fetches import Fetches, Step
 from onefs.content.filling import Filler
 from onefs.content.growing import BlockRules
 from onefs.content.health import LocationHealth

@@ -67,7 +67,7 @@ class Blockwise:
         self._refusal = refusal
         self._on_withdrawn = on_withdrawn
         self._on_mismatch = on_mismatch
-        self._hashers = Workers("onefs-hash", 64)
+        self._hashers = Workers("onefs-hash", 64, yields=True)
 
     def suits(self, dataset: Dataset) -> bool:
         """Whether a dataset is fetched by blocks."""
@@ -120,7 +120,7 @@ class Blockwise:
     def close(self) -> None:
         """Let the threads end."""
         self._filler.close()
-        self._hashers.close()
+        self._hashers.close(drops=False)
 
     def _take_up(self, fetch: Fetch) -> Growing:
         growing = fetch.growing

@@ -75,9 +75,9 @@ class Filler:
             next(body.chunks, b"")
 
     def close(self) -> None:
-        """Let the threads end."""
-        self.helpers.close()
-        self.syncs.close()
+        """Let the threads end, once they have done what a filling waits for."""
+        self.helpers.close(drops=False)
+        self.syncs.close(drops=False)
 
 
 class _Filling:
@@ -92,6 +92,7 @@ class _Filling:
         self._error: Exception | None = None
         self._ended = False
         self._helping = 0
+        self._is_idle = False
         self._syncing = False
         self._synced_s = time.monotonic()
         self._received_bytes = 0
@@ -110,7 +111,6 @@ class _Filling:
             if outcome is not None:
                 return outcome
             if blocks:
-                self.help()
                 self._fetch_part(blocks)
 
     def end(self) -> None:
@@ -123,7 +123,7 @@ class _Filling:
         """Let another thread fetch a further part, if one is wanted."""
         growing = self._growing
         with growing.changed:
-            if self._helping >= growing.rules.parts - 1 or self._stops or growing.streams:
+            if self._is_idle or self._helping >= growing.rules.parts - 1 or self._stops or growing.streams:
                 return
             self._helping += 1
         if not self._filler.helpers.submit(self._help):
@@ -148,8 +148,10 @@ class _Filling:
                 if time.monotonic() - self._synced_s > SYNCED_EVERY_S:
                     self._sync()
                 return None, blocks
-        is_idle = not growing.changed.wait(0 if self._fetch.is_unused and not busy else IDLE_S)
-        if not is_idle or self._helping or self._syncing or is_whole:
+        self._is_idle = True
+        was_idle = not growing.changed.wait(0 if self._fetch.is_unused and not busy else IDLE_S)
+        self._is_idle = False
+        if not was_idle or self._helping or self._syncing or is_whole:
             return None, range(0)
         if not growing.file.is_synced:
             self._sync()

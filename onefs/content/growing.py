@@ -15,7 +15,7 @@ from onefs.content.verification import Signature
 from onefs.content.workers import Workers
 from onefs.errors import OnefsError
 
-LEAST_SHARE_BYTES = 2 << 20
+LEAST_SHARE_BYTES = 8 << 20
 LONGEST_SHARE_BYTES = 16 << 20
 
 
@@ -89,8 +89,8 @@ class Growing:
             self.changed.notify_all()
         if begins:
             self._begin()
-        elif not self.streams:
-            self.help_wanted()
+        elif missing:
+            self.help_wanted()  # not for what is read ahead: only a reader who waits shows that one is too few
         return waits[0] if waits else None
 
     def forget(self, reader: ReadAhead) -> None:

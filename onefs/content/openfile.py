@@ -142,9 +142,15 @@ class OpenFile:
 
     def _borrow(self) -> Descriptor | None:
         with self._lock:
-            if self._growing is not None and self._fetch is not None:
-                self._follow(self._fetch)  # it may have become whole since
-            if self._growing is not None:
-                return self._growing.borrow()
+            growing = self._growing
+            while growing is not None and self._fetch is not None:
+                # It may have become whole, or been withdrawn, since it was waited for: at any time until it is lent.
+                found = self._follow(self._fetch)
+                if found is None and self._file is None and growing.error is not None:
+                    raise again(growing.error)
+                lent = found.borrow() if found is not None else None
+                if lent is not None:
+                    return lent
+                growing = found
             file = self._file
             return file if file is not None and file.share() else None

@@ -1,19 +1,23 @@
 """Owns the worker threads: as many as there is work, up to a limit, and none that holds up the program's end."""
 
 import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
 
 IDLE_S = 10.0
+YIELDING = 10
 log = logging.getLogger(__name__)
 
 
 class Workers:
     """Runs jobs in daemon threads. (concurrent.futures would wait for stalled jobs at exit.)"""
 
-    def __init__(self, name: str, limit: int) -> None:
+    def __init__(self, name: str, limit: int, *, yields: bool = False) -> None:
+        """With `yields`, the jobs leave the processor to whatever else wants it."""
         self._name = name
+        self._yields = yields
         self._limit = limit
         self._changed = threading.Condition()  # guards the four below
         self._jobs: deque[Callable[[], None]] = deque()
@@ -42,14 +46,17 @@ class Workers:
                     return False
         return True
 
-    def close(self) -> None:
-        """Drop the jobs that wait and let the threads end; does not wait for them."""
+    def close(self, *, drops: bool = True) -> None:
+        """Drop the jobs that wait, or let them be done, and let the threads end; does not wait for them."""
         with self._changed:
             self._closed = True
-            self._jobs.clear()
+            if drops:
+                self._jobs.clear()
             self._changed.notify_all()
 
     def _work(self) -> None:
+        if self._yields:
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), YIELDING)  # on Linux, of one thread alone
         try:
             while (job := self._next()) is not None:
                 try:
@@ -66,6 +73,6 @@ class Workers:
                 self._idle += 1
                 woken = self._changed.wait(IDLE_S)
                 self._idle -= 1
-                if self._closed or (not woken and not self._jobs):
+                if not self._jobs and (self._closed or not woken):
                     return None
             return self._jobs.popleft()

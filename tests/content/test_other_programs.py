@@ -17,7 +17,8 @@ from onefs.catalogue.records import Dataset
 from onefs.content import transfer
 from onefs.content.access import Content, State
 from onefs.content.failures import Failures
-from onefs.content.fetch import Fetch, Fetches
+from onefs.content.fetch import Fetch
+from onefs.content.fetches import Fetches
 from onefs.content.locks import process_lock
 from onefs.content.partial import Partial
 from onefs.content.store import ContentStore, Copy

@@ -140,8 +140,8 @@ def test_a_flipped_byte_is_forgotten_by_the_kernel_too(server: PatternServer, tm
             wait_until(fails, "what is wrong is no longer served, not from the kernel's memory either")
             with pytest.raises(OSError):
                 os.pread(file.fileno(), 4096, 0)
-        assert state(mount) == "quarantined"
-        assert "EIO" in mount.errors()
+        wait_until(lambda: state(mount) == "quarantined", "the file is in quarantine")
+        wait_until(lambda: "EIO" in mount.errors(), "the failure is told")
         with pytest.raises(OSError):
             file_in(mount).read_bytes()
         assert not list(mount.cache.glob(f"{MADE_SESSION}/{NAME}"))
@@ -154,3 +154,23 @@ def test_strict_gives_no_byte_of_a_spoilt_file(server: PatternServer, tmp_path: 
         with pytest.raises(OSError) as failure, file_in(mount).open("rb", buffering=0) as file:
             os.read(file.fileno(), 1)
         assert failure.value.errno == errno.EIO
+
+
+def test_a_cache_too_small_is_told_and_emptied(server: PatternServer, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", cache], capture_output=True, text=True)
+    if done.returncode:
+        pytest.fail(f"a small tmpfs could not be mounted: {done.stderr}")
+    try:
+        with mounted(server, tmp_path, LARGE_BYTES, "0" * 32) as mount:
+            with file_in(mount).open("rb", buffering=0) as file:
+                assert os.pread(file.fileno(), MIB, 7) == pattern(7, MIB)
+                with pytest.raises(OSError) as failure:
+                    for offset in range(0, 64 * MIB, MIB):
+                        os.pread(file.fileno(), MIB, offset)
+                assert failure.value.errno == errno.ENOSPC
+            wait_until(lambda: on_disk_bytes(mount) == 0, "what cannot be made whole has gone")
+            wait_until(lambda: "ENOSPC" in mount.errors(), "the failure is told")
+    finally:
+        subprocess.run(["umount", "-l", cache], check=True)
