@@ -460,8 +460,7 @@ class PatternServer:
         self.sent_bytes = 0
         self.requests = 0
         self.lock = threading.Lock()  # guards the two above
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_PatternHandler, self))
-        self._server.daemon_threads = True
+        self._server = _PatternListener(("127.0.0.1", 0), partial(_PatternHandler, self))
 
     @property
     def url(self) -> str:
@@ -501,6 +500,14 @@ def pattern_md5(size_bytes: int) -> str:
     for offset in range(0, size_bytes, 1 << 20):
         digest.update(pattern(offset, min(1 << 20, size_bytes - offset)))
     return digest.hexdigest()
+
+
+class _PatternListener(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away is no news."""
 
 
 class _PatternHandler(BaseHTTPRequestHandler):

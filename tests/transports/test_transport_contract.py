@@ -73,6 +73,28 @@ def test_goes_on_from_an_offset(archive: Archive) -> None:
     assert archive.read(location, 4, edition) == (4, 10, edition, b"456789")
 
 
+@pytest.mark.parametrize(("start", "end", "expected"), [(0, 4, b"0123"), (4, 6, b"45"), (8, 20, b"89")])
+def test_gives_a_part(archive: Archive, start: int, end: int, expected: bytes) -> None:
+    location = archive.put("lab/x.npy", b"0123456789")
+    edition = archive.read(location)[2]
+    for known in ("", edition):
+        with archive.transport.open(location, start, known, end) as body:
+            assert (body.start, body.total_bytes, body.edition) == (start, 10, edition)
+            assert body.is_part
+            assert b"".join(body.chunks) == expected
+
+
+@pytest.mark.parametrize("start", [0, 4])
+def test_gives_the_whole_of_another_edition_than_the_part_was_asked_of(archive: Archive, start: int) -> None:
+    edition = archive.read(archive.put("lab/x.npy", b"0123456789", mtime_s=1_000_000_000))[2]
+    location = archive.put("lab/x.npy", b"abcdefghij", mtime_s=1_100_000_000)
+    with archive.transport.open(location, start, edition, start + 2) as body:
+        assert not body.is_part
+        assert (body.start, body.total_bytes) == (0, 10)
+        assert body.edition != edition
+        assert b"".join(body.chunks) == b"abcdefghij"
+
+
 def test_goes_on_without_an_edition_to_check(archive: Archive) -> None:
     location = archive.put("lab/x.npy", b"0123456789")
     start, total, _, got = archive.read(location, 4)
