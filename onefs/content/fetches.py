@@ -58,9 +58,11 @@ class Fetches:
             return list(self._running.values())
 
     def join(self, dataset: Dataset, *, may_fetch: bool) -> Fetch | None:
-        """Attach to the fetch of a dataset that is under way; None if there is none."""
+        """Attach to the fetch of a dataset that is under way; None if there is none, or if it fetches what is read."""
         fetch = self.find(dataset, may_fetch=may_fetch)
-        return fetch if fetch is not None and fetch.attach() else None
+        if fetch is None or (fetch.growing is not None and not may_fetch):
+            return None
+        return fetch if fetch.attach() else None
 
     def start(self, dataset: Dataset, *, may_fetch: bool, has_copy: bool) -> Fetch:
         """Attach to the fetch of a dataset, which is started if need be."""

@@ -11,7 +11,7 @@ from servers import Fault
 
 from onefs.catalogue.records import Dataset
 from onefs.content.access import BlockRules, Content, OpenFile, State, Verify
-from onefs.errors import BrokenAnswerError, ContentError, MismatchError, OnefsError, UnreachableError
+from onefs.errors import BrokenAnswerError, ContentError, MismatchError, OfflineError, OnefsError, UnreachableError
 
 BLOCK = 64 << 10
 DATA = random.Random(5).randbytes(100 * BLOCK + 1234)
@@ -302,6 +302,13 @@ def test_a_length_other_than_the_catalogue_s_is_refused_at_once(place: ArchiveAn
     with pytest.raises(MismatchError):
         part(content.open(dataset, may_fetch=True), 0, 10)
     assert place.server.bytes_sent() < 5 * BLOCK
+
+
+def test_who_may_not_fetch_does_not_by_another_s_fetch(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    part(content.open(dataset, may_fetch=True), 0, 10)
+    with pytest.raises(OfflineError):
+        content.open(dataset, may_fetch=False)
 
 
 def test_a_deleted_cache_is_no_loss_to_who_reads(place: ArchiveAndCache) -> None:
