@@ -11,11 +11,11 @@ from pathlib import Path
 from onefs.alyx.client import AlyxClient
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot
+from onefs.daemon.archive import make_http, make_transport
 from onefs.daemon.databases import Database, open_database
 from onefs.daemon.locations import Locations, Repositories
 from onefs.daemon.opening import opened
 from onefs.daemon.origins import Origin, origins
-from onefs.daemon.service import make_http, make_transport
 from onefs.daemon.setting_up import try_login
 from onefs.daemon.sources import Source, prepare
 from onefs.daemon.tables import Place, ensure_tables, load_tables

@@ -13,32 +13,21 @@ import trio
 
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot
-from onefs.content.access import BlockRules, Content, Verify
-from onefs.content.download import Patience
-from onefs.content.store import ContentStore
+from onefs.content.access import Verify
 from onefs.daemon import logs
+from onefs.daemon.archive import Archive, Hooks
 from onefs.daemon.commands import Controls, commands
-from onefs.daemon.databases import open_database
-from onefs.daemon.locations import Locations, Repositories
-from onefs.daemon.mismatches import mismatch_reporter
-from onefs.daemon.origins import origins
-from onefs.daemon.pausing import PAUSE_S, Pausing
-from onefs.daemon.refresher import Refresher
+from onefs.daemon.pausing import PAUSE_S
 from onefs.daemon.showing import Showing
 from onefs.daemon.sources import Source
 from onefs.daemon.status import Status
-from onefs.daemon.tables import claim
-from onefs.errors import AccessRefusedError, MountError, OnefsError, UnreachableError, UsageError
+from onefs.errors import MountError, OnefsError, UsageError
 from onefs.fuse import mounting
 from onefs.fuse.errnos import errno_name
 from onefs.fuse.notify import Notifier
 from onefs.fuse.operations import Operations
 from onefs.modes import Mode, check
 from onefs.settings import Settings, settings_text
-from onefs.transports.base import Location, Transport
-from onefs.transports.file import FileTransport
-from onefs.transports.http import HttpTransport
-from onefs.transports.schemes import SchemeTransport
 from onefs.vfs.control import Daemon, control_directory
 from onefs.vfs.filesystem import FileSystem
 from onefs.vfs.journal import Journal
@@ -51,25 +40,6 @@ HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _log = logging.getLogger(__name__)
 
 
-def make_http(settings: Settings) -> HttpTransport:
-    """HTTP with the settings' time-outs and proxy."""
-    return HttpTransport(
-        connect_timeout_s=settings.connect_timeout_s,
-        read_timeout_s=settings.read_timeout_s,
-        max_connections=settings.max_transfers,
-        proxy=settings.proxy,
-    )
-
-
-def make_transport(http: HttpTransport) -> Transport:
-    """Every kind of location."""
-    return SchemeTransport({"http": http, "https": http, "file": FileTransport()})
-
-
-def _block_rules(settings: Settings) -> BlockRules:
-    return BlockRules(settings.whole_file_max, settings.block_size, settings.read_ahead_max, settings.http_dl_threads)
-
-
 class Service:
     """One mount of one source."""
 
@@ -80,40 +50,13 @@ class Service:
         self._mountpoint = mountpoint
         self._notifier = Notifier()
         self._journal = Journal(errno_name)
-        self._pausing = Pausing()
-        self._http = make_http(settings)
-        self._transport = make_transport(self._http)
-        if source.tables_url is not None or source.database is not None:
-            claim(source.tables_dir, source.state_dir, source.name)
-        self._client = open_database(source.database, settings, source.state_dir) if source.database else None
-        repositories = self._repositories()
-        locations = Locations(source.servers, repositories)
-        verify = Verify(settings.verify)
-        self._content = Content(
-            ContentStore(source.data_dir, source.state_dir, is_cache=source.is_cache, may_displace=source.may_displace),
-            self._transport,
-            locations.of,
-            locations.known,
-            verify=verify,
-            blocks=_block_rules(settings),
-            max_transfers=settings.max_transfers,
-            patience=Patience(stall_s=settings.read_timeout_s),
-            on_change=self._content_changed,
-            on_failure=self._content_failed,
-            on_mismatch=self._mismatch_reporter(repositories),
-            on_withdrawn=self._content_withdrawn,
-        )
-        self._refresher = Refresher(
-            source,
-            origins(source.tables_url, self._client, self._transport),
-            lambda: self._showing.catalogues.tables,
-            self._adopt,
-            expiry_s=settings.cache_expiry_s,
-            interval_s=settings.refresh_interval_s,
-            on_recovery=self._recovered,
-        )
+        hooks = Hooks(self._content_changed, self._content_failed, self._content_withdrawn, self._adopt)
+        self._archive = Archive(source, settings, hooks)
+        self._content = self._archive.content
+        self._client = self._archive.client
+        self._refresher = self._archive.refresher
         self._showing = Showing(
-            self._refresher.open_tables(),
+            self._archive.tables,
             self._client,
             self._control_directory(log_file),
             source.abilities,
@@ -123,14 +66,14 @@ class Service:
             lambda: self._file_system,
             self._notifier,
             settings,
-            self._pausing,
+            self._archive.pausing,
         )
         self._file_system = FileSystem(
             self._showing.forest(),
             self._content,
             self._journal,
             lambda: self._refresher.state.requested,
-            serves_mismatches=verify is Verify.WARN,
+            serves_mismatches=Verify(settings.verify) is Verify.WARN,
         )
         self._operations = Operations(self._file_system, open_wait_s=settings.open_wait_s)
 
@@ -177,30 +120,10 @@ class Service:
 
     def _requests(self) -> dict[str, int]:
         database = self._client.requests_sent if self._client is not None else 0
-        return {"database": database, "data": self._http.requests_sent}
-
-    def _repositories(self) -> Repositories | None:
-        database = self._source.database
-        if self._client is None or database is None:
-            return None
-        return Repositories(
-            self._client, database.data_login, s3_endpoint=self._settings.s3_endpoint, pausing=self._pausing
-        )
-
-    def _mismatch_reporter(self, repositories: Repositories | None) -> Callable[[Dataset, Location], None]:
-        if self._client is None or repositories is None:
-            return lambda dataset, location: None  # noqa: ARG005
-        return mismatch_reporter(self._settings, self._client, repositories)
-
-    def _recovered(self) -> None:
-        """A server that did not answer does: what failed for that may be tried at once."""
-        self._pausing.forget()
-        self._content.retry(None)
+        return {"database": database, "data": self._archive.http.requests_sent}
 
     def _adopt(self, tables: Snapshot) -> Callable[[], None]:
-        tell = self._showing.adopt(tables)
-        self._content.retry(None)
-        return tell
+        return self._showing.adopt(tables)
 
     def run(self, ready: Callable[[], None]) -> None:
         """Mount, say `ready` once the mountpoint answers, serve until unmounted or told to stop by a signal."""
@@ -210,10 +133,7 @@ class Service:
             with self._mounted():
                 trio.run(self._serve, ready)
         finally:
-            self._content.close()
-            self._transport.close()
-            if self._client is not None:
-                self._client.close()
+            self._archive.close()
 
     @contextlib.contextmanager
     def _mounted(self) -> Iterator[None]:
@@ -306,5 +226,3 @@ class Service:
     def _content_failed(self, dataset: Dataset, error: OnefsError) -> None:
         _log.warning("%s", error)
         self._journal.record(dataset.path, error)
-        if isinstance(error, UnreachableError | AccessRefusedError):
-            self._refresher.doubt()

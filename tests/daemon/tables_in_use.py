@@ -10,10 +10,10 @@ from onefs.alyx.client import AlyxClient
 from onefs.alyx.credentials import Credentials
 from onefs.alyx.waiting import Clock
 from onefs.catalogue.snapshot import Snapshot
+from onefs.daemon.archive import make_http, make_transport
 from onefs.daemon.databases import Database
 from onefs.daemon.origins import origins
 from onefs.daemon.refresher import Refresher
-from onefs.daemon.service import make_http, make_transport
 from onefs.daemon.sources import Kind, prepare, resolve
 from onefs.demo.archive import TABLES_DIR
 from onefs.demo.export import write_export

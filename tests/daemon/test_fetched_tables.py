@@ -17,8 +17,8 @@ from onefs.alf import TABLE_NAMES
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.catalogue.tables import write_tables
 from onefs.daemon import origins, tables
+from onefs.daemon.archive import make_http, make_transport
 from onefs.daemon.origins import FolderOrigin
-from onefs.daemon.service import make_http, make_transport
 from onefs.daemon.tables import Place as TablesPlace
 from onefs.daemon.tables import ensure_tables
 from onefs.errors import (

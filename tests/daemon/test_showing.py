@@ -16,11 +16,11 @@ from onefs.catalogue.changes import Changes
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
 from onefs.content.access import Content
 from onefs.content.store import ContentStore
+from onefs.daemon.archive import make_http
 from onefs.daemon.catalogues import Catalogues
 from onefs.daemon.effect import ModeInEffect
 from onefs.daemon.pausing import PAUSE_S, Pausing
 from onefs.daemon.questions import AlyxQuestions
-from onefs.daemon.service import make_http
 from onefs.daemon.showing import Showing
 from onefs.demo.server import DemoServer
 from onefs.errors import CacheDamagedError, OnefsError

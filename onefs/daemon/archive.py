@@ -1,0 +1,142 @@
+"""Owns the parts of a mount without the mount: an archive's tables, its bytes, and its database."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from onefs.catalogue.records import Dataset
+from onefs.catalogue.snapshot import Snapshot
+from onefs.content.access import BlockRules, Content, Verify
+from onefs.content.download import Patience
+from onefs.content.store import ContentStore
+from onefs.daemon.databases import open_database
+from onefs.daemon.locations import Locations, Repositories
+from onefs.daemon.mismatches import mismatch_reporter
+from onefs.daemon.origins import origins
+from onefs.daemon.pausing import Pausing
+from onefs.daemon.refresher import Refresher
+from onefs.daemon.sources import Source
+from onefs.daemon.tables import claim
+from onefs.errors import AccessRefusedError, OnefsError, UnreachableError
+from onefs.settings import Settings
+from onefs.transports.base import Location, Transport
+from onefs.transports.file import FileTransport
+from onefs.transports.http import HttpTransport
+from onefs.transports.schemes import SchemeTransport
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What an archive tells whoever shows it, in worker threads. `Content` describes the first three.
+
+    `on_tables` puts other tables in use, and gives what is to be called when the next may come.
+    """
+
+    on_change: Callable[[Dataset], None] = lambda dataset: None  # noqa: ARG005
+    on_failure: Callable[[Dataset, OnefsError], None] = lambda dataset, error: None  # noqa: ARG005
+    on_withdrawn: Callable[[Dataset], None] = lambda dataset: None  # noqa: ARG005
+    on_tables: Callable[[Snapshot], Callable[[], None]] = lambda tables: lambda: None  # noqa: ARG005
+
+
+class Archive:
+    """One source, ready to be read. Safe to use from several threads.
+
+    `tables` are those in use, which `refresher` renews; `client` is None for a source without a database.
+    """
+
+    def __init__(self, source: Source, settings: Settings, hooks: Hooks | None = None) -> None:
+        """Have the tables at hand, or those of the server. Raises any `OnefsError` that stands in the way of that."""
+        self._hooks = hooks or Hooks()
+        self.source = source
+        self.pausing = Pausing()
+        self.http = make_http(settings)
+        self.transport = make_transport(self.http)
+        if source.tables_url is not None or source.database is not None:
+            claim(source.tables_dir, source.state_dir, source.name)
+        self.client = open_database(source.database, settings, source.state_dir) if source.database else None
+        self._repositories = self._make_repositories(settings)
+        self.content = self._make_content(settings)
+        self.refresher = Refresher(
+            source,
+            origins(source.tables_url, self.client, self.transport),
+            lambda: self.tables,
+            self._adopt,
+            expiry_s=settings.cache_expiry_s,
+            interval_s=settings.refresh_interval_s,
+            on_recovery=self._recovered,
+        )
+        try:
+            self.tables: Snapshot = self.refresher.open_tables()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Stop what is under way. Does not wait for stalled connections."""
+        self.content.close()
+        self.transport.close()
+        if self.client is not None:
+            self.client.close()
+
+    def _make_repositories(self, settings: Settings) -> Repositories | None:
+        database = self.source.database
+        if self.client is None or database is None:
+            return None
+        return Repositories(self.client, database.data_login, s3_endpoint=settings.s3_endpoint, pausing=self.pausing)
+
+    def _make_content(self, settings: Settings) -> Content:
+        source = self.source
+        locations = Locations(source.servers, self._repositories)
+        return Content(
+            ContentStore(source.data_dir, source.state_dir, is_cache=source.is_cache, may_displace=source.may_displace),
+            self.transport,
+            locations.of,
+            locations.known,
+            verify=Verify(settings.verify),
+            blocks=_block_rules(settings),
+            max_transfers=settings.max_transfers,
+            patience=Patience(stall_s=settings.read_timeout_s),
+            on_change=self._hooks.on_change,
+            on_failure=self._failed,
+            on_mismatch=self._mismatch_reporter(settings),
+            on_withdrawn=self._hooks.on_withdrawn,
+        )
+
+    def _mismatch_reporter(self, settings: Settings) -> Callable[[Dataset, Location], None]:
+        if self.client is None or self._repositories is None:
+            return lambda dataset, location: None  # noqa: ARG005
+        return mismatch_reporter(settings, self.client, self._repositories)
+
+    def _adopt(self, tables: Snapshot) -> Callable[[], None]:
+        tell = self._hooks.on_tables(tables)
+        self.tables = tables
+        self.content.retry(None)
+        return tell
+
+    def _recovered(self) -> None:
+        """A server that did not answer does: what failed for that may be tried at once."""
+        self.pausing.forget()
+        self.content.retry(None)
+
+    def _failed(self, dataset: Dataset, error: OnefsError) -> None:
+        self._hooks.on_failure(dataset, error)
+        if isinstance(error, UnreachableError | AccessRefusedError):
+            self.refresher.doubt()
+
+
+def make_http(settings: Settings) -> HttpTransport:
+    """HTTP with the settings' time-outs and proxy."""
+    return HttpTransport(
+        connect_timeout_s=settings.connect_timeout_s,
+        read_timeout_s=settings.read_timeout_s,
+        max_connections=settings.max_transfers,
+        proxy=settings.proxy,
+    )
+
+
+def make_transport(http: HttpTransport) -> Transport:
+    """Every kind of location."""
+    return SchemeTransport({"http": http, "https": http, "file": FileTransport()})
+
+
+def _block_rules(settings: Settings) -> BlockRules:
+    return BlockRules(settings.whole_file_max, settings.block_size, settings.read_ahead_max, settings.http_dl_threads)
