@@ -1,7 +1,9 @@
 """Owns saving what was learned: into the cache tables of a directory, which stay whole whatever happens."""
 
+import errno
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -25,13 +27,15 @@ from onefs.catalogue.tables import (
     session_table,
     tables_in,
 )
-from onefs.errors import BusyError, TableError
+from onefs.errors import BusyError, NoRoomError, TableError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LOCK_TIMEOUT_S = 600.0
-REMEDY = "Make the directory writable, or free some disk space."
+LOCK_TIMEOUT_S = 60.0
+"""Whoever asked for the saving waits, and nothing else can be done with a mount's tables meanwhile."""
+
+REMEDY = "Make the directory writable, or save to another."
 
 
 def save_tables(
@@ -47,16 +51,22 @@ def save_tables(
 
     New rows are added and known ones, told by their ids, updated; other rows and columns stay. What was learned wins
     over `base`, and `base` over what is in the directory. Both tables are written whole or stay as they were. Raises
-    `TableError`, or `BusyError` if another process keeps the tables locked.
+    `TableError`, `NoRoomError`, or `BusyError` if another process keeps the tables locked.
     """
     import pyarrow as pa
 
     try:
         with _locked(directory):
+            _remove_left_over(tables_in(directory))
             starts = _starts(directory, base, clobber=clobber)
             changes = {"date_modified": now().isoformat(" ", "minutes")} | _origin(starts, origin)
             return _save(directory, learned, starts, changes)
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoRoomError(
+                f"There is no room on the disk to save the cache tables to {directory}.",
+                "Free some space, or save to another directory; what stood there is as it was.",
+            ) from error
         why = error.strerror or error
         raise TableError(f"The cache tables cannot be saved to {directory}: {why}.", REMEDY) from error
     except pa.ArrowException as error:
@@ -76,9 +86,17 @@ def _locked(directory: Path) -> Iterator[None]:
             yield
     except Timeout:
         raise BusyError(
-            f"Another process has been changing the cache tables in {directory} for {LOCK_TIMEOUT_S / 60:.0f} minutes.",
+            f"Another process has been changing the cache tables in {directory} for {LOCK_TIMEOUT_S:.0f} s.",
             f"See what it waits for, or end it; then try again ({lock_file}).",
         ) from None
+
+
+def _remove_left_over(files: TableFiles) -> None:
+    """Remove what those that were killed in the midst of saving left. The lock is held."""
+    for file in (files.sessions, files.datasets):
+        for other in file.parent.iterdir():
+            if re.fullmatch(rf"\.{re.escape(file.name)}\.[0-9a-f]{{32}}", other.name):
+                other.unlink(missing_ok=True)
 
 
 def _starts(directory: Path, base: TableFiles | None, *, clobber: bool) -> list[TableFiles]:

@@ -1,20 +1,22 @@
 """Owns which catalogues one mount serves: the tables in use, and over them what its database tells."""
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
 from onefs.catalogue.changes import Changes
-from onefs.catalogue.interface import Catalogue, Questions
+from onefs.catalogue.interface import Catalogue, Learned, Questions
 from onefs.catalogue.live import LiveSnapshot, merged
 from onefs.catalogue.records import Session
 from onefs.catalogue.saving import save_tables
 from onefs.catalogue.schema import TableFiles
 from onefs.catalogue.snapshot import Snapshot
+from onefs.catalogue.tables import read_metadata
 from onefs.daemon.pausing import PAUSE_S
-from onefs.errors import OnefsError, UsageError
+from onefs.errors import BusyError, OnefsError, UsageError
 
 Known = Callable[[UUID], Session | None]
 _log = logging.getLogger(__name__)
@@ -82,13 +84,23 @@ class Catalogues:
             return edition == self._edition
 
     def save(self, directory: Path, origin: str, *, clobber: bool) -> TableFiles:
-        """Save the tables in use with what was learned into a directory. Raises `TableError`, `BusyError`."""
+        """Save the tables in use with what was learned into a directory.
+
+        Raises `TableError`, `BusyError`; `UsageError` where that would change nothing, or save what is not in use.
+        """
         with self._lock:
-            live, tables = self._live, self.tables
-            if self._questions is None:
-                raise UsageError("Without a database nothing is learned that could be saved.", "Copy the tables.")
-            live = live or self._alive(self._questions)
-        return save_tables(directory, merged(tables, live), clobber=clobber, base=tables.files, origin=origin)
+            tables = self.tables
+            live = None if self._questions is None else self._alive(self._questions)
+        at_home = os.path.realpath(directory) == os.path.realpath(tables.files.datasets.parent)
+        if live is None and at_home:
+            raise UsageError(
+                f"Without a database nothing is learned that could be saved into {directory}.",
+                "Name another directory to keep the tables in use there: tables save DIR.",
+            )
+        if not at_home:
+            _check_in_use(tables)
+        learned = merged(tables, live) if live is not None else Learned([], [])
+        return save_tables(directory, learned, clobber=clobber, base=tables.files, origin=origin)
 
     def _alive(self, questions: Callable[[Known], Questions]) -> LiveSnapshot:
         """The live catalogue over the tables in use, made when it is first needed."""
@@ -109,3 +121,14 @@ class Catalogues:
             )
             self._silent = self._live.silent()
         return self._live
+
+
+def _check_in_use(tables: Snapshot) -> None:
+    """Raise `BusyError` if newer tables have taken the place of those in use: another mount may have fetched them."""
+    found = read_metadata(tables.files.sessions).created
+    if found != tables.metadata.created:
+        raise BusyError(
+            f"The tables in {tables.files.datasets.parent} are of {found} now, those in use are of "
+            f"{tables.metadata.created}.",
+            "Have the newer ones taken with onefs refresh or onefs tables load, and save then.",
+        )

@@ -199,17 +199,25 @@ class Service:
         self._showing.renew()
 
     def _load_tables(self, directory: Path | None) -> None:
-        if directory is not None and Path(os.path.abspath(directory)).is_relative_to(self._mountpoint):
-            raise UsageError(f"{directory} lies in the mount itself.", "Copy the tables elsewhere first.")
+        if directory is not None:
+            self._check_outside(directory, "Copy the tables elsewhere first.")
         self._refresher.load(directory)
 
     def _save_tables(self, directory: Path | None, replaces: bool) -> None:
+        if directory is not None:
+            self._check_outside(directory, "Save to a directory outside it.")
         origin = self._source.database.base_url if self._source.database else ""
         with self._refresher.alone():
             in_use = self._showing.catalogues.tables.files.sessions.parent
             self._showing.catalogues.save(directory or in_use, origin, clobber=replaces)
             self._refresher.noted_saved()
         self._showing.renew_files()
+
+    def _check_outside(self, directory: Path, remedy: str) -> None:
+        """Raise `UsageError` for a directory in the mount itself, under whatever name."""
+        mountpoint = self._mountpoint.parent.resolve() / self._mountpoint.name
+        if Path(os.path.realpath(directory)).is_relative_to(mountpoint):
+            raise UsageError(f"{directory} lies in the mount itself.", remedy)
 
     def _content_changed(self, dataset: Dataset) -> None:
         with contextlib.suppress(OnefsError):  # a dataset that the tree does not show needs no telling
