@@ -54,13 +54,13 @@ def manifest_text(entries: Iterable[Entry]) -> str:
     return "".join(entry.line() for entry in entries)
 
 
-def read_manifest(path: Path) -> list[Entry]:
-    """The entries of a manifest, blank lines left out. Raises `UsageError` at the first that is wrong."""
+def read_manifest(path: Path) -> dict[int, Entry]:
+    """The entries of a manifest by their lines' numbers. Raises `UsageError` at the first that is wrong."""
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise UsageError(f"The manifest {path} cannot be read: {error.strerror}.", "Give another file.") from error
-    return [parse(line, path, number) for number, line in enumerate(lines, 1) if line.strip()]
+    return {number: parse(line, path, number) for number, line in enumerate(lines, 1) if line.strip()}
 
 
 def parse(line: str | bytes, path: Path, number: int) -> Entry:
