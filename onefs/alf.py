@@ -19,6 +19,7 @@ FILE = re.compile(
     r"\.(?P<extension>\w+)"
 )
 UUID_PART = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+CALENDAR_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 COLLECTION_PART = re.compile(r"[\w.-]+")
 LONGEST_NAME_BYTES = 255
 LONGEST_PATH_BYTES = 2048
@@ -65,12 +66,17 @@ def split_relative(rel_path: str) -> RelativePath:
     return RelativePath(above, match["revision"], name) if match else RelativePath(folder, "", name)
 
 
-def revision_date(revision: str) -> date | None:
-    """The date that a revision begins with (`2024-05-06`, `2024-05-06a`), or None."""
+def calendar_date(text: str) -> date | None:
+    """The date that a text is, written `YYYY-MM-DD`, or None."""
     try:
-        return date.fromisoformat(revision[:10])
+        return date.fromisoformat(text) if CALENDAR_DATE.fullmatch(text) else None
     except ValueError:
         return None
+
+
+def revision_date(revision: str) -> date | None:
+    """The date that a revision begins with (`2024-05-06`, `2024-05-06a`), or None."""
+    return calendar_date(revision[:10])
 
 
 def session_path(lab: str, subject: str, day: date, number: int) -> str:
