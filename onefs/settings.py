@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
+from onefs import alf
 from onefs.errors import UsageError
 from onefs.modes import Mode
 
@@ -20,7 +21,7 @@ SOURCE_KEY = "source"
 LONGEST_S = 366 * 86400.0
 SMALLEST_BLOCK_BYTES = 64 << 10
 LARGEST_BLOCK_BYTES = 64 << 20
-ONES_NAMES = {"ONE_HTTP_DL_THREADS": "http_dl_threads"}
+ONES_NAMES = {"ONE_HTTP_DL_THREADS": "http_dl_threads", "ONE_REVISION_LAST_BEFORE": "as_of"}
 """Variables of ONE that are honoured too."""
 _COUNT = re.compile(r"[0-9]{1,6}")
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|min|h|d)?")
@@ -86,6 +87,19 @@ def _one_of(*words: str) -> Callable[[str], str]:
     return parse
 
 
+def as_of_date(text: str) -> str:
+    """A date as revisions are compared with it, "" for `none`."""
+    text = text.strip()
+    if text.lower() == "none":
+        return ""
+    if not alf.calendar_date(text):
+        raise ValueError("a date of the calendar such as 2024-04-01, or none")
+    return text
+
+
+qc_level = _one_of("NOT_SET", "PASS", "WARNING", "FAIL", "CRITICAL")
+
+
 def _mode(text: str) -> Mode:
     return Mode(_one_of(*Mode)(text))
 
@@ -127,11 +141,16 @@ class Settings:
     data_user: str = _setting("", _text, "user name for the data server")
     data_password: str = _setting("", _text, "password for the data server", secret=True)
     data_password_file: Path | None = _setting(None, _path, "file whose first line is that password", "none")
-    qc: str = _setting(
-        "FAIL",
-        _one_of("NOT_SET", "PASS", "WARNING", "FAIL", "CRITICAL"),
-        "worst quality control outcome that is shown",
+    view: str = _setting(
+        "full",
+        _one_of("full", "default"),
+        "full shows every edition of a file, default one, without #revision# folders",
     )
+    as_of: str = _setting(
+        "", as_of_date, "date: editions later than it are not shown; also `ONE_REVISION_LAST_BEFORE`", "none"
+    )
+    qc: str = _setting("FAIL", qc_level, "worst quality control outcome that is shown")
+    ignore_qc_not_set: bool = _setting(False, _yes_or_no, "hide also what has no quality control outcome")
     verify: str = _setting(
         "auto",
         _one_of("auto", "strict", "warn", "off"),

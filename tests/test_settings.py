@@ -50,6 +50,15 @@ def test_the_number_of_parts_that_one_knows_is_honoured(file: Path) -> None:
         merge({}, {"ONE_HTTP_DL_THREADS": "x"}, file)
 
 
+def test_the_date_that_one_knows_is_honoured(file: Path) -> None:
+    assert merge({}, {"ONE_REVISION_LAST_BEFORE": "2024-04-01"}, file).as_of == "2024-04-01"
+    assert merge({"as_of": "none"}, {"ONE_REVISION_LAST_BEFORE": "2024-04-01"}, file).as_of == ""
+    with pytest.raises(UsageError, match="ONE_REVISION_LAST_BEFORE in the environment cannot be '2024-02-30'"):
+        merge({}, {"ONE_REVISION_LAST_BEFORE": "2024-02-30"}, file)
+    file.write_text("as_of = 2024-04-01\n")
+    assert merge({}, {}, file).as_of == "2024-04-01"
+
+
 VALUES = {
     "cache_dir": ("/some/where", Path("/some/where")),
     "mode": ("LOCAL", Mode.LOCAL),
@@ -62,7 +71,10 @@ VALUES = {
     "data_user": ("me", "me"),
     "data_password": (SECRET, SECRET),
     "data_password_file": ("/secret", Path("/secret")),
+    "view": ("Default", "default"),
+    "as_of": (" 2024-02-29", "2024-02-29"),
     "qc": ("warning", "WARNING"),
+    "ignore_qc_not_set": ("on", True),
     "verify": ("strict", "strict"),
     "whole_file_max": ("1G", 1 << 30),
     "block_size": ("1 MiB", 1 << 20),
@@ -119,7 +131,10 @@ REFUSED = {
     "cache_dir": ["", "~no-such-user-here/cache", "a\0b"],
     "data_password_file": [""],
     "mode": ["", "offline", "localauto"],
+    "view": ["", "as-of"],
+    "as_of": ["", "2024-02-30", "2024-13-01", "20240401", "2024-W14-1", "2024-04-01T12:00", "٢٠٢٤-04-01", "test"],
     "qc": ["", "BAD", "40"],
+    "ignore_qc_not_set": ["NOT_SET"],
     "verify": ["yes"],
     "whole_file_max": ["", "-1", "1.5M", "large", "1P", "9" * 20],
     "block_size": ["0", "1", "1G", "64 blocks"],

@@ -101,6 +101,10 @@ class LiveSessions:
         eid = self.session(row).eid
         return EditionRows(self._editions[row], row, None if eid == NO_EID else eid, session_path)
 
+    def told_paths(self) -> list[str]:
+        """The paths of all datasets that added rows have told of."""
+        return [path for edition in self._editions.values() for path in edition.rel_paths]
+
     def edition(self, row: int) -> Edition | None:
         """The edition that an added row has told; None if it told nothing yet, and for rows of the base."""
         return self._editions.get(row)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import date
 from uuid import UUID
 
+from onefs.catalogue.dates import dates_of
 from onefs.catalogue.interface import Rows
 from onefs.catalogue.layout import LeftOut
 from onefs.catalogue.learning import Learning
@@ -48,6 +49,13 @@ class SilentSnapshot:
     def total_bytes(self) -> int:
         """Sum of the known sizes of the datasets known so far, at most `MOST_BYTES`."""
         return self._counts()[2]
+
+    @property
+    def revision_dates(self) -> frozenset[str]:
+        """The revisions that are dates, as far as they are known."""
+        with self._lock:
+            told = self._known.sessions.told_paths()
+        return dates_of(told) | (self.base.revision_dates if self.base else frozenset())
 
     @property
     def aggregates(self) -> int | None:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import numpy as np
 
+from onefs.catalogue.dates import dates_in
 from onefs.catalogue.finding import find_id, find_key, find_text
 from onefs.catalogue.index import open_index
 from onefs.catalogue.insertions import Insertion, Insertions
@@ -126,6 +127,7 @@ class Snapshot:
         self.n_sessions = rows - 1 if has_aggregates else rows
         self.path_texts = _Texts(index.arrays.paths)
         self._total_bytes: int | None = None
+        self._revision_dates: frozenset[str] | None = None
         self._insertions = Insertions(files.datasets.parent)
         self._lab_texts = _Texts(index.arrays.labs)
         self._subject_texts = _Texts(index.arrays.subjects)
@@ -142,6 +144,13 @@ class Snapshot:
             sizes = self.index.arrays.dataset_size
             self._total_bytes = min(int(np.sum(sizes, where=sizes > 0, dtype=np.float64)), MOST_BYTES)
         return self._total_bytes
+
+    @property
+    def revision_dates(self) -> frozenset[str]:
+        """The revisions that are dates. Found out when first asked for: it reads all distinct paths."""
+        if self._revision_dates is None:
+            self._revision_dates = dates_in(self.index.arrays.paths)
+        return self._revision_dates
 
     # -- folders -------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,8 @@ VERBS = {
     "demo": "mount a small made-up archive",
     "status": "what is mounted, and how it is doing",
     "mode": "tell or switch where names and files come from",
+    "as-of": "show the archive as it was on a date",
+    "qc": "hide what is of worse quality",
     "refresh": "ask for newer tables now",
     "tables": "save, load or restrict the tables of a mount",
     "rest-cache": "keep a database's responses, or do not",

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onefs.alyx.client import AlyxClient
+from onefs.catalogue.records import QC
 from onefs.content.access import Content
 from onefs.errors import UsageError
 from onefs.modes import Mode, parse
-from onefs.settings import duration_s
+from onefs.settings import as_of_date, duration_s, qc_level
 from onefs.vfs.control import Command
 from onefs.vfs.filesystem import FileSystem
 
@@ -26,6 +27,8 @@ class Controls:
     """
 
     switch: Callable[[Mode], object]
+    as_of: Callable[[str], object]
+    limit_qc: Callable[[QC], object]
     refresh: Callable[[], object]
     save_tables: Callable[[Path | None, bool], object]
     load_tables: Callable[[Path | None], object]
@@ -44,11 +47,19 @@ def commands(file_system: Callable[[], FileSystem], content: Content, controls: 
         for dataset in file_system().datasets_at(words[0]):
             content.retry(dataset)
 
+    def as_of(words: list[str]) -> None:
+        controls.as_of(_parsed(as_of_date, words[0], "as-of D|none"))
+
+    def limit_qc(words: list[str]) -> None:
+        controls.limit_qc(QC[_parsed(qc_level, words[0], "qc LEVEL")])
+
     modes = "|".join(Mode)
     return {
         "mode": Command(
             f"mode {modes}", "where the catalogue comes from", lambda words: controls.switch(parse(words[0])), 1, 1
         ),
+        "as-of": Command("as-of D|none", "show no editions later than a date", as_of, 1, 1),
+        "qc": Command("qc LEVEL", "show nothing of a worse quality control outcome", limit_qc, 1, 1),
         "refresh": Command("refresh", "ask for newer tables now", lambda _: controls.refresh(), 0, 0),
         "retry": Command("retry [PATH]", "forget that a file, those of a folder, or any could not be had", retry, 0, 1),
         "tables": _family("tables", _tables(controls)),
@@ -125,6 +136,14 @@ def _family(name: str, members: list[Command]) -> Command:
         member.run(words[1:])
 
     return Command(usage, "", run, 1, 1 + max(member.most for member in members), members)
+
+
+def _parsed(parse: Callable[[str], str], word: str, usage: str) -> str:
+    """A setting's value. Raises `UsageError`."""
+    try:
+        return parse(word)
+    except ValueError as error:
+        raise UsageError(f"{word!r} is not {error}.", f"Write: {usage}") from error
 
 
 def _directory(words: list[str]) -> Path | None:

@@ -17,7 +17,9 @@ from onefs.content.access import Verify
 from onefs.daemon import logs
 from onefs.daemon.archive import Archive, Hooks
 from onefs.daemon.commands import Controls, commands
+from onefs.daemon.origins import origins
 from onefs.daemon.pausing import PAUSE_S
+from onefs.daemon.releases import Releases
 from onefs.daemon.showing import Showing
 from onefs.daemon.sources import Source
 from onefs.daemon.status import Status
@@ -67,6 +69,7 @@ class Service:
             self._notifier,
             settings,
             self._archive.pausing,
+            self._releases(),
         )
         self._file_system = FileSystem(
             self._showing.forest(),
@@ -90,6 +93,8 @@ class Service:
         )
         controls = Controls(
             switch=self._switch,
+            as_of=lambda date: self._showing.show(as_of=date),
+            limit_qc=lambda qc: self._showing.show(qc_limit=qc),
             refresh=self._refresher.refresh,
             save_tables=self._save_tables,
             load_tables=self._load_tables,
@@ -113,10 +118,16 @@ class Service:
             self._settings,
             mode=self._refresher.state.requested,
             tag=self._showing.catalogues.tag,
+            as_of=self._showing.rule.as_of,
+            qc=self._showing.rule.qc_limit.name,
         )
         if self._client is not None:
             now = replace(now, cache_rest=self._client.cache_rest, default_expiry_s=self._client.default_expiry_s)
         return settings_text(now)
+
+    def _releases(self) -> Releases:
+        tables = origins(self._source.tables_url, self._client, self._archive.transport)
+        return Releases(self._source, tables, lambda: self._refresher.state.requested is not Mode.LOCAL)
 
     def _requests(self) -> dict[str, int]:
         database = self._client.requests_sent if self._client is not None else 0

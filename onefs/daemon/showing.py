@@ -4,33 +4,41 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from uuid import UUID
 
-from onefs.alf import TABLE_NAMES
+from onefs.alf import TABLE_NAMES, calendar_date
 from onefs.alyx.client import AlyxClient
 from onefs.catalogue.changes import Changes, compare
 from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.records import QC
+from onefs.catalogue.revisions import Rule
 from onefs.catalogue.snapshot import Snapshot
 from onefs.daemon.catalogues import Catalogues, Known
 from onefs.daemon.pausing import Pausing
 from onefs.daemon.questions import AlyxQuestions
+from onefs.daemon.releases import Releases
 from onefs.digests import digest64
 from onefs.errors import OfflineError, OnefsError, UnknownRecordError
 from onefs.fuse.notify import Notifier
 from onefs.modes import ALLOWED, Abilities, Mode, check
 from onefs.settings import Settings
 from onefs.vfs import inodes
+from onefs.vfs.entered import Group, Numbers
 from onefs.vfs.filesystem import FileSystem
 from onefs.vfs.forest import Forest
 from onefs.vfs.handles import DiskFile
 from onefs.vfs.links import resolvers
 from onefs.vfs.nodes import Directory, SpecialFile
+from onefs.vfs.sessions import SessionsKept
 from onefs.vfs.staleness import Name
 from onefs.vfs.tree import Tree
 from onefs.vfs.views import View
 
-VIA = "via"
+VIA, DEFAULT, AS_OF, TAG = "via", "default", "as-of", "tag"
+DEFAULT_NUMBER = 8
+TAG_NUMBERS, DATE_NUMBERS = range(16, 80), range(80, 1 << inodes.VIEW_BITS)
+FOLDERS_KEPT_OF_EACH = 1000
 WORK_S = REST_S = 0.002
 SHORTEST_S = 1.0
 """How long even answers that are not to be kept are good for, lest every name of a listing asks."""
@@ -56,6 +64,7 @@ class Showing:
         notifier: Notifier,
         settings: Settings,
         pausing: Pausing,
+        releases: Releases,
     ) -> None:
         """`mode` is the one asked for; `check_for_tables` is called before a listing in mode refresh.
 
@@ -69,11 +78,14 @@ class Showing:
         self._check_for_tables = check_for_tables
         self._file_system = file_system
         self._notifier = notifier
-        self._qc_limit = QC[settings.qc]
+        self._releases = releases
+        self._numbers = Numbers(self._too_many_entered)
         self._lists_control = settings.control_dir == "visible"
         questions = None if client is None else self._questions
         self.catalogues = Catalogues(tables, questions, self._learned, heard, expiry_s=self._expiry_s)
-        self._lock = threading.RLock()  # held while one forest takes another's place; guards the two below
+        self._lock = threading.RLock()  # held while one forest takes another's place; guards those below
+        self.rule = Rule(QC[settings.qc], settings.ignore_qc_not_set, settings.as_of, settings.view == DEFAULT)
+        self._has_told_doubled = False
         self._files = _table_files(tables)
         self._shown_at_rest: Catalogue = tables
         _tell_left_out(tables)
@@ -81,10 +93,20 @@ class Showing:
     def forest(self) -> Forest:
         """What is to be shown now."""
         self._shown_at_rest = self.catalogues.at_rest
-        root = self._tree(0, self._mode())
-        views = {mode.value: self._tree(number, mode) for number, mode in enumerate(self._modes, 1)}
+        rule, mode, kept = self.rule, self._mode(), SessionsKept()
+        root = self._tree(View(0, rule), mode, kept)
+        via = {each.value: self._tree(View(number, rule), each, kept) for number, each in enumerate(self._modes, 1)}
+        default = self._tree(View(DEFAULT_NUMBER, replace(rule, default_only=True)), mode, kept)
         links = resolvers(root.catalogue, self._eid_of_pid)
-        return Forest(root, self._control, {VIA: views}, links, lists_control=self._lists_control)
+        return Forest(
+            root,
+            self._control,
+            {VIA: via, "": {DEFAULT: default}},
+            links,
+            groups=(self._dates(root, rule, kept), self._tags(rule, kept)),
+            numbers=self._numbers,
+            lists_control=self._lists_control,
+        )
 
     def adopt(self, tables: Snapshot) -> Callable[[], None]:
         """Let new tables take the old ones' place. Gives what has the kernel forget what is different in them.
@@ -96,6 +118,7 @@ class Showing:
             files, changes = _table_files(tables), compare(self.catalogues.tables, tables)
             self.catalogues.adopt(tables)
             self._files = files
+            self._has_told_doubled = False
             old, new = self._swap()
         _tell_left_out(tables)
         _log.info("The catalogue is of %s now; %d sessions changed", tables.metadata.created, len(changes.sessions))
@@ -107,6 +130,14 @@ class Showing:
             old, new = self._swap()
             names = [*new.renewed_names(old), *self._file_system().absences.take()]
         self._notifier.names_changed(names)
+
+    def show(self, *, as_of: str | None = None, qc_limit: QC | None = None) -> None:
+        """Show the archive as of another date, "" for none, or up to another limit. Files that are open stay so."""
+        with self._lock:
+            changed = replace(self.rule, qc_limit=self.rule.qc_limit if qc_limit is None else qc_limit)
+            self.rule = changed if as_of is None else replace(changed, as_of=as_of)
+            old, new = self._swap()
+        self._notifier.names_changed(new.reruled_names(old))
 
     def renew_files(self) -> None:
         """Show the files of the tables as they are now. Raises `CacheDamagedError`."""
@@ -132,10 +163,57 @@ class Showing:
             names = file_system.forest.changed(changes)
         self._notifier.tell_names(names)
 
-    def _tree(self, view: int, mode: Mode) -> Tree:
+    def _tree(self, view: View, mode: Mode, kept: SessionsKept) -> Tree:
         catalogue = self.catalogues.asking if ALLOWED[mode].live_catalogue else self.catalogues.at_rest
         before_listing = self._check_for_tables if mode is Mode.REFRESH else None
-        return Tree(catalogue, View(view, self._qc_limit), self._files, before_listing=before_listing)
+        return Tree(
+            catalogue, view, self._files, before_listing=before_listing, kept=kept, on_doubled=self._tell_doubled
+        )
+
+    def _dates(self, root: Tree, rule: Rule, kept: SessionsKept) -> Group:
+        """The archive as it was on any date, which counts in place of the mount's own."""
+        catalogue, files, before_listing = root.catalogue, root.files, root.before_listing
+
+        def make(name: str, number: int) -> Tree:
+            view = View(number, replace(rule, as_of=name, default_only=True))
+            return Tree(
+                catalogue,
+                view,
+                files,
+                before_listing=before_listing,
+                kept=kept,
+                folders_kept=FOLDERS_KEPT_OF_EACH,
+            )
+
+        def wanted(name: str) -> int | None:
+            day = calendar_date(name)
+            return day.toordinal() if day else None
+
+        return Group(AS_OF, DATE_NUMBERS, wanted, make, lambda: sorted(catalogue.revision_dates), catalogue.may_ask)
+
+    def _tags(self, rule: Rule, kept: SessionsKept) -> Group:
+        """The datasets of each release, every edition that it has."""
+        releases = self._releases
+
+        def make(name: str, number: int) -> Tree:
+            tables = releases.tables(name)
+            view = View(number, replace(rule, default_only=False))
+            return Tree(tables, view, _table_files(tables), kept=kept, folders_kept=FOLDERS_KEPT_OF_EACH)
+
+        def wanted(name: str) -> int:
+            return digest64([name.encode(errors="surrogateescape")])
+
+        return Group(TAG, TAG_NUMBERS, wanted, make, releases.at_hand, may_ask=True)
+
+    def _too_many_entered(self, names: list[tuple[str, str]]) -> None:
+        forest = self._file_system().forest
+        self._notifier.tell_names([forest.name_in_group(group, name) for group, name in names])
+
+    def _tell_doubled(self, path: str) -> None:
+        """Once for each edition of the tables: who keeps them has more to look at than one file."""
+        if not self._has_told_doubled:
+            self._has_told_doubled = True
+            _log.warning("Several editions of %s are marked as the default; the greatest is taken", path)
 
     def _expiry_s(self) -> float:
         """How long answers are good for: as long as the client would keep them."""

@@ -121,7 +121,9 @@ class Operations(pyfuse3.Operations):
         return FileNameT(os.fsencode(self.file_system.target(inode)))
 
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
-        """Inode numbers are computed: there is nothing to forget."""
+        """Inode numbers are computed: only of views that were entered by name it matters who knows them."""
+        for inode, times in inode_list:
+            self.file_system.forgot(inode, times)
 
     @answered
     async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:

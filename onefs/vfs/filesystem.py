@@ -1,7 +1,7 @@
 """Owns what the mount answers: lookup, list, attributes, open, extended attributes, with plain Python values."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from onefs.alf import LONGEST_NAME_BYTES
@@ -50,6 +50,7 @@ class Opened(NamedTuple):
     path: str
     size_bytes: int | None
     attributes: Attributes
+    dataset: Dataset | None = None
 
 
 class Usage(NamedTuple):
@@ -124,12 +125,16 @@ class FileSystem:
         if len(name.encode(errors="surrogateescape")) > LONGEST_NAME_BYTES:
             raise NameTooLongError(f"{name[:20]}… is longer than a name can be.")
         try:
-            node = self.forest.child(parent, name)
+            node = self.forest.looked_up(parent, name)
         except OnefsError as error:
             self._unanswered.failed(parent, error, self.path)
             raise
         self._unanswered.answered(parent)
         return self._attributes(node)
+
+    def forgot(self, ino: int, times: int) -> None:
+        """The kernel has forgotten a node as often as it was told of it by `lookup`."""
+        self.forest.forgot(ino, times)
 
     def attributes(self, ino: int) -> Attributes:
         """Attributes of a node. Raises `GoneError`."""
@@ -153,12 +158,11 @@ class FileSystem:
             self._unanswered.failed(ino, error, self.path)
             raise
         self._unanswered.answered(ino)
-        has_files = any(isinstance(node, DatasetFile) for node in nodes)
-        blocks = self.content.cached_blocks_in(directory.path) if has_files else {}
+        blocks = self._blocks_of(nodes)
         yield ".", self._attributes(directory)
         yield "..", Attributes(forest.parent_ino(directory), 0, DIRECTORY_MODE, 0, 0, directory.time_s)
         for node in nodes:
-            if isinstance(node, DatasetFile) and node.size_bytes >= 0 and node.name not in blocks:
+            if isinstance(node, DatasetFile) and node.size_bytes >= 0 and (not blocks or node.path not in blocks):
                 yield node.name, node.bare_attributes()
             else:
                 yield node.name, self._attributes(node)
@@ -181,7 +185,7 @@ class FileSystem:
             self.journal.record(dataset.path, error)
             raise
         sure = node.size_bytes >= 0 and not self._serves_mismatches
-        return Opened(file, dataset.path, node.size_bytes if sure else None, node.bare_attributes())
+        return Opened(file, dataset.path, node.size_bytes if sure else None, node.bare_attributes(), dataset)
 
     def check_end(self, opened: Opened, end: int) -> None:
         """Raise `CacheDamagedError` if a read that ended early did so before the file's end.
@@ -271,9 +275,17 @@ class FileSystem:
             raise GoneError(f"{node.path} is no longer there.", "Look the path up again.")
         newest = tree.catalogue.newest(row)
         rows = tree.catalogue.datasets(newest)
-        return xattrs.SessionFacts(
-            tree.catalogue.session(newest), rows, tree.view.shows(rows), lambda: self._cached_bytes(tree, node)
-        )
+        shown = [path is not None for path in tree.view.shown(rows)]
+        return xattrs.SessionFacts(tree.catalogue.session(newest), rows, shown, lambda: self._cached_bytes(tree, node))
+
+    def _blocks_of(self, nodes: Iterable[Node]) -> dict[str, int]:
+        """Blocks on the disk of all that is cached in the folders that nodes are from, by path in the archive."""
+        folders = {node.folder_path for node in nodes if isinstance(node, DatasetFile)}
+        return {
+            f"{folder}/{name}": blocks
+            for folder in folders
+            for name, blocks in self.content.cached_blocks_in(folder).items()
+        }
 
     def _cached_bytes(self, tree: Tree, directory: Directory) -> int:
         """Bytes on the disk of the files below a session's directory."""
@@ -282,8 +294,7 @@ class FileSystem:
         while below:
             node = below.pop()
             children = tree.children_of(node)
-            names = {child.name for child in children if isinstance(child, DatasetFile)}
-            cached = self.content.cached_blocks_in(node.path) if names else {}
-            total += sum(blocks for name, blocks in cached.items() if name in names) * BLOCK_BYTES
+            paths = {child.path for child in children if isinstance(child, DatasetFile)}
+            total += sum(blocks for path, blocks in self._blocks_of(children).items() if path in paths) * BLOCK_BYTES
             below += [child for child in children if isinstance(child, Directory)]
         return total

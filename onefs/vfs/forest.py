@@ -1,20 +1,23 @@
 """Owns what stands where in the mount: the root's tree, other views of it below `.onefs`, and links by identifier."""
 
+import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from cachetools import LRUCache
 
 from onefs.catalogue.changes import Changes
 from onefs.catalogue.records import Dataset
+from onefs.catalogue.revisions import edition_of
 from onefs.catalogue.snapshot import Snapshot
 from onefs.digests import digest64
-from onefs.errors import GoneError, NotADirectoryInTreeError, NotInCatalogueError
-from onefs.vfs import inodes
+from onefs.errors import GoneError, NotADirectoryInTreeError, NotInCatalogueError, OnefsError
+from onefs.vfs import inodes, sessions
+from onefs.vfs.entered import LISTED_MOST, EnteredViews, Group, Numbers
 from onefs.vfs.links import Resolver
 from onefs.vfs.nodes import DatasetFile, Directory, Link, LinkFolder, Node, as_directory, joined
-from onefs.vfs.staleness import Name, learned_names, stale_files, stale_names, top_names
+from onefs.vfs.staleness import Name, learned_names, reruled_names, stale_files, stale_names, top_names
 from onefs.vfs.tree import Tree
 
 LINKS_KEPT = 10_000
@@ -23,8 +26,10 @@ LINKS_KEPT = 10_000
 class Forest:
     """The root's tree and all that stands in `.onefs`. Safe to use from several threads.
 
-    `views` are trees by folder and name: `{"via": {"local": tree}}` stands at `.onefs/via/local`. Their numbers tell
-    their folders apart; a file has the same inode number in all of them. `links` are folders of symbolic links.
+    `views` are trees by folder and name: `{"via": {"local": tree}}` stands at `.onefs/via/local`, and those of the
+    folder "" in `.onefs` itself. `groups` are folders of views that are made when they are entered; `numbers` are
+    theirs. The numbers of views tell their folders apart; a file has the same inode number in all of them. `links` are
+    folders of symbolic links.
     """
 
     def __init__(
@@ -34,6 +39,8 @@ class Forest:
         views: Mapping[str, Mapping[str, Tree]],
         links: Mapping[str, Resolver],
         *,
+        groups: Sequence[Group] = (),
+        numbers: Numbers | None = None,
         lists_control: bool = False,
     ) -> None:
         """`control` is `.onefs` with its files; it is listed only with `lists_control`."""
@@ -45,11 +52,15 @@ class Forest:
             raise ValueError("every view needs a number of its own, and that of the root's is 0")
         self._lists_control = lists_control
         self._view_names = {tree.view.number: (group, name) for group, name, tree in placed}
+        names = (*views, *(group.name for group in groups))
         self._groups = {group: Directory(_ino(control, group), control.ino, group, _path(control, group), 0)
-                        for group in views}  # fmt: skip
+                        for group in names if group}  # fmt: skip
         folders = {name: self._link_folder(control, name, resolver) for name, resolver in links.items()}
         self.control = replace(control, children={**control.children, **self._groups, **folders})
+        self._groups[""] = self.control
         self._views_in = {self._groups[group].ino: trees for group, trees in views.items()}
+        self._group_in = {self._groups[group.name].ino: group for group in groups}
+        self._entered = EnteredViews({group.name: group for group in groups}, numbers or Numbers())
         own: list[Node] = [self.control, *self.control.children.values()]
         own += [file for tree in self.trees.values() for file in tree.files.values()]
         self._own = {node.ino: node for node in own}
@@ -74,7 +85,7 @@ class Forest:
         if ino == inodes.ROOT:
             return self.root
         view = inodes.view_of(ino)
-        return None if view is None else self.trees.get(view)
+        return None if view is None else self.trees.get(view) or self._entered.tree(view)
 
     def node(self, ino: int) -> Node:
         """The node of a number. Raises `GoneError` if there is none now."""
@@ -96,18 +107,35 @@ class Forest:
         try:
             return self.root.node(ino)
         except GoneError:
-            session_key = inodes.decode(ino).key
-            for tree in self.trees.values():
-                if tree is not self.root and (not tree.may_ask or tree.has_built(session_key)):
-                    try:
-                        return tree.node(ino)
-                    except GoneError:  # nor does this one have it
-                        continue
+            for tree in self._by_catalogue():
+                found = tree.file_of_number(ino) if self._may_look(tree, inodes.decode(ino).key) else None
+                if found is not None:
+                    return found
             raise
+
+    def _by_catalogue(self) -> list[Tree]:
+        """A tree for each catalogue that any of them shows."""
+        entered = map(self._entered.tree, self._entered.numbers.placed())
+        found = {id(tree.catalogue): tree for tree in (*entered, *self.trees.values()) if tree}
+        return list(reversed(found.values()))
+
+    @staticmethod
+    def _may_look(tree: Tree, session_key: int) -> bool:
+        """Whether a tree tells of a session without asking."""
+        return not tree.may_ask or tree.has_built(session_key)
 
     def directory(self, ino: int) -> Directory:
         """The directory of a number. Raises `GoneError` or `NotADirectoryInTreeError`."""
         return as_directory(self.node(ino))
+
+    def looked_up(self, ino: int, name: str) -> Node:
+        """The node called `name` in a directory, for a kernel that is told of it and will tell when it forgets it."""
+        group = self._group_in.get(ino)
+        return self._entered.enter(group, name, for_kernel=True).root if group else self.child(ino, name)
+
+    def forgot(self, ino: int, times: int) -> None:
+        """The kernel has forgotten a node so many times."""
+        self._entered.numbers.forgot(ino, times)
 
     def child(self, ino: int, name: str) -> Node:
         """The node called `name` in a directory. Raises `NotInCatalogueError`."""
@@ -118,9 +146,10 @@ class Forest:
         found: Node | None = parent.children.get(name)
         if isinstance(parent, LinkFolder):
             found = self._link(parent, name)
-        elif ino in self._views_in:
-            view = self._views_in[ino].get(name)
-            found = view.root if view else None
+        elif ino in self._group_in:
+            found = self._entered.enter(self._group_in[ino], name, for_kernel=False).root
+        elif found is None and name in self._views_in.get(ino, {}):
+            found = self._views_in[ino][name].root
         if found is None:
             raise NotInCatalogueError(f"{joined(parent.path, name)} does not exist.")
         return found
@@ -133,22 +162,44 @@ class Forest:
             nodes = tree.children_of(directory)
             return directory, [*nodes, self.control] if ino == inodes.ROOT and self._lists_control else nodes
         directory = self.directory(ino)
-        views = self._views_in.get(ino, {})
+        views = self._views_in.get(ino) or self._listed_views(ino)
         return directory, [
             *directory.children.values(),
             *(replace(view.root, name=name) for name, view in views.items()),
         ]
 
+    def _listed_views(self, ino: int) -> dict[str, Tree]:
+        """The views of a group that a listing shows. Their numbers are theirs for good."""
+        group = self._group_in.get(ino)
+        if group is None:
+            return {}
+        names = group.listed()[-LISTED_MOST:]
+        views = {}
+        for name in names:
+            with contextlib.suppress(OnefsError):  # it says why when it is entered
+                views[name] = self._entered.enter(group, name, for_kernel=False)
+        return views
+
     def parent_ino(self, directory: Directory) -> int:
         """What `..` is in a directory."""
         view = inodes.view_of(directory.ino)
-        if view and directory.ino == self.trees[view].root_ino:
+        if view and directory.ino == inodes.view_root(view):
             return self._place(view).parent_ino
         return directory.parent_ino
 
     def _place(self, view: int) -> Name:
         """Where the root of a view stands."""
-        group, name = self._view_names[view]
+        group, name = self._name_of(view)
+        return Name(self._groups[group].ino, name)
+
+    def _name_of(self, view: int) -> tuple[str, str]:
+        found = self._view_names.get(view) or self._entered.numbers.place(view)
+        if found is None:
+            raise GoneError("That view is no longer there.", "Look the path up again.")
+        return found
+
+    def name_in_group(self, group: str, name: str) -> Name:
+        """Where a view of a group stands."""
         return Name(self._groups[group].ino, name)
 
     def path(self, ino: int) -> str:
@@ -157,7 +208,7 @@ class Forest:
         view = inodes.view_of(ino)
         if not view:
             return path
-        group, name = self._view_names[view]
+        group, name = self._name_of(view)
         above = f"{self._groups[group].path}/{name}"
         return f"{above}/{path}" if path else above
 
@@ -165,11 +216,13 @@ class Forest:
 
     def may_ask(self, ino: int) -> bool:
         """Whether whoever looks something up in or of a node may have to wait for a database."""
-        tree = self.tree_of(ino)
-        if tree is not None:
-            return tree.may_ask
+        view = 0 if ino == inodes.ROOT else inodes.view_of(ino)
+        if view is not None:
+            return self.trees[view].may_ask if view in self.trees else self._entered.may_ask(view)
         if inodes.is_file(ino):
             return self.root.may_ask
+        if ino in self._group_in:
+            return self._group_in[ino].may_ask
         node = self._own.get(ino)
         return isinstance(node, LinkFolder) and node.may_ask
 
@@ -181,8 +234,10 @@ class Forest:
         tree = self.tree_of(ino)
         return tree is not None and not tree.may_ask and ino != tree.root_ino
 
-    def before_listing(self, ino: int) -> Callable[[], None] | None:
+    def before_listing(self, ino: int) -> Callable[[], object] | None:
         """What is to be called before a directory is listed. It may wait."""
+        if ino in self._group_in:
+            return self._group_in[ino].listed
         tree = self.tree_of(ino)
         return tree.before_listing if tree else None
 
@@ -193,6 +248,7 @@ class Forest:
         for view, tree in self.trees.items():
             if view in old.trees:
                 tree.take_over(old.trees[view])
+        self._entered.take_over(old._entered)
 
     def stale_names(self, old: "Forest", changes: Changes) -> Iterator[Name]:
         """What the kernel must forget when this takes the place of `old`.
@@ -217,14 +273,30 @@ class Forest:
         for before, after in self._successions(old):
             yield from stale_files(before, after)
 
+    def reruled_names(self, old: "Forest") -> Iterator[Name]:
+        """The same, where all that became different is the rules by which views show things."""
+        yield from self._far_views(old)
+        for before, after in self._successions(old):
+            yield from reruled_names(before, after)
+
     def _successions(self, old: "Forest") -> Iterator[tuple[Tree, Tree]]:
         """The trees that were there and are, as they were and as they are."""
-        return ((old.trees[view], tree) for view, tree in self.trees.items() if view in old.trees)
+        before, now = old.trees | old._entered.kept(), self.trees | self._entered.kept()
+        return ((before[view], tree) for view, tree in now.items() if view in before)
 
     def _other_views(self, old: "Forest") -> Iterator[Name]:
         """Where views came or went."""
         for view in self.trees.keys() ^ old.trees.keys():
             yield (self if view in self.trees else old)._place(view)
+        yield from self._far_views(old)
+
+    def _far_views(self, old: "Forest") -> Iterator[Name]:
+        """Where entered views stand of which no tree is at hand that could tell what became of its names."""
+        compared = old._entered.kept().keys() & self._entered.kept().keys()
+        for view in self._entered.numbers.placed():
+            place = self._entered.numbers.place(view)
+            if view not in compared and place:
+                yield self.name_in_group(*place)
 
     @property
     def may_learn(self) -> bool:
@@ -237,9 +309,11 @@ class Forest:
         `changes` are rows of the one catalogue that learns, which any number of trees show.
         """
         names: list[Name] = []
-        for tree in self.trees.values():
+        for tree in (self.trees | self._entered.kept()).values():
             if not isinstance(tree.catalogue, Snapshot):  # which never changes
                 names += learned_names(tree, changes)
+        if not isinstance(self.root.catalogue, Snapshot):
+            names += self._far_views(self)
         return names
 
     # -- finding -------------------------------------------------------------------------------------------------
@@ -262,23 +336,26 @@ class Forest:
                 below += self.listed(node.ino)[1]
 
     def file_ino(self, dataset: Dataset) -> int | None:
-        """Inode number of a dataset, if it is shown. Asks nobody."""
-        for tree in self.trees.values():
+        """Inode number of a dataset, if the catalogue has it. Asks nobody."""
+        for tree in self._by_catalogue():
             row = tree.catalogue.aggregates if dataset.eid is None else tree.catalogue.session_of_eid(dataset.eid)
-            if row is not None and (not tree.may_ask or tree.has_built(tree.catalogue.session_key(row))):
-                file = tree.file_of(row, dataset.rel_path)
-                if file is not None:
-                    return file.ino
+            if row is not None and self._may_look(tree, tree.catalogue.session_key(row)):
+                ino = sessions.number_of_file(tree.catalogue, row, dataset.rel_path)
+                if ino is not None:
+                    return ino
         return None
 
     def _link(self, folder: LinkFolder, name: str) -> Link | None:
         """The link called `name`, if what it leads to is shown in the root's tree."""
-        path = folder.resolve(name)
-        if not path:
+        of = folder.resolve(name)
+        if not of:
             return None
+        path = edition_of(of)[0] if self.root.view.rule.default_only else of
         try:
-            self.find(path)
+            found = self.find(path)
         except (NotInCatalogueError, NotADirectoryInTreeError):
+            return None
+        if found.path != of:  # another edition is shown in its place
             return None
         target = "../" * (folder.path.count("/") + 1) + path
         number = digest64(text.encode(errors="surrogateescape") for text in (folder.path, name, target))

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from onefs.catalogue.layout import FOLDER_BITS, SESSION_BITS
 from onefs.catalogue.mixing import take_free
+from onefs.digests import digest64
 
 ROOT = 1
 FILE_BITS = 28
@@ -91,6 +92,11 @@ def collection_ino(view: int, session_key: int, fingerprint: int) -> int:
 def folder_ino(view: int, key: int) -> int:
     """The number of a folder from the root down to a session's own."""
     return _FOLDER | view << FOLDER_BITS | key
+
+
+def view_root(view: int) -> int:
+    """The number of a view's root, whose key is that of a path without parts."""
+    return folder_ino(view, digest64(()) & _mask(FOLDER_BITS)) if view else ROOT
 
 
 def special_ino(digest: int) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from onefs.catalogue.changes import Changes
+from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.live import LiveSnapshot
 from onefs.errors import GoneError
 from onefs.vfs.nodes import DatasetFile, Directory, Node
@@ -57,10 +58,33 @@ def top_names(trees: Iterable[Tree]) -> set[Name]:
     """All that is known to stand at the root of trees. Asks nobody. The kernel forgets what lies below with it."""
     names: set[Name] = set()
     for tree in trees:
-        catalogue = tree.catalogue.silent() if isinstance(tree.catalogue, LiveSnapshot) else tree.catalogue
+        catalogue = _silent(tree.catalogue)
         names |= {Name(tree.root_ino, folder.name) for folder in catalogue.folders(0)}
         names |= {Name(tree.root_ino, name) for name in tree.files}
     return names
+
+
+def reruled_names(old: Tree, new: Tree) -> Iterator[Name]:
+    """Names that mean something else in a tree of the same catalogue under another rule. Asks nobody.
+
+    Only sessions that were looked into count: the kernel knows no name in any other.
+    """
+    if old.view == new.view:
+        return
+    catalogue = _silent(new.catalogue)
+    for key in list(new.looked_into):
+        row = catalogue.session_of_key(key)
+        if row is None:
+            continue
+        rows = catalogue.datasets(catalogue.newest(row))
+        if old.view.shown(rows) != new.view.shown(rows):
+            before, after = (new.entries_under(view, catalogue, rows.session) for view in (old.view, new.view))
+            yield from _different(before, after)
+
+
+def _silent(catalogue: Catalogue) -> Catalogue:
+    """A catalogue for who must not ask."""
+    return catalogue.silent() if isinstance(catalogue, LiveSnapshot) else catalogue
 
 
 def learned_names(tree: Tree, changes: Changes) -> list[Name]:

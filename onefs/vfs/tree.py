@@ -12,10 +12,9 @@ from onefs.catalogue.snapshot import Folder
 from onefs.errors import GoneError, NotInCatalogueError
 from onefs.vfs import inodes, sessions
 from onefs.vfs.nodes import Children, DatasetFile, Directory, Node, SpecialFile, as_directory, joined, midnight_s
-from onefs.vfs.sessions import SessionTree
+from onefs.vfs.sessions import SessionsKept, SessionTree
 from onefs.vfs.views import View
 
-NODES_KEPT = 250_000
 FOLDERS_KEPT = 20_000
 _ROOT_ROW = 0
 
@@ -34,8 +33,14 @@ class Tree:
         files: Mapping[str, SpecialFile],
         *,
         before_listing: Callable[[], None] | None = None,
+        kept: SessionsKept | None = None,
+        folders_kept: int = FOLDERS_KEPT,
+        on_doubled: Callable[[str], None] = lambda path: None,  # noqa: ARG005
     ) -> None:
-        """`files` are the root's own by name. View 0 is that of the mount's root."""
+        """`files` are the root's own by name. View 0 is that of the mount's root. `kept` may be several trees'.
+
+        `on_doubled` is told the path of a file of which several editions are marked as the default.
+        """
         self.catalogue = catalogue
         self.view = view
         self.files = files
@@ -44,10 +49,13 @@ class Tree:
         self.root_ino = self.folder_ino(_ROOT_ROW)
         self.root = self._directory(catalogue.folder(_ROOT_ROW), "", self.root_ino)
         self._files_by_ino = {file.ino: file for file in files.values()}
-        self._lock = threading.Lock()  # guards the four below
-        self._folders: LRUCache[int, Directory] = LRUCache(FOLDERS_KEPT)
-        self._largest: tuple[int, SessionTree] | None = None  # the last one that had no room among the others
-        self._sessions: LRUCache[int, SessionTree] = LRUCache(NODES_KEPT, getsizeof=len)
+        self.looked_into: set[int] = set()
+        """Keys of the sessions in which something was looked up, or listed: of no others the kernel knows a name."""
+        self._on_doubled = on_doubled
+        self._kept = kept or SessionsKept()
+        self._token = object()  # what is kept of sessions is this tree's
+        self._lock = threading.Lock()  # guards the two below
+        self._folders: LRUCache[int, Directory] = LRUCache(folders_kept)
         self._times_changed = 0
 
     # -- looking -------------------------------------------------------------------------------------------------
@@ -125,6 +133,15 @@ class Tree:
             node = child
         return node if isinstance(node, DatasetFile) else None
 
+    def file_of_number(self, ino: int) -> DatasetFile | None:
+        """The file of a number, whether it is shown or not. May ask only where its session was not looked at."""
+        row = self.catalogue.session_of_key(inodes.decode(ino).key)
+        return None if row is None else sessions.file_of_number(self.catalogue, row, self._top(row), ino)
+
+    def entries_under(self, view: View, catalogue: Catalogue, row: int) -> dict[tuple[int, str], Node]:
+        """Every file and folder inside a session as a view would show it, if `catalogue` told of the row."""
+        return sessions.built(view, catalogue, row, self._top(row)).entries()
+
     def has_built(self, session_key: int) -> bool:
         """Whether a session's part stands ready, so that its nodes can be had without asking."""
         row = self.catalogue.session_of_key(session_key)
@@ -132,15 +149,7 @@ class Tree:
 
     def session_entries(self, row: int) -> dict[tuple[int, str], Node]:
         """Every file and folder inside a session, by its folder's inode number and its name."""
-        entries: dict[tuple[int, str], Node] = {}
-        below = [self._session(row).top]
-        while below:
-            directory = below.pop()
-            for name, node in directory.children.items():
-                entries[directory.ino, name] = node
-                if isinstance(node, Directory):
-                    below.append(node)
-        return entries
+        return self._session(row).entries()
 
     def folder_ino(self, row: int) -> int:
         """The number of one of the catalogue's folders."""
@@ -170,7 +179,11 @@ class Tree:
                 del self._folders[key]
 
     def take_over(self, old: "Tree") -> None:
-        """Keep what an older tree kept of folders, if rows mean the same here: `forget` has to know what was there."""
+        """Keep what an older tree kept of folders, if rows mean the same here: `forget` has to know what was there.
+
+        What was looked into there counts for both: whoever is still using the older one may look further.
+        """
+        self.looked_into = old.looked_into
         base = self.catalogue.base if isinstance(self.catalogue, SilentSnapshot) else None
         if old.catalogue is not self.catalogue and old.catalogue is not base:
             return
@@ -184,9 +197,7 @@ class Tree:
 
     def _drop_session(self, row: int | None) -> None:
         if row is not None:
-            self._sessions.pop(row, None)
-            if self._largest and self._largest[0] == row:
-                self._largest = None
+            self._kept.drop(self._token, row)
 
     # -- making --------------------------------------------------------------------------------------------------
 
@@ -229,21 +240,22 @@ class Tree:
     def _session(self, row: int) -> SessionTree:
         tree = self._built(row)
         if tree is None:
+            self.looked_into.add(self.catalogue.session_key(row))
             tree = self._build(row)
-            with self._lock:
-                if len(tree) <= self._sessions.maxsize:
-                    self._sessions[row] = tree
-                else:
-                    self._largest = (row, tree)
+            if tree.doubled:
+                self._on_doubled(f"{tree.top.path}/{tree.doubled[0]}")
+            self._kept.keep(self._token, row, tree)
         return tree
 
     def _built(self, row: int) -> SessionTree | None:
-        with self._lock:
-            return self._largest[1] if self._largest and self._largest[0] == row else self._sessions.get(row)
+        return self._kept.find(self._token, row)
 
     def _build(self, row: int) -> SessionTree:
+        return sessions.built(self.view, self.catalogue, row, self._top(row))
+
+    def _top(self, row: int) -> Directory:
         folder = self.catalogue.session_folder(row)
         top = self._upper(self.catalogue.folder_key(folder.row))
         if top is None:
             raise GoneError(f"Session {folder.name} has no folder in the catalogue.")
-        return sessions.built(self.view, self.catalogue, row, top)
+        return top

@@ -1,9 +1,9 @@
-"""Owns which datasets a tree shows: pure rules."""
+"""Owns which datasets a tree shows, under which names, and which number tells its folders from another's."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from onefs.catalogue.interface import Rows
-from onefs.catalogue.records import QC, QC_CODES
+from onefs.catalogue.revisions import Rule, Shown, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,9 +11,8 @@ class View:
     """A rule that says which datasets are shown. `number` tells the folders of different views apart."""
 
     number: int = 0
-    qc_limit: QC = QC.FAIL
+    rule: Rule = field(default_factory=Rule)
 
-    def shows(self, rows: Rows) -> list[bool]:
-        """For each row of a session, whether it is shown."""
-        limit = QC_CODES.index(self.qc_limit)
-        return [exists and qc <= limit for exists, qc in zip(rows.exists, rows.qc, strict=True)]
+    def shown(self, rows: Rows) -> Shown:
+        """For each row of a session the path that it is shown under, None for a hidden one."""
+        return shown(rows, self.rule)

@@ -21,6 +21,7 @@ from onefs.daemon.catalogues import Catalogues
 from onefs.daemon.effect import ModeInEffect
 from onefs.daemon.pausing import PAUSE_S, Pausing
 from onefs.daemon.questions import AlyxQuestions
+from onefs.daemon.releases import Releases
 from onefs.daemon.showing import Showing
 from onefs.demo.server import DemoServer
 from onefs.errors import CacheDamagedError, OnefsError
@@ -68,6 +69,7 @@ class Shown:
             Notifier(),
             Settings(),
             Pausing(lambda: self.clock_s),
+            Releases(self._in_use.source, None, lambda: False),
         )
         store = ContentStore(home / "cache", home / "cache" / ".onefs")
         self.content = Content(store, make_http(Settings()), lambda _: [], lambda _: [])

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from onefs import alf
 from onefs.catalogue.records import QC, Dataset, Session
+from onefs.catalogue.revisions import Rule
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.catalogue.tables import write_tables
 from onefs.errors import GoneError, NotADirectoryInTreeError, NotInCatalogueError
@@ -51,7 +52,7 @@ class Catalogue:
         with tempfile.TemporaryDirectory(dir=MEMORY) as home:
             folder = Path(home)
             write_tables(folder, self.sessions, self.datasets, created="2024-01-02 03:04", origin="model")
-            return Tree(load_snapshot(folder, folder / "state"), View(qc_limit=qc), FILES)
+            return Tree(load_snapshot(folder, folder / "state"), View(rule=Rule(qc)), FILES)
 
 
 @dataclass(slots=True)
@@ -310,7 +311,7 @@ def test_forced_collisions_in_one_session_stay_apart(monkeypatch: pytest.MonkeyP
 
 
 def test_the_least_recently_used_sessions_are_forgotten_and_built_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onefs.vfs.tree.NODES_KEPT", 4)
+    monkeypatch.setattr("onefs.vfs.sessions.NODES_KEPT", 4)
     sessions = [Session(UUID(int=n), "lab", f"S{n}", date(2019, 1, 1), 1, "", "") for n in range(1, 9)]
     datasets = [
         Dataset(UUID(int=session.eid.int * 8 + n), session.eid, session.path, path, 1, "", True, QC.PASS, None)

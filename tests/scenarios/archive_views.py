@@ -13,6 +13,7 @@ from mounted import PATIENCE_S, Mounted
 from servers import Nginx
 
 from onefs.catalogue.records import QC, Dataset
+from onefs.catalogue.revisions import Rule
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.content.access import Content
 from onefs.content.store import ContentStore
@@ -142,8 +143,8 @@ def in_process(server: Nginx, home: Path) -> Iterator[ArchiveView]:
     snapshot = load_snapshot(RECORDINGS / "tables", cache / ".onefs")
     silent = Daemon(status=str, status_json=str, settings=str, log=str, mode=lambda: Mode.AUTO, commands={})
     control = control_directory(silent, journal)
-    views = {"local": Tree(snapshot, View(1, QC.CRITICAL), {}), "auto": Tree(snapshot, View(2, QC.CRITICAL), {})}
-    root = Tree(snapshot, View(qc_limit=QC.CRITICAL), {})
+    views = {"local": Tree(snapshot, View(1, Rule(QC.CRITICAL)), {}), "auto": Tree(snapshot, View(2, Rule(QC.CRITICAL)), {})}
+    root = Tree(snapshot, View(rule=Rule(QC.CRITICAL)), {})
     forest = Forest(root, control, {"via": views}, resolvers(snapshot))
     try:
         yield InProcess(FileSystem(forest, content, journal, lambda: Mode.AUTO, serves_mismatches=False), cache)
