@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +10,9 @@ from onefs.cli.background import in_background
 from onefs.cli.names import look_up
 from onefs.cli.options import PATH, settings_from, with_settings
 from onefs.settings import Settings
+
+if TYPE_CHECKING:
+    from onefs.daemon.sources import Source
 
 
 @click.command("mount")
@@ -27,13 +30,23 @@ def command(source: str, mountpoint: Path, foreground: bool, **flags: Any) -> No
     mount(named.source, settings_from(flags, named.file), mountpoint.absolute(), foreground=foreground)
 
 
-def mount(source: str, settings: Settings, mountpoint: Path, *, foreground: bool) -> None:
-    """Serve until the end in the foreground, or return once the mountpoint is usable."""
+def mount(
+    source: str,
+    settings: Settings,
+    mountpoint: Path,
+    *,
+    foreground: bool,
+    instead: "Callable[[Source], Source]" = lambda source: source,
+) -> None:
+    """Serve until the end in the foreground, or return once the mountpoint is usable.
+
+    `instead` gives what is to be mounted in place of the source, once that is ready.
+    """
 
     def serve(ready: Callable[[], None]) -> None:
         from onefs.daemon.running import serve
 
-        serve(source, settings, mountpoint, ready, log_to_file=not foreground)
+        serve(source, settings, mountpoint, ready, log_to_file=not foreground, instead=instead)
 
     if foreground:
         serve(lambda: None)

@@ -1,7 +1,8 @@
 """Owns the parts of a mount without the mount: an archive's tables, its bytes, and its database."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain
 
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot
@@ -50,14 +51,14 @@ class Archive:
         self.pausing = Pausing()
         self.http = make_http(settings)
         self.transport = make_transport(self.http)
-        if source.tables_url is not None or source.database is not None:
+        if (source.tables_url is not None or source.database is not None) and not source.is_frozen:
             claim(source.tables_dir, source.state_dir, source.name)
         self.client = open_database(source.database, settings, source.state_dir) if source.database else None
         self._repositories = self._make_repositories(settings)
         self.content = self._make_content(settings)
         self.refresher = Refresher(
             source,
-            origins(source.tables_url, self.client, self.transport),
+            None if source.is_frozen else origins(source.tables_url, self.client, self.transport),
             lambda: self.tables,
             self._adopt,
             expiry_s=settings.cache_expiry_s,
@@ -85,11 +86,26 @@ class Archive:
 
     def _make_content(self, settings: Settings) -> Content:
         source = self.source
-        locations = Locations(source.servers, self._repositories)
+        store = ContentStore(
+            source.data_dir, source.state_dir, is_cache=source.is_cache, may_displace=source.may_displace
+        )
+        return self.content_in(store, settings)
+
+    def content_in(
+        self,
+        store: ContentStore,
+        settings: Settings,
+        near: Callable[[Dataset], Iterable[Location]] = lambda dataset: (),  # noqa: ARG005
+    ) -> Content:
+        """The archive's files in any cache directory, asked for `near` before all others.
+
+        Whoever asks for it closes it, before the archive.
+        """
+        locations = Locations(self.source.servers, self._repositories)
         return Content(
-            ContentStore(source.data_dir, source.state_dir, is_cache=source.is_cache, may_displace=source.may_displace),
+            store,
             self.transport,
-            locations.of,
+            lambda dataset: chain(near(dataset), locations.of(dataset)),
             locations.known,
             verify=Verify(settings.verify),
             blocks=_block_rules(settings),

@@ -54,12 +54,12 @@ class AlyxQuestions:
     def datasets(self, session: Session) -> list[Dataset]:
         """A session's datasets, those of which no copy can be reached included: they do not `exist`."""
         found = self._ask(lambda: self._client.datasets(session.eid, tag=self._tag or None))
-        return [_dataset(dataset, session.eid, session.path) for dataset in found]
+        return [dataset_told(dataset, session.eid, session.path) for dataset in found]
 
     def aggregates(self) -> list[Dataset]:
         """The datasets of no session."""
         found = self._ask(self._client.aggregates)
-        return [_dataset(each, None, AGGREGATES) for each in found if not self._tag or self._tag in each.tags]
+        return [dataset_told(each, None, AGGREGATES) for each in found if not self._tag or self._tag in each.tags]
 
     def _tagged(self) -> list[AlyxSession]:
         """The sessions of the release. Kept responses answer all but the first time."""
@@ -72,7 +72,8 @@ class AlyxQuestions:
         return Session(told.eid, told.lab, told.subject, told.date, number, told.task_protocol, projects)
 
 
-def _dataset(told: AlyxDataset, eid: UUID | None, session_path: str) -> Dataset:
+def dataset_told(told: AlyxDataset, eid: UUID | None, session_path: str) -> Dataset:
+    """What Alyx told of a dataset, as the catalogue's own value."""
     return Dataset(
         id=told.id,
         eid=eid,

@@ -72,7 +72,7 @@ class Refresher:
         self._clock = clock
         self._busy = threading.Lock()  # held while tables are renewed, changed or saved; guards all below
         self._tell: Callable[[], None] | None = None  # what the kernel is to be told of
-        self._home = Place(source.tables_dir, source.state_dir).of_tag(source.tag)
+        self._home = self._full().of_tag(source.tag)
         self._place = self._home
         self._is_loaded = False  # whether a user's own tables are in use, which no newer ones may replace
         self._asked_s = 0.0  # when the server last said that these are its newest
@@ -209,7 +209,9 @@ class Refresher:
             "expired": self._clock() > expires_s,
             **table_facts(snapshot),
         }
-        if self._is_loaded:
+        if self._source.is_frozen:
+            facts["resting"] = "these are the tables of a replay"
+        elif self._is_loaded:
             facts["resting"] = "these tables stay until they are reset"
         return facts | ({"warning": self._warning} if self._warning else {})
 
@@ -271,7 +273,7 @@ class Refresher:
         self._is_loaded = is_loaded
 
     def _full(self) -> Place:
-        return Place(self._source.tables_dir, self._source.state_dir)
+        return Place(self._source.tables_dir, self._source.tables_state_dir)
 
     def _replace_saved(self, origin: Origin | None) -> None:
         try:
@@ -288,6 +290,10 @@ class Refresher:
         return self._origin_of(place.tag)
 
     def _check_may_renew(self) -> None:
+        if self._source.is_frozen:
+            raise UsageError(
+                "These are the tables of a replay, and stay as they are.", f"Mount {self._source.name} for newer ones."
+            )
         if self._origin_of is None:
             raise UsageError(
                 f"{self._source.name} has no server to ask for newer tables.", "Put new ones there and mount again."

@@ -21,9 +21,18 @@ _log = logging.getLogger(__name__)
 
 
 def serve(
-    source_name: str, settings: Settings, mountpoint: Path, ready: Callable[[], None], *, log_to_file: bool
+    source_name: str,
+    settings: Settings,
+    mountpoint: Path,
+    ready: Callable[[], None],
+    *,
+    log_to_file: bool,
+    instead: Callable[[Source], Source] = lambda source: source,
 ) -> None:
-    """Mount a source and serve it until it is unmounted or a signal ends it. Raises any `OnefsError`."""
+    """Mount a source and serve it until it is unmounted or a signal ends it. Raises any `OnefsError`.
+
+    `instead` gives what is to be mounted in place of the source, once that is ready.
+    """
     _raise_file_limit()
     mounting.check_machine()
     mounting.check_mountpoint(mountpoint)
@@ -34,7 +43,7 @@ def serve(
         log_file = source.state_dir / logs.file_name(mountpoint) if log_to_file else None
         logs.install(settings.log, log_file)
         try:
-            service = Service(source, settings, mountpoint, log_file)
+            service = Service(instead(source), settings, mountpoint, log_file)
             _collect_rarely()
             service.run(ready)
         except OnefsError as error:

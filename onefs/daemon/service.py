@@ -59,7 +59,7 @@ class Service:
         self._refresher = self._archive.refresher
         self._showing = Showing(
             self._archive.tables,
-            self._client,
+            None if source.is_frozen else self._client,
             self._control_directory(log_file),
             source.abilities,
             lambda: self._refresher.state.requested,

@@ -43,7 +43,8 @@ class Source:
     they are read there in place and nothing but `state_dir` is ever written. Without `may_displace`, files are fetched
     into a folder that is the user's own, and those that are there already are not moved even if they are wrong.
     With a `database`, the tables are asked of it (those of the release `tag`, if it is not ""), and `servers` are
-    tried before the places that it names.
+    tried before the places that it names. The tables of one that `is_frozen` are its own, and no newer ones are ever
+    asked for.
     """
 
     name: str
@@ -57,12 +58,20 @@ class Source:
     mode: Mode
     database: Database | None = None
     tag: str = ""
+    is_frozen: bool = False
+
+    @property
+    def tables_state_dir(self) -> Path:
+        """Where the state of the tables is: the lock, and those that were fetched and have no place yet."""
+        return self.tables_dir / STATE_FOLDER if self.is_frozen else self.state_dir
 
     @property
     def abilities(self) -> Abilities:
         """What modes it can be in."""
         has_database = self.database is not None
-        return Abilities(has_server=has_database or bool(self.servers), has_database=has_database)
+        return Abilities(
+            has_server=has_database or bool(self.servers), has_database=has_database and not self.is_frozen
+        )
 
 
 def resolve(name: str, settings: Settings, kind: Kind = Kind.FOLDER) -> Source:

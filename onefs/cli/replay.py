@@ -1,0 +1,153 @@
+"""`onefs replay`: whether an archive still gives what was read, and a mount or a folder of exactly that."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from onefs.cli.mount import mount
+from onefs.cli.names import look_up
+from onefs.cli.options import PATH, settings_from, with_settings
+from onefs.cli.printing import plain
+from onefs.errors import OnefsError, UsageError
+from onefs.settings import Settings
+
+if TYPE_CHECKING:
+    from onefs.daemon.fates import Report
+    from onefs.daemon.handing_over import Missing, Progress
+    from onefs.daemon.recorded import Recorded
+
+MANY = 20
+
+
+@click.command("replay")
+@click.argument("manifest", type=PATH)
+@click.option("--source", metavar="SOURCE", help="where the datasets are to be had, if not where the manifest says")
+@click.option("--check", is_flag=True, help="tell whether the archive still gives the same bytes  [without the others]")
+@click.option("--mount", "mountpoint", type=PATH, metavar="DIR", help="mount a tree of exactly the datasets at DIR")
+@click.option("--fetch", "folder", type=PATH, metavar="DIR", help="fetch exactly the datasets into the folder DIR")
+@click.option("--json", "as_json", is_flag=True, help="for programs, with --check")
+@click.option("--foreground", "-f", is_flag=True, help="stay in the foreground, with --mount")
+@with_settings
+def command(
+    manifest: Path,
+    source: str | None,
+    check: bool,
+    mountpoint: Path | None,
+    folder: Path | None,
+    as_json: bool,
+    foreground: bool,
+    **flags: Any,
+) -> None:
+    """Have again what a recording's MANIFEST says was read.
+
+    --check, the default, downloads nothing: it compares hashes and sizes with the newest tables of the archive. Each
+    dataset is the same; the same with a newer default edition beside it; changed; unknown, if nothing tells; or gone.
+    The exit code is 0 if all are of the first two kinds, else 1.
+
+    --mount and --fetch give the bytes that the manifest says, verified by its hashes, also where the archive no longer
+    lists them but its servers have them still. The folder that --fetch makes has tables of its own, so that
+    onefs mount and One(cache_dir=DIR, mode='local') open it; if it was interrupted, or something could not be had, the
+    same command goes on. The exit code is 1 if something could not be had.
+    """
+    if sum((check, mountpoint is not None, folder is not None)) > 1:
+        raise UsageError("--check, --mount and --fetch are three things.", "Give one of them.")
+    from onefs.daemon.recorded import read_recorded
+    from onefs.daemon.replaying import settings_of_replay
+
+    named = look_up(source) if source else None
+    recorded = read_recorded(manifest, named.source if named else "")
+    settings = settings_of_replay(settings_from(flags, named.file if named else None))
+    if mountpoint is not None:
+        _mount(recorded, settings, mountpoint.absolute(), foreground=foreground)
+    elif folder is not None:
+        _fetch(recorded, settings, folder)
+    else:
+        _check(recorded, settings, as_json=as_json)
+
+
+def _check(recorded: "Recorded", settings: Settings, *, as_json: bool) -> None:
+    from onefs.daemon.replaying import check
+
+    report = check(recorded, settings)
+    if as_json:
+        facts = [finding.facts() for finding in report.findings]
+        told = {"source": recorded.source, "tables": report.created, "warning": report.warning, "datasets": facts}
+        click.echo(json.dumps(told, indent=1))
+    else:
+        _print(report)
+    others = sum(not finding.is_same for finding in report.findings)
+    if others:
+        raise OnefsError(
+            f"{others} of {len(report.findings)} datasets are not known to be what was read.",
+            "onefs replay with --mount or --fetch may still have them.",
+        )
+
+
+def _print(report: "Report") -> None:
+    if report.warning:
+        click.echo(f"onefs: {report.warning}", err=True)
+    width = max(len(finding.fate) for finding in report.findings)
+    for finding in report.findings:
+        note = f"  ({finding.note})" if finding.note else ""
+        click.echo(f"{finding.fate:<{width}}  {plain(finding.entry.path)}{plain(note)}")
+    click.echo(f"By the tables of {report.created}: {report.counts()}.")
+
+
+def _mount(recorded: "Recorded", settings: Settings, mountpoint: Path, *, foreground: bool) -> None:
+    from onefs.daemon.replaying import source_of_replay
+
+    mount(
+        recorded.source,
+        settings,
+        mountpoint,
+        foreground=foreground,
+        instead=lambda source: source_of_replay(recorded, source, settings, _tell),
+    )
+
+
+def _fetch(recorded: "Recorded", settings: Settings, folder: Path) -> None:
+    from onefs.daemon.handing_over import hand_over
+
+    missing = hand_over(recorded, settings, folder, _shown_progress(), _tell)
+    count = len(recorded.datasets)
+    if missing:
+        _tell_missing(missing)
+        raise OnefsError(
+            f"{folder} holds {count - len(missing)} of {count} datasets.", "Give the same command again to go on."
+        )
+    click.echo(f"{folder} holds all {count} datasets.")
+
+
+def _tell_missing(missing: "list[Missing]") -> None:
+    for each in missing[:MANY]:
+        click.echo(f"onefs: {plain(str(each.error))}", err=True)
+    if len(missing) > MANY:
+        click.echo(f"onefs: {len(missing) - MANY} more could not be had.", err=True)
+
+
+def _tell(sentence: str) -> None:
+    click.echo(f"onefs: {plain(sentence)}", err=True)
+
+
+def _shown_progress() -> "Callable[[Progress], None]":
+    """On a terminal one line that is written again and again; elsewhere a line at each tenth."""
+    is_terminal = sys.stderr.isatty()
+    told = -1
+
+    def show(progress: "Progress") -> None:
+        nonlocal told
+        text = f"{progress.files} of {progress.all_files} datasets, {progress.bytes / 1e6:.1f} MB"
+        if is_terminal:
+            end = "\n" if progress.files == progress.all_files else ""
+            click.echo(f"\r\x1b[K{text}{end}", nl=False, err=True)
+            return
+        tenth = 10 * progress.files // progress.all_files
+        if tenth != told:
+            told = tenth
+            click.echo(text, err=True)
+
+    return show

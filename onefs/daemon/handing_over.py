@@ -1,0 +1,172 @@
+"""Owns a folder that holds exactly the datasets of a manifest, with tables of its own: to be handed to others."""
+
+from collections.abc import Callable, Iterator, Sequence, Set
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from onefs.alf import STATE_FOLDER
+from onefs.catalogue.records import Dataset, Session
+from onefs.catalogue.snapshot import Snapshot
+from onefs.catalogue.tables import write_tables
+from onefs.content.access import Content
+from onefs.content.files import read_json, write_json
+from onefs.content.store import ContentStore
+from onefs.daemon.archive import Archive
+from onefs.daemon.opening import opened
+from onefs.daemon.recorded import Recorded
+from onefs.daemon.replaying import source_of_replay
+from onefs.daemon.sources import prepare
+from onefs.errors import CacheDamagedError, NoRoomError, OnefsError, UsageError
+from onefs.modes import ALLOWED
+from onefs.settings import Settings
+from onefs.transports.base import Location
+
+NOTE = "replay.json"
+AT_ONCE = 16
+LOOK_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a folder has come."""
+
+    files: int
+    all_files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A dataset that could not be had, and why."""
+
+    path: str
+    error: OnefsError
+
+
+def hand_over(
+    recorded: Recorded,
+    settings: Settings,
+    folder: Path,
+    on_progress: Callable[[Progress], None],
+    tell: Callable[[str], None],
+) -> list[Missing]:
+    """Fill a folder with what was recorded, and give what could not be had; it can be called again for the rest.
+
+    The tables come last; they say of each dataset whether it is there. Raises `UsageError` for a folder that holds
+    other things, `NoRoomError`, and what is wrong with the source. Then what is there already stays.
+    """
+    folder = folder.absolute()
+    with opened(recorded.source, settings) as source:
+        _claim(folder, recorded)
+        prepare(source)
+        frozen = source_of_replay(recorded, source, settings, tell)
+        if not ALLOWED[frozen.mode].fetching:
+            frozen = replace(frozen, servers=(), database=None)
+        archive = Archive(frozen, settings)
+        try:
+            with _content(archive, folder, settings) as content:
+                missing = _fetch_all(content, recorded.datasets, on_progress)
+                content.flush()
+            _write_tables(folder, archive.tables, {each.path for each in missing}, source.name)
+        finally:
+            archive.close()
+    return missing
+
+
+def _claim(folder: Path, recorded: Recorded) -> None:
+    """Note what a folder is to hold. Raises `UsageError` if it holds something else."""
+    note = folder / STATE_FOLDER / NOTE
+    try:
+        present = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+    except NotADirectoryError:
+        raise UsageError(f"{folder} is a file.", "Give a folder that is empty, or a new one.") from None
+    except OSError as error:
+        raise CacheDamagedError(f"{folder} cannot be looked into: {error.strerror}.", "Give another folder.") from error
+    if present - {STATE_FOLDER} and read_json(note).get("digest") != recorded.digest:
+        raise UsageError(
+            f"{folder} holds other things than a replay of {recorded.manifest}.",
+            "Give a folder that is empty, or a new one.",
+        )
+    try:
+        write_json(note, {"digest": recorded.digest, "source": recorded.source})
+    except OSError as error:
+        raise CacheDamagedError(f"{folder} cannot be written: {error.strerror}.", "Give another folder.") from error
+
+
+@contextmanager
+def _content(archive: Archive, folder: Path, settings: Settings) -> Iterator[Content]:
+    """The archive's files in the folder; those that its cache has already are taken from there."""
+    cache = archive.source.data_dir
+
+    def near(dataset: Dataset) -> Iterator[Location]:
+        if (cache / dataset.path).is_file():
+            yield Location((cache / dataset.path).as_uri())
+
+    whole = replace(settings, whole_file_max=1 << 62)
+    content = archive.content_in(ContentStore(folder, folder / STATE_FOLDER), whole, near)
+    try:
+        yield content
+    finally:
+        content.close()
+
+
+def _fetch_all(content: Content, datasets: Sequence[Dataset], on_progress: Callable[[Progress], None]) -> list[Missing]:
+    """Have every file in the folder, verified; those that could not be had. Raises `NoRoomError` at the first."""
+    content.retry(None)
+    missing: dict[str, OnefsError] = {}
+    done_bytes = done = 0
+    with ThreadPoolExecutor(AT_ONCE, "onefs-hand-over") as pool:
+        left = {pool.submit(_fetch, content, dataset): dataset for dataset in datasets}
+        try:
+            while left:
+                for future in wait(left, LOOK_S, FIRST_COMPLETED).done:
+                    dataset = left.pop(future)
+                    error = _error_of(future)
+                    if error is not None:
+                        missing[dataset.path] = error
+                    done += 1
+                    done_bytes += future.result() if error is None else 0
+                on_the_way = sum(transfer.done_bytes for transfer in content.transfers())
+                on_progress(Progress(done, len(datasets), done_bytes + on_the_way))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            content.close()  # those that wait for a server end now
+            raise
+    return [Missing(dataset.path, missing[dataset.path]) for dataset in datasets if dataset.path in missing]
+
+
+def _fetch(content: Content, dataset: Dataset) -> int:
+    """Have one file whole and verified; its size in bytes."""
+    file = content.open(dataset, may_fetch=True)
+    try:
+        while not file.is_whole:
+            news = file.wait(0, 1)
+            if news is not None:
+                news.result()
+        return file.size_bytes or 0
+    finally:
+        file.close()
+
+
+def _error_of(future: "Future[int]") -> OnefsError | None:
+    """Why a file could not be had; None if it was. Raises what stands in the way of all files."""
+    error = future.exception()
+    if isinstance(error, OnefsError) and not isinstance(error, NoRoomError | CacheDamagedError):
+        return error
+    if error is not None:
+        raise error
+    return None
+
+
+def _write_tables(folder: Path, tables: Snapshot, missing: Set[str], origin: str) -> None:
+    """The folder's own tables, in which datasets that are missing do not exist."""
+    rows = range(tables.n_sessions + (tables.aggregates is not None))
+    sessions: list[Session] = [tables.session(row) for row in range(tables.n_sessions)]
+    datasets: list[Dataset] = []
+    for row in rows:
+        found = tables.datasets(row)
+        datasets += [found.dataset(at) for at in range(len(found))]
+    shown = [replace(dataset, exists=dataset.path not in missing) for dataset in datasets]
+    write_tables(folder, sessions, shown, created=tables.metadata.created, origin=origin)

@@ -1,0 +1,332 @@
+"""`onefs replay` on real mounts and servers: the bytes that an analysis read, though the archive has moved on."""
+
+import errno
+import io
+import json
+import os
+import subprocess
+import warnings
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pytest
+from alyx_archive import AlyxArchive
+from alyx_mounts import errno_of, mount_of, tree_of
+from archives import MADE_SESSION, make_tables, on_servers
+from mounted import ONEFS, Mounted, run_onefs, wait_until
+from recordings_of import entry_of, write_manifest
+from servers import Fault, FaultServer
+
+from onefs.catalogue.records import QC
+from onefs.catalogue.snapshot import load_snapshot
+from onefs.cli.main import run
+from onefs.demo.server import DemoServer
+
+SESSION = "lab/Subjects/mouse/2024-01-02/001"
+SAME, NEWER, CHANGED, MOVED, UNLISTED, GONE = (
+    f"{SESSION}/alf/{name}"
+    for name in ("a.same.npy", "a.newer.npy", "a.changed.npy", "a.moved.npy", "a.unlisted.npy", "a.gone.npy")
+)
+EDITION = f"{SESSION}/alf/#2025-01-01#/a.newer.npy"
+PLACE = f"{SESSION}/alf/probe00/a.moved.npy"
+FATES = {
+    SAME: "same",
+    NEWER: "newer default",
+    CHANGED: "changed",
+    MOVED: "same",
+    UNLISTED: "gone",
+    GONE: "gone",
+}
+
+
+def run_here(*words: str | Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run one command line that mounts nothing, without the cost of a new process."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        code = run(list(map(str, words)))
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+
+def npy(folder: Path, *values: float) -> bytes:
+    """The bytes of a file that ONE can load."""
+    np.save(folder / "made.npy", np.array(values))
+    return (folder / "made.npy").read_bytes()
+
+
+class Replayed(Mounted):
+    """A mount of a manifest, with the cache and the login of a mount of its source."""
+
+    def __init__(self, manifest: Path, of: Mounted, home: Path) -> None:
+        super().__init__(manifest, home, *of.flags, **of.environment)
+        self.cache = of.cache
+        self.said = ""
+
+    def start(self) -> Self:
+        """Mount and wait until it is usable."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        done = run_onefs(
+            "replay", self.source, "--mount", self.path, "--cache-dir", self.cache, *self.flags, **self.environment
+        )
+        assert done.returncode == 0, done.stderr + self.log()
+        self.said = done.stderr
+        self.pid = self.status()["pid"]
+        return self
+
+
+class Analysis:
+    """What was read of an archive before it changed: one file by a mount, all of it by its manifest."""
+
+    def __init__(self, archive: AlyxArchive, server: DemoServer, home: Path) -> None:
+        self.archive = archive
+        self.mount = mount_of(server, home, "--cache-expiry", "365d")
+        self.bytes = {path: npy(home, number) for number, path in enumerate(FATES)}
+        archive.put_all(self.bytes)
+        archive.publish()
+        with self.mount as mount:
+            assert (mount.path / CHANGED).read_bytes() == self.bytes[CHANGED]
+        entries = [entry_of(archive.datasets[path], server.url) for path in FATES]
+        self.manifest = write_manifest(home / "manifest.jsonl", entries)
+        self.gone_on(home)
+
+    def gone_on(self, home: Path) -> None:
+        """The archive's keepers publish a newer edition, change, move and take away files."""
+        archive = self.archive
+        archive.datasets[NEWER] = replace(archive.datasets[NEWER], default_revision=False)
+        archive.put(EDITION, npy(home, 77))
+        archive.put(CHANGED, npy(home, 78))
+        archive.rename(MOVED, PLACE)
+        archive.remove(GONE)
+        del archive.datasets[UNLISTED]
+        archive.publish()
+
+    def replay(self, *words: str | Path) -> "subprocess.CompletedProcess[str]":
+        """`onefs replay` of the manifest."""
+        cache = ("--cache-dir", self.mount.cache, *self.mount.flags)
+        return run_here("replay", self.manifest, *cache, *words, **self.mount.environment)
+
+
+@pytest.fixture(scope="module")
+def analysis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Analysis]:
+    home = tmp_path_factory.mktemp("analysis")
+    archive = AlyxArchive(home / "archive")
+    archive.put(SAME, b"")
+    archive.publish()
+    with DemoServer(archive.directory) as server:
+        yield Analysis(archive, server, home)
+
+
+def test_the_check_tells_what_became_of_each(analysis: Analysis) -> None:
+    done = analysis.replay()
+    assert done.returncode == 1, done.stderr
+    lines = done.stdout.splitlines()
+    told = {line[15:].split("  (")[0]: line[:15].strip() for line in lines[:-1]}
+    assert told == FATES
+    notes = dict(zip(FATES, lines, strict=False))
+    assert EDITION.removeprefix(f"{SESSION}/") in notes[NEWER]
+    assert analysis.archive.datasets[CHANGED].md5 in notes[CHANGED]
+    assert PLACE in notes[MOVED]
+    assert lines[-1].endswith("2 same, 1 newer default, 1 changed, 2 gone.")
+    facts = json.loads(analysis.replay("--check", "--json").stdout)
+    assert {each["path"]: each["fate"] for each in facts["datasets"]} == FATES
+    assert facts["tables"] in lines[-1]
+
+
+def test_a_folder_is_handed_over_and_opened_by_one(
+    analysis: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "hand over"
+    done = analysis.replay("--fetch", folder)
+    assert done.returncode == 1
+    assert "holds 5 of 6 datasets" in done.stderr
+    assert GONE in done.stderr
+    rest = set(FATES) - {GONE}
+    assert tree_of(folder) - {".onefs/replay.json"} >= rest
+    assert {path: (folder / path).read_bytes() for path in rest} == {path: analysis.bytes[path] for path in rest}
+    assert {entry.name for entry in folder.iterdir()} == {"lab", "sessions.pqt", "datasets.pqt", ".onefs"}
+    before = {path: (folder / path).stat() for path in rest}
+    assert "holds 5 of 6" in analysis.replay("--fetch", folder).stderr
+    assert {path: (folder / path).stat() for path in rest} == before, "what is there is not fetched again"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        monkeypatch.setenv("HOME", str(tmp_path))
+        from one.api import One
+
+        one = One(cache_dir=folder, mode="local")
+        eid = str(analysis.archive.sessions[SESSION].eid)
+        for path in rest:
+            np.testing.assert_array_equal(one.load_dataset(eid, Path(path).name), np.load(folder / path))
+    (tmp_path / "other").mkdir()
+    with Mounted(folder, tmp_path / "other") as mount:
+        assert tree_of(mount.path) == rest
+        assert (mount.path / SAME).read_bytes() == analysis.bytes[SAME]
+
+
+def test_a_mount_has_the_bytes_that_were_read_and_nothing_else(analysis: Analysis, tmp_path: Path) -> None:
+    replayed = Replayed(analysis.manifest, analysis.mount, tmp_path / "replay")
+    with replayed as mount:
+        mount.may_log_errors = True  # switching to a mode without a meaning here
+        assert tree_of(mount.path) == set(FATES)
+        for path in (SAME, NEWER, CHANGED, MOVED, UNLISTED):
+            assert (mount.path / path).read_bytes() == analysis.bytes[path], path
+            assert mount.xattr(path, "state") == "verified"
+        assert errno_of((mount.path / GONE).read_bytes) == errno.EIO
+        assert GONE in mount.errors()
+        assert errno_of(lambda: (mount.path / SAME).write_bytes(b"")) == errno.EROFS
+        assert run_onefs("refresh", mount.path).returncode
+        assert "tables of a replay" in mount.errors()
+        assert errno_of(lambda: (mount.path / ".onefs/mode").write_text("remote")) == errno.EINVAL
+        with analysis.mount as plain:  # over the same cache, at the same time
+            (plain.path / ".onefs/control").write_text("refresh")
+            assert (plain.path / CHANGED).read_bytes() == analysis.archive.file(CHANGED).read_bytes()
+            assert tree_of(plain.path) == {SAME, NEWER, EDITION, CHANGED, PLACE}
+
+
+# -- from a data server that fails -----------------------------------------------------------------------------------
+
+FILES = {f"alf/b{number}.times.npy": bytes([number]) * 1000 for number in range(5)} | {
+    "raw/big.raw.bin": os.urandom(1 << 20)
+}
+BIG = "raw/big.raw.bin"
+
+
+class Faulty:
+    """A folder of tables whose files are on a server that fails as it is told, and a manifest of all of them."""
+
+    def __init__(self, home: Path, server: FaultServer) -> None:
+        self.server = server
+        self.tables = home / "tables"
+        self.datasets = make_tables(self.tables, FILES)
+        for name, dataset in self.datasets.items():
+            server.put(on_servers(dataset), FILES[name])
+        entries = [entry_of(dataset, self.tables) for dataset in self.datasets.values()]
+        self.manifest = write_manifest(home / "manifest.jsonl", entries)
+        self.words = (
+            *("replay", self.manifest, "--data-url", server.url, "--cache-dir", home / "cache"),
+            *("--read-timeout", "1s"),
+        )  # fmt: skip
+        self.environment = {"XDG_CACHE_HOME": str(home / "xdg"), "XDG_CONFIG_HOME": str(home / "config")}
+
+    def replay(self, *words: str | Path) -> "subprocess.CompletedProcess[str]":
+        """`onefs replay` of the manifest."""
+        return run_here(*self.words, *words, **self.environment)
+
+
+@pytest.fixture
+def faulty(tmp_path: Path) -> Iterator[Faulty]:
+    with FaultServer() as server:
+        yield Faulty(tmp_path, server)
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    """The datasets in a folder, by their paths in the session."""
+    session = folder / MADE_SESSION
+    return {str(path.relative_to(session)): path.read_bytes() for path in session.rglob("*") if path.is_file()}
+
+
+def test_a_folder_goes_on_after_a_kill_and_after_the_server_was_away(faulty: Faulty, tmp_path: Path) -> None:
+    folder, server = tmp_path / "folder", faulty.server
+    big = on_servers(faulty.datasets[BIG])
+    server.fault(big, Fault(stall_after=900_000))
+    words = [*ONEFS, *map(str, faulty.words), "--read-timeout", "10min", "--fetch", str(folder)]
+    fetching = subprocess.Popen(words, stderr=subprocess.PIPE, env={**os.environ, **faulty.environment})
+    wait_until(lambda: server.bytes_sent(big) >= 900_000 and len(files_in(folder)) == 5, "all but one are there")
+    fetching.kill()
+    fetching.communicate()
+    assert BIG not in files_in(folder)
+    assert not list(folder.glob("*.pqt"))
+    server.stop()
+    away = faulty.replay("--fetch", folder)
+    assert away.returncode == 1
+    assert "holds 5 of 6" in away.stderr
+    assert "127.0.0.1" in away.stderr
+    assert load_snapshot(folder, tmp_path / "index").n_datasets == 6
+    server.start()
+    server.fault(big)
+    done = faulty.replay("--fetch", folder)
+    assert done.returncode == 0, done.stderr
+    assert files_in(folder) == FILES
+    assert server.bytes_sent(big) < 1.5 * len(FILES[BIG]), "what was there before the kill is not fetched again"
+
+
+def test_wrong_bytes_are_never_handed_over(faulty: Faulty, tmp_path: Path) -> None:
+    faulty.server.fault(on_servers(faulty.datasets[BIG]), Fault(wrong_bytes=True))
+    done = faulty.replay("--fetch", tmp_path / "folder", "--verify", "off")
+    assert done.returncode == 1
+    assert BIG in done.stderr
+    assert files_in(tmp_path / "folder") == {name: data for name, data in FILES.items() if name != BIG}
+
+
+def test_a_full_disk_is_one_sentence_and_nothing_half(faulty: Faulty, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", disk], check=True)
+    try:
+        done = faulty.replay("--fetch", disk / "folder")
+        assert done.returncode == 1
+        assert [line for line in done.stderr.splitlines() if line.startswith("onefs:")] == done.stderr.splitlines()[-1:]
+        assert "room" in done.stderr
+        assert all(data == FILES[name] for name, data in files_in(disk / "folder").items())
+        assert not list((disk / "folder").glob("*.pqt"))
+        subprocess.run(["mount", "-o", "remount,size=8m", disk], check=True)
+        assert faulty.replay("--fetch", disk / "folder").returncode == 0
+        assert files_in(disk / "folder") == FILES
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_folder_that_holds_other_things_is_refused(faulty: Faulty, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.tex").write_text("Chapter 1")
+    other = tmp_path / "other"
+    assert faulty.replay("--fetch", other).returncode == 0
+    lines = faulty.manifest.read_text().splitlines(keepends=True)
+    faulty.manifest.write_text("".join(lines[1:]))
+    for folder in (mine, other, mine / "thesis.tex", faulty.tables):
+        before = sorted(tmp_path.rglob("*"))
+        done = faulty.replay("--fetch", folder)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert str(folder) in done.stderr
+        assert sorted(tmp_path.rglob("*")) == before
+    assert faulty.replay("--fetch", mine, "--check").returncode == 2
+    assert run_here("replay", tmp_path / "nothing.jsonl").returncode == 2
+
+
+def test_a_mount_goes_on_after_its_daemon_was_killed_and_without_the_archives_tables(
+    faulty: Faulty, tmp_path: Path
+) -> None:
+    flags = ("--data-url", faulty.server.url, "--read-timeout", "1s")
+    plain = Mounted(faulty.tables, tmp_path, *flags)
+    replayed = Replayed(faulty.manifest, plain, tmp_path / "replay")
+    with replayed as mount:
+        assert (mount.path / MADE_SESSION / BIG).read_bytes() == FILES[BIG]
+        mount.kill()
+        run_onefs("umount", mount.path)
+    (faulty.tables / "datasets.pqt").unlink()
+    with replayed as mount:
+        sent = faulty.server.bytes_sent(on_servers(faulty.datasets[BIG]))
+        assert files_in(mount.path) == FILES
+        assert faulty.server.bytes_sent(on_servers(faulty.datasets[BIG])) == sent
+
+
+def test_critical_and_unhashed_datasets_are_replayed_too(tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    datasets = make_tables(archive, FILES, qc=QC.CRITICAL)
+    for name, data in FILES.items():
+        (archive / MADE_SESSION / name).parent.mkdir(parents=True, exist_ok=True)
+        (archive / MADE_SESSION / name).write_bytes(data)
+    entries = [entry_of(dataset, archive, hash="") for dataset in datasets.values()]
+    manifest = write_manifest(tmp_path / "manifest.jsonl", entries)
+    checked = run_here("replay", manifest)
+    assert checked.returncode == 0, checked.stderr
+    assert checked.stdout.count("by its size alone") == len(FILES)
+    with Replayed(manifest, Mounted(archive, tmp_path), tmp_path / "replay") as mount:
+        assert files_in(mount.path) == FILES
+    assert run_here("replay", manifest, "--fetch", tmp_path / "folder").returncode == 0
+    assert files_in(tmp_path / "folder") == FILES
