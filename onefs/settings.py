@@ -186,6 +186,7 @@ class Settings:
     s3_region: str = _setting("us-east-1", _text, "region of the bucket of an s3:// source")
     max_transfers: int = _setting(256, _count, "files fetched at the same time, at most")
     proxy: str = _setting("", _proxy, "proxy for all requests, over the standard proxy variables")
+    record: bool = _setting(False, _yes_or_no, "record what is read, and by whom, from the start")
     control_dir: str = _setting("hidden", _one_of("hidden", "visible"), "whether listings of the root show .onefs")
     allow_other: bool = _setting(False, _yes_or_no, "let other users use the mount")
     log: str = _setting("info", _one_of("debug", "info", "warning", "error"), "least level that is logged")

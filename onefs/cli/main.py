@@ -22,10 +22,10 @@ VERBS = {
     "qc": "hide what is of worse quality",
     "refresh": "ask for newer tables now",
     "tables": "save, load or restrict the tables of a mount",
+    "record": "record what is read, and by whom",
     "rest-cache": "keep a database's responses, or do not",
     "retry": "ask again for files that could not be had",
     "info": "all that is known of one file or session",
-    "replay": "have again what a recording says was read",
     "doctor": "check what mounting and fetching need",
 }
 FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130

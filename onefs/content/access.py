@@ -173,6 +173,18 @@ class Content:
         found = self._store.find_copy(dataset)
         return found[1].st_size if found is not None else None
 
+    def md5_of(self, dataset: Dataset, edition: tuple[int, int, int] | None) -> str:
+        """The MD5 of the copy that an open file reads from, if it is known; else the catalogue's, "" if it has none.
+
+        Without an edition the copy was on its way: where the catalogue has no hash, what came of it counts.
+        """
+        stamp = self._store.stamps.get(dataset.id)
+        if stamp is not None and stamp.md5:
+            same = not dataset.md5 if edition is None else stamp.signature == Signature(*edition)
+            if same:
+                return stamp.md5
+        return dataset.md5.lower()
+
     @property
     def may_block(self) -> bool:
         """Whether even `open` and `inspect` may wait for a disk, as the cache is not on one of this machine."""

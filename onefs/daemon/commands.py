@@ -23,7 +23,7 @@ class Controls:
     """What can be done to a running mount. Each returns when it is done, and raises an `OnefsError` if it cannot be.
 
     Directories are absolute, None the one that the tables in use are kept in. `save_tables` is also told whether to
-    replace what is there. `database` is None for a source without one.
+    replace what is there. `database` is None for a source without one; `record` are the members of that family.
     """
 
     switch: Callable[[Mode], object]
@@ -35,6 +35,7 @@ class Controls:
     use_tag: Callable[[str], object]
     reset_tables: Callable[[], object]
     database: AlyxClient | None
+    record: list[Command]
 
 
 def commands(file_system: Callable[[], FileSystem], content: Content, controls: Controls) -> Mapping[str, Command]:
@@ -63,6 +64,7 @@ def commands(file_system: Callable[[], FileSystem], content: Content, controls: 
         "refresh": Command("refresh", "ask for newer tables now", lambda _: controls.refresh(), 0, 0),
         "retry": Command("retry [PATH]", "forget that a file, those of a folder, or any could not be had", retry, 0, 1),
         "tables": _family("tables", _tables(controls)),
+        "record": _family("record", controls.record),
         "rest-cache": rest_cache(controls.database),
         "log": Command("log LEVEL", f"log from this level on: {', '.join(LEVELS)}", _set_level, 1, 1),
     }

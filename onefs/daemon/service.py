@@ -19,6 +19,7 @@ from onefs.daemon.archive import Archive, Hooks
 from onefs.daemon.commands import Controls, commands
 from onefs.daemon.origins import origins
 from onefs.daemon.pausing import PAUSE_S
+from onefs.daemon.recording import Recording
 from onefs.daemon.releases import Releases
 from onefs.daemon.showing import Showing
 from onefs.daemon.sources import Source
@@ -57,9 +58,12 @@ class Service:
         self._content = self._archive.content
         self._client = self._archive.client
         self._refresher = self._archive.refresher
+        self._recording = Recording(
+            source.name, mountpoint, source.state_dir, self._content.md5_of, self._tables_in_use, self._check_outside
+        )
         self._showing = Showing(
             self._archive.tables,
-            None if source.is_frozen else self._client,
+            self._client,
             self._control_directory(log_file),
             source.abilities,
             lambda: self._refresher.state.requested,
@@ -77,6 +81,7 @@ class Service:
             self._journal,
             lambda: self._refresher.state.requested,
             serves_mismatches=Verify(settings.verify) is Verify.WARN,
+            recorder=self._recording.recorder,
         )
         self._operations = Operations(self._file_system, open_wait_s=settings.open_wait_s)
 
@@ -90,6 +95,7 @@ class Service:
             self._journal,
             log_file,
             self._requests,
+            self._recording.facts,
         )
         controls = Controls(
             switch=self._switch,
@@ -101,6 +107,7 @@ class Service:
             use_tag=self._refresher.use_tag,
             reset_tables=self._refresher.reset,
             database=self._client,
+            record=self._recording.commands(),
         )
         daemon = Daemon(
             status=status.text,
@@ -110,7 +117,7 @@ class Service:
             mode=lambda: self._refresher.state.requested,
             commands=commands(lambda: self._file_system, self._content, controls),
         )
-        return control_directory(daemon, self._journal)
+        return control_directory(daemon, self._journal, self._recording.recorder)
 
     def _settings_text(self) -> str:
         """The settings in force, some of which commands change."""
@@ -120,6 +127,7 @@ class Service:
             tag=self._showing.catalogues.tag,
             as_of=self._showing.rule.as_of,
             qc=self._showing.rule.qc_limit.name,
+            record=self._recording.is_on,
         )
         if self._client is not None:
             now = replace(now, cache_rest=self._client.cache_rest, default_expiry_s=self._client.default_expiry_s)
@@ -142,9 +150,11 @@ class Service:
         signal.pthread_sigmask(signal.SIG_BLOCK, HEEDED)
         try:
             with self._mounted():
+                self._recording.begin(is_on=self._settings.record)
                 trio.run(self._serve, ready)
         finally:
             self._archive.close()
+            self._recording.close()
 
     @contextlib.contextmanager
     def _mounted(self) -> Iterator[None]:
@@ -219,10 +229,12 @@ class Service:
             self._check_outside(directory, "Save to a directory outside it.")
         origin = self._source.database.base_url if self._source.database else ""
         with self._refresher.alone():
-            in_use = self._showing.catalogues.tables.files.sessions.parent
-            self._showing.catalogues.save(directory or in_use, origin, clobber=replaces)
+            self._showing.catalogues.save(directory or self._tables_in_use(), origin, clobber=replaces)
             self._refresher.noted_saved()
         self._showing.renew_files()
+
+    def _tables_in_use(self) -> Path:
+        return self._showing.catalogues.tables.files.sessions.parent
 
     def _check_outside(self, directory: Path, remedy: str) -> None:
         """Raise `UsageError` for a directory in the mount itself, under whatever name."""

@@ -37,8 +37,9 @@ class Status:
         journal: Journal,
         log_file: Path | None,
         requests: Callable[[], Mapping[str, int]],
+        recording: Callable[[], dict[str, Any]],
     ) -> None:
-        """`tables` are the facts about them; `requests` counts what was asked of whom."""
+        """`tables` and `recording` are the facts about them; `requests` counts what was asked of whom."""
         self._source = source
         self._mode = mode
         self._mountpoint = mountpoint
@@ -47,6 +48,7 @@ class Status:
         self._journal = journal
         self._log_file = log_file
         self._requests = requests
+        self._recording = recording
         self._started_s = time.time()
 
     def facts(self) -> dict[str, Any]:
@@ -63,6 +65,7 @@ class Status:
             "transfers": self._transfers(),
             "totals": dataclasses.asdict(self._content.totals()),
             "requests": dict(self._requests()),
+            "recording": self._recording(),
             "errors": [
                 {
                     "time": moment(failure.time_s),

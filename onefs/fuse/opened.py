@@ -8,6 +8,7 @@ from pyfuse3 import EntryAttributes, FileNameT, InodeT
 
 from onefs.vfs.filesystem import Opened
 from onefs.vfs.handles import Edition
+from onefs.vfs.readers import Reader
 
 EDITIONS_KEPT = 100_000
 Entries = list[tuple[FileNameT, EntryAttributes]]
@@ -15,11 +16,20 @@ Entries = list[tuple[FileNameT, EntryAttributes]]
 
 @dataclass(slots=True)
 class Handle:
-    """A file that a program has open. Reads are told neither inode nor caller, so both are kept here."""
+    """A file that a program has open. Reads are told neither inode nor caller, so both are kept here.
+
+    `reader` is known of datasets that were opened while something was recorded. `turn` is the recorder's when a read
+    was last noted.
+    """
 
     opened: Opened
     inode: InodeT
     pid: int
+    uid: int
+    reader: Reader | None = None
+    turn: int = -1
+    has_pages: bool = True
+    """Whether the kernel keeps what is read of it."""
     is_awaited: bool = False
     """Whether its bytes were on their way when it was opened, and have not come to be read since."""
 
@@ -42,14 +52,23 @@ class Pages:
 
     def __init__(self) -> None:
         self._editions: LRUCache[int, Edition] = LRUCache(EDITIONS_KEPT)
+        self._were_read: dict[int, None] = {}  # inodes of which it may have pages, those longest known first
         self._awaited: Counter[int] = Counter()  # open files whose bytes are on their way, by inode
 
     def are_of(self, handle: Handle) -> bool:
         """Whether the kernel's pages of this inode, if it has any, are of the very copy that is being opened here.
 
+        It drops them otherwise.
+
         One inode can come to stand for another copy: a file without a hash that is replaced in the cache, or a copy
         that was spoilt while it was open, and mended.
         """
+        are_of = self._are_of(handle)
+        if not are_of:
+            self._were_read.pop(handle.inode, None)
+        return are_of
+
+    def _are_of(self, handle: Handle) -> bool:
         if handle.opened.file.edition is not None:
             return self._note(handle)
         # Pages that others wait for are of the same fetch. To drop them the kernel would wait for them itself, and
@@ -57,6 +76,18 @@ class Pages:
         self._awaited[handle.inode] += 1
         handle.is_awaited = True
         return self._awaited[handle.inode] > 1
+
+    def were_read(self, inode: int) -> bool:
+        """Whether the kernel may have pages of a file, and answer reads without asking."""
+        return inode in self._were_read
+
+    def read(self, inode: int) -> None:
+        """The kernel gets pages of a file."""
+        self._were_read[inode] = None
+        if len(self._were_read) > EDITIONS_KEPT:
+            forgotten = next(iter(self._were_read))
+            del self._were_read[forgotten]
+            self._editions.pop(forgotten, None)  # so that the kernel drops its pages when it is opened again
 
     def came(self, handle: Handle) -> None:
         """Bytes of a file that was opened before they were there are about to become pages."""

@@ -31,6 +31,7 @@ from onefs.fuse.callers import in_thread, until_done
 from onefs.fuse.errnos import errno_of
 from onefs.fuse.opened import Entries, Handle, Listing, Pages
 from onefs.fuse.packing import BLOCK_SIZE_BYTES, Packer, absent
+from onefs.fuse.recording import Told
 from onefs.vfs.filesystem import FileSystem
 from onefs.vfs.handles import ReadableFile
 
@@ -83,6 +84,8 @@ class Operations(pyfuse3.Operations):
         self.many_reads_may_wait = True
         """Whether the kernel lets any number of reads through; else files still being fetched bypass its cache."""
         self._pages = Pages()
+        self._recorder = file_system.recorder
+        self._told = Told(self._recorder, self._pages, self._files, self._disk)
 
     async def _ask(self, inode: InodeT, pid: int, question: Callable[[A], R], about: A) -> R:
         """Ask the file system something about a node, or about a name in it, for the thread `pid`."""
@@ -162,13 +165,18 @@ class Operations(pyfuse3.Operations):
             opened = await self._put(self.file_system.open, inode, ctx.pid, may_wait=False)
         try:
             is_there = await self._settle(opened.file, ctx.pid)
+            is_recorded = self._recorder.turn and opened.dataset is not None
+            reader = await self._told.who(ctx.pid, ctx.uid) if is_recorded else None
         except BaseException:
             opened.file.close()
             raise
         number = next(self._numbers)
-        self._files[number] = handle = Handle(opened, inode, ctx.pid)
+        self._files[number] = handle = Handle(opened, inode, ctx.pid, ctx.uid, reader)
         keep_cache = self._pages.are_of(handle)
         direct_io = opened.size_bytes is None or not (is_there or self.many_reads_may_wait)
+        handle.has_pages = not direct_io
+        if reader is not None:
+            self._told.opened(handle)
         return FileInfo(fh=FileHandleT(number), direct_io=direct_io, keep_cache=keep_cache)
 
     async def _open_control(self, inode: InodeT, ctx: RequestContext) -> FileInfo:
@@ -224,6 +232,8 @@ class Operations(pyfuse3.Operations):
             data = await trio.to_thread.run_sync(file.read, off, size, limiter=self._disk, abandon_on_cancel=True)
         if len(data) < size:
             self.file_system.check_end(handle.opened, off + len(data))
+        if data and handle.turn != self._recorder.turn:
+            await self._told.read(handle)
         return data
 
     @answered

@@ -12,6 +12,8 @@ from onefs.vfs import inodes
 from onefs.vfs.handles import MemoryFile
 from onefs.vfs.journal import Journal
 from onefs.vfs.nodes import Directory, SpecialFile
+from onefs.vfs.recorder import Recorder
+from onefs.vfs.recordings import recorded_folder
 
 NAME = STATE_FOLDER
 _DIRECTORY_INO = 2
@@ -34,6 +36,11 @@ A write returns when the command is done, or fails as it does; errors has the se
   refresh      files are fetched; whether there are new tables is asked before a directory is listed
   remote       files are fetched; the database is asked about each directory as it is listed
 A mount without a database has the first two only.
+
+  recorded/datasets.csv           ids of the datasets that were read while recording was on, as ONE writes them
+  recorded/sessions.csv           ids of the sessions that they are of
+  recorded/manifest.jsonl         one JSON object a line: what was read, its hash, when, by which program and user
+  recorded/LABEL/…                the same three of what was read under a label: record on --label LABEL
 
   via/MODE/…                      the whole tree as that mode lists it; the mount's own mode decides on fetching
   by-id/UUID                      a symbolic link to the dataset with that id
@@ -74,8 +81,8 @@ class Daemon:
     commands: Mapping[str, Command]
 
 
-def control_directory(daemon: Daemon, journal: Journal) -> Directory:
-    """The node of `.onefs` with its files."""
+def control_directory(daemon: Daemon, journal: Journal, recorder: Recorder | None = None) -> Directory:
+    """The node of `.onefs` with its files; with a `recorder`, what it counted stands in a folder."""
     readers: Mapping[str, Callable[[], str]] = {
         "README": lambda: README,
         "mode": lambda: daemon.mode() + "\n",
@@ -93,6 +100,9 @@ def control_directory(daemon: Daemon, journal: Journal) -> Directory:
     for ino, (name, reader) in enumerate(readers.items(), _DIRECTORY_INO + 1):
         node = SpecialFile(ino, name, f"{NAME}/{name}", _opener(reader), writer=writers.get(name))
         directory.children[name] = node
+    if recorder is not None:
+        folder = recorded_folder(recorder, directory)
+        directory.children[folder.name] = folder
     return directory
 
 

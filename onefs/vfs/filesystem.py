@@ -37,6 +37,7 @@ from onefs.vfs.nodes import (
     Node,
     SpecialFile,
 )
+from onefs.vfs.recorder import Recorder
 from onefs.vfs.staleness import Name
 from onefs.vfs.tree import Tree
 
@@ -44,7 +45,10 @@ BLOCK_BYTES = 512
 
 
 class Opened(NamedTuple):
-    """An open file. `size_bytes` is its length if it is sure: then the kernel may keep pages of it, else None."""
+    """An open file. `size_bytes` is its length if it is sure: then the kernel may keep pages of it, else None.
+
+    `dataset` is None for a file that is none.
+    """
 
     file: ReadableFile
     path: str
@@ -75,11 +79,14 @@ class FileSystem:
         mode: Callable[[], Mode],
         *,
         serves_mismatches: bool,
+        recorder: Recorder | None = None,
     ) -> None:
+        """Without a `recorder`, nothing is ever recorded."""
         self._forest = forest
         self.content = content
         self.journal = journal
         self._mode = mode
+        self.recorder = recorder or Recorder("", content.md5_of)
         self._serves_mismatches = serves_mismatches
         self.absences = Absences()
         self._unanswered = Unanswered(journal)

@@ -16,7 +16,7 @@ from onefs.errors import GoneError, NotADirectoryInTreeError, NotInCatalogueErro
 from onefs.vfs import inodes, sessions
 from onefs.vfs.entered import LISTED_MOST, EnteredViews, Group, Numbers
 from onefs.vfs.links import Resolver
-from onefs.vfs.nodes import DatasetFile, Directory, Link, LinkFolder, Node, as_directory, joined
+from onefs.vfs.nodes import DatasetFile, Directory, Link, LinkFolder, LiveFolder, Node, as_directory, joined
 from onefs.vfs.staleness import Name, learned_names, reruled_names, stale_files, stale_names, top_names
 from onefs.vfs.tree import Tree
 
@@ -64,6 +64,7 @@ class Forest:
         own: list[Node] = [self.control, *self.control.children.values()]
         own += [file for tree in self.trees.values() for file in tree.files.values()]
         self._own = {node.ino: node for node in own}
+        self._live = [node.nodes for node in control.children.values() if isinstance(node, LiveFolder)]
         self._lock = threading.Lock()  # guards _links
         self._links: LRUCache[int, Link] = LRUCache(LINKS_KEPT)
 
@@ -94,7 +95,7 @@ class Forest:
             return tree.node(ino)
         if inodes.is_file(ino):
             return self._file(ino)
-        found = self._own.get(ino)
+        found = self._own.get(ino) or next((nodes[ino] for nodes in self._live if ino in nodes), None)
         if found is None:
             with self._lock:
                 found = self._links.get(ino)

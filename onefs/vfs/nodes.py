@@ -103,6 +103,13 @@ class LinkFolder(Directory):
     may_ask: bool = False
 
 
+@dataclass(slots=True, eq=False)
+class LiveFolder(Directory):
+    """A folder to which entries come while it is shown; none ever goes. `nodes` has all that is below it by number."""
+
+    nodes: dict[int, "Node"] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Link:
     """A symbolic link. `target` is relative to the folder that it stands in."""

@@ -1,0 +1,92 @@
+"""Owns saving a recording: ids in a file as ONE writes them, with a manifest beside it."""
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from onefs.content.files import NO_ROOM
+from onefs.errors import CacheDamagedError, NoRoomError, NotAllowedError, OnefsError
+from onefs.vfs.manifest import Entry, manifest_text
+from onefs.vfs.recordings import datasets_csv, sessions_csv
+
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_ELSEWHERE = "save elsewhere: onefs record save --to DIR"
+
+
+def write_recording(
+    directory: Path,
+    entries: Sequence[Entry],
+    label: str,
+    *,
+    sessions_only: bool,
+    now: Callable[[], datetime] = datetime.now,
+) -> Path:
+    """Write ids and a manifest into a directory, both whole or none, over no other file.
+
+    Gives the file of ids. Its name has the local time, as ONE's has. Raises an `OnefsError` that says why not.
+    """
+    ids = sessions_csv(entries) if sessions_only else datasets_csv(entries)
+    kind = f"loaded_{'session' if sessions_only else 'dataset'}_uuids.csv"
+    moment = now()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        while True:
+            begin = f"{moment.strftime('%Y-%m-%dT%H-%M-%S')}_{f'{label}_' if label else ''}"
+            ids_file, manifest = directory / f"{begin}{kind}", directory / f"{begin}manifest.jsonl"
+            if not (ids_file.exists() or manifest.exists()):
+                with suppress(_TakenError):
+                    _write_new({manifest: manifest_text(entries), ids_file: ids})
+                    return ids_file
+            moment += timedelta(seconds=1)
+    except OSError as error:
+        raise _refusal(directory, error) from error
+
+
+class _TakenError(Exception):
+    """Another process has just given a file that name."""
+
+
+def _write_new(files: dict[Path, str]) -> None:
+    """Write files that are not there yet, all or none. Raises OSError or `_TakenError`."""
+    temporaries = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in files}
+    placed: list[Path] = []
+    try:
+        for path, text in files.items():
+            with temporaries[path].open("wb") as stream:
+                stream.write(text.encode())
+                stream.flush()
+                os.fsync(stream.fileno())
+        for path, temporary in temporaries.items():
+            _place(temporary, path)
+            placed.append(path)
+    except BaseException:
+        for path in placed:
+            path.unlink(missing_ok=True)
+        raise
+    finally:
+        for temporary in temporaries.values():
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def _place(temporary: Path, path: Path) -> None:
+    """Give a file its name, over no other that came meanwhile."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise _TakenError from None
+    except OSError:  # a file system without hard links
+        if path.exists():
+            raise _TakenError from None
+        temporary.replace(path)
+
+
+def _refusal(directory: Path, error: OSError) -> OnefsError:
+    sentence = f"What was recorded cannot be saved in {directory}: {error.strerror or error}."
+    if error.errno in NO_ROOM:
+        return NoRoomError(sentence, f"Free some space, or {_ELSEWHERE}")
+    kind = NotAllowedError if error.errno in _FORBIDDEN else CacheDamagedError
+    return kind(sentence, f"Mend that, or {_ELSEWHERE}")

@@ -1,0 +1,144 @@
+"""Owns who reads: what the system tells of a process, and of those that it descends from."""
+
+import os
+import pwd
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+PROC = Path("/proc")
+_OVER = "ZX"
+_MOST_ANCESTORS = 1000
+_INTERPRETER = re.compile(r"(python|pypy|perl|ruby|node|Rscript|R|julia|octave|(ba|da|k|z)?sh)[\d.]*(-cli)?")
+# Options that are followed by a program's text or a module: nothing behind them is a script's path.
+_INLINE = re.compile(r"--?(eval|exec|print|command|batch)(=.*)?|-[a-zA-Z]*[ceEpr]")
+_SCRIPT = re.compile(r"[\w.~/+-][\w./~+ -]*")
+_LONGEST_ARGUMENTS_BYTES = 8192
+
+
+class Identity(NamedTuple):
+    """A process for good: its number comes again, but never with the same start (clock ticks since the boot)."""
+
+    pid: int
+    started: int
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process as /proc shows it. `group` and `session` are the numbers of the processes that lead them."""
+
+    identity: Identity
+    parent: int
+    group: int
+    session: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who has a file open. `program` is "" if the system does not tell.
+
+    `ancestors` are the process itself and those above it, `leaders` lead its group and its session: an orphan is
+    still in those of the program that started it.
+    """
+
+    pid: int
+    program: str
+    user: str
+    ancestors: frozenset[Identity]
+    leaders: frozenset[int]
+
+    def descends_from(self, root: Identity) -> bool:
+        """Whether it is this process, or was started by it, or by what that started."""
+        return root in self.ancestors or root.pid in self.leaders
+
+
+def process(pid: int) -> Process | None:
+    """A process that runs; None for one that is over, though its parent may not know yet."""
+    try:
+        text = (PROC / str(pid) / "stat").read_text(errors="replace")
+    except (OSError, ValueError):
+        return None
+    name, _, rest = text.partition("(")[2].rpartition(")")
+    fields = rest.split()
+    if len(fields) < 20 or fields[0] in _OVER:
+        return None
+    parent, group, session = map(int, fields[1:4])
+    return Process(Identity(pid, int(fields[19])), parent, group, session, name)
+
+
+def reader(thread: int, uid: int, *, in_full: bool = True) -> Reader:
+    """Who the thread `thread` of the user `uid` belongs to.
+
+    Unless `in_full`, only what never waits is asked: the process has the name that it gives itself, the user none.
+    """
+    found = process(_process_of(thread))
+    user = _user_name(uid) if in_full else str(uid)
+    if found is None:
+        return Reader(thread, "", user, frozenset(), frozenset())
+    ancestors = frozenset(each.identity for each in (found, *_above(found)))
+    leaders = frozenset({found.group, found.session} - {0})
+    return Reader(found.identity.pid, _program(found) if in_full else found.name, user, ancestors, leaders)
+
+
+def _process_of(thread: int) -> int:
+    """The process that a thread belongs to."""
+    try:
+        for line in (PROC / str(thread) / "status").read_text(errors="replace").splitlines():
+            if line.startswith("Tgid:"):
+                return int(line[5:])
+    except (OSError, ValueError):
+        return thread
+    return thread
+
+
+def _above(child: Process) -> Iterator[Process]:
+    for _ in range(_MOST_ANCESTORS):
+        parent = process(child.parent) if child.parent else None
+        if parent is None:
+            return
+        yield parent
+        child = parent
+
+
+def _program(found: Process) -> str:
+    """The name of the program's file; behind an interpreter's also the script or the module that it runs."""
+    place = PROC / str(found.identity.pid)
+    try:
+        name = os.readlink(place / "exe").removesuffix(" (deleted)").rpartition("/")[2]  # noqa: PTH115
+    except OSError:  # another user's, or the kernel's own
+        return found.name
+    if not _INTERPRETER.fullmatch(name):
+        return name
+    try:
+        with (place / "cmdline").open("rb") as stream:
+            arguments = stream.read(_LONGEST_ARGUMENTS_BYTES).decode(errors="replace").split("\0")
+        script = _script(arguments[1:])
+        if script and not script.startswith(("/", "-m ")):
+            script = os.path.normpath(Path(os.readlink(place / "cwd")) / script)  # noqa: PTH115
+    except OSError:
+        return name
+    return f"{name} {script}".rstrip()
+
+
+def _script(arguments: list[str]) -> str:
+    """The script in an interpreter's arguments, or "". Whatever else stands there may be secret."""
+    for position, word in enumerate(arguments):
+        argument = word.removeprefix("--file=")
+        if argument == "-m" and arguments[position + 1 :]:
+            module = arguments[position + 1]
+            return f"-m {module}" if re.fullmatch(r"[\w.]+", module) else ""
+        if _INLINE.fullmatch(argument):
+            return ""
+        if not argument.startswith("-") and ("/" in argument or "." in argument):
+            return argument if _SCRIPT.fullmatch(argument) else ""
+    return ""
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

@@ -1,0 +1,65 @@
+"""Owns `.onefs/recorded`: what was recorded, as files that tell what is known when they are opened."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from onefs.digests import digest64
+from onefs.vfs import inodes
+from onefs.vfs.handles import MemoryFile
+from onefs.vfs.manifest import Entry, manifest_text
+from onefs.vfs.nodes import Directory, LiveFolder, Node, SpecialFile, joined
+from onefs.vfs.recorder import FILES, Recorder
+
+NAME = "recorded"
+_DATASETS, _SESSIONS, _MANIFEST = FILES
+
+
+def datasets_csv(entries: Iterable[Entry]) -> str:
+    """Ids of the datasets, sorted and unique, as ONE writes them."""
+    return "".join(f"{line}\n" for line in ("dataset_uuid", *sorted({str(entry.id) for entry in entries})))
+
+
+def sessions_csv(entries: Iterable[Entry]) -> str:
+    """Ids of the sessions that the datasets are of, sorted and unique, as ONE writes them."""
+    eids = sorted({str(entry.eid) for entry in entries if entry.eid is not None})
+    return "".join(f"{line}\n" for line in ("session_uuid", *eids))
+
+
+TEXTS: Mapping[str, Callable[[Iterable[Entry]], str]] = {
+    _DATASETS: datasets_csv,
+    _SESSIONS: sessions_csv,
+    _MANIFEST: manifest_text,
+}
+
+
+def recorded_folder(recorder: Recorder, control: Directory) -> LiveFolder:
+    """The folder in `control` that tells of all recordings, with one inside it for each label, as labels come."""
+    path = joined(control.path, NAME)
+    folder = LiveFolder(_ino(path), control.ino, NAME, path, 0)
+    _add(folder, _files(path, recorder, None))
+
+    def show(label: str) -> None:
+        inner = joined(path, label)
+        files = _files(inner, recorder, label)
+        folder.nodes.update((file.ino, file) for file in files.values())
+        _add(folder, {label: Directory(_ino(inner), folder.ino, label, inner, 0, children=files)})
+
+    recorder.show_labels(show)
+    return folder
+
+
+def _add(folder: LiveFolder, children: Mapping[str, Node]) -> None:
+    """Whoever lists the folder just then goes through those that were there."""
+    folder.nodes.update((child.ino, child) for child in children.values())
+    folder.children = {**folder.children, **children}
+
+
+def _files(folder_path: str, recorder: Recorder, label: str | None) -> dict[str, Node]:
+    def opener(text: Callable[[Iterable[Entry]], str]) -> Callable[[], MemoryFile]:
+        return lambda: MemoryFile(text(recorder.entries(label)).encode())
+
+    paths = {name: joined(folder_path, name) for name in TEXTS}
+    return {name: SpecialFile(_ino(path), name, path, opener(TEXTS[name])) for name, path in paths.items()}
+
+
+def _ino(path: str) -> int:
+    return inodes.special_ino(digest64([path.encode(errors="surrogateescape")]))
