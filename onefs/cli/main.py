@@ -26,6 +26,7 @@ VERBS = {
     "rest-cache": "keep a database's responses, or do not",
     "retry": "ask again for files that could not be had",
     "info": "all that is known of one file or session",
+    "replay": "have again what a recording says was read",
     "doctor": "check what mounting and fetching need",
 }
 FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130

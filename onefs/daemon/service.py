@@ -63,7 +63,7 @@ class Service:
         )
         self._showing = Showing(
             self._archive.tables,
-            self._client,
+            None if source.is_frozen else self._client,
             self._control_directory(log_file),
             source.abilities,
             lambda: self._refresher.state.requested,
