@@ -3,7 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cachetools import LRUCache
 
@@ -23,7 +23,8 @@ class Group:
 
     `numbers` are for its views. `wanted` tells which of them a name has if it is free, counted on in a circle, or None
     if there is no such view. `make` makes a view's tree from its name and number; if `may_ask`, it may wait and raise.
-    `listed` gives the names that a listing shows.
+    `listed` gives the names that a listing shows. With `own_catalogues`, each view is of another catalogue than the
+    mount's, and shows the same one as long as it stands.
     """
 
     name: str
@@ -32,17 +33,22 @@ class Group:
     make: Callable[[str, int], Tree]
     listed: Callable[[], list[str]]
     may_ask: bool = False
+    own_catalogues: bool = False
 
 
 @dataclass(slots=True)
 class _Placed:
-    """A view that has a number. `lookups`: how often the kernel was told of its root without forgetting it since."""
+    """A view that has a number. `lookups`: how often the kernel was told of its root without forgetting it since.
+
+    `looked_into` is that of its tree, which may be made anew while the kernel knows names in it.
+    """
 
     group: str
     name: str
     lookups: int = 0
     stays: bool = False
     is_told: bool = False
+    looked_into: set[int] = field(default_factory=set)
 
 
 class Numbers:
@@ -99,6 +105,11 @@ class Numbers:
         """The group and the name of the view that has a number."""
         placed = self._placed.get(number)
         return (placed.group, placed.name) if placed else None
+
+    def looked_into(self, number: int) -> set[int]:
+        """Keys of the sessions of a view of which the kernel may know names."""
+        placed = self._placed.get(number)
+        return placed.looked_into if placed else set()
 
     def placed(self) -> list[int]:
         """All numbers that views have."""
@@ -172,6 +183,20 @@ class EnteredViews:
         places = ((number, name, tree, self.numbers.place(number)) for number, (name, tree) in trees.items())
         return {number: tree for number, name, tree, place in places if place and place[1] == name}
 
+    def with_own_catalogues(self) -> list[Tree]:
+        """Trees of other catalogues than the mount's."""
+        places = ((number, self.numbers.place(number)) for number in self.numbers.placed())
+        return [
+            self._tree(self.groups[place[0]], place[1], number)
+            for number, place in places
+            if place and self.groups[place[0]].own_catalogues
+        ]
+
+    def has_own_catalogue(self, number: int) -> bool:
+        """Whether a view is of another catalogue than the mount's."""
+        place = self.numbers.place(number)
+        return place is not None and self.groups[place[0]].own_catalogues
+
     def take_over(self, old: "EnteredViews") -> None:
         """Have the trees that an older edition had at hand."""
         for number, before in old.kept().items():
@@ -183,12 +208,11 @@ class EnteredViews:
     def _tree(self, group: Group, name: str, number: int) -> Tree:
         with self._lock:
             found = self._trees.get(number)
-        if found and found[0] == name:
-            return found[1]
-        tree = group.make(name, number)
+        tree = found[1] if found and found[0] == name else group.make(name, number)
         with self._lock:
             known = self._trees.get(number)
             if known and known[0] == name:
-                return known[1]
+                tree = known[1]
+            tree.looked_into = self.numbers.looked_into(number)
             self._trees[number] = name, tree
         return tree

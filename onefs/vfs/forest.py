@@ -13,7 +13,7 @@ from onefs.catalogue.revisions import edition_of
 from onefs.catalogue.snapshot import Snapshot
 from onefs.digests import digest64
 from onefs.errors import GoneError, NotADirectoryInTreeError, NotInCatalogueError, OnefsError
-from onefs.vfs import inodes, sessions
+from onefs.vfs import inodes
 from onefs.vfs.entered import LISTED_MOST, EnteredViews, Group, Numbers
 from onefs.vfs.links import Resolver
 from onefs.vfs.nodes import DatasetFile, Directory, Link, LinkFolder, LiveFolder, Node, as_directory, joined
@@ -116,9 +116,10 @@ class Forest:
 
     def _by_catalogue(self) -> list[Tree]:
         """A tree for each catalogue that any of them shows."""
-        entered = map(self._entered.tree, self._entered.numbers.placed())
-        found = {id(tree.catalogue): tree for tree in (*entered, *self.trees.values()) if tree}
-        return list(reversed(found.values()))
+        found: dict[int, Tree] = {}
+        for tree in (*self.trees.values(), *self._entered.with_own_catalogues()):
+            found.setdefault(id(tree.catalogue), tree)
+        return list(found.values())
 
     @staticmethod
     def _may_look(tree: Tree, session_key: int) -> bool:
@@ -261,6 +262,8 @@ class Forest:
         for before, after in self._successions(old):
             if before.catalogue is after.catalogue:
                 yield from stale_files(before, after)
+            elif self._entered.has_own_catalogue(after.view.number):
+                yield self._place(after.view.number)
             elif isinstance(before.catalogue, Snapshot) and isinstance(after.catalogue, Snapshot):
                 yield from stale_names(before, after, changes)
             elif after is self.root:
@@ -291,12 +294,13 @@ class Forest:
             yield (self if view in self.trees else old)._place(view)
         yield from self._far_views(old)
 
-    def _far_views(self, old: "Forest") -> Iterator[Name]:
+    def _far_views(self, old: "Forest", *, learning: bool = False) -> Iterator[Name]:
         """Where entered views stand of which no tree is at hand that could tell what became of its names."""
-        compared = old._entered.kept().keys() & self._entered.kept().keys()
-        for view in self._entered.numbers.placed():
-            place = self._entered.numbers.place(view)
-            if view not in compared and place:
+        entered = self._entered
+        compared = old._entered.kept().keys() & entered.kept().keys()
+        for view in entered.numbers.placed():
+            place = entered.numbers.place(view)
+            if place and view not in compared and not (learning and entered.has_own_catalogue(view)):
                 yield self.name_in_group(*place)
 
     @property
@@ -313,8 +317,7 @@ class Forest:
         for tree in (self.trees | self._entered.kept()).values():
             if not isinstance(tree.catalogue, Snapshot):  # which never changes
                 names += learned_names(tree, changes)
-        if not isinstance(self.root.catalogue, Snapshot):
-            names += self._far_views(self)
+        names += self._far_views(self, learning=True)
         return names
 
     # -- finding -------------------------------------------------------------------------------------------------
@@ -341,7 +344,7 @@ class Forest:
         for tree in self._by_catalogue():
             row = tree.catalogue.aggregates if dataset.eid is None else tree.catalogue.session_of_eid(dataset.eid)
             if row is not None and self._may_look(tree, tree.catalogue.session_key(row)):
-                ino = sessions.number_of_file(tree.catalogue, row, dataset.rel_path)
+                ino = tree.number_of_file(row, dataset.rel_path)
                 if ino is not None:
                     return ino
         return None

@@ -123,15 +123,17 @@ class Tree:
             nodes += self.files.values()
         return nodes
 
-    def file_of(self, session: int, rel_path: str) -> DatasetFile | None:
-        """The file of a session's dataset, if it is shown. May ask only where the session has not been looked at."""
+    def number_of_file(self, session: int, rel_path: str) -> int | None:
+        """The inode number of a dataset, shown or not. May ask only where its session has not been looked at."""
         node: Node = self._session(session).top
         for part in rel_path.split("/"):
             child = node.children.get(part) if isinstance(node, Directory) else None
             if child is None:
-                return None
+                return sessions.number_of_file(self.catalogue, session, rel_path)
             node = child
-        return node if isinstance(node, DatasetFile) else None
+        # In views of one edition of each file, another than this one may have its name.
+        is_it = isinstance(node, DatasetFile) and node.path.endswith(f"/{rel_path}")
+        return node.ino if is_it else sessions.number_of_file(self.catalogue, session, rel_path)
 
     def file_of_number(self, ino: int) -> DatasetFile | None:
         """The file of a number, whether it is shown or not. May ask only where its session was not looked at."""

@@ -271,9 +271,9 @@ def test_a_dataset_is_found_by_session_and_path(catalogue: Catalogue) -> None:
     for node in walk(tree):
         if isinstance(node, DatasetFile):
             dataset = tree.catalogue.datasets(node.session).dataset(node.row)
-            assert tree.file_of(node.session, dataset.rel_path) is node
-            assert tree.file_of(node.session, dataset.rel_path + "/x") is None
-            assert tree.file_of(node.session, "nothing") is None
+            assert tree.number_of_file(node.session, dataset.rel_path) == node.ino
+            assert tree.number_of_file(node.session, dataset.rel_path + "/x") is None
+            assert tree.number_of_file(node.session, "nothing") is None
             with pytest.raises(NotADirectoryInTreeError):
                 tree.children(node.ino)
             with pytest.raises(NotADirectoryInTreeError):

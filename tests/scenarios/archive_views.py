@@ -143,7 +143,10 @@ def in_process(server: Nginx, home: Path) -> Iterator[ArchiveView]:
     snapshot = load_snapshot(RECORDINGS / "tables", cache / ".onefs")
     silent = Daemon(status=str, status_json=str, settings=str, log=str, mode=lambda: Mode.AUTO, commands={})
     control = control_directory(silent, journal)
-    views = {"local": Tree(snapshot, View(1, Rule(QC.CRITICAL)), {}), "auto": Tree(snapshot, View(2, Rule(QC.CRITICAL)), {})}
+    views = {
+        "local": Tree(snapshot, View(1, Rule(QC.CRITICAL)), {}),
+        "auto": Tree(snapshot, View(2, Rule(QC.CRITICAL)), {}),
+    }
     root = Tree(snapshot, View(rule=Rule(QC.CRITICAL)), {})
     forest = Forest(root, control, {"via": views}, resolvers(snapshot))
     try:
