@@ -42,12 +42,20 @@ A mount without a database has the first two only.
   recorded/manifest.jsonl         one JSON object a line: what was read, its hash, when, by which program and user
   recorded/LABEL/…                the same three of what was read under a label: record on --label LABEL
 
+  default/…                       the whole tree without #revision# folders: of each file its default edition
+  as-of/YYYY-MM-DD/…              the same as it was on that date, whichever as-of date the mount has
+  tag/TAG/…                       the datasets of a release, from its own tables
   via/MODE/…                      the whole tree as that mode lists it; the mount's own mode decides on fetching
   by-id/UUID                      a symbolic link to the dataset with that id
   by-eid/UUID                     to the session with that eid
   by-pid/UUID                     to the session in which the probe insertion with that id was made
   by-ref/DATE_NUMBER_SUBJECT      to that session: by-ref/2020-07-01_1_KS014
-The by-* directories list nothing: links are found by their names.
+The by-* directories list nothing: links are found by their names; as-of lists the dates that revisions have, tag the
+releases whose tables are at hand, and any other can be entered.
+
+The command as-of hides editions that are later than a date in the tree itself, which keeps its #revision# folders; what
+default shows is then the greatest edition at or before it. The command qc hides what is worse than an outcome, here
+and in every view; an edition that it hides is not the default of its file, the next one is.
 
 Every file of the archive also tells about itself in extended attributes: getfattr -d FILE
 """
