@@ -13,6 +13,7 @@ from onefs.catalogue.records import QC, Dataset
 from onefs.catalogue.revisions import Rule, edition_of, shown
 from onefs.catalogue.snapshot import NO_EID
 from onefs.daemon.recorded import Recorded
+from onefs.errors import OnefsError
 from onefs.vfs.manifest import Entry
 
 NOTHING_TO_COMPARE = "its hash and size are unknown, so nothing could be compared"
@@ -72,13 +73,20 @@ class Report:
 def findings(
     recorded: Recorded, catalogue: Catalogue, ask: Callable[[Sequence[Dataset]], dict[UUID, Dataset]]
 ) -> list[Finding]:
-    """The fate of each entry. `ask` asks a database for datasets that the catalogue does not list."""
+    """The fate of each entry. `ask` asks a database for datasets that the catalogue does not list, and may raise."""
     look = _Look(catalogue)
     found = [look.find(dataset) for dataset in recorded.datasets]
     unlisted = [dataset for dataset, now in zip(recorded.datasets, found, strict=True) if now is None]
-    told = ask(unlisted) if unlisted else {}
+    told: dict[UUID, Dataset] = {}
+    silence = ""
+    try:
+        told = ask(unlisted) if unlisted else {}
+    except OnefsError as error:
+        silence = f"the tables do not list it, and the database cannot be asked: {error.reason}"
     return [
-        _finding(entry, now or told.get(entry.id), look, is_listed=now is not None)
+        Finding(entry, Fate.UNKNOWN, silence, None)
+        if now is None and silence
+        else _finding(entry, now or told.get(entry.id), look, is_listed=now is not None)
         for entry, now in zip(recorded.entries, found, strict=True)
     ]
 

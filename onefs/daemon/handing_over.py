@@ -17,7 +17,7 @@ from onefs.daemon.archive import Archive
 from onefs.daemon.opening import opened
 from onefs.daemon.recorded import Recorded
 from onefs.daemon.replaying import source_of_replay
-from onefs.daemon.sources import prepare
+from onefs.daemon.sources import Source, prepare
 from onefs.errors import CacheDamagedError, NoRoomError, OnefsError, UsageError
 from onefs.modes import ALLOWED
 from onefs.settings import Settings
@@ -59,11 +59,12 @@ def hand_over(
     """
     folder = folder.absolute()
     with opened(recorded.source, settings) as source:
-        _claim(folder, recorded)
+        _check_free(folder, recorded, source)
         prepare(source)
         frozen = source_of_replay(recorded, source, settings, tell)
         if not ALLOWED[frozen.mode].fetching:
             frozen = replace(frozen, servers=(), database=None)
+        _claim(folder, recorded)
         archive = Archive(frozen, settings)
         try:
             with _content(archive, folder, settings) as content:
@@ -75,9 +76,11 @@ def hand_over(
     return missing
 
 
-def _claim(folder: Path, recorded: Recorded) -> None:
-    """Note what a folder is to hold. Raises `UsageError` if it holds something else."""
+def _check_free(folder: Path, recorded: Recorded, source: Source) -> None:
+    """Raise `UsageError` unless a folder is empty, or holds what an earlier replay of the same manifest put there."""
     note = folder / STATE_FOLDER / NOTE
+    if folder.resolve() in (source.data_dir.resolve(), source.tables_dir.resolve()):
+        raise UsageError(f"{folder} is where the archive's own files are kept.", "Give another folder.")
     try:
         present = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
     except NotADirectoryError:
@@ -89,6 +92,11 @@ def _claim(folder: Path, recorded: Recorded) -> None:
             f"{folder} holds other things than a replay of {recorded.manifest}.",
             "Give a folder that is empty, or a new one.",
         )
+
+
+def _claim(folder: Path, recorded: Recorded) -> None:
+    """Note what a folder is to hold."""
+    note = folder / STATE_FOLDER / NOTE
     try:
         write_json(note, {"digest": recorded.digest, "source": recorded.source})
     except OSError as error:

@@ -9,7 +9,6 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from onefs.alf import STATE_FOLDER, TABLE_NAMES
-from onefs.alyx.client import AlyxClient
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
 from onefs.catalogue.tables import write_tables
@@ -43,7 +42,15 @@ def settings_of_replay(settings: Settings) -> Settings:
     That an archive's newer bytes are not those of a manifest is no fault of the archive's.
     """
     verify = settings.verify if settings.verify in ("auto", "strict") else "auto"
-    return replace(settings, qc="CRITICAL", verify=verify, report_mismatch=False)
+    return replace(
+        settings,
+        view="full",
+        as_of="",
+        qc="CRITICAL",
+        ignore_qc_not_set=False,
+        verify=verify,
+        report_mismatch=False,
+    )
 
 
 def check(recorded: Recorded, settings: Settings) -> Report:
@@ -53,9 +60,7 @@ def check(recorded: Recorded, settings: Settings) -> Report:
         archive = Archive(source, settings)
         try:
             warning = _renew(archive)
-            mode = archive.refresher.state.requested
-            client = archive.client if mode is not Mode.LOCAL else None
-            found = findings(recorded, archive.tables, lambda datasets: _ask(client, datasets))
+            found = findings(recorded, archive.tables, lambda datasets: _ask(archive, datasets))
             return Report(found, archive.tables.metadata.created, warning)
         finally:
             archive.close()
@@ -75,10 +80,13 @@ def _renew(archive: Archive) -> str:
     return ""
 
 
-def _ask(client: AlyxClient | None, datasets: Sequence[Dataset]) -> dict[UUID, Dataset]:
+def _ask(archive: Archive, datasets: Sequence[Dataset]) -> dict[UUID, Dataset]:
     """What a database tells of datasets that its tables do not list; nothing without one."""
+    client = archive.client
     if client is None:
         return {}
+    if archive.refresher.state.requested is Mode.LOCAL:
+        raise OfflineError("Mode local asks no database.", "Use mode auto.")
     wanted = {dataset.id: dataset for dataset in datasets}
     with client.no_cache():
         told = client.datasets_of_ids(wanted, existing_only=False)

@@ -4,11 +4,13 @@ import errno
 import io
 import json
 import os
+import signal
 import subprocess
 import warnings
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -31,6 +33,7 @@ SAME, NEWER, CHANGED, MOVED, UNLISTED, GONE = (
     f"{SESSION}/alf/{name}"
     for name in ("a.same.npy", "a.newer.npy", "a.changed.npy", "a.moved.npy", "a.unlisted.npy", "a.gone.npy")
 )
+OLDER = f"{SESSION}/alf/#2023-01-01#/a.older.npy"
 EDITION = f"{SESSION}/alf/#2025-01-01#/a.newer.npy"
 PLACE = f"{SESSION}/alf/probe00/a.moved.npy"
 FATES = {
@@ -40,6 +43,7 @@ FATES = {
     MOVED: "same",
     UNLISTED: "gone",
     GONE: "gone",
+    OLDER: "same",
 }
 
 
@@ -131,7 +135,7 @@ def test_the_check_tells_what_became_of_each(analysis: Analysis) -> None:
     assert EDITION.removeprefix(f"{SESSION}/") in notes[NEWER]
     assert analysis.archive.datasets[CHANGED].md5 in notes[CHANGED]
     assert PLACE in notes[MOVED]
-    assert lines[-1].endswith("2 same, 1 newer default, 1 changed, 2 gone.")
+    assert lines[-1].endswith("3 same, 1 newer default, 1 changed, 2 gone.")
     facts = json.loads(analysis.replay("--check", "--json").stdout)
     assert {each["path"]: each["fate"] for each in facts["datasets"]} == FATES
     assert facts["tables"] in lines[-1]
@@ -143,14 +147,14 @@ def test_a_folder_is_handed_over_and_opened_by_one(
     folder = tmp_path / "hand over"
     done = analysis.replay("--fetch", folder)
     assert done.returncode == 1
-    assert "holds 5 of 6 datasets" in done.stderr
+    assert "holds 6 of 7 datasets" in done.stderr
     assert GONE in done.stderr
     rest = set(FATES) - {GONE}
     assert tree_of(folder) - {".onefs/replay.json"} >= rest
     assert {path: (folder / path).read_bytes() for path in rest} == {path: analysis.bytes[path] for path in rest}
     assert {entry.name for entry in folder.iterdir()} == {"lab", "sessions.pqt", "datasets.pqt", ".onefs"}
     before = {path: (folder / path).stat() for path in rest}
-    assert "holds 5 of 6" in analysis.replay("--fetch", folder).stderr
+    assert "holds 6 of 7" in analysis.replay("--fetch", folder).stderr
     assert {path: (folder / path).stat() for path in rest} == before, "what is there is not fetched again"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -169,10 +173,11 @@ def test_a_folder_is_handed_over_and_opened_by_one(
 
 def test_a_mount_has_the_bytes_that_were_read_and_nothing_else(analysis: Analysis, tmp_path: Path) -> None:
     replayed = Replayed(analysis.manifest, analysis.mount, tmp_path / "replay")
+    replayed.environment["ONE_REVISION_LAST_BEFORE"] = "2000-01-01"  # meant for other mounts
     with replayed as mount:
         mount.may_log_errors = True  # switching to a mode without a meaning here
         assert tree_of(mount.path) == set(FATES)
-        for path in (SAME, NEWER, CHANGED, MOVED, UNLISTED):
+        for path in (SAME, NEWER, CHANGED, MOVED, UNLISTED, OLDER):
             assert (mount.path / path).read_bytes() == analysis.bytes[path], path
             assert mount.xattr(path, "state") == "verified"
         assert errno_of((mount.path / GONE).read_bytes) == errno.EIO
@@ -184,13 +189,36 @@ def test_a_mount_has_the_bytes_that_were_read_and_nothing_else(analysis: Analysi
         with analysis.mount as plain:  # over the same cache, at the same time
             (plain.path / ".onefs/control").write_text("refresh")
             assert (plain.path / CHANGED).read_bytes() == analysis.archive.file(CHANGED).read_bytes()
-            assert tree_of(plain.path) == {SAME, NEWER, EDITION, CHANGED, PLACE}
+            assert tree_of(plain.path) == {SAME, NEWER, EDITION, CHANGED, PLACE, OLDER}
+
+
+def test_what_the_tables_do_not_list_is_asked_of_the_database(tmp_path: Path) -> None:
+    archive = AlyxArchive(tmp_path / "archive")
+    archive.put(SAME, b"same")
+    archive.publish()
+    with DemoServer(archive.directory) as server:
+        with mount_of(server, tmp_path, "--cache-expiry", "365d") as mount:
+            (mount.path / ".onefs/control").write_text("tables save")
+        archive.put(NEWER, b"read in mode remote")
+        archive.publish()
+        entries = [entry_of(archive.datasets[path], server.url) for path in (SAME, NEWER)]
+        words = ("replay", write_manifest(tmp_path / "m.jsonl", entries), "--cache-dir", mount.cache)
+        saved = (mount.cache / "datasets.pqt").read_bytes()
+        done = run_here(*words, **mount.environment)
+        assert (done.returncode, "saved" in done.stderr) == (0, True)
+        assert "the database does" in done.stdout
+        assert (mount.cache / "datasets.pqt").read_bytes() == saved, "what was saved stays"
+        server.stop()
+        for flags in ((), ("--mode", "local")):
+            done = run_here(*words, *flags, **mount.environment)
+            assert done.returncode == 1
+            assert "1 same, 1 unknown" in done.stdout
 
 
 # -- from a data server that fails -----------------------------------------------------------------------------------
 
 FILES = {f"alf/b{number}.times.npy": bytes([number]) * 1000 for number in range(5)} | {
-    "raw/big.raw.bin": os.urandom(1 << 20)
+    "raw/big.raw.bin": os.urandom(8 << 20)
 }
 BIG = "raw/big.raw.bin"
 
@@ -229,15 +257,23 @@ def files_in(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(session)): path.read_bytes() for path in session.rglob("*") if path.is_file()}
 
 
+def is_on_the_way(folder: Path, at_least_bytes: int) -> bool:
+    """Whether all files but the big one are there, and some of that."""
+    partials = [file.stat().st_size for file in (folder / ".onefs" / "partial").glob("*")]
+    return len(files_in(folder)) == len(FILES) - 1 and max(partials, default=0) >= at_least_bytes
+
+
 def test_a_folder_goes_on_after_a_kill_and_after_the_server_was_away(faulty: Faulty, tmp_path: Path) -> None:
     folder, server = tmp_path / "folder", faulty.server
     big = on_servers(faulty.datasets[BIG])
-    server.fault(big, Fault(stall_after=900_000))
+    server.fault(big, Fault(stall_after=3_000_000))
     words = [*ONEFS, *map(str, faulty.words), "--read-timeout", "10min", "--fetch", str(folder)]
-    fetching = subprocess.Popen(words, stderr=subprocess.PIPE, env={**os.environ, **faulty.environment})
-    wait_until(lambda: server.bytes_sent(big) >= 900_000 and len(files_in(folder)) == 5, "all but one are there")
-    fetching.kill()
-    fetching.communicate()
+    for count, (number, ending) in enumerate({signal.SIGINT: 130, signal.SIGKILL: -signal.SIGKILL}.items(), 1):
+        with subprocess.Popen(words, stderr=subprocess.PIPE, env={**os.environ, **faulty.environment}) as fetching:
+            wait_until(partial(is_on_the_way, folder, 2_000_000 * count), "all but one are there")
+            fetching.send_signal(number)
+            assert b"Traceback" not in fetching.communicate(timeout=20)[1]
+        assert fetching.returncode == ending
     assert BIG not in files_in(folder)
     assert not list(folder.glob("*.pqt"))
     server.stop()
@@ -273,7 +309,7 @@ def test_a_full_disk_is_one_sentence_and_nothing_half(faulty: Faulty, tmp_path: 
         assert "room" in done.stderr
         assert all(data == FILES[name] for name, data in files_in(disk / "folder").items())
         assert not list((disk / "folder").glob("*.pqt"))
-        subprocess.run(["mount", "-o", "remount,size=8m", disk], check=True)
+        subprocess.run(["mount", "-o", "remount,size=32m", disk], check=True)
         assert faulty.replay("--fetch", disk / "folder").returncode == 0
         assert files_in(disk / "folder") == FILES
     finally:
