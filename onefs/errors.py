@@ -120,5 +120,9 @@ class NoRoomError(OnefsError):
     """The cache's disk is full and no room can be made."""
 
 
+class NotSavedError(OnefsError):
+    """What was to be saved cannot be written there."""
+
+
 class InterruptedByCallerError(OnefsError):
     """The program that waited was interrupted by a signal."""

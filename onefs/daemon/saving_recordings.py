@@ -1,6 +1,5 @@
 """Owns saving a recording: ids in a file as ONE writes them, with a manifest beside it."""
 
-import errno
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -8,11 +7,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from onefs.content.files import NO_ROOM
-from onefs.errors import CacheDamagedError, NoRoomError, NotAllowedError, OnefsError
+from onefs.errors import NoRoomError, NotSavedError, OnefsError
 from onefs.vfs.manifest import Entry, manifest_text
 from onefs.vfs.recordings import datasets_csv, sessions_csv
 
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _ELSEWHERE = "save elsewhere: onefs record save --to DIR"
 
 
@@ -88,5 +86,4 @@ def _refusal(directory: Path, error: OSError) -> OnefsError:
     sentence = f"What was recorded cannot be saved in {directory}: {error.strerror or error}."
     if error.errno in NO_ROOM:
         return NoRoomError(sentence, f"Free some space, or {_ELSEWHERE}")
-    kind = NotAllowedError if error.errno in _FORBIDDEN else CacheDamagedError
-    return kind(sentence, f"Mend that, or {_ELSEWHERE}")
+    return NotSavedError(sentence, f"Mend that, or {_ELSEWHERE}")

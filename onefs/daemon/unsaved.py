@@ -32,6 +32,7 @@ class Unsaved:
         self._file = file
         self._all_entries = all_entries
         self._waiting: queue.SimpleQueue[Entry | bool] = queue.SimpleQueue()
+        self._lock = threading.Lock()  # guards _thread
         self._thread: threading.Thread | None = None
         self._complained = False
 
@@ -68,9 +69,10 @@ class Unsaved:
 
     def _put(self, item: Entry | bool) -> None:
         self._waiting.put(item)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._write_all, name="onefs-recorded", daemon=True)
-            self._thread.start()
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._write_all, name="onefs-recorded", daemon=True)
+                self._thread.start()
 
     def _write_all(self) -> None:
         goes_on = True

@@ -85,7 +85,7 @@ class Operations(pyfuse3.Operations):
         """Whether the kernel lets any number of reads through; else files still being fetched bypass its cache."""
         self._pages = Pages()
         self._recorder = file_system.recorder
-        self._told = Told(self._recorder, self._pages, self._files, self._disk)
+        self._told = Told(self._recorder, self._pages, self._files)
 
     async def _ask(self, inode: InodeT, pid: int, question: Callable[[A], R], about: A) -> R:
         """Ask the file system something about a node, or about a name in it, for the thread `pid`."""

@@ -10,6 +10,7 @@ from onefs.vfs.readers import Reader, reader
 from onefs.vfs.recorder import Recorder
 
 LONGEST_LOOK_S = 1.0
+LOOK_THREADS = 16
 
 
 class Told:
@@ -19,20 +20,18 @@ class Told:
     a reader when its file is asked for bytes, and when it has the file open while the kernel has pages of it.
     """
 
-    def __init__(
-        self, recorder: Recorder, pages: Pages, files: Mapping[int, Handle], limiter: trio.CapacityLimiter
-    ) -> None:
+    def __init__(self, recorder: Recorder, pages: Pages, files: Mapping[int, Handle]) -> None:
         """`files` are those that are open now."""
         self._recorder = recorder
         self._pages = pages
         self._files = files
-        self._limiter = limiter
+        self._looks = trio.CapacityLimiter(LOOK_THREADS)  # apart: a directory of users may never answer
 
     async def who(self, pid: int, uid: int) -> Reader:
         """Who the thread `pid` of the user `uid` belongs to, in full if that can be learned soon."""
         look = functools.partial(reader, pid, uid)
         with trio.move_on_after(LONGEST_LOOK_S):
-            return await trio.to_thread.run_sync(look, limiter=self._limiter, abandon_on_cancel=True)
+            return await trio.to_thread.run_sync(look, limiter=self._looks, abandon_on_cancel=True)
         return reader(pid, uid, in_full=False)
 
     def opened(self, handle: Handle) -> None:

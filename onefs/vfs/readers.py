@@ -1,5 +1,6 @@
 """Owns who reads: what the system tells of a process, and of those that it descends from."""
 
+import functools
 import os
 import pwd
 import re
@@ -137,6 +138,7 @@ def _script(arguments: list[str]) -> str:
     return ""
 
 
+@functools.lru_cache(maxsize=1000)
 def _user_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name

@@ -32,6 +32,7 @@ EXPECTED = {
     "CacheDamagedError": errno.EIO,
     "NoRoomError": errno.ENOSPC,
     "InterruptedByCallerError": errno.EINTR,
+    "NotSavedError": errno.EIO,
     # These are told before there is a mount; should one come up in it, it is an I/O error.
     "OnefsError": errno.EIO,
     "UsageError": errno.EIO,

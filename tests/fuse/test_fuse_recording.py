@@ -1,0 +1,172 @@
+"""Which reads the kernel's requests tell the recorder of, and that nothing is asked while nothing is recorded."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyfuse3
+import pytest
+from archives import make_tables
+
+from onefs.catalogue.snapshot import load_snapshot
+from onefs.content.access import Content
+from onefs.content.store import ContentStore
+from onefs.fuse import recording
+from onefs.fuse.errnos import errno_name
+from onefs.fuse.operations import Operations
+from onefs.modes import Mode
+from onefs.transports.file import FileTransport
+from onefs.vfs.control import Daemon, control_directory
+from onefs.vfs.filesystem import FileSystem
+from onefs.vfs.forest import Forest
+from onefs.vfs.journal import Journal
+from onefs.vfs.recorder import Recorder
+from onefs.vfs.tree import Tree
+from onefs.vfs.views import View
+
+FILES = {"alf/a.x.npy": b"spikes", "alf/b.x.npy": b"clusters", "alf/none.x.npy": b""}
+
+
+pytestmark = pytest.mark.trio
+
+
+class Kernel:
+    """Asks as the kernel does. It has no pages; `open` gives the handle, and whether it would keep them."""
+
+    def __init__(self, file_system: FileSystem, paths: dict[str, str]) -> None:
+        self.files = file_system
+        self.recorder = file_system.recorder
+        self.operations = Operations(file_system, open_wait_s=1)
+        self.paths = paths
+
+    async def open(self, name: str, pid: int = os.getpid()) -> int:
+        ino = self.files.forest.find(self.paths[name]).ino
+        caller = SimpleNamespace(pid=pid, uid=os.getuid())
+        found: Any = await self.operations.open(ino, os.O_RDONLY, caller)  # type: ignore[arg-type]
+        return int(found.fh)
+
+    async def read(self, handle: int) -> bytes:
+        return await self.operations.read(handle, 0, 4096)  # type: ignore[arg-type]
+
+    async def close(self, handle: int) -> None:
+        await self.operations.release(handle)  # type: ignore[arg-type]
+
+    def counted(self) -> list[str]:
+        return [entry.path.rpartition("/")[2] for entry in self.recorder.entries()]
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Iterator[Kernel]:
+    datasets = make_tables(tmp_path / "archive", FILES)
+    for name, data in FILES.items():
+        file = tmp_path / "archive" / datasets[name].path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+    store = ContentStore(tmp_path / "archive", tmp_path / "state", is_cache=False)
+    content = Content(store, FileTransport(), lambda dataset: [], lambda dataset: [])
+    journal = Journal(errno_name)
+    recorder = Recorder("archive", content.md5_of)
+    silent = Daemon(status=str, status_json=str, settings=str, log=str, mode=lambda: Mode.AUTO, commands={})
+    tree = Tree(load_snapshot(tmp_path / "archive", tmp_path / "state"), View(), {})
+    forest = Forest(tree, control_directory(silent, journal, recorder), {}, {})
+    files = FileSystem(forest, content, journal, lambda: Mode.LOCAL, serves_mismatches=False, recorder=recorder)
+    yield Kernel(files, {name: dataset.path for name, dataset in datasets.items()})
+    content.close()
+
+
+class AskedError(Exception):
+    """Something was asked that nobody needs to know."""
+
+
+async def test_while_nothing_is_recorded_nothing_is_asked(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*args: object, **kwargs: object) -> None:
+        raise AskedError
+
+    monkeypatch.setattr(recording, "reader", asked)
+    monkeypatch.setattr(kernel.recorder, "count", asked)
+    handle = await kernel.open("alf/a.x.npy")
+    assert await kernel.read(handle) == b"spikes"
+    assert await kernel.read(handle) == b"spikes"
+    again = await kernel.open("alf/a.x.npy")
+    await kernel.close(handle)
+    kernel.recorder.turn_on()
+    with pytest.raises(pyfuse3.FUSEError):  # now somebody asks
+        await kernel.read(again)
+
+
+async def test_an_open_alone_does_not_count_but_of_an_empty_file(kernel: Kernel) -> None:
+    kernel.recorder.turn_on()
+    await kernel.close(await kernel.open("alf/a.x.npy"))
+    assert kernel.counted() == []
+    await kernel.close(await kernel.open("alf/none.x.npy"))
+    assert kernel.counted() == ["none.x.npy"]
+
+
+async def test_whoever_opens_what_the_kernel_has_pages_of_counts(kernel: Kernel) -> None:
+    before = await kernel.open("alf/a.x.npy")
+    await kernel.read(before)
+    await kernel.close(before)
+    await kernel.close(await kernel.open("alf/b.x.npy"))
+    kernel.recorder.turn_on()
+    await kernel.close(await kernel.open("alf/b.x.npy"))
+    assert kernel.counted() == []
+    await kernel.close(await kernel.open("alf/a.x.npy"))
+    assert kernel.counted() == ["a.x.npy"]
+
+
+async def test_pages_that_come_while_others_have_it_open_count_for_them(kernel: Kernel) -> None:
+    """Two programs ask for the same page at once: the kernel makes one request of it."""
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as other:
+        kernel.recorder.turn_on("other", other.pid)
+        theirs = await kernel.open("alf/a.x.npy", other.pid)
+        elsewhere = await kernel.open("alf/b.x.npy", other.pid)
+        mine = await kernel.open("alf/a.x.npy")
+        assert kernel.counted() == []
+        await kernel.read(mine)
+        assert [(entry.path[-7:], entry.pid) for entry in kernel.recorder.entries("other")] == [("a.x.npy", other.pid)]
+        for handle in (theirs, elsewhere, mine):
+            await kernel.close(handle)
+        other.communicate()
+
+
+async def test_what_was_open_before_counts_at_its_next_request(kernel: Kernel) -> None:
+    handle = await kernel.open("alf/a.x.npy")
+    await kernel.read(handle)
+    kernel.recorder.turn_on()
+    assert kernel.counted() == []
+    await kernel.read(handle)
+    assert kernel.counted() == ["a.x.npy"]
+    kernel.recorder.clear()
+    await kernel.read(handle)
+    assert kernel.counted() == ["a.x.npy"]
+    [entry] = kernel.recorder.entries()
+    assert entry.pid == os.getpid()
+    kernel.recorder.turn_off()
+    kernel.recorder.clear()
+    await kernel.read(handle)
+    assert kernel.counted() == []
+
+
+async def test_who_cannot_be_told_soon_is_told_by_what_never_waits(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = recording.reader
+
+    def slow(pid: int, uid: int, *, in_full: bool = True) -> Any:
+        if in_full:
+            os.read(never, 1)
+        return look(pid, uid, in_full=in_full)
+
+    never, end = os.pipe()
+    monkeypatch.setattr(recording, "reader", slow)
+    monkeypatch.setattr(recording, "LONGEST_LOOK_S", 0.05)
+    kernel.recorder.turn_on()
+    handle = await kernel.open("alf/a.x.npy")
+    await kernel.read(handle)
+    os.close(end)
+    [entry] = kernel.recorder.entries()
+    assert entry.pid == os.getpid()
+    assert entry.program

@@ -1,0 +1,94 @@
+"""Who reads: the program and its ancestors, and nothing secret of its words."""
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from onefs.vfs.readers import Identity, Reader, process, reader
+
+WAIT = "import sys; sys.stdin.read()"
+
+
+def running(*words: str | Path, cwd: Path | None = None) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(list(map(str, words)), stdin=subprocess.PIPE, cwd=cwd)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["analysis.py", "--token", "secret"], "HERE/analysis.py"),
+        (["-u", "./analysis.py", "secret"], "HERE/analysis.py"),
+        (["-W", "ignore", "analysis.py"], "HERE/analysis.py"),
+        (["-c", WAIT, "secret.py"], ""),
+        (["-Ic", WAIT, "/secret"], ""),
+        (["-m", "analysis", "secret"], "-m analysis"),
+    ],
+)
+def test_an_interpreter_is_told_with_its_script(words: list[str], told: str, tmp_path: Path) -> None:
+    here = tmp_path.resolve()
+    (here / "analysis.py").write_text(WAIT)
+    child = running(sys.executable, *words, cwd=here)
+    try:
+        program = reader(child.pid, os.getuid()).program
+        while not program.startswith("python"):  # as long as it is a copy of this process
+            program = reader(child.pid, os.getuid()).program
+    finally:
+        child.communicate()
+    assert program == f"{Path(os.path.realpath(sys.executable)).name} {told.replace('HERE', str(here))}".rstrip()
+
+
+def test_another_program_is_told_by_its_file() -> None:
+    child = running("cat", "-", "/dev/null")
+    try:
+        assert reader(child.pid, os.getuid()).program in ("cat", "coreutils")
+    finally:
+        child.communicate()
+
+
+def test_a_thread_is_told_as_its_process() -> None:
+    found: list[Reader] = []
+    thread = threading.Thread(target=lambda: found.append(reader(threading.get_native_id(), 0)))
+    thread.start()
+    thread.join()
+    assert (found[0].pid, found[0].user) == (os.getpid(), "root")
+
+
+def test_descendants_are_told_from_others() -> None:
+    me = process(os.getpid())
+    assert me is not None
+    child = running("sh", "-c", "cat; :")
+    try:
+        assert reader(child.pid, 0).descends_from(me.identity)
+        assert not reader(os.getppid(), 0).descends_from(Identity(child.pid, 0))
+        root = process(child.pid)
+        assert root is not None
+        assert not reader(os.getpid(), 0).descends_from(root.identity)
+    finally:
+        child.communicate()
+    assert process(child.pid) is None
+
+
+def test_an_orphan_is_told_by_the_group_it_was_started_in(tmp_path: Path) -> None:
+    """The shell leads a group of its own and has ended; what it started was given to another parent."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    shell = subprocess.Popen(
+        ["sh", "-c", f"cat <{fifo} & echo $!"], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert shell.stdout is not None
+    orphan = int(shell.stdout.readline())
+    root = process(shell.pid) or Identity(shell.pid, 0)
+    shell.wait()
+    identity = root if isinstance(root, Identity) else root.identity
+    with fifo.open("w"):
+        assert reader(orphan, 0).descends_from(identity)
+        assert not reader(os.getpid(), 0).descends_from(identity)
+    shell.stdout.close()
+
+
+def test_whoever_is_unknown_has_no_name() -> None:
+    assert reader(0, 4_000_000_000) == Reader(0, "", "4000000000", frozenset(), frozenset())
