@@ -4,13 +4,15 @@ import functools
 from collections.abc import Mapping
 
 import trio
+from cachetools import LRUCache
 
 from onefs.fuse.opened import Handle, Pages
-from onefs.vfs.readers import Reader, reader
+from onefs.vfs.readers import Reader, process, reader
 from onefs.vfs.recorder import Recorder
 
 LONGEST_LOOK_S = 1.0
 LOOK_THREADS = 16
+READERS_KEPT = 10_000
 
 
 class Told:
@@ -25,13 +27,22 @@ class Told:
         self._recorder = recorder
         self._pages = pages
         self._files = files
+        self._readers: LRUCache[object, Reader] = LRUCache(READERS_KEPT)
         self._looks = trio.CapacityLimiter(LOOK_THREADS)  # apart: a directory of users may never answer
 
     async def who(self, pid: int, uid: int) -> Reader:
         """Who the thread `pid` of the user `uid` belongs to, in full if that can be learned soon."""
+        thread = process(pid)
+        key = thread and (thread.identity, thread.name, uid)  # a program that takes another's place has its own name
+        known = self._readers.get(key)
+        if known is not None:
+            return known
         look = functools.partial(reader, pid, uid)
         with trio.move_on_after(LONGEST_LOOK_S):
-            return await trio.to_thread.run_sync(look, limiter=self._looks, abandon_on_cancel=True)
+            found = await trio.to_thread.run_sync(look, limiter=self._looks, abandon_on_cancel=True)
+            if key is not None:
+                self._readers[key] = found
+            return found
         return reader(pid, uid, in_full=False)
 
     def opened(self, handle: Handle) -> None:
