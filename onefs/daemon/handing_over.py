@@ -124,7 +124,7 @@ def _fetch_all(content: Content, datasets: Sequence[Dataset], on_progress: Calla
     """Have every file in the folder, verified; those that could not be had. Raises `NoRoomError` at the first."""
     content.retry(None)
     missing: dict[str, OnefsError] = {}
-    done_bytes = done = 0
+    told_bytes = done_bytes = done = 0
     with ThreadPoolExecutor(AT_ONCE, "onefs-hand-over") as pool:
         left = {pool.submit(_fetch, content, dataset): dataset for dataset in datasets}
         try:
@@ -137,7 +137,8 @@ def _fetch_all(content: Content, datasets: Sequence[Dataset], on_progress: Calla
                     done += 1
                     done_bytes += future.result() if error is None else 0
                 on_the_way = sum(transfer.done_bytes for transfer in content.transfers())
-                on_progress(Progress(done, len(datasets), done_bytes + on_the_way))
+                told_bytes = max(told_bytes, done_bytes + on_the_way)  # one that has just ended is in neither
+                on_progress(Progress(done, len(datasets), told_bytes))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             content.close()  # those that wait for a server end now
