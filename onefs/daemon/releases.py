@@ -12,7 +12,7 @@ from onefs.daemon.sources import Source
 from onefs.daemon.tables import Place, are_at_hand, ensure_tables, load_tables
 from onefs.errors import NotInCatalogueError, OfflineError, OnefsError, UsageError
 
-RELEASES_KEPT = 16
+RELEASES_KEPT = 64
 
 
 class Releases:

@@ -134,8 +134,9 @@ class Service:
         return settings_text(now)
 
     def _releases(self) -> Releases:
-        tables = origins(self._source.tables_url, self._client, self._archive.transport)
-        return Releases(self._source, tables, lambda: self._refresher.state.requested is not Mode.LOCAL)
+        source = self._source
+        tables = None if source.is_frozen else origins(source.tables_url, self._client, self._archive.transport)
+        return Releases(source, tables, lambda: self._refresher.state.requested is not Mode.LOCAL)
 
     def _requests(self) -> dict[str, int]:
         database = self._client.requests_sent if self._client is not None else 0

@@ -203,7 +203,7 @@ class Showing:
         def wanted(name: str) -> int:
             return digest64([name.encode(errors="surrogateescape")])
 
-        return Group(TAG, TAG_NUMBERS, wanted, make, releases.at_hand, may_ask=True)
+        return Group(TAG, TAG_NUMBERS, wanted, make, releases.at_hand, may_ask=True, own_catalogues=True)
 
     def _too_many_entered(self, names: list[tuple[str, str]]) -> None:
         forest = self._file_system().forest

@@ -184,13 +184,12 @@ class EnteredViews:
         return {number: tree for number, name, tree, place in places if place and place[1] == name}
 
     def with_own_catalogues(self) -> list[Tree]:
-        """Trees of other catalogues than the mount's."""
-        places = ((number, self.numbers.place(number)) for number in self.numbers.placed())
-        return [
-            self._tree(self.groups[place[0]], place[1], number)
-            for number, place in places
-            if place and self.groups[place[0]].own_catalogues
-        ]
+        """Trees of other catalogues than the mount's, but for those that cannot be made now."""
+        trees = []
+        for number in filter(self.has_own_catalogue, self.numbers.placed()):
+            with contextlib.suppress(OnefsError):
+                trees.append(self.tree(number))
+        return [tree for tree in trees if tree]
 
     def has_own_catalogue(self, number: int) -> bool:
         """Whether a view is of another catalogue than the mount's."""

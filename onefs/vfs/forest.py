@@ -100,6 +100,9 @@ class Forest:
             with self._lock:
                 found = self._links.get(ino)
         if found is None:
+            own = self._entered.with_own_catalogues()
+            found = next((file for tree in own for file in tree.files.values() if file.ino == ino), None)
+        if found is None:
             raise GoneError(f"Inode {ino} is no longer there.", "Look the path up again.")
         return found
 

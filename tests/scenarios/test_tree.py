@@ -135,16 +135,20 @@ def test_the_control_directory_is_entered_by_name(shared: Mounted) -> None:
     assert ".onefs" not in os.listdir(shared.path)
     assert sorted(os.listdir(shared.path / ".onefs")) == [
         "README",
+        "as-of",
         "by-eid",
         "by-id",
         "by-pid",
         "by-ref",
         "control",
+        "default",
         "errors",
         "log",
         "mode",
+        "recorded",
         "status",
         "status.json",
+        "tag",
         "via",
     ]
     assert "status.json" in (shared.path / ".onefs/README").read_text()
