@@ -1,11 +1,8 @@
 """Owns what stands where in the mount: the root's tree, other views of it below `.onefs`, and links by identifier."""
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-
-from cachetools import LRUCache
 
 from onefs.catalogue.changes import Changes
 from onefs.catalogue.records import Dataset
@@ -15,12 +12,10 @@ from onefs.digests import digest64
 from onefs.errors import GoneError, NotADirectoryInTreeError, NotInCatalogueError, OnefsError
 from onefs.vfs import inodes
 from onefs.vfs.entered import LISTED_MOST, EnteredViews, Group, Numbers
-from onefs.vfs.links import Resolver
+from onefs.vfs.links import LinksMade, Resolver
 from onefs.vfs.nodes import DatasetFile, Directory, Link, LinkFolder, LiveFolder, Node, as_directory, joined
 from onefs.vfs.staleness import Name, learned_names, reruled_names, stale_files, stale_names, top_names
 from onefs.vfs.tree import Tree
-
-LINKS_KEPT = 10_000
 
 
 class Forest:
@@ -65,8 +60,7 @@ class Forest:
         own += [file for tree in self.trees.values() for file in tree.files.values()]
         self._own = {node.ino: node for node in own}
         self._live = [node.nodes for node in control.children.values() if isinstance(node, LiveFolder)]
-        self._lock = threading.Lock()  # guards _links
-        self._links: LRUCache[int, Link] = LRUCache(LINKS_KEPT)
+        self._links = LinksMade()
 
     def _link_folder(self, control: Directory, name: str, resolver: Resolver) -> LinkFolder:
         return LinkFolder(
@@ -97,8 +91,7 @@ class Forest:
             return self._file(ino)
         found = self._own.get(ino) or next((nodes[ino] for nodes in self._live if ino in nodes), None)
         if found is None:
-            with self._lock:
-                found = self._links.get(ino)
+            found = self._links.find(ino)
         if found is None:
             own = self._entered.with_own_catalogues()
             found = next((file for tree in own for file in tree.files.values() if file.ino == ino), None)
@@ -364,12 +357,7 @@ class Forest:
             return None
         if found.path != of:  # another edition is shown in its place
             return None
-        target = "../" * (folder.path.count("/") + 1) + path
-        number = digest64(text.encode(errors="surrogateescape") for text in (folder.path, name, target))
-        link = Link(inodes.link_ino(number), name, joined(folder.path, name), target)
-        with self._lock:
-            self._links[link.ino] = link
-        return link
+        return self._links.make(folder.path, name, path)
 
 
 def _path(control: Directory, name: str) -> str:

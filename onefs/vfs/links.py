@@ -2,14 +2,21 @@
 
 import logging
 import re
+import threading
 from collections.abc import Callable, Mapping
 from datetime import date
 from typing import NamedTuple
 from uuid import UUID
 
+from cachetools import LRUCache
+
 from onefs.catalogue.interface import Catalogue
+from onefs.digests import digest64
+from onefs.vfs import inodes
+from onefs.vfs.nodes import Link, joined
 
 REFERENCE = re.compile(r"(?P<day>\d{4}-\d\d-\d\d)_(?P<number>\d{1,3})_(?P<subject>.+)", re.ASCII | re.DOTALL)
+LINKS_KEPT = 10_000
 _log = logging.getLogger(__name__)
 
 Resolve = Callable[[str], str | None]
@@ -21,6 +28,28 @@ class Resolver(NamedTuple):
 
     resolve: Resolve
     may_ask: bool
+
+
+class LinksMade:
+    """The symbolic links that were made last, by their numbers. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards _links
+        self._links: LRUCache[int, Link] = LRUCache(LINKS_KEPT)
+
+    def make(self, folder: str, name: str, path: str) -> Link:
+        """The link called `name` in a folder, to a path from the mount's root."""
+        target = "../" * (folder.count("/") + 1) + path
+        number = digest64(text.encode(errors="surrogateescape") for text in (folder, name, target))
+        link = Link(inodes.link_ino(number), name, joined(folder, name), target)
+        with self._lock:
+            self._links[link.ino] = link
+        return link
+
+    def find(self, ino: int) -> Link | None:
+        """The link of a number, if it is still kept."""
+        with self._lock:
+            return self._links.get(ino)
 
 
 def resolvers(catalogue: Catalogue, eid_of_pid: Callable[[UUID], UUID | None] | None = None) -> Mapping[str, Resolver]:

@@ -168,7 +168,7 @@ def test_a_link_is_no_directory(forest: Forest) -> None:
 
 
 def test_the_links_kept_are_bounded(forest: Forest, tables: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onefs.vfs.forest.LINKS_KEPT", 2)
+    monkeypatch.setattr("onefs.vfs.links.LINKS_KEPT", 2)
     few = a_forest(tables)
     inos = [few.find(f".onefs/by-eid/{session.eid}").ino for session in (SESSION, TWIN, ALONE)]
     with pytest.raises(GoneError):
