@@ -148,6 +148,15 @@ class Settings:
     http_dl_threads: int = _setting(
         4, _count, "parts of one large file fetched at the same time; also `ONE_HTTP_DL_THREADS`"
     )
+    cache_size: int = _setting(
+        0,
+        _size_bytes,
+        "most that onefs keeps of what it fetched, the least recently used goes first; 0 for no limit",
+        "bytes",
+    )
+    cache_min_free: int = _setting(
+        0, _size_bytes, "room that is left free on the cache's disk, by the same means; 0 for none", "bytes"
+    )
     open_wait_s: float = _setting(2.0, duration_s, "how long open waits, so that a failure is told there", "s")
     connect_timeout_s: float = _setting(10.0, _timeout_s, "how long a server may take to accept a connection", "s")
     read_timeout_s: float = _setting(30.0, _timeout_s, "how long a server may stay silent", "s")

@@ -17,6 +17,7 @@ from onefs.content.files import cache_error, cache_errors, make_folder
 from onefs.content.locks import process_lock
 from onefs.content.partial import Partial
 from onefs.content.quarantine import Quarantine
+from onefs.content.room import Limits, Room
 from onefs.content.sparse import BLOCKS_ENDING, SparseFile
 from onefs.content.stamps import Stamps
 from onefs.content.verification import Signature, Stamp
@@ -44,13 +45,22 @@ class ContentStore:
     `may_displace` false, it is fetched into, but wrong files that others put there are not moved out of the way.
     """
 
-    def __init__(self, data_dir: Path, state_dir: Path, *, is_cache: bool = True, may_displace: bool = True) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        state_dir: Path,
+        *,
+        is_cache: bool = True,
+        may_displace: bool = True,
+        limits: Limits | None = None,
+    ) -> None:
         self.data_dir = data_dir
         self.state_dir = state_dir
         self.is_cache = is_cache
         self.may_displace = may_displace
         self.stamps = Stamps(state_dir / "stamps")
         self.quarantine = Quarantine(state_dir / "quarantine", lambda: self._beside_data("quarantine"))
+        self.room = Room(limits or Limits())
         self._root = os.fspath(data_dir)
         self._own_folder: Path | None = None
 
