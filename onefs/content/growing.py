@@ -77,7 +77,8 @@ class Growing:
                 raise again(self.error)
             missing = list(self.file.map.missing(self.file.map.over(offset, size)))
             more = reader.read(offset, size)
-            self._readers.add(reader)
+            if reader.end > reader.position:
+                self._readers.add(reader)
             if not missing and not more:
                 return None
             refusal = self._refusal() if self._is_resting else None

@@ -13,6 +13,8 @@ from onefs.content.growing import Growing
 from onefs.content.readahead import ReadAhead
 from onefs.errors import CacheDamagedError
 
+ALL_AT_ONCE_BYTES = 64 << 20
+"""So much is asked for at once of a file that is to become whole."""
 WOULD_BLOCK = (errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
@@ -72,6 +74,24 @@ class OpenFile:
             if self._ahead is None:
                 self._ahead = ReadAhead(growing.rules.read_ahead_max_bytes)
             return growing.want(self._ahead, offset, size)
+
+    def wait_whole(self) -> None:
+        """Have all of it fetched, and return once it is whole and verified. Raises the fetch's failure."""
+        while (waiting := self._ask_for_all()) is not None:
+            waiting.result()
+
+    def _ask_for_all(self) -> Future[None] | None:
+        """What to wait for until the file is whole; None if it is."""
+        with self._lock:
+            if self._file is not None:
+                return None
+            if self._fetch is None:
+                raise ValueError("a file that is closed never becomes whole")
+            news = self._fetch.news
+            growing = self._follow(self._fetch)
+            if growing is None:
+                return None if self._file is not None else news
+            return growing.want(ReadAhead(0), growing.file.map.front_bytes, ALL_AT_ONCE_BYTES) or news
 
     def _follow(self, fetch: Fetch) -> Growing | None:
         """What to read from if the file is not whole yet. Raises why nothing is served any more."""
