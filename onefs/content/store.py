@@ -14,9 +14,10 @@ from onefs import alf
 from onefs.catalogue.records import Dataset
 from onefs.content import disks
 from onefs.content.files import cache_error, cache_errors, make_folder
-from onefs.content.locks import process_lock
+from onefs.content.locks import DatasetLocks
 from onefs.content.partial import Partial
 from onefs.content.quarantine import Quarantine
+from onefs.content.renaming import part_from_others
 from onefs.content.room import Limits, Room
 from onefs.content.sparse import BLOCKS_ENDING, SparseFile
 from onefs.content.stamps import Stamps
@@ -59,6 +60,7 @@ class ContentStore:
         self.is_cache = is_cache
         self.may_displace = may_displace
         self.stamps = Stamps(state_dir / "stamps")
+        self._locks = DatasetLocks(state_dir / "locks")
         self.quarantine = Quarantine(state_dir / "quarantine", lambda: self._beside_data("quarantine"))
         self.room = Room(limits or Limits())
         self._root = os.fspath(data_dir)
@@ -100,14 +102,17 @@ class ContentStore:
 
     def lock(self, dataset: Dataset, stop: threading.Event) -> AbstractContextManager[None]:
         """Hold the dataset against other processes. Raises OSError, StoppedError."""
-        return process_lock(self.state_dir / "locks" / f"{dataset.id}.lock", stop)
+        return self._locks.hold(dataset.id, stop)
 
     def begin(self, dataset: Dataset, stop: threading.Event) -> Partial:
         """Begin to store a dataset, or go on where an earlier try ended."""
         with cache_errors(dataset.path, self._root):
             make_folder(self.data_dir)
             make_folder(self.state_dir)
-            return Partial(self._beside_data("partial"), dataset, stop)
+            folder = self._beside_data("partial")
+            if self._locks.are_leased:
+                part_from_others(folder / str(dataset.id))
+            return Partial(folder, dataset, stop)
 
     def begin_blocks(self, dataset: Dataset, block_bytes: int) -> SparseFile:
         """Begin to store a large dataset block by block, or go on with the blocks that are there. Raises OSError."""
