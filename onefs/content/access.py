@@ -18,7 +18,7 @@ from onefs.content.fetch import Fetch, Pause, Transfer
 from onefs.content.fetches import Fetches, Step
 from onefs.content.filling import Filler
 from onefs.content.growing import BlockRules
-from onefs.content.health import LocationHealth
+from onefs.content.health import LocationHealth, PassedOver
 from onefs.content.openfile import OpenFile
 from onefs.content.quarantine import Record
 from onefs.content.store import ContentStore, Copy
@@ -185,6 +185,10 @@ class Content:
     def totals(self) -> Totals:
         """What was fetched and what failed since the start."""
         return self._totals
+
+    def passed_over(self) -> list[PassedOver]:
+        """The servers that could not be reached a moment ago, and are asked only if no other has a file."""
+        return self._health.facts()
 
     def retry(self, dataset: Dataset | None) -> None:
         """Forget a dataset's failure, or all, so that the next open tries again."""

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onefs.content.failures import again
 from onefs.errors import OnefsError, TimedOutError
@@ -15,8 +15,19 @@ PROBED_EVERY_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A server that is not asked while another has the file: since how long, for how long yet, and why."""
+
+    server: str
+    since_s: float
+    left_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Trouble:
     error: OnefsError
+    since_s: float
     until_s: float
     tried_s: float
 
@@ -58,7 +69,9 @@ class LocationHealth:
         """Note that a location's server could not be reached."""
         now_s = self._clock()
         with self._lock:
-            self._troubles[_server(location)] = _Trouble(error, now_s + SKIPPED_S, now_s)
+            before = self._troubles.get(_server(location))
+            since_s = before.since_s if before is not None else now_s
+            self._troubles[_server(location)] = _Trouble(error, since_s, now_s + SKIPPED_S, now_s)
 
     def reached(self, location: Location) -> None:
         """Note that a location's server answered."""
@@ -70,6 +83,19 @@ class LocationHealth:
         """Trust all servers again."""
         with self._lock:
             self._troubles.clear()
+
+    def facts(self) -> list[PassedOver]:
+        """The servers that are passed over now, those that failed first first."""
+        now_s = self._clock()
+        with self._lock:
+            troubles = dict(self._troubles)
+        return [
+            PassedOver(
+                server.partition("://")[2], now_s - trouble.since_s, trouble.until_s - now_s, trouble.error.reason
+            )
+            for server, trouble in sorted(troubles.items(), key=lambda item: item[1].since_s)
+            if now_s < trouble.until_s
+        ]
 
     def _is_skipped(self, location: Location) -> bool:
         trouble = self._troubles.get(_server(location))
@@ -87,7 +113,7 @@ class LocationHealth:
                 return None
             if now_s < trouble.tried_s + PROBED_EVERY_S:
                 return again(trouble.error)
-            self._troubles[server] = _Trouble(trouble.error, trouble.until_s, now_s)
+            self._troubles[server] = replace(trouble, tried_s=now_s)
             return None
 
 
