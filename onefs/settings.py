@@ -173,7 +173,13 @@ class Settings:
         "note wrong hashes and sizes on the database's file records; nothing else is ever written",
     )
     s3_endpoint: str = _setting("", _text, "URL of the S3 service, if it is not Amazon's")
-    s3_region: str = _setting("us-east-1", _text, "region of the bucket of an s3:// source")
+    s3_region: str = _setting("us-east-1", _text, "region of the bucket of an s3:// source; another one is found out")
+    s3_profile: str = _setting(
+        "",
+        _text,
+        "profile in ~/.aws whose keys sign requests to an s3:// source",
+        "as AWS tools choose, if it wants keys",
+    )
     max_transfers: int = _setting(256, _count, "files fetched at the same time, at most")
     proxy: str = _setting("", _proxy, "proxy for all requests, over the standard proxy variables")
     control_dir: str = _setting("hidden", _one_of("hidden", "visible"), "whether listings of the root show .onefs")

@@ -81,6 +81,7 @@ VALUES = {
     "report_mismatch": ("on", True),
     "s3_endpoint": ("http://localhost:9000", "http://localhost:9000"),
     "s3_region": ("eu-west-2", "eu-west-2"),
+    "s3_profile": ("lab", "lab"),
     "max_transfers": ("12", 12),
     "proxy": ("http://proxy:3128", "http://proxy:3128"),
     "control_dir": ("Visible", "visible"),

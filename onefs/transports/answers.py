@@ -28,6 +28,9 @@ NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_EOF", "HTTP_REQUEST")
 REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 CHECK = "Check the network and the address."
 LATER = "Try again later."
+GIVE_LOGIN = (
+    "Give that server's login (onefs setup, or --data-user and --data-password-file), or ask for the permission."
+)
 MISSING = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 OWN_BYTES = ("", "identity", "aws-chunked")
 COMPRESSED = {"gzip": (".gz", ".tgz"), "bzip2": (".bz2",), "compress": (".z",), "zstd": (".zst",)}
@@ -120,7 +123,7 @@ def _refusal(status: int, server: str) -> OnefsError:
         phrase = str(status)
     reason = f"{server} answered {phrase}."
     if status in REFUSED:
-        return AccessRefusedError(reason, "Give its login: onefs setup, or --data-user and --data-password-file.")
+        return AccessRefusedError(reason, GIVE_LOGIN)
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         return UnreachableError(
             f"{server} cannot be reached: the proxy wants a login.",
