@@ -120,5 +120,9 @@ class NoRoomError(OnefsError):
     """The cache's disk is full and no room can be made."""
 
 
+class KeptError(OnefsError):
+    """A file must stay in the cache: it is pinned, or another program put it there."""
+
+
 class InterruptedByCallerError(OnefsError):
     """The program that waited was interrupted by a signal."""

@@ -97,6 +97,7 @@ class Content:
         self._known = known
         self._verify = verify
         self._on_change = on_change
+        store.on_evicted(on_change)
         self._on_failure = on_failure
         self._stop = threading.Event()
         self._failures = Failures(clock)
@@ -124,6 +125,7 @@ class Content:
 
         Raises OfflineError, a failure that is remembered, or what is wrong with the cache.
         """
+        self._store.used(dataset)
         copy = self._store.open_copy(dataset)
         if copy is not None:
             stamp = self._store.stamps.get(dataset.id)

@@ -7,6 +7,7 @@ from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot
 from onefs.content.access import BlockRules, Content, Verify
 from onefs.content.download import Patience
+from onefs.content.room import Limits
 from onefs.content.store import ContentStore
 from onefs.daemon.databases import open_database
 from onefs.daemon.locations import Locations, Repositories
@@ -87,7 +88,13 @@ class Archive:
         source = self.source
         locations = Locations(source.servers, self._repositories)
         return Content(
-            ContentStore(source.data_dir, source.state_dir, is_cache=source.is_cache, may_displace=source.may_displace),
+            ContentStore(
+                source.data_dir,
+                source.state_dir,
+                is_cache=source.is_cache,
+                may_displace=source.may_displace,
+                limits=Limits(settings.cache_size, settings.cache_min_free),
+            ),
             self.transport,
             locations.of,
             locations.known,

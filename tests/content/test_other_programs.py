@@ -323,7 +323,7 @@ def test_a_failure_of_another_edition_does_not_hide_the_quarantine() -> None:
 def test_both_descriptors_are_closed_though_the_first_complains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    partial = Partial(tmp_path, dataset_of(1, DATA), threading.Event())
+    partial = ContentStore(tmp_path, tmp_path).begin(dataset_of(1, DATA), threading.Event())
     real, closed = os.close, []
 
     def close(number: int) -> None:
