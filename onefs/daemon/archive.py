@@ -29,13 +29,15 @@ from onefs.transports.schemes import SchemeTransport
 class Hooks:
     """What an archive tells whoever shows it, in worker threads. `Content` describes the first three.
 
-    `on_tables` puts other tables in use, and gives what is to be called when the next may come.
+    `on_tables` puts other tables in use, and gives what is to be called when the next may come. `may_go_on` tells
+    whether more may be fetched now of files that are open.
     """
 
     on_change: Callable[[Dataset], None] = lambda dataset: None  # noqa: ARG005
     on_failure: Callable[[Dataset, OnefsError], None] = lambda dataset, error: None  # noqa: ARG005
     on_withdrawn: Callable[[Dataset], None] = lambda dataset: None  # noqa: ARG005
     on_tables: Callable[[Snapshot], Callable[[], None]] = lambda tables: lambda: None  # noqa: ARG005
+    may_go_on: Callable[[], bool] = lambda: True
 
 
 class Archive:
@@ -106,6 +108,7 @@ class Archive:
             on_failure=self._failed,
             on_mismatch=self._mismatch_reporter(settings),
             on_withdrawn=self._hooks.on_withdrawn,
+            may_go_on=self._hooks.may_go_on,
         )
 
     def _mismatch_reporter(self, settings: Settings) -> Callable[[Dataset, Location], None]:

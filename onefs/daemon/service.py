@@ -26,7 +26,7 @@ from onefs.fuse import mounting
 from onefs.fuse.errnos import errno_name
 from onefs.fuse.notify import Notifier
 from onefs.fuse.operations import Operations
-from onefs.modes import Mode, check
+from onefs.modes import ALLOWED, Mode, check
 from onefs.settings import Settings, settings_text
 from onefs.vfs.control import Daemon, control_directory
 from onefs.vfs.filesystem import FileSystem
@@ -50,7 +50,13 @@ class Service:
         self._mountpoint = mountpoint
         self._notifier = Notifier()
         self._journal = Journal(errno_name)
-        hooks = Hooks(self._content_changed, self._content_failed, self._content_withdrawn, self._adopt)
+        hooks = Hooks(
+            self._content_changed,
+            self._content_failed,
+            self._content_withdrawn,
+            self._adopt,
+            lambda: ALLOWED[self._refresher.state.requested].fetching,
+        )
         self._archive = Archive(source, settings, hooks)
         self._content = self._archive.content
         self._client = self._archive.client
@@ -75,7 +81,9 @@ class Service:
             lambda: self._refresher.state.requested,
             serves_mismatches=Verify(settings.verify) is Verify.WARN,
         )
-        self._operations = Operations(self._file_system, open_wait_s=settings.open_wait_s)
+        self._operations = Operations(
+            self._file_system, open_wait_s=settings.open_wait_s, has_old_pages=self._notifier.has_old_pages
+        )
 
     def _control_directory(self, log_file: Path | None) -> Directory:
         status = Status(

@@ -205,9 +205,10 @@ def read_open(file: OpenFile) -> bytes:
             waiting.result(timeout=PATIENT_S)
             continue
         piece = file.read(offset, 1 << 20)
-        if not piece:
+        if piece == b"":
             return b"".join(pieces)
-        pieces.append(piece)
+        if piece is not None:
+            pieces.append(piece)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
