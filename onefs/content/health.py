@@ -1,4 +1,4 @@
-"""Owns the health of servers: which could not be reached a moment ago, and when to try them again."""
+"""Owns the health of servers: which could not be reached or had too much to do, and when to try them again."""
 
 import threading
 import time
@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from onefs.content.failures import again
-from onefs.errors import OnefsError, TimedOutError
+from onefs.errors import OnefsError, OverloadedError, TimedOutError
 from onefs.transports.addresses import server_name
 from onefs.transports.base import Location
 
 SKIPPED_S = 60.0
+LONGEST_SKIPPED_S = 600.0
+"""However long a server asks to be left alone."""
 PROBED_EVERY_S = 3.0
 
 
@@ -33,15 +35,16 @@ class _Trouble:
 
     @property
     def is_down(self) -> bool:
-        """Whether no file at all can be had there: a server that is merely silent may still answer for another."""
-        return not isinstance(self.error, TimedOutError)
+        """Whether no file at all can be had there: a server that is silent or busy may still answer for another."""
+        return not isinstance(self.error, TimedOutError | OverloadedError)
 
 
 class LocationHealth:
-    """Servers that could not be reached are skipped for a minute, for all files. Safe to use from several threads.
+    """Servers that could not be reached, or had too much to do, are skipped for a minute, for all files.
 
-    A file that has no other server left tries them all the same; those that accept no connection at most once in a
-    few seconds, whatever the number of files that wait: in between they get the error of that try.
+    Safe to use from several threads. A file that has no other server left tries them all the same; those that accept
+    no connection at most once in a few seconds, whatever the number of files that wait: in between they get the error
+    of that try.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -66,12 +69,14 @@ class LocationHealth:
             yield location, self._claim(location, begun_s)
 
     def failed(self, location: Location, error: OnefsError) -> None:
-        """Note that a location's server could not be reached."""
+        """Note that a location's server could not be reached, or had too much to do."""
+        asked_s = error.retry_after_s if isinstance(error, OverloadedError) else 0.0
+        skipped_s = min(max(SKIPPED_S, asked_s), LONGEST_SKIPPED_S)
         now_s = self._clock()
         with self._lock:
             before = self._troubles.get(_server(location))
             since_s = before.since_s if before is not None else now_s
-            self._troubles[_server(location)] = _Trouble(error, since_s, now_s + SKIPPED_S, now_s)
+            self._troubles[_server(location)] = _Trouble(error, since_s, now_s + skipped_s, now_s)
 
     def reached(self, location: Location) -> None:
         """Note that a location's server answered."""

@@ -27,6 +27,7 @@ EXPECTED = {
     "UnknownRecordError": errno.ENOENT,
     "ContentError": errno.EIO,
     "BrokenAnswerError": errno.EIO,
+    "OverloadedError": errno.EIO,
     "MissingOnServerError": errno.EIO,
     "MismatchError": errno.EIO,
     "CacheDamagedError": errno.EIO,
