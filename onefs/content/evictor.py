@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from heapq import nsmallest
+from itertools import chain
 from pathlib import Path
 from uuid import UUID
 
@@ -137,13 +138,15 @@ class Evictor:
         return footprint(status.st_size)
 
     def _all(self, pinned: set[str], recent: dict[UUID, float], fetching: set[UUID]) -> Iterator[Candidate]:
-        for fetched in self._stamps.all_fetched():
+        unwritten = self._stamps.unwritten()
+        on_disk = (each for each in self._stamps.all_fetched() if each.dataset.id not in unwritten)
+        for fetched in chain(unwritten.values(), on_disk):
             with suppress(OSError):
                 status = os.stat(f"{self._root}/{fetched.dataset.path}")  # noqa: PTH116
                 if Signature.of(status) == fetched.signature:
                     dataset_id = fetched.dataset.id
                     used_s = max(fetched.last_use_s, recent.get(dataset_id, 0.0))
-                    kept = str(dataset_id) in pinned or status.st_nlink > 1
+                    kept = str(dataset_id) in pinned or status.st_nlink > 1 or dataset_id in unwritten
                     yield Candidate(dataset_id, footprint(status.st_size), used_s, kept, fetched.signature)
         with suppress(FileNotFoundError), os.scandir(self._partials()) as entries:
             for entry in entries:

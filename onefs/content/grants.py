@@ -1,6 +1,7 @@
 """Owns this process's share of the ledger: room that it took ahead of need, so that not each file asks for it."""
 
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from uuid import UUID, uuid4
@@ -17,13 +18,17 @@ PARTS = 256
 class Grants:
     """Room granted by the ledger, and what of it is held for files on their way. Safe to use from several threads.
 
+    `unwritten_bytes` tells of files that are complete, but of which no other process knows yet that they are ours.
     Without a limit (0), what is spent is told to the ledger now and then, if others keep one.
     """
 
-    def __init__(self, limit_bytes: int, ledger: Ledger, stop: threading.Event) -> None:
+    def __init__(
+        self, limit_bytes: int, ledger: Ledger, unwritten_bytes: Callable[[], int], stop: threading.Event
+    ) -> None:
         self._limit_bytes = limit_bytes
         self._grant_bytes = min(limit_bytes // PARTS, LARGEST_GRANT_BYTES) if limit_bytes else LARGEST_GRANT_BYTES
         self._ledger = ledger
+        self._unwritten_bytes = unwritten_bytes
         self._stop = stop
         self._asking = threading.Lock()  # one asks the ledger for all threads; taken before the other
         self._lock = threading.Lock()  # guards all below
@@ -129,7 +134,7 @@ class Grants:
         self._ledger.change(renew, self._stop)
 
     def under_way(self) -> int:
-        """Bytes that count, but that a survey does not see."""
+        """Bytes that count, but that a survey made here does not see."""
         with self._lock:
             return max(0, self._granted_bytes) + sum(self._held.values())
 
@@ -161,7 +166,7 @@ class Grants:
 
     def _caught_up(self, account: Account) -> Account:
         """The account with what this process has under way, if another counted since."""
-        under_way_bytes = self.under_way()
+        under_way_bytes = self.under_way() + self._unwritten_bytes()
         with self._lock:
             known, self._count = self._count, account.count
         if known in ("", account.count):

@@ -10,11 +10,12 @@ from pathlib import Path
 from uuid import UUID
 
 from onefs.content.clearing import Clearing
-from onefs.content.eviction import surplus
+from onefs.content.eviction import footprint, surplus
 from onefs.content.evictor import Evictor
 from onefs.content.grants import Grants
 from onefs.content.ledger import Ledger
 from onefs.content.locks import StoppedError
+from onefs.content.stamps import Stamps
 from onefs.content.workers import Workers
 from onefs.errors import NoRoomError
 
@@ -54,8 +55,7 @@ class Usage:
 class Room:
     """The room in a cache directory. Safe to use from several threads, and by several processes at once.
 
-    `place` is the folder whose disk is to have room left. `flush` brings to disk, for so long at most, which files
-    are ours; False if it had nothing to do.
+    `place` is the folder whose disk is to have room left. What was fetched can be evicted once its stamp is written.
     """
 
     def __init__(
@@ -65,14 +65,14 @@ class Room:
         ledger: Ledger,
         evictor: Evictor,
         hold: Callable[[UUID, threading.Event], AbstractContextManager[None]],
-        flush: Callable[[float], bool],
+        stamps: Stamps,
     ) -> None:
         self.limits = limits
         self._place = place
         self._ledger = ledger
-        self._flush = flush
+        self._stamps = stamps
         self._stop = threading.Event()
-        self._grants = Grants(limits.cache_size_bytes, ledger, self._stop)
+        self._grants = Grants(limits.cache_size_bytes, ledger, self._unwritten_bytes, self._stop)
         self._clearing = Clearing(evictor, self._grants, ledger, hold, self._stop)
         self._ahead = Workers("onefs-evict", 1)
         self._changed = threading.Condition()  # guards the three below
@@ -139,13 +139,23 @@ class Room:
         while not self._grants.ask(size_bytes):
             if self._clearing.clear(lambda freed: self._grants.missing(size_bytes)):  # noqa: ARG005
                 continue
-            if self._flush(FLUSH_S):
+            if self._flush():
                 self._clearing.hope()
             elif patient and (self._grants.held or time.monotonic() < deadline_s):
                 self._wait()
             else:
                 raise NoRoomError(f"The cache is full ({limit_bytes} bytes), and nothing in it may be evicted.", REMEDY)
         self._work_ahead()
+
+    def _flush(self) -> bool:
+        """Wait a while until more files can be evicted; False if none can be so."""
+        if not self._stamps.unwritten():
+            return False
+        self._stamps.flush(FLUSH_S)
+        return True
+
+    def _unwritten_bytes(self) -> int:
+        return sum(footprint(each.signature.size_bytes) for each in self._stamps.unwritten().values())
 
     def _wait(self) -> None:
         with self._changed:
@@ -171,7 +181,7 @@ class Room:
         # Some disks say only later that room came free.
         goal_bytes = missing_bytes + self.limits.min_free_bytes // SLACK_PARTS
         while not self._clearing.clear(lambda freed: min(goal_bytes - freed, self._missing_on_disk(size_bytes))):
-            if not self._flush(FLUSH_S):
+            if not self._flush():
                 with self._changed:
                     self._looked_s = 0.0
                 raise NoRoomError(

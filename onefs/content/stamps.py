@@ -43,9 +43,10 @@ class Stamps:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._lock = threading.Condition()  # guards the five below
+        self._lock = threading.Condition()  # guards the six below
         self._known: dict[UUID, Stamp | None] = {}
         self._unsynced: dict[UUID, Stamp] = {}
+        self._unwritten: dict[UUID, Fetched] = {}
         self._thread: threading.Thread | None = None
         self._closed = False
         self._complained = False
@@ -76,12 +77,15 @@ class Stamps:
             if not self._has_thread():
                 return
             self._unsynced[dataset.id] = stamp
+            if stamp.source:
+                self._unwritten[dataset.id] = Fetched(dataset, stamp.signature, time.time())
         self._waiting.put((dataset, stamp, path))
 
     def drop(self, dataset_id: UUID) -> None:
         """Forget a stamp, on disk too."""
         with self._lock:
             self._unsynced.pop(dataset_id, None)
+            self._unwritten.pop(dataset_id, None)
             self._remember(dataset_id, None)
             self._lock.notify_all()
         try:
@@ -102,10 +106,10 @@ class Stamps:
                     if found is not None:
                         yield found
 
-    @property
-    def are_all_written(self) -> bool:
-        """Whether none waits for its file to be synced."""
-        return not self._unsynced
+    def unwritten(self) -> dict[UUID, Fetched]:
+        """The stamps of files that onefs fetched that are not on disk yet."""
+        with self._lock:
+            return self._unwritten.copy()
 
     def flush(self, timeout_s: float | None = None) -> bool:
         """Wait until every stamp is on disk; False if that took longer than `timeout_s`."""
@@ -168,6 +172,7 @@ class Stamps:
         with self._lock:
             if self._unsynced.get(dataset.id) == stamp:
                 del self._unsynced[dataset.id]
+                self._unwritten.pop(dataset.id, None)
                 if lost:
                     self._remember(dataset.id, None)
             self._lock.notify_all()

@@ -77,7 +77,7 @@ class ContentStore:
             data_dir, self.stamps, self._pins, self._uses, lambda: self._beside_data("partial"), hold
         )
         ledger = Ledger(state_dir / "room", hold)
-        self.room = Room(limits or Limits(), data_dir, ledger, self._evictor, hold, self._flush_some)
+        self.room = Room(limits or Limits(), data_dir, ledger, self._evictor, hold, self.stamps)
         self._root = os.fspath(data_dir)
         self._own_folder: Path | None = None
 
@@ -219,6 +219,19 @@ class ContentStore:
         """Whether it is pinned, by this or another daemon."""
         return self._pins.has(dataset.id)
 
+    def pinned(self) -> set[str]:
+        """The ids of all that are pinned, as text."""
+        return self._pins.names()
+
+    def unfinished(self) -> set[UUID]:
+        """The ids of datasets of which a part is there."""
+        found: set[UUID] = set()
+        with suppress(OSError):
+            for entry in self._beside_data("partial").iterdir():
+                with suppress(ValueError):
+                    found.add(UUID(entry.name.partition(".")[0]))
+        return found
+
     def evict(self, dataset: Dataset) -> int:
         """Remove what onefs fetched of a dataset; bytes that came free, 0 if nothing was there.
 
@@ -266,12 +279,6 @@ class ContentStore:
         self.stamps.drop(dataset.id)
         os.unlink(path)  # noqa: PTH108  (paths are strings here)
         return footprint(status.st_size)
-
-    def _flush_some(self, timeout_s: float) -> bool:
-        if self.stamps.are_all_written:
-            return False
-        self.stamps.flush(timeout_s)
-        return True
 
     def _note_use(self, dataset_id: UUID) -> None:
         for path in (self.stamps.path(dataset_id), self._beside_data("partial") / f"{dataset_id}.map"):
