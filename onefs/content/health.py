@@ -35,8 +35,8 @@ class _Trouble:
 
     @property
     def is_down(self) -> bool:
-        """Whether no file at all can be had there: a server that is silent or busy may still answer for another."""
-        return not isinstance(self.error, TimedOutError | OverloadedError)
+        """Whether no file at all can be had there: a server that is merely silent may still answer for another."""
+        return not isinstance(self.error, TimedOutError)
 
 
 class LocationHealth:
@@ -112,9 +112,11 @@ class LocationHealth:
         server = _server(location)
         with self._lock:
             trouble = self._troubles.get(server)
-            if trouble is not None and trouble.tried_s > begun_s:
+            if trouble is None or isinstance(trouble.error, OverloadedError):
+                return None  # busy with one thing, a server may still give another, and takes no time-out to say so
+            if trouble.tried_s > begun_s:
                 return again(trouble.error)
-            if trouble is None or not trouble.is_down:
+            if not trouble.is_down:
                 return None
             if now_s < trouble.tried_s + PROBED_EVERY_S:
                 return again(trouble.error)

@@ -171,6 +171,12 @@ def test_a_fault_of_one_file_says_nothing_of_the_others(place: Failover) -> None
     assert place.good.requests() == 1
 
 
+def test_a_server_that_is_busy_at_one_place_is_asked_at_its_others(place: Failover) -> None:
+    place.first_url = f"{place.good.url}/elsewhere"
+    place.good.fault(f"/elsewhere{path_of(FILES[0])}", Fault(status=503))
+    assert read(place.content, FILES[0]) == DATA
+
+
 def test_a_busy_server_that_alone_has_a_file_is_asked_for_each(place: Failover) -> None:
     place.good.stop()
     place.first.fault(path_of(FILES[0]), Fault(status=503))
