@@ -11,7 +11,7 @@ from s3_service import NO_ROLE, S3Service
 from servers import Fault, FaultServer
 
 from onefs.alf import archive_path
-from onefs.errors import AccessRefusedError, BrokenAnswerError, MissingOnServerError, OnefsError
+from onefs.errors import AccessRefusedError, BrokenAnswerError, MissingOnServerError, OnefsError, OverloadedError
 from onefs.transports.archive import ArchiveServer, bucket_server
 from onefs.transports.buckets import Bucket, refusal
 from onefs.transports.http import HttpTransport
@@ -188,7 +188,7 @@ def told(status: int, code: str, more: str = "") -> Fault:
             "keepers",
         ),
         (told(301, "PermanentRedirect"), BrokenAnswerError, "answered 301 PermanentRedirect", "--s3-endpoint"),
-        (told(503, "SlowDown"), BrokenAnswerError, "answered 503", "later"),
+        (told(503, "SlowDown"), OverloadedError, "answered 503", "later"),
     ],
     ids=lambda value: value.text if isinstance(value, Fault) else "",
 )
