@@ -100,7 +100,9 @@ class _Filling:
 
     @property
     def _is_over(self) -> bool:
-        return self._ended or self._error is not None or self._fetch.is_unused or self._filler.means.stop.is_set()
+        if self._ended or self._error is not None or self._fetch.is_unused or self._filler.means.stop.is_set():
+            return True
+        return not self._growing.may_go_on()
 
     def _next(self) -> tuple[Outcome | None, range]:
         """What to do next: end so, or fetch these blocks; neither, after a while in which nothing was wanted."""
@@ -109,7 +111,9 @@ class _Filling:
         if is_whole and not busy:
             return Outcome.WHOLE, range(0)
         may_go_on = growing.may_go_on()
-        if may_go_on and not is_whole and not self._fetch.is_unused:
+        if not may_go_on:
+            growing.wake()
+        elif not is_whole and not self._fetch.is_unused:
             blocks = growing.take(all_at_once=not self._helping)
             if blocks:
                 if time.monotonic() - self._synced_s > SYNCED_EVERY_S:

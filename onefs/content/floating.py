@@ -56,6 +56,11 @@ class FloatingFile:
         self._coming: dict[int, bytearray] = {}
         self._there: dict[int, bytearray] = {}  # in the order of their last use
 
+    @property
+    def most_blocks(self) -> int:
+        """How many there can be now: never all, as what is not on disk cannot be given its name."""
+        return max(1, min(self._memory.share_bytes // self.map.block_bytes, self.map.blocks - 1))
+
     def at_hand(self, offset: int, size: int) -> bytes:
         """Bytes of blocks that are there."""
         block_bytes = self.map.block_bytes
@@ -96,9 +101,7 @@ class FloatingFile:
                 self._there.pop(block, None)
                 self._there[block] = self._coming.pop(block)
                 self.map.add(block, block + 1)
-        # One block less than all, so that it never counts as whole: what is not on disk cannot be given its name.
-        most = min(self._memory.share_bytes // self.map.block_bytes, self.map.blocks - 1)
-        while len(self._there) > max(1, most):
+        while len(self._there) > self.most_blocks:
             oldest = next(iter(self._there))
             del self._there[oldest]
             self.map.discard(oldest)

@@ -94,7 +94,10 @@ class Growing:
                 raise again(self.error)
             if self._is_closed:
                 return _done()  # something else has taken its place by now
-            missing = list(self.file.map.missing(self.file.map.over(offset, size)))
+            blocks = self.file.map.over(offset, size)
+            if isinstance(self._file, FloatingFile) and len(blocks) > self._file.most_blocks:
+                raise _no_room("so much of a large file at once")
+            missing = list(self.file.map.missing(blocks))
             more = reader.read(offset, size)
             if reader.end > reader.position:
                 self._readers.add(reader)
@@ -116,10 +119,7 @@ class Growing:
     def want_next(self, size: int) -> "Future[None] | None":
         """The same for so many bytes from its first gap on; None if all is there. Raises if it never can be."""
         if not self.file.is_kept:
-            raise NoRoomError(
-                "The cache has no room for a large file, which is served through memory alone.",
-                "Free some space, or move the cache directory to a larger disk.",
-            )
+            raise _no_room("all of a large file, parts of which come through memory")
         return self.want(ReadAhead(0), self.file.map.front_bytes, size)
 
     def forget(self, reader: ReadAhead) -> None:
@@ -132,7 +132,7 @@ class Growing:
         with self.changed:
             if self.error is not None:
                 raise again(self.error)
-            if self._is_closed or any(self.file.map.missing(self.file.map.over(offset, size))):
+            if self._is_closed or not all(map(self.file.map.has, self.file.map.over(offset, size))):
                 return None
             self.is_served = True
             if isinstance(self._file, FloatingFile):
@@ -150,11 +150,8 @@ class Growing:
             return os.pread(self._descriptor.number, end - begin, begin) if self._descriptor is not None else None
 
     def may_go_on(self) -> bool:
-        """Whether more may be asked for; if not, those who wait learn why."""
-        if self._refusal() is None:
-            return True
-        self.wake()
-        return False
+        """Whether more may be asked for; if not, those who wait shall be woken to learn why."""
+        return self._refusal() is None
 
     def take(self, *, all_at_once: bool = False) -> range:
         """Blocks to fetch now, which nobody else will be given; none if there is nothing to do.
@@ -197,10 +194,7 @@ class Growing:
     def stream(self) -> None:
         """The server gives it only from its beginning on. Raises NoRoomError if what is not read at once would go."""
         if not self.file.is_kept:
-            raise NoRoomError(
-                "The cache has no room for a large file that its server gives only from its beginning on.",
-                "Free some space, or move the cache directory to a larger disk.",
-            )
+            raise _no_room("a large file that its server gives only from its beginning on")
         self.streams = True
 
     def arrived(self, blocks: range) -> int:
@@ -292,3 +286,9 @@ def _done() -> "Future[None]":
     future = _pending()
     future.set_result(None)
     return future
+
+
+def _no_room(what: str) -> NoRoomError:
+    return NoRoomError(
+        f"The cache has no room for {what}.", "Free some space, or move the cache directory to a larger disk."
+    )
