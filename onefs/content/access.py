@@ -19,6 +19,7 @@ from onefs.content.fetches import Fetches, Step
 from onefs.content.filling import Filler
 from onefs.content.growing import BlockRules
 from onefs.content.health import LocationHealth, PassedOver
+from onefs.content.keeping import Keeping
 from onefs.content.openfile import OpenFile
 from onefs.content.parts import Means
 from onefs.content.quarantine import Record
@@ -120,6 +121,9 @@ class Content:
         )
         obtainer = Obtainer(
             store, copies, downloader, self._blockwise, locate, self._health, verify, self._stop, on_mismatch
+        )
+        self.keeping = Keeping(
+            store, self._failures, verify, patience.settled_s, self._stop, on_change, on_failure
         )
         self._checks = Workers("onefs-check", CHECKS_PER_CORE * (os.cpu_count() or 1))
         self._transfers = Workers("onefs-fetch", max_transfers)

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onefs.alyx.client import AlyxClient
-from onefs.content.access import Content
+from onefs.daemon.file_commands import FileCommands
 from onefs.errors import UsageError
 from onefs.modes import Mode, parse
 from onefs.settings import duration_s
 from onefs.vfs.control import Command
-from onefs.vfs.filesystem import FileSystem
 
 LEVELS = ("debug", "info", "warning", "error")
 CLOBBER = "clobber"
@@ -34,15 +33,8 @@ class Controls:
     database: AlyxClient | None
 
 
-def commands(file_system: Callable[[], FileSystem], content: Content, controls: Controls) -> Mapping[str, Command]:
+def commands(files: FileCommands, controls: Controls) -> Mapping[str, Command]:
     """The commands of one mount."""
-
-    def retry(words: list[str]) -> None:
-        if not words:
-            content.retry(None)
-            return
-        for dataset in file_system().datasets_at(words[0]):
-            content.retry(dataset)
 
     modes = "|".join(Mode)
     return {
@@ -50,7 +42,7 @@ def commands(file_system: Callable[[], FileSystem], content: Content, controls: 
             f"mode {modes}", "where the catalogue comes from", lambda words: controls.switch(parse(words[0])), 1, 1
         ),
         "refresh": Command("refresh", "ask for newer tables now", lambda _: controls.refresh(), 0, 0),
-        "retry": Command("retry [PATH]", "forget that a file, those of a folder, or any could not be had", retry, 0, 1),
+        **files.table(),
         "tables": _family("tables", _tables(controls)),
         "rest-cache": rest_cache(controls.database),
         "log": Command("log LEVEL", f"log from this level on: {', '.join(LEVELS)}", _set_level, 1, 1),

@@ -17,6 +17,9 @@ from onefs.content.access import Verify
 from onefs.daemon import logs
 from onefs.daemon.archive import Archive, Hooks
 from onefs.daemon.commands import Controls, commands
+from onefs.daemon.file_commands import FileCommands
+from onefs.daemon.jobs import Jobs
+from onefs.daemon.orders import Orders
 from onefs.daemon.pausing import PAUSE_S
 from onefs.daemon.showing import Showing
 from onefs.daemon.sources import Source
@@ -51,16 +54,17 @@ class Service:
         self._notifier = Notifier()
         self._journal = Journal(errno_name)
         hooks = Hooks(
-            self._content_changed,
-            self._content_failed,
-            self._content_withdrawn,
-            self._adopt,
-            lambda: ALLOWED[self._refresher.state.requested].fetching,
+            on_change=self._content_changed,
+            on_failure=self._content_failed,
+            on_withdrawn=self._content_withdrawn,
+            may_go_on=lambda: ALLOWED[self._refresher.state.requested].fetching,
+            on_tables=self._adopt,
         )
         self._archive = Archive(source, settings, hooks)
         self._content = self._archive.content
         self._client = self._archive.client
         self._refresher = self._archive.refresher
+        self._jobs = Jobs()
         self._showing = Showing(
             self._archive.tables,
             self._client,
@@ -92,10 +96,12 @@ class Service:
             self._mountpoint,
             self._refresher.facts,
             self._content,
+            self._jobs,
             self._journal,
             log_file,
             self._requests,
         )
+        files = self._file_commands()
         controls = Controls(
             switch=self._switch,
             refresh=self._refresher.refresh,
@@ -111,9 +117,19 @@ class Service:
             settings=self._settings_text,
             log=lambda: logs.last_lines(log_file),
             mode=lambda: self._refresher.state.requested,
-            commands=commands(lambda: self._file_system, self._content, controls),
+            pinned=files.pinned_text,
+            commands=commands(files, controls),
         )
         return control_directory(daemon, self._journal)
+
+    def _file_commands(self) -> FileCommands:
+        orders = Orders(
+            self._content,
+            lambda: self._refresher.state.requested,
+            self._journal.record,
+            max_transfers=self._settings.max_transfers,
+        )
+        return FileCommands(lambda: self._file_system, self._content, self._jobs, orders, self._mountpoint)
 
     def _settings_text(self) -> str:
         """The settings in force, some of which commands change."""
@@ -141,6 +157,7 @@ class Service:
             with self._mounted():
                 trio.run(self._serve, ready)
         finally:
+            self._jobs.close()
             self._archive.close()
 
     @contextlib.contextmanager

@@ -32,7 +32,7 @@ EXPECTED = {
     "MismatchError": errno.EIO,
     "CacheDamagedError": errno.EIO,
     "NoRoomError": errno.ENOSPC,
-    "KeptError": errno.EPERM,
+    "KeptError": errno.EBUSY,
     "InterruptedByCallerError": errno.EINTR,
     # These are told before there is a mount; should one come up in it, it is an I/O error.
     "OnefsError": errno.EIO,
