@@ -17,6 +17,8 @@ STEP = 256
 COUNTED_AGAIN_S = 600.0
 COUNTING_SHARE = 100
 """Counting takes at most one part in so many of the time."""
+SURE_FOR_S = 2.0
+"""Before it is said that there is no room, it is counted, unless that was done so lately."""
 IN_VAIN_S = 1.0
 LOOKING_SHARE = 5
 """Looking for more to evict takes at most one part in so many of the time."""
@@ -38,10 +40,11 @@ class Clearing:
         self._ledger = ledger
         self._hold = hold
         self._stop = stop
-        self._evicting = threading.Lock()  # guards the five below
+        self._evicting = threading.Lock()  # guards the six below
         self._oldest: list[Candidate] = []
         self._in_vain_until_s = 0.0
         self._rests_until_s = 0.0
+        self._counted_until_s = 0.0
         self.evicted_bytes = 0
         self.evicted_files = 0
 
@@ -55,13 +58,16 @@ class Clearing:
             while (wanted_bytes := wanted(freed_bytes)) > 0:
                 if self._stop.is_set():
                     raise StoppedError
+                now_s = time.monotonic()
                 if self._oldest:
                     freed_bytes += self._step(wanted_bytes)
-                elif looked or time.monotonic() < self._in_vain_until_s:
-                    return False
-                else:
-                    self._look()
+                elif not looked and now_s >= self._in_vain_until_s:
+                    self._look(counts=False)
                     looked = True
+                elif now_s >= self._counted_until_s:
+                    self._look(counts=True)
+                else:
+                    return False
             return True
 
     def hope(self) -> None:
@@ -93,14 +99,18 @@ class Clearing:
             age_s = abs(time.time() - account.counted_s)
             if age_s < max(COUNTED_AGAIN_S, COUNTING_SHARE * account.took_s):
                 return False
-        self._look()
+        self._look(counts=True)
         return True
 
-    def _look(self) -> None:
-        before, own_bytes, began_s = self._ledger.read(), self._grants.under_way(), time.monotonic()
+    def _look(self, *, counts: bool) -> None:
+        """Look through the cache for candidates; with `counts`, begin the account anew, which is never quite exact."""
+        before, own_bytes, at_s, began_s = self._ledger.read(), self._grants.under_way(), time.time(), time.monotonic()
         survey = self._evictor.survey(set(self._grants.held), self._stop)
-        took_s = time.monotonic() - began_s
-        self._grants.counted(survey, before, own_bytes, time.time(), took_s)
+        now_s = time.monotonic()
+        took_s = now_s - began_s
+        if counts:
+            self._grants.counted(survey, before, own_bytes, at_s, took_s)
+            self._counted_until_s = now_s + max(SURE_FOR_S, COUNTING_SHARE * took_s)
         self._oldest = survey.oldest
-        self._rests_until_s = time.monotonic() + (LOOKING_SHARE - 1) * took_s
-        self._in_vain_until_s = max(time.monotonic() + IN_VAIN_S, self._rests_until_s)
+        self._rests_until_s = now_s + (LOOKING_SHARE - 1) * took_s
+        self._in_vain_until_s = max(now_s + IN_VAIN_S, self._rests_until_s)

@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from heapq import nsmallest
 from itertools import chain
@@ -13,7 +13,7 @@ from uuid import UUID
 
 from onefs.catalogue.records import Dataset
 from onefs.content.eviction import Candidate, footprint
-from onefs.content.locks import StoppedError
+from onefs.content.locks import DatasetLocks, StoppedError
 from onefs.content.marks import BLOCKS_ENDING, is_open
 from onefs.content.pins import Pins
 from onefs.content.stamps import Fetched, Stamps
@@ -45,7 +45,7 @@ class Survey:
 class Evictor:
     """Looks through a cache and removes from it. Safe to use from several threads, beside other processes.
 
-    `hold` holds a dataset's lock, `partials` is the folder of files that are not complete.
+    `partials` is the folder of files that are not complete.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Evictor:
         pins: Pins,
         uses: Uses,
         partials: Callable[[], Path],
-        hold: Callable[[UUID, threading.Event], AbstractContextManager[None]],
+        locks: DatasetLocks,
     ) -> None:
         self.on_evicted: Callable[[Dataset], None] = lambda dataset: None  # noqa: ARG005
         self._root = os.fspath(root)
@@ -63,13 +63,14 @@ class Evictor:
         self._pins = pins
         self._uses = uses
         self._partials = partials
-        self._hold = hold
+        self._locks = locks
 
     def survey(self, fetching: set[UUID], stop: threading.Event) -> Survey:
         """Look at all that onefs fetched, but for what is being `fetching` here. Takes a while.
 
         Raises OSError, StoppedError.
         """
+        self._stamps.adopt()
         recent = self._uses.recent()
         used_bytes = files = 0
 
@@ -92,7 +93,7 @@ class Evictor:
         if self._pins.has(dataset_id) or self._uses.last_s(dataset_id) > candidate.last_use_s:
             return 0
         try:
-            with self._hold(dataset_id, AT_ONCE):
+            with self._locks.hold(dataset_id, AT_ONCE):
                 if candidate.signature is None:
                     return self.drop_parts(dataset_id)
                 fetched = self._stamps.fetched(dataset_id)
@@ -114,7 +115,7 @@ class Evictor:
         for ending in PART_ENDINGS:
             path = folder / f"{dataset_id}{ending}"
             with suppress(FileNotFoundError):
-                if ending and is_open(path):
+                if ending and is_open(path, sees_all=not self._locks.are_leased):
                     raise BusyError(f"{path} is being read.", "Close the programs that have it open.")
                 size_bytes = path.stat().st_blocks * BLOCK_BYTES
                 for note in NOTES[ending]:
@@ -133,7 +134,7 @@ class Evictor:
             return 0
         self._stamps.drop(fetched.dataset.id)
         os.unlink(path)  # noqa: PTH108
-        log.info("%s left the cache to make room.", fetched.dataset.path)
+        log.debug("%s left the cache to make room.", fetched.dataset.path)
         self.on_evicted(fetched.dataset)
         return footprint(status.st_size)
 

@@ -18,17 +18,17 @@ PARTS = 256
 class Grants:
     """Room granted by the ledger, and what of it is held for files on their way. Safe to use from several threads.
 
-    `unwritten_bytes` tells of files that are complete, but of which no other process knows yet that they are ours.
+    `unseen_bytes` tells what those complete files take that a count by another process, begun then, may have missed.
     Without a limit (0), what is spent is told to the ledger now and then, if others keep one.
     """
 
     def __init__(
-        self, limit_bytes: int, ledger: Ledger, unwritten_bytes: Callable[[], int], stop: threading.Event
+        self, limit_bytes: int, ledger: Ledger, unseen_bytes: Callable[[float], int], stop: threading.Event
     ) -> None:
         self._limit_bytes = limit_bytes
         self._grant_bytes = min(limit_bytes // PARTS, LARGEST_GRANT_BYTES) if limit_bytes else LARGEST_GRANT_BYTES
         self._ledger = ledger
-        self._unwritten_bytes = unwritten_bytes
+        self._unseen_bytes = unseen_bytes
         self._stop = stop
         self._asking = threading.Lock()  # one asks the ledger for all threads; taken before the other
         self._lock = threading.Lock()  # guards all below
@@ -74,7 +74,7 @@ class Grants:
                         return account
                     granted_bytes = min(room_bytes, max(missing_bytes, self._grant_bytes))
                     self._granted_bytes += granted_bytes
-                return replace(account, used_bytes=account.used_bytes + granted_bytes)
+                return self._with_files(replace(account, used_bytes=account.used_bytes + granted_bytes))
 
             self._ledger.change(grant, self._stop)
             return self.spend(size_bytes)
@@ -113,7 +113,7 @@ class Grants:
             if account is None:
                 return None
             used_bytes = max(0, account.used_bytes - size_bytes)
-            return replace(account, used_bytes=used_bytes, files=max(0, account.files - files))
+            return self._with_files(replace(account, used_bytes=used_bytes, files=account.files - files))
 
         if self._ledger.exists:
             self._ledger.change(subtract, self._stop)
@@ -127,7 +127,7 @@ class Grants:
         def renew(account: Account | None) -> Account:
             since_bytes = account.used_bytes - before.used_bytes if account is not None and before is not None else 0
             with self._lock:
-                self._count = uuid4().hex[:12]
+                self._count, self._new_files = uuid4().hex[:12], 0
                 used_bytes = max(0, survey.used_bytes + own_bytes + since_bytes)
                 return Account(self._count, used_bytes, survey.files, at_s, took_s)
 
@@ -149,9 +149,8 @@ class Grants:
                 with self._lock:
                     given_bytes = self._granted_bytes - (self._grant_bytes if keeps and self._limit_bytes else 0)
                     self._granted_bytes -= given_bytes
-                    files, self._new_files = self._new_files, 0
                 used_bytes = max(0, account.used_bytes - given_bytes)
-                return replace(account, used_bytes=used_bytes, files=account.files + files)
+                return self._with_files(replace(account, used_bytes=used_bytes))
 
             if self._ledger.exists:
                 self._ledger.change(give, self._stop)
@@ -164,9 +163,15 @@ class Grants:
         with self._lock:
             return self._granted_bytes, self._new_files
 
+    def _with_files(self, account: Account) -> Account:
+        """The account with the files that came since it was last told."""
+        with self._lock:
+            files, self._new_files = self._new_files, 0
+        return replace(account, files=account.files + files)
+
     def _caught_up(self, account: Account) -> Account:
         """The account with what this process has under way, if another counted since."""
-        under_way_bytes = self.under_way() + self._unwritten_bytes()
+        under_way_bytes = self.under_way() + self._unseen_bytes(account.counted_s)
         with self._lock:
             known, self._count = self._count, account.count
         if known in ("", account.count):

@@ -22,16 +22,23 @@ def mark_open(number: int) -> None:
         return  # then its age alone protects it
 
 
-def is_open(path: Path) -> bool:
-    """Whether anybody has the file open, or may have. Raises OSError."""
+def is_open(path: Path, *, sees_all: bool = True) -> bool:
+    """Whether anybody has the file open, or may have. Raises OSError.
+
+    Without `sees_all`, marks that others make on other machines are not seen here.
+    """
     number = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         fcntl.fcntl(number, fcntl.F_OFD_SETLK, _whole(fcntl.F_WRLCK))
+        return not sees_all and _is_young(number)
     except OSError as error:
-        return error.errno in HELD or abs(time.time() - os.fstat(number).st_mtime) < SURELY_CLOSED_S
+        return error.errno in HELD or _is_young(number)
     finally:
         os.close(number)
-    return False
+
+
+def _is_young(number: int) -> bool:
+    return abs(time.time() - os.fstat(number).st_mtime) < SURELY_CLOSED_S
 
 
 def _whole(kind: int) -> bytes:

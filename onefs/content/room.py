@@ -10,7 +10,7 @@ from pathlib import Path
 from uuid import UUID
 
 from onefs.content.clearing import Clearing
-from onefs.content.eviction import footprint, surplus
+from onefs.content.eviction import surplus
 from onefs.content.evictor import Evictor
 from onefs.content.grants import Grants
 from onefs.content.ledger import Ledger
@@ -26,6 +26,7 @@ LOOKED_AT_EVERY_S = 1.0
 SLACK_PARTS = 20
 FLUSH_S = 0.5
 PATIENT_S = 3.0
+"""Long enough for others to be done with small files, and for a count to find what a killed daemon left."""
 PAUSE_S = 0.1
 REMEDY = "Raise cache_size, unpin files, or free some space."
 
@@ -72,7 +73,7 @@ class Room:
         self._ledger = ledger
         self._stamps = stamps
         self._stop = threading.Event()
-        self._grants = Grants(limits.cache_size_bytes, ledger, self._unwritten_bytes, self._stop)
+        self._grants = Grants(limits.cache_size_bytes, ledger, stamps.unseen_bytes, self._stop)
         self._clearing = Clearing(evictor, self._grants, ledger, hold, self._stop)
         self._ahead = Workers("onefs-evict", 1)
         self._changed = threading.Condition()  # guards the three below
@@ -153,9 +154,6 @@ class Room:
             return False
         self._stamps.flush(FLUSH_S)
         return True
-
-    def _unwritten_bytes(self) -> int:
-        return sum(footprint(each.signature.size_bytes) for each in self._stamps.unwritten().values())
 
     def _wait(self) -> None:
         with self._changed:

@@ -15,10 +15,14 @@ from uuid import UUID
 
 from onefs import alf
 from onefs.catalogue.records import QC, Dataset
+from onefs.content.arrivals import Arrivals
+from onefs.content.eviction import footprint
 from onefs.content.files import read_json, write_json
 from onefs.content.verification import Signature, Stamp
 
 KEPT_IN_MEMORY = 200_000
+REMEMBERED_S = 600
+"""For how long it is known when how many bytes of stamped files became known to others."""
 log = logging.getLogger(__name__)
 
 
@@ -41,12 +45,14 @@ class Stamps:
     for the disk; until then it counts in this process only.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, arrivals: Path) -> None:
         self._folder = folder
-        self._lock = threading.Condition()  # guards the six below
+        self._arrivals = Arrivals(arrivals)
+        self._lock = threading.Condition()  # guards the arrivals, and the seven below
         self._known: dict[UUID, Stamp | None] = {}
         self._unsynced: dict[UUID, Stamp] = {}
         self._unwritten: dict[UUID, Fetched] = {}
+        self._written_bytes: dict[int, int] = {}
         self._thread: threading.Thread | None = None
         self._closed = False
         self._complained = False
@@ -78,6 +84,8 @@ class Stamps:
                 return
             self._unsynced[dataset.id] = stamp
             if stamp.source:
+                with suppress(OSError):
+                    self._arrivals.add({"id": str(dataset.id), **_value(dataset, stamp)})
                 self._unwritten[dataset.id] = Fetched(dataset, stamp.signature, time.time())
         self._waiting.put((dataset, stamp, path))
 
@@ -106,10 +114,30 @@ class Stamps:
                     if found is not None:
                         yield found
 
+    def adopt(self) -> None:
+        """Stamp what daemons left that were killed before they could: as ours, and as not verified."""
+        for path, values in self._arrivals.left():
+            for value in values:
+                with suppress(OSError, ValueError, KeyError, TypeError):
+                    stamp_path = self.path(UUID(value["id"]))
+                    there = read_json(stamp_path)
+                    if there.get("signature") != value["signature"]:
+                        write_json(stamp_path, {**value, "md5": ""})
+                    elif not there.get("source"):
+                        write_json(stamp_path, {**value, "md5": there["md5"]})
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
     def unwritten(self) -> dict[UUID, Fetched]:
         """The stamps of files that onefs fetched that are not on disk yet."""
         with self._lock:
             return self._unwritten.copy()
+
+    def unseen_bytes(self, since_s: float) -> int:
+        """What the files take that others could not know to be ours then, by the clock that files have."""
+        with self._lock:
+            written_bytes = sum(size for second, size in self._written_bytes.items() if second >= int(since_s))
+            return written_bytes + sum(footprint(each.signature.size_bytes) for each in self._unwritten.values())
 
     def flush(self, timeout_s: float | None = None) -> bool:
         """Wait until every stamp is on disk; False if that took longer than `timeout_s`."""
@@ -125,8 +153,9 @@ class Stamps:
     def close(self, timeout_s: float) -> None:
         """Write what waits, for so long at most, and end the thread."""
         self.flush(timeout_s)
-        with self._lock:
+        with self._lock, suppress(OSError):
             self._closed = True
+            self._arrivals.close()
         self._waiting.put(None)
 
     def _has_thread(self) -> bool:
@@ -172,21 +201,27 @@ class Stamps:
         with self._lock:
             if self._unsynced.get(dataset.id) == stamp:
                 del self._unsynced[dataset.id]
-                self._unwritten.pop(dataset.id, None)
+                if self._unwritten.pop(dataset.id, None) is not None:
+                    self._note_written(footprint(stamp.signature.size_bytes))
+                if not self._unwritten:
+                    with suppress(OSError):
+                        self._arrivals.clear()
                 if lost:
                     self._remember(dataset.id, None)
             self._lock.notify_all()
 
     def _write(self, dataset: Dataset, stamp: Stamp) -> None:
-        of = {
-            "eid": "" if dataset.eid is None else str(dataset.eid),
-            "session": dataset.session_path,
-            "path": dataset.rel_path,
-        }
         try:
-            write_json(self.path(dataset.id), {**of, **asdict(stamp)})
+            write_json(self.path(dataset.id), _value(dataset, stamp))
         except OSError as error:
             self._complain(error)
+
+    def _note_written(self, size_bytes: int) -> None:
+        second = int(time.time())
+        if second not in self._written_bytes:
+            for old in [each for each in self._written_bytes if each < second - REMEMBERED_S]:
+                del self._written_bytes[old]
+        self._written_bytes[second] = self._written_bytes.get(second, 0) + size_bytes
 
     def _complain(self, error: OSError) -> None:
         """Once: without stamps on disk all works, but copies are hashed again after a restart."""
@@ -213,6 +248,11 @@ def _sync_file(path: str, stamp: Stamp) -> bool:
         raise
     finally:
         os.close(descriptor)
+
+
+def _value(dataset: Dataset, stamp: Stamp) -> dict[str, Any]:
+    eid = "" if dataset.eid is None else str(dataset.eid)
+    return {"eid": eid, "session": dataset.session_path, "path": dataset.rel_path, **asdict(stamp)}
 
 
 def _fetched(dataset_id: UUID, path: str) -> Fetched | None:

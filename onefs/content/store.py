@@ -68,16 +68,14 @@ class ContentStore:
         self.is_cache = is_cache
         self.may_displace = may_displace
         self._locks = DatasetLocks(state_dir / "locks")
-        self.stamps = Stamps(state_dir / "stamps")
+        self.stamps = Stamps(state_dir / "stamps", state_dir / "room" / "arrivals")
         self.quarantine = Quarantine(state_dir / "quarantine", lambda: self._beside_data("quarantine"))
         self._pins = Pins(state_dir / "pins")
         self._uses = Uses(self._note_use)
-        hold = self._locks.hold
-        self._evictor = Evictor(
-            data_dir, self.stamps, self._pins, self._uses, lambda: self._beside_data("partial"), hold
-        )
-        ledger = Ledger(state_dir / "room", hold)
-        self.room = Room(limits or Limits(), data_dir, ledger, self._evictor, hold, self.stamps)
+        partials = functools.partial(self._beside_data, "partial")
+        self._evictor = Evictor(data_dir, self.stamps, self._pins, self._uses, partials, self._locks)
+        ledger = Ledger(state_dir / "room", self._locks.hold)
+        self.room = Room(limits or Limits(), data_dir, ledger, self._evictor, self._locks.hold, self.stamps)
         self._root = os.fspath(data_dir)
         self._own_folder: Path | None = None
 
