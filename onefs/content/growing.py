@@ -101,7 +101,8 @@ class Growing:
             more = reader.read(offset, size)
             if reader.end > reader.position:
                 self._readers.add(reader)
-            if not missing and not more:
+            is_unjudged = self._is_resting and self.file.map.is_whole
+            if not missing and not more and not is_unjudged:
                 return None
             refusal = self._refusal()
             if missing and refusal is not None:
@@ -120,7 +121,11 @@ class Growing:
         """The same for so many bytes from its first gap on; None if all is there. Raises if it never can be."""
         if not self.file.is_kept:
             raise _no_room("all of a large file, parts of which come through memory")
-        return self.want(ReadAhead(0), self.file.map.front_bytes, size)
+        waiting = self.want(ReadAhead(0), self.file.map.front_bytes, size)
+        refusal = self._refusal() if waiting is None and self._is_resting else None
+        if refusal is not None:
+            raise refusal
+        return waiting
 
     def forget(self, reader: ReadAhead) -> None:
         """Read no longer ahead for one that closes its file."""

@@ -18,7 +18,7 @@ from onefs.content.readahead import ReadAhead
 from onefs.content.room import Limits
 from onefs.content.store import ContentStore
 from onefs.content.workers import Workers
-from onefs.errors import BrokenAnswerError, NoRoomError, OfflineError
+from onefs.errors import BrokenAnswerError, NoRoomError, OfflineError, OnefsError
 
 
 @pytest.fixture
@@ -40,6 +40,25 @@ def test_nobody_waits_for_a_file_that_was_closed(tmp_path: Path, workers: Worker
     assert after is not None
     assert after.done()
     assert growing.lend(0, 10) is None
+    store.close()
+
+
+def test_what_came_whole_as_it_failed_is_judged_once_somebody_asks(tmp_path: Path, workers: Workers) -> None:
+    store = ContentStore(tmp_path / "cache", tmp_path / "cache" / ".onefs")
+    file = store.begin_blocks(dataset_of(1, DATA), BLOCK)
+    begun: list[bool] = []
+    refusals: list[OnefsError] = [BrokenAnswerError("not now")]
+    growing = Growing(file, RULES, workers, lambda: next(iter(refusals), None), lambda: begun.append(True))
+    growing.arrived(range(BLOCKS))
+    growing.pause()
+    assert growing.want(ReadAhead(0), 0, 10) is None
+    with pytest.raises(BrokenAnswerError, match="not now"):
+        growing.want_next(BLOCK)
+    assert begun == []
+    refusals.clear()
+    assert growing.want_next(BLOCK) is None
+    assert begun == [True]
+    growing.close()
     store.close()
 
 
