@@ -78,7 +78,7 @@ class Orders:
             return Done("evicted", freed_bytes)
 
         def cached() -> Iterator[Dataset]:
-            return (dataset for dataset in datasets() if self._content.cached_blocks(dataset))
+            return (dataset for dataset in datasets() if self._is_there(dataset))
 
         return Work("evict", paths, cached, act, lambda dataset: (self._size_there(dataset) or 0, 0), EVICTED_AT_ONCE)
 
@@ -141,6 +141,10 @@ class Orders:
 
     def _size_there(self, dataset: Dataset) -> int | None:
         return self._content.cached_size(dataset)
+
+    def _is_there(self, dataset: Dataset) -> bool:
+        """Whether there is anything of a dataset, whole or not."""
+        return self._size_there(dataset) is not None or self._content.cached_blocks(dataset) > 0
 
     def _check_may_fetch(self) -> None:
         mode = self._mode()
