@@ -104,6 +104,14 @@ class BrokenAnswerError(ContentError):
     """The server's answer is not what was asked for: a short body, another range, an error status."""
 
 
+class OverloadedError(BrokenAnswerError):
+    """The server, or one before it, has too much to do just now. It may say how long to stay away."""
+
+    def __init__(self, reason: str, remedy: str = "", *, retry_after_s: float = 0.0) -> None:
+        super().__init__(reason, remedy)
+        self.retry_after_s = retry_after_s
+
+
 class MissingOnServerError(ContentError):
     """The catalogue lists the file, the server does not have it."""
 
@@ -122,6 +130,10 @@ class NoRoomError(OnefsError):
 
 class NotSavedError(OnefsError):
     """What was to be saved cannot be written there."""
+
+
+class KeptError(OnefsError):
+    """A file must stay in the cache: it is pinned, or another program put it there."""
 
 
 class InterruptedByCallerError(OnefsError):

@@ -11,12 +11,16 @@ ESCAPED = re.compile(r"\\([0-7]{3})")
 
 @dataclass(frozen=True, slots=True)
 class MountedDisk:
-    """One line of the table. `kind` is the file system's type, `device` its numbers as `major:minor`."""
+    """One line of the table. `kind` is the file system's type, `device` its numbers as `major:minor`.
+
+    `options` are those of the file system itself, without what only says how it is mounted here.
+    """
 
     mountpoint: str
     kind: str
     source: str
     device: str
+    options: frozenset[str] = frozenset()
 
 
 def mounted_disks() -> list[MountedDisk]:
@@ -27,8 +31,8 @@ def mounted_disks() -> list[MountedDisk]:
 def _parsed(line: str) -> MountedDisk:
     before, _, after = line.partition(" - ")
     _, _, device, _, mountpoint, *_ = before.split(" ")
-    kind, source, *_ = after.split(" ")
-    return MountedDisk(_plain(mountpoint), kind, _plain(source), device)
+    kind, source, options, *_ = [*after.split(" "), ""]
+    return MountedDisk(_plain(mountpoint), kind, _plain(source), device, frozenset(options.split(",")))
 
 
 def _plain(field: str) -> str:

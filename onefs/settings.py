@@ -167,6 +167,15 @@ class Settings:
     http_dl_threads: int = _setting(
         4, _count, "parts of one large file fetched at the same time; also `ONE_HTTP_DL_THREADS`"
     )
+    cache_size: int = _setting(
+        0,
+        _size_bytes,
+        "most that onefs keeps of what it fetched, the least recently used goes first; 0 for no limit",
+        "bytes",
+    )
+    cache_min_free: int = _setting(
+        0, _size_bytes, "room that is left free on the cache's disk, by the same means; 0 for none", "bytes"
+    )
     open_wait_s: float = _setting(2.0, duration_s, "how long open waits, so that a failure is told there", "s")
     connect_timeout_s: float = _setting(10.0, _timeout_s, "how long a server may take to accept a connection", "s")
     read_timeout_s: float = _setting(30.0, _timeout_s, "how long a server may stay silent", "s")
@@ -183,7 +192,13 @@ class Settings:
         "note wrong hashes and sizes on the database's file records; nothing else is ever written",
     )
     s3_endpoint: str = _setting("", _text, "URL of the S3 service, if it is not Amazon's")
-    s3_region: str = _setting("us-east-1", _text, "region of the bucket of an s3:// source")
+    s3_region: str = _setting("us-east-1", _text, "region of the bucket of an s3:// source; another one is found out")
+    s3_profile: str = _setting(
+        "",
+        _text,
+        "profile in ~/.aws whose keys sign requests to an s3:// source",
+        "as AWS tools choose, if it wants keys",
+    )
     max_transfers: int = _setting(256, _count, "files fetched at the same time, at most")
     proxy: str = _setting("", _proxy, "proxy for all requests, over the standard proxy variables")
     record: bool = _setting(False, _yes_or_no, "record what is read, and by whom, from the start")

@@ -182,6 +182,10 @@ class Fault:
     trickle_pause_s: float = 0.05
     status: int = 0
     """This status, with a short text body, instead of the file."""
+    text: str = ""
+    """That text."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Headers beside that text."""
     redirect: str = ""
     """302 to this URL."""
     times: int | None = None
@@ -355,12 +359,12 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.redirect:
             self._plain(302, {"Location": fault.redirect})
         elif fault.status or data is None:
-            self._plain(fault.status or 404, {})
+            self._plain(fault.status or 404, dict(fault.headers), fault.text)
         else:
             self._answer(path, data, edition, fault)
 
-    def _plain(self, status: int, headers: dict[str, str]) -> None:
-        body = b"no file for you\n"
+    def _plain(self, status: int, headers: dict[str, str], text: str = "") -> None:
+        body = (text or "no file for you\n").encode()
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)

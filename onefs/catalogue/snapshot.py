@@ -133,6 +133,7 @@ class Snapshot:
         self._subject_texts = _Texts(index.arrays.subjects)
         self._protocol_texts = _Texts(index.arrays.protocols)
         self._project_texts = _Texts(index.arrays.projects)
+        self._last_datasets: DatasetRows | None = None
 
     @property
     def total_bytes(self) -> int:
@@ -254,8 +255,12 @@ class Snapshot:
 
     def datasets(self, row: int) -> DatasetRows:
         """The datasets of a session, those that do not exist included."""
-        start = int(self.index.arrays.session_first[row])
-        return DatasetRows(self, row, start, start + int(self.index.arrays.session_count[row]))
+        found = self._last_datasets  # a session's files are looked at one after the other
+        if found is None or found.session != row:
+            start = int(self.index.arrays.session_first[row])
+            found = DatasetRows(self, row, start, start + int(self.index.arrays.session_count[row]))
+            self._last_datasets = found
+        return found
 
     def dataset(self, row: int, session: int) -> Dataset:
         """A dataset by its own row and its session's."""

@@ -24,6 +24,11 @@ VERBS = {
     "tables": "save, load or restrict the tables of a mount",
     "record": "record what is read, and by whom",
     "rest-cache": "keep a database's responses, or do not",
+    "fetch": "have files in the cache, with or without a mount",
+    "pin": "fetch files and keep them, or list those that are kept",
+    "unpin": "let pinned files leave the cache again",
+    "evict": "remove files from the cache",
+    "verify": "hash what is in the cache anew",
     "retry": "ask again for files that could not be had",
     "info": "all that is known of one file or session",
     "replay": "have again what a recording says was read",
@@ -67,14 +72,12 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command line and give its exit code; failures are told on standard error."""
     try:
-        onefs.main(arguments, prog_name="onefs", standalone_mode=False)
+        code = onefs.main(arguments, prog_name="onefs", standalone_mode=False)
     except click.exceptions.Abort:
         return INTERRUPTED
     except click.ClickException as error:
         error.show()
         return WRONG_USE
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
     except UsageError as error:
         click.echo(f"onefs: {error}", err=True)
         return WRONG_USE
@@ -89,7 +92,7 @@ def run(arguments: list[str]) -> int:
         logging.getLogger(__name__).debug("Unforeseen failure", exc_info=True)
         click.echo(f"onefs: unforeseen failure: {error!r}. Please report it; ONEFS_LOG=debug shows more.", err=True)
         return FAILED
-    return 0
+    return code if isinstance(code, int) else 0  # what a verb gave to its context's exit
 
 
 if __name__ == "__main__":

@@ -79,7 +79,11 @@ def order(mount: Mount, line: str, refusal: type[OnefsError]) -> None:
     check_alive(mount)
     control = mount.mountpoint / STATE_FOLDER / "control"
     try:
-        control.write_text(line + "\n", encoding="utf-8")
+        number = os.open(control, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(number, f"{line}\n".encode(errors="surrogateescape"))  # one call: a stream's would be repeated
+        finally:
+            os.close(number)
     except OSError as error:
         lines = (control.parent / "errors").read_text(encoding="utf-8").splitlines()
         said = [words for words in (text.split("\t") for text in lines) if words[2] == f"{STATE_FOLDER}/control"]

@@ -26,6 +26,7 @@ class _Path(click.Path):
 
 
 PATH = _Path(path_type=Path, readable=False)
+PATTERN = _Path(path_type=str, readable=False)
 
 
 def with_place(command: Command) -> Command:

@@ -14,6 +14,8 @@ from onefs.cli.options import PATH, settings_from
 from onefs.errors import UsageError
 from onefs.settings import SOURCE_KEY, Settings, read_file
 
+KEPT_WITH_THE_NAME = ("data_url", "s3_profile", "s3_endpoint", "s3_region")
+
 if TYPE_CHECKING:
     from onefs.alyx.credentials import Credentials, DataCredentials
     from onefs.daemon.sources import Kind
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.command("setup")
 @click.argument("name", required=False)
-@click.option("--url", metavar="URL", help="address of the database, or of a folder with cache tables")
+@click.option("--url", metavar="URL", help="address of the database, or of a folder or bucket with cache tables")
 @click.option("--alyx-user", "--user", metavar="NAME", help="user name for the database")
 @click.option(
     "--alyx-password-file", "--password-file", type=PATH, metavar="PATH", help="file whose first line is the password"
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 @click.option("--data-user", metavar="NAME", help="user name for the data server, if it wants one")
 @click.option("--data-password-file", type=PATH, metavar="PATH", help="file whose first line is its password")
 @click.option("--data-url", metavar="URL", help="base URL of the files, if the database does not tell, or not rightly")
+@click.option("--s3-profile", metavar="NAME", help="profile in ~/.aws whose keys read a bucket")
+@click.option("--s3-endpoint", metavar="URL", help="the bucket's S3 service, if it is not Amazon's")
+@click.option("--s3-region", metavar="NAME", help="the bucket's region, if the service does not tell it")
 @click.option("--cache-dir", metavar="PATH", help="where fetched files are kept")
 @click.option("--no-input", is_flag=True, help="ask nothing: fail if something is missing")
 def command(name: str | None, url: str | None, no_input: bool, **flags: Any) -> None:
@@ -53,8 +58,7 @@ def command(name: str | None, url: str | None, no_input: bool, **flags: Any) -> 
     login = _log_in(url, settings, asks) if kind is Kind.DATABASE else None
     data = _data_login(url, settings, login, asks)
     changes = {SOURCE_KEY: url, **_cache(url, settings, kind, flags["cache_dir"], asks)}
-    if flags["data_url"]:
-        changes["data_url"] = flags["data_url"].rstrip("/")
+    changes |= {key: flags[key].rstrip("/") for key in KEPT_WITH_THE_NAME if flags[key]}
     name = name or _new_name(url, asks)
     # Only now is anything written: whoever breaks off before leaves all as it was.
     from onefs.daemon.setting_up import keep
@@ -103,7 +107,7 @@ def _given(flags: Mapping[str, Any]) -> dict[str, str | None]:
         "cache_dir": flags["cache_dir"],
         "data_user": flags["data_user"],
         "data_password_file": str(flags["data_password_file"]) if flags["data_password_file"] else None,
-        "data_url": flags["data_url"],
+        **{key: flags[key] for key in KEPT_WITH_THE_NAME},
     }
 
 
@@ -119,8 +123,8 @@ def _address(url: str | None, before: Mapping[str, str], asks: bool) -> str:
         raise UsageError("It is not said what to set up.", "Give --url.")
     url = url_of(url) or (url if "://" in url else f"https://{url}")
     _refuse_login_in(url)
-    if not url.lower().startswith(("http://", "https://")):
-        raise UsageError(f"{url} is no address of a server.", "Give it as https://host.")
+    if not url.lower().startswith(("http://", "https://", "s3://")):
+        raise UsageError(f"{url} is no address of a server.", "Give it as https://host, or as s3://bucket/prefix.")
     return url
 
 
@@ -134,7 +138,7 @@ def _refuse_login_in(url: str) -> None:
 def _log_in(url: str, settings: Settings, asks: bool) -> "Credentials":
     """The login for the database, which works."""
     from onefs.daemon.databases import database_of
-    from onefs.daemon.setting_up import try_login
+    from onefs.daemon.setting_up import lacking_for_buckets, try_login
 
     database = database_of(url, _with_login(url, settings) if asks else settings)
     if not database.credentials:
@@ -146,6 +150,9 @@ def _log_in(url: str, settings: Settings, asks: bool) -> "Credentials":
     who = f" of {tried.credentials.user}" if tried.credentials.user else ""
     about = f"its tables are of {tried.tables}" if tried.tables else f"but it offers no tables: {tried.problem}"
     click.echo(f"{url} accepts the login{who}; {about.rstrip('.')}.")
+    lacking = lacking_for_buckets(replace(database, credentials=tried.credentials), settings)
+    if lacking:
+        click.echo(lacking, err=True)
     return tried.credentials
 
 

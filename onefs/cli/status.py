@@ -30,7 +30,8 @@ def command(path: Path | None, as_json: bool) -> None:
     elif not reports:
         click.echo("Nothing is mounted.")
     else:
-        from onefs.daemon.status import flatten
+        from onefs.daemon.status import in_brief
+        from onefs.daemon.wording import flatten
 
         for report in reports:
-            print_facts(flatten(report), title=f"{report['source']} at {report['mountpoint']}")
+            print_facts(flatten(in_brief(report)), title=f"{report['source']} at {report['mountpoint']}")

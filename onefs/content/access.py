@@ -18,8 +18,10 @@ from onefs.content.fetch import Fetch, Pause, Transfer
 from onefs.content.fetches import Fetches, Step
 from onefs.content.filling import Filler
 from onefs.content.growing import BlockRules
-from onefs.content.health import LocationHealth
+from onefs.content.health import LocationHealth, PassedOver
+from onefs.content.keeping import Keeping
 from onefs.content.openfile import OpenFile
+from onefs.content.parts import Means
 from onefs.content.quarantine import Record
 from onefs.content.store import ContentStore, Copy
 from onefs.content.transfer import Obtained, Obtainer, ending, offline
@@ -73,7 +75,8 @@ class Content:
     `locate` gives a dataset's locations in the order to try; it may wait and raise, and is asked for one after the
     other. `known` gives those that can be told at once. Told in worker threads: `on_change` when what is on disk of
     a dataset changed, `on_failure` of each failure, `on_mismatch` of each location that gave wrong bytes,
-    `on_withdrawn` when what was served of a dataset before it was whole is served no more.
+    `on_withdrawn` when what was served of a dataset before it was whole is served no more. `may_go_on` tells whether
+    more may be fetched now of files that are open and not whole.
     """
 
     def __init__(
@@ -91,14 +94,17 @@ class Content:
         on_failure: Callable[[Dataset, OnefsError], None] = lambda dataset, error: None,  # noqa: ARG005
         on_mismatch: Callable[[Dataset, Location], None] = lambda dataset, location: None,  # noqa: ARG005
         on_withdrawn: Callable[[Dataset], None] = lambda dataset: None,  # noqa: ARG005
+        may_go_on: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._known = known
         self._verify = verify
         self._on_change = on_change
+        store.on_evicted(on_change)
         self._on_failure = on_failure
         self._stop = threading.Event()
+        self._may_go_on = may_go_on
         self._failures = Failures(clock)
         self._health = LocationHealth(clock)
         self._totals = Totals(0, 0, 0)
@@ -106,12 +112,18 @@ class Content:
         patience = patience or Patience()
         copies = Copies(store, verify, patience.settled_s, self._stop)
         downloader = Downloader(transport, self._health, patience, self._received, self._stop)
-        filler = Filler(transport, self._health, patience, self._received, self._stop, verify, max_transfers)
+        # By blocks a file is of the catalogue's length or not served: what the policy accepts all the same comes whole.
+        length = Verify.STRICT if verify is Verify.WARN else verify
+        means = Means(transport, self._health, patience, self._received, self._stop, length)
+        filler = Filler(means, max_transfers)
         self._blockwise = Blockwise(
             store, filler, blocks or BlockRules(), verify, self._refusal, on_withdrawn, on_mismatch
         )
         obtainer = Obtainer(
             store, copies, downloader, self._blockwise, locate, self._health, verify, self._stop, on_mismatch
+        )
+        self.keeping = Keeping(
+            store, self._failures, verify, patience.settled_s, self._stop, on_change, on_failure
         )
         self._checks = Workers("onefs-check", CHECKS_PER_CORE * (os.cpu_count() or 1))
         self._transfers = Workers("onefs-fetch", max_transfers)
@@ -124,6 +136,7 @@ class Content:
 
         Raises OfflineError, a failure that is remembered, or what is wrong with the cache.
         """
+        self._store.used(dataset)
         copy = self._store.open_copy(dataset)
         if copy is not None:
             stamp = self._store.stamps.get(dataset.id)
@@ -198,6 +211,10 @@ class Content:
         """What was fetched and what failed since the start."""
         return self._totals
 
+    def passed_over(self) -> list[PassedOver]:
+        """The servers that could not be reached a moment ago, and are asked only if no other has a file."""
+        return self._health.facts()
+
     def retry(self, dataset: Dataset | None) -> None:
         """Forget a dataset's failure, or all, so that the next open tries again."""
         self._failures.forget(dataset)
@@ -251,6 +268,8 @@ class Content:
             raise remembered
 
     def _refusal(self, dataset: Dataset) -> OnefsError | None:
+        if not self._may_go_on():
+            return offline(dataset, self._store)
         return self._failures.current(dataset, None, may_fetch=True)
 
     def _received(self, size_bytes: int) -> None:

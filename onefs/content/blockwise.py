@@ -3,16 +3,21 @@
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from uuid import UUID
 
 from onefs.catalogue.records import Dataset
 from onefs.content.download import Found, mismatch, server_of
 from onefs.content.failures import Problem
 from onefs.content.fetch import Fetch, Pause
-from onefs.content.files import cache_error
-from onefs.content.filling import ChangedError, Filler, Outcome
+from onefs.content.files import NO_ROOM, cache_error
+from onefs.content.filling import Filler, Outcome
+from onefs.content.floating import FloatingFile, Memory
 from onefs.content.growing import BlockRules, Growing
+from onefs.content.joining import join
 from onefs.content.locks import StoppedError
+from onefs.content.parts import ChangedError
+from onefs.content.sparse import SparseFile
 from onefs.content.store import ContentStore
 from onefs.content.verification import Verdict, Verify, judge
 from onefs.content.workers import Workers
@@ -21,6 +26,8 @@ from onefs.errors import (
     BrokenAnswerError,
     ContentError,
     MismatchError,
+    MissingOnServerError,
+    NoRoomError,
     OnefsError,
     UnreachableError,
 )
@@ -28,8 +35,10 @@ from onefs.transports.addresses import shown
 from onefs.transports.base import Location
 
 EDITIONS_IN_A_ROW = 3
-POLICIES = (Verify.AUTO, Verify.OFF)
-"""Under the others no byte is served before all are there: what differs may be of another length, too."""
+BREAKS_IN_A_ROW = 3
+"""So often the location that a file was begun from must have failed before its blocks are given up for another's."""
+BY_BLOCKS = (Verify.AUTO, Verify.WARN, Verify.OFF)
+"""Under `strict` no byte is served before all are there."""
 log = logging.getLogger(__name__)
 
 Ordered = Iterable[tuple[Location, OnefsError | None]]
@@ -37,9 +46,9 @@ Ordered = Iterable[tuple[Location, OnefsError | None]]
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A file that is all there, and right."""
+    """A file that is all there, and right, or to be served all the same."""
 
-    growing: Growing
+    file: SparseFile
     found: Found
 
 
@@ -68,11 +77,13 @@ class Blockwise:
         self._on_withdrawn = on_withdrawn
         self._on_mismatch = on_mismatch
         self._hashers = Workers("onefs-hash", 64, yields=True)
+        self._memory = Memory()
+        self._breaks: dict[UUID, int] = {}  # by dataset, how often in a row the location that began it failed
 
     def suits(self, dataset: Dataset) -> bool:
         """Whether a dataset is fetched by blocks."""
         size_bytes = dataset.size_bytes or 0
-        return self._policy in POLICIES and size_bytes > self._rules.whole_file_max_bytes
+        return self._policy in BY_BLOCKS and size_bytes > self._rules.whole_file_max_bytes
 
     def fetch(self, fetch: Fetch, ordered: Ordered, problems: list[Problem]) -> Whole | Pause | Ordered:
         """Fill the file from the first location that can, or on from the one that it was begun from.
@@ -81,29 +92,40 @@ class Blockwise:
         """
         growing = self._take_up(fetch)
         remaining = iter(ordered)
-        others: list[tuple[Location, OnefsError | None]] = []
+        others: list[Location] = []
+        is_gone = True
         for location, too_soon in remaining:
+            is_begun = growing.file.map.count > 0 and growing.file.source == shown(location.url)
             if too_soon is not None:
                 problems.append(Problem(server_of(location), too_soon))
-            elif growing.file.map.count and growing.file.source != shown(location.url):
-                others.append((location, None))
+                is_gone = is_gone and not is_begun
+            elif growing.file.map.count and not is_begun:
+                others.append(location)
             else:
                 result = self._fetch_from(location, fetch, problems)
                 if result is not None:
                     return result
                 if fetch.growing is None:
-                    return [*self._once_more(growing, location), *others, *remaining]
+                    return [*self._once_more(growing, location), *_untried(others), *remaining]
                 growing = fetch.growing
-        for location, _ in others:
-            if self._answers(location, problems):
-                self._withdraw(fetch, growing, _changed(fetch.dataset))
-                growing = self._begin(fetch)
+                is_gone = isinstance(problems[-1].error, MissingOnServerError | MismatchError)
+        return self._fetch_from_others(others, fetch, problems, is_gone=is_gone)
+
+    def _fetch_from_others(
+        self, others: list[Location], fetch: Fetch, problems: list[Problem], *, is_gone: bool
+    ) -> Whole | Pause | Ordered:
+        """The rest from locations that did not begin it, as the one that did `is_gone`, or just failed."""
+        if others and not is_gone:
+            self._breaks[fetch.dataset.id] = self._breaks.get(fetch.dataset.id, 0) + 1
+        for number, location in enumerate(others):
+            growing = fetch.growing
+            if growing is not None and self._goes_on(location, fetch, growing, problems, is_gone=is_gone):
+                growing = fetch.growing or growing
                 result = self._fetch_from(location, fetch, problems)
                 if result is not None:
                     return result
                 if fetch.growing is None:
-                    break
-                growing = fetch.growing
+                    return [*self._once_more(growing, location), *_untried(others[number + 1 :])]
         return ()
 
     def replaced(self, fetch: Fetch, inode: int) -> None:
@@ -132,9 +154,32 @@ class Blockwise:
 
     def _begin(self, fetch: Fetch) -> Growing:
         dataset = fetch.dataset
-        file = self._store.begin_blocks(dataset, self._rules.block_bytes)
         try:
-            growing = Growing(file, self._rules, self._hashers, lambda: self._refusal(dataset), fetch.begin)
+            file = self._store.begin_blocks(dataset, self._rules.block_bytes)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            return self._float(fetch, cache_error(dataset.path, self._store.data_dir, error))
+        return self._grow(fetch, file, self._rules)
+
+    def _float(self, fetch: Fetch, why: OnefsError) -> Growing:
+        """Serve the file through memory from now on, as there is no room for it. Raises NoRoomError."""
+        before, dataset = fetch.growing, fetch.dataset
+        file = FloatingFile(self._memory, dataset.size_bytes or 0, self._rules.block_bytes)
+        ahead_bytes = min(self._rules.read_ahead_max_bytes, self._memory.share_bytes // 4)
+        log.warning("%s It is served through memory.", why.reason)
+        if before is not None:
+            with suppress(OSError):
+                before.file.drop()
+            if before.file.source:
+                file.comes_from(before.file.source, before.file.edition)
+        growing = self._grow(fetch, file, replace(self._rules, read_ahead_max_bytes=ahead_bytes))
+        growing.is_served = before is not None and before.is_served
+        return growing
+
+    def _grow(self, fetch: Fetch, file: SparseFile | FloatingFile, rules: BlockRules) -> Growing:
+        try:
+            growing = Growing(file, rules, self._hashers, lambda: self._refusal(fetch.dataset), fetch.begin)
         except OSError:
             file.close()
             raise
@@ -142,18 +187,39 @@ class Blockwise:
         fetch.grow(growing)
         return growing
 
+    def _goes_on(
+        self, location: Location, fetch: Fetch, growing: Growing, problems: list[Problem], *, is_gone: bool
+    ) -> bool:
+        """Whether a location can give the rest of a file that another one began, or begins anew, as that one is gone.
+
+        Not at that one's first failure, as what is there and was read would be lost.
+        """
+        dataset, server = fetch.dataset, server_of(location)
+        try:
+            if self._policy is not Verify.OFF and join(self._filler.means, location, growing, dataset):
+                log.info("%s: %s goes on with it.", dataset.path, server)
+                return True
+        except (UnreachableError, AccessRefusedError, ContentError) as error:
+            self._note(location, fetch, error, problems)
+            return False
+        if not is_gone and self._breaks.get(dataset.id, 0) < BREAKS_IN_A_ROW:
+            log.info("%s: %s has it too, but nothing tells that it is the same edition.", dataset.path, server)
+            return False
+        self._withdraw(fetch, growing, _changed(dataset))
+        self._begin(fetch)
+        return True
+
     def _fetch_from(self, location: Location, fetch: Fetch, problems: list[Problem]) -> Whole | Pause | None:
         server = fetch.host = server_of(location)
         editions = 0
         while (growing := fetch.growing) is not None:
             try:
                 outcome = self._filler.fill(location, growing, fetch)
+                self._breaks.pop(fetch.dataset.id, None)
                 if outcome is Outcome.WHOLE:
                     return self._judged(location, growing, fetch, problems)
-                if outcome is Outcome.RESTING:
-                    return Pause.RESTING
-                if fetch.give_up():
-                    return Pause.LEFT
+                if outcome is Outcome.RESTING or fetch.give_up():
+                    return Pause.RESTING if outcome is Outcome.RESTING else Pause.LEFT
             except ChangedError:
                 log.info("%s: %s has another edition of it by now.", fetch.dataset.path, server)
                 self._withdraw(fetch, growing, _changed(fetch.dataset))
@@ -165,41 +231,53 @@ class Blockwise:
                     return None
             except (UnreachableError, AccessRefusedError, ContentError) as error:
                 self._note(location, fetch, error, problems)
+                if isinstance(error, MismatchError) and (growing.streams or self._policy is Verify.WARN):
+                    self._withdraw(fetch, growing, error)  # what is there is of another length than it should be
                 return None
+            except (OSError, NoRoomError) as error:
+                self._without_room(fetch, growing, error)
         return None
+
+    def _without_room(self, fetch: Fetch, growing: Growing, error: OSError | NoRoomError) -> None:
+        """Go on through memory. Raises the error if it is another one, or if memory does not help."""
+        if isinstance(error, OSError):
+            if error.errno not in NO_ROOM:
+                raise error
+            self._float(fetch, cache_error(fetch.dataset.path, self._store.data_dir, error))
+        elif growing.file.is_kept:
+            self._float(fetch, error)
+        else:
+            raise error
 
     def _judged(self, location: Location, growing: Growing, fetch: Fetch, problems: list[Problem]) -> Whole | None:
-        """The file if it is right; else it goes."""
-        dataset, size_bytes = fetch.dataset, growing.file.map.size_bytes
-        md5 = growing.digest.hexdigest(size_bytes)
-        if not md5:
+        """The file if it is right, or accepted as what a server holds; else it goes."""
+        dataset, size_bytes, file = fetch.dataset, growing.file.map.size_bytes, growing.file
+        md5 = growing.digest.hexdigest(size_bytes) if growing.digest is not None else ""
+        if not md5 or not isinstance(file, SparseFile):
             raise StoppedError
-        if judge(dataset, size_bytes, md5, self._policy) is Verdict.RIGHT:
-            return Whole(growing, Found(md5, growing.file.source))
+        verdict = judge(dataset, size_bytes, md5, self._policy)
+        if verdict is Verdict.RIGHT:
+            return Whole(file, Found(md5, file.source))
         error = mismatch(dataset, f"{server_of(location)} gave", size_bytes, md5)
-        self._withdraw(fetch, growing, error)
-        if not growing.file.was_begun:
+        is_one_answer = not (file.was_begun or file.is_mixed)
+        if is_one_answer:
             self._note(location, fetch, error, problems)
+            if verdict is Verdict.ACCEPTED:
+                return Whole(file, Found(md5, file.source))
+        self._withdraw(fetch, growing, error)
         return None
 
-    def _once_more(self, growing: Growing, location: Location) -> list[tuple[Location, OnefsError | None]]:
-        """The location itself, if what was wrong may have been what an earlier process left."""
-        return [(location, None)] if growing.file.was_begun else []
+    def _once_more(self, growing: Growing, location: Location) -> Ordered:
+        """The location itself, if what it gave was not all of one answer, or if it may be of any length."""
+        file = growing.file
+        again = file.was_begun or file.is_mixed or self._policy is Verify.WARN
+        return _untried([location] if again else [])
 
     def _note(self, location: Location, fetch: Fetch, error: OnefsError, problems: list[Problem]) -> None:
         log.info("%s: %s", fetch.dataset.path, error.reason)
         problems.append(Problem(server_of(location), error))
         if isinstance(error, MismatchError):
             self._on_mismatch(fetch.dataset, location)
-
-    def _answers(self, location: Location, problems: list[Problem]) -> bool:
-        """Whether a location gives anything, before blocks of another one are given up for it."""
-        try:
-            self._filler.probe(location)
-        except (UnreachableError, AccessRefusedError, ContentError) as error:
-            problems.append(Problem(server_of(location), error))
-            return False
-        return True
 
     def _withdraw(self, fetch: Fetch, growing: Growing, error: OnefsError) -> None:
         """Drop what is there. Whoever read of it gets the error from now on; others begin anew."""
@@ -215,3 +293,7 @@ def _changed(dataset: Dataset) -> OnefsError:
     return BrokenAnswerError(
         f"{dataset.path} was replaced by another edition while it was being read.", "Open it again."
     )
+
+
+def _untried(locations: Iterable[Location]) -> Ordered:
+    return ((location, None) for location in locations)

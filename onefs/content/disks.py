@@ -1,20 +1,34 @@
-"""Owns which file systems keep one waiting: those that stand on other machines or in other programs."""
+"""Owns which file systems keep one waiting, and whose locks reach all who use them: what their kinds tell."""
 
 import os
 from pathlib import Path
 
-from onefs.mountinfo import mounted_disks
+from onefs.mountinfo import MountedDisk, mounted_disks
 
 REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "ceph", "gpfs", "beegfs", "afs", "9p", "virtiofs", "autofs"}
 """Besides all whose kind begins with `fuse`."""
+OWN_LOCKS_OPTIONS = {"nolock", "local_lock=all", "local_lock=posix", "localflock", "noflock", "nobrl"}
+"""Options of NFS, Lustre and SMB with which a machine keeps its locks to itself."""
+OWN_LOCKS_KINDS = {"fuse.sshfs", "fuse.rclone", "fuse.s3fs", "fuse.gcsfuse"}
 
 
 def is_local(path: Path) -> bool:
     """Whether a path, which need not exist yet, is on a disk of this machine; False if that cannot be told."""
+    disk = _disk_of(path)
+    return disk is not None and disk.kind not in REMOTE and not disk.kind.startswith("fuse")
+
+
+def has_common_locks(path: Path) -> bool:
+    """Whether a lock there counts for all machines that share the disk, as far as the mount's options tell."""
+    disk = _disk_of(path)
+    return disk is None or not (disk.kind in OWN_LOCKS_KINDS or disk.options & OWN_LOCKS_OPTIONS)
+
+
+def _disk_of(path: Path) -> MountedDisk | None:
+    """The disk of a path, which need not exist yet; None if that cannot be told."""
     try:
-        kinds = {disk.mountpoint: disk.kind for disk in mounted_disks()}
+        disks = {disk.mountpoint: disk for disk in mounted_disks()}
     except OSError:
-        return False
+        return None
     real = Path(os.path.realpath(path))
-    kind = next((kinds[str(folder)] for folder in (real, *real.parents) if str(folder) in kinds), "")
-    return bool(kind) and kind not in REMOTE and not kind.startswith("fuse")
+    return next((disks[str(folder)] for folder in (real, *real.parents) if str(folder) in disks), None)

@@ -11,7 +11,14 @@ from onefs.content.health import LocationHealth
 from onefs.content.locks import StoppedError
 from onefs.content.partial import Partial
 from onefs.content.verification import Verdict, Verify, judge
-from onefs.errors import BrokenAnswerError, MismatchError, OnefsError, TimedOutError, UnreachableError
+from onefs.errors import (
+    BrokenAnswerError,
+    MismatchError,
+    OnefsError,
+    OverloadedError,
+    TimedOutError,
+    UnreachableError,
+)
 from onefs.transports.addresses import server_name, shown
 from onefs.transports.base import Location, Transport
 
@@ -165,9 +172,10 @@ class Attempts:
             return patience.first_pause_s if progressed else None
         if isinstance(error, UnreachableError) and not self.answered:
             return None
-        if self._in_vain > patience.tries:
+        asked_s = error.retry_after_s if isinstance(error, OverloadedError) else 0.0
+        if self._in_vain > patience.tries or asked_s > patience.longest_pause_s:
             return None
-        return float(min(patience.first_pause_s * 2**self._in_vain, patience.longest_pause_s))
+        return max(asked_s, float(min(patience.first_pause_s * 2**self._in_vain, patience.longest_pause_s)))
 
 
 def persist(
@@ -187,7 +195,8 @@ def persist(
         except (UnreachableError, BrokenAnswerError) as error:
             pause_s = attempts.pause_after(error, progress())
             if pause_s is None:
-                if isinstance(error, TimedOutError) or (isinstance(error, UnreachableError) and not attempts.opened):
+                gave_nothing = isinstance(error, UnreachableError) and not attempts.opened
+                if gave_nothing or isinstance(error, TimedOutError | OverloadedError):
                     health.failed(location, error)
                 raise
         if stop.wait(pause_s):

@@ -75,7 +75,9 @@ def summary(dataset: Dataset, problems: Sequence[Problem]) -> OnefsError:
     reasons = dict.fromkeys(_reason(problem) for problem in ranked)
     if kind is MismatchError and not are_final(problems):
         kind = PassingMismatchError
-    own_remedy = "" if ranked[0].server else ranked[0].error.remedy
+    # Which login a server wants only its own error knows; so does what is wrong with the database.
+    is_telling = kind is AccessRefusedError or not ranked[0].server
+    own_remedy = ranked[0].error.remedy if is_telling else ""
     return kind(f"{dataset.path} cannot be fetched: {'; '.join(reasons)}.", own_remedy or remedy)
 
 

@@ -1,7 +1,6 @@
 """Owns `Fetch`, one dataset on its way to a reader."""
 
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -11,18 +10,23 @@ from onefs.catalogue.records import Dataset
 from onefs.content.descriptors import Descriptor
 from onefs.content.failures import again
 from onefs.content.growing import Growing
+from onefs.content.metering import Meter
 from onefs.content.verification import Signature
 from onefs.errors import OnefsError
 
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """A fetch under way. `started_s` is of the monotonic clock; `host` is "" before a server was asked."""
+    """A fetch under way. `rate_bytes_per_s` is that of the last seconds; `host` is "" before a server was asked.
+
+    `left_s` is how long the rest takes at that rate, None as long as that cannot be told.
+    """
 
     path: str
     done_bytes: int
     total_bytes: int | None
-    started_s: float
+    rate_bytes_per_s: float
+    left_s: float | None
     host: str
 
 
@@ -45,8 +49,7 @@ class Fetch:
     def __init__(self, dataset: Dataset, *, may_fetch: bool) -> None:
         self.dataset = dataset
         self.may_fetch = may_fetch
-        self.started_s = time.monotonic()
-        self.done_bytes = 0
+        self._meter = Meter()
         self.total_bytes = dataset.size_bytes
         self.host = ""
         self.wrong: tuple[Signature, str] | None = None
@@ -60,6 +63,15 @@ class Fetch:
         self._is_left = False
         self._works = True
         self._asked_again = False
+
+    @property
+    def done_bytes(self) -> int:
+        """How much of it is there, or was hashed."""
+        return self._meter.done_bytes
+
+    @done_bytes.setter
+    def done_bytes(self, size_bytes: int) -> None:
+        self._meter.reach(size_bytes)
 
     @property
     def news(self) -> "Future[None]":
@@ -171,7 +183,9 @@ class Fetch:
 
     def progress(self) -> Transfer:
         """How far it is."""
-        return Transfer(self.dataset.path, self.done_bytes, self.total_bytes, self.started_s, self.host)
+        done_bytes, total_bytes, meter = self.done_bytes, self.total_bytes, self._meter
+        left_s = meter.left_s(max(total_bytes - done_bytes, 0)) if total_bytes is not None else None
+        return Transfer(self.dataset.path, done_bytes, total_bytes, meter.rate_bytes_per_s, left_s, self.host)
 
     def _tell(self) -> None:
         with self._lock:

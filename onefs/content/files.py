@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from onefs.errors import CacheDamagedError, NoRoomError
 
@@ -53,7 +54,7 @@ def make_folder(path: Path) -> None:
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write a small file whole: temporary, renamed. Raises OSError."""
     make_folder(path.parent)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.{uuid4().hex}.tmp")  # process numbers repeat on machines that share it
     try:
         temporary.write_text(json.dumps(value))
         temporary.replace(path)

@@ -1,29 +1,18 @@
-"""Owns the filling of a growing file from one location: parts in parallel, or all from its beginning."""
+"""Owns the filling of a growing file from one location: which thread fetches what, when to sync, and when to end."""
 
-import logging
-import threading
 import time
-from collections.abc import Callable
 from enum import StrEnum
 
-from onefs.content.download import Attempts, Pace, Patience, agree, persist, server_of
 from onefs.content.fetch import Fetch
 from onefs.content.growing import Growing
-from onefs.content.health import LocationHealth
 from onefs.content.locks import StoppedError
-from onefs.content.verification import Verify
+from onefs.content.parts import ChangedError, Means, Parts
 from onefs.content.workers import Workers
-from onefs.errors import BrokenAnswerError, ContentError, OnefsError
-from onefs.transports.addresses import shown
-from onefs.transports.base import Body, Location, Transport
+from onefs.errors import ContentError, OnefsError
+from onefs.transports.base import Location
 
 IDLE_S = 0.5
 SYNCED_EVERY_S = 10.0
-log = logging.getLogger(__name__)
-
-
-class ChangedError(Exception):
-    """The location has another edition of the file by now, or none can be told from another."""
 
 
 class Outcome(StrEnum):
@@ -35,31 +24,17 @@ class Outcome(StrEnum):
 
 
 class Filler:
-    """Fills growing files. `received` is told of every piece's size. Safe to use from several threads."""
+    """Fills growing files. Safe to use from several threads."""
 
-    def __init__(
-        self,
-        transport: Transport,
-        health: LocationHealth,
-        patience: Patience,
-        received: Callable[[int], None],
-        stop: threading.Event,
-        policy: Verify,
-        max_helpers: int,
-    ) -> None:
-        self.transport = transport
-        self.health = health
-        self.patience = patience
-        self.received = received
-        self.stop = stop
-        self.policy = policy
+    def __init__(self, means: Means, max_helpers: int) -> None:
+        self.means = means
         self.helpers = Workers("onefs-part", max_helpers)
         self.syncs = Workers("onefs-sync", max_helpers)
 
     def fill(self, location: Location, growing: Growing, fetch: Fetch) -> Outcome:
         """Fetch what is wanted until there is a reason to stop.
 
-        Raises what kept the location from giving it, ChangedError, StoppedError or OSError.
+        Raises what kept the location from giving it, ChangedError, StoppedError, OSError or NoRoomError.
         """
         filling = _Filling(self, location, growing, fetch)
         growing.help_wanted = filling.help
@@ -68,11 +43,6 @@ class Filler:
         finally:
             growing.help_wanted = _nothing
             filling.end()
-
-    def probe(self, location: Location) -> None:
-        """Ask for one byte. Raises what keeps the location from giving it."""
-        with self.transport.open(location, 0, "", 1) as body:
-            next(body.chunks, b"")
 
     def close(self) -> None:
         """Let the threads end, once they have done what a filling waits for."""
@@ -85,9 +55,9 @@ class _Filling:
 
     def __init__(self, filler: Filler, location: Location, growing: Growing, fetch: Fetch) -> None:
         self._filler = filler
-        self._location = location
         self._growing = growing
         self._fetch = fetch
+        self._parts = Parts(filler.means, location, growing, fetch, lambda: self._is_over)
         # All guarded by growing.changed.
         self._error: Exception | None = None
         self._ended = False
@@ -95,8 +65,6 @@ class _Filling:
         self._is_idle = False
         self._syncing = False
         self._synced_s = time.monotonic()
-        self._received_bytes = 0
-        self._streamer = 0
 
     def run(self) -> Outcome:
         growing = self._growing
@@ -105,13 +73,13 @@ class _Filling:
             with growing.changed:
                 if self._error is not None:
                     raise self._error
-                if self._filler.stop.is_set():
+                if self._filler.means.stop.is_set():
                     raise StoppedError
                 outcome, blocks = self._next()
             if outcome is not None:
                 return outcome
             if blocks:
-                self._fetch_part(blocks)
+                self._parts.fetch(blocks)
 
     def end(self) -> None:
         """Wait until nobody works on the file any more."""
@@ -123,7 +91,7 @@ class _Filling:
         """Let another thread fetch a further part, if one is wanted."""
         growing = self._growing
         with growing.changed:
-            if self._is_idle or self._helping >= growing.rules.parts - 1 or self._stops or growing.streams:
+            if self._is_idle or self._helping >= growing.rules.parts - 1 or self._is_over or growing.streams:
                 return
             self._helping += 1
         if not self._filler.helpers.submit(self._help):
@@ -131,8 +99,10 @@ class _Filling:
                 self._helping -= 1
 
     @property
-    def _stops(self) -> bool:
-        return self._ended or self._error is not None or self._fetch.is_unused or self._filler.stop.is_set()
+    def _is_over(self) -> bool:
+        if self._ended or self._error is not None or self._fetch.is_unused or self._filler.means.stop.is_set():
+            return True
+        return not self._growing.may_go_on()
 
     def _next(self) -> tuple[Outcome | None, range]:
         """What to do next: end so, or fetch these blocks; neither, after a while in which nothing was wanted."""
@@ -140,16 +110,18 @@ class _Filling:
         is_whole, busy = growing.file.map.is_whole, bool(self._helping or self._syncing)
         if is_whole and not busy:
             return Outcome.WHOLE, range(0)
-        if not is_whole and not self._fetch.is_unused:
-            blocks = growing.take()
-            if growing.streams and not self._helping:
-                blocks = range(growing.file.map.blocks)
+        may_go_on = growing.may_go_on()
+        if not may_go_on:
+            growing.wake()
+        elif not is_whole and not self._fetch.is_unused:
+            blocks = growing.take(all_at_once=not self._helping)
             if blocks:
                 if time.monotonic() - self._synced_s > SYNCED_EVERY_S:
                     self._sync()
                 return None, blocks
         self._is_idle = True
-        was_idle = not growing.changed.wait(0 if self._fetch.is_unused and not busy else IDLE_S)
+        leaves = not busy and (self._fetch.is_unused or not may_go_on)
+        was_idle = not growing.changed.wait(0 if leaves else IDLE_S)
         self._is_idle = False
         if not was_idle or self._helping or self._syncing or is_whole:
             return None, range(0)
@@ -191,8 +163,8 @@ class _Filling:
             "Please report it, with the log.",
         )
         try:
-            while not self._stops and (blocks := growing.take()):
-                self._fetch_part(blocks)
+            while not self._is_over and (blocks := growing.take()):
+                self._parts.fetch(blocks)
             failure = None
         except (OnefsError, OSError, StoppedError, ChangedError) as error:
             failure = error
@@ -201,96 +173,6 @@ class _Filling:
                 self._helping -= 1
                 self._error = self._error or failure
                 growing.changed.notify_all()
-
-    def _fetch_part(self, blocks: range) -> None:
-        filler = self._filler
-        try:
-            persist(
-                lambda attempts: self._ask(blocks, attempts),
-                Attempts(filler.patience, self._received_bytes),
-                lambda: self._received_bytes,
-                filler.health,
-                self._location,
-                filler.stop,
-            )
-        finally:
-            self._growing.give_back(blocks)
-
-    def _ask(self, blocks: range, attempts: Attempts) -> None:
-        """One request, for what is still missing of these blocks or, if the server gives no parts, for all."""
-        growing, filler = self._growing, self._filler
-        file = growing.file
-        while True:
-            with growing.changed:
-                missing = next(file.map.missing(blocks), None)
-                if missing is None or self._stops:
-                    return
-                streams, edition = growing.streams, file.edition
-                begin, end = file.map.part(range(missing, blocks.stop))
-            asked: tuple[int, str, int | None] = (0, "", None) if streams else (begin, edition, end)
-            with filler.transport.open(self._location, *asked) as body:
-                attempts.opened = attempts.answered = True
-                filler.health.reached(self._location)
-                agree(self._fetch.dataset, self._location, body.total_bytes, filler.policy)
-                if not self._accept(body, edition):
-                    return
-                if growing.streams and body.is_part:
-                    continue  # a part of an edition without a name: ask for the whole, which is of one
-                self._receive(body, end if body.is_part else file.map.size_bytes)
-                return
-
-    def _accept(self, body: Body, edition: str) -> bool:
-        """Whether to read this answer; raises ChangedError if it is not of the edition that is there."""
-        growing = self._growing
-        file = growing.file
-        with growing.changed:
-            is_begun = bool(file.source)
-            if body.is_part and body.edition and not growing.streams:
-                if is_begun and body.edition != file.edition and not edition:
-                    raise ChangedError
-            else:
-                me = threading.get_ident()
-                if growing.streams and self._streamer not in (0, me):
-                    return False
-                if is_begun and (body.edition != file.edition or (file.map.count and not file.edition)):
-                    raise ChangedError
-                growing.streams, self._streamer = True, me
-            if not is_begun or not file.edition:
-                file.comes_from(shown(self._location.url), body.edition)
-            return True
-
-    def _receive(self, body: Body, end: int) -> None:
-        """Write what comes where it belongs. Blocks that are there stay as they are."""
-        growing = self._growing
-        pace = Pace(server_of(self._location), self._filler.patience.stall_s)
-        block_bytes, position = growing.file.map.block_bytes, body.start
-        done = position // block_bytes
-        for chunk in body.chunks:
-            if self._stops:
-                return
-            position = self._write(memoryview(chunk)[: end - position], position)
-            reached = growing.file.map.blocks if position == growing.file.map.size_bytes else position // block_bytes
-            if reached > done:
-                growing.arrived(range(done, reached))
-                done = reached
-            self._received_bytes += len(chunk)
-            self._fetch.done_bytes = growing.done_bytes
-            self._filler.received(len(chunk))
-            pace.add(len(chunk))
-            if position >= end:
-                return
-        raise BrokenAnswerError(f"{server_of(self._location)} ended after {position} of {end} bytes.")
-
-    def _write(self, chunk: "memoryview[int]", position: int) -> int:
-        file, block_bytes = self._growing.file, self._growing.file.map.block_bytes
-        while chunk:
-            block, within = divmod(position, block_bytes)
-            piece = chunk[: block_bytes - within]
-            if not file.map.has(block):
-                file.write(piece, position)
-            position += len(piece)
-            chunk = chunk[len(piece) :]
-        return position
 
 
 def _nothing() -> None:

@@ -2,18 +2,21 @@
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from onefs.content.blocks import BlockFile
 from onefs.content.descriptors import Descriptor
 from onefs.content.failures import again
+from onefs.content.floating import FloatingFile
 from onefs.content.hashing import FollowingDigest
 from onefs.content.readahead import ReadAhead
 from onefs.content.sparse import SparseFile
 from onefs.content.verification import Signature
 from onefs.content.workers import Workers
-from onefs.errors import OnefsError
+from onefs.errors import NoRoomError, OnefsError
 
 LEAST_SHARE_BYTES = 8 << 20
 LONGEST_SHARE_BYTES = 16 << 20
@@ -32,20 +35,20 @@ class BlockRules:
 class Growing:
     """A file of which blocks are there and others are asked for. Safe to use from several threads.
 
-    Readers `want` parts, and read what is there through `borrow`. Whoever fetches takes blocks (`take`), writes them
+    Readers `want` parts, and read what is there through `lend`. Whoever fetches takes blocks (`take`), writes them
     and tells (`arrived`), until it is whole, `fail`s, or is to `rest`. `refusal` says why nothing is to be asked for
     just now, `begin` lets somebody fetch, `help_wanted` tells that one more could.
     """
 
     def __init__(
         self,
-        file: SparseFile,
+        file: SparseFile | FloatingFile,
         rules: BlockRules,
         hashers: Workers,
         refusal: Callable[[], OnefsError | None],
         begin: Callable[[], None],
     ) -> None:
-        self.file = file
+        self._file = file
         self.rules = rules
         self.streams = False
         """Whether the server gives it only from its beginning on."""
@@ -54,16 +57,30 @@ class Growing:
         self.error: OnefsError | None = None
         self.help_wanted: Callable[[], None] = lambda: None
         self.changed = threading.Condition(threading.RLock())  # guards all of this, and the file's map
-        number = file.reader()
-        self._descriptor = Descriptor(number, Signature.of(os.fstat(number)))
-        self.digest = FollowingDigest(number, hashers)
-        self.inode = self._descriptor.signature.inode
+        self._descriptor: Descriptor | None = None
+        self.digest: FollowingDigest | None = None
+        """None if it can never be whole."""
+        if isinstance(file, SparseFile):
+            number = file.reader()
+            self._descriptor = Descriptor(number, Signature.of(os.fstat(number)))
+            self.digest = FollowingDigest(number, hashers)
         self._refusal = refusal
         self._begin = begin
+        self._is_closed = False
         self._is_resting = False
         self._readers: set[ReadAhead] = set()
         self._waiting: dict[int, Future[None]] = {}
         self._taken: set[int] = set()
+
+    @property
+    def file(self) -> BlockFile:
+        """Where its blocks are."""
+        return self._file
+
+    @property
+    def inode(self) -> int:
+        """Of its file on disk; 0 if there is none."""
+        return self._descriptor.signature.inode if self._descriptor is not None else 0
 
     @property
     def done_bytes(self) -> int:
@@ -75,12 +92,19 @@ class Growing:
         with self.changed:
             if self.error is not None:
                 raise again(self.error)
-            missing = list(self.file.map.missing(self.file.map.over(offset, size)))
+            if self._is_closed:
+                return _done()  # something else has taken its place by now
+            blocks = self.file.map.over(offset, size)
+            if isinstance(self._file, FloatingFile) and len(blocks) > self._file.most_blocks:
+                raise _no_room("so much of a large file at once")
+            missing = list(self.file.map.missing(blocks))
             more = reader.read(offset, size)
-            self._readers.add(reader)
-            if not missing and not more:
+            if reader.end > reader.position:
+                self._readers.add(reader)
+            is_unjudged = self._is_resting and self.file.map.is_whole
+            if not missing and not more and not is_unjudged:
                 return None
-            refusal = self._refusal() if self._is_resting else None
+            refusal = self._refusal()
             if missing and refusal is not None:
                 raise refusal
             waits = [self._waiting.setdefault(block, _pending()) for block in missing]
@@ -93,37 +117,69 @@ class Growing:
             self.help_wanted()  # not for what is read ahead: only a reader who waits shows that one is too few
         return waits[0] if waits else None
 
+    def want_next(self, size: int) -> "Future[None] | None":
+        """The same for so many bytes from its first gap on; None if all is there. Raises if it never can be."""
+        if not self.file.is_kept:
+            raise _no_room("all of a large file, parts of which come through memory")
+        waiting = self.want(ReadAhead(0), self.file.map.front_bytes, size)
+        refusal = self._refusal() if waiting is None and self._is_resting else None
+        if refusal is not None:
+            raise refusal
+        return waiting
+
     def forget(self, reader: ReadAhead) -> None:
         """Read no longer ahead for one that closes its file."""
         with self.changed:
             self._readers.discard(reader)
 
-    def borrow(self) -> Descriptor | None:
-        """A share of the descriptor to read what is there; None if it is closed. Raises why none may be read."""
+    def lend(self, offset: int, size: int) -> Descriptor | bytes | None:
+        """A share of the descriptor to read a part, or its bytes; None if it is not there. Raises why it must not."""
         with self.changed:
             if self.error is not None:
                 raise again(self.error)
+            if self._is_closed or not all(map(self.file.map.has, self.file.map.over(offset, size))):
+                return None
             self.is_served = True
-            return self._descriptor if self._descriptor.share() else None
+            if isinstance(self._file, FloatingFile):
+                return self._file.at_hand(offset, size)
+            return self._descriptor if self._descriptor is not None and self._descriptor.share() else None
 
-    def take(self) -> range:
-        """Blocks to fetch now, which nobody else will be given; none if there is nothing to do."""
+    def bytes_of(self, block: int) -> bytes | None:
+        """What a block holds; None if it is not there."""
+        begin, end = self.file.map.part(range(block, block + 1))
         with self.changed:
+            if self._is_closed or not self.file.map.has(block):
+                return None
+            if isinstance(self._file, FloatingFile):
+                return self._file.at_hand(begin, end - begin)
+            return os.pread(self._descriptor.number, end - begin, begin) if self._descriptor is not None else None
+
+    def may_go_on(self) -> bool:
+        """Whether more may be asked for; if not, those who wait shall be woken to learn why."""
+        return self._refusal() is None
+
+    def take(self, *, all_at_once: bool = False) -> range:
+        """Blocks to fetch now, which nobody else will be given; none if there is nothing to do.
+
+        With `all_at_once`, all of a file that the server gives only from its beginning on.
+        """
+        with self.changed:
+            blocks = self.file.map
             if self.streams:
-                return range(0)
+                return range(blocks.blocks if all_at_once else 0)
             begin = next(filter(self._is_free, self._waiting), None)
             if begin is None:
                 begin = next(filter(self._is_free, self._ahead()), None)
             if begin is None:
                 return range(0)
             end = begin + 1
-            while end < self.file.map.blocks and self._is_free(end) and self._is_wanted(end):
+            while end < blocks.blocks and self._is_free(end) and self._is_wanted(end):
                 end += 1
-            share_bytes = max(LEAST_SHARE_BYTES, (end - begin) * self.file.map.block_bytes // self.rules.parts)
-            share = max(1, min(share_bytes, LONGEST_SHARE_BYTES) // self.file.map.block_bytes)
-            blocks = range(begin, min(end, begin + share))
-            self._taken.update(blocks)
-            return blocks
+            share_bytes = max(LEAST_SHARE_BYTES, (end - begin) * blocks.block_bytes // self.rules.parts)
+            share = max(1, min(share_bytes, LONGEST_SHARE_BYTES) // blocks.block_bytes)
+            taken = range(begin, min(end, begin + share))
+            self._taken.update(taken)
+            return taken
 
     def give_back(self, blocks: range) -> None:
         """Whoever took them fetches them no longer."""
@@ -131,19 +187,36 @@ class Growing:
             self._taken.difference_update(blocks)
             self.changed.notify_all()
 
-    def arrived(self, blocks: range) -> None:
-        """Note blocks that were written."""
+    @contextmanager
+    def room_for(self, blocks: range) -> Iterator[None]:
+        """Have room for those of these blocks that are missing. Raises NoRoomError."""
+        self.file.take_room(self._missing_bytes(blocks))
+        try:
+            yield
+        finally:
+            self.file.give_back_room(self._missing_bytes(blocks))
+
+    def stream(self) -> None:
+        """The server gives it only from its beginning on. Raises NoRoomError if what is not read at once would go."""
+        if not self.file.is_kept:
+            raise _no_room("a large file that its server gives only from its beginning on")
+        self.streams = True
+
+    def arrived(self, blocks: range) -> int:
+        """Note blocks that were written; gives how many of them are new."""
         with self.changed:
-            front_bytes = self.file.map.front_bytes
+            count, front_bytes = self.file.map.count, self.file.map.front_bytes
             self.file.add(blocks.start, blocks.stop)
             reached_bytes = self.file.map.front_bytes
             here = [self._waiting.pop(block) for block in blocks if block in self._waiting]
             if self.file.map.is_whole:
                 self.changed.notify_all()
+            new = self.file.map.count - count
         for future in here:
             future.set_result(None)
-        if reached_bytes > front_bytes:
+        if self.digest is not None and reached_bytes > front_bytes:
             self.digest.reach(reached_bytes)
+        return new
 
     def rest(self) -> bool:
         """Let nobody fetch until something is wanted; False if something is."""
@@ -183,10 +256,18 @@ class Growing:
 
     def close(self) -> None:
         """Let go of the file once nobody reads it any more."""
+        with self.changed:
+            self._is_closed = True
         self.wake()
-        self.digest.close()
+        if self.digest is not None:
+            self.digest.close()
         self.file.close()
-        self._descriptor.release()
+        if self._descriptor is not None:
+            self._descriptor.release()
+
+    def _missing_bytes(self, blocks: range) -> int:
+        with self.changed:
+            return sum(1 for _ in self.file.map.missing(blocks)) * self.file.map.block_bytes
 
     def _is_free(self, block: int) -> bool:
         return block not in self._taken and not self.file.map.has(block)
@@ -195,14 +276,24 @@ class Growing:
         begin_bytes = block * self.file.map.block_bytes
         return block in self._waiting or any(reader.position <= begin_bytes < reader.end for reader in self._readers)
 
-    def _ahead(self) -> "list[int]":
-        found: list[int] = []
+    def _ahead(self) -> Iterator[int]:
         for reader in self._readers:
-            found += self.file.map.over(reader.position, reader.end - reader.position)
-        return found
+            yield from self.file.map.over(reader.position, reader.end - reader.position)
 
 
 def _pending() -> "Future[None]":
     future: Future[None] = Future()
     future.set_running_or_notify_cancel()  # so that none of those who wait can cancel it for the rest
     return future
+
+
+def _done() -> "Future[None]":
+    future = _pending()
+    future.set_result(None)
+    return future
+
+
+def _no_room(what: str) -> NoRoomError:
+    return NoRoomError(
+        f"The cache has no room for {what}.", "Free some space, or move the cache directory to a larger disk."
+    )

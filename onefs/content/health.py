@@ -1,22 +1,35 @@
-"""Owns the health of servers: which could not be reached a moment ago, and when to try them again."""
+"""Owns the health of servers: which could not be reached or had too much to do, and when to try them again."""
 
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onefs.content.failures import again
-from onefs.errors import OnefsError, TimedOutError
+from onefs.errors import OnefsError, OverloadedError, TimedOutError
 from onefs.transports.addresses import server_name
 from onefs.transports.base import Location
 
 SKIPPED_S = 60.0
+LONGEST_SKIPPED_S = 600.0
+"""However long a server asks to be left alone."""
 PROBED_EVERY_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A server that is not asked while another has the file: since how long, for how long yet, and why."""
+
+    server: str
+    since_s: float
+    left_s: float
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Trouble:
     error: OnefsError
+    since_s: float
     until_s: float
     tried_s: float
 
@@ -27,10 +40,11 @@ class _Trouble:
 
 
 class LocationHealth:
-    """Servers that could not be reached are skipped for a minute, for all files. Safe to use from several threads.
+    """Servers that could not be reached, or had too much to do, are skipped for a minute, for all files.
 
-    A file that has no other server left tries them all the same; those that accept no connection at most once in a
-    few seconds, whatever the number of files that wait: in between they get the error of that try.
+    Safe to use from several threads. A file that has no other server left tries them all the same; those that accept
+    no connection at most once in a few seconds, whatever the number of files that wait: in between they get the error
+    of that try.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -55,10 +69,14 @@ class LocationHealth:
             yield location, self._claim(location, begun_s)
 
     def failed(self, location: Location, error: OnefsError) -> None:
-        """Note that a location's server could not be reached."""
+        """Note that a location's server could not be reached, or had too much to do."""
+        asked_s = error.retry_after_s if isinstance(error, OverloadedError) else 0.0
+        skipped_s = min(max(SKIPPED_S, asked_s), LONGEST_SKIPPED_S)
         now_s = self._clock()
         with self._lock:
-            self._troubles[_server(location)] = _Trouble(error, now_s + SKIPPED_S, now_s)
+            before = self._troubles.get(_server(location))
+            since_s = before.since_s if before is not None else now_s
+            self._troubles[_server(location)] = _Trouble(error, since_s, now_s + skipped_s, now_s)
 
     def reached(self, location: Location) -> None:
         """Note that a location's server answered."""
@@ -71,6 +89,19 @@ class LocationHealth:
         with self._lock:
             self._troubles.clear()
 
+    def facts(self) -> list[PassedOver]:
+        """The servers that are passed over now, those that failed first first."""
+        now_s = self._clock()
+        with self._lock:
+            troubles = dict(self._troubles)
+        return [
+            PassedOver(
+                server.partition("://")[2], now_s - trouble.since_s, trouble.until_s - now_s, trouble.error.reason
+            )
+            for server, trouble in sorted(troubles.items(), key=lambda item: item[1].since_s)
+            if now_s < trouble.until_s
+        ]
+
     def _is_skipped(self, location: Location) -> bool:
         trouble = self._troubles.get(_server(location))
         return trouble is not None and self._clock() < trouble.until_s
@@ -81,13 +112,15 @@ class LocationHealth:
         server = _server(location)
         with self._lock:
             trouble = self._troubles.get(server)
-            if trouble is not None and trouble.tried_s > begun_s:
+            if trouble is None or isinstance(trouble.error, OverloadedError):
+                return None  # busy with one thing, a server may still give another, and takes no time-out to say so
+            if trouble.tried_s > begun_s:
                 return again(trouble.error)
-            if trouble is None or not trouble.is_down:
+            if not trouble.is_down:
                 return None
             if now_s < trouble.tried_s + PROBED_EVERY_S:
                 return again(trouble.error)
-            self._troubles[server] = _Trouble(trouble.error, trouble.until_s, now_s)
+            self._troubles[server] = replace(trouble, tried_s=now_s)
             return None
 
 

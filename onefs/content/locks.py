@@ -1,50 +1,107 @@
 """Owns the locks between processes: one daemon fetches a file, the others wait."""
 
+import errno
+import fcntl
+import logging
+import os
+import struct
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from uuid import UUID
 
-from filelock import FileLock, Timeout, UnixFileLock
-
+from onefs.content import disks
 from onefs.content.files import make_folder
+from onefs.content.leases import Leases, Seen
+from onefs.content.renaming import has_its_name
 
-FIRST_PAUSE_S = 0.02
-LONGEST_PAUSE_S = 0.25
+FIRST_PAUSE_S = 0.01
+LONGEST_PAUSE_S = 0.08
 FOR_ALL_USERS = 0o666
 """A user who shares the cache must be able to wait for another's lock. The file itself holds nothing."""
+HELD = (errno.EAGAIN, errno.EACCES)
+WITHOUT_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK)
+PLACES = 1 << 62
+log = logging.getLogger(__name__)
 
 
 class StoppedError(Exception):
     """Whoever waited was told to stop."""
 
 
-@contextmanager
-def process_lock(path: Path, stop: threading.Event) -> Iterator[None]:
-    """Hold the lock file at `path`; it dies with its owner. Raises OSError, or StoppedError if `stop` is set."""
-    lock = _acquire(path, stop)
-    try:
-        yield
-    finally:
-        # Removed while held: a waiter that gets a removed file's lock notices and tries again. A soft lock, where
-        # the file system knows no flock, removes its own.
-        if isinstance(lock, UnixFileLock):
-            with suppress(OSError):
-                path.unlink()
-        with suppress(OSError):
-            lock.release(force=True)
+class DatasetLocks:
+    """A lock for each dataset, against other processes and other threads. Safe to use from several threads.
 
+    Each is one byte of one file, locked for an open file of its own: such locks work on NFS and Lustre too, die with
+    their owner, and leave nothing behind. Where the disk has none, or none that other machines see, they are leases.
+    """
 
-def _acquire(path: Path, stop: threading.Event) -> FileLock:
-    pause_s = FIRST_PAUSE_S
-    while True:
-        make_folder(path.parent)
-        lock = FileLock(path, blocking=False, mode=FOR_ALL_USERS)
+    def __init__(self, folder: Path, *, leased: bool | None = None) -> None:
+        """With `leased` None, the disk decides."""
+        self._folder = folder
+        self._file = folder / "datasets"
+        self._leased = leased
+        self._leases = Leases()
+
+    @property
+    def are_leased(self) -> bool:
+        """Whether an owner that stalls for long may lose its lock, and not know it."""
+        if self._leased is None:
+            self._leased = not disks.has_common_locks(self._folder)
+        return self._leased
+
+    @contextmanager
+    def hold(self, dataset_id: UUID, stop: threading.Event) -> Iterator[None]:
+        """Hold a dataset's lock. Raises OSError, or StoppedError if `stop` is set while another has it."""
+        give_back = self._wait(dataset_id, stop)
         try:
-            lock.acquire()
-        except (Timeout, FileNotFoundError):
+            yield
+        finally:
+            give_back()
+
+    def _wait(self, dataset_id: UUID, stop: threading.Event) -> Callable[[], None]:
+        pause_s, seen = FIRST_PAUSE_S, Seen()
+        while True:
+            make_folder(self._folder)
+            give_back = self._take_lease(dataset_id, seen) if self.are_leased else self._take_byte(dataset_id)
+            if give_back is not None:
+                return give_back
             if stop.wait(pause_s):
-                raise StoppedError from None
+                raise StoppedError
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-        else:
-            return lock
+
+    def _take_byte(self, dataset_id: UUID) -> Callable[[], None] | None:
+        number = self._open()
+        try:
+            fcntl.fcntl(number, fcntl.F_OFD_SETLK, _byte(dataset_id))
+            if has_its_name(self._file, number):
+                return lambda: os.close(number)
+        except OSError as error:
+            if error.errno in WITHOUT_LOCKS:
+                log.info("%s is on a disk without locks (%s): files that are renewed serve instead.", self._file, error)
+                self._leased = True
+            elif error.errno not in HELD:
+                os.close(number)
+                raise
+        os.close(number)
+        return None
+
+    def _open(self) -> int:
+        try:
+            return os.open(self._file, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            number = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FOR_ALL_USERS)
+            if os.fstat(number).st_uid == os.geteuid():
+                os.fchmod(number, FOR_ALL_USERS)
+            return number
+
+    def _take_lease(self, dataset_id: UUID, seen: Seen) -> Callable[[], None] | None:
+        path = self._folder / f"{dataset_id}.lease"
+        number = self._leases.take(path, seen)
+        return None if number is None else lambda: self._leases.give_back(path, number)
+
+
+def _byte(dataset_id: UUID) -> bytes:
+    """A `struct flock` that asks for the one byte of a dataset."""
+    return struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, dataset_id.int % PLACES, 1, 0)

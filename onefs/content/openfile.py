@@ -13,6 +13,8 @@ from onefs.content.growing import Growing
 from onefs.content.readahead import ReadAhead
 from onefs.errors import CacheDamagedError
 
+ALL_AT_ONCE_BYTES = 64 << 20
+"""So much is asked for at once of a file that is to become whole."""
 WOULD_BLOCK = (errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
@@ -73,6 +75,24 @@ class OpenFile:
                 self._ahead = ReadAhead(growing.rules.read_ahead_max_bytes)
             return growing.want(self._ahead, offset, size)
 
+    def wait_whole(self) -> None:
+        """Have all of it fetched, and return once it is whole and verified. Raises the fetch's failure."""
+        while (waiting := self._ask_for_all()) is not None:
+            waiting.result()
+
+    def _ask_for_all(self) -> Future[None] | None:
+        """What to wait for until the file is whole; None if it is."""
+        with self._lock:
+            if self._file is not None:
+                return None
+            if self._fetch is None:
+                raise ValueError("a file that is closed never becomes whole")
+            news = self._fetch.news
+            growing = self._follow(self._fetch)
+            if growing is None:
+                return None if self._file is not None else news
+            return growing.want_next(ALL_AT_ONCE_BYTES) or news
+
     def _follow(self, fetch: Fetch) -> Growing | None:
         """What to read from if the file is not whole yet. Raises why nothing is served any more."""
         growing = self._growing
@@ -82,42 +102,50 @@ class OpenFile:
         if self._file is not None:
             self._fetch = self._growing = None
             return None
-        growing = fetch.growing
-        self._growing = growing if growing is not None and growing.error is None else None
+        found = fetch.growing
+        if found is not growing and growing is not None and self._ahead is not None:
+            growing.forget(self._ahead)
+            self._ahead = None
+        self._growing = found if found is not None and found.error is None else None
         return self._growing
 
     def read_now(self, offset: int, size: int) -> bytes | None:
         """Bytes that are in memory; None if the disk would have to be waited for, or the file is not there yet."""
-        file = self._borrow()
-        if file is None:
-            return None
+        lent = self._borrow(offset, size)
+        if not isinstance(lent, Descriptor):
+            return lent
         try:
             buffer = bytearray(size)
-            count = os.preadv(file.number, [buffer], offset, os.RWF_NOWAIT)
-            self._check(file)
+            count = os.preadv(lent.number, [buffer], offset, os.RWF_NOWAIT)
+            self._check(lent)
         except OSError as error:
             if error.errno in WOULD_BLOCK:
                 return None
             raise cache_error(self._path, "the cache", error) from error
         finally:
-            file.release()
-        if count < size and offset + count < file.size_bytes:
+            lent.release()
+        if count < size and offset + count < lent.size_bytes:
             return None
         return bytes(memoryview(buffer)[:count])
 
-    def read(self, offset: int, size: int) -> bytes:
-        """Up to `size` bytes, fewer only at the end of the file. `wait` must have said that they are there."""
-        file = self._borrow()
-        if file is None:
-            raise ValueError("read of a file that is closed or not there yet")
+    def read(self, offset: int, size: int) -> bytes | None:
+        """Up to `size` bytes, fewer only at the end of the file; None if they went since `wait` said they are there.
+
+        Raises ValueError if the file is closed.
+        """
+        lent = self._borrow(offset, size)
+        if not isinstance(lent, Descriptor):
+            if lent is None and self._closed:
+                raise ValueError("read of a file that is closed")
+            return lent
         try:
-            data = os.pread(file.number, size, offset)
-            self._check(file)
+            data = os.pread(lent.number, size, offset)
+            self._check(lent)
             return data
         except OSError as error:
             raise cache_error(self._path, "the cache", error) from error
         finally:
-            file.release()
+            lent.release()
 
     def close(self) -> None:
         """Let go of the file. A read in progress ends first; a fetch goes on. Does nothing the second time."""
@@ -140,17 +168,13 @@ class OpenFile:
                 "Open it again to have it checked.",
             )
 
-    def _borrow(self) -> Descriptor | None:
+    def _borrow(self, offset: int, size: int) -> Descriptor | bytes | None:
+        """What to read from, or the bytes themselves; None if they are not there."""
         with self._lock:
-            growing = self._growing
-            while growing is not None and self._fetch is not None:
-                # It may have become whole, or been withdrawn, since it was waited for: at any time until it is lent.
-                found = self._follow(self._fetch)
-                if found is None and self._file is None and growing.error is not None:
-                    raise again(growing.error)
-                lent = found.borrow() if found is not None else None
-                if lent is not None:
-                    return lent
-                growing = found
+            if self._file is None and self._fetch is not None:
+                # It may have become whole, or another may have taken its place, since it was waited for.
+                growing = self._follow(self._fetch)
+                if growing is not None:
+                    return growing.lend(offset, size)
             file = self._file
             return file if file is not None and file.share() else None

@@ -2,20 +2,25 @@
 
 import os
 import threading
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from onefs.catalogue.records import Dataset
+from onefs.content.eviction import footprint
 from onefs.content.files import make_folder, read_json, write_json
 from onefs.content.hashing import RunningDigest
 from onefs.content.locks import StoppedError
 from onefs.content.renaming import give_name, reopened
+from onefs.content.room import Reservation
 from onefs.content.verification import wanted
 from onefs.digests import CHUNK_BYTES
 
 NOTED_FROM_BYTES = 1 << 20
 """Smaller files are not worth going on with after a restart, nor a note beside them."""
+STEP_BYTES = 4 << 20
+"""Room is taken in such steps where nobody knows how long a file will be."""
 WRITING = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -26,9 +31,12 @@ class Partial:
     says that the bytes came in one, so that a mismatch is what the server holds.
     """
 
-    def __init__(self, folder: Path, dataset: Dataset, stop: threading.Event) -> None:
+    def __init__(
+        self, folder: Path, dataset: Dataset, stop: threading.Event, reserve: Callable[[int], Reservation]
+    ) -> None:
         self._dataset = dataset
         self._stop = stop
+        self._reserve = reserve
         self._note = folder / f"{dataset.id}.json"
         self._digest = RunningDigest()
         self._reader = -1
@@ -47,7 +55,8 @@ class Partial:
             note = {}
             self._file = os.open(self.path, WRITING, 0o666)
         self._noted = bool(note)
-        if os.fstat(self._file).st_size:
+        self._reservation = reserve(os.fstat(self._file).st_size)
+        if self._reservation.size_bytes:
             self.source, self.edition = str(note.get("source", "")), str(note.get("edition", ""))
             try:
                 self._take_up()
@@ -76,8 +85,14 @@ class Partial:
             self._noted = True
             write_json(self._note, {"wanted": wanted(self._dataset), "source": source, "edition": edition})
 
+    def make_room(self, size_bytes: int) -> None:
+        """Have room for a file of such a size before bytes are asked for. Raises NoRoomError, StoppedError."""
+        self._reservation.reach(footprint(size_bytes))
+
     def write(self, chunk: bytes) -> None:
-        """Add bytes at the end."""
+        """Add bytes at the end. Raises NoRoomError, too."""
+        if self.size_bytes + len(chunk) > self._reservation.size_bytes:
+            self._reservation.reach(self.size_bytes + max(len(chunk), STEP_BYTES))
         written = os.write(self._file, chunk)
         while written < len(chunk):
             written += os.write(self._file, memoryview(chunk)[written:])
@@ -106,6 +121,7 @@ class Partial:
             self._seal()
         self._reader = give_name(self.path, self._reader, target)
         self._drop_note()
+        self._reservation.end(footprint(self.size_bytes), is_file=True)
         reader, self._reader = self._reader, -1
         return reader
 
@@ -116,6 +132,7 @@ class Partial:
         finally:
             self.path.unlink(missing_ok=True)
             self._drop_note()
+            self._reservation.end(0)
 
     def close(self) -> None:
         """Let go of it; what is on disk stays for another try. Does nothing the second time."""
@@ -125,6 +142,7 @@ class Partial:
                 if number >= 0:
                     stack.callback(os.close, number)
             self._file = self._reader = -1
+        self._reservation.end(self.size_bytes)
 
     def _note_to_go_on_with(self) -> dict[str, Any]:
         """The note beside what an earlier try left; {} and nothing left if that is of no use."""
@@ -145,7 +163,10 @@ class Partial:
         return {}
 
     def _forget_earlier(self) -> None:
-        self.path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            size_bytes = self.path.lstat().st_size
+            self.path.unlink()
+            self._reserve(size_bytes).end(0)
         self._note.unlink(missing_ok=True)
 
     def _drop_note(self) -> None:

@@ -40,6 +40,19 @@ def has_its_name(path: Path, number: int) -> bool:
         return False
 
 
+def part_from_others(path: Path) -> None:
+    """Put a copy in the place of a file, so that whoever has it open writes to it no longer. Raises OSError."""
+    beside = path.with_name(f".{uuid4()}.part")
+    try:
+        shutil.copyfile(path, beside, follow_symlinks=False)
+        beside.replace(path)
+    except FileNotFoundError:
+        beside.unlink(missing_ok=True)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+
+
 def _copied(reader: int, target: Path) -> int:
     beside = target.with_name(f".{uuid4()}.part")
     copied = -1

@@ -9,11 +9,11 @@ from typing import Any
 from onefs.catalogue.records import Dataset
 from onefs.content.blocks import BlockMap
 from onefs.content.files import make_folder, read_json, write_json
+from onefs.content.marks import BLOCKS_ENDING, mark_open
 from onefs.content.partial import WRITING
 from onefs.content.renaming import give_name, has_its_name, reopened
+from onefs.content.room import Room
 from onefs.content.verification import wanted
-
-BLOCKS_ENDING = ".blocks"
 
 
 class SparseFile:
@@ -24,11 +24,15 @@ class SparseFile:
     process wrote is with the kernel, but a power loss may take it.
     """
 
-    def __init__(self, folder: Path, dataset: Dataset, size_bytes: int, block_bytes: int) -> None:
+    is_kept = True
+
+    def __init__(self, folder: Path, dataset: Dataset, size_bytes: int, block_bytes: int, room: Room) -> None:
         self.path = folder / f"{dataset.id}{BLOCKS_ENDING}"
         self._map_path = folder / f"{dataset.id}.map"
         self._note_path = folder / f"{dataset.id}{BLOCKS_ENDING}.json"
         self._wanted = wanted(dataset)
+        self._room = room
+        self.is_mixed = False
         self._reader = -1
         self._synced = b""
         make_folder(folder)
@@ -36,6 +40,7 @@ class SparseFile:
         self.source, self.edition = str(note.get("source", "")), str(note.get("edition", ""))
         self.map = BlockMap(size_bytes, int(note.get("block_bytes", block_bytes)), _bits(note))
         self._file = os.open(self.path, WRITING, 0o666)
+        mark_open(self._file)
         self._map_file = -1
         try:
             self._map_file = os.open(self._map_path, WRITING, 0o666)
@@ -61,6 +66,14 @@ class SparseFile:
     def reader(self) -> int:
         """A new descriptor to read it from."""
         return reopened(self._file)
+
+    def take_room(self, size_bytes: int) -> None:
+        """Have room for so many bytes that come now. Raises NoRoomError, StoppedError or OSError."""
+        self._room.take(size_bytes)
+
+    def give_back_room(self, size_bytes: int) -> None:
+        """So many of them did not come."""
+        self._room.give_back(size_bytes)
 
     def comes_from(self, source: str, edition: str) -> None:
         """Say where the bytes come from; noted on disk for a later process if that can be told apart from others."""
@@ -110,6 +123,7 @@ class SparseFile:
         if self._file >= 0 and has_its_name(self.path, self._file):
             self._forget_notes()
             self.path.unlink(missing_ok=True)
+            self._room.give_back(min(self.map.count * self.map.block_bytes, self.map.size_bytes))
 
     def close(self) -> None:
         """Let go of it; what is on disk stays for another try. Does nothing the second time."""

@@ -1,21 +1,41 @@
 """Owns the stamps: which copies were verified, in memory at once and on disk once the bytes are synced."""
 
+import json
 import logging
 import os
 import queue
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from onefs import alf
+from onefs.catalogue.records import QC, Dataset
+from onefs.content.arrivals import Arrivals
+from onefs.content.eviction import footprint
 from onefs.content.files import read_json, write_json
 from onefs.content.verification import Signature, Stamp
 
 KEPT_IN_MEMORY = 200_000
+REMEMBERED_S = 600
+"""For how long it is known when how many bytes of stamped files became known to others."""
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The stamp on disk of a file that onefs fetched.
+
+    `dataset` is as the catalogue had it then; when it was last used is the time of the stamp's own file.
+    """
+
+    dataset: Dataset
+    signature: Signature
+    last_use_s: float
 
 
 class Stamps:
@@ -25,15 +45,18 @@ class Stamps:
     for the disk; until then it counts in this process only.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, arrivals: Path) -> None:
         self._folder = folder
-        self._lock = threading.Condition()  # guards the five below
+        self._arrivals = Arrivals(arrivals)
+        self._lock = threading.Condition()  # guards the arrivals, and the seven below
         self._known: dict[UUID, Stamp | None] = {}
         self._unsynced: dict[UUID, Stamp] = {}
+        self._unwritten: dict[UUID, Fetched] = {}
+        self._written_bytes: dict[int, int] = {}
         self._thread: threading.Thread | None = None
         self._closed = False
         self._complained = False
-        self._waiting: queue.SimpleQueue[tuple[UUID, Stamp, str] | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[tuple[Dataset, Stamp, str] | None] = queue.SimpleQueue()
 
     def get(self, dataset_id: UUID) -> Stamp | None:
         """The stamp of a dataset's copy, from memory after the first time."""
@@ -44,34 +67,77 @@ class Stamps:
 
     def reload(self, dataset_id: UUID) -> Stamp | None:
         """The stamp as it is on disk now, where another process may have written it."""
-        stamp = _parse(read_json(self._path(dataset_id)))
+        stamp = _parse(read_json(self.path(dataset_id)))
         with self._lock:
             # What was never written to disk still counts here: it vouches for one file only, by its signature.
             stamp = self._unsynced.get(dataset_id) or stamp or self._known.get(dataset_id)
             self._remember(dataset_id, stamp)
         return stamp
 
-    def put(self, dataset_id: UUID, stamp: Stamp, path: str) -> None:
+    def put(self, dataset: Dataset, stamp: Stamp, path: str) -> None:
         """Vouch for the file at `path`: at once in this process, on disk once the file is synced."""
         with self._lock:
-            self._remember(dataset_id, stamp)
+            self._remember(dataset.id, stamp)
             if self._closed:
                 return
             if not self._has_thread():
                 return
-            self._unsynced[dataset_id] = stamp
-        self._waiting.put((dataset_id, stamp, path))
+            self._unsynced[dataset.id] = stamp
+            if stamp.source:
+                with suppress(OSError):
+                    self._arrivals.add({"id": str(dataset.id), **_value(dataset, stamp)})
+                self._unwritten[dataset.id] = Fetched(dataset, stamp.signature, time.time())
+        self._waiting.put((dataset, stamp, path))
 
     def drop(self, dataset_id: UUID) -> None:
         """Forget a stamp, on disk too."""
         with self._lock:
             self._unsynced.pop(dataset_id, None)
+            self._unwritten.pop(dataset_id, None)
             self._remember(dataset_id, None)
             self._lock.notify_all()
         try:
-            self._path(dataset_id).unlink(missing_ok=True)
+            self.path(dataset_id).unlink(missing_ok=True)
         except OSError as error:
             self._complain(error)
+
+    def fetched(self, dataset_id: UUID) -> Fetched | None:
+        """The stamp on disk now, if it is that of a file that onefs fetched."""
+        return _fetched(dataset_id, os.fspath(self.path(dataset_id)))
+
+    def all_fetched(self) -> Iterator[Fetched]:
+        """The stamps on disk of the files that onefs fetched. Raises OSError."""
+        for folder in _names(self._folder):
+            for name in _names(self._folder / folder):
+                with suppress(ValueError):
+                    found = _fetched(UUID(name.removesuffix(".json")), f"{self._folder}/{folder}/{name}")
+                    if found is not None:
+                        yield found
+
+    def adopt(self) -> None:
+        """Stamp what daemons left that were killed before they could: as ours, and as not verified."""
+        for path, values in self._arrivals.left():
+            for value in values:
+                with suppress(OSError, ValueError, KeyError, TypeError):
+                    stamp_path = self.path(UUID(value["id"]))
+                    there = read_json(stamp_path)
+                    if there.get("signature") != value["signature"]:
+                        write_json(stamp_path, {**value, "md5": ""})
+                    elif not there.get("source"):
+                        write_json(stamp_path, {**value, "md5": there["md5"]})
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    def unwritten(self) -> dict[UUID, Fetched]:
+        """The stamps of files that onefs fetched that are not on disk yet."""
+        with self._lock:
+            return self._unwritten.copy()
+
+    def unseen_bytes(self, since_s: float) -> int:
+        """What the files take that others could not know to be ours then, by the clock that files have."""
+        with self._lock:
+            written_bytes = sum(size for second, size in self._written_bytes.items() if second >= int(since_s))
+            return written_bytes + sum(footprint(each.signature.size_bytes) for each in self._unwritten.values())
 
     def flush(self, timeout_s: float | None = None) -> bool:
         """Wait until every stamp is on disk; False if that took longer than `timeout_s`."""
@@ -87,8 +153,9 @@ class Stamps:
     def close(self, timeout_s: float) -> None:
         """Write what waits, for so long at most, and end the thread."""
         self.flush(timeout_s)
-        with self._lock:
+        with self._lock, suppress(OSError):
             self._closed = True
+            self._arrivals.close()
         self._waiting.put(None)
 
     def _has_thread(self) -> bool:
@@ -108,40 +175,53 @@ class Stamps:
         if len(self._known) > KEPT_IN_MEMORY:
             del self._known[next(iter(self._known))]
 
-    def _path(self, dataset_id: UUID) -> Path:
+    def path(self, dataset_id: UUID) -> Path:
+        """Where a dataset's stamp is kept; the time of that file is when the dataset was last used."""
         name = str(dataset_id)
         return self._folder / name[:2] / f"{name}.json"
 
     def _sync_all(self) -> None:
         while (item := self._waiting.get()) is not None:
-            dataset_id, stamp, path = item
+            dataset, stamp, path = item
             with self._lock:
-                wanted = self._unsynced.get(dataset_id) == stamp and not self._closed
+                wanted = self._unsynced.get(dataset.id) == stamp and not self._closed
             if wanted:
-                self._sync(dataset_id, stamp, path)
+                self._sync(dataset, stamp, path)
 
-    def _sync(self, dataset_id: UUID, stamp: Stamp, path: str) -> None:
+    def _sync(self, dataset: Dataset, stamp: Stamp, path: str) -> None:
         lost = False
         try:
             if _sync_file(path, stamp):
-                self._write(dataset_id, stamp, path)
+                self._write(dataset, stamp)
         except FileNotFoundError:
             log.debug("%s went away before it was synced.", path)
         except OSError as error:
             lost = True  # what is in memory may never come to disk
             log.warning("%s could not be written to disk (%s); it will be checked again.", path, error)
         with self._lock:
-            if self._unsynced.get(dataset_id) == stamp:
-                del self._unsynced[dataset_id]
+            if self._unsynced.get(dataset.id) == stamp:
+                del self._unsynced[dataset.id]
+                if self._unwritten.pop(dataset.id, None) is not None:
+                    self._note_written(footprint(stamp.signature.size_bytes))
+                if not self._unwritten:
+                    with suppress(OSError):
+                        self._arrivals.clear()
                 if lost:
-                    self._remember(dataset_id, None)
+                    self._remember(dataset.id, None)
             self._lock.notify_all()
 
-    def _write(self, dataset_id: UUID, stamp: Stamp, path: str) -> None:
+    def _write(self, dataset: Dataset, stamp: Stamp) -> None:
         try:
-            write_json(self._path(dataset_id), {"path": path, **asdict(stamp)})
+            write_json(self.path(dataset.id), _value(dataset, stamp))
         except OSError as error:
             self._complain(error)
+
+    def _note_written(self, size_bytes: int) -> None:
+        second = int(time.time())
+        if second not in self._written_bytes:
+            for old in [each for each in self._written_bytes if each < second - REMEMBERED_S]:
+                del self._written_bytes[old]
+        self._written_bytes[second] = self._written_bytes.get(second, 0) + size_bytes
 
     def _complain(self, error: OSError) -> None:
         """Once: without stamps on disk all works, but copies are hashed again after a restart."""
@@ -168,6 +248,33 @@ def _sync_file(path: str, stamp: Stamp) -> bool:
         raise
     finally:
         os.close(descriptor)
+
+
+def _value(dataset: Dataset, stamp: Stamp) -> dict[str, Any]:
+    eid = "" if dataset.eid is None else str(dataset.eid)
+    return {"eid": eid, "session": dataset.session_path, "path": dataset.rel_path, **asdict(stamp)}
+
+
+def _fetched(dataset_id: UUID, path: str) -> Fetched | None:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123  (a Path costs more than the call)
+            value, last_use_s = json.loads(file.read()), os.fstat(file.fileno()).st_mtime
+        stamp, session, rel_path = _parse(value), str(value["session"]), str(value["path"])
+        eid = UUID(value["eid"]) if value["eid"] else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    if stamp is None or not stamp.source or not alf.is_safe_relative(f"{session}/{rel_path}"):
+        return None
+    size_bytes = stamp.signature.size_bytes
+    dataset = Dataset(dataset_id, eid, session, rel_path, size_bytes, stamp.md5, True, QC.NOT_SET, None)
+    return Fetched(dataset, stamp.signature, last_use_s)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208  (names are strings here)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _parse(value: dict[str, Any]) -> Stamp | None:

@@ -1,6 +1,7 @@
 """Owns the cache directory: where a dataset's file stands, how it comes there, and what leaves it."""
 
 import errno
+import functools
 import os
 import stat
 import threading
@@ -9,18 +10,27 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from uuid import UUID
 
 from onefs import alf
 from onefs.catalogue.records import Dataset
 from onefs.content import disks
+from onefs.content.eviction import footprint
+from onefs.content.evictor import AT_ONCE, Evictor
 from onefs.content.files import cache_error, cache_errors, make_folder
-from onefs.content.locks import process_lock
+from onefs.content.ledger import Ledger
+from onefs.content.locks import DatasetLocks, StoppedError
+from onefs.content.marks import BLOCKS_ENDING
 from onefs.content.partial import Partial
+from onefs.content.pins import Pins
 from onefs.content.quarantine import Quarantine
-from onefs.content.sparse import BLOCKS_ENDING, SparseFile
+from onefs.content.renaming import part_from_others
+from onefs.content.room import Limits, Room, Usage
+from onefs.content.sparse import SparseFile
 from onefs.content.stamps import Stamps
+from onefs.content.uses import Uses
 from onefs.content.verification import Signature, Stamp
-from onefs.errors import ContentError
+from onefs.errors import BusyError, ContentError, KeptError
 
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
@@ -44,13 +54,28 @@ class ContentStore:
     `may_displace` false, it is fetched into, but wrong files that others put there are not moved out of the way.
     """
 
-    def __init__(self, data_dir: Path, state_dir: Path, *, is_cache: bool = True, may_displace: bool = True) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        state_dir: Path,
+        *,
+        is_cache: bool = True,
+        may_displace: bool = True,
+        limits: Limits | None = None,
+    ) -> None:
         self.data_dir = data_dir
         self.state_dir = state_dir
         self.is_cache = is_cache
         self.may_displace = may_displace
-        self.stamps = Stamps(state_dir / "stamps")
+        self._locks = DatasetLocks(state_dir / "locks")
+        self.stamps = Stamps(state_dir / "stamps", state_dir / "room" / "arrivals")
         self.quarantine = Quarantine(state_dir / "quarantine", lambda: self._beside_data("quarantine"))
+        self._pins = Pins(state_dir / "pins")
+        self._uses = Uses(self._note_use)
+        partials = functools.partial(self._beside_data, "partial")
+        self._evictor = Evictor(data_dir, self.stamps, self._pins, self._uses, partials, self._locks)
+        ledger = Ledger(state_dir / "room", self._locks.hold)
+        self.room = Room(limits or Limits(), data_dir, ledger, self._evictor, self._locks.hold, self.stamps)
         self._root = os.fspath(data_dir)
         self._own_folder: Path | None = None
 
@@ -86,24 +111,33 @@ class ContentStore:
 
     def vouch(self, dataset: Dataset, copy: Copy, md5: str, accepted: str = "", source: str = "") -> None:
         """Stamp a copy as verified (or, with `accepted`, as served though it differs)."""
-        self.stamps.put(dataset.id, Stamp(copy.signature, md5, accepted, source), copy.path)
+        self.stamps.put(dataset, Stamp(copy.signature, md5, accepted, source), copy.path)
 
     def lock(self, dataset: Dataset, stop: threading.Event) -> AbstractContextManager[None]:
         """Hold the dataset against other processes. Raises OSError, StoppedError."""
-        return process_lock(self.state_dir / "locks" / f"{dataset.id}.lock", stop)
+        return self._locks.hold(dataset.id, stop)
 
     def begin(self, dataset: Dataset, stop: threading.Event) -> Partial:
         """Begin to store a dataset, or go on where an earlier try ended."""
         with cache_errors(dataset.path, self._root):
             make_folder(self.data_dir)
             make_folder(self.state_dir)
-            return Partial(self._beside_data("partial"), dataset, stop)
+            folder = self._beside_data("partial")
+            if self._locks.are_leased:
+                part_from_others(folder / str(dataset.id))
+            partial = Partial(folder, dataset, stop, functools.partial(self.room.reserve, dataset.id))
+            try:
+                partial.make_room(dataset.size_bytes or 0)
+            except BaseException:
+                partial.close()
+                raise
+            return partial
 
     def begin_blocks(self, dataset: Dataset, block_bytes: int) -> SparseFile:
         """Begin to store a large dataset block by block, or go on with the blocks that are there. Raises OSError."""
         make_folder(self.data_dir)
         make_folder(self.state_dir)
-        return SparseFile(self._beside_data("partial"), dataset, dataset.size_bytes or 0, block_bytes)
+        return SparseFile(self._beside_data("partial"), dataset, dataset.size_bytes or 0, block_bytes, self.room)
 
     def commit(self, dataset: Dataset, partial: Partial | SparseFile) -> Copy:
         """Give a checked file its name in the cache, and return it opened."""
@@ -132,8 +166,11 @@ class ContentStore:
     def _take_away(self, dataset: Dataset, copy: Copy, take: Callable[[], object]) -> bool:
         with cache_errors(dataset.path, copy.path), suppress(FileNotFoundError):
             if Signature.of(os.stat(copy.path)) == copy.signature:  # noqa: PTH116
+                stamp = self.stamps.get(dataset.id)
                 self.stamps.drop(dataset.id)
                 take()
+                if stamp is not None and stamp.source and stamp.signature == copy.signature:
+                    self.room.give_back(footprint(copy.signature.size_bytes))
                 return True
         return False
 
@@ -161,13 +198,91 @@ class ContentStore:
             return found
         return found
 
+    def used(self, dataset: Dataset) -> None:
+        """Somebody opens the dataset: remembered at once, and on disk after a while."""
+        if self.is_cache:
+            self._uses.note(dataset.id)
+
+    def pin(self, dataset: Dataset) -> None:
+        """Keep a dataset in the cache, once it is there. Raises CacheDamagedError."""
+        with cache_errors(dataset.path, self.state_dir):
+            self._pins.add(dataset.id)
+
+    def unpin(self, dataset: Dataset) -> None:
+        """Let it be evicted again. Raises CacheDamagedError."""
+        with cache_errors(dataset.path, self.state_dir):
+            self._pins.remove(dataset.id)
+
+    def is_pinned(self, dataset: Dataset) -> bool:
+        """Whether it is pinned, by this or another daemon."""
+        return self._pins.has(dataset.id)
+
+    def pinned(self) -> set[str]:
+        """The ids of all that are pinned, as text."""
+        return self._pins.names()
+
+    def unfinished(self) -> set[UUID]:
+        """The ids of datasets of which a part is there."""
+        found: set[UUID] = set()
+        with suppress(OSError):
+            for entry in self._beside_data("partial").iterdir():
+                with suppress(ValueError):
+                    found.add(UUID(entry.name.partition(".")[0]))
+        return found
+
+    def evict(self, dataset: Dataset) -> int:
+        """Remove what onefs fetched of a dataset; bytes that came free, 0 if nothing was there.
+
+        Raises KeptError, or BusyError if it is being fetched.
+        """
+        if self.is_pinned(dataset):
+            raise KeptError(f"{dataset.path} is pinned.", "Unpin it first (onefs unpin).")
+        found = self.find_copy(dataset)
+        try:
+            with cache_errors(dataset.path, self.state_dir), self._locks.hold(dataset.id, AT_ONCE):
+                freed_bytes = self._evictor.drop_parts(dataset.id)
+                if found is not None:
+                    freed_bytes += self._evict_copy(dataset, *found)
+        except StoppedError:
+            raise BusyError(f"{dataset.path} is being fetched.", "Try again once it is there.") from None
+        with suppress(OSError, StoppedError):
+            self.room.evicted(freed_bytes, int(found is not None))
+        return freed_bytes
+
+    def usage(self) -> Usage:
+        """What the cache holds, and what it may."""
+        return self.room.usage()
+
+    def on_evicted(self, tell: Callable[[Dataset], None]) -> None:
+        """Have somebody told of each complete file that leaves the cache to make room."""
+        self._evictor.on_evicted = tell
+
     def flush(self, timeout_s: float | None = None) -> bool:
         """Wait until the stamps of all verified files are on disk."""
         return self.stamps.flush(timeout_s)
 
     def close(self) -> None:
         """Bring the stamps to disk, unless the disk takes too long."""
+        self._uses.close(CLOSING_S)
+        self.room.close()
         self.stamps.close(CLOSING_S)
+
+    def _evict_copy(self, dataset: Dataset, path: str, status: os.stat_result) -> int:
+        stamp = self.stamps.reload(dataset.id)
+        if not self.is_cache or stamp is None or not stamp.source or stamp.signature != Signature.of(status):
+            raise KeptError(
+                f"{path} was put there by another program than onefs, or was changed since.",
+                "Remove it yourself if it is not needed.",
+            )
+        self.stamps.drop(dataset.id)
+        os.unlink(path)  # noqa: PTH108  (paths are strings here)
+        return footprint(status.st_size)
+
+    def _note_use(self, dataset_id: UUID) -> None:
+        for path in (self.stamps.path(dataset_id), self._beside_data("partial") / f"{dataset_id}.map"):
+            with suppress(OSError):
+                os.utime(path)
+                return
 
     def _path(self, dataset: Dataset) -> str:
         path = dataset.path

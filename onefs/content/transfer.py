@@ -165,7 +165,7 @@ class Obtainer:
         try:
             result = self._blockwise.fetch(fetch, ordered, problems)
             if isinstance(result, Whole):
-                copy = self._commit(fetch, result.growing.file, result.found)
+                copy = self._commit(fetch, result.file, result.found)
                 self._blockwise.replaced(fetch, copy.signature.inode)
                 return Obtained(copy, fetched=True)
         except (OSError, NoRoomError) as error:

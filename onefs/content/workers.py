@@ -5,6 +5,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 IDLE_S = 10.0
 YIELDING = 10
@@ -55,9 +56,10 @@ class Workers:
             self._changed.notify_all()
 
     def _work(self) -> None:
-        if self._yields:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), YIELDING)  # on Linux, of one thread alone
         try:
+            if self._yields:
+                with suppress(OSError):  # a sandbox may forbid it
+                    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), YIELDING)  # on Linux, one thread's
             while (job := self._next()) is not None:
                 try:
                     job()

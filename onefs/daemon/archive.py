@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain
 
-from onefs.catalogue.records import Dataset
+from onefs.catalogue.records import QC, Dataset
+from onefs.catalogue.revisions import Rule
 from onefs.catalogue.snapshot import Snapshot
 from onefs.content.access import BlockRules, Content, Verify
 from onefs.content.download import Patience
+from onefs.content.room import Limits
 from onefs.content.store import ContentStore
 from onefs.daemon.databases import open_database
 from onefs.daemon.locations import Locations, Repositories
@@ -24,18 +26,23 @@ from onefs.transports.file import FileTransport
 from onefs.transports.http import HttpTransport
 from onefs.transports.schemes import SchemeTransport
 
+DEFAULT_VIEW = "default"
+"""The view whose names are the default editions of files."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """What an archive tells whoever shows it, in worker threads. `Content` describes the first three.
 
-    `on_tables` puts other tables in use, and gives what is to be called when the next may come.
+    `on_tables` puts other tables in use, and gives what is to be called when the next may come. `may_go_on` tells
+    whether more may be fetched now of files that are open.
     """
 
     on_change: Callable[[Dataset], None] = lambda dataset: None  # noqa: ARG005
     on_failure: Callable[[Dataset, OnefsError], None] = lambda dataset, error: None  # noqa: ARG005
     on_withdrawn: Callable[[Dataset], None] = lambda dataset: None  # noqa: ARG005
     on_tables: Callable[[Snapshot], Callable[[], None]] = lambda tables: lambda: None  # noqa: ARG005
+    may_go_on: Callable[[], bool] = lambda: True
 
 
 class Archive:
@@ -87,7 +94,11 @@ class Archive:
     def _make_content(self, settings: Settings) -> Content:
         source = self.source
         store = ContentStore(
-            source.data_dir, source.state_dir, is_cache=source.is_cache, may_displace=source.may_displace
+            source.data_dir,
+            source.state_dir,
+            is_cache=source.is_cache,
+            may_displace=source.may_displace,
+            limits=Limits(settings.cache_size, settings.cache_min_free),
         )
         return self.content_in(store, settings)
 
@@ -115,6 +126,7 @@ class Archive:
             on_failure=self._failed,
             on_mismatch=self._mismatch_reporter(settings),
             on_withdrawn=self._hooks.on_withdrawn,
+            may_go_on=self._hooks.may_go_on,
         )
 
     def _mismatch_reporter(self, settings: Settings) -> Callable[[Dataset, Location], None]:
@@ -152,6 +164,11 @@ def make_http(settings: Settings) -> HttpTransport:
 def make_transport(http: HttpTransport) -> Transport:
     """Every kind of location."""
     return SchemeTransport({"http": http, "https": http, "file": FileTransport()})
+
+
+def rule_of(settings: Settings) -> Rule:
+    """What the root of a tree shows."""
+    return Rule(QC[settings.qc], settings.ignore_qc_not_set, settings.as_of, settings.view == DEFAULT_VIEW)
 
 
 def _block_rules(settings: Settings) -> BlockRules:

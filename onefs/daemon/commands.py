@@ -7,12 +7,11 @@ from pathlib import Path
 
 from onefs.alyx.client import AlyxClient
 from onefs.catalogue.records import QC
-from onefs.content.access import Content
+from onefs.daemon.file_commands import FileCommands
 from onefs.errors import UsageError
 from onefs.modes import Mode, parse
 from onefs.settings import as_of_date, duration_s, qc_level
 from onefs.vfs.control import Command
-from onefs.vfs.filesystem import FileSystem
 
 LEVELS = ("debug", "info", "warning", "error")
 CLOBBER = "clobber"
@@ -38,15 +37,8 @@ class Controls:
     record: list[Command]
 
 
-def commands(file_system: Callable[[], FileSystem], content: Content, controls: Controls) -> Mapping[str, Command]:
+def commands(files: FileCommands, controls: Controls) -> Mapping[str, Command]:
     """The commands of one mount."""
-
-    def retry(words: list[str]) -> None:
-        if not words:
-            content.retry(None)
-            return
-        for dataset in file_system().datasets_at(words[0]):
-            content.retry(dataset)
 
     def as_of(words: list[str]) -> None:
         controls.as_of(_parsed(as_of_date, words[0], "as-of D|none"))
@@ -62,7 +54,7 @@ def commands(file_system: Callable[[], FileSystem], content: Content, controls: 
         "as-of": Command("as-of D|none", "show no editions later than a date", as_of, 1, 1),
         "qc": Command("qc LEVEL", "show nothing of a worse quality control outcome", limit_qc, 1, 1),
         "refresh": Command("refresh", "ask for newer tables now", lambda _: controls.refresh(), 0, 0),
-        "retry": Command("retry [PATH]", "forget that a file, those of a folder, or any could not be had", retry, 0, 1),
+        **files.table(),
         "tables": _family("tables", _tables(controls)),
         "record": _family("record", controls.record),
         "rest-cache": rest_cache(controls.database),

@@ -6,11 +6,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from onefs.alyx.client import AlyxClient
-from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot
+from onefs.daemon import samples
 from onefs.daemon.archive import make_http, make_transport
 from onefs.daemon.databases import Database, open_database
 from onefs.daemon.locations import Locations, Repositories
@@ -19,16 +20,14 @@ from onefs.daemon.origins import Origin, origins
 from onefs.daemon.setting_up import try_login
 from onefs.daemon.sources import Source, prepare
 from onefs.daemon.tables import Place, ensure_tables, load_tables
-from onefs.digests import new_md5
-from onefs.errors import CacheDamagedError, MismatchError, MissingOnServerError, MountError, OnefsError
+from onefs.errors import CacheDamagedError, MountError, OnefsError
 from onefs.fuse import mounting
 from onefs.settings import Settings
 from onefs.transports.addresses import server_name
-from onefs.transports.base import Location, Transport
+from onefs.transports.base import Transport
+from onefs.transports.keys import INSTALL, KeyRing, can_sign
 
 _LITTLE_ROOM_BYTES = 1 << 30
-_SAMPLE_BYTES = 4 << 20
-_SESSIONS_LOOKED_AT = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +61,9 @@ def _examine_source(source: Source, settings: Settings) -> Iterator[Finding]:
     if not cache.is_well:
         return
     yield _try("disk", lambda: _disk(source))
+    bucket = next((server.bucket for server in source.servers if server.bucket is not None), None)
+    if bucket is not None and bucket.ring is not None:
+        yield _try("keys", partial(_keys, bucket.ring, settings.s3_profile))
     if source.database is not None:
         yield from _login(source.database, settings)
     client = open_database(source.database, settings, source.state_dir) if source.database else None
@@ -98,9 +100,24 @@ def _examine_archive(source: Source, settings: Settings, client: AlyxClient | No
         return
     snapshot = load_tables(place)
     yield _try("clock", lambda: _clock(snapshot))
-    locations = Locations(source.servers, _repositories(source.database, settings, client))
+    repositories = _repositories(source.database, settings, client)
     if source.abilities.has_server:
-        yield _try("download", lambda: _download(locations, snapshot, transport))
+        locations = Locations(source.servers, repositories)
+        yield _try("download", lambda: samples.download(locations.of, snapshot, transport))
+    if repositories is not None:
+        yield from _buckets(repositories, snapshot, transport)
+
+
+def _buckets(repositories: Repositories, snapshot: Snapshot, transport: Transport) -> Iterator[Finding]:
+    """One file from each bucket that is read with keys, whether or not another place has it too."""
+    try:
+        places = repositories.places()
+    except OnefsError as error:
+        yield Finding("repositories", False, error.reason, error.remedy)
+        return
+    for name, server in places.signed():
+        of_it = partial(places.locations_on, server)
+        yield _try(name, partial(samples.download, of_it, snapshot, transport))
 
 
 def _repositories(database: Database | None, settings: Settings, client: AlyxClient | None) -> Repositories | None:
@@ -159,6 +176,15 @@ def _disk(source: Source) -> str:
     return f"{free / 1e9:.0f} GB are free."
 
 
+def _keys(ring: KeyRing, profile: str) -> str:
+    """Whether there are keys for a bucket, which may be one that wants none."""
+    if not can_sign() and not profile:
+        return f"botocore is not installed, which is needed only if the bucket wants keys. {INSTALL}"
+    if ring.keys() is not None:
+        return "There are keys, if the bucket wants any."
+    return "There are none, which is right if the bucket wants none."
+
+
 def _tables(place: Place, origin: Origin | None) -> str:
     ensure_tables(place, origin)
     snapshot = load_tables(place)
@@ -177,47 +203,3 @@ def _clock(snapshot: Snapshot) -> str:
             f"The tables are from {created:%Y-%m-%d}, this machine thinks it is {now:%Y-%m-%d}.", "Set its clock."
         )
     return "The tables are not from the future."
-
-
-def _download(locations: Locations, snapshot: Snapshot, transport: Transport) -> str:
-    """Fetch a small file from the first of its locations that gives it, as a mount would."""
-    dataset = _small_dataset(snapshot)
-    if dataset is None:
-        return "There is no small file to try."
-    failure: OnefsError = MissingOnServerError(
-        f"There is no place where {dataset.path} could be.", "Give the server of the files with --data-url."
-    )
-    for location in locations.of(dataset):
-        try:
-            _fetch(dataset, location, transport)
-        except OnefsError as error:
-            failure = error
-        else:
-            return f"{dataset.path} came whole and verified from {server_name(location.url)}."
-    raise failure
-
-
-def _fetch(dataset: Dataset, location: Location, transport: Transport) -> None:
-    md5, size_bytes = new_md5(), 0
-    with transport.open(location) as body:
-        for chunk in body.chunks:
-            md5.update(chunk)
-            size_bytes += len(chunk)
-            if size_bytes > _SAMPLE_BYTES:
-                raise MismatchError(
-                    f"{dataset.path} came with more bytes than the tables say.", "Tell the archive's keeper."
-                )
-    if dataset.md5 and md5.hexdigest() != dataset.md5:
-        raise MismatchError(
-            f"{dataset.path} came with MD5 {md5.hexdigest()}, the tables say {dataset.md5}.",
-            "Tell the archive's keeper.",
-        )
-
-
-def _small_dataset(snapshot: Snapshot) -> Dataset | None:
-    for row in range(min(snapshot.n_sessions, _SESSIONS_LOOKED_AT)):
-        rows = snapshot.datasets(row)
-        for number in range(len(rows)):
-            if rows.exists[number] and 0 < rows.sizes[number] <= _SAMPLE_BYTES:
-                return rows.dataset(number)
-    return None

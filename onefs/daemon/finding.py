@@ -49,7 +49,7 @@ def kind_at(folder: Location, settings: Settings) -> Kind:
 def _info(folder: Location, settings: Settings) -> bytes:
     """What a folder tells of its tables, as far as it is of any sensible length."""
     told = b""
-    with brief_http(settings) as http, http.open(Location(f"{folder.url}/{INFO}", folder.login)) as body:
+    with brief_http(settings) as http, http.open(folder.below(INFO)) as body:
         for chunk in body.chunks:
             told += chunk
             if len(told) > LONGEST_INFO_BYTES:

@@ -103,7 +103,7 @@ class FolderOrigin:
                 ) from error
 
     def _at(self, name: str) -> Location:
-        return Location(f"{self._location.url}/{name}", self._location.login)
+        return self._location.below(name)
 
 
 class DatabaseOrigin:

@@ -15,7 +15,7 @@ from onefs.daemon.effect import ModeInEffect
 from onefs.daemon.indexing import index_apart
 from onefs.daemon.origins import Origin
 from onefs.daemon.sources import Source
-from onefs.daemon.status import moment, table_facts
+from onefs.daemon.status import table_facts
 from onefs.daemon.tables import (
     Place,
     are_at_hand,
@@ -27,6 +27,7 @@ from onefs.daemon.tables import (
     load_tables,
     minute_of,
 )
+from onefs.daemon.wording import moment
 from onefs.errors import BusyError, OfflineError, OnefsError, UsageError
 from onefs.modes import ALLOWED, Mode, ModeState
 

@@ -12,6 +12,8 @@ from onefs.errors import UsageError
 from onefs.transports.addresses import origin
 from onefs.transports.archive import ArchiveServer, bucket_server
 from onefs.transports.base import Location, Login
+from onefs.transports.buckets import Bucket
+from onefs.transports.keys import GivenKeys, Keys
 
 BUCKETS = "aws_"
 OF_AGGREGATES = "aggregates"
@@ -45,19 +47,34 @@ class Places:
     roots: tuple[ArchiveServer, ...]
     logins: Mapping[str, Login]
     """By scheme, host and port."""
-    buckets: tuple[str, ...]
-    """Addresses of buckets, which get no login though a data server may stand at the same host."""
+    buckets: Mapping[str, Bucket | None]
+    """By their addresses: they get no login though a data server may stand at the same host."""
 
     def locations(self, dataset: Dataset) -> Iterator[Location]:
         """Where a dataset should be, by its path."""
+        servers, path = self._holding(dataset)
+        yield from (server.location(path, dataset.id) for server in servers)
+
+    def locations_on(self, server: ArchiveServer, dataset: Dataset) -> list[Location]:
+        """Where a dataset should be on one of the servers; none if it should not be there."""
+        servers, path = self._holding(dataset)
+        return [server.location(path, dataset.id)] if server in servers else []
+
+    def signed(self) -> list[tuple[str, ArchiveServer]]:
+        """The buckets that are read with keys, and their repositories' names."""
+        named = sorted(self.by_name.items())
+        return [
+            (name, server) for name, server in named if server.bucket is not None and server.bucket.ring is not None
+        ]
+
+    def _holding(self, dataset: Dataset) -> tuple[Sequence[ArchiveServer], str]:
+        """The servers that should have a dataset, and its path on them."""
         if dataset.eid is None:
-            yield from (server.location(dataset.rel_path, dataset.id) for server in self.of_aggregates)
-            return
+            return self.of_aggregates, dataset.rel_path
         lab, has_lab, inside = dataset.path.partition(f"{SUBJECTS}/")
         if has_lab and lab in self.of_lab:
-            yield from (server.location(inside, dataset.id) for server in self.of_lab[lab])
-        elif has_lab:
-            yield from (server.location(dataset.path, dataset.id) for server in self.roots)
+            return self.of_lab[lab], inside
+        return (self.roots if has_lab else ()), dataset.path
 
     def copies(self, dataset: AlyxDataset) -> Iterator[Location]:
         """Where the database says that copies are."""
@@ -77,8 +94,13 @@ class Places:
         if server is not None and record.relative_path:
             yield server.location(record.relative_path, dataset_id)
         if record.url:
-            is_bucket = any(record.url.startswith(f"{bucket}/") for bucket in self.buckets)
-            yield Location(record.url, None if is_bucket else self.logins.get(origin(record.url)))
+            yield self._address(record.url)
+
+    def _address(self, url: str) -> Location:
+        for address, bucket in self.buckets.items():
+            if url.startswith(f"{address}/"):
+                return Location(url, bucket=bucket if bucket is not None and bucket.serves(url) else None)
+        return Location(url, self.logins.get(origin(url)))
 
 
 def places_of(labs: Iterable[Lab], repositories: Sequence[Repository], data: DataLogin, s3_endpoint: str) -> Places:
@@ -103,9 +125,12 @@ def places_of(labs: Iterable[Lab], repositories: Sequence[Repository], data: Dat
         of_aggregates=in_order((name for name in by_name if name.endswith(OF_AGGREGATES)), f"{BUCKETS}{OF_AGGREGATES}"),
         roots=tuple(_roots(found)),
         logins=logins,
-        buckets=tuple(
-            {*filter(None, buckets.values()), *(by_name[name].base_url for name in buckets & by_name.keys())}
-        ),
+        buckets={
+            address: by_name[name].bucket if name in by_name else None
+            for name, data_url in buckets.items()
+            for address in (by_name[name].base_url if name in by_name else "", data_url)
+            if address
+        },
     )
 
 
@@ -125,17 +150,21 @@ def _web_server(repository: Repository, data: DataLogin) -> ArchiveServer | None
 
 
 def _bucket(repository: Repository, s3_endpoint: str) -> ArchiveServer | None:
-    if repository.access_key or repository.secret_key:
-        _log.info("The data repository %r is left out: its bucket can be read only with keys", repository.name)
-        return None
     endpoint = repository.endpoint_url or s3_endpoint
-    if repository.data_url and not (repository.bucket and endpoint):
+    ring = _ring(repository)
+    if repository.data_url and ring is None and not (repository.bucket and endpoint):
         return ArchiveServer(repository.data_url)
     try:
-        return bucket_server(repository.bucket, repository.region, repository.path, endpoint)
+        return bucket_server(repository.bucket, repository.region, repository.path, endpoint, ring)
     except UsageError as error:
         _log.warning("The data repository %r is left out: %s", repository.name, error.reason)
         return None
+
+
+def _ring(repository: Repository) -> GivenKeys | None:
+    if not (repository.access_key and repository.secret_key):
+        return None
+    return GivenKeys(Keys(repository.access_key, repository.secret_key))
 
 
 def _roots(of_lab: Mapping[str, Sequence[ArchiveServer]]) -> Iterator[ArchiveServer]:

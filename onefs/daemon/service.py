@@ -17,6 +17,9 @@ from onefs.content.access import Verify
 from onefs.daemon import logs
 from onefs.daemon.archive import Archive, Hooks
 from onefs.daemon.commands import Controls, commands
+from onefs.daemon.file_commands import FileCommands
+from onefs.daemon.jobs import Jobs
+from onefs.daemon.orders import Orders
 from onefs.daemon.origins import origins
 from onefs.daemon.pausing import PAUSE_S
 from onefs.daemon.recording import Recording
@@ -29,7 +32,7 @@ from onefs.fuse import mounting
 from onefs.fuse.errnos import errno_name
 from onefs.fuse.notify import Notifier
 from onefs.fuse.operations import Operations
-from onefs.modes import Mode, check
+from onefs.modes import ALLOWED, Mode, check
 from onefs.settings import Settings, settings_text
 from onefs.vfs.control import Daemon, control_directory
 from onefs.vfs.filesystem import FileSystem
@@ -53,7 +56,13 @@ class Service:
         self._mountpoint = mountpoint
         self._notifier = Notifier()
         self._journal = Journal(errno_name)
-        hooks = Hooks(self._content_changed, self._content_failed, self._content_withdrawn, self._adopt)
+        hooks = Hooks(
+            on_change=self._content_changed,
+            on_failure=self._content_failed,
+            on_withdrawn=self._content_withdrawn,
+            may_go_on=lambda: ALLOWED[self._refresher.state.requested].fetching,
+            on_tables=self._adopt,
+        )
         self._archive = Archive(source, settings, hooks)
         self._content = self._archive.content
         self._client = self._archive.client
@@ -61,6 +70,7 @@ class Service:
         self._recording = Recording(
             source.name, mountpoint, source.state_dir, self._content.md5_of, self._tables_in_use, self._check_outside
         )
+        self._jobs = Jobs()
         self._showing = Showing(
             self._archive.tables,
             None if source.is_frozen else self._client,
@@ -83,7 +93,9 @@ class Service:
             serves_mismatches=Verify(settings.verify) is Verify.WARN,
             recorder=self._recording.recorder,
         )
-        self._operations = Operations(self._file_system, open_wait_s=settings.open_wait_s)
+        self._operations = Operations(
+            self._file_system, open_wait_s=settings.open_wait_s, has_old_pages=self._notifier.has_old_pages
+        )
 
     def _control_directory(self, log_file: Path | None) -> Directory:
         status = Status(
@@ -92,11 +104,13 @@ class Service:
             self._mountpoint,
             self._refresher.facts,
             self._content,
+            self._jobs,
             self._journal,
             log_file,
             self._requests,
             self._recording.facts,
         )
+        files = self._file_commands()
         controls = Controls(
             switch=self._switch,
             as_of=lambda date: self._showing.show(as_of=date),
@@ -115,9 +129,19 @@ class Service:
             settings=self._settings_text,
             log=lambda: logs.last_lines(log_file),
             mode=lambda: self._refresher.state.requested,
-            commands=commands(lambda: self._file_system, self._content, controls),
+            pinned=files.pinned_text,
+            commands=commands(files, controls),
         )
         return control_directory(daemon, self._journal, self._recording.recorder)
+
+    def _file_commands(self) -> FileCommands:
+        orders = Orders(
+            self._content,
+            lambda: self._refresher.state.requested,
+            self._journal.record,
+            max_transfers=self._settings.max_transfers,
+        )
+        return FileCommands(lambda: self._file_system, self._content, self._jobs, orders, self._mountpoint)
 
     def _settings_text(self) -> str:
         """The settings in force, some of which commands change."""
@@ -154,6 +178,7 @@ class Service:
                 self._recording.begin(is_on=self._settings.record)
                 trio.run(self._serve, ready)
         finally:
+            self._jobs.close()
             self._archive.close()
             self._recording.close()
 

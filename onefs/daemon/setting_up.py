@@ -6,12 +6,14 @@ from onefs.alyx import credentials as logins_kept
 from onefs.alyx.credentials import Credentials, CredentialsFile, DataCredentials
 from onefs.daemon.databases import Database, open_database, published
 from onefs.daemon.finding import brief_http, kind_at
+from onefs.daemon.origins import FolderOrigin
 from onefs.daemon.repositories import data_servers
 from onefs.daemon.sources import Kind, kind_of_itself, resolve
 from onefs.errors import AccessRefusedError, BrokenAnswerError, MissingOnServerError, UnknownRecordError
 from onefs.settings import Settings
 from onefs.transports.addresses import origin, server_name
 from onefs.transports.base import Location, Login
+from onefs.transports.keys import INSTALL, can_sign
 
 NOT_THERE = "onefs-tries-the-login"
 """A name that no data server has: those that let us in say that it is missing."""
@@ -32,7 +34,11 @@ def kind_of(url: str, settings: Settings) -> Kind:
     if kind is None:
         location = resolve(url, replace(settings, tag="", mode=None)).tables_url
         assert location is not None
-        kind = kind_at(location, settings)
+        if location.bucket is None:
+            return kind_at(location, settings)
+        with brief_http(settings) as http:
+            FolderOrigin(location, http).offered()
+        kind = Kind.FOLDER
     return kind
 
 
@@ -57,6 +63,20 @@ def data_servers_of(database: Database, settings: Settings) -> list[str]:
         return data_servers(client.repositories())
     finally:
         client.close()
+
+
+def lacking_for_buckets(database: Database, settings: Settings) -> str:
+    """What to install for the buckets that a database has keys for; "" if it is there or none wants it."""
+    if can_sign():
+        return ""
+    client = open_database(database, settings, None, lambda token: None)  # noqa: ARG005
+    try:
+        keyed = [each.name for each in client.repositories() if each.secret_key and not each.personal]
+    finally:
+        client.close()
+    if not keyed:
+        return ""
+    return f"{', '.join(sorted(keyed))}: read with keys, and botocore, which signs, is not installed. {INSTALL}"
 
 
 def try_data_login(url: str, login: Login, settings: Settings) -> DataCredentials:

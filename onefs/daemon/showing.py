@@ -14,6 +14,7 @@ from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.records import QC
 from onefs.catalogue.revisions import Rule
 from onefs.catalogue.snapshot import Snapshot
+from onefs.daemon.archive import DEFAULT_VIEW, rule_of
 from onefs.daemon.catalogues import Catalogues, Known
 from onefs.daemon.pausing import Pausing
 from onefs.daemon.questions import AlyxQuestions
@@ -35,7 +36,7 @@ from onefs.vfs.staleness import Name
 from onefs.vfs.tree import Tree
 from onefs.vfs.views import View
 
-VIA, DEFAULT, AS_OF, TAG = "via", "default", "as-of", "tag"
+VIA, AS_OF, TAG = "via", "as-of", "tag"
 DEFAULT_NUMBER = 8
 TAG_NUMBERS, DATE_NUMBERS = range(16, 80), range(80, 1 << inodes.VIEW_BITS)
 FOLDERS_KEPT_OF_EACH = 1000
@@ -84,7 +85,7 @@ class Showing:
         questions = None if client is None else self._questions
         self.catalogues = Catalogues(tables, questions, self._learned, heard, expiry_s=self._expiry_s)
         self._lock = threading.RLock()  # held while one forest takes another's place; guards those below
-        self.rule = Rule(QC[settings.qc], settings.ignore_qc_not_set, settings.as_of, settings.view == DEFAULT)
+        self.rule = rule_of(settings)
         self._has_told_doubled = False
         self._files = _table_files(tables)
         self._shown_at_rest: Catalogue = tables
@@ -101,7 +102,7 @@ class Showing:
         return Forest(
             root,
             self._control,
-            {VIA: via, "": {DEFAULT: default}},
+            {VIA: via, "": {DEFAULT_VIEW: default}},
             links,
             groups=(self._dates(root, rule, kept), self._tags(rule, kept)),
             numbers=self._numbers,

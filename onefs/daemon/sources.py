@@ -20,6 +20,7 @@ from onefs.settings import Settings
 from onefs.transports.addresses import origin
 from onefs.transports.archive import ArchiveServer, bucket_server
 from onefs.transports.base import Location, Login
+from onefs.transports.keys import FoundKeys
 
 FORMS = (
     "Give the URL of an Alyx database, a folder that holds cache tables or the URL of one, "
@@ -130,7 +131,7 @@ def _of_bucket(name: str, settings: Settings) -> Source:
     server = _server(name, None, settings)
     files = _server(settings.data_url, login_of(settings), settings) if settings.data_url else server
     cache = settings.cache_dir or default_cache(server.base_url.partition("://")[2])
-    return _fetched(name, Location(server.base_url), files, cache, settings)
+    return _fetched(name, server.folder, files, cache, settings)
 
 
 def _fetched(name: str, tables_url: Location, server: ArchiveServer, cache: Path, settings: Settings) -> Source:
@@ -202,7 +203,9 @@ def _without_login(url: str) -> tuple[str, Login | None]:
 def _server(data_url: str, login: Login | None, settings: Settings) -> ArchiveServer:
     if data_url.startswith(_S3):
         bucket, _, prefix = data_url.removeprefix(_S3).partition("/")
-        return bucket_server(bucket, settings.s3_region, prefix, settings.s3_endpoint)
+        ring = FoundKeys(settings.s3_profile, timeout_s=settings.connect_timeout_s)
+        signs_all = bool(settings.s3_profile)
+        return bucket_server(bucket, settings.s3_region, prefix, settings.s3_endpoint, ring, signs_all=signs_all)
     if not _is_of_server(data_url) and not data_url.startswith("file:///"):
         raise UsageError(
             f"{data_url.rpartition('@')[2]} is no URL of a data server.", "Give --data-url as https://host/folder."

@@ -7,7 +7,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,14 @@ from onefs import __version__
 from onefs.catalogue.snapshot import Snapshot
 from onefs.catalogue.tables import read_metadata
 from onefs.content.access import Content
+from onefs.daemon.jobs import Jobs
 from onefs.daemon.sources import Source
+from onefs.daemon.wording import flatten, moment
 from onefs.errors import TableError
 from onefs.modes import ModeState
 from onefs.vfs.journal import Journal
 
 _ERRORS_SHOWN = 5
-_WORDS = {True: "yes", False: "no", None: "never"}
 
 
 class Status:
@@ -34,6 +34,7 @@ class Status:
         mountpoint: Path,
         tables: Callable[[], dict[str, Any]],
         content: Content,
+        jobs: Jobs,
         journal: Journal,
         log_file: Path | None,
         requests: Callable[[], Mapping[str, int]],
@@ -45,6 +46,7 @@ class Status:
         self._mountpoint = mountpoint
         self._tables = tables
         self._content = content
+        self._jobs = jobs
         self._journal = journal
         self._log_file = log_file
         self._requests = requests
@@ -62,7 +64,9 @@ class Status:
             "mode": self._modes(),
             "tables": self._tables(),
             "cache": self._cache(),
+            "passed_over": self._passed_over(),
             "transfers": self._transfers(),
+            "jobs": self._jobs.facts(),
             "totals": dataclasses.asdict(self._content.totals()),
             "requests": dict(self._requests()),
             "recording": self._recording(),
@@ -86,7 +90,7 @@ class Status:
 
     def text(self) -> str:
         """The facts for people, one `key: value` a line, nested keys joined by dots."""
-        return "".join(f"{key}: {value}\n" for key, value in flatten(self.facts()))
+        return "".join(f"{key}: {value}\n" for key, value in flatten(in_brief(self.facts())))
 
     def _modes(self) -> dict[str, Any]:
         state = self._mode()
@@ -97,11 +101,33 @@ class Status:
 
     def _cache(self) -> dict[str, Any]:
         facts: dict[str, Any] = {"directory": str(self._source.data_dir), "state": str(self._source.state_dir)}
+        usage = self._content.keeping.usage()
+        facts |= {
+            "used_bytes": usage.used_bytes,
+            "used_files": usage.files,
+            "most_bytes": usage.limits.cache_size_bytes,
+            "kept_free_bytes": usage.limits.min_free_bytes,
+            "evicted_bytes": usage.evicted_bytes,
+            "evicted_files": usage.evicted_files,
+            "pinned_files": len(self._content.keeping.pinned()),
+        }
         try:
             facts["free_bytes"] = shutil.disk_usage(self._source.data_dir).free
         except OSError as error:
             facts["problem"] = f"cannot be read: {error.strerror}"
         return facts
+
+    def _passed_over(self) -> list[dict[str, Any]]:
+        """The servers that are asked last for now, as they could not be reached."""
+        return [
+            {
+                "server": each.server,
+                "since_s": round(each.since_s),
+                "left_s": round(each.left_s),
+                "reason": each.reason,
+            }
+            for each in self._content.passed_over()
+        ]
 
     def _transfers(self) -> list[dict[str, Any]]:
         return [
@@ -109,10 +135,25 @@ class Status:
                 "path": transfer.path,
                 "done_bytes": transfer.done_bytes,
                 "total_bytes": transfer.total_bytes,
+                "rate_bytes_per_s": round(transfer.rate_bytes_per_s),
+                "left_s": None if transfer.left_s is None else round(transfer.left_s, 1),
                 "host": transfer.host,
             }
             for transfer in self._content.transfers()
         ]
+
+
+def in_brief(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts without what people need not read: of a job that ended, its sentence alone."""
+    if "jobs" not in facts:
+        return facts
+    jobs = [
+        {"number": job["number"], "sentence": job["sentence"]}
+        if job["ended"] is not None
+        else {key: value for key, value in job.items() if key not in ("key", "ended", "sentence", "failures")}
+        for job in facts["jobs"]
+    ]
+    return {**facts, "jobs": jobs}
 
 
 def table_facts(snapshot: Snapshot) -> dict[str, Any]:
@@ -148,38 +189,3 @@ def _time_ns(file: Path) -> int:
         return file.stat().st_mtime_ns
     except OSError:
         return 0
-
-
-def flatten(value: object, prefix: str = "") -> list[tuple[str, object]]:
-    """Nested dictionaries and lists as pairs of a dotted key and a value as people read it: sizes such as 1.2 GB."""
-    if isinstance(value, dict):
-        pairs = [pair for key, inner in value.items() for pair in flatten(inner, f"{prefix}{key}.")]
-        return pairs or [(prefix.rstrip("."), "none")]
-    if isinstance(value, list):
-        pairs = [pair for number, inner in enumerate(value, 1) for pair in flatten(inner, f"{prefix}{number}.")]
-        return pairs or [(prefix.rstrip("."), "none")]
-    key = prefix.rstrip(".")
-    folder, _, name = key.rpartition(".")
-    if "bytes" in name.split("_") and isinstance(value, int):
-        short = "_".join(part for part in name.split("_") if part != "bytes")
-        return [(f"{folder}.{short}" if folder else short, size_text(value))]
-    if isinstance(value, bool) or value is None:
-        return [(key, _WORDS[value])]
-    return [(key, value)]
-
-
-def size_text(size_bytes: int) -> str:
-    """A size for people: `1.2 GB`."""
-    if size_bytes < 1000:
-        return f"{size_bytes} B"
-    size = float(size_bytes)
-    for unit in ("kB", "MB", "GB", "TB", "PB"):
-        size /= 1000
-        if size < 999.95:
-            return f"{size:.1f} {unit}"
-    return f"{size / 1000:.1f} EB"
-
-
-def moment(time_s: float) -> str | None:
-    """A time in UTC; None for 0, which stands for never."""
-    return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if time_s else None

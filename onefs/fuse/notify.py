@@ -27,7 +27,8 @@ class Notifier:
     """Tells the kernel what to forget, as long as the file system is mounted. Safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards _thread
+        self._lock = threading.Lock()  # guards _thread and _dropping
+        self._dropping: dict[int, threading.Event] = {}
         self._thread: threading.Thread | None = None
         self._queue: SimpleQueue[Change | None] = SimpleQueue()
 
@@ -55,7 +56,15 @@ class Notifier:
 
     def pages_changed(self, ino: int) -> None:
         """Forget the pages of a node, soon: the kernel waits for the reads of it that are not answered yet."""
-        self._tell(lambda: pyfuse3.invalidate_inode(pyfuse3.InodeT(ino), attr_only=False))
+        told = self._tell(lambda: pyfuse3.invalidate_inode(pyfuse3.InodeT(ino), attr_only=False))
+        with self._lock:
+            others = {other: event for other, event in self._dropping.items() if not event.is_set()}
+            self._dropping = {**others, ino: told}
+
+    def has_old_pages(self, ino: int) -> bool:
+        """Whether the kernel may still have pages of a node that it is to forget."""
+        told = self._dropping.get(ino)
+        return told is not None and not told.is_set()
 
     def names_changed(self, names: Iterable[tuple[int, str]]) -> None:
         """Forget entries, absent ones included, by directory and name; for `ITSELF`, the directory's attributes.

@@ -70,8 +70,16 @@ class Operations(pyfuse3.Operations):
     supports_dot_lookup = False
     enable_writeback_cache = False
 
-    def __init__(self, file_system: FileSystem, *, open_wait_s: float) -> None:
+    def __init__(
+        self,
+        file_system: FileSystem,
+        *,
+        open_wait_s: float,
+        has_old_pages: Callable[[int], bool] = lambda inode: False,  # noqa: ARG005
+    ) -> None:
+        """`has_old_pages` tells whether the kernel may still have pages of an inode that must not be read."""
         super().__init__()
+        self._has_old_pages = has_old_pages
         self.file_system = file_system
         self._open_wait_s = open_wait_s
         self._packer = Packer()
@@ -172,7 +180,7 @@ class Operations(pyfuse3.Operations):
             raise
         number = next(self._numbers)
         self._files[number] = handle = Handle(opened, inode, ctx.pid, ctx.uid, reader)
-        keep_cache = self._pages.are_of(handle)
+        keep_cache = self._pages.are_of(handle) and not self._has_old_pages(inode)
         direct_io = opened.size_bytes is None or not (is_there or self.many_reads_may_wait)
         handle.has_pages = not direct_io
         if reader is not None:
@@ -224,12 +232,14 @@ class Operations(pyfuse3.Operations):
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         handle = self._files[fh]
         file = handle.opened.file
-        while (pending := file.wait(off, size)) is not None:
-            await until_done(pending, handle.pid)
-        self._pages.came(handle)
-        data = file.read_now(off, size)
-        if data is None:
-            data = await trio.to_thread.run_sync(file.read, off, size, limiter=self._disk, abandon_on_cancel=True)
+        data: bytes | None = None
+        while data is None:
+            while (pending := file.wait(off, size)) is not None:
+                await until_done(pending, handle.pid)
+            self._pages.came(handle)
+            data = file.read_now(off, size)
+            if data is None:
+                data = await trio.to_thread.run_sync(file.read, off, size, limiter=self._disk, abandon_on_cancel=True)
         if len(data) < size:
             self.file_system.check_end(handle.opened, off + len(data))
         if data and handle.turn != self._recorder.turn:

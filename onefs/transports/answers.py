@@ -15,6 +15,7 @@ from onefs.errors import (
     BrokenAnswerError,
     MissingOnServerError,
     OnefsError,
+    OverloadedError,
     TimedOutError,
     UnreachableError,
 )
@@ -28,6 +29,16 @@ NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_EOF", "HTTP_REQUEST")
 REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 CHECK = "Check the network and the address."
 LATER = "Try again later."
+GIVE_LOGIN = (
+    "Give that server's login (onefs setup, or --data-user and --data-password-file), or ask for the permission."
+)
+OVERLOADED = (
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+)
+SECONDS = re.compile(r"\d{1,6}")
 MISSING = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 OWN_BYTES = ("", "identity", "aws-chunked")
 COMPRESSED = {"gzip": (".gz", ".tgz"), "bzip2": (".bz2",), "compress": (".z",), "zstd": (".zst",)}
@@ -48,7 +59,7 @@ def body(response: BaseHTTPResponse, url: str, start: int, edition: str, end: in
         total = response.length_remaining
         return Body(0, total, found, _chunks(response, server, 0, total))
     if status not in (HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE):
-        raise _refusal(status, server)
+        raise _refusal(status, server, response.headers.get("Retry-After", ""))
     match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
     if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         complete = match is not None and match["total"] == str(start)
@@ -113,14 +124,14 @@ def _same_kind(one: str, other: str) -> bool:
     return bool(one) and bool(other) and one.startswith('"') == other.startswith('"')
 
 
-def _refusal(status: int, server: str) -> OnefsError:
+def _refusal(status: int, server: str, retry_after: str) -> OnefsError:
     try:
         phrase = f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
         phrase = str(status)
     reason = f"{server} answered {phrase}."
     if status in REFUSED:
-        return AccessRefusedError(reason, "Give its login: onefs setup, or --data-user and --data-password-file.")
+        return AccessRefusedError(reason, GIVE_LOGIN)
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         return UnreachableError(
             f"{server} cannot be reached: the proxy wants a login.",
@@ -128,6 +139,11 @@ def _refusal(status: int, server: str) -> OnefsError:
         )
     if status in MISSING:
         return MissingOnServerError(reason, "Check the address.")
+    if status in OVERLOADED:
+        # A date, which it may be too, would be as good as this machine's clock.
+        retry_after_s = float(retry_after) if SECONDS.fullmatch(retry_after) else 0.0
+        said = f" and asks to stay away for {retry_after} s" if retry_after_s else ""
+        return OverloadedError(f"{reason.rstrip('.')}{said}.", LATER, retry_after_s=retry_after_s)
     return BrokenAnswerError(reason, LATER)
 
 

@@ -1,25 +1,22 @@
 """Owns the addresses of an archive's files on a data server or in a bucket."""
 
-import re
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from uuid import UUID
 
 from onefs import alf
-from onefs.errors import UsageError
 from onefs.transports.base import Location, Login
-
-BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
-REGION = re.compile(r"[a-z0-9-]*")
-CHINA = "cn-"
+from onefs.transports.buckets import Bucket
+from onefs.transports.keys import KeyRing
 
 
 class ArchiveServer:
     """A server, bucket or folder that holds an archive's files under `base_url`, their UUIDs in their names.
 
-    A login inside `base_url` is taken out of it, and used unless `login` is given.
+    A login inside `base_url` is taken out of it, and used unless `login` is given. `bucket` is the one in which the
+    files are, if it is more than a plain server.
     """
 
-    def __init__(self, base_url: str, login: Login | None = None) -> None:
+    def __init__(self, base_url: str, login: Login | None = None, bucket: Bucket | None = None) -> None:
         parts = urlsplit(base_url)
         user_info, _, netloc = parts.netloc.rpartition("@")
         if user_info and login is None:
@@ -27,6 +24,7 @@ class ArchiveServer:
             login = Login(unquote(user), unquote(password))
         self._base_url = urlunsplit((parts.scheme, netloc, parts.path.rstrip("/"), "", ""))
         self._login = login
+        self._bucket = bucket
 
     @property
     def base_url(self) -> str:
@@ -38,30 +36,30 @@ class ArchiveServer:
         """The login that is sent there."""
         return self._login
 
+    @property
+    def bucket(self) -> Bucket | None:
+        """The bucket in which its files are, if it is one."""
+        return self._bucket
+
+    @property
+    def folder(self) -> Location:
+        """The folder above the archive's files."""
+        return Location(self._base_url, self._login, self._bucket)
+
     def location(self, path: str, dataset_id: UUID) -> Location:
         """Where the dataset stands; `path` is the tree's. Every part is percent-encoded (`#` above all)."""
         encoded = "/".join(quote(part, safe="") for part in alf.archive_path(path, dataset_id).split("/"))
-        return Location(f"{self._base_url}/{encoded}", self._login)
+        return self.folder.below(encoded)
 
 
-def bucket_server(bucket: str, region: str, prefix: str, endpoint: str = "") -> ArchiveServer:
-    """A bucket that needs no signature. `prefix` is what stands before the tree's paths in its keys, "" for nothing.
+def bucket_server(
+    bucket: str, region: str, prefix: str, endpoint: str = "", ring: KeyRing | None = None, *, signs_all: bool = True
+) -> ArchiveServer:
+    """A bucket. `prefix` is what stands before the tree's paths in its keys, "" for nothing.
 
-    `endpoint` is the URL of an S3 service that is not Amazon's; `region` "" leaves it to Amazon to redirect.
-    Raises `UsageError` for names that no bucket can have.
+    `endpoint` is the URL of an S3 service that is not Amazon's; `region` "" leaves it to Amazon to tell it. For
+    `ring` and `signs_all` see `Bucket`. Raises `UsageError` for names that no bucket can have.
     """
-    if not BUCKET.fullmatch(bucket) or not REGION.fullmatch(region):
-        raise UsageError(f"{bucket!r} in region {region!r} cannot be a bucket.", "Give it as s3://bucket/prefix.")
-    if endpoint and (urlsplit(endpoint).scheme not in ("http", "https") or not urlsplit(endpoint).hostname):
-        raise UsageError(
-            f"{endpoint!r} is not the address of an S3 service.", "Give its URL, such as https://s3.example.org."
-        )
+    asked = Bucket(bucket, region, endpoint, ring, signs_all=signs_all)
     key = "/".join(quote(part, safe="") for part in prefix.split("/") if part)
-    return ArchiveServer(f"{endpoint.rstrip('/')}/{bucket}/{key}" if endpoint else f"{_amazon(bucket, region)}/{key}")
-
-
-def _amazon(bucket: str, region: str) -> str:
-    service = ".".join(part for part in ("s3", region, "amazonaws.com") if part)
-    service += ".cn" if region.startswith(CHINA) else ""
-    # Amazon's certificate covers one name before the service's, so no dots in it.
-    return f"https://{service}/{bucket}" if "." in bucket else f"https://{bucket}.{service}"
+    return ArchiveServer(f"{asked.url}/{key}", bucket=asked)

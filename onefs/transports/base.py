@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
+
+from onefs.transports.buckets import Bucket
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +21,18 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """One place that holds a file. `url` is ready for a request: percent-encoded, no login in it."""
+    """One place that holds a file. `url` is ready for a request: percent-encoded, no login and no signature in it.
+
+    Requests to a `bucket` are made as that wants them: signed, and at the service of its region.
+    """
 
     url: str
     login: Login | None = None
+    bucket: Bucket | None = field(default=None, compare=False, repr=False)
+
+    def below(self, name: str) -> "Location":
+        """What stands in the folder that this is; `name` is percent-encoded."""
+        return replace(self, url=f"{self.url}/{name}")
 
 
 @dataclass(frozen=True, slots=True)

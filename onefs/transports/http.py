@@ -7,6 +7,7 @@ import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from http.client import RemoteDisconnected
 from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -20,6 +21,7 @@ from onefs.errors import BrokenAnswerError, ContentError, UnreachableError, Usag
 from onefs.transports.addresses import server_name, shown
 from onefs.transports.answers import body, from_library, root_cause
 from onefs.transports.base import Body, Location, Login
+from onefs.transports.buckets import TELLING, Asked, Bucket, refusal
 
 LONGEST_REDIRECTION = 5
 POOLS = 64
@@ -94,23 +96,33 @@ class HttpTransport:
             manager.clear()
 
     def _request(self, location: Location, start: int, edition: str, end: int | None) -> BaseHTTPResponse:
-        """The answer, after redirections. The login goes to no other server, and no step leads out of TLS."""
-        url, login = location.url, location.login
+        """The answer, after redirections. Logins and signatures go to no other server, and no step leads out of TLS.
+
+        A request to a bucket is signed each time that it is sent, as signatures hold for minutes.
+        """
+        login, bucket = location.login, location.bucket
+        asked = _asked(bucket, location.url)
         for _ in range(LONGEST_REDIRECTION + 1):
+            url = asked.url
             try:
-                response = self._send(url, _headers(login, start, edition, end))
+                response = self._send(url, {**_headers(login, start, edition, end), **asked.headers})
+                better = _heard(bucket, asked, response) if bucket is not None else None
+                if better is not None:
+                    asked = better
+                    continue
                 told = response.get_redirect_location()
                 if not told:
                     return response
                 _drain_if_short(response)
                 response.close()
-                before, url = url, urljoin(url, told)
-                if _server_of(url) != _server_of(before):
-                    login = None
+                further = urljoin(url, told)
+                if _server_of(further) != _server_of(url):
+                    login, bucket = None, None
             except (http_errors.HTTPError, OSError, ValueError) as error:
                 raise from_library(error, server_name(url), self._timeout) from error
-            if before.lower().startswith("https:") and not url.lower().startswith("https:"):
-                raise BrokenAnswerError(f"{server_name(before)} sends its callers on to {shown(url)}, without TLS.")
+            if url.lower().startswith("https:") and not further.lower().startswith("https:"):
+                raise BrokenAnswerError(f"{server_name(url)} sends its callers on to {shown(further)}, without TLS.")
+            asked = _asked(bucket, further)
         raise BrokenAnswerError(f"{server_name(location.url)} redirects without end.")
 
     def _send(self, url: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
@@ -181,6 +193,30 @@ class HttpTransport:
                 f"The proxy {shown(proxy)} cannot be used: {error}.".replace("..", "."),
                 "Give --proxy, or https_proxy and its like in the environment, as http://host:port.",
             ) from error
+
+
+def _asked(bucket: Bucket | None, url: str) -> Asked:
+    return bucket.asking(url) if bucket is not None else Asked(url)
+
+
+def _heard(bucket: Bucket, asked: Asked, response: BaseHTTPResponse) -> Asked | None:
+    """The request to send instead, if a bucket's refusal tells how; else its error, if that tells more than the status.
+
+    The text of the refusal is read, and the connection is free again.
+    """
+    if response.status not in TELLING:
+        if response.status < HTTPStatus.BAD_REQUEST:
+            bucket.accepted(asked)
+        return None
+    told = refusal(response.status, response.headers, response.read(LONGEST_REFUSAL_BYTES))
+    better = bucket.further(asked, told)
+    error = None if better is not None or response.get_redirect_location() else bucket.error(asked, told)
+    if better is not None or error is not None:
+        response.close()
+        response.release_conn()
+    if error is not None:
+        raise error
+    return better
 
 
 def _drain_if_short(response: BaseHTTPResponse) -> None:

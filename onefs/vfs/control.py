@@ -28,9 +28,13 @@ name. Only the user who mounted, and root, may write here.
   status       what is mounted, from which tables, what is being fetched, and the last failures
   status.json  the same for programs
   errors       the last failures: time, path, errno, reason and remedy, one a line, newest last
+  pinned       the files that stay in the cache, one a line
   log          the last lines of the daemon's log
 
-A write returns when the command is done, or fails as it does; errors has the sentence. The modes are
+A write returns when the command is done, or fails as it does; errors has the sentence. What takes long goes on
+afterwards, as a job in status. PATH is a file, or a folder and all below, or a pattern: * does not cross a /, ** does.
+
+The modes are
   local        what is known and what is in the cache; nothing is fetched
   auto         files are fetched; new tables are, too, in the background, when those at hand have grown old
   refresh      files are fetched; whether there are new tables is asked before a directory is listed
@@ -86,6 +90,7 @@ class Daemon:
     settings: Callable[[], str]
     log: Callable[[], str]
     mode: Callable[[], str]
+    pinned: Callable[[], str]
     commands: Mapping[str, Command]
 
 
@@ -98,6 +103,7 @@ def control_directory(daemon: Daemon, journal: Journal, recorder: Recorder | Non
         "status": daemon.status,
         "status.json": daemon.status_json,
         "errors": lambda: errors_text(journal),
+        "pinned": daemon.pinned,
         "log": daemon.log,
     }
     writers: Mapping[str, Callable[[], Callable[[str], None]]] = {

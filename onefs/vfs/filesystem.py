@@ -247,10 +247,6 @@ class FileSystem:
         catalogue = self.catalogue
         return Usage(catalogue.total_bytes, catalogue.n_datasets)
 
-    def datasets_at(self, path: str) -> Iterator[Dataset]:
-        """The dataset at a path below the mountpoint, or all below a folder. Raises `NotInCatalogueError`."""
-        return self.forest.datasets_at(path)
-
     def file_ino(self, dataset: Dataset) -> int | None:
         """Inode number of a dataset, if it is shown. Asks nobody."""
         return self.forest.file_ino(dataset)
@@ -274,7 +270,9 @@ class FileSystem:
 
     def _file_facts(self, node: DatasetFile) -> xattrs.FileFacts:
         dataset = node.dataset
-        return xattrs.FileFacts(dataset, self.content.inspect(dataset), self.content.cached_path(dataset))
+        content = self.content
+        inspection, is_pinned = content.inspect(dataset), content.keeping.is_pinned(dataset)
+        return xattrs.FileFacts(dataset, inspection, content.cached_path(dataset), is_pinned)
 
     def _session_facts(self, node: Directory, row: int) -> xattrs.SessionFacts:
         tree = self.forest.tree_of(node.ino)

@@ -13,7 +13,7 @@ from onefs.errors import GoneError, NotADirectoryInTreeError, NotInCatalogueErro
 from onefs.vfs import inodes
 from onefs.vfs.entered import LISTED_MOST, EnteredViews, Group, Numbers
 from onefs.vfs.links import LinksMade, Resolver
-from onefs.vfs.nodes import DatasetFile, Directory, Link, LinkFolder, LiveFolder, Node, as_directory, joined
+from onefs.vfs.nodes import Directory, Link, LinkFolder, LiveFolder, Node, as_directory, joined
 from onefs.vfs.staleness import Name, learned_names, reruled_names, stale_files, stale_names, top_names
 from onefs.vfs.tree import Tree
 
@@ -324,16 +324,6 @@ class Forest:
         for part in filter(None, path.split("/")):
             node = self.child(node.ino, part)
         return node
-
-    def datasets_at(self, path: str) -> Iterator[Dataset]:
-        """The dataset at a path below the mountpoint, or all below a folder. Raises `NotInCatalogueError`."""
-        below = [self.find(path)]
-        while below:
-            node = below.pop()
-            if isinstance(node, DatasetFile):
-                yield node.dataset
-            elif isinstance(node, Directory):
-                below += self.listed(node.ino)[1]
 
     def file_ino(self, dataset: Dataset) -> int | None:
         """Inode number of a dataset, if the catalogue has it. Asks nobody."""

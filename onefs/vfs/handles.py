@@ -36,8 +36,8 @@ class ReadableFile(Protocol):
     def read_now(self, offset: int, size: int) -> bytes | None:
         """The bytes, or None if reading them would wait for the disk."""
 
-    def read(self, offset: int, size: int) -> bytes:
-        """The bytes; fewer only at the end of the file."""
+    def read(self, offset: int, size: int) -> bytes | None:
+        """The bytes; fewer only at the end of the file. None if they went since `wait` was asked, which may happen."""
 
     def close(self) -> None:
         """Let go of it. May be called twice."""

@@ -23,6 +23,7 @@ class FileFacts:
     dataset: Dataset
     inspection: Inspection
     cached_path: Path | None
+    is_pinned: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ FILE_ATTRIBUTES: dict[str, Callable[[FileFacts], str]] = {
     "state": lambda facts: facts.inspection.state.value,
     "source": lambda facts: facts.inspection.source,
     "error": lambda facts: facts.inspection.error,
+    "pinned": lambda facts: str(facts.is_pinned).lower(),
     "cache_path": lambda facts: str(facts.cached_path or ""),
 }
 

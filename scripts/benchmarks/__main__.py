@@ -15,7 +15,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import bulk, index, opening, refresh, walk
+from benchmarks import bulk, dropped, huge, index, opening, refresh, walk
 from benchmarks.bench import QUICK, Bench, BenchFailedError, Sizes, machine
 from benchmarks.figures import COLUMNS, Report
 
@@ -25,6 +25,8 @@ WORKS: dict[str, tuple[Callable[[Bench], None], str]] = {
     "open": (opening.measure, "open, read 4 kB, close of many small verified files"),
     "warm": (bulk.measure_warm, "a large file from the kernel's cache"),
     "cold": (bulk.measure_cold, "files that have to be fetched: a large one, many small ones"),
+    "dropped": (dropped.measure, "the same files, verified, with the kernel's caches dropped (for root)"),
+    "huge": (huge.measure, "a file of 100 GiB, of which little is read"),
     "refresh": (refresh.measure, "how long readers wait while newer tables are taken"),
 }
 SIZE_HELP = {
@@ -33,12 +35,15 @@ SIZE_HELP = {
     "fewer_datasets": "rows of the smaller tables (index)",
     "fewer_sessions": "their sessions",
     "entries": "files and folders that find walks (walk)",
-    "files": "small files (open, cold, refresh)",
+    "files": "small files (open, cold, dropped, refresh)",
     "file_bytes": "size of each",
-    "big_mib": "size of the large file, in MiB (warm, cold)",
+    "big_mib": "size of the large file, in MiB (warm, cold, dropped)",
     "readers": "programs that read at once (refresh)",
     "changed": "datasets that are others in newer tables (refresh)",
     "repeat": "runs of each measurement; the median counts",
+    "huge_gib": "size of the huge file, in GiB (huge)",
+    "places": "places at which a MiB of it is read (huge)",
+    "in_order_mib": "how much of it is read in order (huge)",
     "quiet_s": "seconds for which those programs read in peace first (refresh)",
 }
 RIGHT = ("figure", "bar", "onefs to this")
@@ -52,7 +57,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     sizes = _sizes(arguments)
     report = Report(machine(), asdict(sizes), judges=not arguments.quick)
-    report.note("The kernel's caches are never dropped: local disks and servers have their files in memory.")
+    report.note("Servers have their files in memory, and local disks too, but for the work `dropped`.")
     if arguments.quick:
         report.note("These sizes are too small for the bars, which are not judged.")
     failure = None

@@ -1,7 +1,8 @@
 """Owns made-up archives whose files are there: tables, and the files as a data server holds them."""
 
 import hashlib
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -43,6 +44,18 @@ def make_archive(home: Path, count: int, size_bytes: int) -> Archive:
     tables.mkdir()
     write_tables(tables, sessions, datasets, created="2025-01-02 03:04", origin="bench")
     return Archive(tables, home / "served", tuple(datasets))
+
+
+def make_sparse(home: Path, size_bytes: int) -> Archive:
+    """An archive of one file of zeros, which takes no room; its MD5 is not known."""
+    session = _session(0)
+    dataset = _make(home / "served", session, "raw/recording.raw.cbin", 0, np.random.default_rng(2))
+    dataset = replace(dataset, size_bytes=size_bytes, md5="0" * 32)
+    os.truncate(home / "served" / archive_path(dataset.path, dataset.id), size_bytes)
+    tables = home / "tables"
+    tables.mkdir()
+    write_tables(tables, [session], [dataset], created="2025-01-02 03:04", origin="bench")
+    return Archive(tables, home / "served", (dataset,))
 
 
 def _session(number: int) -> Session:

@@ -17,6 +17,7 @@ from benchmarks.figures import Bar, Figure, Report
 
 PROGRAMS = Path(__file__).parent / "programs"
 PEERS = ("rclone", "curl", "nginx")
+DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 TABLES_PREFIX = "tables-"
 
 
@@ -40,9 +41,12 @@ class Sizes:
     changed: int = 1_000
     repeat: int = 3
     quiet_s: int = 5
+    huge_gib: int = 100
+    places: int = 200
+    in_order_mib: int = 2048
 
 
-QUICK = Sizes(20_000, 400, 5_000, 300, 5_000, 60, 10_000, 16, 8, 50, 1, 1)
+QUICK = Sizes(20_000, 400, 5_000, 300, 5_000, 60, 10_000, 16, 8, 50, 1, 1, 1, 10, 64)
 
 
 @dataclass(slots=True)
@@ -110,6 +114,16 @@ def run(command: Sequence[str | Path], out: Path | None = None) -> float:
     if done.returncode:
         raise BenchFailedError(f"{' '.join(map(str, command))} failed: {done.stderr.decode(errors='replace').strip()}")
     return elapsed
+
+
+def drop_caches() -> bool:
+    """Have the kernel forget what it holds of files, of the whole machine; False if this user may not."""
+    os.sync()
+    try:
+        DROP_CACHES.write_text("3")
+    except OSError:
+        return False
+    return True
 
 
 def python(program: str, *arguments: str | Path) -> list[str]:

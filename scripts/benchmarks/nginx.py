@@ -62,6 +62,10 @@ class Nginx:
         """A line for each request so far."""
         return (self._home / "access.log").read_text().splitlines()
 
+    def sent_bytes(self) -> int:
+        """How many bytes of bodies it sent in all requests that have ended."""
+        return sum(int(line.split('"')[2].split()[1]) for line in self.requests())
+
     def __enter__(self) -> Self:
         self._home = Path(tempfile.mkdtemp(prefix="onefs-bench-nginx-"))
         access_log = self._home / "access.log" if self._logs else "off"

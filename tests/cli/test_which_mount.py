@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,24 @@ from servers import FaultServer
 NAME = "alf/a.b.npy"
 
 
+@contextmanager
+def two_mounts(home: Path) -> Iterator[tuple[Mounted, Mounted]]:
+    make_tables(home / "tables", {NAME: b"spikes"})
+    with Mounted(home / "tables", home / "one") as one, Mounted(home / "tables", home / "two") as two:
+        yield one, two
+
+
 @pytest.fixture
 def two(tmp_path: Path) -> Iterator[tuple[Mounted, Mounted]]:
-    make_tables(tmp_path / "tables", {NAME: b"spikes"})
-    with (
-        Mounted(tmp_path / "tables", tmp_path / "one") as one,
-        Mounted(tmp_path / "tables", tmp_path / "two") as two,
-    ):
-        yield one, two
+    with two_mounts(tmp_path) as mounts:
+        yield mounts
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Mounted, Mounted]]:
+    """Two mounts for tests that leave them as they are."""
+    with two_mounts(tmp_path_factory.mktemp("two")) as mounts:
+        yield mounts
 
 
 def standing_in(folder: Path, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
@@ -34,6 +45,12 @@ def standing_in(folder: Path, *arguments: str | Path) -> "subprocess.CompletedPr
         (["mode", "local"], "onefs mode local PATH"),
         (["refresh"], "onefs refresh PATH"),
         (["retry"], "onefs retry PATH"),
+        (["fetch", "lab/**"], "onefs fetch --mount PATH PATTERN…"),
+        (["pin"], "onefs pin --mount PATH"),
+        (["pin", "lab"], "onefs pin --mount PATH PATTERN…"),
+        (["unpin", "lab"], "onefs unpin --mount PATH PATTERN…"),
+        (["evict", "all"], "onefs evict --mount PATH all"),
+        (["verify"], "onefs verify --mount PATH"),
         (["umount"], "onefs umount MOUNTPOINT"),
         (["tables", "save"], "onefs tables save --mount PATH"),
         (["tables", "load"], "onefs tables load --mount PATH"),
@@ -44,11 +61,11 @@ def standing_in(folder: Path, *arguments: str | Path) -> "subprocess.CompletedPr
     ],
 )
 def test_of_several_one_has_to_be_named(
-    two: tuple[Mounted, Mounted], tmp_path: Path, words: list[str], how: str
+    lasting: tuple[Mounted, Mounted], tmp_path: Path, words: list[str], how: str
 ) -> None:
     done = standing_in(tmp_path, *words)
     assert (done.returncode, done.stdout) == (1, "")
-    assert all(str(mount.path) in done.stderr for mount in two)
+    assert all(str(mount.path) in done.stderr for mount in lasting)
     assert done.stderr.endswith(f"Say which one: {how}\n")
 
 

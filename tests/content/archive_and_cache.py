@@ -19,6 +19,7 @@ from servers import FaultServer
 from onefs import alf
 from onefs.catalogue.records import QC, Dataset
 from onefs.content.access import BlockRules, Content, OpenFile, Patience, Verify
+from onefs.content.room import Limits
 from onefs.content.store import ContentStore
 from onefs.errors import OnefsError
 from onefs.transports.archive import ArchiveServer
@@ -125,9 +126,13 @@ class ArchiveAndCache:
         max_transfers: int = 256,
         blocks: BlockRules | None = None,
         locate: Callable[[Dataset], Iterable[Location]] | None = None,
+        limits: Limits | None = None,
+        may_go_on: Callable[[], bool] = lambda: True,
     ) -> Content:
         """A `Content` on the cache, closed at the end of the test."""
-        store = ContentStore(self.cache, self.cache / ".onefs", is_cache=is_cache, may_displace=may_displace)
+        store = ContentStore(
+            self.cache, self.cache / ".onefs", is_cache=is_cache, may_displace=may_displace, limits=limits
+        )
         transport = HttpTransport(
             connect_timeout_s=PATIENT_S, read_timeout_s=read_timeout_s, max_connections=max_transfers
         )
@@ -144,6 +149,7 @@ class ArchiveAndCache:
             on_failure=lambda dataset, error: self.failures.append((dataset, error)),
             on_mismatch=lambda dataset, location: self.mismatches.append((dataset, location)),
             on_withdrawn=self.withdrawn.append,
+            may_go_on=may_go_on,
             clock=self.clock,
         )
         self._stack.callback(transport.close)
@@ -205,9 +211,10 @@ def read_open(file: OpenFile) -> bytes:
             waiting.result(timeout=PATIENT_S)
             continue
         piece = file.read(offset, 1 << 20)
-        if not piece:
+        if piece == b"":
             return b"".join(pieces)
-        pieces.append(piece)
+        if piece is not None:
+            pieces.append(piece)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

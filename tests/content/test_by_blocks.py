@@ -25,9 +25,12 @@ def by_blocks(place: ArchiveAndCache, **options: object) -> Content:
 
 def part(file: OpenFile, offset: int, size: int) -> bytes:
     """A part of an open file, waited for."""
-    while (waiting := file.wait(offset, size)) is not None:
-        waiting.result(timeout=30)
-    return file.read(offset, size)
+    while True:
+        while (waiting := file.wait(offset, size)) is not None:
+            waiting.result(timeout=30)
+        found = file.read(offset, size)
+        if found is not None:
+            return found
 
 
 def ranges(place: ArchiveAndCache, dataset: Dataset) -> list[tuple[int, int]]:
@@ -66,6 +69,34 @@ def test_reading_in_order_is_one_pass_and_ends_verified(place: ArchiveAndCache) 
     assert part(file, 1000, 50) == DATA[1000:1050]
     content.flush()
     assert by_blocks(place).inspect(dataset).state is State.VERIFIED
+
+
+@pytest.mark.parametrize("size", [BLOCK, len(DATA)], ids=["at once", "by blocks"])
+def test_who_wants_all_of_it_waits_until_it_is_verified(place: ArchiveAndCache, size: int) -> None:
+    dataset, content = place.add(DATA[:size]), by_blocks(place)
+    file = content.open(dataset, may_fetch=True)
+    file.wait(size // 2, 10)
+    file.wait_whole()
+    assert file.is_whole
+    assert content.inspect(dataset).state is State.VERIFIED
+    assert place.file(dataset).read_bytes() == DATA[:size]
+    assert place.server.bytes_sent() == size
+    file.wait_whole()
+
+
+def test_who_wants_all_of_it_is_told_why_it_cannot_be_had(place: ArchiveAndCache) -> None:
+    wrong, content = place.add(DATA, md5="0" * 32), by_blocks(place)
+    with pytest.raises(MismatchError):
+        content.open(wrong, may_fetch=True).wait_whole()
+    dataset = place.add(DATA, 2)
+    file = content.open(dataset, may_fetch=True)
+    assert part(file, 0, 10) == DATA[:10]
+    place.server.fault(place.url_path(dataset), Fault(status=500))
+    with pytest.raises(BrokenAnswerError):
+        file.wait_whole()
+    file.close()
+    with pytest.raises(ValueError, match="closed"):
+        file.wait_whole()
 
 
 def test_eight_readers_in_random_order_fetch_each_block_once(place: ArchiveAndCache) -> None:
@@ -109,13 +140,13 @@ def test_blocks_are_kept_for_a_later_process(place: ArchiveAndCache, md5: str | 
     file = first.open(dataset, may_fetch=True)
     part(file, 0, 10 * BLOCK)
     part(file, 50 * BLOCK, 10 * BLOCK)
-    sent = place.server.bytes_sent()
+    wait_until(lambda: place.server.bytes_sent() == 20 * BLOCK)
     first.close()
     second = by_blocks(place)
     assert second.inspect(dataset).state is State.PARTIAL
     file = second.open(dataset, may_fetch=True)
     assert part(file, 50 * BLOCK, 10 * BLOCK) == DATA[50 * BLOCK : 60 * BLOCK]
-    assert place.server.bytes_sent() == sent
+    assert place.server.bytes_sent() == 20 * BLOCK
     assert read_open(file) == DATA
     wait_until(lambda: second.inspect(dataset).state is State.VERIFIED)
     assert place.server.bytes_sent() == len(DATA)

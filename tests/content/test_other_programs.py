@@ -3,7 +3,6 @@
 import json
 import os
 import resource
-import stat
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from onefs.content.access import Content, State
 from onefs.content.failures import Failures
 from onefs.content.fetch import Fetch
 from onefs.content.fetches import Fetches
-from onefs.content.locks import process_lock
+from onefs.content.locks import DatasetLocks
 from onefs.content.partial import Partial
 from onefs.content.store import ContentStore, Copy
 from onefs.content.verification import Verify, wanted
@@ -186,7 +185,8 @@ def test_a_local_file_waits_behind_no_fetch(place: ArchiveAndCache) -> None:
     local = place.add(DATA, 99)
     place.put_in_cache(local, DATA)
     stop = threading.Event()
-    locks = [process_lock(place.cache / ".onefs" / "locks" / f"{dataset.id}.lock", stop) for dataset in stuck]
+    others = DatasetLocks(place.cache / ".onefs" / "locks")
+    locks = [others.hold(dataset.id, stop) for dataset in stuck]
     for lock in locks:
         lock.__enter__()
     content = place.content(max_transfers=len(stuck))
@@ -247,15 +247,6 @@ def test_what_another_user_left_is_no_hindrance(shared: ArchiveAndCache) -> None
         if is_root:
             os.seteuid(0)
     assert "range" not in shared.server.headers()[0]
-
-
-def test_every_user_can_wait_for_a_lock(tmp_path: Path) -> None:
-    before = os.umask(0o077)
-    try:
-        with process_lock(tmp_path / "x.lock", threading.Event()):
-            assert stat.S_IMODE((tmp_path / "x.lock").stat().st_mode) == 0o666
-    finally:
-        os.umask(before)
 
 
 def test_names_too_long_for_the_archives_form(place: ArchiveAndCache) -> None:
@@ -332,7 +323,7 @@ def test_a_failure_of_another_edition_does_not_hide_the_quarantine() -> None:
 def test_both_descriptors_are_closed_though_the_first_complains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    partial = Partial(tmp_path, dataset_of(1, DATA), threading.Event())
+    partial = ContentStore(tmp_path, tmp_path).begin(dataset_of(1, DATA), threading.Event())
     real, closed = os.close, []
 
     def close(number: int) -> None:

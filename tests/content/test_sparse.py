@@ -8,6 +8,7 @@ from archive_and_cache import dataset_of
 
 from onefs.content.blocks import BlockMap
 from onefs.content.sparse import SparseFile
+from onefs.content.store import ContentStore
 
 BLOCK = 64 << 10
 DATA = os.urandom(20 * BLOCK + 77)
@@ -15,7 +16,7 @@ DATASET = dataset_of(1, DATA)
 
 
 def opened(folder: Path) -> SparseFile:
-    return SparseFile(folder, DATASET, len(DATA), BLOCK)
+    return SparseFile(folder, DATASET, len(DATA), BLOCK, ContentStore(folder, folder).room)
 
 
 def put(file: SparseFile, *blocks: int) -> None:

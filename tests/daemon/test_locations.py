@@ -1,6 +1,5 @@
 """Where bytes are asked for when a database knows: in which order, with which login, and when it is asked itself."""
 
-import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +8,10 @@ from uuid import uuid4
 import pytest
 from archive_of_a_database import FILES, LOGIN, ArchiveOfADatabase, read
 from archives import on_servers
+from s3_service import S3Service
 from servers import FaultServer
 
+from onefs.alf import archive_path
 from onefs.daemon.locations import Locations
 from onefs.daemon.pausing import PAUSE_S
 from onefs.daemon.repositories import DataLogin
@@ -147,20 +148,29 @@ def test_a_login_that_the_database_refuses(place: ArchiveOfADatabase) -> None:
     assert len(place.asked("/auth-token", "POST")) == 1
 
 
-def test_buckets_that_want_keys_and_personal_servers_are_left_out(
-    place: ArchiveOfADatabase, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_bucket_that_wants_keys_is_read_with_those_of_the_database(place: ArchiveOfADatabase) -> None:
+    bucket = default_repositories(["lab"])[0]
+    data = FILES[place.datasets[0].rel_path]
+    with S3Service() as service:
+        service.put("mine", f"data/{archive_path(place.datasets[0].path, place.datasets[0].id)}", data)
+        keys = {"Access key ID": service.keys.access_key, "Secret access key": service.keys.secret_key}
+        keyed = {"bucket_name": "mine", "endpoint_url": service.url, **keys}
+        place.knows(DatabaseFile(repositories=[replace(bucket, data_url=None, json=keyed)]))
+        repositories = place.repositories()
+        assert read(place.content(repositories), place.datasets[0]) == data
+        url = next(Locations([], repositories).of(place.datasets[0])).url
+        assert url.startswith(f"{service.url}/mine/data/lab/Subjects/")
+        assert service.keys.secret_key not in repr(repositories.places())
+        assert service.keys.access_key not in repr(repositories.places())
+
+
+def test_personal_servers_are_left_out(place: ArchiveOfADatabase) -> None:
     keyed, server, personal = default_repositories(["lab"])[:3]
     personal = replace(personal, data_url="http://127.0.0.1:9/own/")
     place.knows(DatabaseFile(repositories=[replace(keyed, json=KEYED), server, personal]))
-    with caplog.at_level(logging.INFO):
-        locations = Locations([], place.repositories())
-        assert [location.login for location in list(locations.of(place.datasets[0]))[:1]] == [LOGIN]
-        places = place.repositories().places()
-    assert places.by_name.keys() == {"server_lab"}
-    assert [record.levelname for record in caplog.records if "'aws_lab' is left out" in record.message][:1] == ["INFO"]
-    assert "secret" not in caplog.text.replace("Secret", "")
-    assert "AKIDEXAMPLE" not in caplog.text
+    places = place.repositories().places()
+    assert places.by_name.keys() == {"aws_lab", "server_lab"}
+    assert [location.login for location in places.locations(place.datasets[0])] == [None, LOGIN]
 
 
 def test_a_bucket_at_another_s3_service(place: ArchiveOfADatabase) -> None:

@@ -19,6 +19,7 @@ INSIDE = "KS005/2019-04-01/001/alf/%23test%23/misc.info.f34fe069-8321-429d-9366-
 AGGREGATE = "Tags/2024_Q2_Test_et_al/clusters.table.f34fe069-8321-429d-9366-47285757f9a2.pqt"
 DATA = "https://data.example/public"
 BUCKET = "https://s3.example/onefs-test-public"
+PRIVATE = "https://onefs-test-restricted.s3.us-east-1.amazonaws.com"
 
 
 def places(server: str = "", s3_endpoint: str = "") -> Places:
@@ -94,8 +95,21 @@ def test_a_copy_on_a_server_of_no_repository(server: str, gets_it: bool) -> None
 
 
 def test_keys_stay_secret(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
-        assert "aws_private" not in places().by_name
-    assert [record.levelname for record in caplog.records] == ["INFO"]
-    assert "secretexample" not in caplog.text
-    assert "AKIDEXAMPLE" not in caplog.text
+    with caplog.at_level(logging.DEBUG):
+        found = places()
+    bucket = found.by_name["aws_private"].bucket
+    assert bucket is not None
+    assert bucket.ring is not None
+    shown = f"{caplog.text} {found!r} {bucket.asking(bucket.url)!r} {bucket.ring.keys()!r}"
+    assert "secretexample" not in shown
+    assert "AKIDEXAMPLE" not in shown
+
+
+def test_a_copy_is_asked_for_with_its_bucket_s_keys_only_at_the_bucket_s_service() -> None:
+    urls = (f"{PRIVATE}/priv/x/a.b.npy", "https://elsewhere.example/priv/x/a.b.npy")
+    copies = tuple(FileRecord(None, "unknown", "", url, exists=True) for url in urls)
+    told = AlyxDataset(ID, None, "a.b.npy", "", 1, "", "PASS", None, False, (), True, copies)
+    own, other = places().copies(told)
+    assert own.bucket is not None
+    assert own.bucket.ring is not None
+    assert (own.login, other.bucket) == (None, None)

@@ -27,10 +27,12 @@ EXPECTED = {
     "UnknownRecordError": errno.ENOENT,
     "ContentError": errno.EIO,
     "BrokenAnswerError": errno.EIO,
+    "OverloadedError": errno.EIO,
     "MissingOnServerError": errno.EIO,
     "MismatchError": errno.EIO,
     "CacheDamagedError": errno.EIO,
     "NoRoomError": errno.ENOSPC,
+    "KeptError": errno.EBUSY,
     "InterruptedByCallerError": errno.EINTR,
     "NotSavedError": errno.EIO,
     # These are told before there is a mount; should one come up in it, it is an I/O error.

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import hashlib
+import mmap
 import os
 import random
 import subprocess
@@ -158,21 +159,89 @@ def test_strict_gives_no_byte_of_a_spoilt_file(server: PatternServer, tmp_path: 
         assert failure.value.errno == errno.EIO
 
 
-def test_a_cache_too_small_is_told_and_emptied(server: PatternServer, tmp_path: Path) -> None:
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[None]:
+    """A cache directory on a disk of 32 MiB."""
     cache = tmp_path / "cache"
     cache.mkdir()
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", cache], capture_output=True, text=True)
     if done.returncode:
         pytest.fail(f"a small tmpfs could not be mounted: {done.stderr}")
     try:
-        with mounted(server, tmp_path, LARGE_BYTES, "0" * 32) as mount:
-            with file_in(mount).open("rb", buffering=0) as file:
-                assert os.pread(file.fileno(), MIB, 7) == pattern(7, MIB)
-                with pytest.raises(OSError) as failure:
-                    for offset in range(0, 64 * MIB, MIB):
-                        os.pread(file.fileno(), MIB, offset)
-                assert failure.value.errno == errno.ENOSPC
-            wait_until(lambda: on_disk_bytes(mount) == 0, "what cannot be made whole has gone")
-            wait_until(lambda: "ENOSPC" in mount.errors(), "the failure is told")
+        yield
     finally:
         subprocess.run(["umount", "-l", cache], check=True)
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_file_larger_than_the_disk_comes_through_memory(server: PatternServer, tmp_path: Path) -> None:
+    with mounted(server, tmp_path, LARGE_BYTES, "0" * 32) as mount:
+        places = random.Random(2)
+        with file_in(mount).open("rb", buffering=0) as file:
+            for offset in range(0, LARGE_BYTES, MIB):
+                assert file.read(MIB) == pattern(offset, min(MIB, LARGE_BYTES - offset))
+            for _ in range(20):
+                offset = places.randrange(LARGE_BYTES - MIB)
+                assert os.pread(file.fileno(), MIB, offset) == pattern(offset, MIB)
+            assert on_disk_bytes(mount) == 0
+            assert state(mount) == "partial"
+        wait_until(lambda: not mount.status()["transfers"], "nothing is fetched any more")
+        assert "through memory" in mount.log()
+        assert resident_bytes(mount) < 250 * MIB
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_file_that_comes_whole_is_refused_by_a_full_disk(server: PatternServer, tmp_path: Path) -> None:
+    with mounted(server, tmp_path, 48 * MIB, "0" * 32) as mount:
+        with pytest.raises(OSError) as failure, file_in(mount).open("rb", buffering=0) as file:
+            os.pread(file.fileno(), MIB, 7)
+        assert failure.value.errno == errno.ENOSPC
+        wait_until(lambda: on_disk_bytes(mount) == 0, "what cannot be made whole has gone")
+        wait_until(lambda: "ENOSPC" in mount.errors(), "the failure is told")
+
+
+def resident_bytes(mount: Mounted) -> int:
+    """The most memory that the daemon ever had."""
+    lines = Path(f"/proc/{mount.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
+
+
+MAP = """
+import mmap, os, sys
+with mmap.mmap(os.open(sys.argv[1], os.O_RDONLY), 0, access=mmap.ACCESS_READ) as mapped:
+    for offset in map(int, sys.argv[2:]):
+        sys.stdout.buffer.write(mapped[offset : offset + 999])
+"""
+
+
+def test_every_way_to_read_and_no_fetching_in_mode_local(server: PatternServer, tmp_path: Path) -> None:
+    with mounted(server, tmp_path, LARGE_BYTES, pattern_md5(LARGE_BYTES)) as mount:
+        number = os.open(file_in(mount), os.O_RDONLY)
+        direct = os.open(file_in(mount), os.O_RDONLY | os.O_DIRECT)
+        offsets = (0, 70 * MIB + 123, LARGE_BYTES - 999)
+        # In another process: who waits for a page of memory holds the lock that the server's threads need here.
+        mapped = subprocess.check_output([sys.executable, "-c", MAP, file_in(mount), *map(str, offsets)])
+        assert mapped == b"".join(pattern(offset, 999) for offset in offsets)
+        parts = [bytearray(100), bytearray(MIB)]
+        assert os.preadv(number, parts, 90 * MIB - 50) == MIB + 100
+        assert bytes(parts[0] + parts[1]) == pattern(90 * MIB - 50, MIB + 100)
+        with (tmp_path / "copy").open("w+b") as copy:
+            assert os.sendfile(copy.fileno(), number, 30 * MIB + 7, MIB) == MIB
+            assert copy.seek(0) == 0
+            assert copy.read() == pattern(30 * MIB + 7, MIB)
+        with mmap.mmap(-1, MIB) as aligned:
+            assert os.preadv(direct, [aligned], 120 * MIB) == MIB
+            assert aligned[:] == pattern(120 * MIB, MIB)
+        assert os.lseek(number, LARGE_BYTES - 5, os.SEEK_SET) == LARGE_BYTES - 5
+        assert os.read(number, 100) == pattern(LARGE_BYTES - 5, 5)
+        assert state(mount) == "partial"
+
+        (mount.path / ".onefs" / "mode").write_text("local")
+        assert os.preadv(direct, [mmap.mmap(-1, 4096)], 120 * MIB) == 4096
+        with pytest.raises(OSError) as failure:
+            os.preadv(direct, [mmap.mmap(-1, 4096)], 150 * MIB)
+        assert failure.value.errno == errno.ENETDOWN
+        (mount.path / ".onefs" / "mode").write_text("auto")
+        assert os.pread(number, MIB, 150 * MIB) == pattern(150 * MIB, MIB)
+        os.close(number)
+        os.close(direct)

@@ -145,6 +145,7 @@ def test_the_control_directory_is_entered_by_name(shared: Mounted) -> None:
         "errors",
         "log",
         "mode",
+        "pinned",
         "recorded",
         "status",
         "status.json",

@@ -27,6 +27,7 @@ def daemon(status: str = "", said: list[list[str]] | None = None) -> Daemon:
         settings=lambda: "qc: FAIL\n",
         log=lambda: "last line\n",
         mode=lambda: "auto",
+        pinned=lambda: "",
         commands={
             "mode": Command("mode M", "switch", lambda words: heard.append(["mode", *words]), 1, 1),
             "retry": Command("retry [PATH]", "try again", lambda words: heard.append(["retry", *words]), 0, 1),

@@ -20,6 +20,7 @@ from onefs.vfs.forest import Forest
 from onefs.vfs.handles import MemoryFile
 from onefs.vfs.links import resolvers
 from onefs.vfs.nodes import DatasetFile, Directory, Link, SpecialFile
+from onefs.vfs.patterns import datasets_of
 from onefs.vfs.tree import Tree
 from onefs.vfs.views import View
 
@@ -178,9 +179,9 @@ def test_the_links_kept_are_bounded(forest: Forest, tables: Catalogue, monkeypat
 
 
 def test_datasets_are_found_below_any_path(forest: Forest) -> None:
-    below = {dataset.id for dataset in forest.datasets_at(f".onefs/via/local/{SESSION.path}")}
+    below = {dataset.id for dataset in datasets_of(forest, f".onefs/via/local/{SESSION.path}")}
     assert below == {SHOWN.id, BESIDE.id}
-    assert [dataset.id for dataset in forest.datasets_at(BESIDE.path)] == [BESIDE.id]
+    assert [dataset.id for dataset in datasets_of(forest, BESIDE.path)] == [BESIDE.id]
 
 
 def test_two_views_of_one_number_are_refused(tables: Catalogue) -> None:

@@ -27,7 +27,7 @@ REMOTE = Inspection(State.REMOTE, "http://host/a", "")
 
 
 def told(dataset: Dataset, inspection: Inspection = REMOTE) -> dict[str, str]:
-    facts = xattrs.FileFacts(dataset, inspection, None)
+    facts = xattrs.FileFacts(dataset, inspection, None, False)
     return {
         name.removeprefix("user.onefs."): xattrs.value(xattrs.FILE_ATTRIBUTES, name, facts)
         for name in xattrs.names(xattrs.FILE_ATTRIBUTES)
@@ -46,6 +46,7 @@ def test_of_a_file_of_which_all_is_known() -> None:
         "state": "quarantined",
         "source": "http://host/a",
         "error": "Wrong. Ask.",
+        "pinned": "false",
         "cache_path": "",
     }
 
@@ -60,10 +61,14 @@ def test_what_is_not_known_is_empty() -> None:
 @pytest.mark.parametrize("name", ["security.capability", "system.posix_acl_access", "trusted.a", "onefs.id", ""])
 def test_names_outside_user_are_foreign(name: str) -> None:
     with pytest.raises(ForeignAttributeError):
-        xattrs.value(xattrs.FILE_ATTRIBUTES, name, xattrs.FileFacts(DATASET, Inspection(State.REMOTE, "", ""), None))
+        xattrs.value(
+            xattrs.FILE_ATTRIBUTES, name, xattrs.FileFacts(DATASET, Inspection(State.REMOTE, "", ""), None, False)
+        )
 
 
 @pytest.mark.parametrize("name", ["user.", "user.id", "user.onefs.", "user.onefs.nothing", "user.onefs.user.onefs.id"])
 def test_names_inside_user_are_absent(name: str) -> None:
     with pytest.raises(NoAttributeError):
-        xattrs.value(xattrs.FILE_ATTRIBUTES, name, xattrs.FileFacts(DATASET, Inspection(State.REMOTE, "", ""), None))
+        xattrs.value(
+            xattrs.FILE_ATTRIBUTES, name, xattrs.FileFacts(DATASET, Inspection(State.REMOTE, "", ""), None, False)
+        )

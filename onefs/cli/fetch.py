@@ -1,0 +1,77 @@
+"""`onefs fetch`: have files in the cache, whole and verified, with or without a mount."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from onefs.cli.following import have_done, report
+from onefs.cli.names import look_up
+from onefs.cli.options import PATH, PATTERN, settings_from, with_settings
+from onefs.cli.progress import Display
+from onefs.errors import UsageError
+
+LOOK_EVERY_S = 0.2
+
+
+@click.command("fetch")
+@click.argument("patterns", metavar="PATTERN…", nargs=-1, required=True, type=PATTERN)
+@click.option("--source", metavar="SOURCE", help="fetch from SOURCE without a mount, into its cache; needs no FUSE")
+@click.option("--mount", "place", type=PATH, metavar="PATH", help="the mount that holds PATH")
+@click.option("--dry-run", is_flag=True, help="list the files with their sizes, and fetch none")
+@click.option("--json", "as_json", is_flag=True, help="for programs")
+@with_settings
+def command(
+    patterns: tuple[str, ...], source: str | None, place: Path | None, dry_run: bool, as_json: bool, **flags: Any
+) -> None:
+    """Have the files that PATTERN means in the cache, whole and verified, many at once.
+
+    PATTERN is a path, with all below if it is a folder, or a shell's pattern: * does not cross a /, ** does. In a
+    mount, its own daemon fetches. With --source, as onefs mount takes it, nothing is mounted; paths are then from the
+    archive's root on, and the settings below are those of onefs mount.
+
+    What is in the cache already is only verified. Ctrl-C stops; what is whole stays, and the same command goes on.
+    """
+    if source is not None:
+        if place is not None:
+            raise UsageError("--source and --mount are two ways to say where from.", "Give one of them.")
+        _fetch_from(source, patterns, flags, dry_run=dry_run, as_json=as_json)
+        return
+    given = next((key for key, value in flags.items() if value is not None), None)
+    if given is not None:
+        flag = given.replace("_", "-")
+        raise UsageError(f"--{flag} is a setting of the mount, which fetches.", "Leave it out, or give --source, too.")
+    from onefs.cli.places import find
+
+    mount, paths = find(patterns, place, "onefs fetch --mount PATH PATTERN…")
+    if dry_run:
+        from onefs.cli.listing import files_in, print_listing
+
+        print_listing(files_in(mount, paths), as_json=as_json)
+        return
+    have_done(mount, "fetch", paths, as_json=as_json)
+
+
+def _fetch_from(source: str, patterns: Sequence[str], flags: dict[str, Any], *, dry_run: bool, as_json: bool) -> None:
+    from onefs.cli.listing import print_listing
+    from onefs.daemon.fetching import fetching
+
+    logging.basicConfig(level=logging.WARNING, format="onefs: %(message)s", stream=sys.stderr)
+    named = look_up(source)
+    with fetching(named.source, settings_from(flags, named.file)) as archive:
+        if dry_run:
+            print_listing(archive.listed(patterns), as_json=as_json)
+            return
+        job = archive.start(patterns)
+        try:
+            with Display(is_quiet=as_json) as display:
+                while not job.wait(LOOK_EVERY_S):
+                    display.show([job.facts()])
+        except KeyboardInterrupt:
+            job.stop()
+            click.echo(f"\nonefs: {job.sentence} What is whole stays; the same again goes on from there.", err=True)
+            raise
+        report([job.facts()], as_json=as_json)

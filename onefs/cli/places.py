@@ -1,0 +1,53 @@
+"""Owns what paths and patterns on a command line mean: which mount they are in, and where in it."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from onefs.cli.mounts import mount_at, place_in
+from onefs.errors import MountError, UsageError
+from onefs.fuse.mounting import Mount, mount_of
+from onefs.vfs.patterns import is_pattern
+
+ROOT = "/"
+
+
+def find(patterns: Sequence[str], place: Path | None, how: str) -> tuple[Mount, list[str]]:
+    """The one mount that paths and patterns lie in, and what they are from its root on.
+
+    One that lies in no mount is meant from the root of the mount at `place`, or of the only one, or of that which one
+    stands in; `how` is the command line that says which. Raises `MountError`, `UsageError`.
+    """
+    held = [_held(pattern) for pattern in patterns]
+    present = {mount.mountpoint: mount for mount, _ in filter(None, held)}
+    if place is not None or not all(held):
+        mount = mount_at(place, how)
+        present[mount.mountpoint] = mount
+    if len(present) > 1:
+        places = ", ".join(map(str, present))
+        raise UsageError(f"The paths are about several mounts: {places}.", "Give those of one mount at a time.")
+    (mount,) = present.values()
+    return mount, [found[1] if found else pattern for found, pattern in zip(held, patterns, strict=True)]
+
+
+def _held(pattern: str) -> tuple[Mount, str] | None:
+    """The mount that a path or a pattern lies in, and what it is from its root on; None if it lies in none."""
+    plain, wild = _split(pattern)
+    path = Path(plain or ".")
+    mount = mount_of(path)
+    if mount is None:
+        if os.path.isabs(pattern):  # noqa: PTH117 - it may hold wildcards
+            raise MountError(f"{pattern} is in no onefs mount.", "onefs status lists the mounts.")
+        return None
+    inside = place_in(mount, path)
+    return mount, "/".join([*inside.parts, *wild]) or ROOT
+
+
+def _split(pattern: str) -> tuple[str, list[str]]:
+    """The part of a path before its first wildcard, and the rest. What exists is no pattern, whatever is in it."""
+    if os.path.lexists(pattern):
+        return pattern, []
+    parts = pattern.split("/")
+    first = next((number for number, part in enumerate(parts) if is_pattern(part)), len(parts))
+    plain = "/".join(parts[:first])
+    return (plain or "/") if pattern.startswith("/") else plain, parts[first:]

@@ -1,0 +1,27 @@
+"""`onefs verify`: hash what is in the cache anew."""
+
+from pathlib import Path
+
+import click
+
+from onefs.cli.following import have_done
+from onefs.cli.mounts import mount_at
+from onefs.cli.options import PATTERN, with_place
+from onefs.cli.places import find
+
+
+@click.command("verify")
+@click.argument("patterns", metavar="[PATTERN…]", nargs=-1, type=PATTERN)
+@click.option("--json", "as_json", is_flag=True, help="for programs")
+@with_place
+def command(patterns: tuple[str, ...], as_json: bool, place: Path | None) -> None:
+    """Hash what is in the cache anew, read from the disk, and hold it against the catalogue. Nothing is fetched.
+
+    PATTERN is a path, with all below if it is a folder, or a shell's pattern: * does not cross a /, ** does; without
+    one, all that is in the cache is hashed. A wrong file is moved to quarantine, and fetched again at its next open.
+    """
+    if patterns:
+        mount, paths = find(patterns, place, "onefs verify --mount PATH PATTERN…")
+    else:
+        mount, paths = mount_at(place, "onefs verify --mount PATH"), []
+    have_done(mount, "verify", paths, as_json=as_json)

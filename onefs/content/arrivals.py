@@ -1,0 +1,64 @@
+"""Owns the list of files that came and have no stamp on disk yet, so that a killed daemon's are known to be ours."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from onefs.content.files import make_folder
+from onefs.content.marks import is_open, mark_open
+
+
+class Arrivals:
+    """One file of JSON lines for each process, under `folder`. For whoever holds a lock, but `left`. Raises OSError."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / str(uuid4())
+        self._number = -1
+        self._is_empty = True
+
+    def add(self, value: dict[str, Any]) -> None:
+        """Note a file that came."""
+        if self._number < 0:
+            make_folder(self._folder)
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            self._number = os.open(self._path, flags, 0o666)
+            mark_open(self._number)
+        os.write(self._number, json.dumps(value).encode() + b"\n")
+        self._is_empty = False
+
+    def clear(self) -> None:
+        """All that came have stamps by now."""
+        if not self._is_empty:
+            os.ftruncate(self._number, 0)
+            self._is_empty = True
+
+    def close(self) -> None:
+        """End the list; it stays if there are files on it."""
+        if self._number < 0:
+            return
+        try:
+            if self._is_empty:
+                self._path.unlink(missing_ok=True)
+        finally:
+            os.close(self._number)
+            self._number = -1
+
+    def left(self) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
+        """The lists of processes that are no more, to be removed by who has dealt with them."""
+        for path in self._folder.glob("*"):
+            with suppress(OSError):
+                if path != self._path and not is_open(path):
+                    yield path, [value for line in path.read_bytes().splitlines() for value in _parsed(line)]
+
+
+def _parsed(line: bytes) -> list[dict[str, Any]]:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return []
+    return [value] if isinstance(value, dict) else []

@@ -1,0 +1,160 @@
+"""Owns the look through the cache for what could leave it, and the leaving itself."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from heapq import nsmallest
+from itertools import chain
+from pathlib import Path
+from uuid import UUID
+
+from onefs.catalogue.records import Dataset
+from onefs.content.eviction import Candidate, footprint
+from onefs.content.locks import DatasetLocks, StoppedError
+from onefs.content.marks import BLOCKS_ENDING, is_open
+from onefs.content.pins import Pins
+from onefs.content.stamps import Fetched, Stamps
+from onefs.content.uses import Uses
+from onefs.content.verification import Signature
+from onefs.errors import BusyError
+
+CANDIDATES = 50_000
+"""How many are remembered of one look, so that memory does not grow with the cache."""
+BLOCK_BYTES = 512
+PART_ENDINGS = ("", BLOCKS_ENDING)
+NOTES = {"": (".json",), BLOCKS_ENDING: (".map", f"{BLOCKS_ENDING}.json")}
+"""What lies beside a file that is not complete."""
+AT_ONCE = threading.Event()
+"""For who will not wait for a lock."""
+AT_ONCE.set()
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What onefs fetched into the cache, and the least recently used of it, in that order."""
+
+    used_bytes: int
+    files: int
+    oldest: list[Candidate]
+
+
+class Evictor:
+    """Looks through a cache and removes from it. Safe to use from several threads, beside other processes.
+
+    `partials` is the folder of files that are not complete.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        stamps: Stamps,
+        pins: Pins,
+        uses: Uses,
+        partials: Callable[[], Path],
+        locks: DatasetLocks,
+    ) -> None:
+        self.on_evicted: Callable[[Dataset], None] = lambda dataset: None  # noqa: ARG005
+        self._root = os.fspath(root)
+        self._stamps = stamps
+        self._pins = pins
+        self._uses = uses
+        self._partials = partials
+        self._locks = locks
+
+    def survey(self, fetching: set[UUID], stop: threading.Event) -> Survey:
+        """Look at all that onefs fetched, but for what is being `fetching` here. Takes a while.
+
+        Raises OSError, StoppedError.
+        """
+        self._stamps.adopt()
+        recent = self._uses.recent()
+        used_bytes = files = 0
+
+        def found() -> Iterator[Candidate]:
+            nonlocal used_bytes, files
+            for candidate in self._all(self._pins.names(), recent, fetching):
+                if stop.is_set():
+                    raise StoppedError
+                used_bytes += candidate.size_bytes
+                files += candidate.signature is not None
+                if not candidate.is_kept:
+                    yield candidate
+
+        oldest = nsmallest(CANDIDATES, found(), key=lambda each: each.last_use_s)
+        return Survey(used_bytes, files, oldest)
+
+    def evict(self, candidate: Candidate) -> int:
+        """Remove a candidate unless it was used, pinned or changed since, or is in use; bytes that came free."""
+        dataset_id = candidate.dataset_id
+        if self._pins.has(dataset_id) or self._uses.last_s(dataset_id) > candidate.last_use_s:
+            return 0
+        try:
+            with self._locks.hold(dataset_id, AT_ONCE):
+                if candidate.signature is None:
+                    return self.drop_parts(dataset_id)
+                fetched = self._stamps.fetched(dataset_id)
+                if fetched is None or fetched.signature != candidate.signature:
+                    return 0
+                return 0 if fetched.last_use_s > candidate.last_use_s else self._drop_copy(fetched)
+        except (StoppedError, BusyError):
+            return 0
+        except OSError as error:
+            log.warning("%s could not leave the cache: %s", dataset_id, error)
+            return 0
+
+    def drop_parts(self, dataset_id: UUID) -> int:
+        """Remove what there is of a file that is not complete; bytes that came free. To be called with its lock held.
+
+        Raises OSError, or BusyError if somebody has it open.
+        """
+        freed_bytes, folder = 0, self._partials()
+        for ending in PART_ENDINGS:
+            path = folder / f"{dataset_id}{ending}"
+            with suppress(FileNotFoundError):
+                if ending and is_open(path, sees_all=not self._locks.are_leased):
+                    raise BusyError(f"{path} is being read.", "Close the programs that have it open.")
+                size_bytes = path.stat().st_blocks * BLOCK_BYTES
+                for note in NOTES[ending]:
+                    path.with_name(f"{dataset_id}{note}").unlink(missing_ok=True)
+                path.unlink()
+                freed_bytes += size_bytes
+        return freed_bytes
+
+    def _drop_copy(self, fetched: Fetched) -> int:
+        path = f"{self._root}/{fetched.dataset.path}"
+        try:
+            status = os.stat(path)  # noqa: PTH116  (a Path costs more than the call)
+        except FileNotFoundError:
+            return 0
+        if Signature.of(status) != fetched.signature or status.st_nlink > 1:
+            return 0
+        self._stamps.drop(fetched.dataset.id)
+        os.unlink(path)  # noqa: PTH108
+        log.debug("%s left the cache to make room.", fetched.dataset.path)
+        self.on_evicted(fetched.dataset)
+        return footprint(status.st_size)
+
+    def _all(self, pinned: set[str], recent: dict[UUID, float], fetching: set[UUID]) -> Iterator[Candidate]:
+        unwritten = self._stamps.unwritten()
+        on_disk = (each for each in self._stamps.all_fetched() if each.dataset.id not in unwritten)
+        for fetched in chain(unwritten.values(), on_disk):
+            with suppress(OSError):
+                status = os.stat(f"{self._root}/{fetched.dataset.path}")  # noqa: PTH116
+                if Signature.of(status) == fetched.signature:
+                    dataset_id = fetched.dataset.id
+                    used_s = max(fetched.last_use_s, recent.get(dataset_id, 0.0))
+                    kept = str(dataset_id) in pinned or status.st_nlink > 1 or dataset_id in unwritten
+                    yield Candidate(dataset_id, footprint(status.st_size), used_s, kept, fetched.signature)
+        with suppress(FileNotFoundError), os.scandir(self._partials()) as entries:
+            for entry in entries:
+                with suppress(ValueError, OSError):
+                    dataset_id = UUID(entry.name.removesuffix(BLOCKS_ENDING))
+                    if dataset_id not in fetching:
+                        status = entry.stat(follow_symlinks=False)
+                        used_s = max(status.st_mtime, recent.get(dataset_id, 0.0))
+                        kept = str(dataset_id) in pinned
+                        yield Candidate(dataset_id, status.st_blocks * BLOCK_BYTES, used_s, kept)

@@ -1,0 +1,125 @@
+"""Owns `FloatingFile`: a large file's blocks in memory, the least used of which go, where the disk has no room."""
+
+import threading
+
+from onefs.content.blocks import BlockMap
+from onefs.errors import NoRoomError
+
+MOST_BYTES = 256 << 20
+LEAST_OF_A_FILE_BYTES = 16 << 20
+MOST_OF_A_FILE_BYTES = 64 << 20
+
+
+class Memory:
+    """What all floating files together may use. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards _files
+        self._files = 0
+
+    @property
+    def share_bytes(self) -> int:
+        """How much each file may use now."""
+        return min(MOST_OF_A_FILE_BYTES, MOST_BYTES // max(1, self._files))
+
+    def enter(self) -> None:
+        """Count one more file. Raises NoRoomError if that would leave too little to each."""
+        with self._lock:
+            if MOST_BYTES // (self._files + 1) < LEAST_OF_A_FILE_BYTES:
+                raise NoRoomError(
+                    "The cache's disk has no room, and more large files are open than memory can serve.",
+                    "Free some space, or move the cache directory to a larger disk.",
+                )
+            self._files += 1
+
+    def leave(self) -> None:
+        """Count one file less."""
+        with self._lock:
+            self._files -= 1
+
+
+class FloatingFile:
+    """A file that is never whole, as its blocks make room for others. For whoever holds the growing file's lock."""
+
+    is_kept = False
+    is_synced = True
+    was_begun = False
+
+    def __init__(self, memory: Memory, size_bytes: int, block_bytes: int) -> None:
+        """Raises NoRoomError."""
+        memory.enter()
+        self._memory = memory
+        self._is_closed = False
+        self.map = BlockMap(size_bytes, block_bytes)
+        self.source = self.edition = ""
+        self.is_mixed = False
+        self._coming: dict[int, bytearray] = {}
+        self._there: dict[int, bytearray] = {}  # in the order of their last use
+
+    @property
+    def most_blocks(self) -> int:
+        """How many there can be now: never all, as what is not on disk cannot be given its name."""
+        return max(1, min(self._memory.share_bytes // self.map.block_bytes, self.map.blocks - 1))
+
+    def at_hand(self, offset: int, size: int) -> bytes:
+        """Bytes of blocks that are there."""
+        block_bytes = self.map.block_bytes
+        pieces = []
+        for block in self.map.over(offset, size):
+            self._there[block] = content = self._there.pop(block)
+            begin = block * block_bytes
+            pieces.append(memoryview(content)[max(0, offset - begin) : offset + size - begin])
+        return b"".join(pieces)
+
+    def take_room(self, size_bytes: int) -> None:
+        """There always is room: other blocks go."""
+
+    def give_back_room(self, size_bytes: int) -> None:
+        """Nothing was taken."""
+
+    def comes_from(self, source: str, edition: str) -> None:
+        """Say where the bytes come from."""
+        self.source, self.edition = source, edition
+
+    def write(self, chunk: "memoryview[int]", offset: int) -> None:
+        """Put bytes into their place. Each block has one writer, who needs no lock."""
+        while chunk:
+            block, within = divmod(offset, self.map.block_bytes)
+            begin, end = self.map.part(range(block, block + 1))
+            content = self._coming.get(block)
+            if content is None:
+                content = self._coming[block] = bytearray(end - begin)
+            piece = chunk[: len(content) - within]
+            content[within : within + len(piece)] = piece
+            offset += len(piece)
+            chunk = chunk[len(piece) :]
+
+    def add(self, first: int, stop: int) -> None:
+        """Note blocks whose bytes were written; the least used ones go."""
+        for block in range(first, stop):
+            if block in self._coming:
+                self._there.pop(block, None)
+                self._there[block] = self._coming.pop(block)
+                self.map.add(block, block + 1)
+        while len(self._there) > self.most_blocks:
+            oldest = next(iter(self._there))
+            del self._there[oldest]
+            self.map.discard(oldest)
+
+    def sync(self, bits: bytes) -> None:
+        """Nothing outlives the process."""
+
+    def take_up(self) -> bool:
+        """Nobody else has it."""
+        return True
+
+    def drop(self) -> None:
+        """It is on no disk."""
+
+    def close(self) -> None:
+        """Let go of it. Does nothing the second time."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._memory.leave()
+            self._coming.clear()
+            self._there.clear()

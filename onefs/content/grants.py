@@ -1,0 +1,179 @@
+"""Owns this process's share of the ledger: room that it took ahead of need, so that not each file asks for it."""
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from uuid import UUID, uuid4
+
+from onefs.content.evictor import Survey
+from onefs.content.ledger import Account, Ledger
+from onefs.content.locks import StoppedError
+
+LARGEST_GRANT_BYTES = 64 << 20
+PARTS = 256
+"""A grant is this part of the limit."""
+
+
+class Grants:
+    """Room granted by the ledger, and what of it is held for files on their way. Safe to use from several threads.
+
+    `unseen_bytes` tells what those complete files take that a count by another process, begun then, may have missed.
+    Without a limit (0), what is spent is told to the ledger now and then, if others keep one.
+    """
+
+    def __init__(
+        self, limit_bytes: int, ledger: Ledger, unseen_bytes: Callable[[float], int], stop: threading.Event
+    ) -> None:
+        self._limit_bytes = limit_bytes
+        self._grant_bytes = min(limit_bytes // PARTS, LARGEST_GRANT_BYTES) if limit_bytes else LARGEST_GRANT_BYTES
+        self._ledger = ledger
+        self._unseen_bytes = unseen_bytes
+        self._stop = stop
+        self._asking = threading.Lock()  # one asks the ledger for all threads; taken before the other
+        self._lock = threading.Lock()  # guards all below
+        self._granted_bytes = 0
+        self._new_files = 0
+        self._count = ""
+        self._held: dict[UUID, int] = {}
+
+    @property
+    def held(self) -> dict[UUID, int]:
+        """Bytes by the dataset that is fetched whole just now."""
+        with self._lock:
+            return self._held.copy()
+
+    def spend(self, size_bytes: int) -> bool:
+        """Use what was granted; False if that is too little."""
+        with self._lock:
+            if self._limit_bytes and self._granted_bytes < size_bytes:
+                return False
+            self._granted_bytes -= size_bytes
+            owes = self._granted_bytes < -self._grant_bytes
+        if owes:
+            self.settle()
+        return True
+
+    def ask(self, size_bytes: int) -> bool:
+        """Use more than was granted; False if the limit leaves no room, or nobody counted yet.
+
+        Raises OSError, StoppedError.
+        """
+        with self._asking:
+            if self.spend(size_bytes):
+                return True
+
+            def grant(account: Account | None) -> Account | None:
+                if account is None:
+                    return None
+                account = self._caught_up(account)
+                with self._lock:
+                    missing_bytes = size_bytes - self._granted_bytes
+                    room_bytes = self._limit_bytes - account.used_bytes
+                    if room_bytes < missing_bytes:
+                        return account
+                    granted_bytes = min(room_bytes, max(missing_bytes, self._grant_bytes))
+                    self._granted_bytes += granted_bytes
+                return self._with_files(replace(account, used_bytes=account.used_bytes + granted_bytes))
+
+            self._ledger.change(grant, self._stop)
+            return self.spend(size_bytes)
+
+    def missing(self, size_bytes: int) -> int:
+        """Bytes that must go before so many more can be granted."""
+        account = self._ledger.read()
+        if account is None:
+            return 0
+        with self._lock:
+            return account.used_bytes + size_bytes - self._granted_bytes - self._limit_bytes
+
+    def give_back(self, size_bytes: int) -> None:
+        """What was spent was not needed."""
+        with self._lock:
+            self._granted_bytes += size_bytes
+            has_too_many = self._granted_bytes > 2 * self._grant_bytes
+        if has_too_many:
+            self.settle()
+
+    def hold(self, dataset_id: UUID, size_bytes: int) -> None:
+        """Bytes that were spent, or are on disk, are those of a file on its way."""
+        with self._lock:
+            self._held[dataset_id] = self._held.get(dataset_id, 0) + size_bytes
+
+    def let_go(self, dataset_id: UUID, *, is_file: bool) -> None:
+        """A file is no longer on its way, or is a complete one by now."""
+        with self._lock:
+            self._held.pop(dataset_id, None)
+            self._new_files += is_file
+
+    def freed(self, size_bytes: int, files: int) -> None:
+        """Others may have what came free. Raises OSError, StoppedError."""
+
+        def subtract(account: Account | None) -> Account | None:
+            if account is None:
+                return None
+            used_bytes = max(0, account.used_bytes - size_bytes)
+            return self._with_files(replace(account, used_bytes=used_bytes, files=account.files - files))
+
+        if self._ledger.exists:
+            self._ledger.change(subtract, self._stop)
+
+    def counted(self, survey: Survey, before: Account | None, own_bytes: int, at_s: float, took_s: float) -> None:
+        """Begin the account anew: a survey that began at `before`, when this process had `own_bytes` under way.
+
+        Raises OSError, StoppedError.
+        """
+
+        def renew(account: Account | None) -> Account:
+            since_bytes = account.used_bytes - before.used_bytes if account is not None and before is not None else 0
+            with self._lock:
+                self._count, self._new_files = uuid4().hex[:12], 0
+                used_bytes = max(0, survey.used_bytes + own_bytes + since_bytes)
+                return Account(self._count, used_bytes, survey.files, at_s, took_s)
+
+        self._ledger.change(renew, self._stop)
+
+    def under_way(self) -> int:
+        """Bytes that count, but that a survey made here does not see."""
+        with self._lock:
+            return max(0, self._granted_bytes) + sum(self._held.values())
+
+    def settle(self, *, keeps: bool = True) -> None:
+        """Give what is too much back to all, and tell what was spent without asking; all of it unless `keeps`."""
+        with self._asking, suppress(OSError, StoppedError):
+
+            def give(account: Account | None) -> Account | None:
+                if account is None:
+                    return None
+                account = self._caught_up(account)
+                with self._lock:
+                    given_bytes = self._granted_bytes - (self._grant_bytes if keeps and self._limit_bytes else 0)
+                    self._granted_bytes -= given_bytes
+                used_bytes = max(0, account.used_bytes - given_bytes)
+                return self._with_files(replace(account, used_bytes=used_bytes))
+
+            if self._ledger.exists:
+                self._ledger.change(give, self._stop)
+            elif not self._limit_bytes:
+                with self._lock:
+                    self._granted_bytes = self._new_files = 0
+
+    def own(self) -> tuple[int, int]:
+        """Bytes granted and not used, and files that the ledger does not know of yet."""
+        with self._lock:
+            return self._granted_bytes, self._new_files
+
+    def _with_files(self, account: Account) -> Account:
+        """The account with the files that came since it was last told."""
+        with self._lock:
+            files, self._new_files = self._new_files, 0
+        return replace(account, files=account.files + files)
+
+    def _caught_up(self, account: Account) -> Account:
+        """The account with what this process has under way, if another counted since."""
+        under_way_bytes = self.under_way() + self._unseen_bytes(account.counted_s)
+        with self._lock:
+            known, self._count = self._count, account.count
+        if known in ("", account.count):
+            return account
+        return replace(account, used_bytes=account.used_bytes + under_way_bytes)

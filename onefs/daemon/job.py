@@ -1,0 +1,329 @@
+"""Owns one piece of long work over many datasets: how far it is, and what came of it."""
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from onefs.catalogue.records import Dataset
+from onefs.content.metering import Meter
+from onefs.content.workers import Workers
+from onefs.daemon.wording import moment, size_text
+from onefs.digests import digest64
+from onefs.errors import NoRoomError, OfflineError, OnefsError
+
+FAILURES_TOLD = 100
+WORK_S = REST_S = 0.002
+FAILED = "failed"
+PHRASES = {
+    "cached": "in the cache already",
+    "absent": "not in the cache",
+    "quarantined": "wrong, moved to quarantine",
+    "wrong": "wrong, left where they are",
+    "pinned": "pinned, so kept",
+    "foreign": "not fetched by onefs, so kept",
+}
+"""How a sentence calls what became of files, where that is not the word itself."""
+ENDING_ALL = (OfflineError, NoRoomError)
+"""What would befall every other file, too."""
+_log = logging.getLogger(__name__)
+
+
+class Stage(StrEnum):
+    """How a job is: still counting its files, at work, or ended in one way or another."""
+
+    COUNTING = "counting"
+    RUNNING = "running"
+    DONE = "done"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+PHRASES = {
+    "cached": "in the cache already",
+    "absent": "not in the cache",
+    "quarantined": "wrong, moved to quarantine",
+    "wrong": "wrong, left where they are",
+    "pinned": "pinned, so kept",
+    "foreign": "not fetched by onefs, so kept",
+}
+"""How a sentence calls what became of files, where that is not the word itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of one dataset: the word that it is counted under, its size, and how much of that was moved.
+
+    `error` is what is wrong with it, where that is what was to be found out.
+    """
+
+    word: str
+    size_bytes: int = 0
+    moved_bytes: int = 0
+    error: OnefsError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be done: `act` to each of the `datasets`, so many at once. Both may raise `OnefsError`s.
+
+    `verb` and `paths` are how it was asked for.
+    `datasets` gives them anew each time that it is called. `size` tells a dataset's size, and how much of that is to be
+    moved; `coming`, by their paths, how much of those under way was moved so far; `stop` lets go of those under way.
+    """
+
+    verb: str
+    paths: Sequence[str]
+    datasets: Callable[[], Iterator[Dataset]]
+    act: Callable[[Dataset], Done]
+    size: Callable[[Dataset], tuple[int, int]]
+    at_once: int
+    coming: Callable[[], Mapping[str, int]] = dict
+    stop: Callable[[], None] = lambda: None
+
+    @property
+    def title(self) -> str:
+        """What to call it in a sentence."""
+        more = f" and {len(self.paths) - 1} more" if len(self.paths) > 1 else ""
+        return f"{self.verb} {self.paths[0]}{more}" if self.paths else self.verb
+
+    @property
+    def key(self) -> str:
+        """What tells it from other work, for whoever asked for it."""
+        return key_of(self.verb, self.paths)
+
+
+def key_of(verb: str, paths: Sequence[str]) -> str:
+    """The key of work that is asked for with these words."""
+    return f"{digest64(word.encode(errors='surrogateescape') for word in (verb, *paths)):016x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What could not be done to one dataset."""
+
+    path: str
+    error: OnefsError
+
+
+@dataclass(frozen=True, slots=True)
+class _Extent:
+    """How much there is to do."""
+
+    files: int
+    size_bytes: int
+    move_bytes: int
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What was done. `settled_bytes` of those to be moved were, or cannot be."""
+
+    files: Counter[str] = field(default_factory=Counter)
+    bytes: Counter[str] = field(default_factory=Counter)
+    moved_bytes: int = 0
+    settled_bytes: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    under_way: dict[str, int] = field(default_factory=dict)
+
+
+class Job:
+    """A piece of work, done by threads that it shares with others. Safe to use from several threads."""
+
+    def __init__(self, number: int, work: Work, workers: Workers, ended: Callable[[], None]) -> None:
+        self.number = number
+        self.key = work.key
+        self.ended_s = 0.0
+        self.sentence = ""
+        self.stage = Stage.COUNTING
+        self.error: OnefsError | None = None
+        self._work = work
+        self._workers = workers
+        self._ended = ended
+        self._begun_s = time.time()
+        self._is_over = threading.Event()
+        self._taking = threading.Lock()  # held while the next dataset is found; guards _rest
+        self._rest: Iterator[Dataset] = iter(())
+        self._lock = threading.Lock()  # guards all below, and the changes of stage, sentence, error and ended_s
+        self._extent: _Extent | None = None
+        self._progress = _Progress()
+        self._meter = Meter()
+        self._lanes = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+        return self._is_over.is_set()
+
+    @property
+    def failures(self) -> list[Failure]:
+        """What could not be done, as far as that is kept one by one."""
+        with self._lock:
+            return self._progress.failures.copy()
+
+    def begin(self) -> None:
+        """Have a thread begin."""
+        if not self._workers.submit(self._run):
+            self._end(Stage.STOPPED)
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait for its end; whether it came."""
+        return self._is_over.wait(timeout_s)
+
+    def stop(self) -> None:
+        """End it: no more files are begun, and those under way are not waited for."""
+        self._end(Stage.STOPPED)
+
+    def look(self) -> None:
+        """Measure how fast it goes."""
+        coming = self._work.coming()
+        with self._lock:
+            under_way = self._progress.under_way
+            under_way.update((path, coming[path]) for path in under_way.keys() & coming.keys())
+            self._meter.reach(self._progress.moved_bytes + sum(under_way.values()))
+
+    def facts(self) -> dict[str, Any]:
+        """How it is, as JSON values. `files` and `bytes` are by what became of them."""
+        with self._lock:
+            progress, extent = self._progress, self._extent
+            coming_bytes = sum(progress.under_way.values())
+            left_s = None
+            if extent is not None and not self.ended_s:
+                left_s = self._meter.left_s(max(extent.move_bytes - progress.settled_bytes - coming_bytes, 0))
+            return {
+                "number": self.number,
+                "command": self._work.title,
+                "key": self.key,
+                "stage": self.stage.value,
+                "begun": moment(self._begun_s),
+                "ended": moment(self.ended_s),
+                "done_files": progress.files.total(),
+                "total_files": extent.files if extent is not None else None,
+                "done_bytes": progress.bytes.total() + coming_bytes,
+                "total_bytes": extent.size_bytes if extent is not None else None,
+                "rate_bytes_per_s": 0 if self.ended_s else round(self._meter.rate_bytes_per_s),
+                "left_s": None if left_s is None else round(left_s, 1),
+                "files": dict(progress.files),
+                "bytes": {f"{word}_bytes": size_bytes for word, size_bytes in progress.bytes.items() if size_bytes},
+                "sentence": self.sentence,
+                "failures": [
+                    {"path": failure.path, "reason": failure.error.reason, "remedy": failure.error.remedy}
+                    for failure in progress.failures
+                ],
+            }
+
+    def _run(self) -> None:
+        try:
+            extent = self._counted()
+            self._rest = self._work.datasets()
+        except OnefsError as error:
+            self._end(Stage.FAILED, error)
+            return
+        with self._lock:
+            if self.ended_s:
+                return
+            self.stage, self._extent = Stage.RUNNING, extent
+            self._lanes = lanes = max(1, min(self._work.at_once, extent.files))
+        for _ in range(lanes):
+            self._go_on()
+
+    def _counted(self) -> _Extent:
+        """Go through all once, giving way now and then: one thread at a time runs Python, and readers come first."""
+        files = size_bytes = move_bytes = 0
+        begun_s = time.monotonic()
+        for dataset in self._work.datasets():
+            its_bytes, to_move_bytes = self._work.size(dataset)
+            files, size_bytes, move_bytes = files + 1, size_bytes + its_bytes, move_bytes + to_move_bytes
+            if time.monotonic() - begun_s > WORK_S:
+                if self.is_over:
+                    break
+                time.sleep(REST_S)
+                begun_s = time.monotonic()
+        return _Extent(files, size_bytes, move_bytes)
+
+    def _go_on(self) -> None:
+        """Put one of its lanes at the end of the queue, so that each of several jobs has its turn."""
+        if not self._workers.submit(self._step):
+            self._end(Stage.STOPPED)
+
+    def _step(self) -> None:
+        dataset = self._next()
+        if dataset is not None:
+            try:
+                self._do(dataset)
+            finally:
+                self._go_on()
+            return
+        with self._lock:
+            self._lanes -= 1
+            is_last = not self._lanes
+        if is_last:
+            self._end(Stage.DONE)
+
+    def _next(self) -> Dataset | None:
+        try:
+            with self._taking:
+                return None if self.is_over else next(self._rest, None)
+        except OnefsError as error:
+            self._end(Stage.FAILED, error)
+            return None
+
+    def _do(self, dataset: Dataset) -> None:
+        with self._lock:
+            self._progress.under_way[dataset.path] = 0
+        done = Done(FAILED)
+        # What nobody foresaw goes on to the worker's own report, but the job must come to an end.
+        failure: OnefsError | None = OnefsError(f"{dataset.path}: a fault in onefs.", "Please report it, with the log.")
+        try:
+            done = self._work.act(dataset)
+            failure = done.error
+        except OnefsError as error:
+            failure = error
+        finally:
+            self._note(dataset, done, failure)
+        if isinstance(failure, ENDING_ALL):
+            self._end(Stage.FAILED, failure)
+
+    def _note(self, dataset: Dataset, done: Done, error: OnefsError | None) -> None:
+        given_up_bytes = self._work.size(dataset)[1] if error is not None else 0
+        with self._lock:
+            progress = self._progress
+            progress.under_way.pop(dataset.path, None)
+            if self.ended_s:
+                return
+            progress.files[done.word] += 1
+            progress.bytes[done.word] += done.size_bytes
+            progress.moved_bytes += done.moved_bytes
+            progress.settled_bytes += done.moved_bytes + given_up_bytes
+            if error is not None and len(progress.failures) < FAILURES_TOLD:
+                progress.failures.append(Failure(dataset.path, error))
+
+    def _end(self, stage: Stage, error: OnefsError | None = None) -> None:
+        with self._lock:
+            if self.ended_s:
+                return
+            self.stage, self.error, self.ended_s = stage, error, time.time()
+            self.sentence = self._summed_up()
+            self._progress.under_way.clear()
+        self._work.stop()
+        _log.info("%s", self.sentence)
+        self._is_over.set()
+        self._ended()
+
+    def _summed_up(self) -> str:
+        progress = self._progress
+        words = [
+            f"{files} {PHRASES.get(word, word)}"
+            + (f" ({size_text(progress.bytes[word])})" if progress.bytes[word] else "")
+            for word, files in sorted(progress.files.items())
+        ]
+        counted = ", ".join(words) or "nothing to do"
+        of_all = f" of {self._extent.files}" if self._extent is not None else ""
+        if self.stage is Stage.DONE:
+            return f"{self._work.title}: {counted}."
+        how = f"ended early, after {progress.files.total()}{of_all} files ({counted})"
+        return f"{self._work.title}: {how}: {self.error}" if self.error is not None else f"{self._work.title}: {how}."

@@ -1,0 +1,63 @@
+"""Owns the fetching of one small file of an archive, to see that a server gives it whole and right."""
+
+from collections.abc import Callable, Iterable
+
+from onefs.catalogue.records import Dataset
+from onefs.catalogue.snapshot import Snapshot
+from onefs.digests import new_md5
+from onefs.errors import MismatchError, MissingOnServerError, OnefsError
+from onefs.transports.addresses import server_name
+from onefs.transports.base import Location, Transport
+
+LARGEST_BYTES = 4 << 20
+SESSIONS_LOOKED_AT = 2000
+
+
+def download(locate: Callable[[Dataset], Iterable[Location]], snapshot: Snapshot, transport: Transport) -> str:
+    """Fetch the first small file that has locations from the first of these that gives it. Raises why none does."""
+    nowhere: Dataset | None = None
+    for row in range(min(snapshot.n_sessions, SESSIONS_LOOKED_AT)):
+        dataset = _small(snapshot, row)
+        if dataset is None:
+            continue
+        failure: OnefsError | None = None
+        for location in locate(dataset):
+            try:
+                _fetch(dataset, location, transport)
+            except OnefsError as error:
+                failure = error
+            else:
+                return f"{dataset.path} came whole and verified from {server_name(location.url)}."
+        if failure is not None:
+            raise failure
+        nowhere = nowhere or dataset
+    if nowhere is None:
+        return "There is no small file to try."
+    raise MissingOnServerError(
+        f"There is no place where {nowhere.path} could be.", "Give the server of the files with --data-url."
+    )
+
+
+def _small(snapshot: Snapshot, session: int) -> Dataset | None:
+    rows = snapshot.datasets(session)
+    for number in range(len(rows)):
+        if rows.exists[number] and 0 < rows.sizes[number] <= LARGEST_BYTES:
+            return rows.dataset(number)
+    return None
+
+
+def _fetch(dataset: Dataset, location: Location, transport: Transport) -> None:
+    md5, size_bytes = new_md5(), 0
+    with transport.open(location) as body:
+        for chunk in body.chunks:
+            md5.update(chunk)
+            size_bytes += len(chunk)
+            if size_bytes > LARGEST_BYTES:
+                raise MismatchError(
+                    f"{dataset.path} came with more bytes than the tables say.", "Tell the archive's keeper."
+                )
+    if dataset.md5 and md5.hexdigest() != dataset.md5:
+        raise MismatchError(
+            f"{dataset.path} came with MD5 {md5.hexdigest()}, the tables say {dataset.md5}.",
+            "Tell the archive's keeper.",
+        )

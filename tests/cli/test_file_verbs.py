@@ -1,0 +1,255 @@
+"""`onefs fetch`, `pin`, `unpin`, `evict` and `verify` as a user types them, on a mount."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from archives import MADE_SESSION, make_tables, on_servers
+from mounted import ONEFS, Mounted, run_onefs, wait_until
+from servers import Fault, FaultServer
+
+from onefs.catalogue.records import Dataset
+
+FILES = {
+    f"alf/probe{folder}/a{number}.times.npy": b"x" * (1000 * number + 1) for folder in range(2) for number in range(3)
+}
+NAMES = list(FILES)
+LARGE = "raw/recording.raw.cbin"
+SESSION_BYTES = sum(map(len, FILES.values()))
+Archive = tuple[Mounted, FaultServer, dict[str, Dataset]]
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    home = tmp_path_factory.mktemp("verbs")
+    datasets = make_tables(home / "tables", FILES)
+    with FaultServer() as server:
+        for name, data in FILES.items():
+            server.put(on_servers(datasets[name]), data)
+        with Mounted(home / "tables", home, "--data-url", server.url) as mount:
+            yield mount, server, datasets
+
+
+@pytest.fixture
+def mount(archive: Archive) -> Mounted:
+    """The mount, with nothing in its cache."""
+    mount = archive[0]
+    assert run_onefs("unpin", mount.path).returncode == 0
+    assert run_onefs("evict", mount.path).returncode == 0
+    return mount
+
+
+def done(*words: str | Path, code: int = 0, folder: Path | None = None) -> tuple[str, str]:
+    """Run a verb to its end; what it said, and on standard error."""
+    ended = subprocess.run(
+        [*ONEFS, *map(str, words)], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == code, (ended.stdout, ended.stderr)
+    return ended.stdout, ended.stderr
+
+
+def jobs(*words: str | Path, code: int = 0) -> dict[str, Any]:
+    """The one job that a verb tells of as JSON."""
+    (job,) = json.loads(done(*words, "--json", code=code)[0])
+    assert isinstance(job, dict)
+    return job
+
+
+def test_a_dry_run_tells_the_sizes_and_fetches_nothing(archive: Archive, mount: Mounted) -> None:
+    folder = mount.path / MADE_SESSION
+    done("fetch", folder / NAMES[1])
+    before = archive[1].requests()
+    told = json.loads(done("fetch", "--dry-run", "--json", folder)[0])
+    assert [file["path"] for file in told["files"]] == [f"{MADE_SESSION}/{name}" for name in NAMES]
+    assert [file["size_bytes"] for file in told["files"]] == [len(FILES[name]) for name in NAMES]
+    assert [file["is_cached"] for file in told["files"]] == [name == NAMES[1] for name in NAMES]
+    assert (told["total_files"], told["total_bytes"]) == (6, SESSION_BYTES)
+    assert (told["cached_files"], told["cached_bytes"]) == (1, len(FILES[NAMES[1]]))
+    text = done("fetch", "--dry-run", f"{folder}/**/a1*", folder / NAMES[0])[0]
+    assert (
+        text.splitlines()[-1]
+        == "3 files, 2.0 kB; 1.0 kB of it to be fetched, 1 files (1.0 kB) are in the cache already."
+    )
+    assert archive[1].requests() == before
+    assert "matches" in done("fetch", "--dry-run", f"{folder}/**/nothing*", code=1)[1]
+
+
+def test_files_are_fetched_by_path_and_by_pattern(mount: Mounted) -> None:
+    folder = mount.path / MADE_SESSION
+    said, _ = done("fetch", folder / NAMES[0])
+    assert said == f"fetch {MADE_SESSION}/{NAMES[0]}: 1 fetched (1 B).\n"
+    done("fetch", "alf/*/a1.*", folder=folder)
+    assert [mount.xattr(f"{MADE_SESSION}/{name}", "state") == "verified" for name in NAMES] == [
+        True, True, False, False, True, False,
+    ]  # fmt: skip
+    job = jobs("fetch", "--mount", mount.path, "lab/**/a2*", MADE_SESSION + "/alf/probe0")
+    assert job["files"] == {"cached": 2, "fetched": 2}
+    assert job["command"] == "fetch lab/**/a2* and 1 more"
+    assert job["sentence"].startswith("fetch lab/**/a2* and 1 more: 2 in the cache already")
+
+
+def test_what_fails_is_a_sentence_and_an_exit_code(archive: Archive, mount: Mounted) -> None:
+    _, server, datasets = archive
+    server.fault(on_servers(datasets[NAMES[2]]), Fault(status=404))
+    folder = mount.path / MADE_SESSION
+    said, failures = done("fetch", folder / "alf" / "probe0", code=1)
+    assert said == f"fetch {MADE_SESSION}/alf/probe0: 1 failed, 2 fetched (1.0 kB).\n"
+    assert failures.count("\n") == 1
+    assert failures.startswith(f"onefs: {MADE_SESSION}/{NAMES[2]} cannot be fetched: ")
+    job = jobs("fetch", folder / NAMES[2], code=1)
+    assert [failure["path"] for failure in job["failures"]] == [f"{MADE_SESSION}/{NAMES[2]}"]
+    server.fault(on_servers(datasets[NAMES[2]]))
+    done("fetch", folder / NAMES[2])
+
+
+def test_pinned_files_are_listed_and_stay(mount: Mounted) -> None:
+    folder = mount.path / MADE_SESSION
+    assert done("pin", "--mount", mount.path)[0] == "Nothing is pinned.\n"
+    done("pin", folder / NAMES[0])
+    assert done("pin", "--mount", mount.path)[0] == f"{MADE_SESSION}/{NAMES[0]}\n"
+    assert json.loads(done("pin", "--mount", mount.path, "--json")[0]) == [f"{MADE_SESSION}/{NAMES[0]}"]
+    assert mount.xattr(f"{MADE_SESSION}/{NAMES[0]}", "state") == "verified"
+    assert "is pinned. Unpin it first" in done("evict", folder / NAMES[0], code=1)[1]
+    assert done("evict", "all", "--mount", mount.path)[0] == "evict all: 1 pinned, so kept.\n"
+    done("unpin", folder / NAMES[0])
+    assert done("evict", folder)[0].startswith(f"evict {MADE_SESSION}: 1 evicted (")
+    assert mount.xattr(f"{MADE_SESSION}/{NAMES[0]}", "state") == "remote"
+
+
+def test_what_decayed_is_found(archive: Archive, mount: Mounted) -> None:
+    done("fetch", mount.path / MADE_SESSION)
+    file = mount.cache / MADE_SESSION / NAMES[2]
+    status = file.stat()
+    with file.open("r+b") as stream:
+        stream.write(b"y")
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    said, failures = done("verify", "--mount", mount.path, code=1)
+    assert (
+        said == f"verify: 1 wrong, moved to quarantine (2.0 kB), 5 verified ({(SESSION_BYTES - 2001) / 1000:.1f} kB).\n"
+    )
+    assert archive[2][NAMES[2]].md5 in failures
+    assert "moved to quarantine: the next open fetches it again" in failures
+    assert (mount.path / MADE_SESSION / NAMES[2]).read_bytes() == FILES[NAMES[2]]
+    assert jobs("verify", mount.path / MADE_SESSION)["files"] == {"verified": 6}
+
+
+def test_in_mode_local_nothing_is_fetched(mount: Mounted) -> None:
+    done("mode", "local", mount.path)
+    try:
+        _, failures = done("fetch", mount.path / MADE_SESSION, code=1)
+        assert failures == "onefs: Mode local fetches nothing. Switch to mode auto first: onefs mode auto.\n"
+    finally:
+        done("mode", "auto", mount.path)
+
+
+def test_wrong_words(mount: Mounted, tmp_path: Path) -> None:
+    for words, code, what in [
+        (["fetch"], 2, "PATTERN"),
+        (["fetch", ""], 2, "it is empty"),
+        (["fetch", tmp_path], 1, "is in no onefs mount"),
+        (["fetch", mount.path / "nothing"], 1, "nothing is not in the catalogue"),
+        (["fetch", mount.path, "--cache-dir", tmp_path], 2, "--cache-dir is a setting of the mount"),
+        (["fetch", "--source", "demo", "--mount", mount.path, "x"], 2, "Give one of them"),
+        (["fetch", "--source", tmp_path / "none", "x"], 1, "is no folder on this machine"),
+        (["evict"], 2, "PATTERN"),
+        (["unpin"], 2, "PATTERN"),
+        (["verify", mount.path / "nothing"], 1, "nothing is not in the catalogue"),
+    ]:
+        said, failures = done(*words, code=code)
+        assert what in failures
+        assert said == ""
+
+
+def slow_archive(home: Path, server: FaultServer) -> Dataset:
+    """An archive of one file that takes long to come, of which most has come after a moment."""
+    data = bytes(range(256)) * 8192
+    datasets = make_tables(home / "tables", {**FILES, LARGE: data})
+    for name, content in {**FILES, LARGE: data}.items():
+        server.put(on_servers(datasets[name]), content)
+    server.fault(on_servers(datasets[LARGE]), Fault(stall_after=1_500_000))
+    return datasets[LARGE]
+
+
+def interrupted(process: "subprocess.Popen[str]") -> str:
+    """Interrupt a verb as Ctrl-C does; what it said on standard error."""
+    process.send_signal(signal.SIGINT)
+    _, failures = process.communicate(timeout=60)
+    assert process.returncode == 130
+    return failures
+
+
+def test_an_interrupted_fetch_ends_and_goes_on_later(tmp_path: Path) -> None:
+    with FaultServer() as server:
+        dataset = slow_archive(tmp_path, server)
+        flags = ("--data-url", server.url, "--whole-file-max", "512K", "--block-size", "64K")
+        with Mounted(tmp_path / "tables", tmp_path, *flags) as mount:
+            words = [*ONEFS, "fetch", str(mount.path / MADE_SESSION)]
+            terminal, standard_error = os.openpty()
+            with subprocess.Popen(words, stderr=standard_error) as process:
+                os.close(standard_error)
+                shown = b""
+                while b"6 of 7 files" not in shown:  # a line that moves
+                    shown += os.read(terminal, 1000)
+                process.send_signal(signal.SIGINT)
+                while b"the same again goes on" not in shown:
+                    shown += os.read(terminal, 1000)
+                assert process.wait(60) == 130
+            os.close(terminal)
+            (job,) = mount.status()["jobs"]
+            assert (job["stage"], job["files"]) == ("stopped", {"fetched": 6})
+            server.fault(on_servers(dataset))
+            server.release()
+            assert jobs("fetch", mount.path / MADE_SESSION)["files"] == {"cached": 6, "fetched": 1}
+            assert mount.xattr(dataset.path, "state") == "verified"
+
+
+def test_without_fuse(tmp_path: Path) -> None:
+    """There is no /dev/fuse, and what talks to it cannot even be imported."""
+    (tmp_path / "without" / "pyfuse3").mkdir(parents=True)
+    (tmp_path / "without" / "pyfuse3" / "__init__.py").write_text("raise ImportError('there is no FUSE here')")
+    hidden = ["unshare", "--map-root-user", "--mount", "sh", "-c", 'mount --bind /dev/null /dev/fuse; exec "$@"', "sh"]
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path / 'without'}:{os.environ.get('PYTHONPATH', '')}"}
+    environment |= {"XDG_CACHE_HOME": str(tmp_path / "xdg"), "XDG_CONFIG_HOME": str(tmp_path / "config")}
+
+    def start(*words: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [*hidden, *ONEFS, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    cache = tmp_path / "cache"
+    with FaultServer() as server:
+        dataset = slow_archive(tmp_path, server)
+        source = ["--source", str(tmp_path / "tables"), "--data-url", server.url, "--cache-dir", str(cache)]
+        with start("mount", str(tmp_path / "tables"), str(tmp_path)) as process:
+            assert process.wait(60) == 1  # so there is none indeed
+        with start("fetch", *source, "**/a[01].*", MADE_SESSION, "--dry-run", "--json") as process:
+            told = json.loads(process.communicate(timeout=60)[0])
+            assert (told["total_files"], told["cached_files"]) == (7, 0)
+            assert told["total_bytes"] == SESSION_BYTES + (dataset.size_bytes or 0)
+        with start("fetch", *source, "lab/**") as process:
+            wait_until(lambda: server.bytes_sent(on_servers(dataset)) >= 1_500_000, "most has come")
+            wait_until(lambda: all((cache / MADE_SESSION / name).exists() for name in FILES), "six are here")
+            assert "What is whole stays; the same again goes on from there." in interrupted(process)
+        assert not (cache / dataset.path).exists()
+        server.fault(on_servers(dataset))
+        with start("fetch", *source, "lab/**", "--json") as process:
+            (job,) = json.loads(process.communicate(timeout=60)[0])
+            assert (process.returncode, job["files"]) == (0, {"cached": 6, "fetched": 1})
+        assert (cache / dataset.path).stat().st_size == dataset.size_bytes
+        assert server.bytes_sent(on_servers(dataset)) <= 1.2 * (dataset.size_bytes or 0)
+        with start("fetch", *source, "nothing/*.npy") as process:
+            _, failures = process.communicate(timeout=60)
+            assert (process.returncode, failures.count("\n")) == (1, 1)
+            assert "No file in the catalogue matches nothing/*.npy" in failures
+        with start("fetch", *source, "lab", "--mode", "local") as process:
+            assert "Mode local fetches nothing" in process.communicate(timeout=60)[1]
+            assert process.returncode == 1

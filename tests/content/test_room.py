@@ -1,0 +1,353 @@
+"""A cache of limited size: held to it under load and by several processes, and what must stay in it stays."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from archive_and_cache import ArchiveAndCache, read, read_open, together, wait_until
+from servers import Fault
+
+from onefs.catalogue.records import Dataset
+from onefs.content.access import BlockRules, State
+from onefs.content.room import Limits
+from onefs.content.store import ContentStore
+from onefs.errors import BusyError, KeptError, NoRoomError
+
+MIB = 1 << 20
+LIMIT = 8 * MIB
+IN_FLIGHT_BYTES = MIB
+"""What may be on the disk beside what counts: a file just evicted, notes, and the files that hold the account."""
+LIMITED_PROCESS = Path(__file__).with_name("limited_process.py")
+
+
+def store_of(place: ArchiveAndCache, limits: Limits | None = None) -> ContentStore:
+    return ContentStore(place.cache, place.cache / ".onefs", limits=limits)
+
+
+def filled(place: ArchiveAndCache, count: int, size_bytes: int = MIB) -> list[Dataset]:
+    data = random.Random(count).randbytes(size_bytes + count)
+    return [place.add(data[number : number + size_bytes], number) for number in range(1, count + 1)]
+
+
+def on_disk(folder: Path) -> int:
+    """Bytes that all files under a folder take."""
+    total = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(f"{path}/{name}").st_blocks * 512
+            except FileNotFoundError:
+                continue
+    return total
+
+
+@contextmanager
+def sampled(measure: Callable[[], int]) -> Iterator[list[int]]:
+    """What something measured, over and over, while the block ran."""
+    seen: list[int] = []
+    ended = threading.Event()
+
+    def sample() -> None:
+        while not ended.wait(0.01):
+            seen.append(measure())
+
+    thread = threading.Thread(target=sample)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        thread.join()
+
+
+def names(place: ArchiveAndCache, datasets: list[Dataset]) -> list[int]:
+    """Which of these stand in the cache."""
+    return [number for number, dataset in enumerate(datasets) if place.file(dataset).exists()]
+
+
+def missing(place: ArchiveAndCache, datasets: list[Dataset]) -> Dataset:
+    """One that is not in the cache: only a fetch needs room."""
+    return next(each for each in datasets if not place.file(each).exists())
+
+
+def test_under_load_it_stays_within_its_size(place: ArchiveAndCache) -> None:
+    choice = random.Random(8)
+    data = choice.randbytes(MIB)
+    small = [place.add(data[: choice.randrange(1, MIB)], number) for number in range(80)]
+    large = [place.add(choice.randbytes(3 * MIB), 100 + number) for number in range(2)]
+    rules = BlockRules(whole_file_max_bytes=2 * MIB, block_bytes=64 << 10, read_ahead_max_bytes=MIB, parts=2)
+    content = place.content(limits=Limits(LIMIT), blocks=rules)
+
+    def reader(number: int) -> None:
+        turn = random.Random(number)
+        for dataset in turn.sample(small + large, 30):
+            assert hashlib.md5(read(content, dataset)).hexdigest() == dataset.md5
+
+    with sampled(lambda: on_disk(place.cache)) as seen:
+        together(reader, 8)
+    assert LIMIT // 2 < max(seen) <= LIMIT + IN_FLIGHT_BYTES
+    assert not place.failures
+    usage = store_of(place).usage()
+    assert usage.used_bytes is not None
+    assert usage.used_bytes <= LIMIT
+
+
+def test_the_least_recently_used_goes_first_though_it_was_used_by_an_earlier_process(place: ArchiveAndCache) -> None:
+    datasets = filled(place, 4)
+    for each in (0, 1, 2, 0):
+        content = place.content()
+        read(content, datasets[each])
+        content.flush()
+        content.close()
+    content = place.content(limits=Limits(3 * MIB + MIB // 2))
+    read(content, datasets[3])
+    assert names(place, datasets) == [0, 2, 3]
+    assert datasets[1].id in [each.id for each in place.changes[-2:]], "who shows its state was not told"
+    assert content.inspect(datasets[1]).state is State.REMOTE
+    read(content, datasets[0])
+    content.flush()
+    read(content, datasets[1])
+    assert names(place, datasets) == [0, 1, 3]
+    assert len(place.server.headers(place.url_path(datasets[0]))) == 1
+
+
+def test_what_is_pinned_and_what_others_put_there_stays(place: ArchiveAndCache) -> None:
+    pinned, theirs, linked, *others = datasets = filled(place, 12)
+    content = place.content(limits=Limits(5 * MIB))
+    store_of(place).pin(pinned)
+    place.put_in_cache(theirs, read(place.content(), linked))
+    # As if a person kept a file under a second name: removing the first would free nothing.
+    os.link(place.file(linked), place.home / "kept")
+    theirs_bytes = random.Random(12).randbytes(MIB + 12)[2 : MIB + 2]
+    place.file(theirs).write_bytes(theirs_bytes)
+    read(content, theirs)
+    for dataset in (pinned, *others):
+        read(content, dataset)
+    assert names(place, datasets)[:3] == [0, 1, 2]
+    assert len(names(place, datasets)) < 7
+    assert store_of(place).is_pinned(pinned)
+    assert not store_of(place).is_pinned(linked)
+    for dataset, reason in ((pinned, "is pinned"), (theirs, "another program")):
+        with pytest.raises(KeptError, match=reason):
+            store_of(place).evict(dataset)
+        assert place.file(dataset).exists()
+
+
+def test_where_all_is_pinned_there_is_no_room_but_large_files_are_served(place: ArchiveAndCache) -> None:
+    first, second, third = filled(place, 3)
+    large = place.add(random.Random(1).randbytes(4 * MIB), 100)
+    rules = BlockRules(whole_file_max_bytes=2 * MIB, block_bytes=64 << 10)
+    content = place.content(limits=Limits(2 * MIB + MIB // 2), blocks=rules)
+    store = store_of(place)
+    for dataset in (first, second):
+        store.pin(dataset)
+        read(content, dataset)
+    with pytest.raises(NoRoomError, match="nothing in it may be evicted"):
+        read(content, third)
+    assert hashlib.md5(read(content, large)).hexdigest() == large.md5
+    store.unpin(first)
+    content.flush()
+    content.retry(third)
+    read(content, third)
+    assert names(place, [first, second, third]) == [1, 2]
+
+
+def test_a_file_larger_than_the_cache_says_so(place: ArchiveAndCache) -> None:
+    (dataset,) = filled(place, 1)
+    content = place.content(limits=Limits(MIB // 2))
+    with pytest.raises(NoRoomError, match="more than the cache may hold"):
+        read(content, dataset)
+    assert not place.server.bytes_sent()
+
+
+def test_an_open_file_stays_readable_though_it_is_evicted(place: ArchiveAndCache) -> None:
+    datasets = filled(place, 5)
+    content = place.content(limits=Limits(3 * MIB))
+    file = content.open(datasets[0], may_fetch=True)
+    before = read_open(file)
+    content.flush()
+    for dataset in datasets[1:]:
+        read(content, dataset)
+        content.flush()
+    assert 0 not in names(place, datasets)
+    assert read_open(file) == before
+    file.close()
+    assert read(content, datasets[0]) == before
+
+
+def test_what_a_person_asks_to_be_evicted_goes_unless_it_is_being_fetched(place: ArchiveAndCache) -> None:
+    dataset, other = filled(place, 2)
+    content, store = place.content(limits=Limits(LIMIT)), store_of(place)
+    assert store.evict(dataset) == 0
+    read(content, dataset)
+    content.flush()
+    assert store.evict(dataset) >= MIB
+    assert not place.file(dataset).exists()
+    read(content, dataset)
+    place.server.fault(place.url_path(other), Fault(stall_after=MIB // 2))
+    file = content.open(other, may_fetch=True)
+    wait_until(lambda: place.partial(other).exists() and place.partial(other).stat().st_size > 0)
+    with pytest.raises(BusyError, match="being fetched"):
+        store.evict(other)
+    place.server.release()
+    file.close()
+
+
+def test_blocks_stay_while_somebody_has_the_file_open(place: ArchiveAndCache) -> None:
+    large = place.add(random.Random(1).randbytes(4 * MIB), 100)
+    small = filled(place, 6)
+    rules = BlockRules(whole_file_max_bytes=2 * MIB, block_bytes=64 << 10, read_ahead_max_bytes=0)
+    content = place.content(limits=Limits(4 * MIB), blocks=rules)
+    file = content.open(large, may_fetch=True)
+    for offset in range(0, MIB, 64 << 10):
+        while (waiting := file.wait(offset, 1)) is not None:
+            waiting.result(timeout=30)
+    blocks = place.partial(large).with_suffix(".blocks")
+    for dataset in small:
+        read(content, dataset)
+        content.flush()
+    assert blocks.exists()
+    with pytest.raises(BusyError):
+        store_of(place).evict(large)
+    assert file.wait(0, MIB) is None
+    file.close()
+    wait_until(lambda: content.inspect(large).state is State.PARTIAL and not content.transfers())
+    content.close()
+    content = place.content(limits=Limits(2 * MIB), blocks=rules)
+    read(content, small[0])
+    assert not blocks.exists()
+    assert not blocks.with_suffix(".map").exists()
+
+
+def test_room_is_left_on_the_disk(place: ArchiveAndCache) -> None:
+    first, second, third = filled(place, 3)
+    content = place.content(limits=Limits(0, min_free_bytes=1))
+    for dataset in (first, second):
+        read(content, dataset)
+    assert names(place, [first, second]) == [0, 1]
+    content.close()
+    store_of(place).pin(first)
+    content = place.content(limits=Limits(0, min_free_bytes=1 << 60))
+    with pytest.raises(NoRoomError, match=f"less than {1 << 60} bytes free"):
+        read(content, third)
+    assert names(place, [first, second, third]) == [0], "all that may go was not given up for the disk"
+
+
+def test_a_limit_that_was_lowered_counts_for_what_is_there(place: ArchiveAndCache) -> None:
+    datasets = filled(place, 9)
+    content = place.content()
+    for dataset in datasets[:8]:
+        read(content, dataset)
+    content.close()
+    assert store_of(place).usage().used_bytes is None
+    content = place.content(limits=Limits(6 * MIB))
+    read(content, datasets[8])
+    assert 8 in names(place, datasets)
+    wait_until(lambda: on_disk(place.cache) <= 6 * MIB)
+    content.close()
+    content = place.content(limits=Limits(3 * MIB))
+    read(content, missing(place, datasets))
+    wait_until(lambda: on_disk(place.cache) <= 3 * MIB)
+
+
+def test_what_came_without_a_limit_counts_for_those_that_have_one(place: ArchiveAndCache) -> None:
+    datasets = filled(place, 12)
+    limited = place.content(limits=Limits(8 * MIB))
+    read(limited, datasets[0])
+    limited.close()
+    free = place.content()
+    for dataset in datasets[1:11]:
+        read(free, dataset)
+    free.close()
+    limited = place.content(limits=Limits(8 * MIB))
+    read(limited, datasets[11])
+    wait_until(lambda: on_disk(place.cache) <= 8 * MIB)
+
+
+def test_the_state_may_be_deleted_at_any_time(place: ArchiveAndCache) -> None:
+    datasets = filled(place, 8)
+    content = place.content(limits=Limits(4 * MIB))
+    for dataset in datasets[:3]:
+        read(content, dataset)
+    content.flush()
+    shutil.rmtree(place.cache / ".onefs")
+    for dataset in datasets:
+        assert hashlib.md5(read(content, dataset)).hexdigest() == dataset.md5
+    # Nobody can tell any longer who fetched the first three: they stay. What came after is held to the limit.
+    assert set(names(place, datasets)) >= {0, 1, 2}
+    assert len(names(place, datasets)) <= 3 + 4
+
+
+@contextmanager
+def reading(place: ArchiveAndCache, datasets: list[Dataset], seed: int) -> "Iterator[subprocess.Popen[str]]":
+    """Another process that reads through the same cache, with the same limit."""
+    asked = {
+        "cache": str(place.cache),
+        "url": place.server.url,
+        "limit": LIMIT,
+        "seed": seed,
+        "datasets": [
+            {
+                "id": str(each.id),
+                "session": each.session_path,
+                "path": each.rel_path,
+                "size": each.size_bytes,
+                "md5": each.md5,
+            }
+            for each in datasets
+        ],
+    }
+    tests = Path(__file__).parents[1]
+    path = os.pathsep.join([str(tests), str(tests / "content"), os.environ.get("PYTHONPATH", "")])
+    process = subprocess.Popen(
+        [sys.executable, LIMITED_PROCESS, json.dumps(asked)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "reading\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def told(process: "subprocess.Popen[str]") -> dict[str, object]:
+    answer: dict[str, object] = json.loads(process.communicate(timeout=60)[0])
+    return answer
+
+
+def test_several_processes_hold_one_limit_and_a_killed_one_leaves_nothing_that_counts(place: ArchiveAndCache) -> None:
+    datasets = filled(place, 120, MIB // 4)
+    with reading(place, datasets, 1) as first, reading(place, datasets, 2) as second:
+        with sampled(lambda: on_disk(place.cache)) as seen, reading(place, datasets, 3) as third:
+            wait_until(lambda: place.server.bytes_sent() > 5 * LIMIT)
+            third.kill()
+            sent = place.server.bytes_sent()
+            wait_until(lambda: place.server.bytes_sent() > sent + 2 * LIMIT)
+        answers = [told(first), told(second)]
+    assert max(seen) <= LIMIT + IN_FLIGHT_BYTES
+    assert not any(answer["wrong"] for answer in answers)
+    assert all(answer["evicted"] for answer in answers)
+    content = place.content(limits=Limits(2 * MIB))
+    read(content, missing(place, datasets))
+    wait_until(lambda: on_disk(place.cache) <= 2 * MIB)
+    assert not [path for path in place.partial(datasets[0]).parent.iterdir() if path.stat().st_blocks]
+
+
+def test_a_mount_does_not_look_through_the_cache(place: ArchiveAndCache) -> None:
+    content = place.content(limits=Limits(LIMIT))
+    assert not (place.cache / ".onefs" / "room").exists()
+    assert not content.transfers()
