@@ -20,7 +20,7 @@ FAILED = 1
 
 def have_done(mount: Mount, verb: str, paths: Sequence[str], *, as_json: bool = False) -> None:
     """Have a mount do something to paths, and return at its end. Exits with 1 if any of it failed."""
-    from onefs.daemon.job import key_of
+    from onefs.daemon.work import key_of
 
     keys: list[str] = []
     try:

@@ -7,9 +7,9 @@ from uuid import UUID
 
 from onefs.catalogue.records import Dataset
 from onefs.content.access import Content
-from onefs.daemon.job import Work
 from onefs.daemon.jobs import Jobs
 from onefs.daemon.orders import Datasets, Orders
+from onefs.daemon.work import Work
 from onefs.errors import NotInCatalogueError, UsageError
 from onefs.vfs.control import Command
 from onefs.vfs.filesystem import FileSystem

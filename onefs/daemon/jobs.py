@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 from onefs.content.workers import Workers
-from onefs.daemon.job import Job, Work
+from onefs.daemon.job import Job
+from onefs.daemon.work import Work
 from onefs.errors import UsageError
 
 THREADS = 64

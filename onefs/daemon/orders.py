@@ -9,7 +9,7 @@ from onefs.catalogue.records import Dataset
 from onefs.content.access import Content, OpenFile
 from onefs.content.keeping import Keeping
 from onefs.content.verifying import Outcome
-from onefs.daemon.job import Done, Work
+from onefs.daemon.work import Done, Work
 from onefs.errors import KeptError, OfflineError, OnefsError
 from onefs.modes import ALLOWED, Mode
 

@@ -1,0 +1,56 @@
+"""Owns what a job is to do: to which datasets, how to one of them, and what came of that."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from onefs.catalogue.records import Dataset
+from onefs.digests import digest64
+from onefs.errors import OnefsError
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of one dataset: the word that it is counted under, its size, and how much of that was moved.
+
+    `error` is what is wrong with it, where that is what was to be found out.
+    """
+
+    word: str
+    size_bytes: int = 0
+    moved_bytes: int = 0
+    error: OnefsError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be done: `act` to each of the `datasets`, so many at once. Both may raise `OnefsError`s.
+
+    `verb` and `paths` are how it was asked for.
+    `datasets` gives them anew each time that it is called. `size` tells a dataset's size, and how much of that is to be
+    moved; `coming`, by their paths, how much of those under way was moved so far; `stop` lets go of those under way.
+    """
+
+    verb: str
+    paths: Sequence[str]
+    datasets: Callable[[], Iterator[Dataset]]
+    act: Callable[[Dataset], Done]
+    size: Callable[[Dataset], tuple[int, int]]
+    at_once: int
+    coming: Callable[[], Mapping[str, int]] = dict
+    stop: Callable[[], None] = lambda: None
+
+    @property
+    def title(self) -> str:
+        """What to call it in a sentence."""
+        more = f" and {len(self.paths) - 1} more" if len(self.paths) > 1 else ""
+        return f"{self.verb} {self.paths[0]}{more}" if self.paths else self.verb
+
+    @property
+    def key(self) -> str:
+        """What tells it from other work, for whoever asked for it."""
+        return key_of(self.verb, self.paths)
+
+
+def key_of(verb: str, paths: Sequence[str]) -> str:
+    """The key of work that is asked for with these words."""
+    return f"{digest64(word.encode(errors='surrogateescape') for word in (verb, *paths)):016x}"
