@@ -122,9 +122,7 @@ class Content:
         obtainer = Obtainer(
             store, copies, downloader, self._blockwise, locate, self._health, verify, self._stop, on_mismatch
         )
-        self.keeping = Keeping(
-            store, self._failures, verify, patience.settled_s, self._stop, on_change, on_failure
-        )
+        self.keeping = Keeping(store, self._failures, verify, patience.settled_s, self._stop, on_change, on_failure)
         self._checks = Workers("onefs-check", CHECKS_PER_CORE * (os.cpu_count() or 1))
         self._transfers = Workers("onefs-fetch", max_transfers)
         self._fetches = Fetches(
