@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -11,10 +12,18 @@ from onefs.demo.server import DemoServer
 
 CLONE_NEWNS = 0x20000
 MS_REC, MS_PRIVATE = 0x4000, 0x40000
+HEEDED = {
+    signal.SIGHUP: signal.SIG_DFL,
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGQUIT: signal.SIG_DFL,
+}
+"""What a job in a shell's background may be started without, and hand down to what it starts."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Tests that run beside others see their own mounts only: «the only mount» means something in each."""
+    for number, handler in HEEDED.items():
+        signal.signal(number, handler)
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return
     libc = ctypes.CDLL(None, use_errno=True)

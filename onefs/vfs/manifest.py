@@ -71,7 +71,7 @@ def parse(line: str | bytes, path: Path, number: int) -> Entry:
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{place} is no JSON: {error}.", "Take that line out, or record again.") from error
     if not isinstance(fields, dict):
-        raise UsageError(f"{place} is no entry of a manifest.", "Give a manifest.jsonl that onefs recorded.")
+        raise UsageError(f"{place} is no entry of a manifest.", "Give the manifest.jsonl of a recording.")
     values: dict[str, Any] = {}
     for name, take in _FIELDS.items():
         if name not in fields:

@@ -54,7 +54,8 @@ SHARED_MEMORY = Path("/dev/shm")
 def main() -> int:
     """Run the works that were asked for. 0 if all ran, whether or not their bars are met; 1 if one could not."""
     arguments = _parser().parse_args()
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     sizes = _sizes(arguments)
     report = Report(machine(), asdict(sizes), judges=not arguments.quick)
     report.note("Servers have their files in memory, and local disks too, but for the work `dropped`.")
