@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,14 @@ from onefs.content.marks import is_open, mark_open
 
 
 class Arrivals:
-    """One file of JSON lines for each process, under `folder`. For whoever holds a lock, but `left`. Raises OSError."""
+    """One file of JSON lines for each process, under `folder`. Raises OSError.
 
-    def __init__(self, folder: Path) -> None:
+    For whoever holds a lock, but `of_others`. `sees_all` tells whether marks made on other machines are seen here.
+    """
+
+    def __init__(self, folder: Path, sees_all: Callable[[], bool]) -> None:
         self._folder = folder
+        self._sees_all = sees_all
         self._path = folder / str(uuid4())
         self._number = -1
         self._is_empty = True
@@ -48,12 +52,13 @@ class Arrivals:
             os.close(self._number)
             self._number = -1
 
-    def left(self) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
-        """The lists of processes that are no more, to be removed by who has dealt with them."""
+    def of_others(self) -> Iterator[tuple[Path, bool, list[dict[str, Any]]]]:
+        """Each other process's list, and whether it is still there; if not, who has dealt with it removes the list."""
         for path in self._folder.glob("*"):
             with suppress(OSError):
-                if path != self._path and not is_open(path):
-                    yield path, [value for line in path.read_bytes().splitlines() for value in _parsed(line)]
+                if path != self._path:
+                    is_there = is_open(path, sees_all=self._sees_all())
+                    yield path, is_there, [value for line in path.read_bytes().splitlines() for value in _parsed(line)]
 
 
 def _parsed(line: bytes) -> list[dict[str, Any]]:

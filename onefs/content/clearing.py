@@ -103,13 +103,14 @@ class Clearing:
         return True
 
     def _look(self, *, counts: bool) -> None:
-        """Look through the cache for candidates; with `counts`, begin the account anew, which is never quite exact."""
-        before, own_bytes, at_s, began_s = self._ledger.read(), self._grants.under_way(), time.time(), time.monotonic()
-        survey = self._evictor.survey(set(self._grants.held), self._stop)
+        """Look through the cache for candidates; with `counts`, begin the account anew."""
+        at_s, began_s = time.time(), time.monotonic()
+        before, shares = self._grants.before_count()
+        survey = self._evictor.survey(shares, self._stop)
         now_s = time.monotonic()
         took_s = now_s - began_s
         if counts:
-            self._grants.counted(survey, before, own_bytes, at_s, took_s)
+            self._grants.counted(survey, before, at_s, took_s)
             self._counted_until_s = now_s + max(SURE_FOR_S, COUNTING_SHARE * took_s)
         self._oldest = survey.oldest
         self._rests_until_s = now_s + (LOOKING_SHARE - 1) * took_s

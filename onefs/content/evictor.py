@@ -16,6 +16,7 @@ from onefs.content.eviction import Candidate, footprint
 from onefs.content.locks import DatasetLocks, StoppedError
 from onefs.content.marks import BLOCKS_ENDING, is_open
 from onefs.content.pins import Pins
+from onefs.content.shares import Share
 from onefs.content.stamps import Fetched, Stamps
 from onefs.content.uses import Uses
 from onefs.content.verification import Signature
@@ -65,27 +66,28 @@ class Evictor:
         self._partials = partials
         self._locks = locks
 
-    def survey(self, fetching: set[UUID], stop: threading.Event) -> Survey:
-        """Look at all that onefs fetched, but for what is being `fetching` here. Takes a while.
-
-        Raises OSError, StoppedError.
-        """
-        self._stamps.adopt()
-        recent = self._uses.recent()
-        used_bytes = files = 0
+    def survey(self, shares: list[Share], stop: threading.Event) -> Survey:
+        """Look at all that onefs fetched, and add what is under way. Takes a while. Raises OSError, StoppedError."""
+        held: dict[UUID, int] = {}
+        for share in shares:
+            held.update(share.held)
+        used_bytes, files = sum(share.granted_bytes for share in shares), 0
 
         def found() -> Iterator[Candidate]:
             nonlocal used_bytes, files
-            for candidate in self._all(self._pins.names(), recent, fetching):
+            pinned = self._pins.names()
+            for candidate in chain(self._copies(), self._parts(set(held))):
                 if stop.is_set():
                     raise StoppedError
                 used_bytes += candidate.size_bytes
-                files += candidate.signature is not None
-                if not candidate.is_kept:
+                if candidate.signature is not None:
+                    held.pop(candidate.dataset_id, None)  # it has come since
+                    files += 1
+                if not (candidate.is_kept or str(candidate.dataset_id) in pinned):
                     yield candidate
 
         oldest = nsmallest(CANDIDATES, found(), key=lambda each: each.last_use_s)
-        return Survey(used_bytes, files, oldest)
+        return Survey(used_bytes + sum(held.values()), files, oldest)
 
     def evict(self, candidate: Candidate) -> int:
         """Remove a candidate unless it was used, pinned or changed since, or is in use; bytes that came free."""
@@ -138,23 +140,31 @@ class Evictor:
         self.on_evicted(fetched.dataset)
         return footprint(status.st_size)
 
-    def _all(self, pinned: set[str], recent: dict[UUID, float], fetching: set[UUID]) -> Iterator[Candidate]:
-        unwritten = self._stamps.unwritten()
-        on_disk = (each for each in self._stamps.all_fetched() if each.dataset.id not in unwritten)
-        for fetched in chain(unwritten.values(), on_disk):
-            with suppress(OSError):
-                status = os.stat(f"{self._root}/{fetched.dataset.path}")  # noqa: PTH116
-                if Signature.of(status) == fetched.signature:
-                    dataset_id = fetched.dataset.id
-                    used_s = max(fetched.last_use_s, recent.get(dataset_id, 0.0))
-                    kept = str(dataset_id) in pinned or status.st_nlink > 1 or dataset_id in unwritten
-                    yield Candidate(dataset_id, footprint(status.st_size), used_s, kept, fetched.signature)
+    def _copies(self) -> Iterator[Candidate]:
+        recent, unwritten = self._uses.recent(), self._stamps.unwritten_anywhere()
+        for fetched in self._stamps.all_fetched():
+            unwritten.pop((fetched.dataset.id, fetched.signature), None)
+            yield from self._candidate(fetched, recent.get(fetched.dataset.id, 0.0), is_kept=False)
+        for fetched in unwritten.values():
+            yield from self._candidate(fetched, 0.0, is_kept=True)
+
+    def _candidate(self, fetched: Fetched, used_s: float, *, is_kept: bool) -> Iterator[Candidate]:
+        """The file, if it is still the one that was fetched."""
+        with suppress(OSError):
+            status = os.stat(f"{self._root}/{fetched.dataset.path}")  # noqa: PTH116
+            if Signature.of(status) == fetched.signature:
+                size_bytes, last_use_s = footprint(status.st_size), max(fetched.last_use_s, used_s)
+                is_kept = is_kept or status.st_nlink > 1
+                yield Candidate(fetched.dataset.id, size_bytes, last_use_s, is_kept, fetched.signature)
+
+    def _parts(self, held: set[UUID]) -> Iterator[Candidate]:
+        """What there is of files that are not complete, but for those that room is held for."""
+        recent = self._uses.recent()
         with suppress(FileNotFoundError), os.scandir(self._partials()) as entries:
             for entry in entries:
                 with suppress(ValueError, OSError):
                     dataset_id = UUID(entry.name.removesuffix(BLOCKS_ENDING))
-                    if dataset_id not in fetching:
+                    if dataset_id not in held:
                         status = entry.stat(follow_symlinks=False)
                         used_s = max(status.st_mtime, recent.get(dataset_id, 0.0))
-                        kept = str(dataset_id) in pinned
-                        yield Candidate(dataset_id, status.st_blocks * BLOCK_BYTES, used_s, kept)
+                        yield Candidate(dataset_id, status.st_blocks * BLOCK_BYTES, used_s)

@@ -1,14 +1,14 @@
 """Owns this process's share of the ledger: room that it took ahead of need, so that not each file asks for it."""
 
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from onefs.content.evictor import Survey
 from onefs.content.ledger import Account, Ledger
 from onefs.content.locks import StoppedError
+from onefs.content.shares import Share, Shares
 
 LARGEST_GRANT_BYTES = 64 << 20
 PARTS = 256
@@ -18,23 +18,19 @@ PARTS = 256
 class Grants:
     """Room granted by the ledger, and what of it is held for files on their way. Safe to use from several threads.
 
-    `unseen_bytes` tells what those complete files take that a count by another process, begun then, may have missed.
     Without a limit (0), what is spent is told to the ledger now and then, if others keep one.
     """
 
-    def __init__(
-        self, limit_bytes: int, ledger: Ledger, unseen_bytes: Callable[[float], int], stop: threading.Event
-    ) -> None:
+    def __init__(self, limit_bytes: int, ledger: Ledger, shares: Shares, stop: threading.Event) -> None:
         self._limit_bytes = limit_bytes
         self._grant_bytes = min(limit_bytes // PARTS, LARGEST_GRANT_BYTES) if limit_bytes else LARGEST_GRANT_BYTES
         self._ledger = ledger
-        self._unseen_bytes = unseen_bytes
+        self._shares = shares
         self._stop = stop
         self._asking = threading.Lock()  # one asks the ledger for all threads; taken before the other
         self._lock = threading.Lock()  # guards all below
         self._granted_bytes = 0
         self._new_files = 0
-        self._count = ""
         self._held: dict[UUID, int] = {}
 
     @property
@@ -66,7 +62,6 @@ class Grants:
             def grant(account: Account | None) -> Account | None:
                 if account is None:
                     return None
-                account = self._caught_up(account)
                 with self._lock:
                     missing_bytes = size_bytes - self._granted_bytes
                     room_bytes = self._limit_bytes - account.used_bytes
@@ -74,6 +69,7 @@ class Grants:
                         return account
                     granted_bytes = min(room_bytes, max(missing_bytes, self._grant_bytes))
                     self._granted_bytes += granted_bytes
+                self._shares.publish(self.share())
                 return self._with_files(replace(account, used_bytes=account.used_bytes + granted_bytes))
 
             self._ledger.change(grant, self._stop)
@@ -118,25 +114,31 @@ class Grants:
         if self._ledger.exists:
             self._ledger.change(subtract, self._stop)
 
-    def counted(self, survey: Survey, before: Account | None, own_bytes: int, at_s: float, took_s: float) -> None:
-        """Begin the account anew: a survey that began at `before`, when this process had `own_bytes` under way.
+    def share(self) -> Share:
+        """What this process has under way."""
+        with self._lock:
+            return Share(max(0, self._granted_bytes), self._held.copy())
 
-        Raises OSError, StoppedError.
-        """
+    def before_count(self) -> tuple[Account | None, list[Share]]:
+        """The account, and what all have under way just then. Raises OSError, StoppedError."""
+        found: list[tuple[Account | None, list[Share]]] = []
+
+        def look(account: Account | None) -> Account | None:
+            account = None if account is None else self._with_files(account)
+            found.append((account, [self.share(), *self._shares.others()]))
+            return account
+
+        self._ledger.change(look, self._stop)
+        return found[0]
+
+    def counted(self, survey: Survey, before: Account | None, at_s: float, took_s: float) -> None:
+        """Begin the account anew, with a survey that was made since `before`. Raises OSError, StoppedError."""
 
         def renew(account: Account | None) -> Account:
             since_bytes = account.used_bytes - before.used_bytes if account is not None and before is not None else 0
-            with self._lock:
-                self._count, self._new_files = uuid4().hex[:12], 0
-                used_bytes = max(0, survey.used_bytes + own_bytes + since_bytes)
-                return Account(self._count, used_bytes, survey.files, at_s, took_s)
+            return Account(max(0, survey.used_bytes + since_bytes), survey.files, at_s, took_s)
 
         self._ledger.change(renew, self._stop)
-
-    def under_way(self) -> int:
-        """Bytes that count, but that a survey made here does not see."""
-        with self._lock:
-            return max(0, self._granted_bytes) + sum(self._held.values())
 
     def settle(self, *, keeps: bool = True) -> None:
         """Give what is too much back to all, and tell what was spent without asking; all of it unless `keeps`."""
@@ -145,11 +147,11 @@ class Grants:
             def give(account: Account | None) -> Account | None:
                 if account is None:
                     return None
-                account = self._caught_up(account)
                 with self._lock:
                     given_bytes = self._granted_bytes - (self._grant_bytes if keeps and self._limit_bytes else 0)
                     self._granted_bytes -= given_bytes
                 used_bytes = max(0, account.used_bytes - given_bytes)
+                self._shares.publish(self.share())
                 return self._with_files(replace(account, used_bytes=used_bytes))
 
             if self._ledger.exists:
@@ -157,6 +159,12 @@ class Grants:
             elif not self._limit_bytes:
                 with self._lock:
                     self._granted_bytes = self._new_files = 0
+
+    def close(self) -> None:
+        """Give all back."""
+        self.settle(keeps=False)
+        with self._asking, suppress(OSError):
+            self._shares.close()
 
     def own(self) -> tuple[int, int]:
         """Bytes granted and not used, and files that the ledger does not know of yet."""
@@ -168,12 +176,3 @@ class Grants:
         with self._lock:
             files, self._new_files = self._new_files, 0
         return replace(account, files=account.files + files)
-
-    def _caught_up(self, account: Account) -> Account:
-        """The account with what this process has under way, if another counted since."""
-        under_way_bytes = self.under_way() + self._unseen_bytes(account.counted_s)
-        with self._lock:
-            known, self._count = self._count, account.count
-        if known in ("", account.count):
-            return account
-        return replace(account, used_bytes=account.used_bytes + under_way_bytes)

@@ -19,12 +19,11 @@ FOR_ALL_USERS = 0o666
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What is in the cache, by the count called `count`, made at `counted_s` in `took_s`, and what came since.
+    """What is in the cache, by the count begun at `counted_s` that took `took_s`, and what came since.
 
     Room that a daemon took ahead of its use is included.
     """
 
-    count: str
     used_bytes: int
     files: int
     counted_s: float
@@ -70,7 +69,6 @@ def _parse(data: bytes) -> Account | None:
     try:
         value = json.loads(data)
         return Account(
-            str(value["count"]),
             int(value["used_bytes"]),
             int(value["files"]),
             float(value["counted_s"]),

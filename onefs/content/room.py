@@ -15,6 +15,7 @@ from onefs.content.evictor import Evictor
 from onefs.content.grants import Grants
 from onefs.content.ledger import Ledger
 from onefs.content.locks import StoppedError
+from onefs.content.shares import Shares
 from onefs.content.stamps import Stamps
 from onefs.content.workers import Workers
 from onefs.errors import NoRoomError
@@ -64,6 +65,7 @@ class Room:
         limits: Limits,
         place: Path,
         ledger: Ledger,
+        shares: Shares,
         evictor: Evictor,
         hold: Callable[[UUID, threading.Event], AbstractContextManager[None]],
         stamps: Stamps,
@@ -73,7 +75,7 @@ class Room:
         self._ledger = ledger
         self._stamps = stamps
         self._stop = threading.Event()
-        self._grants = Grants(limits.cache_size_bytes, ledger, stamps.unseen_bytes, self._stop)
+        self._grants = Grants(limits.cache_size_bytes, ledger, shares, self._stop)
         self._clearing = Clearing(evictor, self._grants, ledger, hold, self._stop)
         self._ahead = Workers("onefs-evict", 1)
         self._changed = threading.Condition()  # guards the three below
@@ -118,7 +120,7 @@ class Room:
     def close(self) -> None:
         """Give back what was taken ahead, and wake who waits."""
         self._ahead.close()
-        self._grants.settle(keeps=False)
+        self._grants.close()
         self._stop.set()
         self._tell()
 

@@ -16,13 +16,10 @@ from uuid import UUID
 from onefs import alf
 from onefs.catalogue.records import QC, Dataset
 from onefs.content.arrivals import Arrivals
-from onefs.content.eviction import footprint
 from onefs.content.files import read_json, write_json
 from onefs.content.verification import Signature, Stamp
 
 KEPT_IN_MEMORY = 200_000
-REMEMBERED_S = 600
-"""For how long it is known when how many bytes of stamped files became known to others."""
 log = logging.getLogger(__name__)
 
 
@@ -39,20 +36,20 @@ class Fetched:
 
 
 class Stamps:
-    """Stamps by dataset, one small JSON file each under `folder`. Safe to use from several threads.
+    """Stamps by dataset, one small JSON file each under `folder`, of copies below `root`.
 
-    A stamp reaches the disk only after the bytes that it vouches for, in a thread of its own, so that nobody waits
-    for the disk; until then it counts in this process only.
+    Safe to use from several threads. A stamp reaches the disk only after the bytes that it vouches for, in a thread
+    of its own, so that nobody waits for the disk; until then it counts in this process only.
     """
 
-    def __init__(self, folder: Path, arrivals: Path) -> None:
+    def __init__(self, folder: Path, root: Path, arrivals: Arrivals) -> None:
         self._folder = folder
-        self._arrivals = Arrivals(arrivals)
-        self._lock = threading.Condition()  # guards the arrivals, and the seven below
+        self._root = root
+        self._arrivals = arrivals
+        self._lock = threading.Condition()  # guards the arrivals, and the six below
         self._known: dict[UUID, Stamp | None] = {}
         self._unsynced: dict[UUID, Stamp] = {}
         self._unwritten: dict[UUID, Fetched] = {}
-        self._written_bytes: dict[int, int] = {}
         self._thread: threading.Thread | None = None
         self._closed = False
         self._complained = False
@@ -83,11 +80,13 @@ class Stamps:
             if not self._has_thread():
                 return
             self._unsynced[dataset.id] = stamp
-            if stamp.source:
-                with suppress(OSError):
-                    self._arrivals.add({"id": str(dataset.id), **_value(dataset, stamp)})
-                self._unwritten[dataset.id] = Fetched(dataset, stamp.signature, time.time())
+            self._note_unwritten(dataset, stamp)
         self._waiting.put((dataset, stamp, path))
+
+    def expect(self, dataset: Dataset, signature: Signature, source: str) -> None:
+        """A file is about to get its name: should this process be killed then, it is still known whose it is."""
+        with self._lock:
+            self._note_unwritten(dataset, Stamp(signature, "", source=source))
 
     def drop(self, dataset_id: UUID) -> None:
         """Forget a stamp, on disk too."""
@@ -103,41 +102,40 @@ class Stamps:
 
     def fetched(self, dataset_id: UUID) -> Fetched | None:
         """The stamp on disk now, if it is that of a file that onefs fetched."""
-        return _fetched(dataset_id, os.fspath(self.path(dataset_id)))
+        return _read_fetched(dataset_id, os.fspath(self.path(dataset_id)))
 
     def all_fetched(self) -> Iterator[Fetched]:
         """The stamps on disk of the files that onefs fetched. Raises OSError."""
         for folder in _names(self._folder):
             for name in _names(self._folder / folder):
                 with suppress(ValueError):
-                    found = _fetched(UUID(name.removesuffix(".json")), f"{self._folder}/{folder}/{name}")
+                    found = _read_fetched(UUID(name.removesuffix(".json")), f"{self._folder}/{folder}/{name}")
                     if found is not None:
                         yield found
 
-    def adopt(self) -> None:
-        """Stamp what daemons left that were killed before they could: as ours, and as not verified."""
-        for path, values in self._arrivals.left():
+    def unwritten_anywhere(self) -> dict[tuple[UUID, Signature], Fetched]:
+        """As `unwritten`, those of other processes too; some of them may be written, or gone, by now.
+
+        What was left by a process that was killed is stamped: as ours, and as not verified.
+        """
+        found = {(each.dataset.id, each.signature): each for each in self.unwritten().values()}
+        for path, is_there, values in self._arrivals.of_others():
             for value in values:
-                with suppress(OSError, ValueError, KeyError, TypeError):
-                    stamp_path = self.path(UUID(value["id"]))
-                    there = read_json(stamp_path)
-                    if there.get("signature") != value["signature"]:
-                        write_json(stamp_path, {**value, "md5": ""})
-                    elif not there.get("source"):
-                        write_json(stamp_path, {**value, "md5": there["md5"]})
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
+                with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+                    fetched = _fetched(UUID(value["id"]), value, time.time())
+                    if fetched is not None and is_there:
+                        found[fetched.dataset.id, fetched.signature] = fetched
+                    elif fetched is not None:
+                        self._adopt(fetched, value)
+            if not is_there:
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+        return found
 
     def unwritten(self) -> dict[UUID, Fetched]:
         """The stamps of files that onefs fetched that are not on disk yet."""
         with self._lock:
             return self._unwritten.copy()
-
-    def unseen_bytes(self, since_s: float) -> int:
-        """What the files take that others could not know to be ours then, by the clock that files have."""
-        with self._lock:
-            written_bytes = sum(size for second, size in self._written_bytes.items() if second >= int(since_s))
-            return written_bytes + sum(footprint(each.signature.size_bytes) for each in self._unwritten.values())
 
     def flush(self, timeout_s: float | None = None) -> bool:
         """Wait until every stamp is on disk; False if that took longer than `timeout_s`."""
@@ -201,8 +199,7 @@ class Stamps:
         with self._lock:
             if self._unsynced.get(dataset.id) == stamp:
                 del self._unsynced[dataset.id]
-                if self._unwritten.pop(dataset.id, None) is not None:
-                    self._note_written(footprint(stamp.signature.size_bytes))
+                self._unwritten.pop(dataset.id, None)
                 if not self._unwritten:
                     with suppress(OSError):
                         self._arrivals.clear()
@@ -216,12 +213,22 @@ class Stamps:
         except OSError as error:
             self._complain(error)
 
-    def _note_written(self, size_bytes: int) -> None:
-        second = int(time.time())
-        if second not in self._written_bytes:
-            for old in [each for each in self._written_bytes if each < second - REMEMBERED_S]:
-                del self._written_bytes[old]
-        self._written_bytes[second] = self._written_bytes.get(second, 0) + size_bytes
+    def _note_unwritten(self, dataset: Dataset, stamp: Stamp) -> None:
+        known = self._unwritten.get(dataset.id)
+        if stamp.source and (known is None or known.signature != stamp.signature):
+            self._unwritten[dataset.id] = Fetched(dataset, stamp.signature, time.time())
+            with suppress(OSError):
+                self._arrivals.add({"id": str(dataset.id), **_value(dataset, stamp)})
+
+    def _adopt(self, fetched: Fetched, value: dict[str, Any]) -> None:
+        if Signature.of((self._root / fetched.dataset.path).stat()) != fetched.signature:
+            return
+        path = self.path(fetched.dataset.id)
+        there = read_json(path)
+        if there.get("signature") != value["signature"]:
+            write_json(path, {**value, "md5": ""})
+        elif not there.get("source"):
+            write_json(path, {**value, "md5": there["md5"]})
 
     def _complain(self, error: OSError) -> None:
         """Once: without stamps on disk all works, but copies are hashed again after a restart."""
@@ -255,13 +262,19 @@ def _value(dataset: Dataset, stamp: Stamp) -> dict[str, Any]:
     return {"eid": eid, "session": dataset.session_path, "path": dataset.rel_path, **asdict(stamp)}
 
 
-def _fetched(dataset_id: UUID, path: str) -> Fetched | None:
+def _read_fetched(dataset_id: UUID, path: str) -> Fetched | None:
     try:
         with open(path, "rb") as file:  # noqa: PTH123  (a Path costs more than the call)
-            value, last_use_s = json.loads(file.read()), os.fstat(file.fileno()).st_mtime
+            return _fetched(dataset_id, json.loads(file.read()), os.fstat(file.fileno()).st_mtime)
+    except (OSError, ValueError):
+        return None
+
+
+def _fetched(dataset_id: UUID, value: Any, last_use_s: float) -> Fetched | None:
+    try:
         stamp, session, rel_path = _parse(value), str(value["session"]), str(value["path"])
         eid = UUID(value["eid"]) if value["eid"] else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
     if stamp is None or not stamp.source or not alf.is_safe_relative(f"{session}/{rel_path}"):
         return None

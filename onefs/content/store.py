@@ -15,6 +15,7 @@ from uuid import UUID
 from onefs import alf
 from onefs.catalogue.records import Dataset
 from onefs.content import disks
+from onefs.content.arrivals import Arrivals
 from onefs.content.eviction import footprint
 from onefs.content.evictor import AT_ONCE, Evictor
 from onefs.content.files import cache_error, cache_errors, make_folder
@@ -26,6 +27,7 @@ from onefs.content.pins import Pins
 from onefs.content.quarantine import Quarantine
 from onefs.content.renaming import part_from_others
 from onefs.content.room import Limits, Room, Usage
+from onefs.content.shares import Shares
 from onefs.content.sparse import SparseFile
 from onefs.content.stamps import Stamps
 from onefs.content.uses import Uses
@@ -68,14 +70,15 @@ class ContentStore:
         self.is_cache = is_cache
         self.may_displace = may_displace
         self._locks = DatasetLocks(state_dir / "locks")
-        self.stamps = Stamps(state_dir / "stamps", state_dir / "room" / "arrivals")
+        room = state_dir / "room"
+        self.stamps = Stamps(state_dir / "stamps", data_dir, Arrivals(room / "arrivals", self._sees_all_marks))
         self.quarantine = Quarantine(state_dir / "quarantine", lambda: self._beside_data("quarantine"))
         self._pins = Pins(state_dir / "pins")
         self._uses = Uses(self._note_use)
         partials = functools.partial(self._beside_data, "partial")
         self._evictor = Evictor(data_dir, self.stamps, self._pins, self._uses, partials, self._locks)
-        ledger = Ledger(state_dir / "room", self._locks.hold)
-        self.room = Room(limits or Limits(), data_dir, ledger, self._evictor, self._locks.hold, self.stamps)
+        ledger, shares = Ledger(room, self._locks.hold), Shares(room / "daemons", self._sees_all_marks)
+        self.room = Room(limits or Limits(), data_dir, ledger, shares, self._evictor, self._locks.hold, self.stamps)
         self._root = os.fspath(data_dir)
         self._own_folder: Path | None = None
 
@@ -143,17 +146,25 @@ class ContentStore:
         """Give a checked file its name in the cache, and return it opened."""
         path = self._path(dataset)
         with cache_errors(dataset.path, path):
-            for last in (False,) * (COMMIT_TRIES - 1) + (True,):
-                target = Path(path)
-                make_folder(target.parent)
-                try:
-                    descriptor = partial.move_to(target)
-                    break
-                except FileNotFoundError:
-                    # Somebody removed the folder between the two steps.
-                    if last:
-                        raise
+            with suppress(FileNotFoundError):
+                self.stamps.expect(dataset, Signature.of(partial.path.stat()), partial.source)
+            try:
+                descriptor = self._named(Path(path), partial)
+            except OSError:
+                self.stamps.drop(dataset.id)
+                raise
+            if isinstance(partial, SparseFile):
+                self.room.reserve(dataset.id, 0).end(0, is_file=True)  # its bytes count since they came
             return Copy(descriptor, path, Signature.of(os.fstat(descriptor)))
+
+    @staticmethod
+    def _named(target: Path, partial: Partial | SparseFile) -> int:
+        for _ in range(COMMIT_TRIES - 1):
+            make_folder(target.parent)
+            with suppress(FileNotFoundError):  # somebody removed the folder between the two steps
+                return partial.move_to(target)
+        make_folder(target.parent)
+        return partial.move_to(target)
 
     def put_away(self, dataset: Dataset, copy: Copy) -> bool:
         """Move a wrong file into quarantine; False if another stands there by now than the one that was judged."""
@@ -277,6 +288,9 @@ class ContentStore:
         self.stamps.drop(dataset.id)
         os.unlink(path)  # noqa: PTH108  (paths are strings here)
         return footprint(status.st_size)
+
+    def _sees_all_marks(self) -> bool:
+        return not self._locks.are_leased
 
     def _note_use(self, dataset_id: UUID) -> None:
         for path in (self.stamps.path(dataset_id), self._beside_data("partial") / f"{dataset_id}.map"):
