@@ -177,6 +177,7 @@ class Fetch:
             self._error = error
             growing = self._growing
         if growing is not None:
+            growing.fail(error)  # who asks only now must not wait for somebody who has ended
             growing.wake()
         self._tell()
         return True
@@ -189,10 +190,11 @@ class Fetch:
 
     def _tell(self) -> None:
         with self._lock:
-            news, is_new = self._news, not self._news.done()
-            if not self.is_finished:
-                self._news = _pending()
-        if is_new:
+            # The worker and whoever closes may tell at once: each future is ended by the one that took it away.
+            news, self._news = self._news, _pending()
+            if self.is_finished:
+                self._news.set_result(None)
+        if not news.done():
             news.set_result(None)
 
 

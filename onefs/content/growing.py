@@ -90,10 +90,10 @@ class Growing:
     def want(self, reader: ReadAhead, offset: int, size: int) -> "Future[None] | None":
         """None if this part is there, else what ends when it is worth asking again. Raises why it cannot be had."""
         with self.changed:
-            if self.error is not None:
+            if self.error is not None and self.is_served:
                 raise again(self.error)
-            if self._is_closed:
-                return _done()  # something else has taken its place by now
+            if self._is_closed or self.error is not None:
+                return _done()  # something else takes its place
             blocks = self.file.map.over(offset, size)
             if isinstance(self._file, FloatingFile) and len(blocks) > self._file.most_blocks:
                 raise _no_room("so much of a large file at once")
@@ -135,9 +135,11 @@ class Growing:
     def lend(self, offset: int, size: int) -> Descriptor | bytes | None:
         """A share of the descriptor to read a part, or its bytes; None if it is not there. Raises why it must not."""
         with self.changed:
-            if self.error is not None:
+            if self.error is not None and self.is_served:
                 raise again(self.error)
-            if self._is_closed or not all(map(self.file.map.has, self.file.map.over(offset, size))):
+            if self._is_closed or self.error is not None:
+                return None
+            if not all(map(self.file.map.has, self.file.map.over(offset, size))):
                 return None
             self.is_served = True
             if isinstance(self._file, FloatingFile):

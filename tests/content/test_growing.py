@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from test_by_blocks import BLOCK, BLOCKS, DATA, RULES, by_blocks, part, sparse
 
 from onefs.content import floating
 from onefs.content.access import Content, State
+from onefs.content.fetch import Fetch
 from onefs.content.floating import FloatingFile, Memory
 from onefs.content.growing import Growing
 from onefs.content.readahead import ReadAhead
@@ -195,3 +197,36 @@ def test_memory_holds_so_many_blocks_and_so_many_files() -> None:
     assert files[0].at_hand(100 * BLOCK - 5, 10) == DATA[100 * BLOCK - 5 : 100 * BLOCK + 5]
     files[1].close()
     FloatingFile(memory, len(DATA), BLOCK).close()
+
+
+def test_a_fetch_may_be_told_to_fail_by_several_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(Future[None]):
+        def set_result(self, result: None) -> None:
+            if self is waiting:
+                fetch.grow(None)  # as the worker does, just when whoever closes is about to tell
+            super().set_result(result)
+
+    monkeypatch.setattr("onefs.content.fetch.Future", Slow)
+    fetch = Fetch(dataset_of(1, DATA), may_fetch=True)
+    waiting = fetch.news
+    assert fetch.fail(BrokenAnswerError("not now"))
+    assert waiting.done()
+    assert fetch.news.done()
+    with pytest.raises(BrokenAnswerError, match="not now"):
+        fetch.take()
+
+
+def test_what_was_withdrawn_fails_for_those_alone_who_read_of_it(tmp_path: Path, workers: Workers) -> None:
+    store = ContentStore(tmp_path / "cache", tmp_path / "cache" / ".onefs")
+    growing = Growing(store.begin_blocks(dataset_of(1, DATA), BLOCK), RULES, workers, lambda: None, lambda: None)
+    growing.arrived(range(BLOCKS))
+    growing.fail(BrokenAnswerError("another edition"))
+    assert growing.want(ReadAhead(0), 0, 10) is not None  # to ask again, and find what takes its place
+    assert growing.lend(0, 10) is None
+    growing.is_served = True
+    with pytest.raises(BrokenAnswerError, match="another edition"):
+        growing.want(ReadAhead(0), 0, 10)
+    with pytest.raises(BrokenAnswerError, match="another edition"):
+        growing.lend(0, 10)
+    growing.close()
+    store.close()
