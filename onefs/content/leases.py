@@ -58,10 +58,10 @@ class Leases:
 
     def _renew(self, number: int) -> None:
         with self._changed:
-            self._held.add(number)
             if not self._renews:
                 threading.Thread(target=self._renew_all, name="onefs-leases", daemon=True).start()
                 self._renews = True
+            self._held.add(number)
 
     def _renew_all(self) -> None:
         with self._changed:
