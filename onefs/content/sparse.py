@@ -49,9 +49,7 @@ class SparseFile:
             self._merge_unsynced(note)
             if note and note.get("boot") != _boot():
                 # What was not synced before the machine was started anew must not count from now on either.
-                os.ftruncate(self._map_file, 0)
-                os.pwrite(self._map_file, self.map.bits, 0)
-                self._write_note()
+                self._renew_map()
         except OSError:
             self.close()
             raise
@@ -101,8 +99,11 @@ class SparseFile:
     def take_up(self) -> bool:
         """Look again after the lock was let go; False if this is no longer the file that is to be filled."""
         note = read_json(self._note_path)
-        if not self._is_ours(note) or not note.get("boot") or note.get("boot") != _boot():
+        if not self._is_ours(note):
             return False
+        if not note.get("boot") or note.get("boot") != _boot():
+            self._go_on_after_another_machine(_bits(note))
+            return True
         self.map.merge(_bits(note))
         self._merge_unsynced(note)
         return True
@@ -111,8 +112,7 @@ class SparseFile:
         """Give the whole file its name and return a descriptor to read it from. Can be tried again if it raises."""
         if self._reader < 0:
             self._reader = self.reader()
-            number, self._file = self._file, -1
-            os.close(number)  # where NFS tells that there was no room
+            self._end_writing()
         self._reader = give_name(self.path, self._reader, target)
         self._forget_notes()
         reader, self._reader = self._reader, -1
@@ -127,11 +127,14 @@ class SparseFile:
 
     def close(self) -> None:
         """Let go of it; what is on disk stays for another try. Does nothing the second time."""
-        for number in (self._file, self._map_file, self._reader):
+        if self._file >= 0:
+            with suppress(OSError):
+                self._end_writing()
+        for number in (self._map_file, self._reader):
             if number >= 0:
                 with suppress(OSError):
                     os.close(number)
-        self._file = self._map_file = self._reader = -1
+        self._map_file = self._reader = -1
 
     def _note_of(self, size_bytes: int) -> dict[str, Any]:
         """The note beside what an earlier try left; {} and nothing left if that is of no use."""
@@ -153,6 +156,30 @@ class SparseFile:
     def _merge_unsynced(self, note: dict[str, Any]) -> None:
         if note.get("boot") and note.get("boot") == _boot():
             self.map.merge(os.pread(self._map_file, len(self.map.bits), 0))
+
+    def _go_on_after_another_machine(self, synced: bytes) -> None:
+        """Of what the other one has, and of what this one has, only that counts which is on the disk that they share."""
+        os.fdatasync(self._file)
+        os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_DONTNEED)  # else gaps that were read would stay gaps here
+        self.map.merge(synced)
+        self._synced = bytes(self.map.bits)
+        self._renew_map()
+
+    def _renew_map(self) -> None:
+        """Begin the map of what is not synced anew, as this machine's. It comes first, as the note says whose it is."""
+        os.ftruncate(self._map_file, 0)
+        os.pwrite(self._map_file, self.map.bits, 0)
+        self._write_note()
+
+    def _end_writing(self) -> None:
+        number, self._file = self._file, -1
+        try:
+            os.close(number)
+        except OSError:
+            # So NFS tells that what was written is lost: only what was synced counts from now on.
+            with suppress(OSError):
+                os.ftruncate(self._map_file, 0)
+            raise
 
     def _write_note(self) -> None:
         if not self.edition:

@@ -1,7 +1,9 @@
 """Large files: fetched by blocks as they are read, in any order, from servers that misbehave, until verified."""
 
+import json
 import os
 import random
+import tempfile
 import threading
 from pathlib import Path
 
@@ -178,6 +180,37 @@ def test_an_idle_file_lets_another_process_fetch_it(place: ArchiveAndCache) -> N
     wait_until(lambda: other.inspect(dataset).state is State.VERIFIED)
     assert read_open(mine) == DATA
     assert place.server.bytes_sent() == len(DATA)
+
+
+def test_two_machines_read_it_in_turns(place: ArchiveAndCache) -> None:
+    dataset, content, other = place.add(DATA), by_blocks(place), by_blocks(place)
+    files = [content.open(dataset, may_fetch=True), other.open(dataset, may_fetch=True)]
+    note = sparse(place, dataset).with_suffix(".blocks.json")
+    for block in range(2):
+        for number, file in enumerate(files):
+            assert part(file, block * BLOCK, BLOCK) == DATA[block * BLOCK : (block + 1) * BLOCK]
+            offset = (50 + 10 * number + block) * BLOCK
+            assert part(file, offset, BLOCK) == DATA[offset : offset + BLOCK]
+            wait_until(lambda: not content.transfers() and not other.transfers())
+            note.write_text(json.dumps({**json.loads(note.read_text()), "boot": "another machine"}))
+    assert place.server.bytes_sent() == 6 * BLOCK
+    assert place.withdrawn == []
+    assert read_open(files[1]) == DATA
+    wait_until(lambda: other.inspect(dataset).state is State.VERIFIED)
+    assert read_open(files[0]) == DATA
+
+
+def test_a_large_file_on_a_linked_disk_stays_open(place: ArchiveAndCache) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="onefs-test-") as folder:
+        place.cache.mkdir()
+        (place.cache / "lab").symlink_to(folder)
+        dataset, content = place.add(DATA), by_blocks(place)
+        file, other = content.open(dataset, may_fetch=True), content.open(dataset, may_fetch=True)
+        assert part(other, 0, 10) == DATA[:10]
+        file.wait_whole()
+        assert part(other, 0, len(DATA)) == DATA
+        assert place.withdrawn == []
+        content.flush()
 
 
 def test_an_edition_that_changes_is_not_mixed(place: ArchiveAndCache) -> None:

@@ -2,8 +2,10 @@
 
 import json
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
+import pytest
 from archive_and_cache import dataset_of
 
 from onefs.content.blocks import BlockMap
@@ -90,6 +92,44 @@ def test_another_process_s_blocks_are_taken_up(tmp_path: Path) -> None:
     mine.drop()
     assert there(opened(tmp_path)) == []
     assert not mine.take_up()
+
+
+def test_after_another_machine_what_is_on_the_disk_counts(tmp_path: Path) -> None:
+    mine, theirs = begun(tmp_path), opened(tmp_path)
+    put(theirs, 9)
+    theirs.sync(bytes(theirs.map.bits))
+    put(theirs, 10)
+    said = json.loads(note(tmp_path).read_text())
+    note(tmp_path).write_text(json.dumps({**said, "boot": "another machine"}))
+    put(mine, 11)
+    assert mine.take_up()
+    assert there(mine) == [0, 5, 6, 9, 11, 20]
+    assert mine.is_synced
+    assert there(opened(tmp_path)) == there(mine)
+    assert theirs.take_up()
+    assert there(theirs) == [0, 5, 6, 9, 10, 11, 20]
+
+
+@pytest.mark.parametrize("ends", ["move_to", "close"])
+def test_what_is_lost_as_it_is_closed_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    """As NFS answers where the server had no room for what was written."""
+    file, real = begun(tmp_path), os.close
+
+    def close(number: int) -> None:
+        name = os.readlink(f"/proc/self/fd/{number}")
+        real(number)
+        if name.endswith(".blocks"):
+            raise OSError(122, "Disk quota exceeded")
+
+    monkeypatch.setattr(os, "close", close)
+    with pytest.raises(OSError, match="quota") if ends == "move_to" else nullcontext():
+        file.move_to(tmp_path / "x.npy") if ends == "move_to" else file.close()
+    file.close()
+    monkeypatch.undo()
+    assert not (tmp_path / "x.npy").exists()
+    assert there(opened(tmp_path)) == [0, 5, 20]
 
 
 def test_whole_it_gets_its_name(tmp_path: Path) -> None:
