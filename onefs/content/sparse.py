@@ -158,7 +158,7 @@ class SparseFile:
             self.map.merge(os.pread(self._map_file, len(self.map.bits), 0))
 
     def _go_on_after_another_machine(self, synced: bytes) -> None:
-        """Of what the other one has, and of what this one has, only that counts which is on the disk that they share."""
+        """Of what that one has, and of what this one has, only that counts which is on the disk that they share."""
         os.fdatasync(self._file)
         os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_DONTNEED)  # else gaps that were read would stay gaps here
         self.map.merge(synced)

@@ -152,6 +152,13 @@ def test_range_ignored_by_the_server(transport: HttpTransport, server: FaultServ
         assert b"".join(body.chunks) == DATA
 
 
+@pytest.mark.parametrize("told", ["bytes 0-9/" + "9" * 5000, "bytes 0-9/-5", "bytes 0-3,5-9/20", "bytes 9-0/20", ""])
+def test_a_range_that_makes_no_sense(told: str) -> None:
+    answer = HTTPResponse(io.BytesIO(b"x" * 9), {"Content-Range": told}, 206, preload_content=False)
+    with pytest.raises(BrokenAnswerError, match="another range"):
+        body(answer, "http://server/x", 0, "", 9)
+
+
 @pytest.mark.parametrize("shift", [-7, 7])
 def test_another_range_than_asked_for(transport: HttpTransport, server: FaultServer, shift: int) -> None:
     server.fault("/x", Fault(shift_range=shift))
