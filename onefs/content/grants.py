@@ -39,24 +39,26 @@ class Grants:
         with self._lock:
             return self._held.copy()
 
-    def spend(self, size_bytes: int) -> bool:
-        """Use what was granted; False if that is too little."""
+    def spend(self, size_bytes: int, holder: UUID | None = None) -> bool:
+        """Use what was granted, for the file of `holder` on its way; False if that is too little."""
         with self._lock:
             if self._limit_bytes and self._granted_bytes < size_bytes:
                 return False
             self._granted_bytes -= size_bytes
+            if holder is not None:  # at once, so that no count misses it
+                self._held[holder] = self._held.get(holder, 0) + size_bytes
             owes = self._granted_bytes < -self._grant_bytes
         if owes:
             self.settle()
         return True
 
-    def ask(self, size_bytes: int) -> bool:
+    def ask(self, size_bytes: int, holder: UUID | None = None) -> bool:
         """Use more than was granted; False if the limit leaves no room, or nobody counted yet.
 
         Raises OSError, StoppedError.
         """
         with self._asking:
-            if self.spend(size_bytes):
+            if self.spend(size_bytes, holder):
                 return True
 
             def grant(account: Account | None) -> Account | None:
@@ -73,7 +75,7 @@ class Grants:
                 return self._with_files(replace(account, used_bytes=account.used_bytes + granted_bytes))
 
             self._ledger.change(grant, self._stop)
-            return self.spend(size_bytes)
+            return self.spend(size_bytes, holder)
 
     def missing(self, size_bytes: int) -> int:
         """Bytes that must go before so many more can be granted."""
@@ -83,24 +85,25 @@ class Grants:
         with self._lock:
             return account.used_bytes + size_bytes - self._granted_bytes - self._limit_bytes
 
-    def give_back(self, size_bytes: int) -> None:
-        """What was spent was not needed."""
+    def give_back(self, size_bytes: int, holder: UUID | None = None) -> None:
+        """What was spent was not needed; all that is held for the file of `holder` is so no longer."""
         with self._lock:
+            if holder is not None:
+                self._held.pop(holder, None)
             self._granted_bytes += size_bytes
             has_too_many = self._granted_bytes > 2 * self._grant_bytes
         if has_too_many:
             self.settle()
 
-    def hold(self, dataset_id: UUID, size_bytes: int) -> None:
-        """Bytes that were spent, or are on disk, are those of a file on its way."""
+    def hold(self, holder: UUID, size_bytes: int) -> None:
+        """So many bytes on the disk, that count already, are those of a file on its way."""
         with self._lock:
-            self._held[dataset_id] = self._held.get(dataset_id, 0) + size_bytes
+            self._held[holder] = self._held.get(holder, 0) + size_bytes
 
-    def let_go(self, dataset_id: UUID, *, is_file: bool) -> None:
-        """A file is no longer on its way, or is a complete one by now."""
+    def came(self) -> None:
+        """A file is complete."""
         with self._lock:
-            self._held.pop(dataset_id, None)
-            self._new_files += is_file
+            self._new_files += 1
 
     def freed(self, size_bytes: int, files: int) -> None:
         """Others may have what came free. Raises OSError, StoppedError."""

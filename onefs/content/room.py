@@ -88,25 +88,25 @@ class Room:
 
         Raises NoRoomError if no room can be made, StoppedError, or OSError.
         """
-        self._take(size_bytes, patient=False)
+        self._take(size_bytes)
 
     def give_back(self, size_bytes: int) -> None:
         """Bytes that were taken were not written, or have gone again."""
         self._grants.give_back(size_bytes)
-        self._tell()
+        self.tell()
 
     def reserve(self, dataset_id: UUID, there_bytes: int) -> "Reservation":
         """Room for a file that is fetched whole, of which some is there and counted."""
         return Reservation(self, self._grants, dataset_id, there_bytes)
 
-    def take_patiently(self, size_bytes: int) -> None:
-        """As `take`, but wait for other files on their way, which can be evicted once they have come."""
-        self._take(size_bytes, patient=True)
+    def take_for(self, dataset_id: UUID, size_bytes: int, *, patient: bool) -> None:
+        """As `take`, for a file that is fetched whole; the `patient` wait for others, to be evicted once they came."""
+        self._take(size_bytes, dataset_id, patient=patient)
 
     def evicted(self, size_bytes: int, files: int) -> None:
         """Somebody had this evicted. Raises OSError, StoppedError."""
         self._clearing.evicted(size_bytes, files)
-        self._tell()
+        self.tell()
 
     def usage(self) -> Usage:
         """What the cache holds, without counting it."""
@@ -122,24 +122,24 @@ class Room:
         self._ahead.close()
         self._grants.close()
         self._stop.set()
-        self._tell()
+        self.tell()
 
-    def _take(self, size_bytes: int, *, patient: bool) -> None:
-        if not self._grants.spend(size_bytes):
-            self._make_room(size_bytes, patient=patient)
+    def _take(self, size_bytes: int, holder: UUID | None = None, *, patient: bool = False) -> None:
+        if not self._grants.spend(size_bytes, holder):
+            self._make_room(size_bytes, holder, patient=patient)
         if self.limits.min_free_bytes:
             try:
                 self._leave_free(size_bytes)
             except BaseException:
-                self._grants.give_back(size_bytes)
+                self._grants.give_back(size_bytes, holder)
                 raise
 
-    def _make_room(self, size_bytes: int, *, patient: bool) -> None:
+    def _make_room(self, size_bytes: int, holder: UUID | None, *, patient: bool) -> None:
         limit_bytes = self.limits.cache_size_bytes
         if size_bytes > limit_bytes:
             raise NoRoomError(f"{size_bytes} bytes are more than the cache may hold ({limit_bytes}).", REMEDY)
         deadline_s = time.monotonic() + PATIENT_S
-        while not self._grants.ask(size_bytes):
+        while not self._grants.ask(size_bytes, holder):
             if self._clearing.clear(lambda freed: self._grants.missing(size_bytes)):  # noqa: ARG005
                 continue
             if self._flush():
@@ -163,7 +163,8 @@ class Room:
         if self._stop.is_set():
             raise StoppedError
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Something changed: who waits for room shall look again."""
         self._clearing.hope()
         with self._changed:
             self._changed.notify_all()
@@ -229,7 +230,6 @@ class Reservation:
         self._room = room
         self._grants = grants
         self._dataset_id = dataset_id
-        self._there_bytes = there_bytes
         self._is_held = False
         self._is_over = False
         self.size_bytes = there_bytes
@@ -240,22 +240,20 @@ class Reservation:
         Only the first time it waits for others, as two that have some each could wait for one another for ever.
         """
         missing_bytes = size_bytes - self.size_bytes
-        if missing_bytes <= 0:
-            return
-        if self._is_held:
-            self._room.take(missing_bytes)
-        else:
-            self._room.take_patiently(missing_bytes)
-        self._grants.hold(self._dataset_id, missing_bytes + (0 if self._is_held else self._there_bytes))
-        self._is_held = True
-        self.size_bytes = size_bytes
+        if missing_bytes > 0:
+            self._room.take_for(self._dataset_id, missing_bytes, patient=not self._is_held)
+            if not self._is_held:
+                self._grants.hold(self._dataset_id, self.size_bytes)
+            self._is_held = True
+            self.size_bytes = size_bytes
 
     def end(self, kept_bytes: int, *, is_file: bool = False) -> None:
         """So many bytes stay on the disk, as a complete file or for another try. The former is for good."""
         if self._is_over:
             return
         self._is_over = is_file
-        if self._is_held or is_file:
-            self._grants.let_go(self._dataset_id, is_file=is_file)
-        self._room.give_back(self.size_bytes - kept_bytes)
+        if is_file:
+            self._grants.came()
+        self._grants.give_back(self.size_bytes - kept_bytes, self._dataset_id)
+        self._room.tell()
         self.size_bytes = kept_bytes
