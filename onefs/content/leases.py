@@ -91,11 +91,11 @@ class Seen:
 def _remove_if_over(path: Path, seen: Seen) -> None:
     """Remove a lease whose owner has gone, by a rename first: of several who try, one gets it."""
     try:
-        number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # which makes NFS look, too
+        number, owner = _opened(path)
     except FileNotFoundError:
         return
     try:
-        if not seen.is_over(os.read(number, 1024).decode(errors="replace"), os.fstat(number)):
+        if not seen.is_over(owner, os.fstat(number)):
             return
         aside = path.with_name(f"{path.name}.{uuid4().hex}")
         with suppress(FileNotFoundError):
@@ -106,6 +106,15 @@ def _remove_if_over(path: Path, seen: Seen) -> None:
             aside.unlink()
     finally:
         os.close(number)
+
+
+def _opened(path: Path) -> tuple[int, str]:
+    """A descriptor of a lease, and whose it is; "" if its owner has not, or never, let all read it."""
+    try:
+        number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # which makes NFS look, too
+    except PermissionError:
+        return os.open(path, os.O_PATH | os.O_CLOEXEC), ""
+    return number, os.read(number, 1024).decode(errors="replace")
 
 
 def _this_process() -> str:
