@@ -1,7 +1,7 @@
 """Owns how far to read ahead of one open file: further and further while it is read in order, else not at all."""
 
 BEGIN_BYTES = 4 << 20
-"""So much must be read in order first; the kernel itself reads ahead that far."""
+"""So much must be read in order first; the kernel itself reads ahead, too."""
 NEAR_BYTES = 512 << 10
 """The kernel's requests overtake each other by so much."""
 

@@ -10,7 +10,7 @@ from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.records import Dataset
 from onefs.daemon.archive import Archive, rule_of
 from onefs.daemon.catalogues import Catalogues, Known
-from onefs.daemon.file_commands import nothing_at
+from onefs.daemon.file_commands import each_once, nothing_at
 from onefs.daemon.job import Job
 from onefs.daemon.jobs import Jobs
 from onefs.daemon.opening import opened
@@ -58,16 +58,15 @@ class Fetching:
         return self.jobs.start(self.orders.fetch(patterns, lambda: self._datasets(patterns)))
 
     def _datasets(self, patterns: Sequence[str]) -> Iterator[Dataset]:
-        seen = set()
-        for pattern in patterns:
-            found = False
-            for dataset in datasets_of(self.forest, pattern):
-                found = True
-                if dataset.id not in seen:
-                    seen.add(dataset.id)
-                    yield dataset
-            if not found:
-                raise nothing_at(pattern)
+        return each_once([self._meant(pattern) for pattern in patterns])
+
+    def _meant(self, pattern: str) -> Iterator[Dataset]:
+        is_found = False
+        for dataset in datasets_of(self.forest, pattern):
+            is_found = True
+            yield dataset
+        if not is_found:
+            raise nothing_at(pattern)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ MOST_PATHS = 100_000
 SETTLING_S = 2.0
 """How long a command about one file waits for what becomes of it."""
 ALL = "all"
+MINE = "mine"
 
 
 class FileCommands:
@@ -42,7 +43,13 @@ class FileCommands:
             "unpin": Command("unpin PATH…", "let files leave the cache again", self._unpin, 1, MOST_PATHS),
             "evict": Command("evict PATH…|all", "remove files from the cache", self._evict, 1, MOST_PATHS),
             "verify": Command("verify [PATH…]", "hash what is in the cache anew", self._verify, 0, MOST_PATHS),
-            "stop": Command("stop JOB", "end a fetch, pin, evict or verify by its number in status", self._stop, 1, 1),
+            "stop": Command(
+                "stop JOB [mine]",
+                "end a fetch, pin, evict or verify by its number in status, or once all who asked for it say mine",
+                self._stop,
+                1,
+                2,
+            ),
             "retry": Command(
                 "retry [PATH]", "forget that a file, those of a folder, or any could not be had", self._retry, 0, 1
             ),
@@ -77,9 +84,13 @@ class FileCommands:
         self._start(self._orders.verify(words, self._cached(words or [""])), words)
 
     def _stop(self, words: list[str]) -> None:
-        if not words[0].isdecimal():
-            raise UsageError(f"{words[0]!r} is no number of a job.", "See status for the numbers.")
-        self._jobs.stop(int(words[0]))
+        number, *rest = words
+        if not number.isdecimal():
+            raise UsageError(f"{number!r} is no number of a job.", "See status for the numbers.")
+        if rest not in ([], [MINE]):
+            raise UsageError(f"{rest[0]!r} is not {MINE}.", "Write: stop JOB [mine]")
+        end = self._jobs.leave if rest else self._jobs.stop
+        end(int(number))
 
     def _retry(self, words: list[str]) -> None:
         if not words:
@@ -109,7 +120,7 @@ class FileCommands:
         for pattern, word in zip(patterns, words, strict=True):
             if next(datasets_of(forest, pattern), None) is None:
                 raise nothing_at(word)
-        return lambda: _each_once([datasets_of(forest, pattern) for pattern in patterns])
+        return lambda: each_once([datasets_of(forest, pattern) for pattern in patterns])
 
     def _cached(self, words: Sequence[str], *, with_parts: bool = False) -> Datasets:
         """Those of them that may be in the cache: folders that are not there are passed over."""
@@ -125,7 +136,7 @@ class FileCommands:
 
         def found() -> Iterator[Dataset]:
             whole = [datasets_of(forest, pattern, may_hold) for pattern in patterns]
-            return _each_once([*whole, parts()] if with_parts else whole)
+            return each_once([*whole, parts()] if with_parts else whole)
 
         return found
 
@@ -144,7 +155,8 @@ def nothing_at(word: str) -> NotInCatalogueError:
     return NotInCatalogueError(f"There is no file in {word or 'the archive'}.", "Look with ls.")
 
 
-def _each_once(several: Sequence[Iterator[Dataset]]) -> Iterator[Dataset]:
+def each_once(several: Sequence[Iterator[Dataset]]) -> Iterator[Dataset]:
+    """What several iterators give, without repeating; of a single one nothing is remembered, however long it is."""
     if len(several) == 1:
         yield from several[0]
         return

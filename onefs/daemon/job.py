@@ -5,6 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -28,8 +29,8 @@ PHRASES = {
     "foreign": "not fetched by onefs, so kept",
 }
 """How a sentence calls what became of files, where that is not the word itself."""
-ENDING_ALL = (OfflineError, NoRoomError)
-"""What would befall every other file, too."""
+MOST_WITHOUT_ROOM = 100
+"""So many files in a row that find no room end a job: a smaller one may still fit where a large one did not."""
 _log = logging.getLogger(__name__)
 
 
@@ -41,17 +42,6 @@ class Stage(StrEnum):
     DONE = "done"
     STOPPED = "stopped"
     FAILED = "failed"
-
-
-PHRASES = {
-    "cached": "in the cache already",
-    "absent": "not in the cache",
-    "quarantined": "wrong, moved to quarantine",
-    "wrong": "wrong, left where they are",
-    "pinned": "pinned, so kept",
-    "foreign": "not fetched by onefs, so kept",
-}
-"""How a sentence calls what became of files, where that is not the word itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +70,20 @@ class _Progress:
     moved_bytes: int = 0
     settled_bytes: int = 0
     failures: list[Failure] = field(default_factory=list)
+    without_room: int = 0
     under_way: dict[str, int] = field(default_factory=dict)
 
 
 class Job:
-    """A piece of work, done by threads that it shares with others. Safe to use from several threads."""
+    """A piece of work, done by threads that it shares with others. Safe to use from several threads.
+
+    `askers` counts those who want it, for whoever begins jobs.
+    """
 
     def __init__(self, number: int, work: Work, workers: Workers, ended: Callable[[], None]) -> None:
         self.number = number
         self.key = work.key
+        self.askers = 1
         self.ended_s = 0.0
         self.sentence = ""
         self.stage = Stage.COUNTING
@@ -151,6 +146,7 @@ class Job:
                 "command": self._work.title,
                 "key": self.key,
                 "stage": self.stage.value,
+                "askers": self.askers,
                 "begun": moment(self._begun_s),
                 "ended": moment(self.ended_s),
                 "done_files": progress.files.total(),
@@ -169,12 +165,22 @@ class Job:
             }
 
     def _run(self) -> None:
+        with self._ending_at_errors():
+            self._begin(self._counted())
+
+    @contextmanager
+    def _ending_at_errors(self) -> Iterator[None]:
+        """What goes wrong with all of it, and not with one file, is its end; what nobody foresaw is reported, too."""
         try:
-            extent = self._counted()
-            self._rest = self._work.datasets()
+            yield
         except OnefsError as error:
             self._end(Stage.FAILED, error)
-            return
+        except BaseException:
+            self._end(Stage.FAILED, _fault(self._work.title))
+            raise
+
+    def _begin(self, extent: _Extent) -> None:
+        self._rest = self._work.datasets()
         with self._lock:
             if self.ended_s:
                 return
@@ -203,7 +209,9 @@ class Job:
             self._end(Stage.STOPPED)
 
     def _step(self) -> None:
-        dataset = self._next()
+        dataset = None
+        with self._ending_at_errors(), self._taking:
+            dataset = None if self.is_over else next(self._rest, None)
         if dataset is not None:
             try:
                 self._do(dataset)
@@ -216,20 +224,12 @@ class Job:
         if is_last:
             self._end(Stage.DONE)
 
-    def _next(self) -> Dataset | None:
-        try:
-            with self._taking:
-                return None if self.is_over else next(self._rest, None)
-        except OnefsError as error:
-            self._end(Stage.FAILED, error)
-            return None
-
     def _do(self, dataset: Dataset) -> None:
         with self._lock:
             self._progress.under_way[dataset.path] = 0
         done = Done(FAILED)
         # What nobody foresaw goes on to the worker's own report, but the job must come to an end.
-        failure: OnefsError | None = OnefsError(f"{dataset.path}: a fault in onefs.", "Please report it, with the log.")
+        failure: OnefsError | None = _fault(dataset.path)
         try:
             done = self._work.act(dataset)
             failure = done.error
@@ -237,7 +237,8 @@ class Job:
             failure = error
         finally:
             self._note(dataset, done, failure)
-        if isinstance(failure, ENDING_ALL):
+        is_full = isinstance(failure, NoRoomError) and self._progress.without_room >= MOST_WITHOUT_ROOM
+        if is_full or isinstance(failure, OfflineError):
             self._end(Stage.FAILED, failure)
 
     def _note(self, dataset: Dataset, done: Done, error: OnefsError | None) -> None:
@@ -251,6 +252,10 @@ class Job:
             progress.bytes[done.word] += done.size_bytes
             progress.moved_bytes += done.moved_bytes
             progress.settled_bytes += done.moved_bytes + given_up_bytes
+            if isinstance(error, NoRoomError):
+                progress.without_room += 1
+            elif done.moved_bytes:
+                progress.without_room = 0
             if error is not None and len(progress.failures) < FAILURES_TOLD:
                 progress.failures.append(Failure(dataset.path, error))
 
@@ -279,3 +284,7 @@ class Job:
             return f"{self._work.title}: {counted}."
         how = f"ended early, after {progress.files.total()}{of_all} files ({counted})"
         return f"{self._work.title}: {how}: {self.error}" if self.error is not None else f"{self._work.title}: {how}."
+
+
+def _fault(what: str) -> OnefsError:
+    return OnefsError(f"{what}: a fault in onefs.", "Please report it, with the log.")

@@ -23,15 +23,16 @@ class Jobs:
         self._workers = Workers("onefs-job", THREADS)
         self._numbers = itertools.count(1)
         self._ended = threading.Event()
-        self._lock = threading.Lock()  # guards the two below
+        self._lock = threading.Lock()  # guards the two below, and how many want each job
         self._jobs: list[Job] = []
         self._looks = False
 
     def start(self, work: Work) -> Job:
-        """Begin with some work. The same that is under way already is not begun a second time."""
+        """Begin with some work. The same that is under way already is not begun a second time: it is wanted by more."""
         with self._lock:
             for job in self._jobs:
                 if job.key == work.key and not job.is_over:
+                    job.askers += 1
                     return job
             job = Job(next(self._numbers), work, self._workers, self._ended.set)
             self._jobs = [*self._kept(), job]
@@ -43,11 +44,16 @@ class Jobs:
 
     def stop(self, number: int) -> None:
         """End a job that is under way. Raises `UsageError` if there is none of that number."""
-        for job in self.all():
-            if job.number == number and not job.is_over:
+        with self._lock:
+            self._under_way(number).stop()
+
+    def leave(self, number: int) -> None:
+        """One of those who asked for a job wants it no more; it ends with the last. Raises `UsageError` as `stop`."""
+        with self._lock:  # so that nobody joins a job that is about to end
+            job = self._under_way(number)
+            job.askers -= 1
+            if not job.askers:
                 job.stop()
-                return
-        raise UsageError(f"No job {number} is under way.", "See status for the numbers.")
 
     def all(self) -> list[Job]:
         """Those under way, and those that ended lately; the oldest first."""
@@ -63,6 +69,12 @@ class Jobs:
         for job in self.all():
             job.stop()
         self._workers.close()
+
+    def _under_way(self, number: int) -> Job:
+        for job in self._jobs:
+            if job.number == number and not job.is_over:
+                return job
+        raise UsageError(f"No job {number} is under way.", "See status for the numbers.")
 
     def _kept(self) -> list[Job]:
         ended = [job for job in self._jobs if job.is_over]

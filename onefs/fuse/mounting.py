@@ -16,7 +16,8 @@ from onefs.errors import MountError
 from onefs.mountinfo import mounted_disks
 
 FILE_SYSTEM_TYPE = "fuse.onefs"
-READ_AHEAD_KIB = 4096
+READ_AHEAD_KIB = 512
+"""With more, the kernel fetches far more than is wanted around places that are read at random, by mmap above all."""
 MOST_READS_AHEAD = 10_000
 _UNMOUNT_TIMEOUT_S = 30
 _ANSWER_S = 3
@@ -131,19 +132,30 @@ def options(source: str, *, allow_other: bool) -> set[str]:
     return chosen | {"allow_other"} if allow_other else chosen
 
 
-def tune(mountpoint: Path) -> bool:
-    """Let the kernel read further ahead, and have many reads under way. Asks the daemon nothing.
+def let_many_wait(mountpoint: Path) -> bool:
+    """Let the kernel have many reads under way. Asks the daemon nothing.
 
     The kernel queues reads behind the first dozen that it made ahead of a program: a dozen stalled files would hold
     up every other. False if it could not be told otherwise.
     """
-    device = next((mount.device for mount in mounts() if mount.mountpoint == _place(mountpoint)), "0:0")
-    _write_setting(Path(f"/sys/class/bdi/{device}/read_ahead_kb"), READ_AHEAD_KIB)
+    device = _device(mountpoint)
     if not any(_CONNECTIONS.iterdir()) and os.geteuid() == 0:
         subprocess.run(["mount", "-t", "fusectl", "fusectl", str(_CONNECTIONS)], capture_output=True, check=False)
     connection = _CONNECTIONS / device.partition(":")[2]
     _write_setting(connection / "congestion_threshold", MOST_READS_AHEAD)
     return _write_setting(connection / "max_background", MOST_READS_AHEAD)
+
+
+def read_far_ahead(mountpoint: Path) -> None:
+    """Let the kernel read further ahead, if it may be told so: in fewer and longer requests.
+
+    Only once the mount has answered: with the first answer the kernel sets it back.
+    """
+    _write_setting(Path(f"/sys/class/bdi/{_device(mountpoint)}/read_ahead_kb"), READ_AHEAD_KIB)
+
+
+def _device(mountpoint: Path) -> str:
+    return next((mount.device for mount in mounts() if mount.mountpoint == _place(mountpoint)), "0:0")
 
 
 def _write_setting(setting: Path, number: int) -> bool:
