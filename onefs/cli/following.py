@@ -2,14 +2,16 @@
 
 import json
 import shlex
+import signal
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import click
 
 from onefs.cli.mounts import order, status_of
 from onefs.cli.progress import Display, Facts, told
-from onefs.errors import OnefsError
+from onefs.errors import BadCommandError, OnefsError
 from onefs.fuse.mounting import Mount
 
 FIRST_LOOK_S = 0.05
@@ -25,16 +27,43 @@ def have_done(mount: Mount, verb: str, paths: Sequence[str], *, as_json: bool = 
     keys: list[str] = []
     try:
         for words in _in_lines(verb, paths):
-            _order(mount, verb, words, key_of(verb, words))
-            keys.append(key_of(verb, words))
+            with _interrupted_later():
+                _order(mount, verb, words, key_of(verb, words))
+                keys.append(key_of(verb, words))
         jobs = _followed(mount, keys, is_quiet=as_json)
     except KeyboardInterrupt:
-        for job in _found(mount, keys):
-            if job["ended"] is None:
-                order(mount, f"stop {job['number']}", OnefsError)
-        click.echo(f"\nonefs: {verb} was stopped. What is done stays; the same again goes on from there.", err=True)
+        _leave(mount, verb, keys)
         raise
     report(jobs, as_json=as_json)
+
+
+@contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """A block at whose end Ctrl-C counts: what has been begun must be known, or nobody would stop it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _leave(mount: Mount, verb: str, keys: Sequence[str]) -> None:
+    """Want jobs no more, and tell what becomes of them. One may end, and be gone, at any time."""
+    for job in _under_way(mount, keys):
+        with suppress(BadCommandError):
+            order(mount, f"stop {job['number']} mine", BadCommandError)
+    wanted = [str(job["number"]) for job in _under_way(mount, keys)]
+    if wanted:
+        how = " ".join(f"onefs stop {number};" for number in wanted).rstrip(";")
+        click.echo(
+            f"\nonefs: {verb} goes on, as somebody else asked for the same. To end it all the same: {how}", err=True
+        )
+    else:
+        click.echo(f"\nonefs: {verb} was stopped. What is done stays; the same again goes on from there.", err=True)
+
+
+def _under_way(mount: Mount, keys: Sequence[str]) -> list[Facts]:
+    return [job for job in _found(mount, keys) if job["ended"] is None]
 
 
 def give(mount: Mount, verb: str, paths: Sequence[str]) -> None:
@@ -64,11 +93,13 @@ def _order(mount: Mount, verb: str, words: Sequence[str], key: str) -> None:
 
 def _followed(mount: Mount, keys: Sequence[str], *, is_quiet: bool) -> list[Facts]:
     pause_s = FIRST_LOOK_S
+    known: dict[str, Facts] = {}  # what has ended is told of for a while only
     with Display(is_quiet=is_quiet) as display:
         while True:
-            jobs = _found(mount, keys)
-            if len(jobs) < len(set(keys)):
+            known |= {job["key"]: job for job in _found(mount, keys)}
+            if len(known) < len(set(keys)):
                 raise OnefsError(f"{mount.mountpoint} tells no more of what it was to do.", "Look into its log.")
+            jobs = [known[key] for key in dict.fromkeys(keys)]
             if all(job["ended"] is not None for job in jobs):
                 return jobs
             display.show(jobs)

@@ -30,6 +30,8 @@ VERBS = {
     "evict": "remove files from the cache",
     "verify": "hash what is in the cache anew",
     "retry": "ask again for files that could not be had",
+    "stop": "end a fetch, pin, evict or verify that is under way",
+    "log": "show the last lines of a mount's log, or have it tell more or less",
     "info": "all that is known of one file or session",
     "replay": "have again what a recording says was read",
     "doctor": "check what mounting and fetching need",

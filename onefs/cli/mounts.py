@@ -80,13 +80,25 @@ def order(mount: Mount, line: str, refusal: type[OnefsError]) -> None:
     control = mount.mountpoint / STATE_FOLDER / "control"
     try:
         number = os.open(control, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(number, f"{line}\n".encode(errors="surrogateescape"))  # one call: a stream's would be repeated
-        finally:
-            os.close(number)
     except OSError as error:
-        lines = (control.parent / "errors").read_text(encoding="utf-8").splitlines()
-        said = [words for words in (text.split("\t") for text in lines) if words[2] == f"{STATE_FOLDER}/control"]
-        if error.errno == errno.EACCES or not said:
-            raise NotAllowedError(f"{control} cannot be written: {error.strerror}.", "Ask who mounted it.") from error
-        raise refusal(said[-1][3], said[-1][4]) from error
+        raise NotAllowedError(f"{control} cannot be written: {error.strerror}.", "Ask who mounted it.") from error
+    try:
+        os.write(number, f"{line}\n".encode(errors="surrogateescape"))  # one call: a stream's would be repeated
+    except OSError as error:
+        raise refusal(*_said(mount, error)) from error
+    finally:
+        os.close(number)
+
+
+def _said(mount: Mount, error: OSError) -> tuple[str, str]:
+    """What a daemon says of a command that it did not carry out: reason and remedy."""
+    name = errno.errorcode.get(error.errno or 0, "")
+    try:
+        text = (mount.mountpoint / STATE_FOLDER / "errors").read_text(encoding="utf-8")
+    except OSError:
+        text = ""
+    for line in reversed(text.splitlines()):
+        _, errno_name, path, reason, remedy, *_ = line.split("\t")
+        if (errno_name, path) == (name, f"{STATE_FOLDER}/control"):
+            return reason, remedy
+    return f"{mount.mountpoint} did not do it: {error.strerror}.", "Look into its log."

@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from mounted import ONEFS, Mounted, run_onefs, wait_until
 from servers import Fault, FaultServer
 
 from onefs.catalogue.records import Dataset
+from onefs.cli.main import run
 
 FILES = {
     f"alf/probe{folder}/a{number}.times.npy": b"x" * (1000 * number + 1) for folder in range(2) for number in range(3)
@@ -39,18 +42,21 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
 def mount(archive: Archive) -> Mounted:
     """The mount, with nothing in its cache."""
     mount = archive[0]
-    assert run_onefs("unpin", mount.path).returncode == 0
-    assert run_onefs("evict", mount.path).returncode == 0
+    done("unpin", mount.path)
+    done("evict", mount.path)
     return mount
 
 
 def done(*words: str | Path, code: int = 0, folder: Path | None = None) -> tuple[str, str]:
-    """Run a verb to its end; what it said, and on standard error."""
-    ended = subprocess.run(
-        [*ONEFS, *map(str, words)], cwd=folder, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert ended.returncode == code, (ended.stdout, ended.stderr)
-    return ended.stdout, ended.stderr
+    """Run a verb to its end, in this process, which need not be started anew; what it said, and on standard error."""
+    with (
+        redirect_stdout(StringIO()) as said,
+        redirect_stderr(StringIO()) as failures,
+        chdir(folder or Path.cwd()),
+    ):
+        ended = run([*map(str, words)])
+    assert ended == code, (said.getvalue(), failures.getvalue())
+    return said.getvalue(), failures.getvalue()
 
 
 def jobs(*words: str | Path, code: int = 0) -> dict[str, Any]:
@@ -97,7 +103,9 @@ def test_what_fails_is_a_sentence_and_an_exit_code(archive: Archive, mount: Moun
     _, server, datasets = archive
     server.fault(on_servers(datasets[NAMES[2]]), Fault(status=404))
     folder = mount.path / MADE_SESSION
-    said, failures = done("fetch", folder / "alf" / "probe0", code=1)
+    ended = run_onefs("fetch", folder / "alf" / "probe0")
+    assert ended.returncode == 1
+    said, failures = ended.stdout, ended.stderr
     assert said == f"fetch {MADE_SESSION}/alf/probe0: 1 failed, 2 fetched (1.0 kB).\n"
     assert failures.count("\n") == 1
     assert failures.startswith(f"onefs: {MADE_SESSION}/{NAMES[2]} cannot be fetched: ")
@@ -148,7 +156,10 @@ def test_in_mode_local_nothing_is_fetched(mount: Mounted) -> None:
 
 
 def test_wrong_words(mount: Mounted, tmp_path: Path) -> None:
+    source = ["--source", mount.source, "--cache-dir", tmp_path / "cache"]
     for words, code, what in [
+        (["fetch", *source, "nothing/*.npy"], 1, "No file in the catalogue matches nothing/*.npy"),
+        (["fetch", *source, "lab", "--mode", "local"], 1, "Mode local fetches nothing"),
         (["fetch"], 2, "PATTERN"),
         (["fetch", ""], 2, "it is empty"),
         (["fetch", tmp_path], 1, "is in no onefs mount"),
@@ -163,6 +174,53 @@ def test_wrong_words(mount: Mounted, tmp_path: Path) -> None:
         said, failures = done(*words, code=code)
         assert what in failures
         assert said == ""
+        assert failures.startswith("Usage: ") or failures.count("\n") == 1
+
+
+def test_the_log_is_shown_and_its_level_set(mount: Mounted) -> None:
+    job = jobs("fetch", mount.path / MADE_SESSION)
+    assert job["sentence"] in done("log", "--mount", mount.path)[0]
+    assert "logs from warning on now" in done("log", "warning", "--mount", mount.path)[0]
+    try:
+        job = jobs("evict", mount.path / MADE_SESSION / "alf")
+        assert job["sentence"] not in done("log", "--mount", mount.path)[0]
+        assert "'loud' is no level" in done("log", "loud", "--mount", mount.path, code=2)[1]
+    finally:
+        done("log", "info", "--mount", mount.path)
+
+
+def begun(mount: Mounted, *words: str) -> "subprocess.Popen[str]":
+    """A verb in a process of its own, once the mount tells that it is asked for."""
+
+    def askers() -> int:
+        return sum(job["askers"] for job in mount.status()["jobs"] if job["ended"] is None)
+
+    before = askers()
+    process = subprocess.Popen([*ONEFS, *words], stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: askers() > before, f"{words} has begun")
+    return process
+
+
+def test_a_fetch_that_two_asked_for_ends_once_both_have_gone(archive: Archive, mount: Mounted) -> None:
+    _, server, datasets = archive
+    server.fault(on_servers(datasets[NAMES[1]]), Fault(stall_after=10))
+    words = ["fetch", str(mount.path / MADE_SESSION / NAMES[1])]
+    with begun(mount, *words) as first, begun(mount, *words) as second:
+        (job,) = (job for job in mount.status()["jobs"] if job["ended"] is None)
+        assert f"goes on, as somebody else asked for the same. To end it all the same: onefs stop {job['number']}" in (
+            interrupted(first)
+        )
+        assert "was stopped" in interrupted(second)
+    assert mount.status()["jobs"][-1]["stage"] == "stopped"
+    with begun(mount, *words) as process:
+        number = mount.status()["jobs"][-1]["number"]
+        assert "ended early" in done("stop", str(number), "--mount", mount.path)[0]
+        assert "ended early" in process.communicate(timeout=60)[1]
+        assert process.returncode == 1
+    assert "No job" in done("stop", str(number), "--mount", mount.path, code=2)[1]
+    server.fault(on_servers(datasets[NAMES[1]]))
+    server.release()
+    done("fetch", mount.path / MADE_SESSION / NAMES[1])
 
 
 def slow_archive(home: Path, server: FaultServer) -> Dataset:
@@ -246,10 +304,3 @@ def test_without_fuse(tmp_path: Path) -> None:
             assert (process.returncode, job["files"]) == (0, {"cached": 6, "fetched": 1})
         assert (cache / dataset.path).stat().st_size == dataset.size_bytes
         assert server.bytes_sent(on_servers(dataset)) <= 1.2 * (dataset.size_bytes or 0)
-        with start("fetch", *source, "nothing/*.npy") as process:
-            _, failures = process.communicate(timeout=60)
-            assert (process.returncode, failures.count("\n")) == (1, 1)
-            assert "No file in the catalogue matches nothing/*.npy" in failures
-        with start("fetch", *source, "lab", "--mode", "local") as process:
-            assert "Mode local fetches nothing" in process.communicate(timeout=60)[1]
-            assert process.returncode == 1
