@@ -82,7 +82,8 @@ class Keeping:
     def verify(self, dataset: Dataset, on_bytes: Callable[[int], None]) -> tuple[Outcome, MismatchError | None]:
         """Hash the copy anew: a right one is stamped, a wrong one moved to quarantine. Gives what is wrong, too.
 
-        `on_bytes` is told of each part that was read. Raises BusyError, or what is wrong with the cache.
+        `on_bytes` is told of each part that was read, and may raise StoppedError. Raises BusyError, or what is wrong
+        with the cache.
         """
         try:
             outcome, reason, remedy = self._verifier.verify(dataset, on_bytes)

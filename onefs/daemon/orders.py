@@ -7,7 +7,9 @@ from contextlib import contextmanager
 
 from onefs.catalogue.records import Dataset
 from onefs.content.access import Content, OpenFile
+from onefs.content.eviction import footprint
 from onefs.content.keeping import Keeping
+from onefs.content.locks import StoppedError
 from onefs.content.verifying import Outcome
 from onefs.daemon.work import Done, Work
 from onefs.errors import KeptError, OfflineError, OnefsError
@@ -15,6 +17,7 @@ from onefs.modes import ALLOWED, Mode
 
 MOST_AT_ONCE = 32
 EVICTED_AT_ONCE = 4
+BLOCK_BYTES = 512
 Datasets = Callable[[], Iterator[Dataset]]
 _OUTCOMES = {
     Outcome.RIGHT: "verified",
@@ -80,23 +83,27 @@ class Orders:
         def cached() -> Iterator[Dataset]:
             return (dataset for dataset in datasets() if self._is_there(dataset))
 
-        return Work("evict", paths, cached, act, lambda dataset: (self._size_there(dataset) or 0, 0), EVICTED_AT_ONCE)
+        return Work("evict", paths, cached, act, lambda dataset: (self._footprint(dataset), 0), EVICTED_AT_ONCE)
 
     def verify(self, paths: Sequence[str], datasets: Datasets) -> Work:
         """Hash the copies of datasets anew; those without a copy are passed over."""
         read: dict[str, int] = {}
+        stopped = threading.Event()
 
         def cached() -> Iterator[Dataset]:
             return (dataset for dataset in datasets() if self._size_there(dataset) is not None)
 
         def act(dataset: Dataset) -> Done:
             def add(size_bytes: int) -> None:
+                if stopped.is_set():
+                    raise StoppedError
                 read[dataset.path] = read.get(dataset.path, 0) + size_bytes
 
             try:
                 outcome, wrong = self._keeping.verify(dataset, add)
             except OnefsError as error:
-                self._record(dataset.path, error)
+                if not stopped.is_set():
+                    self._record(dataset.path, error)
                 raise
             finally:
                 size_bytes = read.pop(dataset.path, 0)
@@ -106,7 +113,7 @@ class Orders:
             there_bytes = self._size_there(dataset) or 0
             return there_bytes, there_bytes
 
-        return Work("verify", paths, cached, act, size, self._checks_at_once, read.copy)
+        return Work("verify", paths, cached, act, size, self._checks_at_once, read.copy, stopped.set)
 
     def _fetching(self, verb: str, paths: Sequence[str], datasets: Datasets, first: Callable[[Dataset], None]) -> Work:
         open_files = _OpenFiles()
@@ -141,6 +148,13 @@ class Orders:
 
     def _size_there(self, dataset: Dataset) -> int | None:
         return self._content.cached_size(dataset)
+
+    def _footprint(self, dataset: Dataset) -> int:
+        """Bytes that come free if a dataset goes."""
+        size_bytes = self._size_there(dataset)
+        if size_bytes is not None:
+            return footprint(size_bytes)
+        return self._content.cached_blocks(dataset) * BLOCK_BYTES
 
     def _is_there(self, dataset: Dataset) -> bool:
         """Whether there is anything of a dataset, whole or not."""

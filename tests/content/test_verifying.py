@@ -10,7 +10,9 @@ from archive_and_cache import ArchiveAndCache, read
 from onefs.catalogue.records import Dataset
 from onefs.content.access import Content, Patience, State, Verify
 from onefs.content.verifying import Outcome
-from onefs.errors import BusyError
+from onefs.daemon.orders import Orders
+from onefs.errors import BusyError, OfflineError
+from onefs.modes import Mode
 
 DATA = bytes(range(256)) * 100
 
@@ -119,3 +121,18 @@ def test_a_file_that_may_be_unfinished_is_left_alone(archive: ArchiveAndCache) -
     with pytest.raises(BusyError, match="may still be writing"):
         content.keeping.verify(dataset, lambda size_bytes: None)
     assert file.read_bytes() == DATA[:-1]
+
+
+def test_a_look_that_is_not_wanted_any_more_ends_at_once(archive: ArchiveAndCache) -> None:
+    dataset = archive.add(DATA)
+    content = archive.content()
+    read(content, dataset)
+    recorded: list[str] = []
+    orders = Orders(content, lambda: Mode.AUTO, lambda path, error: recorded.append(path), max_transfers=4)
+    work = orders.verify(["/"], lambda: iter([dataset]))
+    assert work.act(dataset).word == "verified"
+    work.stop()
+    with pytest.raises(OfflineError):
+        work.act(dataset)
+    assert recorded == []
+    assert content.inspect(dataset).state is State.VERIFIED
