@@ -195,7 +195,7 @@ class Service:
             )
             raise MountError(f"The kernel refused to mount at {self._mountpoint}.", remedy) from error
         try:
-            self._operations.many_reads_may_wait = mounting.tune(self._mountpoint)
+            self._operations.many_reads_may_wait = mounting.let_many_wait(self._mountpoint)
             self._notifier.start()
             yield
         finally:
@@ -215,6 +215,7 @@ class Service:
 
     async def _say_ready(self, ready: Callable[[], None], scope: trio.CancelScope) -> None:
         await trio.to_thread.run_sync(os.stat, self._mountpoint, abandon_on_cancel=True)
+        await trio.to_thread.run_sync(mounting.read_far_ahead, self._mountpoint, abandon_on_cancel=True)
         _log.info("%s is mounted at %s", self._source.name, self._mountpoint)
         try:
             ready()
