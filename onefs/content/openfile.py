@@ -109,7 +109,7 @@ class OpenFile:
         self._growing = found if found is not None and found.error is None else None
         return self._growing
 
-    def read_now(self, offset: int, size: int) -> bytes | None:
+    def read_now(self, offset: int, size: int) -> bytes | bytearray | None:
         """Bytes that are in memory; None if the disk would have to be waited for, or the file is not there yet."""
         lent = self._borrow(offset, size)
         if not isinstance(lent, Descriptor):
@@ -126,7 +126,8 @@ class OpenFile:
             lent.release()
         if count < size and offset + count < lent.size_bytes:
             return None
-        return bytes(memoryview(buffer)[:count])
+        del buffer[count:]
+        return buffer
 
     def read(self, offset: int, size: int) -> bytes | None:
         """Up to `size` bytes, fewer only at the end of the file; None if they went since `wait` said they are there.

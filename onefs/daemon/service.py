@@ -14,7 +14,7 @@ import trio
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot
 from onefs.content.access import Verify
-from onefs.daemon import logs
+from onefs.daemon import logs, memory
 from onefs.daemon.archive import Archive, Hooks
 from onefs.daemon.commands import Controls, commands
 from onefs.daemon.file_commands import FileCommands
@@ -171,6 +171,7 @@ class Service:
 
     def run(self, ready: Callable[[], None]) -> None:
         """Mount, say `ready` once the mountpoint answers, serve until unmounted or told to stop by a signal."""
+        memory.keep_for_next_time()
         # Signals wait while nothing stands ready to unmount for them: a mountpoint must not be left behind.
         signal.pthread_sigmask(signal.SIG_BLOCK, HEEDED)
         try:

@@ -229,10 +229,12 @@ class Operations(pyfuse3.Operations):
         return file.wait(0, 1) is None and file.is_whole
 
     @answered
-    async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
+    async def read(  # type: ignore[override]  # pyfuse3 takes a bytearray as well
+        self, fh: FileHandleT, off: int, size: int
+    ) -> bytes | bytearray:
         handle = self._files[fh]
         file = handle.opened.file
-        data: bytes | None = None
+        data: bytes | bytearray | None = None
         while data is None:
             while (pending := file.wait(off, size)) is not None:
                 await until_done(pending, handle.pid)

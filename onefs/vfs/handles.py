@@ -33,7 +33,7 @@ class ReadableFile(Protocol):
         Raises the error, if they cannot be had.
         """
 
-    def read_now(self, offset: int, size: int) -> bytes | None:
+    def read_now(self, offset: int, size: int) -> bytes | bytearray | None:
         """The bytes, or None if reading them would wait for the disk."""
 
     def read(self, offset: int, size: int) -> bytes | None:
