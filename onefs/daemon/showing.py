@@ -161,7 +161,7 @@ class Showing:
             file_system = self._file_system()
             if self._shown_at_rest is not self.catalogues.at_rest:
                 file_system.forest = self.forest()  # the tables alone are no longer all that is known
-            names = file_system.forest.changed(changes)
+            names = file_system.learned(changes)
         self._notifier.tell_names(names)
 
     def _tree(self, view: View, mode: Mode, kept: SessionsKept) -> Tree:

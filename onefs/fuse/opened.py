@@ -39,12 +39,18 @@ class Listing:
     """A directory that a program has open, and the thread that opened it.
 
     It is listed once, when it is first read, so that a refresh cannot repeat or skip entries; programs open many
-    directories (as "..") that they never read.
+    directories (as "..") that they never read. `times_changed` is the file system's of when it was listed.
     """
 
     inode: InodeT
     pid: int
     entries: Entries | None = None
+    times_changed: int = -1
+
+    def pass_by(self) -> None:
+        """Names have come to mean something else: have the kernel keep no entry that it is told of from now on."""
+        for _, entry in self.entries or ():
+            entry.entry_timeout = entry.attr_timeout = 0
 
 
 class Pages:

@@ -29,7 +29,7 @@ from onefs.alf import LONGEST_NAME_BYTES
 from onefs.errors import GoneError, NotInCatalogueError, OnefsError
 from onefs.fuse.callers import in_thread, until_done
 from onefs.fuse.errnos import errno_of
-from onefs.fuse.opened import Entries, Handle, Listing, Pages
+from onefs.fuse.opened import Handle, Listing, Pages
 from onefs.fuse.packing import BLOCK_SIZE_BYTES, Packer, absent
 from onefs.fuse.recording import Told
 from onefs.vfs.filesystem import FileSystem
@@ -147,15 +147,24 @@ class Operations(pyfuse3.Operations):
         listing = self._listings[fh]
         if listing.entries is None:
             may_wait = self.file_system.may_wait_to_list(listing.inode)
-            listing.entries = await self._put(self._entries, listing.inode, listing.pid, may_wait=may_wait)
-        entries = listing.entries
+            await self._put(self._list, listing, listing.pid, may_wait=may_wait)
+        if listing.times_changed != self.file_system.times_changed:
+            listing.times_changed = self.file_system.times_changed
+            listing.pass_by()
+        entries = listing.entries or []
         for position in range(start_id, len(entries)):
             name, entry = entries[position]
             if not pyfuse3.readdir_reply(token, name, entry, position + 1):
                 return
 
-    def _entries(self, inode: InodeT) -> Entries:
-        return [(os.fsencode(name), self._packer.entry(found)) for name, found in self.file_system.entries(inode)]
+    def _list(self, listing: Listing) -> None:
+        """List a directory; again if something was learned by that, as it often is."""
+        for _ in range(2):
+            listing.times_changed = self.file_system.times_changed
+            found = self.file_system.entries(listing.inode)
+            listing.entries = [(os.fsencode(name), self._packer.entry(attributes)) for name, attributes in found]
+            if listing.times_changed == self.file_system.times_changed:
+                return
 
     @answered
     async def releasedir(self, fh: FileHandleT) -> None:

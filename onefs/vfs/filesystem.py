@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from onefs.alf import LONGEST_NAME_BYTES
+from onefs.catalogue.changes import Changes
 from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.records import Dataset
 from onefs.content.access import Content
@@ -83,6 +84,8 @@ class FileSystem:
     ) -> None:
         """Without a `recorder`, nothing is ever recorded."""
         self._forest = forest
+        self.times_changed = 0
+        """How often names came to mean something else. What was asked for before that, the kernel may not keep."""
         self.content = content
         self.journal = journal
         self._mode = mode
@@ -93,13 +96,20 @@ class FileSystem:
 
     @property
     def forest(self) -> Forest:
-        """What stands where now."""
+        """What stands where now. It is replaced by one thread at a time."""
         return self._forest
 
     @forest.setter
     def forest(self, forest: Forest) -> None:
         forest.take_over(self._forest)
         self._forest = forest
+        self.times_changed += 1
+
+    def learned(self, changes: Changes) -> list[Name]:
+        """Show what the live catalogue learned. Gives what the kernel must forget. For one thread at a time."""
+        names = self._forest.changed(changes)
+        self.times_changed += 1
+        return names
 
     @property
     def catalogue(self) -> Catalogue:
@@ -132,12 +142,26 @@ class FileSystem:
         if len(name.encode(errors="surrogateescape")) > LONGEST_NAME_BYTES:
             raise NameTooLongError(f"{name[:20]}… is longer than a name can be.")
         try:
-            node = self.forest.looked_up(parent, name)
+            node = self._looked_up(parent, name)
         except OnefsError as error:
             self._unanswered.failed(parent, error, self.path)
             raise
         self._unanswered.answered(parent)
         return self._attributes(node)
+
+    def _looked_up(self, parent: int, name: str) -> Node:
+        """The node in the forest that is shown when it is found: nobody tells what became of another's names."""
+        while True:
+            forest = self._forest
+            try:
+                node = forest.looked_up(parent, name)
+            except OnefsError:
+                if forest is self._forest:
+                    raise
+            else:
+                if forest is self._forest:
+                    return node
+                forest.forgot(node.ino, 1)
 
     def forgot(self, ino: int, times: int) -> None:
         """The kernel has forgotten a node as often as it was told of it by `lookup`."""

@@ -136,6 +136,26 @@ def test_a_switch_changes_listings_at_once_and_lets_open_files_live(mount: Mount
     os.close(here)
 
 
+def test_a_listing_that_goes_on_during_a_switch_leaves_no_name_to_the_edition_before(tmp_path: Path) -> None:
+    """A program reads a long listing piece by piece; the kernel would keep what the later pieces say."""
+    files = {f"alf/{folder}a{n}.b.npy": folder.encode() for n in range(200) for folder in ("", "#2024-05-06#/")}
+    archive = tmp_path / "archive"
+    make_tables(archive, files)
+    for path, data in files.items():
+        file = archive / MADE_SESSION / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+    with Mounted(archive, tmp_path) as mount:
+        folder = mount.path / ".onefs/default" / MADE_SESSION / "alf"
+        with os.scandir(folder) as listing:
+            for count, entry in enumerate(listing):
+                assert entry.stat().st_size == len("#2024-05-06#/") * (count <= 20)
+                if count == 20:
+                    tell(mount, "as-of 2024-01-01")
+        assert count == 199
+        assert {(folder / f"a{n}.b.npy").read_bytes() for n in range(200)} == {b""}
+
+
 def test_whoever_works_in_a_folder_stays_in_it(mount: Mounted, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel forgets the names that changed, not the folders above them."""
     for view in ("", ".onefs/default", ".onefs/as-of/2024-01-01"):
