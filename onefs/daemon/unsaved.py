@@ -34,6 +34,8 @@ class Unsaved:
         self._waiting: queue.SimpleQueue[Entry | bool] = queue.SimpleQueue()
         self._lock = threading.Lock()  # guards _thread
         self._thread: threading.Thread | None = None
+        self._is_behind = False
+        """Whether the file lacks something, or ends in the middle of a line: then it is written anew next time."""
         self._complained = False
 
     def load(self) -> list[Entry]:
@@ -50,6 +52,7 @@ class Unsaved:
             try:
                 entries += [parse(line, self._file, number)] if line else []
             except UsageError as error:  # half a line, of a machine that went down
+                self._is_behind = True
                 _log.warning("Left out of what was recorded: %s", error.reason)
         return entries
 
@@ -82,12 +85,13 @@ class Unsaved:
                 items.append(self._waiting.get())
             goes_on = False not in items
             try:
-                if True in items:
+                if True in items or self._is_behind:
                     self._replace(self._all_entries())
                 else:
                     self._append([item for item in items if isinstance(item, Entry)])
-                self._complained = False
+                self._is_behind = self._complained = False
             except OSError as error:
+                self._is_behind = True
                 self._complain(error)
 
     def _append(self, entries: list[Entry]) -> None:

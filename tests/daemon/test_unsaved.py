@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import re
+import subprocess
 from pathlib import Path
 from uuid import UUID
 
@@ -38,8 +39,12 @@ def test_half_a_line_is_left_out_and_the_rest_kept(
 ) -> None:
     file = tmp_path / "recorded.jsonl"
     file.write_text(entries[0].line() + entries[1].line()[:50] + "\n" + entries[1].line()[:9])
-    assert Unsaved(file, list).load() == entries[:1]
+    unsaved = Unsaved(file, lambda: entries)
+    assert unsaved.load() == entries[:1]
     assert "line 2" in caplog.text
+    unsaved.add(entries[1])
+    unsaved.close()
+    assert Unsaved(file, list).load() == entries, "what comes later does not go on in the middle of a line"
 
 
 def test_what_was_taken_out_is_gone_and_the_last_one_takes_the_file(entries: list[Entry], tmp_path: Path) -> None:
@@ -67,6 +72,28 @@ def test_a_disk_that_cannot_be_written_is_told_once_and_stops_nobody(
         unsaved.close()
     assert len(re.findall("in memory alone", caplog.text)) == 1
     assert os.strerror(errno.EEXIST) in caplog.text or os.strerror(errno.ENOTDIR) in caplog.text
+
+
+def test_what_a_full_disk_did_not_take_is_written_when_it_has_room(
+    entries: list[Entry], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], check=True)
+    try:
+        recorded: list[Entry] = []
+        unsaved = Unsaved(disk / "recorded.jsonl", lambda: recorded)
+        (disk / "fill").write_bytes(bytes(os.statvfs(disk).f_bavail * 4096))
+        recorded.append(entries[0])
+        unsaved.add(entries[0])
+        wait_until(lambda: caplog.records, "the disk is full")
+        (disk / "fill").unlink()
+        recorded.append(entries[1])
+        unsaved.add(entries[1])
+        unsaved.close()
+        assert unsaved.load() == entries
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 def test_each_mount_has_a_file_of_its_own(tmp_path: Path) -> None:
