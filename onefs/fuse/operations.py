@@ -32,11 +32,13 @@ from onefs.fuse.errnos import errno_of
 from onefs.fuse.opened import Handle, Listing, Pages
 from onefs.fuse.packing import BLOCK_SIZE_BYTES, Packer, absent
 from onefs.fuse.recording import Told
+from onefs.vfs import inodes
 from onefs.vfs.filesystem import FileSystem
 from onefs.vfs.handles import ReadableFile
 
 DISK_THREADS = 64
 DATABASE_THREADS = 128
+TEXT_THREADS = 8
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
 _log = logging.getLogger(__name__)
 
@@ -85,6 +87,7 @@ class Operations(pyfuse3.Operations):
         self._packer = Packer()
         self._disk = trio.CapacityLimiter(DISK_THREADS)
         self._database = trio.CapacityLimiter(DATABASE_THREADS)
+        self._texts = trio.CapacityLimiter(TEXT_THREADS)  # apart, so that status is told when a disk hangs
         self._numbers = itertools.count(1)
         self._files: dict[int, Handle] = {}
         self._writers: dict[int, Callable[[str], None]] = {}
@@ -178,6 +181,9 @@ class Operations(pyfuse3.Operations):
             # Whoever is interrupted while it opens could not close: so what is to be asked for is asked for before.
             await self._ask(inode, ctx.pid, self.file_system.attributes, inode)
             opened = await trio.to_thread.run_sync(self.file_system.open, inode, limiter=self._disk)
+        elif not inodes.is_file(inode):
+            # To write down a million datasets that were recorded takes seconds.
+            opened = await trio.to_thread.run_sync(self.file_system.open, inode, limiter=self._texts)
         else:
             opened = await self._put(self.file_system.open, inode, ctx.pid, may_wait=False)
         try:

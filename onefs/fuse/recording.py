@@ -33,7 +33,8 @@ class Told:
     async def who(self, pid: int, uid: int) -> Reader:
         """Who the thread `pid` of the user `uid` belongs to, in full if that can be learned soon."""
         thread = process(pid)
-        key = thread and (thread.identity, thread.name, uid)  # a program that takes another's place has its own name
+        # A program that takes another's place in the same process has a name of its own, or a stack.
+        key = thread and (thread.identity, thread.name, thread.stack, uid)
         known = self._readers.get(key)
         if known is not None:
             return known

@@ -28,13 +28,17 @@ class Identity(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process as /proc shows it. `group` and `session` are the numbers of the processes that lead them."""
+    """A process as /proc shows it. `group` and `session` are the numbers of the processes that lead them.
+
+    `stack` is where its memory's stack begins, 0 if that is not told: another place for each program that it becomes.
+    """
 
     identity: Identity
     parent: int
     group: int
     session: int
     name: str
+    stack: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +68,10 @@ def process(pid: int) -> Process | None:
         return None
     name, _, rest = text.partition("(")[2].rpartition(")")
     fields = rest.split()
-    if len(fields) < 20 or fields[0] in _OVER:
+    if len(fields) < 26 or fields[0] in _OVER:
         return None
     parent, group, session = map(int, fields[1:4])
-    return Process(Identity(pid, int(fields[19])), parent, group, session, name)
+    return Process(Identity(pid, int(fields[19])), parent, group, session, name, int(fields[25]))
 
 
 def reader(thread: int, uid: int, *, in_full: bool = True) -> Reader:

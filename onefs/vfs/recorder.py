@@ -219,14 +219,14 @@ class Recorder:
         """By label: whether it is on, for which processes (none stands for all), how many datasets were counted."""
         with self._lock:
             self._end_finished()
-            return {
-                label: {
-                    "on": each.is_on,
-                    "pids": sorted(root.pid for root in each.roots),
-                    "datasets": len({id_ for id_, *_ in each.entries}),
-                }
+            keys = {label: list(each.entries) for label, each in self._recordings.items()}
+            facts: dict[str, dict[str, object]] = {
+                label: {"on": each.is_on, "pids": sorted(root.pid for root in each.roots)}
                 for label, each in self._recordings.items()
             }
+        for label, each in keys.items():
+            facts[label]["datasets"] = len({id_ for id_, *_ in each})
+        return facts
 
     # -- inside --------------------------------------------------------------------------------------------------
 

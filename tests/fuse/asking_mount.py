@@ -40,7 +40,7 @@ def main(home: Path, mountpoint: Path) -> None:
         tables,
         expiry_s=lambda: -1,
         retry_s=-1,
-        on_change=lambda changes: notifier.tell_names(file_system.forest.changed(changes)),
+        on_change=lambda changes: notifier.tell_names(file_system.learned(changes)),
     )
     views = {
         "remote": Tree(live, View(1), {}),

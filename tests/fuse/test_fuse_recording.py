@@ -1,7 +1,9 @@
 """Which reads the kernel's requests tell the recorder of, and that nothing is asked while nothing is recorded."""
 
 import os
+import select
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +11,10 @@ from typing import Any
 
 import pyfuse3
 import pytest
+import trio
+import trio.testing
 from archives import make_tables
+from mounted import PATIENCE_S, wait_until
 
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.content.access import Content
@@ -22,7 +27,9 @@ from onefs.transports.file import FileTransport
 from onefs.vfs.control import Daemon, control_directory
 from onefs.vfs.filesystem import FileSystem
 from onefs.vfs.forest import Forest
+from onefs.vfs.handles import MemoryFile
 from onefs.vfs.journal import Journal
+from onefs.vfs.readers import reader
 from onefs.vfs.recorder import Recorder
 from onefs.vfs.tree import Tree
 from onefs.vfs.views import View
@@ -170,3 +177,49 @@ async def test_who_cannot_be_told_soon_is_told_by_what_never_waits(
     [entry] = kernel.recorder.entries()
     assert entry.pid == os.getpid()
     assert entry.program
+
+
+async def test_a_program_that_takes_its_own_interpreter_s_place_is_told_from_the_one_before(
+    kernel: Kernel, tmp_path: Path
+) -> None:
+    """As launchers do: the process stays, and its name."""
+    first, second = tmp_path / "launch.py", tmp_path / "fit.py"
+    first.write_text(f"import os, sys; input(); os.execv(sys.executable, [sys.executable, {str(second)!r}])")
+    second.write_text("print('runs', flush=True); input()")
+    with subprocess.Popen([sys.executable, first], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        wait_until(lambda: str(first) in reader(program.pid, 0).program, "the launcher runs")
+        kernel.recorder.turn_on()
+        await kernel.read(await kernel.open("alf/a.x.npy", program.pid))
+        program.stdin.write(b"\n")
+        program.stdin.flush()
+        assert program.stdout.readline() == b"runs\n"
+        await kernel.read(await kernel.open("alf/b.x.npy", program.pid))
+        program.communicate(b"\n")
+    told = {entry.path[-7:]: entry.program.rpartition("/")[2] for entry in kernel.recorder.entries()}
+    assert told == {"a.x.npy": "launch.py", "b.x.npy": "fit.py"}
+
+
+async def test_a_long_manifest_keeps_nobody_else_waiting(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def long() -> MemoryFile:
+        select.select([written], [], [], PATIENCE_S)
+        return MemoryFile(b"{}")
+
+    written, end = os.pipe()
+    manifest = kernel.files.forest.find(".onefs/recorded/manifest.jsonl")
+    monkeypatch.setattr(manifest, "open", long)
+    kernel.paths["manifest"] = manifest.path
+    told: list[bytes] = []
+
+    async def read_manifest() -> None:
+        told.append(await kernel.read(await kernel.open("manifest")))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read_manifest)
+        await trio.testing.wait_all_tasks_blocked()
+        assert await kernel.read(await kernel.open("alf/a.x.npy")) == b"spikes"
+        assert told == []
+        os.close(end)
+    assert told == [b"{}"]
+    os.close(written)
