@@ -150,10 +150,7 @@ def _fetch(content: Content, dataset: Dataset) -> int:
     """Have one file whole and verified; its size in bytes."""
     file = content.open(dataset, may_fetch=True)
     try:
-        while not file.is_whole:
-            news = file.wait(0, 1)
-            if news is not None:
-                news.result()
+        file.wait_whole()
         return file.size_bytes or 0
     finally:
         file.close()

@@ -32,8 +32,8 @@ class Recorded:
 
     @property
     def digest(self) -> str:
-        """A text that differs for manifests that ask for other bytes, or for other names of them."""
-        keys = (repr((each.path, str(each.id), each.md5, each.size_bytes)) for each in self.datasets)
+        """A text that differs for manifests that ask for other bytes, or for other names or identifiers of them."""
+        keys = (repr((each.path, str(each.id), str(each.eid), each.md5, each.size_bytes)) for each in self.datasets)
         return f"{digest64([key.encode(errors='surrogatepass') for key in keys]):016x}"
 
 

@@ -36,7 +36,10 @@ def test_each_dataset_once_whoever_read_it(datasets: dict[str, Dataset], tmp_pat
     ]
     more = read_recorded(write_manifest(tmp_path / "more.jsonl", [first, second]))
     assert more.digest == recorded.digest
-    assert read_recorded(write_manifest(tmp_path / "less.jsonl", [first])).digest != recorded.digest
+    others = {"less": [first], "moved": [replace(each, eid=uuid5(first.id, "")) for each in (first, second)]}
+    for name, entries in others.items():
+        digest = read_recorded(write_manifest(tmp_path / f"{name}.jsonl", entries)).digest
+        assert digest != recorded.digest, "tables that were made for one are not those of the other"
 
 
 def test_a_session_that_no_table_lists_is_known_by_its_path(datasets: dict[str, Dataset], tmp_path: Path) -> None:
