@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from onefs.catalogue.records import Dataset
@@ -13,51 +12,27 @@ from onefs.content.blockwise import Blockwise
 from onefs.content.copies import Copies
 from onefs.content.descriptors import Descriptor
 from onefs.content.download import Downloader, Patience
-from onefs.content.failures import Failures, PassingMismatchError
+from onefs.content.failures import Failures
 from onefs.content.fetch import Fetch, Pause, Transfer
 from onefs.content.fetches import Fetches, Step
 from onefs.content.filling import Filler
 from onefs.content.growing import BlockRules
 from onefs.content.health import LocationHealth, PassedOver
+from onefs.content.inspection import Inspection, Inspector, State, is_quarantine
 from onefs.content.keeping import Keeping
 from onefs.content.openfile import OpenFile
 from onefs.content.parts import Means
 from onefs.content.quarantine import Record
 from onefs.content.store import ContentStore, Copy
 from onefs.content.transfer import Obtained, Obtainer, ending, offline
-from onefs.content.verification import Signature, Verdict, Verify, trusted
+from onefs.content.verification import Signature, Verify, trusted
 from onefs.content.workers import Workers
 from onefs.errors import MismatchError, OfflineError, OnefsError
-from onefs.transports.addresses import shown
 from onefs.transports.base import Location, Transport
 
 __all__ = ["BlockRules", "Content", "Inspection", "OpenFile", "Patience", "State", "Totals", "Transfer", "Verify"]
 
 CHECKS_PER_CORE = 2
-
-
-class State(StrEnum):
-    """How a dataset stands. CACHED is a complete file that nobody verified yet."""
-
-    REMOTE = "remote"
-    FETCHING = "fetching"
-    PARTIAL = "partial"
-    CACHED = "cached"
-    VERIFIED = "verified"
-    MISMATCH = "mismatch"
-    QUARANTINED = "quarantined"
-
-
-@dataclass(frozen=True, slots=True)
-class Inspection:
-    """What is known of a dataset's bytes. `source` is where they came from, or would come from; no query in it.
-
-    `error` is why the last attempt failed, one sentence, or "".
-    """
-
-    state: State
-    source: str
-    error: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +50,8 @@ class Content:
     `locate` gives a dataset's locations in the order to try; it may wait and raise, and is asked for one after the
     other. `known` gives those that can be told at once. Told in worker threads: `on_change` when what is on disk of
     a dataset changed, `on_failure` of each failure, `on_mismatch` of each location that gave wrong bytes,
-    `on_withdrawn` when what was served of a dataset before it was whole is served no more. `may_go_on` tells whether
-    more may be fetched now of files that are open and not whole.
+    `on_withdrawn` when what was served of a dataset is served no more, as it turned out wrong. `may_go_on` tells
+    whether more may be fetched now of files that are open and not whole.
     """
 
     def __init__(
@@ -98,7 +73,6 @@ class Content:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
-        self._known = known
         self._verify = verify
         self._on_change = on_change
         store.on_evicted(on_change)
@@ -122,12 +96,15 @@ class Content:
         obtainer = Obtainer(
             store, copies, downloader, self._blockwise, locate, self._health, verify, self._stop, on_mismatch
         )
-        self.keeping = Keeping(store, self._failures, verify, patience.settled_s, self._stop, on_change, on_failure)
+        self.keeping = Keeping(
+            store, self._failures, verify, patience.settled_s, self._stop, on_change, on_failure, on_withdrawn
+        )
         self._checks = Workers("onefs-check", CHECKS_PER_CORE * (os.cpu_count() or 1))
         self._transfers = Workers("onefs-fetch", max_transfers)
         self._fetches = Fetches(
             self._checks, self._transfers, self._noting(obtainer.check), self._noting(obtainer.obtain), self._done
         )
+        self._inspector = Inspector(store, known, self._failures, self._fetches, verify)
 
     def open(self, dataset: Dataset, *, may_fetch: bool) -> OpenFile:
         """Open a dataset at once, without waiting for network or hashing.
@@ -153,17 +130,11 @@ class Content:
 
     def inspect(self, dataset: Dataset) -> Inspection:
         """How a dataset stands, without network or hashing."""
-        found = self._store.find_copy(dataset)
-        error = self._failures.last(dataset)
-        record = None if found is not None or error is not None else self._store.quarantine.read(dataset)
-        sentence = str(error) if error is not None else ""
-        if record is not None:
-            sentence = f"{record.reason} {record.remedy}".rstrip()
-        stamp = self._store.stamps.get(dataset.id) if found is not None else None
-        source = stamp.source if stamp is not None else ""
-        if found is None:
-            source = next((shown(location.url) for location in self._known(dataset)), "")
-        return Inspection(self._state(dataset, found, error, record), source, sentence)
+        return self._inspector.inspect(dataset)
+
+    def md5_of(self, dataset: Dataset, edition: tuple[int, int, int] | None) -> str:
+        """The MD5 of the copy that an open file reads from, if it is known; else the catalogue's, "" if it has none."""
+        return self._inspector.md5_of(dataset, edition)
 
     def cached_blocks(self, dataset: Dataset) -> int:
         """512-byte blocks on disk, of the complete file or of the part that is there."""
@@ -183,18 +154,6 @@ class Content:
         """Size in bytes of the complete file in the cache."""
         found = self._store.find_copy(dataset)
         return found[1].st_size if found is not None else None
-
-    def md5_of(self, dataset: Dataset, edition: tuple[int, int, int] | None) -> str:
-        """The MD5 of the copy that an open file reads from, if it is known; else the catalogue's, "" if it has none.
-
-        Without an edition the copy was on its way: where the catalogue has no hash, what came of it counts.
-        """
-        stamp = self._store.stamps.get(dataset.id)
-        if stamp is not None and stamp.md5:
-            same = not dataset.md5 if edition is None else stamp.signature == Signature(*edition)
-            if same:
-                return stamp.md5
-        return dataset.md5.lower()
 
     @property
     def may_block(self) -> bool:
@@ -231,28 +190,6 @@ class Content:
         self._fetches.abandon(ending)
         self._blockwise.close()
         self._store.close()
-
-    def _state(
-        self,
-        dataset: Dataset,
-        found: tuple[str, os.stat_result] | None,
-        error: OnefsError | None,
-        record: Record | None,
-    ) -> State:
-        if found is not None:
-            stamp = self._store.stamps.get(dataset.id)
-            verdict = trusted(dataset, Signature.of(found[1]), stamp, self._verify)
-            if verdict is Verdict.RIGHT:
-                return State.CACHED if self._verify is Verify.OFF else State.VERIFIED
-            if verdict is Verdict.ACCEPTED or isinstance(error, MismatchError):
-                return State.MISMATCH
-            return State.FETCHING if self._fetches.find(dataset) else State.CACHED
-        fetch = self._fetches.find(dataset)
-        if fetch is not None:
-            return State.PARTIAL if fetch.growing is not None else State.FETCHING
-        if record is not None or _is_quarantine(error):
-            return State.QUARANTINED
-        return State.PARTIAL if self._store.partial_blocks(dataset) else State.REMOTE
 
     def _raise_remembered(self, dataset: Dataset, copy: Copy | None, *, may_fetch: bool) -> None:
         if copy is None and self._failures.last(dataset) is None:
@@ -304,15 +241,10 @@ class Content:
         copy = Signature.of(found[1]) if found is not None else None
         times, delay_s = self._failures.remember(dataset, error, copy, offline=offline)
         self._count(failures=1)
-        if _is_quarantine(error) and copy is None:
+        if is_quarantine(error) and copy is None:
             self._store.quarantine.record(dataset, Record(error.reason, error.remedy, times, delay_s))
 
     def _count(self, *, files: int = 0, size_bytes: int = 0, failures: int = 0) -> None:
         with self._totals_lock:
             was = self._totals
             self._totals = Totals(was.files_fetched + files, was.bytes_fetched + size_bytes, was.failures + failures)
-
-
-def _is_quarantine(error: OnefsError | None) -> bool:
-    """Whether no server has the right bytes, rather than none that can be asked just now."""
-    return isinstance(error, MismatchError) and not isinstance(error, PassingMismatchError)

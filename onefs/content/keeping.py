@@ -20,7 +20,8 @@ from onefs.errors import MismatchError, OnefsError
 class Keeping:
     """The copies in the cache, as a person steers them. Safe to use from several threads.
 
-    `on_change` is told when what is on disk of a dataset changed, `on_failure` of each copy that is wrong.
+    `on_change` is told when what is on disk of a dataset changed, `on_failure` of each copy that is wrong, and
+    `on_withdrawn` of each that is served no more for that.
     """
 
     def __init__(
@@ -32,12 +33,14 @@ class Keeping:
         stop: threading.Event,
         on_change: Callable[[Dataset], None],
         on_failure: Callable[[Dataset, OnefsError], None],
+        on_withdrawn: Callable[[Dataset], None],
     ) -> None:
         self._store = store
         self._failures = failures
         self._verifier = Verifier(store, policy, settled_s, stop)
         self._on_change = on_change
         self._on_failure = on_failure
+        self._on_withdrawn = on_withdrawn
 
     def pin(self, dataset: Dataset) -> None:
         """Keep a dataset whatever room is wanted, whether it is in the cache or not."""
@@ -96,6 +99,7 @@ class Keeping:
             # Told, and not held against the next open: a server may have the right bytes.
             self._failures.hold(dataset, error, 1, 0.0)
             self._store.quarantine.record(dataset, Record(reason, remedy, 1, 0.0))
+            self._on_withdrawn(dataset)
         if error is not None:
             self._on_failure(dataset, error)
         if outcome is not Outcome.ABSENT:

@@ -203,7 +203,11 @@ def test_verify_finds_what_no_stamp_tells(archive: Archive) -> None:
     with file.open("r+b") as stream:
         stream.write(b"decayed")
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
-    job = archive.do("verify")
+    with (archive.mount.path / MADE_SESSION / NAMES[1]).open("rb", buffering=0) as reader:
+        assert reader.read(7) == b"decayed"
+        job = archive.do("verify")
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):  # no more of what is known to be wrong
+            os.pread(reader.fileno(), 7, 0)
     assert job["files"] == {"verified": 3, "quarantined": 1}
     (failure,) = job["failures"]
     assert archive.datasets[NAMES[1]].md5 in failure["reason"]
