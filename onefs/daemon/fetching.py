@@ -80,6 +80,7 @@ def fetching(source_name: str, settings: Settings) -> Iterator[Fetching]:
             archive.refresher.refresh_if_due()
             orders = Orders(archive.content, lambda: source.mode, max_transfers=settings.max_transfers)
             yield Fetching(archive, _forest(_catalogue(archive, source.mode), settings), orders, jobs)
+            archive.content.flush()  # closing waits for a while only, and what has no stamp is hashed once more
         finally:
             jobs.close()
             archive.close()
