@@ -19,8 +19,8 @@ NAME = STATE_FOLDER
 _DIRECTORY_INO = 2
 
 README = """\
-This directory tells about the mount, and steers it. It is not listed in the directory above, but can be entered by
-name. Only the user who mounted, and root, may write here.
+This directory tells about the mount, and steers it. It can be entered by name; the directory above lists it only with
+the setting control_dir = visible. Only the user who mounted, and root, may write here.
 
   README       this text
   mode         the mode: read it, or write another, one word: echo local > mode
@@ -45,6 +45,9 @@ A mount without a database has the first two only.
   recorded/sessions.csv           ids of the sessions that they are of
   recorded/manifest.jsonl         one JSON object a line: what was read, its hash, when, by which program and user
   recorded/LABEL/…                the same three of what was read under a label: record on --label LABEL
+Nothing is recorded before record on. A dataset counts once bytes of it were read; if the kernel still has them from an
+earlier reader, as it is opened. record save writes the ids and the manifest into files and clears the list; what was
+not saved is here again at the next mount. onefs replay MANIFEST checks, mounts or fetches exactly what was read.
 
   default/…                       the whole tree without #revision# folders: of each file its default edition
   as-of/YYYY-MM-DD/…              the same as it was on that date, whichever as-of date the mount has
@@ -57,9 +60,9 @@ A mount without a database has the first two only.
 The by-* directories list nothing: links are found by their names; as-of lists the dates that revisions have, tag the
 releases whose tables are at hand, and any other can be entered.
 
-The command as-of hides editions that are later than a date in the tree itself, which keeps its #revision# folders; what
-default shows is then the greatest edition at or before it. The command qc hides what is worse than an outcome, here
-and in every view; an edition that it hides is not the default of its file, the next one is.
+The command as-of hides editions that are later than a date in the tree itself, which keeps its #revision# folders, and
+in via and tag; what default shows is then the greatest edition at or before it. The command qc hides what is worse than
+an outcome, in the tree and in every view; an edition that it hides is not the default of its file, the next one is.
 
 Every file of the archive also tells about itself in extended attributes: getfattr -d FILE
 """
