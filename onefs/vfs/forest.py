@@ -16,6 +16,7 @@ from onefs.vfs.links import LinksMade, Resolver
 from onefs.vfs.nodes import Directory, Link, LinkFolder, LiveFolder, Node, as_directory, joined
 from onefs.vfs.staleness import Name, learned_names, reruled_names, stale_files, stale_names, top_names
 from onefs.vfs.tree import Tree
+from onefs.vfs.trees import Trees
 
 
 class Forest:
@@ -40,13 +41,9 @@ class Forest:
     ) -> None:
         """`control` is `.onefs` with its files; it is listed only with `lists_control`."""
         self.root = root
-        self.views = views
-        placed = [(group, name, tree) for group, trees in views.items() for name, tree in trees.items()]
-        self.trees = {tree.view.number: tree for tree in (root, *(tree for _, _, tree in placed))}
-        if len(self.trees) != len(placed) + 1 or self.trees.get(0) is not root:
-            raise ValueError("every view needs a number of its own, and that of the root's is 0")
+        self._entered = EnteredViews({group.name: group for group in groups}, numbers or Numbers())
+        self._trees = Trees(root, views, self._entered)
         self._lists_control = lists_control
-        self._view_names = {tree.view.number: (group, name) for group, name, tree in placed}
         names = (*views, *(group.name for group in groups))
         self._groups = {group: Directory(_ino(control, group), control.ino, group, _path(control, group), 0)
                         for group in names if group}  # fmt: skip
@@ -55,9 +52,8 @@ class Forest:
         self._groups[""] = self.control
         self._views_in = {self._groups[group].ino: trees for group, trees in views.items()}
         self._group_in = {self._groups[group.name].ino: group for group in groups}
-        self._entered = EnteredViews({group.name: group for group in groups}, numbers or Numbers())
         own: list[Node] = [self.control, *self.control.children.values()]
-        own += [file for tree in self.trees.values() for file in tree.files.values()]
+        own += [file for tree in self._trees.fixed.values() for file in tree.files.values()]
         self._own = {node.ino: node for node in own}
         self._live = [node.nodes for node in control.children.values() if isinstance(node, LiveFolder)]
         self._links = LinksMade()
@@ -77,10 +73,7 @@ class Forest:
 
     def tree_of(self, ino: int) -> Tree | None:
         """The tree in which a number stands for a directory above or in a session, the tree's root included."""
-        if ino == inodes.ROOT:
-            return self.root
-        view = inodes.view_of(ino)
-        return None if view is None else self.trees.get(view) or self._entered.tree(view)
+        return self._trees.of(ino)
 
     def node(self, ino: int) -> Node:
         """The node of a number. Raises `GoneError` if there is none now."""
@@ -88,39 +81,13 @@ class Forest:
         if tree is not None:
             return tree.node(ino)
         if inodes.is_file(ino):
-            return self._file(ino)
+            return self._trees.file(ino)
         found = self._own.get(ino) or next((nodes[ino] for nodes in self._live if ino in nodes), None)
         if found is None:
-            found = self._links.find(ino)
-        if found is None:
-            own = self._entered.with_own_catalogues()
-            found = next((file for tree in own for file in tree.files.values() if file.ino == ino), None)
+            found = self._links.find(ino) or self._trees.own_file(ino)
         if found is None:
             raise GoneError(f"Inode {ino} is no longer there.", "Look the path up again.")
         return found
-
-    def _file(self, ino: int) -> Node:
-        """The file of a number, from whichever tree has it. Only the root's may be asked for what it does not know."""
-        try:
-            return self.root.node(ino)
-        except GoneError:
-            for tree in self._by_catalogue():
-                found = tree.file_of_number(ino) if self._may_look(tree, inodes.decode(ino).key) else None
-                if found is not None:
-                    return found
-            raise
-
-    def _by_catalogue(self) -> list[Tree]:
-        """A tree for each catalogue that any of them shows."""
-        found: dict[int, Tree] = {}
-        for tree in (*self.trees.values(), *self._entered.with_own_catalogues()):
-            found.setdefault(id(tree.catalogue), tree)
-        return list(found.values())
-
-    @staticmethod
-    def _may_look(tree: Tree, session_key: int) -> bool:
-        """Whether a tree tells of a session without asking."""
-        return not tree.may_ask or tree.has_built(session_key)
 
     def directory(self, ino: int) -> Directory:
         """The directory of a number. Raises `GoneError` or `NotADirectoryInTreeError`."""
@@ -187,14 +154,7 @@ class Forest:
 
     def _place(self, view: int) -> Name:
         """Where the root of a view stands."""
-        group, name = self._name_of(view)
-        return Name(self._groups[group].ino, name)
-
-    def _name_of(self, view: int) -> tuple[str, str]:
-        found = self._view_names.get(view) or self._entered.numbers.place(view)
-        if found is None:
-            raise GoneError("That view is no longer there.", "Look the path up again.")
-        return found
+        return self.name_in_group(*self._trees.place(view))
 
     def name_in_group(self, group: str, name: str) -> Name:
         """Where a view of a group stands."""
@@ -206,7 +166,7 @@ class Forest:
         view = inodes.view_of(ino)
         if not view:
             return path
-        group, name = self._name_of(view)
+        group, name = self._trees.place(view)
         above = f"{self._groups[group].path}/{name}"
         return f"{above}/{path}" if path else above
 
@@ -216,7 +176,7 @@ class Forest:
         """Whether whoever looks something up in or of a node may have to wait for a database."""
         view = 0 if ino == inodes.ROOT else inodes.view_of(ino)
         if view is not None:
-            return self.trees[view].may_ask if view in self.trees else self._entered.may_ask(view)
+            return self._trees.may_ask(view)
         if inodes.is_file(ino):
             return self.root.may_ask
         if ino in self._group_in:
@@ -243,10 +203,7 @@ class Forest:
 
     def take_over(self, old: "Forest") -> None:
         """Take the place of another forest."""
-        for view, tree in self.trees.items():
-            if view in old.trees:
-                tree.take_over(old.trees[view])
-        self._entered.take_over(old._entered)
+        self._trees.take_over(old._trees)
 
     def stale_names(self, old: "Forest", changes: Changes) -> Iterator[Name]:
         """What the kernel must forget when this takes the place of `old`.
@@ -255,7 +212,7 @@ class Forest:
         catalogue is forgotten as a whole.
         """
         yield from self._other_views(old)
-        for before, after in self._successions(old):
+        for before, after in self._trees.successions(old._trees):
             if before.catalogue is after.catalogue:
                 yield from stale_files(before, after)
             elif self._entered.has_own_catalogue(after.view.number):
@@ -270,24 +227,20 @@ class Forest:
     def renewed_names(self, old: "Forest") -> Iterator[Name]:
         """The same, where both know the same archive, but for names that `old` called absent and this may ask for."""
         yield from self._other_views(old)
-        for before, after in self._successions(old):
+        for before, after in self._trees.successions(old._trees):
             yield from stale_files(before, after)
 
     def reruled_names(self, old: "Forest") -> Iterator[Name]:
         """The same, where all that became different is the rules by which views show things."""
         yield from self._far_views(old)
-        for before, after in self._successions(old):
+        for before, after in self._trees.successions(old._trees):
             yield from reruled_names(before, after)
-
-    def _successions(self, old: "Forest") -> Iterator[tuple[Tree, Tree]]:
-        """The trees that were there and are, as they were and as they are."""
-        before, now = old.trees | old._entered.kept(), self.trees | self._entered.kept()
-        return ((before[view], tree) for view, tree in now.items() if view in before)
 
     def _other_views(self, old: "Forest") -> Iterator[Name]:
         """Where views came or went."""
-        for view in self.trees.keys() ^ old.trees.keys():
-            yield (self if view in self.trees else old)._place(view)
+        now, before = self._trees.fixed, old._trees.fixed
+        for view in now.keys() ^ before.keys():
+            yield (self if view in now else old)._place(view)
         yield from self._far_views(old)
 
     def _far_views(self, old: "Forest", *, learning: bool = False) -> Iterator[Name]:
@@ -302,7 +255,7 @@ class Forest:
     @property
     def may_learn(self) -> bool:
         """Whether what is absent from any tree may come to be known without newer tables."""
-        return any(tree.may_ask for tree in self.trees.values())
+        return any(tree.may_ask for tree in self._trees.fixed.values())
 
     def changed(self, changes: Changes) -> list[Name]:
         """Drop what is kept of what the live catalogue learned. Gives what the kernel must forget, in every view.
@@ -310,7 +263,7 @@ class Forest:
         `changes` are rows of the one catalogue that learns, which any number of trees show.
         """
         names: list[Name] = []
-        for tree in (self.trees | self._entered.kept()).values():
+        for tree in self._trees.at_hand().values():
             if not isinstance(tree.catalogue, Snapshot):  # which never changes
                 names += learned_names(tree, changes)
         names += self._far_views(self, learning=True)
@@ -327,13 +280,7 @@ class Forest:
 
     def file_ino(self, dataset: Dataset) -> int | None:
         """Inode number of a dataset, if the catalogue has it. Asks nobody."""
-        for tree in self._by_catalogue():
-            row = tree.catalogue.aggregates if dataset.eid is None else tree.catalogue.session_of_eid(dataset.eid)
-            if row is not None and self._may_look(tree, tree.catalogue.session_key(row)):
-                ino = tree.number_of_file(row, dataset.rel_path)
-                if ino is not None:
-                    return ino
-        return None
+        return self._trees.file_ino(dataset)
 
     def _link(self, folder: LinkFolder, name: str) -> Link | None:
         """The link called `name`, if what it leads to is shown in the root's tree."""
