@@ -1,9 +1,18 @@
-"""Owns `Descriptor`: a file descriptor that several readers share, and that closes when the last one lets go."""
+"""Owns `Descriptor`, which several readers share and the last one closes, and `Origin`, what was read from it."""
 
 import os
 import threading
 
 from onefs.content.verification import Signature
+
+
+class Origin:
+    """Which copy bytes were read from, once that is known: they are read before, of a file that grows."""
+
+    __slots__ = ("edition",)
+
+    def __init__(self) -> None:
+        self.edition: tuple[int, int, int] | None = None
 
 
 class Descriptor:
@@ -24,6 +33,11 @@ class Descriptor:
     def size_bytes(self) -> int:
         """The file's size when it was trusted."""
         return self.signature.size_bytes
+
+    @property
+    def edition(self) -> tuple[int, int, int]:
+        """Size (bytes), mtime (ns) and inode, as it was trusted."""
+        return self.signature.size_bytes, self.signature.mtime_ns, self.signature.inode
 
     @property
     def is_unchanged(self) -> bool:

@@ -161,6 +161,8 @@ class Fetch:
         with self._lock:
             late = self._error is not None
             if not late:
+                if self._growing is not None:
+                    self._growing.became(result)
                 self._result = result
             unused = late or not self._attached
         if unused:

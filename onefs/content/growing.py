@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from onefs.content.blocks import BlockFile
-from onefs.content.descriptors import Descriptor
+from onefs.content.descriptors import Descriptor, Origin
 from onefs.content.failures import again
 from onefs.content.floating import FloatingFile
 from onefs.content.hashing import FollowingDigest
@@ -57,6 +57,8 @@ class Growing:
         self.error: OnefsError | None = None
         self.help_wanted: Callable[[], None] = lambda: None
         self.changed = threading.Condition(threading.RLock())  # guards all of this, and the file's map
+        self.origin = Origin()
+        """Of all bytes that were read of it. Its edition stays unknown unless the file itself becomes the copy."""
         self._descriptor: Descriptor | None = None
         self.digest: FollowingDigest | None = None
         """None if it can never be whole."""
@@ -241,6 +243,11 @@ class Growing:
             here = [self._waiting.pop(block) for block in list(self._waiting) if self.file.map.has(block)]
         for future in here:
             future.set_result(None)
+
+    def became(self, copy: Descriptor) -> None:
+        """The copy is there. To be told before `close`, as another file may have the inode's number afterwards."""
+        if isinstance(self._file, SparseFile) and self.inode == copy.signature.inode:
+            self.origin.edition = copy.edition
 
     def fail(self, error: OnefsError) -> None:
         """Serve no byte of it any more; those who wait learn of it when it is closed."""

@@ -5,7 +5,7 @@ import os
 import threading
 from concurrent.futures import Future
 
-from onefs.content.descriptors import Descriptor
+from onefs.content.descriptors import Descriptor, Origin
 from onefs.content.failures import again
 from onefs.content.fetch import Fetch
 from onefs.content.files import cache_error
@@ -49,9 +49,13 @@ class OpenFile:
     def edition(self) -> tuple[int, int, int] | None:
         """Size (bytes), mtime (ns) and inode of the copy that the bytes come from; None while it is being fetched."""
         file = self._file
-        if file is None:
-            return None
-        return file.signature.size_bytes, file.signature.mtime_ns, file.signature.inode
+        return file.edition if file is not None else None
+
+    @property
+    def origin(self) -> Origin | None:
+        """What will tell the edition of bytes that were read before it is known; None if there are none."""
+        growing = self._growing
+        return growing.origin if growing is not None else None
 
     @property
     def is_whole(self) -> bool:

@@ -7,7 +7,7 @@ from cachetools import LRUCache
 from pyfuse3 import EntryAttributes, FileNameT, InodeT
 
 from onefs.vfs.filesystem import Opened
-from onefs.vfs.handles import Edition
+from onefs.vfs.handles import Edition, Origin
 from onefs.vfs.readers import Reader
 
 EDITIONS_KEPT = 100_000
@@ -57,7 +57,7 @@ class Pages:
     """Which copy of a file the kernel's pages of an inode are of."""
 
     def __init__(self) -> None:
-        self._editions: LRUCache[int, Edition] = LRUCache(EDITIONS_KEPT)
+        self._editions: LRUCache[int, Edition | Origin] = LRUCache(EDITIONS_KEPT)
         self._were_read: dict[int, None] = {}  # inodes of which it may have pages, those longest known first
         self._awaited: Counter[int] = Counter()  # open files whose bytes are on their way, by inode
 
@@ -81,7 +81,9 @@ class Pages:
         # with it whoever opens the file, out of reach of every signal.
         self._awaited[handle.inode] += 1
         handle.is_awaited = True
-        return self._awaited[handle.inode] > 1
+        origin = handle.opened.file.origin
+        is_known = origin is not None and self._editions.get(handle.inode) is origin
+        return is_known or self._awaited[handle.inode] > 1
 
     def were_read(self, inode: int) -> bool:
         """Whether the kernel may have pages of a file, and answer reads without asking."""
@@ -97,9 +99,13 @@ class Pages:
 
     def came(self, handle: Handle) -> None:
         """Bytes of a file that was opened before they were there are about to become pages."""
-        if handle.is_awaited and handle.opened.file.edition is not None:
+        if not handle.is_awaited:
+            return
+        if handle.opened.file.edition is not None:
             self.released(handle)
             self._note(handle)
+        elif handle.has_pages and (origin := handle.opened.file.origin) is not None:
+            self._editions[handle.inode] = origin
 
     def released(self, handle: Handle) -> None:
         """Nobody waits for the bytes of this open file any more."""
@@ -111,7 +117,8 @@ class Pages:
 
     def _note(self, handle: Handle) -> bool:
         edition = handle.opened.file.edition
-        same = self._editions.get(handle.inode) == edition
+        known = self._editions.get(handle.inode)
+        same = (known if known is None or isinstance(known, tuple) else known.edition) == edition
         if edition is not None and not same:
             self._editions[handle.inode] = edition
         return same

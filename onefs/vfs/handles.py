@@ -12,6 +12,12 @@ from onefs.errors import CacheDamagedError, GoneError
 Edition = tuple[int, int, int]
 
 
+class Origin(Protocol):
+    """Tells an edition, perhaps only later."""
+
+    edition: Edition | None
+
+
 class ReadableFile(Protocol):
     """An open file. `onefs.content` gives one for datasets, `MemoryFile` is one for everything else."""
 
@@ -22,6 +28,10 @@ class ReadableFile(Protocol):
     @property
     def edition(self) -> Edition | None:
         """Which copy its bytes come from; None as long as that is not known, or if it is no file on a disk."""
+
+    @property
+    def origin(self) -> Origin | None:
+        """What will tell the edition of bytes that were read before it is known; None if there are none."""
 
     @property
     def is_whole(self) -> bool:
@@ -47,6 +57,7 @@ class MemoryFile:
     """An open file whose bytes are in memory."""
 
     is_whole = True
+    origin = None
 
     def __init__(self, content: bytes) -> None:
         self._content = memoryview(content)
@@ -81,6 +92,7 @@ class DiskFile:
     """An open file as it is on the disk: the edition it was opened with, whatever is put in its place later."""
 
     is_whole = True
+    origin = None
 
     def __init__(self, path: Path) -> None:
         """Raises `CacheDamagedError`."""

@@ -46,7 +46,7 @@ def broken_open(ino):
             raise LookupError("read of " + opened.path)
         opened.file.close()
         class Torn:
-            edition = None
+            edition = origin = None
             is_whole = True
             wait = staticmethod(lambda offset, size: None)
             close = staticmethod(lambda: None)

@@ -93,6 +93,19 @@ def test_many_readers_in_random_order(server: PatternServer, tmp_path: Path) -> 
         assert server.sent_bytes == LARGE_BYTES
 
 
+def test_pages_that_came_before_it_was_verified_stay(server: PatternServer, tmp_path: Path) -> None:
+    def reads() -> int:
+        return int(Path(f"/proc/{mount.status()['pid']}/io").read_text().split("syscr: ")[1].split()[0])
+
+    md5 = pattern_md5(LARGE_BYTES)
+    with mounted(server, tmp_path, LARGE_BYTES, md5) as mount:
+        assert hashlib.md5(file_in(mount).read_bytes()).hexdigest() == md5
+        wait_until(lambda: state(mount) == "verified", "the file is verified")
+        before = reads()
+        assert hashlib.md5(file_in(mount).read_bytes()).hexdigest() == md5
+        assert reads() - before < LARGE_BYTES // MIB  # what the kernel does not have it asks for, a MiB at a time
+
+
 COPY = """
 import os, sys
 source, target = sys.argv[1:]
