@@ -51,13 +51,13 @@ class Orders:
     def fetch(self, paths: Sequence[str], datasets: Datasets) -> Work:
         """Have datasets in the cache, whole and verified. Raises `OfflineError` if nothing may be fetched."""
         self._check_may_fetch()
-        return self._fetching("fetch", paths, datasets, lambda dataset: None)  # noqa: ARG005
+        return self._fetching("fetch", paths, datasets, pins=False)
 
     def pin(self, paths: Sequence[str], datasets: Datasets) -> Work:
         """Have datasets in the cache, and keep them there. Raises `OfflineError` if one would have to be fetched."""
         if not ALLOWED[self._mode()].fetching and any(self._size_there(dataset) is None for dataset in datasets()):
             self._check_may_fetch()
-        return self._fetching("pin", paths, datasets, self._keeping.pin)
+        return self._fetching("pin", paths, datasets, pins=True)
 
     def unpin(self, datasets: Datasets) -> None:
         """Let datasets leave the cache when room is wanted."""
@@ -115,13 +115,16 @@ class Orders:
 
         return Work("verify", paths, cached, act, size, self._checks_at_once, read.copy, stopped.set)
 
-    def _fetching(self, verb: str, paths: Sequence[str], datasets: Datasets, first: Callable[[Dataset], None]) -> Work:
+    def _fetching(self, verb: str, paths: Sequence[str], datasets: Datasets, *, pins: bool) -> Work:
         open_files = _OpenFiles()
 
         def act(dataset: Dataset) -> Done:
-            first(dataset)
+            if pins:
+                self._keeping.pin(dataset)
             there_bytes = self._size_there(dataset)
             size_bytes = self._have(dataset, open_files)
+            if pins and self._size_there(dataset) is None:  # it left the cache while it was being pinned
+                there_bytes, size_bytes = None, self._have(dataset, open_files)
             return Done("fetched", size_bytes, size_bytes) if there_bytes is None else Done("cached", size_bytes)
 
         def size(dataset: Dataset) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import pytest
 from archive_and_cache import ArchiveAndCache, read
 
 from onefs.catalogue.records import Dataset
-from onefs.content.access import Content, Patience, State, Verify
+from onefs.content.access import Content, OpenFile, Patience, State, Verify
 from onefs.content.verifying import Outcome
 from onefs.daemon.orders import Orders
 from onefs.errors import BusyError, OfflineError
@@ -121,6 +121,29 @@ def test_a_file_that_may_be_unfinished_is_left_alone(archive: ArchiveAndCache) -
     with pytest.raises(BusyError, match="may still be writing"):
         content.keeping.verify(dataset, lambda size_bytes: None)
     assert file.read_bytes() == DATA[:-1]
+
+
+def test_what_leaves_the_cache_while_it_is_pinned_comes_again(
+    archive: ArchiveAndCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever makes room, in this process or another, looks for pins before it removes."""
+    dataset = archive.add(DATA)
+    content = archive.content()
+    read(content, dataset)
+    opened = content.open
+    leaving = iter([archive.file(dataset)])
+
+    def open_and_evict(dataset: Dataset, *, may_fetch: bool) -> OpenFile:
+        file = opened(dataset, may_fetch=may_fetch)
+        for path in leaving:
+            path.unlink()
+        return file
+
+    monkeypatch.setattr(content, "open", open_and_evict)
+    done = Orders(content, lambda: Mode.AUTO, max_transfers=4).pin(["/"], lambda: iter([dataset])).act(dataset)
+    assert (done.word, done.moved_bytes) == ("fetched", len(DATA))
+    assert archive.file(dataset).read_bytes() == DATA
+    assert content.keeping.is_pinned(dataset)
 
 
 def test_a_look_that_is_not_wanted_any_more_ends_at_once(archive: ArchiveAndCache) -> None:
