@@ -174,3 +174,12 @@ def test_a_folder_without_a_server_cannot_be_renewed(tmp_path: Path) -> None:
         done = run_onefs("refresh", mount.path)
         assert done.returncode == 1
         assert "no server" in done.stderr
+
+
+def test_a_servers_refusal_is_told_as_such(server: Server, mount: Mounted) -> None:
+    (server.root / "cache_info.json").unlink()
+    (server.root / "cache_info.json").mkdir()  # which nginx does not list: 403
+    done = run_onefs("refresh", mount.path)
+    assert done.returncode == 1
+    assert "answered 403 Forbidden" in done.stderr
+    assert "control cannot be written" not in done.stderr
