@@ -135,17 +135,13 @@ def test_a_link_by_identifier_counts_as_its_dataset(shared: Mounted, label: str)
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("sessions", [False, True])
-def test_the_ids_are_those_that_one_saves(
-    sessions: bool, shared: Mounted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_ids_are_those_that_one_saves(shared: Mounted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     from one.api import One
 
     one: Any = One(cache_dir=shared.path, mode="local")
     one.record_loaded = True
-    label = f"one{sessions}"
-    command(shared, f"record on --label {label} --pid {os.getpid()}")
+    command(shared, f"record on --label one --pid {os.getpid()}")
     one.load_dataset(EID, "_ibl_wheel.timestamps.npy", collection="alf")
     one.load_object(EID, "spikes", collection="alf/probe00/pykilosort")
     other = next(
@@ -156,24 +152,31 @@ def test_the_ids_are_those_that_one_saves(
     one.load_object(EID, "spikes", collection="alf/probe00/pykilosort")
     one._tables_dir = tmp_path / "saved by one"
     one._tables_dir.mkdir()
-    _, theirs = one.save_loaded_ids(sessions_only=sessions)
-    live = shared.path / ".onefs/recorded" / label / ("sessions.csv" if sessions else "datasets.csv")
+    check_saved(shared, one, tmp_path / "datasets", sessions=False)
+    assert len(recorded_in(shared, "one")) > 2
+    check_saved(shared, one, tmp_path / "sessions", sessions=True)
+    assert recorded_in(shared, "one") == []
+    command(shared, "record off --label one")
+
+
+def check_saved(mount: Mounted, one: Any, folder: Path, *, sessions: bool) -> None:
+    """What is recorded under the label is what ONE saves; the datasets are kept for the next time."""
+    _, theirs = one.save_loaded_ids(sessions_only=sessions, clear_list=sessions)
+    live = mount.path / ".onefs/recorded/one" / ("sessions.csv" if sessions else "datasets.csv")
     assert live.read_bytes() == theirs.read_bytes()
-    words = ["--sessions"] if sessions else []
-    done = run_onefs("record", "save", *words, "--label", label, "--to", tmp_path / "ours", "--mount", shared.path)
+    word = "--sessions" if sessions else "--keep"
+    done = run_onefs("record", "save", word, "--label", "one", "--to", folder, "--mount", mount.path)
     assert done.returncode == 0, done.stderr
     ours = Path(done.stdout.strip())
     assert ours.read_bytes() == theirs.read_bytes()
     moment, _, kind = theirs.name.partition("_")
-    assert ours.name.endswith(f"_{label}_{kind}")
+    assert ours.name.endswith(f"_one_{kind}")
     assert len(ours.name.partition("_")[0]) == len(moment)
-    [manifest] = (tmp_path / "ours").glob(f"*_{label}_manifest.jsonl")
+    [manifest] = folder.glob("*_one_manifest.jsonl")
     column = 1 if sessions else 0
     told = {(str(entry.id), str(entry.eid))[column] for entry in read_manifest(manifest).values()}
     assert told == {row[0] for row in csv.reader(ours.open())} - {"dataset_uuid", "session_uuid"}
-    assert recorded_in(shared, label) == []
-    assert len(list((tmp_path / "ours").iterdir())) == 2
-    command(shared, f"record off --label {label}")
+    assert len(list(folder.iterdir())) == 2
 
 
 @pytest.fixture(scope="module")

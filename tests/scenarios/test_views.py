@@ -11,6 +11,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 import pytest
 from archives import MADE_SESSION, make_tables
+from asking import a_dataset, a_session
 from mounted import Mounted, run_onefs
 
 from onefs.catalogue.records import QC, Dataset, Session
@@ -20,21 +21,24 @@ FIRST, SECOND, THIRD = "alf/a.b.npy", "alf/#2023-01-01#/a.b.npy", "alf/#2024-05-
 WORST, UNSET = "alf/bad.b.npy", "raw/new.b.npy"
 BYTES = {path: path.encode() for path in (FIRST, SECOND, THIRD, WORST, UNSET)}
 SHOWN = {FIRST, SECOND, THIRD, UNSET}
+LONG = a_session(subject="rat")
+LONG_FILES = {f"{folder}a{n}.b.npy": folder.encode() for n in range(200) for folder in ("", "#2024-05-06#/")}
 
 
-def write_archive(home: Path) -> dict[str, Dataset]:
-    """A folder that holds its files and tables. The default edition is the second."""
+def write_archive(home: Path) -> None:
+    """A folder that holds its files and tables. The default edition is the second, but in a session with many files."""
     made = make_tables(home, BYTES)
     changes = {FIRST: {"default_revision": False}, THIRD: {"default_revision": False}}
     worse = {WORST: {"qc": QC.CRITICAL}, UNSET: {"qc": QC.NOT_SET}}
     datasets = {path: replace(row, **changes.get(path, {}), **worse.get(path, {})) for path, row in made.items()}  # type: ignore[arg-type]
     session = Session(uuid5(NAMESPACE_URL, "lab"), "lab", "mouse", date(2024, 1, 2), 1, "t", "p")
-    write_tables(home, [session], list(datasets.values()), created="2024-01-03 00:00", origin="tests")
-    for path, data in BYTES.items():
-        file = home / MADE_SESSION / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
-    return datasets
+    rows: list[Dataset] = [*datasets.values(), *(a_dataset(LONG, path, data) for path, data in LONG_FILES.items())]
+    write_tables(home, [session, LONG], rows, created="2024-01-03 00:00", origin="tests")
+    for folder, files in {MADE_SESSION: BYTES, LONG.path: LONG_FILES}.items():
+        for path, data in files.items():
+            file = home / folder / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +51,13 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def mounted(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mounted]:
     with Mounted(archive, tmp_path_factory.mktemp("mount")) as mount:
+        yield mount
+
+
+@pytest.fixture(scope="module")
+def visible(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mounted]:
+    """Another mount of the same archive, whose control directory is listed."""
+    with Mounted(archive, tmp_path_factory.mktemp("visible"), "--control-dir", "visible") as mount:
         yield mount
 
 
@@ -83,7 +94,7 @@ def test_a_view_gives_the_bytes_of_one_edition_under_the_plain_name(mount: Mount
     assert sorted(os.listdir(views / "as-of")) == ["2023-01-01", "2024-05-06"]
 
 
-def test_no_walk_meets_a_view_nor_the_control_directory_in_one(archive: Path, tmp_path: Path, mount: Mounted) -> None:
+def test_no_walk_meets_a_view_nor_the_control_directory_in_one(mount: Mounted, visible: Mounted) -> None:
     def names(top: Path) -> set[str]:
         return {name for _, folders, files in os.walk(top) for name in (*folders, *files)}
 
@@ -91,9 +102,8 @@ def test_no_walk_meets_a_view_nor_the_control_directory_in_one(archive: Path, tm
     for view in ("default", "as-of/2024-01-01", "via/local"):
         assert ".onefs" not in names(mount.path / ".onefs" / view)
         assert not (mount.path / ".onefs" / view / ".onefs").exists()
-    with Mounted(archive, tmp_path, "--control-dir", "visible") as visible:
-        assert ".onefs" in os.listdir(visible.path)
-        assert ".onefs" not in os.listdir(visible.path / ".onefs/default")
+    assert ".onefs" in os.listdir(visible.path)
+    assert ".onefs" not in os.listdir(visible.path / ".onefs/default")
 
 
 def test_critical_is_nowhere_unless_it_is_asked_for(mount: Mounted) -> None:
@@ -136,24 +146,16 @@ def test_a_switch_changes_listings_at_once_and_lets_open_files_live(mount: Mount
     os.close(here)
 
 
-def test_a_listing_that_goes_on_during_a_switch_leaves_no_name_to_the_edition_before(tmp_path: Path) -> None:
+def test_a_listing_that_goes_on_during_a_switch_leaves_no_name_to_the_edition_before(mount: Mounted) -> None:
     """A program reads a long listing piece by piece; the kernel would keep what the later pieces say."""
-    files = {f"alf/{folder}a{n}.b.npy": folder.encode() for n in range(200) for folder in ("", "#2024-05-06#/")}
-    archive = tmp_path / "archive"
-    make_tables(archive, files)
-    for path, data in files.items():
-        file = archive / MADE_SESSION / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
-    with Mounted(archive, tmp_path) as mount:
-        folder = mount.path / ".onefs/default" / MADE_SESSION / "alf"
-        with os.scandir(folder) as listing:
-            for count, entry in enumerate(listing):
-                assert entry.stat().st_size == len("#2024-05-06#/") * (count <= 20)
-                if count == 20:
-                    tell(mount, "as-of 2024-01-01")
-        assert count == 199
-        assert {(folder / f"a{n}.b.npy").read_bytes() for n in range(200)} == {b""}
+    folder = mount.path / ".onefs/default" / LONG.path
+    with os.scandir(folder) as listing:
+        for count, entry in enumerate(listing):
+            assert entry.stat().st_size == len("#2024-05-06#/") * (count <= 20)
+            if count == 20:
+                tell(mount, "as-of 2024-01-01")
+    assert count == 199
+    assert {(folder / f"a{n}.b.npy").read_bytes() for n in range(200)} == {b""}
 
 
 def test_whoever_works_in_a_folder_stays_in_it(mount: Mounted, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,13 +251,11 @@ def test_a_mount_of_an_impossible_date_is_refused(archive: Path, tmp_path: Path)
     assert "ONE_REVISION_LAST_BEFORE in the environment cannot be '2024-02-30'" in done.stderr
 
 
-def test_folders_of_views_have_the_same_numbers_at_the_next_mount(archive: Path, tmp_path: Path) -> None:
+def test_folders_of_views_have_the_same_numbers_in_every_mount(mount: Mounted, visible: Mounted) -> None:
     def numbers(mount: Mounted) -> list[int]:
         views = ("default", "as-of/2024-02-29", "as-of/2021-07-01", "via/local")
         return [(mount.path / ".onefs" / view / MADE_SESSION / "alf").stat().st_ino for view in views]
 
-    with Mounted(archive, tmp_path) as mount:
-        first = numbers(mount)
-    with Mounted(archive, tmp_path) as mount:
-        assert numbers(mount) == first
-        assert len(set(first)) == len(first)
+    first = numbers(mount)
+    assert numbers(visible) == first
+    assert len(set(first)) == len(first)
