@@ -17,7 +17,8 @@ from onefs.content.locks import DatasetLocks, StoppedError
 from onefs.content.marks import BLOCKS_ENDING, is_open
 from onefs.content.pins import Pins
 from onefs.content.shares import Share
-from onefs.content.stamps import Fetched, Stamps
+from onefs.content.stamped import Fetched
+from onefs.content.stamps import Stamps
 from onefs.content.uses import Uses
 from onefs.content.verification import Signature
 from onefs.errors import BusyError

@@ -4,13 +4,15 @@ import errno
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from onefs.errors import CacheDamagedError, NoRoomError
 
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+PIECE_BYTES = 1 << 14
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REMEDIES = {
     errno.EACCES: "Give the user who mounts write access to the cache directory, or choose another one.",
@@ -51,22 +53,41 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
-def write_json(path: Path, value: dict[str, Any]) -> None:
+def write_json(path: str | Path, value: dict[str, Any]) -> None:
     """Write a small file whole: temporary, renamed. Raises OSError."""
-    make_folder(path.parent)
-    temporary = path.with_name(f"{path.name}.{uuid4().hex}.tmp")  # process numbers repeat on machines that share it
+    path = os.fspath(path)
+    temporary = f"{path}.{uuid4().hex}.tmp"  # process numbers repeat on machines that share it
+    data = json.dumps(value).encode()
     try:
-        temporary.write_text(json.dumps(value))
-        temporary.replace(path)
+        number = os.open(temporary, NEW, 0o666)
+    except FileNotFoundError:
+        make_folder(Path(path).parent)
+        number = os.open(temporary, NEW, 0o666)
+    try:
+        try:
+            if os.write(number, data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), temporary)
+        finally:
+            os.close(number)
+        os.rename(temporary, path)  # noqa: PTH104  (a Path costs more than the call)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)  # noqa: PTH108
         raise
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: str | Path) -> dict[str, Any]:
     """A small file's contents; {} if it is absent or damaged, which costs no more than fetching again."""
     try:
-        value = json.loads(path.read_bytes())
+        number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = piece = os.read(number, PIECE_BYTES)
+            while len(piece) == PIECE_BYTES:
+                piece = os.read(number, PIECE_BYTES)
+                data += piece
+        finally:
+            os.close(number)
+        value = json.loads(data)
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -1,59 +1,52 @@
 """Owns the stamps: which copies were verified, in memory at once and on disk once the bytes are synced."""
 
-import json
 import logging
 import os
-import queue
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from onefs import alf
-from onefs.catalogue.records import QC, Dataset
+from onefs.catalogue.records import Dataset
+from onefs.content import syncing
 from onefs.content.arrivals import Arrivals
-from onefs.content.files import read_json, write_json
+from onefs.content.stamped import Fetched, StampFiles, fetched_of, noted
 from onefs.content.verification import Signature, Stamp
 
 KEPT_IN_MEMORY = 200_000
+QUIET_S = 0.5
+"""When no file came for so long, those that did are brought to the disk."""
+LONGEST_S = 2.0
+"""So long they wait if more keep coming. Until then only a flush of this process makes them such as can be evicted."""
+Waiting = tuple[Dataset, Stamp, str]
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """The stamp on disk of a file that onefs fetched.
-
-    `dataset` is as the catalogue had it then; when it was last used is the time of the stamp's own file.
-    """
-
-    dataset: Dataset
-    signature: Signature
-    last_use_s: float
-
-
 class Stamps:
-    """Stamps by dataset, one small JSON file each under `folder`, of copies below `root`.
+    """Stamps by dataset, below `folder`, of copies below `root`.
 
     Safe to use from several threads. A stamp reaches the disk only after the bytes that it vouches for, in a thread
-    of its own, so that nobody waits for the disk; until then it counts in this process only.
+    of its own, so that nobody waits for the disk; until then it counts in this process only. Files that come in quick
+    succession are brought to the disk together, as each alone would cost many times as much.
     """
 
     def __init__(self, folder: Path, root: Path, arrivals: Arrivals) -> None:
-        self._folder = folder
+        self._files = StampFiles(os.fspath(folder))
         self._root = root
         self._arrivals = arrivals
-        self._lock = threading.Condition()  # guards the arrivals, and the six below
+        self._lock = threading.Condition()  # guards the arrivals, and all below
         self._known: dict[UUID, Stamp | None] = {}
         self._unsynced: dict[UUID, Stamp] = {}
         self._unwritten: dict[UUID, Fetched] = {}
+        self._waiting: list[Waiting] = []
+        self._since_s = self._latest_s = 0.0
+        self._flushing = 0
         self._thread: threading.Thread | None = None
         self._closed = False
         self._complained = False
-        self._waiting: queue.SimpleQueue[tuple[Dataset, Stamp, str] | None] = queue.SimpleQueue()
 
     def get(self, dataset_id: UUID) -> Stamp | None:
         """The stamp of a dataset's copy, from memory after the first time."""
@@ -64,7 +57,7 @@ class Stamps:
 
     def reload(self, dataset_id: UUID) -> Stamp | None:
         """The stamp as it is on disk now, where another process may have written it."""
-        stamp = _parse(read_json(self.path(dataset_id)))
+        stamp = self._files.read(dataset_id)
         with self._lock:
             # What was never written to disk still counts here: it vouches for one file only, by its signature.
             stamp = self._unsynced.get(dataset_id) or stamp or self._known.get(dataset_id)
@@ -75,13 +68,16 @@ class Stamps:
         """Vouch for the file at `path`: at once in this process, on disk once the file is synced."""
         with self._lock:
             self._remember(dataset.id, stamp)
-            if self._closed:
-                return
-            if not self._has_thread():
+            if self._closed or not self._has_thread():
                 return
             self._unsynced[dataset.id] = stamp
             self._note_unwritten(dataset, stamp)
-        self._waiting.put((dataset, stamp, path))
+            self._latest_s = time.monotonic()
+            self._waiting.append((dataset, stamp, path))
+            if len(self._waiting) == 1:
+                self._since_s = self._latest_s
+            if len(self._waiting) == 1 or self._flushing:
+                self._lock.notify_all()
 
     def expect(self, dataset: Dataset, signature: Signature, source: str) -> None:
         """A file is about to get its name: should this process be killed then, it is still known whose it is."""
@@ -96,22 +92,21 @@ class Stamps:
             self._remember(dataset_id, None)
             self._lock.notify_all()
         try:
-            self.path(dataset_id).unlink(missing_ok=True)
+            self._files.remove(dataset_id)
         except OSError as error:
             self._complain(error)
 
+    def path(self, dataset_id: UUID) -> str:
+        """Where a dataset's stamp is kept; the time of that file is when the dataset was last used."""
+        return self._files.path(dataset_id)
+
     def fetched(self, dataset_id: UUID) -> Fetched | None:
         """The stamp on disk now, if it is that of a file that onefs fetched."""
-        return _read_fetched(dataset_id, os.fspath(self.path(dataset_id)))
+        return self._files.fetched(dataset_id)
 
     def all_fetched(self) -> Iterator[Fetched]:
         """The stamps on disk of the files that onefs fetched. Raises OSError."""
-        for folder in _names(self._folder):
-            for name in _names(self._folder / folder):
-                with suppress(ValueError):
-                    found = _read_fetched(UUID(name.removesuffix(".json")), f"{self._folder}/{folder}/{name}")
-                    if found is not None:
-                        yield found
+        return self._files.all_fetched()
 
     def unwritten_anywhere(self) -> dict[tuple[UUID, Signature], Fetched]:
         """As `unwritten`, those of other processes too; some of them may be written, or gone, by now.
@@ -122,7 +117,7 @@ class Stamps:
         for path, is_there, values in self._arrivals.of_others():
             for value in values:
                 with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-                    fetched = _fetched(UUID(value["id"]), value, time.time())
+                    fetched = fetched_of(UUID(value["id"]), value, time.time())
                     if fetched is not None and is_there:
                         found[fetched.dataset.id, fetched.signature] = fetched
                     elif fetched is not None:
@@ -138,14 +133,19 @@ class Stamps:
             return self._unwritten.copy()
 
     def flush(self, timeout_s: float | None = None) -> bool:
-        """Wait until every stamp is on disk; False if that took longer than `timeout_s`."""
+        """Have every stamp written now, and wait for that; False if it took longer than `timeout_s`."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         with self._lock:
-            while self._unsynced and self._thread is not None:
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    return False
-                self._lock.wait(left)
+            self._flushing += 1
+            self._lock.notify_all()
+            try:
+                while self._unsynced and self._thread is not None:
+                    left = None if deadline is None else deadline - time.monotonic()
+                    if left is not None and left <= 0:
+                        return False
+                    self._lock.wait(left)
+            finally:
+                self._flushing -= 1
         return True
 
     def close(self, timeout_s: float) -> None:
@@ -153,8 +153,8 @@ class Stamps:
         self.flush(timeout_s)
         with self._lock, suppress(OSError):
             self._closed = True
+            self._lock.notify_all()
             self._arrivals.close()
-        self._waiting.put(None)
 
     def _has_thread(self) -> bool:
         """Start the thread that writes stamps; False if the machine gives none, and this one stays in memory."""
@@ -173,23 +173,32 @@ class Stamps:
         if len(self._known) > KEPT_IN_MEMORY:
             del self._known[next(iter(self._known))]
 
-    def path(self, dataset_id: UUID) -> Path:
-        """Where a dataset's stamp is kept; the time of that file is when the dataset was last used."""
-        name = str(dataset_id)
-        return self._folder / name[:2] / f"{name}.json"
-
     def _sync_all(self) -> None:
-        while (item := self._waiting.get()) is not None:
-            dataset, stamp, path = item
+        while batch := self._next():
+            synced = syncing.sync_at_once(self._root) if len(batch) > syncing.FEW else None
+            for each in batch:
+                self._sync(*each, synced)
             with self._lock:
-                wanted = self._unsynced.get(dataset.id) == stamp and not self._closed
-            if wanted:
-                self._sync(dataset, stamp, path)
+                self._lock.notify_all()
 
-    def _sync(self, dataset: Dataset, stamp: Stamp, path: str) -> None:
+    def _next(self) -> list[Waiting]:
+        """What came until it was time to write it; [] at the end."""
+        with self._lock:
+            while not self._closed:
+                due_s = min(self._latest_s + QUIET_S, self._since_s + LONGEST_S) - time.monotonic()
+                if self._waiting and (self._flushing or due_s <= 0):
+                    batch, self._waiting = self._waiting, []
+                    return batch
+                self._lock.wait(due_s if self._waiting else None)
+            return []
+
+    def _sync(self, dataset: Dataset, stamp: Stamp, path: str, synced: int | None) -> None:
+        with self._lock:
+            if self._unsynced.get(dataset.id) != stamp or self._closed:
+                return
         lost = False
         try:
-            if _sync_file(path, stamp):
+            if _sync_file(path, stamp, synced):
                 self._write(dataset, stamp)
         except FileNotFoundError:
             log.debug("%s went away before it was synced.", path)
@@ -205,11 +214,10 @@ class Stamps:
                         self._arrivals.clear()
                 if lost:
                     self._remember(dataset.id, None)
-            self._lock.notify_all()
 
     def _write(self, dataset: Dataset, stamp: Stamp) -> None:
         try:
-            write_json(self.path(dataset.id), _value(dataset, stamp))
+            self._files.write(dataset, stamp)
         except OSError as error:
             self._complain(error)
 
@@ -218,26 +226,21 @@ class Stamps:
         if stamp.source and (known is None or known.signature != stamp.signature):
             self._unwritten[dataset.id] = Fetched(dataset, stamp.signature, time.time())
             with suppress(OSError):
-                self._arrivals.add({"id": str(dataset.id), **_value(dataset, stamp)})
+                self._arrivals.add({"id": str(dataset.id), **noted(dataset, stamp)})
 
     def _adopt(self, fetched: Fetched, value: dict[str, Any]) -> None:
-        if Signature.of((self._root / fetched.dataset.path).stat()) != fetched.signature:
-            return
-        path = self.path(fetched.dataset.id)
-        there = read_json(path)
-        if there.get("signature") != value["signature"]:
-            write_json(path, {**value, "md5": ""})
-        elif not there.get("source"):
-            write_json(path, {**value, "md5": there["md5"]})
+        if Signature.of((self._root / fetched.dataset.path).stat()) == fetched.signature:
+            self._files.adopt(fetched.dataset.id, value)
 
     def _complain(self, error: OSError) -> None:
         """Once: without stamps on disk all works, but copies are hashed again after a restart."""
         if not self._complained:
             self._complained = True
-            log.warning("%s cannot be written (%s): files are verified anew after a restart.", self._folder, error)
+            folder = self._files.folder
+            log.warning("%s cannot be written (%s): files are verified anew after a restart.", folder, error)
 
 
-def _sync_file(path: str, stamp: Stamp) -> bool:
+def _sync_file(path: str, stamp: Stamp, synced: int | None) -> bool:
     """Bring a file's bytes to disk; False if it is no longer the one that was verified.
 
     After an error the kernel takes the pages that it could not write for written: they must not be hashed again. So
@@ -245,7 +248,7 @@ def _sync_file(path: str, stamp: Stamp) -> bool:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        syncing.finish(descriptor, synced)
         return Signature.of(os.fstat(descriptor)) == stamp.signature
     except OSError:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -255,44 +258,3 @@ def _sync_file(path: str, stamp: Stamp) -> bool:
         raise
     finally:
         os.close(descriptor)
-
-
-def _value(dataset: Dataset, stamp: Stamp) -> dict[str, Any]:
-    eid = "" if dataset.eid is None else str(dataset.eid)
-    return {"eid": eid, "session": dataset.session_path, "path": dataset.rel_path, **asdict(stamp)}
-
-
-def _read_fetched(dataset_id: UUID, path: str) -> Fetched | None:
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123  (a Path costs more than the call)
-            return _fetched(dataset_id, json.loads(file.read()), os.fstat(file.fileno()).st_mtime)
-    except (OSError, ValueError):
-        return None
-
-
-def _fetched(dataset_id: UUID, value: Any, last_use_s: float) -> Fetched | None:
-    try:
-        stamp, session, rel_path = _parse(value), str(value["session"]), str(value["path"])
-        eid = UUID(value["eid"]) if value["eid"] else None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
-    if stamp is None or not stamp.source or not alf.is_safe_relative(f"{session}/{rel_path}"):
-        return None
-    size_bytes = stamp.signature.size_bytes
-    dataset = Dataset(dataset_id, eid, session, rel_path, size_bytes, stamp.md5, True, QC.NOT_SET, None)
-    return Fetched(dataset, stamp.signature, last_use_s)
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)  # noqa: PTH208  (names are strings here)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def _parse(value: dict[str, Any]) -> Stamp | None:
-    try:
-        signature = Signature(**{key: int(number) for key, number in value["signature"].items()})
-        return Stamp(signature, str(value["md5"]), str(value["accepted"]), str(value["source"]))
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None

@@ -1,5 +1,6 @@
 """The cache directory: shared by processes, deleted under us, full, damaged, and what a killed process leaves."""
 
+import errno
 import json
 import os
 import resource
@@ -11,6 +12,7 @@ import pytest
 from archive_and_cache import ArchiveAndCache, dataset_of, read, read_open, wait_until
 from servers import Fault
 
+from onefs.content import stamps, syncing
 from onefs.content.access import State
 from onefs.errors import CacheDamagedError, MismatchError, NoRoomError
 
@@ -111,10 +113,10 @@ def test_garbage_in_the_state_is_no_harm(place: ArchiveAndCache) -> None:
     read(content, dataset)
     content.flush()
     content.close()
-    stamps = list((place.cache / ".onefs" / "stamps").rglob("*.json"))
-    assert len(stamps) == 1
+    found = list((place.cache / ".onefs" / "stamps").rglob("*.json"))
+    assert len(found) == 1
     for garbage in (b"", b"\0\0\0", b"[]", b"{}", b'{"signature": 3}', b'{"signature": {"size_bytes": "x"}}'):
-        stamps[0].write_bytes(garbage)
+        found[0].write_bytes(garbage)
         again = place.content()
         assert again.inspect(dataset).state is State.CACHED
         assert read(again, dataset) == DATA
@@ -128,8 +130,7 @@ def test_stamp_is_written_after_the_bytes_are_synced(place: ArchiveAndCache, mon
     real = os.fsync
 
     def fsync(number: int) -> None:
-        stamps = list((place.cache / ".onefs" / "stamps").rglob("*.json"))
-        assert not stamps
+        assert not list((place.cache / ".onefs" / "stamps").rglob("*.json"))
         synced.append(os.readlink(f"/proc/self/fd/{number}"))
         real(number)
 
@@ -141,6 +142,45 @@ def test_stamp_is_written_after_the_bytes_are_synced(place: ArchiveAndCache, mon
     stamp = json.loads(next((place.cache / ".onefs" / "stamps").rglob("*.json")).read_text())
     assert stamp["md5"] == dataset.md5
     assert "secret" not in json.dumps(stamp)
+
+
+@pytest.mark.parametrize("can_sync_at_once", [True, False])
+def test_many_files_are_synced_together_and_each_is_asked_for_what_was_lost(
+    place: ArchiveAndCache, monkeypatch: pytest.MonkeyPatch, *, can_sync_at_once: bool
+) -> None:
+    datasets, content = [place.add(DATA[:1000], number) for number in range(1, 21)], place.content()
+    damaged = datasets[7]
+    real_sync, real_finish = syncing.sync_at_once, syncing.finish
+    syncs: list[int] = []
+
+    def stamped() -> set[str]:
+        return {path.stem for path in (place.cache / ".onefs" / "stamps").rglob("*.json")}
+
+    def sync_at_once(folder: Path) -> int | None:
+        for dataset in datasets:
+            place.file(dataset).stat()  # all are there, under their names
+        assert not stamped()
+        syncs.append(len(datasets))
+        return real_sync(folder) if can_sync_at_once else None
+
+    def finish(number: int, synced: int | None) -> None:
+        real_finish(number, synced)
+        if os.readlink(f"/proc/self/fd/{number}") == str(place.file(damaged)):
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(stamps, "QUIET_S", 60.0)
+    monkeypatch.setattr(stamps, "LONGEST_S", 60.0)
+    monkeypatch.setattr(syncing, "sync_at_once", sync_at_once)
+    monkeypatch.setattr(syncing, "finish", finish)
+    for dataset in datasets:
+        read(content, dataset)
+    content.flush()
+    assert syncs == [len(datasets)]
+    assert stamped() == {str(dataset.id) for dataset in datasets if dataset != damaged}
+    assert not place.file(damaged).exists()
+    monkeypatch.undo()
+    assert read(content, damaged) == DATA[:1000]
+    assert place.server.requests() == len(datasets) + 1
 
 
 @pytest.mark.parametrize("what", ["all", "partial", "state"])
