@@ -68,6 +68,8 @@ def status_of(mount: Mount) -> dict[str, Any]:
     check_alive(mount)
     try:
         facts = json.loads((mount.mountpoint / STATE_FOLDER / "status.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MountError(f"{mount.mountpoint} is no onefs mount any more.", "Mount it again.") from error
     except OSError as error:
         raise MountError(f"{mount.mountpoint} does not answer: {error.strerror}.", "Look into its log.") from error
     assert isinstance(facts, dict)

@@ -266,6 +266,19 @@ def test_an_interrupted_fetch_ends_and_goes_on_later(tmp_path: Path) -> None:
             assert mount.xattr(dataset.path, "state") == "verified"
 
 
+def test_a_mount_that_ends_is_told_to_who_follows_it(tmp_path: Path) -> None:
+    with FaultServer() as server:
+        slow_archive(tmp_path, server)
+        with Mounted(tmp_path / "tables", tmp_path, "--data-url", server.url) as mount:
+            with begun(mount, "fetch", str(mount.path)) as process:
+                mount.stop()
+                _, failures = process.communicate(timeout=60)
+            assert process.returncode == 1
+            assert failures.startswith(f"onefs: {mount.path} ")  # how it ended depends on the moment
+            assert failures.count("\n") == 1
+            assert "ended early" in mount.log()
+
+
 def test_without_fuse(tmp_path: Path) -> None:
     """There is no /dev/fuse, and what talks to it cannot even be imported."""
     (tmp_path / "without" / "pyfuse3").mkdir(parents=True)
