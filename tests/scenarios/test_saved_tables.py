@@ -41,6 +41,18 @@ def archive(tmp_path: Path) -> AlyxArchive:
     return archive
 
 
+@pytest.fixture(scope="module")
+def saving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mounted]:
+    """A mount of a database, for tests that only save its tables, and may fail to."""
+    home = tmp_path_factory.mktemp("saving")
+    archive = AlyxArchive(home / "archive")
+    archive.put(KNOWN, BYTES[KNOWN])
+    archive.publish()
+    with DemoServer(archive.directory) as server, mount_of(server, home, "--cache-expiry", "365d") as mount:
+        mount.may_log_errors = True
+        yield mount
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
@@ -90,52 +102,45 @@ def test_the_tables_in_use_can_be_kept_without_a_database(tmp_path: Path) -> Non
         assert not (tmp_path / "late").exists()
 
 
-def test_a_full_disk_leaves_the_saved_tables_as_they_were(
-    archive: AlyxArchive, server: DemoServer, small_disk: Path, tmp_path: Path
-) -> None:
-    with mount_of(server, tmp_path, "--cache-expiry", "365d") as mount:
-        mount.may_log_errors = True
-        assert save(mount, small_disk).returncode == 0
-        before = {file.name: file.read_bytes() for file in small_disk.glob("*.pqt")}
-        filler = small_disk / "filler"
-        with filler.open("wb", buffering=0) as stream, pytest.raises(OSError, match="No space left"):
-            while True:
-                stream.write(os.urandom(4096))
-        os.truncate(filler, filler.stat().st_size - 4096)  # room for a beginning, and for no whole table
-        failed = save(mount, small_disk)
-        assert failed.returncode == 1
-        assert "no room" in failed.stderr
-        assert str(small_disk) in failed.stderr
-        assert {file.name: file.read_bytes() for file in small_disk.glob("*.pqt")} == before
-        assert {file.name for file in small_disk.iterdir()} == {".onefs", "filler", *before}
-        filler.unlink()
-        assert save(mount, small_disk).returncode == 0
+def test_a_full_disk_leaves_the_saved_tables_as_they_were(saving: Mounted, small_disk: Path) -> None:
+    assert save(saving, small_disk).returncode == 0
+    before = {file.name: file.read_bytes() for file in small_disk.glob("*.pqt")}
+    filler = small_disk / "filler"
+    with filler.open("wb", buffering=0) as stream, pytest.raises(OSError, match="No space left"):
+        while True:
+            stream.write(os.urandom(4096))
+    os.truncate(filler, filler.stat().st_size - 4096)  # room for a beginning, and for no whole table
+    failed = save(saving, small_disk)
+    assert failed.returncode == 1
+    assert "no room" in failed.stderr
+    assert str(small_disk) in failed.stderr
+    assert {file.name: file.read_bytes() for file in small_disk.glob("*.pqt")} == before
+    assert {file.name for file in small_disk.iterdir()} == {".onefs", "filler", *before}
+    filler.unlink()
+    assert save(saving, small_disk).returncode == 0
 
 
-def test_what_cannot_be_written_is_one_sentence(
-    archive: AlyxArchive, server: DemoServer, small_disk: Path, tmp_path: Path
-) -> None:
+def test_what_cannot_be_written_is_one_sentence(saving: Mounted, small_disk: Path, tmp_path: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    (tmp_path / "way in").symlink_to(tmp_path / "mnt" / "lab")
-    with mount_of(server, tmp_path, "--cache-expiry", "365d") as mount:
-        mount.may_log_errors = True
-        for directory, why in {
-            small_disk: "Read-only file system",
-            tmp_path / "archive/data": "",
-            mount.path: "lies in the mount itself",
-            mount.path / "new": "lies in the mount itself",
-            tmp_path / "way in": "lies in the mount itself",
-            tmp_path / "archive/tables/sessions.pqt": "Not a directory",
-        }.items():
-            done = save(mount, directory)
-            if why:
-                assert done.returncode == 1, directory
-                assert done.stderr.startswith("onefs: ")
-                assert why in done.stderr
-                assert done.stderr.count("\n") == 1
-            else:
-                assert done.returncode == 0, done.stderr
-        assert tree_of(mount.path) == {KNOWN}
+    (tmp_path / "way in").symlink_to(saving.path / "lab")
+    (tmp_path / "file").write_text("in the way")
+    for directory, why in {
+        small_disk: "Read-only file system",
+        tmp_path / "new": "",
+        saving.path: "lies in the mount itself",
+        saving.path / "new": "lies in the mount itself",
+        tmp_path / "way in": "lies in the mount itself",
+        tmp_path / "file": "Not a directory",
+    }.items():
+        done = save(saving, directory)
+        if why:
+            assert done.returncode == 1, directory
+            assert done.stderr.startswith("onefs: ")
+            assert why in done.stderr
+            assert done.stderr.count("\n") == 1
+        else:
+            assert done.returncode == 0, done.stderr
+    assert tree_of(saving.path) == {KNOWN}
 
 
 def test_two_mounts_save_into_one_folder_after_a_third_was_killed_there(
