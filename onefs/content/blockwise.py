@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from onefs.catalogue.records import Dataset
+from onefs.content.beside import BesideFile
 from onefs.content.download import Found, mismatch, server_of
 from onefs.content.failures import Problem
 from onefs.content.fetch import Fetch, Pause
@@ -18,6 +19,7 @@ from onefs.content.joining import join
 from onefs.content.locks import StoppedError
 from onefs.content.parts import ChangedError
 from onefs.content.sparse import SparseFile
+from onefs.content.standby import Standby
 from onefs.content.store import ContentStore
 from onefs.content.verification import Verdict, Verify, judge
 from onefs.content.workers import Workers
@@ -78,6 +80,13 @@ class Blockwise:
         self._on_mismatch = on_mismatch
         self._hashers = Workers("onefs-hash", 64, yields=True)
         self._memory = Memory()
+        self.standby = Standby(
+            store,
+            filler,
+            self._memory,
+            lambda fetch, file: self._grow(fetch, file, self._rules_in_memory()),
+            lambda fetch, growing: self._withdraw(fetch, growing, _changed(fetch.dataset)),
+        )
         self._breaks: dict[UUID, int] = {}  # by dataset, how often in a row the location that began it failed
 
     def suits(self, dataset: Dataset) -> bool:
@@ -95,11 +104,12 @@ class Blockwise:
         others: list[Location] = []
         is_gone = True
         for location, too_soon in remaining:
-            is_begun = growing.file.map.count > 0 and growing.file.source == shown(location.url)
+            has_some = growing.file.map.count > 0 or growing.is_served
+            is_begun = has_some and growing.file.source == shown(location.url)
             if too_soon is not None:
                 problems.append(Problem(server_of(location), too_soon))
                 is_gone = is_gone and not is_begun
-            elif growing.file.map.count and not is_begun:
+            elif has_some and not is_begun:
                 others.append(location)
             else:
                 result = self._fetch_from(location, fetch, problems)
@@ -146,36 +156,42 @@ class Blockwise:
 
     def _take_up(self, fetch: Fetch) -> Growing:
         growing = fetch.growing
-        if growing is not None:
+        if growing is not None and not isinstance(growing.file, BesideFile):
             if growing.file.take_up():
                 return growing
             self._withdraw(fetch, growing, _changed(fetch.dataset))
         return self._begin(fetch)
 
     def _begin(self, fetch: Fetch) -> Growing:
-        dataset = fetch.dataset
+        """A file on disk, which may go on with what was read beside another process that had it until now."""
+        dataset, before = fetch.dataset, fetch.growing
         try:
             file = self._store.begin_blocks(dataset, self._rules.block_bytes)
+            if before is not None and not file.source:
+                file.comes_from(before.file.source, before.file.edition)
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
             return self._float(fetch, cache_error(dataset.path, self._store.data_dir, error))
+        if before is not None and (file.source, file.edition) != (before.file.source, before.file.edition):
+            self._withdraw(fetch, before, _changed(dataset))
         return self._grow(fetch, file, self._rules)
 
     def _float(self, fetch: Fetch, why: OnefsError) -> Growing:
         """Serve the file through memory from now on, as there is no room for it. Raises NoRoomError."""
         before, dataset = fetch.growing, fetch.dataset
         file = FloatingFile(self._memory, dataset.size_bytes or 0, self._rules.block_bytes)
-        ahead_bytes = min(self._rules.read_ahead_max_bytes, self._memory.share_bytes // 4)
         log.warning("%s It is served through memory.", why.reason)
         if before is not None:
             with suppress(OSError):
                 before.file.drop()
             if before.file.source:
                 file.comes_from(before.file.source, before.file.edition)
-        growing = self._grow(fetch, file, replace(self._rules, read_ahead_max_bytes=ahead_bytes))
-        growing.is_served = before is not None and before.is_served
-        return growing
+        return self._grow(fetch, file, self._rules_in_memory())
+
+    def _rules_in_memory(self) -> BlockRules:
+        ahead_bytes = min(self._rules.read_ahead_max_bytes, self._memory.share_bytes // 4)
+        return replace(self._rules, read_ahead_max_bytes=ahead_bytes)
 
     def _grow(self, fetch: Fetch, file: SparseFile | FloatingFile, rules: BlockRules) -> Growing:
         try:
@@ -184,7 +200,10 @@ class Blockwise:
             file.close()
             raise
         fetch.done_bytes = growing.done_bytes
+        before = fetch.growing
         fetch.grow(growing)
+        if before is not None and before.is_served:
+            growing.is_served = True
         return growing
 
     def _goes_on(

@@ -1,6 +1,7 @@
 """Owns the filling of a growing file from one location: which thread fetches what, when to sync, and when to end."""
 
 import time
+from collections.abc import Callable
 from enum import StrEnum
 
 from onefs.content.fetch import Fetch
@@ -16,11 +17,12 @@ SYNCED_EVERY_S = 10.0
 
 
 class Outcome(StrEnum):
-    """Why a filling ended: all is there, nobody wants anything just now, or nobody has it open any more."""
+    """Why a filling ended: all is there, nothing is wanted just now, nobody has it open any more, or it was time."""
 
     WHOLE = "whole"
     RESTING = "resting"
     UNUSED = "unused"
+    TURN = "turn"
 
 
 class Filler:
@@ -31,12 +33,14 @@ class Filler:
         self.helpers = Workers("onefs-part", max_helpers)
         self.syncs = Workers("onefs-sync", max_helpers)
 
-    def fill(self, location: Location, growing: Growing, fetch: Fetch) -> Outcome:
-        """Fetch what is wanted until there is a reason to stop.
+    def fill(
+        self, location: Location, growing: Growing, fetch: Fetch, is_time: Callable[[], bool] | None = None
+    ) -> Outcome:
+        """Fetch what is wanted until there is a reason to stop. With `is_time`, asked now and then, it does not rest.
 
         Raises what kept the location from giving it, ChangedError, StoppedError, OSError or NoRoomError.
         """
-        filling = _Filling(self, location, growing, fetch)
+        filling = _Filling(self, location, growing, fetch, is_time)
         growing.help_wanted = filling.help
         try:
             return filling.run()
@@ -53,8 +57,16 @@ class Filler:
 class _Filling:
     """One filling: the thread that runs it, and those that help it with further parts."""
 
-    def __init__(self, filler: Filler, location: Location, growing: Growing, fetch: Fetch) -> None:
+    def __init__(
+        self,
+        filler: Filler,
+        location: Location,
+        growing: Growing,
+        fetch: Fetch,
+        is_time: Callable[[], bool] | None,
+    ) -> None:
         self._filler = filler
+        self._is_time = is_time
         self._growing = growing
         self._fetch = fetch
         self._parts = Parts(filler.means, location, growing, fetch, lambda: self._is_over)
@@ -70,6 +82,8 @@ class _Filling:
         growing = self._growing
         growing.resumed()
         while True:
+            if self._is_time is not None and self._is_time():
+                return Outcome.TURN
             with growing.changed:
                 if self._error is not None:
                     raise self._error
@@ -130,7 +144,8 @@ class _Filling:
             return None, range(0)
         if self._fetch.is_unused:
             return Outcome.UNUSED, range(0)
-        return (Outcome.RESTING if growing.rest() else None), range(0)
+        stays = self._is_time is not None and may_go_on
+        return (Outcome.RESTING if not stays and growing.rest() else None), range(0)
 
     def _sync(self) -> None:
         """Bring what there is to the disk, in a thread of its own, so that no reader waits for that."""

@@ -66,10 +66,13 @@ class FloatingFile:
         block_bytes = self.map.block_bytes
         pieces = []
         for block in self.map.over(offset, size):
-            self._there[block] = content = self._there.pop(block)
             begin = block * block_bytes
-            pieces.append(memoryview(content)[max(0, offset - begin) : offset + size - begin])
+            pieces.append(memoryview(self._content(block))[max(0, offset - begin) : offset + size - begin])
         return b"".join(pieces)
+
+    def is_on_disk(self, offset: int, size: int) -> bool:  # noqa: ARG002
+        """Whether all of a part is in a file."""
+        return False
 
     def take_room(self, size_bytes: int) -> None:
         """There always is room: other blocks go."""
@@ -123,3 +126,8 @@ class FloatingFile:
             self._memory.leave()
             self._coming.clear()
             self._there.clear()
+
+    def _content(self, block: int) -> bytes | bytearray:
+        """What a block holds, which is used now."""
+        self._there[block] = content = self._there.pop(block)
+        return content

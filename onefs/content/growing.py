@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from onefs.content.beside import BesideFile
 from onefs.content.blocks import BlockFile
 from onefs.content.descriptors import Descriptor, Origin
 from onefs.content.failures import again
@@ -62,16 +63,17 @@ class Growing:
         self._descriptor: Descriptor | None = None
         self.digest: FollowingDigest | None = None
         """None if it can never be whole."""
-        if isinstance(file, SparseFile):
+        if isinstance(file, SparseFile | BesideFile):
             number = file.reader()
             self._descriptor = Descriptor(number, Signature.of(os.fstat(number)))
-            self.digest = FollowingDigest(number, hashers)
+            self.digest = FollowingDigest(number, hashers) if isinstance(file, SparseFile) else None
         self._refusal = refusal
         self._begin = begin
         self._is_closed = False
         self._is_resting = False
         self._readers: set[ReadAhead] = set()
         self._waiting: dict[int, Future[None]] = {}
+        self._waiting_for_turn = _done()
         self._taken: set[int] = set()
 
     @property
@@ -121,12 +123,30 @@ class Growing:
 
     def want_next(self, size: int) -> "Future[None] | None":
         """The same for so many bytes from its first gap on; None if all is there. Raises if it never can be."""
+        if isinstance(self._file, BesideFile):
+            return self._want_turn()
         if not self.file.is_kept:
             raise _no_room("all of a large file, parts of which come through memory")
         waiting = self.want(ReadAhead(0), self.file.map.front_bytes, size)
         refusal = self._refusal() if waiting is None and self._is_resting else None
         if refusal is not None:
             raise refusal
+        return waiting
+
+    def _want_turn(self) -> "Future[None]":
+        """What ends when another process no longer fetches it, or when it is worth asking again."""
+        with self.changed:
+            if self._is_closed or self.error is not None:
+                return _done()
+            refusal = self._refusal()
+            if refusal is not None:
+                raise refusal
+            begins, self._is_resting = self._is_resting, False
+            if self._waiting_for_turn.done():
+                self._waiting_for_turn = _pending()
+            waiting = self._waiting_for_turn
+        if begins:
+            self._begin()
         return waiting
 
     def forget(self, reader: ReadAhead) -> None:
@@ -144,7 +164,7 @@ class Growing:
             if not all(map(self.file.map.has, self.file.map.over(offset, size))):
                 return None
             self.is_served = True
-            if isinstance(self._file, FloatingFile):
+            if isinstance(self._file, FloatingFile) and not self._file.is_on_disk(offset, size):
                 return self._file.at_hand(offset, size)
             return self._descriptor if self._descriptor is not None and self._descriptor.share() else None
 
@@ -244,6 +264,13 @@ class Growing:
         for future in here:
             future.set_result(None)
 
+    def look(self) -> None:
+        """Have what another process fetched of it by now, beside which it is read. Raises OSError."""
+        if isinstance(self._file, BesideFile):
+            with self.changed:
+                self._file.look()
+            self.resumed()
+
     def became(self, copy: Descriptor) -> None:
         """The copy is there. To be told before `close`, as another file may have the inode's number afterwards."""
         if isinstance(self._file, SparseFile) and self.inode == copy.signature.inode:
@@ -257,11 +284,13 @@ class Growing:
     def wake(self) -> None:
         """Let all who wait ask again."""
         with self.changed:
-            waiting = list(self._waiting.values())
+            waiting = [*self._waiting.values(), self._waiting_for_turn]
+            self._waiting_for_turn = _done()
             self._waiting.clear()
             self.changed.notify_all()
         for future in waiting:
-            future.set_result(None)
+            if not future.done():
+                future.set_result(None)
 
     def close(self) -> None:
         """Let go of the file once nobody reads it any more."""

@@ -6,8 +6,10 @@ import logging
 import os
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from uuid import UUID
 
@@ -30,6 +32,10 @@ class StoppedError(Exception):
     """Whoever waited was told to stop."""
 
 
+class HeldError(Exception):
+    """Another had the lock for as long as it was waited for."""
+
+
 class DatasetLocks:
     """A lock for each dataset, against other processes and other threads. Safe to use from several threads.
 
@@ -43,6 +49,7 @@ class DatasetLocks:
         self._file = folder / "datasets"
         self._leased = leased
         self._leases = Leases()
+        self._seen: dict[UUID, Seen] = {}  # what was seen of others' leases, also by who did not wait for their end
 
     @property
     def are_leased(self) -> bool:
@@ -52,21 +59,23 @@ class DatasetLocks:
         return self._leased
 
     @contextmanager
-    def hold(self, dataset_id: UUID, stop: threading.Event) -> Iterator[None]:
-        """Hold a dataset's lock. Raises OSError, or StoppedError if `stop` is set while another has it."""
-        give_back = self._wait(dataset_id, stop)
+    def hold(self, dataset_id: UUID, stop: threading.Event, longest_s: float = inf) -> Iterator[None]:
+        """Hold a dataset's lock, which another may have for `longest_s`. Raises OSError, StoppedError or HeldError."""
+        give_back = self._wait(dataset_id, stop, longest_s)
         try:
             yield
         finally:
             give_back()
 
-    def _wait(self, dataset_id: UUID, stop: threading.Event) -> Callable[[], None]:
-        pause_s, seen = FIRST_PAUSE_S, Seen()
+    def _wait(self, dataset_id: UUID, stop: threading.Event, longest_s: float) -> Callable[[], None]:
+        pause_s, until_s = FIRST_PAUSE_S, time.monotonic() + longest_s
         while True:
             make_folder(self._folder)
-            give_back = self._take_lease(dataset_id, seen) if self.are_leased else self._take_byte(dataset_id)
+            give_back = self._take_lease(dataset_id) if self.are_leased else self._take_byte(dataset_id)
             if give_back is not None:
                 return give_back
+            if time.monotonic() >= until_s:
+                raise HeldError
             if stop.wait(pause_s):
                 raise StoppedError
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
@@ -96,10 +105,13 @@ class DatasetLocks:
                 os.fchmod(number, FOR_ALL_USERS)
             return number
 
-    def _take_lease(self, dataset_id: UUID, seen: Seen) -> Callable[[], None] | None:
+    def _take_lease(self, dataset_id: UUID) -> Callable[[], None] | None:
         path = self._folder / f"{dataset_id}.lease"
-        number = self._leases.take(path, seen)
-        return None if number is None else lambda: self._leases.give_back(path, number)
+        number = self._leases.take(path, self._seen.setdefault(dataset_id, Seen()))
+        if number is None:
+            return None
+        self._seen.pop(dataset_id, None)
+        return lambda: self._leases.give_back(path, number)
 
 
 def _byte(dataset_id: UUID) -> bytes:

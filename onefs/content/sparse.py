@@ -27,9 +27,9 @@ class SparseFile:
     is_kept = True
 
     def __init__(self, folder: Path, dataset: Dataset, size_bytes: int, block_bytes: int, room: Room) -> None:
-        self.path = folder / f"{dataset.id}{BLOCKS_ENDING}"
-        self._map_path = folder / f"{dataset.id}.map"
-        self._note_path = folder / f"{dataset.id}{BLOCKS_ENDING}.json"
+        self.path = parts_path(folder, dataset)
+        self._map_path = map_path(folder, dataset)
+        self._note_path = note_path(folder, dataset)
         self._wanted = wanted(dataset)
         self._room = room
         self.is_mixed = False
@@ -101,7 +101,7 @@ class SparseFile:
         note = read_json(self._note_path)
         if not self._is_ours(note):
             return False
-        if not note.get("boot") or note.get("boot") != _boot():
+        if not is_of_this_run(note):
             self._go_on_after_another_machine(_bits(note))
             return True
         self.map.merge(_bits(note))
@@ -154,7 +154,7 @@ class SparseFile:
         return same and (note.get("edition"), note.get("source")) == (self.edition, self.source)
 
     def _merge_unsynced(self, note: dict[str, Any]) -> None:
-        if note.get("boot") and note.get("boot") == _boot():
+        if is_of_this_run(note):
             self.map.merge(os.pread(self._map_file, len(self.map.bits), 0))
 
     def _go_on_after_another_machine(self, synced: bytes) -> None:
@@ -200,11 +200,31 @@ class SparseFile:
         self._map_path.unlink(missing_ok=True)
 
 
+def parts_path(folder: Path, dataset: Dataset) -> Path:
+    """Where a dataset's blocks are."""
+    return folder / f"{dataset.id}{BLOCKS_ENDING}"
+
+
+def map_path(folder: Path, dataset: Dataset) -> Path:
+    """Which of them were written by this run of the machine."""
+    return folder / f"{dataset.id}.map"
+
+
+def note_path(folder: Path, dataset: Dataset) -> Path:
+    """Of which edition they are, and which of them were synced."""
+    return folder / f"{dataset.id}{BLOCKS_ENDING}.json"
+
+
 def _bits(note: dict[str, Any]) -> bytes:
     try:
         return bytes.fromhex(str(note.get("synced", "")))
     except ValueError:
         return b""
+
+
+def is_of_this_run(note: dict[str, Any]) -> bool:
+    """Whether the map beside a note was written since this machine was started."""
+    return bool(note.get("boot")) and note.get("boot") == _boot()
 
 
 @cache

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from onefs import alf
 from onefs.catalogue.records import Dataset
 from onefs.content import disks
 from onefs.content.arrivals import Arrivals
+from onefs.content.beside import View
 from onefs.content.eviction import footprint
 from onefs.content.evictor import AT_ONCE, Evictor
 from onefs.content.files import cache_error, cache_errors, make_folder
@@ -116,9 +118,9 @@ class ContentStore:
         """Stamp a copy as verified (or, with `accepted`, as served though it differs)."""
         self.stamps.put(dataset, Stamp(copy.signature, md5, accepted, source), copy.path)
 
-    def lock(self, dataset: Dataset, stop: threading.Event) -> AbstractContextManager[None]:
-        """Hold the dataset against other processes. Raises OSError, StoppedError."""
-        return self._locks.hold(dataset.id, stop)
+    def lock(self, dataset: Dataset, stop: threading.Event, longest_s: float = inf) -> AbstractContextManager[None]:
+        """Hold the dataset against other processes. Raises OSError, StoppedError, HeldError."""
+        return self._locks.hold(dataset.id, stop, longest_s)
 
     def begin(self, dataset: Dataset, stop: threading.Event) -> Partial:
         """Begin to store a dataset, or go on where an earlier try ended."""
@@ -141,6 +143,10 @@ class ContentStore:
         make_folder(self.data_dir)
         make_folder(self.state_dir)
         return SparseFile(self._beside_data("partial"), dataset, dataset.size_bytes or 0, block_bytes, self.room)
+
+    def view_blocks(self, dataset: Dataset) -> View:
+        """What another process has of a large dataset that it fetches. Raises OSError."""
+        return View(self._beside_data("partial"), dataset, sees_blocks=self.is_local_disk)
 
     def commit(self, dataset: Dataset, partial: Partial | SparseFile) -> Copy:
         """Give a checked file its name in the cache, and return it opened."""

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from math import inf
 
 from onefs.catalogue.records import Dataset
 from onefs.content.blockwise import Blockwise, Ordered, Whole
@@ -14,7 +15,7 @@ from onefs.content.failures import Problem, are_final, summary
 from onefs.content.fetch import Fetch, Pause
 from onefs.content.files import cache_errors
 from onefs.content.health import LocationHealth
-from onefs.content.locks import StoppedError
+from onefs.content.locks import HeldError, StoppedError
 from onefs.content.partial import Partial
 from onefs.content.sparse import SparseFile
 from onefs.content.store import ContentStore, Copy
@@ -34,6 +35,8 @@ from onefs.transports.base import Location
 WRITING_PAUSE_S = 0.5
 WRITING_WAITS = 40
 """How often to look again at a file that another program is writing, and that has not grown since."""
+STANDBY_AFTER_S = 2.0
+"""Two who read a large file in turns wait for one another so long; who waits longer reads beside the other."""
 BEING_WRITTEN = "Another program may still be writing it: try again in a few seconds."
 KEPT_IN_PLACE = "Tell the archive's maintainers; verify = warn serves such files all the same."
 NOT_OURS = "onefs leaves it, as another program put it there: move it away to have the right one fetched."
@@ -93,13 +96,36 @@ class Obtainer:
         if not (fetch.may_fetch and self._store.is_cache):
             raise offline(dataset, self._store)
         with _stoppable(dataset), ExitStack() as stack:
-            with cache_errors(dataset.path, self._store.state_dir):
-                stack.enter_context(self._store.lock(dataset, self._stop))
+            pause = self._take_turn(fetch, stack)
+            if pause is not None:
+                return pause
             copy = self._settle(fetch, in_hand=False)
             if copy is None:
                 return self._fetch(fetch)
             self._blockwise.replaced(fetch, copy.signature.inode)
             return Obtained(copy, fetched=False)
+
+    def _take_turn(self, fetch: Fetch, stack: ExitStack) -> Pause | None:
+        """Hold the dataset's lock. A large file that another process has is served meanwhile; why that ended, if so."""
+        dataset, is_held = fetch.dataset, False
+
+        def take(longest_s: float) -> bool:
+            nonlocal is_held
+            if not is_held:
+                with suppress(HeldError), cache_errors(dataset.path, self._store.state_dir):
+                    stack.enter_context(self._store.lock(dataset, self._stop, longest_s))
+                    is_held = True
+            return is_held
+
+        stands_by = fetch.growing is not None and not fetch.growing.file.is_kept
+        longest_s = 0.0 if stands_by else STANDBY_AFTER_S
+        while not take(longest_s if self._blockwise.suits(dataset) else inf):
+            located = self._located(dataset, [], [])
+            pause = self._blockwise.standby.serve(fetch, located, lambda: take(0.0))
+            if pause is not None:
+                return pause
+            longest_s = STANDBY_AFTER_S
+        return None
 
     def _settle(self, fetch: Fetch, *, in_hand: bool) -> Copy | None:
         """The copy if it is right, else None once its name is free: wrong ones go, unfinished ones are waited for.

@@ -156,7 +156,7 @@ class ArchiveAndCache:
         self._stack.callback(content.close)
         return content
 
-    def other_process(self, dataset: Dataset) -> "subprocess.Popen[str]":
+    def other_process(self, dataset: Dataset, blocks: BlockRules | None = None) -> "subprocess.Popen[str]":
         """Start another process that reads the dataset through the same cache and prints its MD5."""
         argument = json.dumps(
             {
@@ -167,6 +167,7 @@ class ArchiveAndCache:
                 "rel_path": dataset.rel_path,
                 "size_bytes": dataset.size_bytes,
                 "md5": dataset.md5,
+                "blocks": None if blocks is None else dataclasses.asdict(blocks),
             }
         )
         process = subprocess.Popen(

@@ -7,11 +7,13 @@ from pathlib import Path
 from uuid import UUID
 
 from onefs.catalogue.records import QC, Dataset
-from onefs.content.access import Content
+from onefs.content.access import BlockRules, Content
 from onefs.content.store import ContentStore
 from onefs.transports.archive import ArchiveServer
 from onefs.transports.base import Location
 from onefs.transports.http import HttpTransport
+
+PIECE = 1 << 20
 
 
 def main() -> None:
@@ -33,16 +35,24 @@ def main() -> None:
     def locate(wanted: Dataset) -> list[Location]:
         return [server.location(wanted.path, wanted.id)]
 
+    rules = BlockRules(**asked["blocks"]) if asked["blocks"] is not None else None
     content = Content(
         ContentStore(cache, cache / ".onefs"),
         HttpTransport(connect_timeout_s=30, read_timeout_s=60, max_connections=4),
         locate,
         locate,
+        blocks=rules,
     )
-    file = content.open(dataset, may_fetch=True)
-    while (waiting := file.wait(0, 1)) is not None:
-        waiting.result()
-    print(hashlib.md5(file.read(0, file.size_bytes or 0)).hexdigest(), flush=True)
+    file, digest, done = content.open(dataset, may_fetch=True), hashlib.md5(), 0
+    while True:
+        while (waiting := file.wait(done, PIECE)) is not None:
+            waiting.result()
+        piece = file.read(done, PIECE)
+        if piece == b"":
+            break
+        digest.update(piece or b"")
+        done += len(piece or b"")
+    print(digest.hexdigest(), flush=True)
     content.close()
 
 

@@ -1,0 +1,148 @@
+"""A large file that another daemon is fetching: read at once all the same, of one edition, and soon from one file."""
+
+import hashlib
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from archive_and_cache import ArchiveAndCache, read, read_open, wait_until
+from servers import Fault
+from test_by_blocks import BLOCK, DATA, RULES, _links, by_blocks, part, sparse
+
+from onefs.catalogue.records import Dataset
+from onefs.content import transfer
+from onefs.content.access import State
+from onefs.errors import BrokenAnswerError, OfflineError
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "STANDBY_AFTER_S", 0.05)
+
+
+def other_daemon(place: ArchiveAndCache, dataset: Dataset, fault: Fault | None = None) -> "subprocess.Popen[str]":
+    """Another process that reads it all, and has three blocks; the rest comes once the server is told to go on."""
+    place.server.fault(place.url_path(dataset), Fault(stall_after=3 * BLOCK, times=1) if fault is None else fault)
+    process = place.other_process(dataset, RULES)
+    wait_until(lambda: place.server.bytes_sent() >= 3 * BLOCK)
+    wait_until(lambda: place.partial(dataset).with_suffix(".map").read_bytes() == b"\7")
+    return process
+
+
+def ends_well(process: "subprocess.Popen[str]") -> bool:
+    return process.communicate(timeout=60)[0] == hashlib.md5(DATA).hexdigest() + "\n"
+
+
+def test_it_is_read_while_another_process_fetches_it(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    process = other_daemon(place, dataset)
+    file = content.open(dataset, may_fetch=True)
+    assert part(file, 5, 3 * BLOCK - 5) == DATA[5 : 3 * BLOCK]
+    assert place.server.bytes_sent() == 3 * BLOCK
+    assert part(file, 50 * BLOCK - 7, 14) == DATA[50 * BLOCK - 7 : 50 * BLOCK + 7]
+    assert part(file, 2 * BLOCK, 3 * BLOCK) == DATA[2 * BLOCK : 5 * BLOCK]
+    assert read_open(file) == DATA
+    assert process.poll() is None
+    place.server.release()
+    assert ends_well(process)
+    file.wait_whole()
+    assert read_open(file) == DATA
+    assert content.inspect(dataset).state is State.VERIFIED
+    assert place.server.bytes_sent() <= 2 * len(DATA)
+    assert place.withdrawn == []
+
+
+def test_who_wants_all_of_it_leaves_it_to_the_other(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    process = other_daemon(place, dataset)
+    file = content.open(dataset, may_fetch=True)
+    assert part(file, 0, 10) == DATA[:10]
+    with ThreadPoolExecutor(1) as thread:
+        whole = thread.submit(file.wait_whole)
+        place.server.release()
+        whole.result(timeout=60)
+    assert ends_well(process)
+    assert place.file(dataset).read_bytes() == DATA
+    assert place.server.bytes_sent() == len(DATA)
+
+
+def test_it_goes_on_with_what_a_killed_one_had(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    process = other_daemon(place, dataset)
+    file = content.open(dataset, may_fetch=True)
+    assert part(file, 0, BLOCK) == DATA[:BLOCK]
+    assert part(file, 50 * BLOCK, BLOCK) == DATA[50 * BLOCK : 51 * BLOCK]
+    process.kill()
+    file.wait_whole()
+    assert read_open(file) == DATA
+    assert place.server.bytes_sent() == len(DATA) + BLOCK
+    assert place.withdrawn == []
+
+
+def test_another_edition_is_not_mixed_in(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    process = other_daemon(place, dataset)
+    file, untouched = content.open(dataset, may_fetch=True), content.open(dataset, may_fetch=True)
+    assert part(file, 0, 10) == DATA[:10]
+    place.server.put(place.url_path(dataset), DATA)
+    with pytest.raises(BrokenAnswerError, match="another edition"):
+        part(file, 50 * BLOCK, 10)
+    place.server.release()
+    with pytest.raises(BrokenAnswerError, match="another edition"):
+        part(file, 0, 10)
+    process.kill()
+    assert read_open(untouched) == DATA
+    assert read(content, dataset) == DATA
+
+
+def test_a_file_begun_anew_by_the_other_is_another_one(place: ArchiveAndCache) -> None:
+    dataset, content, other = place.add(DATA), by_blocks(place), by_blocks(place)
+    place.server.fault(place.url_path(dataset), Fault(stall_after=3 * BLOCK, times=1))
+    theirs, anew = (other.open(dataset, may_fetch=True) for _ in range(2))
+    with ThreadPoolExecutor(1) as thread:
+        reading = thread.submit(part, theirs, 0, 8 * BLOCK)
+        wait_until(lambda: place.server.bytes_sent() >= 3 * BLOCK)
+        file = content.open(dataset, may_fetch=True)
+        assert part(file, 0, 10) == DATA[:10]
+        place.server.put(place.url_path(dataset), DATA)
+        place.server.release()
+        assert reading.result(timeout=60) == DATA[: 8 * BLOCK]
+    with pytest.raises(BrokenAnswerError, match="another edition"):
+        part(theirs, 50 * BLOCK, 10)
+    anew.wait_whole()
+    with pytest.raises(BrokenAnswerError, match="another edition"):
+        part(file, 60 * BLOCK, 10)
+    with pytest.raises(BrokenAnswerError, match="another edition"):
+        part(file, 0, 10)
+    assert read(content, dataset) == DATA
+
+
+def test_what_is_only_streamed_is_read_as_far_as_the_other_has_it(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    process = other_daemon(place, dataset, Fault(ignore_range=True, stall_after=3 * BLOCK))
+    file = content.open(dataset, may_fetch=True)
+    assert part(file, 0, 3 * BLOCK) == DATA[: 3 * BLOCK]
+    waiting = file.wait(50 * BLOCK, 10)
+    assert waiting is not None
+    place.server.release()
+    assert part(file, 50 * BLOCK, 10) == DATA[50 * BLOCK : 50 * BLOCK + 10]
+    assert ends_well(process)
+    assert read_open(file) == DATA
+
+
+def test_it_ends_with_its_readers_and_with_the_mount(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    process = other_daemon(place, dataset)
+    first = content.open(dataset, may_fetch=True)
+    assert part(first, 0, 10) == DATA[:10]
+    first.close()
+    wait_until(lambda: not content.transfers())
+    wait_until(lambda: str(sparse(place, dataset)) not in _links())
+    second = content.open(dataset, may_fetch=True)
+    assert part(second, 60 * BLOCK, 10) == DATA[60 * BLOCK : 60 * BLOCK + 10]
+    content.close()
+    with pytest.raises(OfflineError):
+        part(second, 0, 10)
+    wait_until(lambda: str(sparse(place, dataset)) not in _links())
+    place.server.release()
+    assert ends_well(process)
