@@ -18,6 +18,8 @@ EVERYTHING = ""
 """The label of the recording that has none: it takes every read."""
 FILES = ("datasets.csv", "sessions.csv", "manifest.jsonl")
 LONGEST_LABEL = 64
+LONGEST_LABEL_BYTES = 190
+"""The rest of what a file's name can have is for the time and the kind of what is saved."""
 _log = logging.getLogger(__name__)
 
 Key = tuple[UUID, str, str, int | None]
@@ -31,10 +33,12 @@ def check_label(label: str) -> str:
         or not label.isprintable()
         or label.startswith((".", "-", " "))
         or len(label) > LONGEST_LABEL
+        or len(label.encode()) > LONGEST_LABEL_BYTES
         or label in FILES
     ):
         raise UsageError(
-            f"{label!r} cannot be a label.", f"Give a name of at most {LONGEST_LABEL} characters, without a slash."
+            f"{label!r} cannot be a label.",
+            f"Give a name of at most {LONGEST_LABEL} characters and {LONGEST_LABEL_BYTES} bytes, without a slash.",
         )
     return label
 

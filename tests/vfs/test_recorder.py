@@ -4,15 +4,17 @@ import os
 import subprocess
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import Path
 from uuid import UUID, uuid5
 
 import pytest
 
 from onefs.catalogue.records import QC, Dataset
+from onefs.daemon.saving_recordings import write_recording
 from onefs.errors import BusyError, UsageError
 from onefs.vfs.handles import Edition
 from onefs.vfs.readers import Reader, reader
-from onefs.vfs.recorder import Recorder
+from onefs.vfs.recorder import LONGEST_LABEL, LONGEST_LABEL_BYTES, Recorder, check_label
 from onefs.vfs.recordings import datasets_csv, sessions_csv
 
 EID = UUID(int=7)
@@ -181,3 +183,15 @@ def test_what_is_unknown_is_refused() -> None:
         with pytest.raises(UsageError):
             refused()
     assert recorder.turn == 0
+
+
+def test_the_longest_label_in_any_script_still_names_a_file(tmp_path: Path) -> None:
+    recorder = Hashes().recorder()
+    recorder.turn_on()
+    recorder.count(dataset("a.x.npy"), EDITION, READER)
+    for letter in "x\N{GREEK SMALL LETTER MU}\N{CJK UNIFIED IDEOGRAPH-9F20}\N{MOUSE FACE}":
+        label = letter * min(LONGEST_LABEL, LONGEST_LABEL_BYTES // len(letter.encode()))
+        write_recording(tmp_path, recorder.entries(), check_label(label), sessions_only=False)
+        with pytest.raises(UsageError):
+            check_label(label + letter)
+    assert len(list(tmp_path.iterdir())) == 8
