@@ -12,10 +12,12 @@ import click
 from onefs.cli.mounts import order, status_of
 from onefs.cli.progress import Display, Facts, told
 from onefs.errors import BadCommandError, OnefsError
-from onefs.fuse.mounting import Mount
+from onefs.fuse.mounting import Health, Mount, health
 
 FIRST_LOOK_S = 0.05
 LOOK_EVERY_S = 0.5
+SILENT_LOOKS = 20
+"""So often a daemon may be found silent, for seconds each, before it is given up."""
 LONGEST_LINE = 60_000
 FAILED = 1
 
@@ -96,6 +98,7 @@ def _followed(mount: Mount, keys: Sequence[str], *, is_quiet: bool) -> list[Fact
     known: dict[str, Facts] = {}  # what has ended is told of for a while only
     with Display(is_quiet=is_quiet) as display:
         while True:
+            _await_answer(mount)
             known |= {job["key"]: job for job in _found(mount, keys)}
             if len(known) < len(set(keys)):
                 raise OnefsError(f"{mount.mountpoint} tells no more of what it was to do.", "Look into its log.")
@@ -105,6 +108,13 @@ def _followed(mount: Mount, keys: Sequence[str], *, is_quiet: bool) -> list[Fact
             display.show(jobs)
             time.sleep(pause_s)
             pause_s = min(pause_s * 1.5, LOOK_EVERY_S)
+
+
+def _await_answer(mount: Mount) -> None:
+    """Give a daemon time that has much to do: what it was asked for goes on meanwhile."""
+    for _ in range(SILENT_LOOKS):
+        if health(mount.mountpoint) is not Health.SILENT:
+            return
 
 
 def _found(mount: Mount, keys: Sequence[str]) -> list[Facts]:

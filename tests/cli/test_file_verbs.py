@@ -16,7 +16,9 @@ from mounted import ONEFS, Mounted, run_onefs, wait_until
 from servers import Fault, FaultServer
 
 from onefs.catalogue.records import Dataset
+from onefs.cli import following
 from onefs.cli.main import run
+from onefs.fuse import mounting
 
 FILES = {
     f"alf/probe{folder}/a{number}.times.npy": b"x" * (1000 * number + 1) for folder in range(2) for number in range(3)
@@ -264,6 +266,24 @@ def test_an_interrupted_fetch_ends_and_goes_on_later(tmp_path: Path) -> None:
             server.release()
             assert jobs("fetch", mount.path / MADE_SESSION)["files"] == {"cached": 6, "fetched": 1}
             assert mount.xattr(dataset.path, "state") == "verified"
+
+
+def test_a_daemon_that_is_silent_for_a_while_is_waited_for(mount: Mounted, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[mounting.Health] = []
+
+    def look(mountpoint: Path) -> mounting.Health:
+        """The first look finds a daemon that is stopped."""
+        if not seen:
+            os.kill(mount.pid, signal.SIGSTOP)
+            wait_until(lambda: "\nState:\tT" in Path(f"/proc/{mount.pid}/status").read_text(), "it has stopped")
+        seen.append(mounting.health(mountpoint))
+        os.kill(mount.pid, signal.SIGCONT)
+        return seen[-1]
+
+    monkeypatch.setattr(mounting, "_ANSWER_S", 1)
+    monkeypatch.setattr(following, "health", look)
+    assert jobs("fetch", mount.path / MADE_SESSION)["files"] == {"fetched": len(NAMES)}
+    assert seen[0] is mounting.Health.SILENT
 
 
 def test_a_mount_that_ends_is_told_to_who_follows_it(tmp_path: Path) -> None:
