@@ -20,7 +20,8 @@ class Jobs:
     """Begins jobs, keeps them, and ends them. Safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._workers = Workers("onefs-job", THREADS)
+        # Apart, so that no local file waits behind a server.
+        self._workers = {is_local: Workers("onefs-job", THREADS) for is_local in (False, True)}
         self._numbers = itertools.count(1)
         self._ended = threading.Event()
         self._lock = threading.Lock()  # guards the two below, and how many want each job
@@ -34,7 +35,7 @@ class Jobs:
                 if job.key == work.key and not job.is_over:
                     job.askers += 1
                     return job
-            job = Job(next(self._numbers), work, self._workers, self._ended.set)
+            job = Job(next(self._numbers), work, self._workers[work.is_local], self._ended.set)
             self._jobs = [*self._kept(), job]
             begins_to_look, self._looks = not self._looks, True
         job.begin()
@@ -68,7 +69,8 @@ class Jobs:
         """End all."""
         for job in self.all():
             job.stop()
-        self._workers.close()
+        for workers in self._workers.values():
+            workers.close()
 
     def _under_way(self, number: int) -> Job:
         for job in self._jobs:

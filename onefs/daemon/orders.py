@@ -83,7 +83,9 @@ class Orders:
         def cached() -> Iterator[Dataset]:
             return (dataset for dataset in datasets() if self._is_there(dataset))
 
-        return Work("evict", paths, cached, act, lambda dataset: (self._footprint(dataset), 0), EVICTED_AT_ONCE)
+        return Work(
+            "evict", paths, cached, act, lambda dataset: (self._footprint(dataset), 0), EVICTED_AT_ONCE, is_local=True
+        )
 
     def verify(self, paths: Sequence[str], datasets: Datasets) -> Work:
         """Hash the copies of datasets anew; those without a copy are passed over."""
@@ -113,7 +115,9 @@ class Orders:
             there_bytes = self._size_there(dataset) or 0
             return there_bytes, there_bytes
 
-        return Work("verify", paths, cached, act, size, self._checks_at_once, read.copy, stopped.set)
+        return Work(
+            "verify", paths, cached, act, size, self._checks_at_once, is_local=True, coming=read.copy, stop=stopped.set
+        )
 
     def _fetching(self, verb: str, paths: Sequence[str], datasets: Datasets, *, pins: bool) -> Work:
         open_files = _OpenFiles()
@@ -132,7 +136,7 @@ class Orders:
             size_bytes = dataset.size_bytes or 0
             return size_bytes, size_bytes if there_bytes is None else 0
 
-        return Work(verb, paths, datasets, act, size, self._fetches_at_once, self._coming, open_files.close)
+        return Work(verb, paths, datasets, act, size, self._fetches_at_once, coming=self._coming, stop=open_files.close)
 
     def _have(self, dataset: Dataset, open_files: "_OpenFiles") -> int:
         """Have a dataset whole and verified; its size. An earlier failure is no reason not to try."""

@@ -27,7 +27,8 @@ class Work:
 
     `verb` and `paths` are how it was asked for.
     `datasets` gives them anew each time that it is called. `size` tells a dataset's size, and how much of that is to be
-    moved; `coming`, by their paths, how much of those under way was moved so far; `stop` lets go of those under way.
+    moved; `is_local`, that no server is asked; `coming`, by their paths, how much of those under way was moved so far;
+    `stop` lets go of those under way.
     """
 
     verb: str
@@ -36,6 +37,7 @@ class Work:
     act: Callable[[Dataset], Done]
     size: Callable[[Dataset], tuple[int, int]]
     at_once: int
+    is_local: bool = False
     coming: Callable[[], Mapping[str, int]] = dict
     stop: Callable[[], None] = lambda: None
 

@@ -123,6 +123,21 @@ def test_the_same_again_is_joined_and_ends_with_the_last_who_wants_it(jobs: Jobs
     assert ended(other).stage is Stage.DONE
 
 
+def test_no_local_work_waits_behind_a_server(jobs: Jobs) -> None:
+    goes_on = threading.Event()
+
+    def act(dataset: Dataset) -> Done:
+        assert goes_on.wait(PATIENCE_S)
+        return fetched(dataset)
+
+    stalled = jobs.start(replace(work_on(lambda: iter(datasets(200)), act), at_once=200))
+    local = replace(work_on(lambda: iter(datasets(3)), fetched), verb="evict", is_local=True)
+    assert ended(jobs.start(local)).stage is Stage.DONE
+    assert stalled.facts()["ended"] is None
+    goes_on.set()
+    assert ended(stalled).stage is Stage.DONE
+
+
 def test_all_end_with_the_mount(jobs: Jobs) -> None:
     goes_on = threading.Event()
 
