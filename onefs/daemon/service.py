@@ -109,6 +109,7 @@ class Service:
             log_file,
             self._requests,
             self._recording.facts,
+            lambda: self._showing.facts(),
         )
         files = self._file_commands()
         controls = Controls(

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 from onefs.alf import TABLE_NAMES, calendar_date
@@ -109,6 +110,16 @@ class Showing:
             lists_control=self._lists_control,
         )
 
+    def facts(self) -> dict[str, Any]:
+        """The rule of the mount's root, as JSON values."""
+        rule = self.rule
+        return {
+            "view": DEFAULT_VIEW if rule.default_only else "full",
+            "as_of": rule.as_of or None,
+            "qc": rule.qc_limit.name,
+            "ignore_qc_not_set": rule.ignore_qc_not_set,
+        }
+
     def adopt(self, tables: Snapshot) -> Callable[[], None]:
         """Let new tables take the old ones' place. Gives what has the kernel forget what is different in them.
 
@@ -167,20 +178,20 @@ class Showing:
     def _tree(self, view: View, mode: Mode, kept: SessionsKept) -> Tree:
         catalogue = self.catalogues.asking if ALLOWED[mode].live_catalogue else self.catalogues.at_rest
         before_listing = self._check_for_tables if mode is Mode.REFRESH else None
-        return Tree(
-            catalogue, view, self._files, before_listing=before_listing, kept=kept, on_doubled=self._tell_doubled
-        )
+        # A view of default editions has other names than the tables tell.
+        files = {} if view.number and view.rule.default_only else self._files
+        return Tree(catalogue, view, files, before_listing=before_listing, kept=kept, on_doubled=self._tell_doubled)
 
     def _dates(self, root: Tree, rule: Rule, kept: SessionsKept) -> Group:
         """The archive as it was on any date, which counts in place of the mount's own."""
-        catalogue, files, before_listing = root.catalogue, root.files, root.before_listing
+        catalogue, before_listing = root.catalogue, root.before_listing
 
         def make(name: str, number: int) -> Tree:
             view = View(number, replace(rule, as_of=name, default_only=True))
             return Tree(
                 catalogue,
                 view,
-                files,
+                {},
                 before_listing=before_listing,
                 kept=kept,
                 folders_kept=FOLDERS_KEPT_OF_EACH,

@@ -39,8 +39,9 @@ class Status:
         log_file: Path | None,
         requests: Callable[[], Mapping[str, int]],
         recording: Callable[[], dict[str, Any]],
+        shown: Callable[[], dict[str, Any]],
     ) -> None:
-        """`tables` and `recording` are the facts about them; `requests` counts what was asked of whom."""
+        """`tables`, `recording` and `shown` are the facts about them; `requests` counts what was asked of whom."""
         self._source = source
         self._mode = mode
         self._mountpoint = mountpoint
@@ -51,6 +52,7 @@ class Status:
         self._log_file = log_file
         self._requests = requests
         self._recording = recording
+        self._shown = shown
         self._started_s = time.time()
 
     def facts(self) -> dict[str, Any]:
@@ -62,6 +64,7 @@ class Status:
             "mountpoint": str(self._mountpoint),
             "started": moment(self._started_s),
             "mode": self._modes(),
+            "shown": self._shown(),
             "tables": self._tables(),
             "cache": self._cache(),
             "passed_over": self._passed_over(),

@@ -106,6 +106,15 @@ def test_no_walk_meets_a_view_nor_the_control_directory_in_one(mount: Mounted, v
     assert ".onefs" not in os.listdir(visible.path / ".onefs/default")
 
 
+def test_tables_stand_only_where_the_names_are_theirs(mount: Mounted) -> None:
+    tables = {"sessions.pqt", "datasets.pqt"}
+    for place in ("", ".onefs/via/local"):
+        assert tables <= set(os.listdir(mount.path / place))
+    for view in ("default", "as-of/2023-01-01"):
+        assert not tables & set(os.listdir(mount.path / ".onefs" / view))
+        assert not (mount.path / ".onefs" / view / "datasets.pqt").exists()
+
+
 def test_critical_is_nowhere_unless_it_is_asked_for(mount: Mounted) -> None:
     places = [mount.path, *(mount.path / ".onefs" / view for view in ("default", "as-of/2025-01-01", "via/local"))]
     for place in places:
@@ -197,6 +206,8 @@ def test_the_verbs_say_what_is_shown_now(mount: Mounted) -> None:
     assert (done.returncode, done.stdout) == (0, f"{mount.path} shows outcomes up to PASS now.\n")
     control = (mount.path / ".onefs/control").read_text().splitlines()
     assert {"as_of: 2022-06-01", "qc: PASS"} <= set(control)
+    shown = {"view": "full", "as_of": "2022-06-01", "qc": "PASS", "ignore_qc_not_set": False}
+    assert mount.status()["shown"] == shown
     assert run_onefs("as-of", "none", mount.path).stdout == f"{mount.path} shows every edition now.\n"
     for verb, word in (("as-of", "2024-02-30"), ("qc", "worse")):
         done = run_onefs(verb, word, mount.path)
@@ -238,6 +249,7 @@ def test_a_mount_can_be_as_of_a_date_and_show_one_edition_from_the_start(archive
         id_ = mount.xattr(f"{MADE_SESSION}/{FIRST}", "id")
         link = mount.path / ".onefs/by-id" / id_
         assert link.read_bytes() == BYTES[THIRD]
+        assert mount.status()["shown"]["view"] == "default"
         assert link.resolve() == mount.path / MADE_SESSION / FIRST
         tell(mount, "as-of none")
         assert (mount.path / MADE_SESSION / FIRST).read_bytes() == BYTES[SECOND]
