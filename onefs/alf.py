@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
@@ -111,6 +112,7 @@ def is_safe_part(part: str) -> bool:
     )
 
 
+@lru_cache(1 << 12)  # it is asked several times on the way to one file
 def is_safe_relative(path: str) -> bool:
     """Whether a path from a catalogue stays inside the folder it is relative to, and is of a size that paths have."""
     return (

@@ -110,9 +110,11 @@ class Fetch:
         """Let those who wait read of a file that is not whole yet; one that was there before is let go of."""
         with self._lock:
             before, self._growing = self._growing, growing
+            is_told = before is None and growing is None and self._news.done()
         if before is not None:
             before.close()
-        self._tell()
+        if not is_told:
+            self._tell()
 
     def begin(self) -> None:
         """Have a worker go on with it, if none does."""

@@ -70,7 +70,6 @@ class DatasetLocks:
     def _wait(self, dataset_id: UUID, stop: threading.Event, longest_s: float) -> Callable[[], None]:
         pause_s, until_s = FIRST_PAUSE_S, time.monotonic() + longest_s
         while True:
-            make_folder(self._folder)
             give_back = self._take_lease(dataset_id) if self.are_leased else self._take_byte(dataset_id)
             if give_back is not None:
                 return give_back
@@ -100,12 +99,14 @@ class DatasetLocks:
         try:
             return os.open(self._file, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
+            make_folder(self._folder)
             number = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FOR_ALL_USERS)
             if os.fstat(number).st_uid == os.geteuid():
                 os.fchmod(number, FOR_ALL_USERS)
             return number
 
     def _take_lease(self, dataset_id: UUID) -> Callable[[], None] | None:
+        make_folder(self._folder)
         path = self._folder / f"{dataset_id}.lease"
         number = self._leases.take(path, self._seen.setdefault(dataset_id, Seen()))
         if number is None:

@@ -37,7 +37,6 @@ class Partial:
         self._dataset = dataset
         self._stop = stop
         self._reserve = reserve
-        self._note = folder / f"{dataset.id}.json"
         self._digest = RunningDigest()
         self._reader = -1
         self.path = folder / str(dataset.id)
@@ -45,17 +44,9 @@ class Partial:
         self.source = ""
         self.edition = ""
         self.one_answer = True
-        make_folder(folder)
-        note = self._note_to_go_on_with()
-        try:
-            self._file = os.open(self.path, WRITING, 0o666)
-        except PermissionError:
-            # Another user who shares the cache left it: that one cannot be gone on with, but it can be removed.
-            self._forget_earlier()
-            note = {}
-            self._file = os.open(self.path, WRITING, 0o666)
+        self._file, note = self._begin()
         self._noted = bool(note)
-        self._reservation = reserve(os.fstat(self._file).st_size)
+        self._reservation = reserve(os.fstat(self._file).st_size if note else 0)
         if self._reservation.size_bytes:
             self.source, self.edition = str(note.get("source", "")), str(note.get("edition", ""))
             try:
@@ -143,6 +134,27 @@ class Partial:
                     stack.callback(os.close, number)
             self._file = self._reader = -1
         self._reservation.end(self.size_bytes)
+
+    @property
+    def _note(self) -> Path:
+        return self.path.with_name(f"{self._dataset.id}.json")
+
+    def _begin(self) -> tuple[int, dict[str, Any]]:
+        """A new file, or what an earlier try left and the note beside it."""
+        for _ in range(3):
+            try:
+                return os.open(self.path, WRITING | os.O_EXCL, 0o666), {}
+            except FileNotFoundError:
+                make_folder(self.path.parent)
+            except FileExistsError:
+                note = self._note_to_go_on_with()
+                if note:
+                    try:
+                        return os.open(self.path, WRITING, 0o666), note
+                    except PermissionError:
+                        # Another user who shares the cache left it: it cannot be gone on with, but it can be removed.
+                        self._forget_earlier()
+        return os.open(self.path, WRITING | os.O_EXCL, 0o666), {}
 
     def _note_to_go_on_with(self) -> dict[str, Any]:
         """The note beside what an earlier try left; {} and nothing left if that is of no use."""

@@ -125,9 +125,7 @@ class ContentStore:
     def begin(self, dataset: Dataset, stop: threading.Event) -> Partial:
         """Begin to store a dataset, or go on where an earlier try ended."""
         with cache_errors(dataset.path, self._root):
-            make_folder(self.data_dir)
-            make_folder(self.state_dir)
-            folder = self._beside_data("partial")
+            folder = self._partials()
             if self._locks.are_leased:
                 part_from_others(folder / str(dataset.id))
             partial = Partial(folder, dataset, stop, functools.partial(self.room.reserve, dataset.id))
@@ -140,9 +138,7 @@ class ContentStore:
 
     def begin_blocks(self, dataset: Dataset, block_bytes: int) -> SparseFile:
         """Begin to store a large dataset block by block, or go on with the blocks that are there. Raises OSError."""
-        make_folder(self.data_dir)
-        make_folder(self.state_dir)
-        return SparseFile(self._beside_data("partial"), dataset, dataset.size_bytes or 0, block_bytes, self.room)
+        return SparseFile(self._partials(), dataset, dataset.size_bytes or 0, block_bytes, self.room)
 
     def view_blocks(self, dataset: Dataset) -> View:
         """What another process has of a large dataset that it fetches. Raises OSError."""
@@ -166,10 +162,9 @@ class ContentStore:
     @staticmethod
     def _named(target: Path, partial: Partial | SparseFile) -> int:
         for _ in range(COMMIT_TRIES - 1):
-            make_folder(target.parent)
-            with suppress(FileNotFoundError):  # somebody removed the folder between the two steps
+            with suppress(FileNotFoundError):  # the folder is not there yet, or somebody removed it since it was made
                 return partial.move_to(target)
-        make_folder(target.parent)
+            make_folder(target.parent)
         return partial.move_to(target)
 
     def put_away(self, dataset: Dataset, copy: Copy) -> bool:
@@ -309,6 +304,13 @@ class ContentStore:
         if not alf.is_safe_relative(path):
             raise ContentError(f"{path!r} would lead outside the cache directory.", "Tell the archive's maintainers.")
         return f"{self._root}/{path}"
+
+    def _partials(self) -> Path:
+        """Where files stand that are not complete. Raises OSError."""
+        if self._own_folder is None:  # which of the two disks they go to cannot be told before both folders are there
+            make_folder(self.data_dir)
+            make_folder(self.state_dir)
+        return self._beside_data("partial")
 
     def _beside_data(self, name: str) -> Path:
         """A folder of ours on the data's file system, so that a file can be renamed into place."""
