@@ -16,6 +16,7 @@ def entry_of(dataset: Dataset, source: str | Path, **changes: Any) -> Entry:
         "eid": dataset.eid,
         "path": dataset.path,
         "revision": dataset.revision,
+        "default": dataset.default_revision,
         "hash": dataset.md5,
         "size": dataset.size_bytes,
         "first_read": datetime(2026, 1, 2, tzinfo=UTC),

@@ -109,7 +109,7 @@ def _finding(entry: Entry, now: Dataset | None, look: "_Look", *, is_listed: boo
     if now.qc is QC.CRITICAL:
         notes.append("its QC is CRITICAL now")
     default = look.default_of(now)
-    if default is None or edition_of(default.rel_path)[1] <= edition_of(now.rel_path)[1] or _same(default, now):
+    if default is None or not _is_newer(default, now, entry) or _same(default, now):
         return Finding(entry, Fate.SAME, "; ".join(notes), now)
     return Finding(entry, Fate.NEWER, "; ".join([f"the default is {default.rel_path} now", *notes]), now)
 
@@ -130,6 +130,13 @@ def _difference(entry: Entry, now: Dataset) -> str:
     if entry.size is None or now.size_bytes is None or entry.size == now.size_bytes:
         return ""
     return f"its size is {now.size_bytes} bytes now, and was {entry.size}"
+
+
+def _is_newer(default: Dataset, now: Dataset, entry: Entry) -> bool:
+    """Whether a default has taken the place of what was read, which was the default itself then."""
+    if entry.default is None:  # an older manifest
+        return edition_of(default.rel_path)[1] > edition_of(now.rel_path)[1]
+    return entry.default and default.id != now.id
 
 
 def _same(one: Dataset, other: Dataset) -> bool:

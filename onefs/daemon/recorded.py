@@ -1,6 +1,6 @@
 """Owns what a manifest asks for: each of its datasets once, as the catalogue's own values, from one source."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -33,7 +33,10 @@ class Recorded:
     @property
     def digest(self) -> str:
         """A text that differs for manifests that ask for other bytes, or for other names or identifiers of them."""
-        keys = (repr((each.path, str(each.id), str(each.eid), each.md5, each.size_bytes)) for each in self.datasets)
+        keys = (
+            repr((each.path, str(each.id), str(each.eid), each.md5, each.size_bytes, each.default_revision))
+            for each in self.datasets
+        )
         return f"{digest64([key.encode(errors='surrogatepass') for key in keys]):016x}"
 
 
@@ -56,27 +59,33 @@ def read_recorded(manifest: Path, source: str = "") -> Recorded:
             _check_one_eid(manifest, seen, number, session)
             sessions[session.eid] = session
         datasets.append(
-            Dataset(entry.id, entry.eid, session_path, rel_path, entry.size, entry.hash, True, QC.NOT_SET, None)
+            Dataset(
+                entry.id, entry.eid, session_path, rel_path, entry.size, entry.hash, True, QC.NOT_SET, entry.default
+            )
         )
     return Recorded(
         manifest,
         source or _source(manifest, lines),
         tuple(entries.values()),
         tuple(sessions.values()),
-        tuple(datasets),
+        tuple(_with_one_default_each(datasets)),
     )
 
 
 def described(recorded: Recorded, tables: Snapshot | None) -> tuple[list[Session], list[Dataset]]:
-    """The rows to serve: as recorded, with what tables tell of projects, protocols, quality and defaults besides."""
+    """The rows to serve: as recorded, with what tables tell of projects, protocols and quality besides."""
     sessions = [_described_session(session, tables) for session in recorded.sessions]
-    datasets = [_described_dataset(dataset, tables) for dataset in recorded.datasets]
+    return sessions, [_described_dataset(dataset, tables) for dataset in recorded.datasets]
+
+
+def _with_one_default_each(datasets: Sequence[Dataset]) -> list[Dataset]:
+    """Mark what was the default of each file when it was read, or else the greatest, whatever is the default now."""
     best: dict[tuple[str, str], tuple[bool, str]] = {}
     for dataset in datasets:
         key, rank = _edition(dataset)
         best[key] = max(rank, best.get(key, rank))
     defaults = [best[key] == rank for key, rank in map(_edition, datasets)]
-    return sessions, [
+    return [
         replace(dataset, default_revision=is_default) for dataset, is_default in zip(datasets, defaults, strict=True)
     ]
 
@@ -97,7 +106,7 @@ def _described_session(session: Session, tables: Snapshot | None) -> Session:
 
 def _described_dataset(dataset: Dataset, tables: Snapshot | None) -> Dataset:
     known = tables.dataset_of_id(dataset.id) if tables is not None else None
-    return replace(dataset, qc=known.qc, default_revision=known.default_revision) if known else dataset
+    return replace(dataset, qc=known.qc) if known else dataset
 
 
 def _source(manifest: Path, lines: Mapping[int, Entry]) -> str:
@@ -111,7 +120,7 @@ def _source(manifest: Path, lines: Mapping[int, Entry]) -> str:
 
 
 def _each_once(manifest: Path, lines: Mapping[int, Entry]) -> dict[int, Entry]:
-    """The first entry of each path, and the one that says most of its bytes. Several programs may have read it."""
+    """The first entry of each path, with what any tells of its bytes, and whether it was the default for any reader."""
     at: dict[str, int] = {}
     kept: dict[int, Entry] = {}
     for number, entry in lines.items():
@@ -126,7 +135,8 @@ def _each_once(manifest: Path, lines: Mapping[int, Entry]) -> dict[int, Entry]:
                     "Take one of the two lines out.",
                 )
         size = entry.size if known.size is None else known.size
-        kept[first] = replace(known, hash=known.hash or entry.hash, size=size)
+        default = entry.default if known.default is None else known.default or bool(entry.default)
+        kept[first] = replace(known, hash=known.hash or entry.hash, size=size, default=default)
     return kept
 
 

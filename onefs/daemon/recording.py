@@ -27,6 +27,7 @@ class Recording:
         mountpoint: Path,
         state_dir: Path,
         md5_of: Callable[[Dataset, Edition | None], str],
+        is_default: Callable[[Dataset], bool],
         tables_dir: Callable[[], Path],
         check_outside: Callable[[Path, str], None],
     ) -> None:
@@ -37,7 +38,9 @@ class Recording:
         self._tables_dir = tables_dir
         self._check_outside = check_outside
         self._unsaved = Unsaved(unsaved_file(state_dir, mountpoint, source), lambda: self.recorder.entries())
-        self.recorder = Recorder(source, md5_of, on_added=self._unsaved.add, on_taken_away=self._unsaved.rewrite)
+        self.recorder = Recorder(
+            source, md5_of, is_default=is_default, on_added=self._unsaved.add, on_taken_away=self._unsaved.rewrite
+        )
         self._saving = threading.Lock()  # held while one save finds a name, writes and clears
         self._saved: Path | None = None
 

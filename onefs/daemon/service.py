@@ -17,6 +17,7 @@ from onefs.content.access import Verify
 from onefs.daemon import logs, memory
 from onefs.daemon.archive import Archive, Hooks
 from onefs.daemon.commands import Controls, commands
+from onefs.daemon.defaults import Defaults
 from onefs.daemon.file_commands import FileCommands
 from onefs.daemon.jobs import Jobs
 from onefs.daemon.orders import Orders
@@ -68,7 +69,13 @@ class Service:
         self._client = self._archive.client
         self._refresher = self._archive.refresher
         self._recording = Recording(
-            source.name, mountpoint, source.state_dir, self._content.md5_of, self._tables_in_use, self._check_outside
+            source.name,
+            mountpoint,
+            source.state_dir,
+            self._content.md5_of,
+            Defaults(lambda: self._showing.catalogues.at_rest, lambda: self._showing.rule).has,
+            self._tables_in_use,
+            self._check_outside,
         )
         self._jobs = Jobs()
         self._showing = Showing(

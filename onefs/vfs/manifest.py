@@ -21,13 +21,15 @@ class Entry:
     """One dataset that was read. The fields are the line's, in the order in which they stand there.
 
     `path` is that in the tree of a mount, with the revision's folder. `hash` is the MD5 of the bytes, "" if nobody
-    knows it, as `size` is None. `source` is what was mounted, as `onefs mount` takes it, without a login.
+    knows it, as `size` is None. `default` is whether it was the default edition of its file in that mount; None in
+    manifests that do not tell. `source` is what was mounted, as `onefs mount` takes it, without a login.
     """
 
     id: UUID
     eid: UUID | None
     path: str
     revision: str
+    default: bool | None
     hash: str
     size: int | None
     first_read: datetime
@@ -74,10 +76,10 @@ def parse(line: str | bytes, path: Path, number: int) -> Entry:
         raise UsageError(f"{place} is no entry of a manifest.", "Give the manifest.jsonl of a recording.")
     values: dict[str, Any] = {}
     for name, take in _FIELDS.items():
-        if name not in fields:
+        if name not in fields and name not in _MAY_LACK:
             raise UsageError(f"{place} has no field {name}.", "Put it in, or take that line out.")
         try:
-            values[name] = take(fields[name])
+            values[name] = take(fields.get(name))
         except ValueError as error:
             shown = json.dumps(fields[name])[:80]
             raise UsageError(f"{place}: {name} is {shown}, not {error}.", "Mend it, or take that line out.") from error
@@ -118,6 +120,12 @@ def _count(value: object) -> int:
     return value
 
 
+def _bool(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("true or false")  # noqa: TRY004 - whatever is wrong with a value is told in one way
+    return value
+
+
 def _moment(value: object) -> datetime:
     try:
         moment = datetime.fromisoformat(_text(value))
@@ -135,6 +143,7 @@ _FIELDS: dict[str, Callable[[object], object]] = {
     "eid": _or_none(_uuid),
     "path": _path,
     "revision": _text,
+    "default": _or_none(_bool),
     "hash": _md5,
     "size": _or_none(_count),
     "first_read": _moment,
@@ -144,3 +153,5 @@ _FIELDS: dict[str, Callable[[object], object]] = {
     "label": _text,
     "source": _text,
 }
+_MAY_LACK = {"default"}
+"""Manifests of before there was such a field."""

@@ -62,7 +62,8 @@ class Recording:
 class Recorder:
     """The recordings of one mount. Off at first. Safe to use from several threads.
 
-    `md5_of` gives the MD5 of a dataset's copy, "" if nobody knows it. `on_added` is told of each entry as it comes,
+    `md5_of` gives the MD5 of a dataset's copy, "" if nobody knows it; `is_default` whether a dataset is the default
+    edition of its file, and is asked by one thread at a time. `on_added` is told of each entry as it comes,
     `on_taken_away` that some have gone or become another.
     """
 
@@ -71,12 +72,14 @@ class Recorder:
         source: str,
         md5_of: Callable[[Dataset, Edition | None], str],
         *,
+        is_default: Callable[[Dataset], bool] = lambda dataset: bool(dataset.default_revision),
         on_added: Callable[[Entry], None] = lambda entry: None,  # noqa: ARG005
         on_taken_away: Callable[[], None] = lambda: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._source = source
         self._md5_of = md5_of
+        self._is_default = is_default
         self._on_added = on_added
         self._on_taken_away = on_taken_away
         self._now = now
@@ -173,6 +176,7 @@ class Recorder:
             eid=dataset.eid,
             path=dataset.path,
             revision=dataset.revision,
+            default=self._is_default(dataset),
             hash=self._md5_of(dataset, edition),
             size=dataset.size_bytes if edition is None else edition[0],
             first_read=self._now(),

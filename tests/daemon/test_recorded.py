@@ -61,28 +61,32 @@ def test_a_session_that_no_table_lists_is_known_by_its_path(datasets: dict[str, 
     assert [each.path for each in found] == [*paths, aggregate.path]
 
 
-def test_the_default_is_the_archives_if_it_was_read_else_the_greatest(tmp_path: Path) -> None:
-    marked = make_tables(tmp_path / "tables", FILES, default_revision=False)
-    default = replace(marked["alf/#2024-01-01#/a.times.npy"], default_revision=True, qc=QC.CRITICAL)
-    from onefs.catalogue.tables import write_tables
-
-    rows = [*(row for row in marked.values() if row.id != default.id), default]
-    tables = load_snapshot(tmp_path / "tables", tmp_path)
-    write_tables(tmp_path / "tables", [tables.session(0)], rows, created="2024-01-01 00:00", origin="")
+def test_the_default_is_the_one_that_was_it_when_it_was_read_else_the_greatest(tmp_path: Path) -> None:
+    plain, older, newer = FILES
+    made = make_tables(tmp_path / "tables", FILES, qc=QC.WARNING)  # the archive has moved on: all are marked
     tables = load_snapshot(tmp_path / "tables", tmp_path)
 
-    def defaults(*names: str) -> list[str]:
-        entries = [entry_of(marked[name], ARCHIVE) for name in names]
-        recorded = read_recorded(write_manifest(tmp_path / "m.jsonl", entries))
+    def default(**were: bool | None) -> str:
+        """Of what was read with these marks."""
+        names = {"plain": plain, "older": older, "newer": newer}
+        entries = [entry_of(made[names[name]], ARCHIVE, default=was) for name, was in were.items()]
+        again = [replace(entry, label="fig 2", default=False) for entry in entries]
+        recorded = read_recorded(write_manifest(tmp_path / "m.jsonl", [*entries, *again]))
         sessions, found = described(recorded, tables)
         assert [session.projects for session in sessions] == ["project"]
-        assert all(dataset.exists for dataset in found)
-        assert [dataset.qc for dataset in found] == [tables.dataset_of_id(dataset.id).qc for dataset in found]  # type: ignore[union-attr]
-        return [dataset.rel_path for dataset in found if dataset.default_revision]
+        assert {(dataset.exists, dataset.qc) for dataset in found} == {(True, QC.WARNING)}
+        [path] = [dataset.rel_path for dataset in found if dataset.default_revision]
+        assert [dataset.rel_path for dataset in found if dataset.default_revision is False] == [
+            names[name] for name in were if names[name] != path
+        ]
+        return path
 
-    assert defaults(*FILES) == [default.rel_path]
-    assert defaults("alf/a.times.npy", "alf/#2025-01-01#/a.times.npy") == ["alf/#2025-01-01#/a.times.npy"]
-    assert defaults("alf/a.times.npy") == ["alf/a.times.npy"]
+    assert default(plain=True, older=False, newer=False) == plain
+    assert default(newer=False, older=True) == older
+    assert default(plain=True, older=True, newer=False) == older
+    assert default(plain=False, older=False) == older
+    assert default(plain=None, older=None) == older
+    assert default(plain=False) == plain
 
 
 OTHER = "00000000-0000-4000-8000-000000000001"

@@ -25,6 +25,7 @@ from servers import Fault, FaultServer
 
 from onefs.catalogue.records import QC
 from onefs.catalogue.snapshot import load_snapshot
+from onefs.catalogue.tables import write_tables
 from onefs.cli.main import run
 from onefs.demo.server import DemoServer
 
@@ -349,6 +350,55 @@ def test_a_mount_goes_on_after_its_daemon_was_killed_and_without_the_archives_ta
         sent = faulty.server.bytes_sent(on_servers(faulty.datasets[BIG]))
         assert files_in(mount.path) == FILES
         assert faulty.server.bytes_sent(on_servers(faulty.datasets[BIG])) == sent
+
+
+def test_the_default_name_gives_what_it_gave_when_it_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the archive has another default since, and the manifest has that edition too, read by its own name."""
+    archive, home = tmp_path / "archive", tmp_path / "home"
+    files = {"alf/h.x.npy": npy(tmp_path, 1), "alf/#2025-01-01#/h.x.npy": npy(tmp_path, 2)}
+    plain, newer = files
+    datasets = make_tables(archive, files, default_revision=False)
+    for name, data in files.items():
+        (archive / MADE_SESSION / name).parent.mkdir(parents=True, exist_ok=True)
+        (archive / MADE_SESSION / name).write_bytes(data)
+
+    def publish(default: str, created: str) -> None:
+        rows = [replace(each, default_revision=name == default) for name, each in datasets.items()]
+        tables = load_snapshot(archive, home)
+        write_tables(archive, [tables.session(0)], rows, created=created, origin="")
+
+    publish(plain, "2024-01-04 00:00")
+    with Mounted(archive, home, "--record", "on") as mount:
+        assert (mount.path / ".onefs/default" / MADE_SESSION / plain).read_bytes() == files[plain]
+        assert (mount.path / MADE_SESSION / newer).read_bytes() == files[newer]
+        assert run_onefs("as-of", "2024-12-31", mount.path).returncode == 0
+        (mount.path / ".onefs/control").write_text("record on --label before\n")
+        assert (mount.path / MADE_SESSION / plain).read_bytes() == files[plain]
+        manifest = tmp_path / "manifest.jsonl"
+        manifest.write_bytes((mount.path / ".onefs/recorded/manifest.jsonl").read_bytes())
+    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
+    assert [(each["label"], each["revision"], each["default"]) for each in lines] == [
+        ("", "", True),
+        ("", "2025-01-01", False),
+        ("before", "", True),
+    ]
+    untouched = run_here("replay", manifest)
+    assert (untouched.returncode, "2 same." in untouched.stdout) == (0, True), untouched.stdout
+    publish(newer, "2025-01-02 00:00")
+    moved_on = run_here("replay", manifest).stdout.splitlines()
+    assert [line[:14].strip() for line in moved_on[:2]] == ["newer default", "same"]
+    with Replayed(manifest, mount, tmp_path / "replay") as replay:
+        assert (replay.path / ".onefs/default" / MADE_SESSION / plain).read_bytes() == files[plain]
+        assert files_in(replay.path) == files
+    assert run_here("replay", manifest, "--fetch", tmp_path / "folder").returncode == 0
+    assert files_in(tmp_path / "folder") == files
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        monkeypatch.setenv("HOME", str(tmp_path))
+        from one.api import One
+
+        one = One(cache_dir=tmp_path / "folder", mode="local")
+        assert one.load_dataset(str(datasets[plain].eid), "h.x.npy").tolist() == [1]
 
 
 def test_critical_and_unhashed_datasets_are_replayed_too(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -18,6 +19,7 @@ ENTRY = Entry(
     eid=UUID("d6ee68d4-ee19-4c5e-8595-633efeb735ed"),
     path="cortexlab/Subjects/KS014/2020-07-01/001/alf/#2024-05-06#/spikes.times.npy",
     revision="2024-05-06",
+    default=True,
     hash="d41d8cd98f00b204e9800998ecf8427e",
     size=0,
     first_read=datetime(2026, 11, 20, 16, tzinfo=UTC),
@@ -35,7 +37,7 @@ def test_the_fields_stand_in_their_order() -> None:
     assert ENTRY.line() == (
         '{"id": "00c234a3-a4ff-4f97-a522-939d15528a45", "eid": "d6ee68d4-ee19-4c5e-8595-633efeb735ed", '
         '"path": "cortexlab/Subjects/KS014/2020-07-01/001/alf/#2024-05-06#/spikes.times.npy", '
-        '"revision": "2024-05-06", "hash": "d41d8cd98f00b204e9800998ecf8427e", "size": 0, '
+        '"revision": "2024-05-06", "default": true, "hash": "d41d8cd98f00b204e9800998ecf8427e", "size": 0, '
         '"first_read": "2026-11-20T16:00:00.000Z", "pid": 4711, "program": "python3.11 analysis.py", '
         '"user": "mouse", "label": "fig 2", "source": "https://alyx.example.org"}\n'
     )
@@ -51,6 +53,7 @@ TEXTS = st.text() | st.just("name\udcff")
         eid=st.none() | st.uuids(),
         path=st.just(ENTRY.path) | st.just("a/ä\udcff\u2028b.x.npy"),
         revision=TEXTS,
+        default=st.none() | st.booleans(),
         hash=st.just("") | st.just(ENTRY.hash),
         size=st.none() | st.integers(0),
         first_read=st.datetimes(timezones=st.just(UTC)).map(lambda moment: moment.replace(microsecond=1000)),
@@ -79,7 +82,13 @@ def test_another_zone_is_the_same_moment() -> None:
     assert entry.first_read.utcoffset() == timedelta(0)
 
 
-@pytest.mark.parametrize("name", FIELDS)
+def test_a_manifest_of_before_does_not_tell_of_defaults() -> None:
+    assert parse(json.dumps({name: value for name, value in FIELDS.items() if name != "default"}), HERE, 1) == replace(
+        ENTRY, default=None
+    )
+
+
+@pytest.mark.parametrize("name", FIELDS.keys() - {"default"})
 def test_a_missing_field_is_named_with_its_line(name: str, tmp_path: Path) -> None:
     file = tmp_path / "manifest.jsonl"
     rest = {key: value for key, value in FIELDS.items() if key != name}
@@ -100,6 +109,8 @@ def test_a_missing_field_is_named_with_its_line(name: str, tmp_path: Path) -> No
         ("path", ".onefs/stamps/x"),
         ("path", "a\0b"),
         ("revision", None),
+        ("default", "yes"),
+        ("default", 1),
         ("hash", "abc"),
         ("hash", None),
         ("size", "12"),
