@@ -140,6 +140,13 @@ class Tree:
         row = self.catalogue.session_of_key(inodes.decode(ino).key)
         return None if row is None else sessions.file_of_number(self.catalogue, row, self._top(row), ino)
 
+    def file_at_hand(self, ino: int) -> DatasetFile | None:
+        """The file of a number, if its session's part stands ready and shows it."""
+        row = self.catalogue.session_of_key(inodes.decode(ino).key)
+        built = None if row is None else self._built(row)
+        found = built.nodes.get(ino) if built else None
+        return found if isinstance(found, DatasetFile) else None
+
     def entries_under(self, view: View, catalogue: Catalogue, row: int) -> dict[tuple[int, str], Node]:
         """Every file and folder inside a session as a view would show it, if `catalogue` told of the row."""
         return sessions.built(view, catalogue, row, self._top(row)).entries()

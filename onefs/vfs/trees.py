@@ -70,8 +70,19 @@ class Trees:
     def file(self, ino: int) -> Node:
         """The dataset of a number, from whichever tree has it. Only the root's may be asked for what it does not know.
 
-        Raises `GoneError`.
+        Numbers are as good as unique. Raises `GoneError` where one stands for two files in two catalogues, too.
         """
+        found = self._file(ino)
+        for tree in self.at_hand().values():
+            other = None if tree.catalogue is self.root.catalogue else tree.file_at_hand(ino)
+            if other is not None and other.generation != getattr(found, "generation", None):
+                raise GoneError(
+                    f"{found.path} and {other.path} in another catalogue have the same number here.",
+                    "Read one of them through a mount of its own.",
+                )
+        return found
+
+    def _file(self, ino: int) -> Node:
         try:
             return self.root.node(ino)
         except GoneError:

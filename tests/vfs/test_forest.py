@@ -241,3 +241,28 @@ def test_a_folder_of_which_nothing_is_known_fails_as_its_question_does(tables: C
     assert names(forest, SESSION.path) == ["alf", "b.times.npy"]
     database.is_down = False
     assert names(forest, ".onefs/via/remote") == ["lab"]
+
+
+def test_two_files_of_one_number_in_two_catalogues_are_never_taken_for_each_other(tmp_path: Path) -> None:
+    """The number that a name wants may be another's in one catalogue, and free in the other."""
+    many = [a_dataset(SESSION, f"x{number}.times.npy") for number in range(60_000)]
+    full = load_snapshot(tables_of(tmp_path / "full", [SESSION], many), tmp_path / "state")
+    rows = full.datasets(0)
+    wanted: dict[int, int] = {}
+    pairs = [
+        (wanted[short], row)
+        for row, content in enumerate(rows.content)
+        if wanted.setdefault(short := content & ((1 << inodes.FILE_BITS) - 1), row) != row
+    ]
+    first, second = map(rows.dataset, pairs[0])
+    both = load_snapshot(tables_of(tmp_path / "both", [SESSION], [first, second]), tmp_path / "state of both")
+    one = load_snapshot(tables_of(tmp_path / "one", [SESSION], [second]), tmp_path / "state of one")
+    control = Directory(2, inodes.ROOT, ".onefs", ".onefs", 0)
+    views = {"": {"release": Tree(one, View(1), {})}}
+    forest = Forest(Tree(both, View(), {}), control, views, {})
+    mine = forest.find(first.path)
+    assert forest.node(mine.ino).path == first.path
+    other = forest.find(f".onefs/release/{second.path}")
+    assert other.ino == mine.ino
+    with pytest.raises(GoneError):
+        forest.node(mine.ino)
