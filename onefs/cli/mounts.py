@@ -50,7 +50,7 @@ def place_in(mount: Mount, path: Path) -> Path:
 
 
 def check_alive(mount: Mount) -> None:
-    """Raise `MountError` if a mount's daemon has died, or does not answer."""
+    """Raise `MountError` if a mount's daemon has died, or does not answer, `NotAllowedError` if not to this user."""
     found = health(mount.mountpoint)
     if found is Health.DEAD:
         raise MountError(
@@ -60,6 +60,11 @@ def check_alive(mount: Mount) -> None:
         raise MountError(
             f"The daemon of {mount.mountpoint} does not answer.",
             f"Look into its log; onefs umount --lazy {mount.mountpoint} takes the mount away.",
+        )
+    if not os.access(mount.mountpoint, os.X_OK):
+        raise NotAllowedError(
+            f"{mount.mountpoint} is for the user alone who mounted it.",
+            "Ask for a mount with --allow-other on, or mount the archive yourself.",
         )
 
 

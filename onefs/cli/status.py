@@ -8,7 +8,7 @@ import click
 from onefs.cli.mounts import mount_at, status_of
 from onefs.cli.options import PATH
 from onefs.cli.printing import print_facts
-from onefs.errors import MountError
+from onefs.errors import OnefsError
 
 
 @click.command("status")
@@ -23,7 +23,7 @@ def command(path: Path | None, as_json: bool) -> None:
     for mount in found:
         try:
             reports.append(status_of(mount))
-        except MountError as error:
+        except OnefsError as error:
             reports.append({"mountpoint": str(mount.mountpoint), "source": mount.source, "problem": str(error)})
     if as_json:
         click.echo(json.dumps(reports, indent=1))

@@ -17,7 +17,8 @@ from onefs.daemon.opening import opened
 from onefs.daemon.orders import Orders
 from onefs.daemon.questions import AlyxQuestions
 from onefs.daemon.sources import prepare
-from onefs.modes import ALLOWED, Mode
+from onefs.errors import OfflineError
+from onefs.modes import ALLOWED, Mode, check
 from onefs.settings import Settings
 from onefs.vfs import inodes
 from onefs.vfs.forest import Forest
@@ -51,7 +52,14 @@ class Fetching:
             yield Listed(dataset.path, dataset.size_bytes, content.cached_size(dataset) is not None)
 
     def start(self, patterns: Sequence[str]) -> Job:
-        """Begin to fetch them. Raises `NotInCatalogueError`, or `OfflineError` in mode local."""
+        """Begin to fetch them.
+
+        Raises `NotInCatalogueError`; `OfflineError` in mode local, or `UsageError` where there is no other.
+        """
+        source = self.archive.source
+        if not ALLOWED[source.mode].fetching:
+            check(Mode.AUTO, source.name, source.abilities)
+            raise OfflineError(f"Mode {source.mode} fetches nothing.", "Give --mode auto.")
         for pattern in patterns:
             if next(datasets_of(self.forest, pattern), None) is None:
                 raise nothing_at(pattern)

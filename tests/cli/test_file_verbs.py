@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from archives import MADE_SESSION, make_tables, on_servers
+from lab_members import as_member
 from mounted import ONEFS, Mounted, run_onefs, wait_until
 from servers import Fault, FaultServer
 
@@ -157,11 +158,13 @@ def test_in_mode_local_nothing_is_fetched(mount: Mounted) -> None:
         done("mode", "auto", mount.path)
 
 
-def test_wrong_words(mount: Mounted, tmp_path: Path) -> None:
+def test_wrong_words(archive: Archive, mount: Mounted, tmp_path: Path) -> None:
     source = ["--source", mount.source, "--cache-dir", tmp_path / "cache"]
+    server = ["--data-url", archive[1].url]
     for words, code, what in [
-        (["fetch", *source, "nothing/*.npy"], 1, "No file in the catalogue matches nothing/*.npy"),
-        (["fetch", *source, "lab", "--mode", "local"], 1, "Mode local fetches nothing"),
+        (["fetch", *source, *server, "nothing/*.npy"], 1, "No file in the catalogue matches nothing/*.npy"),
+        (["fetch", *source, "lab", "--mode", "local"], 2, "names no server. Give --data-url"),
+        (["fetch", *source, *server, "lab", "--mode", "local"], 1, "Mode local fetches nothing. Give --mode auto."),
         (["fetch"], 2, "PATTERN"),
         (["fetch", ""], 2, "it is empty"),
         (["fetch", tmp_path], 1, "is in no onefs mount"),
@@ -177,6 +180,15 @@ def test_wrong_words(mount: Mounted, tmp_path: Path) -> None:
         assert what in failures
         assert said == ""
         assert failures.startswith("Usage: ") or failures.count("\n") == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a program as somebody else")
+def test_a_mount_of_somebody_else_is_told_as_such(mount: Mounted) -> None:
+    for words in (["fetch", "--dry-run", mount.path], ["pin", "--mount", mount.path], ["status", mount.path]):
+        command = as_member("nobody", *ONEFS, *words)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert f"{mount.path} is for the user alone who mounted it." in ended.stdout + ended.stderr
+        assert ended.returncode == (words[0] != "status")
 
 
 def test_the_log_is_shown_and_its_level_set(mount: Mounted) -> None:
