@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -141,7 +142,12 @@ class TestDatabase:
             assert (mount.path / self.PATH).read_bytes() == b"spikes"
             assert mount.xattr(self.PATH, "source").startswith(f"{service.url}/of.alyx/data/lab/Subjects/")
             log = mount.log()
-        assert not [secret for secret in (service.keys.access_key, service.keys.secret_key) if secret in log]
+        secrets = [service.keys.access_key, service.keys.secret_key]
+        assert not [secret for secret in secrets if secret in log]
+        kept = [path for path in tmp_path.rglob("*") if path.is_file() and tmp_path / "archive" not in path.parents]
+        telling = [path for path in kept if any(secret.encode() in path.read_bytes() for secret in secrets)]
+        assert {path.name.partition("-")[0] for path in telling} == {"responses.sqlite"}
+        assert {stat.S_IMODE(path.stat().st_mode) for path in telling} == {0o600}
 
     def test_doctor_fetches_a_file_from_the_bucket_and_says_if_nothing_can_sign(
         self, alyx: DemoServer, service: S3Service, environment: dict[str, str], tmp_path: Path
