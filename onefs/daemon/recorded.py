@@ -54,6 +54,7 @@ def read_recorded(manifest: Path, source: str = "") -> Recorded:
     datasets = []
     for number, entry in entries.items():
         session_path, rel_path = _place(manifest, number, entry)
+        _check_revision(manifest, number, entry, rel_path)
         if entry.eid is not None:
             session = _session(manifest, number, session_path, entry)
             _check_one_eid(manifest, seen, number, session)
@@ -63,6 +64,7 @@ def read_recorded(manifest: Path, source: str = "") -> Recorded:
                 entry.id, entry.eid, session_path, rel_path, entry.size, entry.hash, True, QC.NOT_SET, entry.default
             )
         )
+    _check_one_path_each(manifest, entries)
     return Recorded(
         manifest,
         source or _source(manifest, lines),
@@ -138,6 +140,29 @@ def _each_once(manifest: Path, lines: Mapping[int, Entry]) -> dict[int, Entry]:
         default = entry.default if known.default is None else known.default or bool(entry.default)
         kept[first] = replace(known, hash=known.hash or entry.hash, size=size, default=default)
     return kept
+
+
+def _check_one_path_each(manifest: Path, entries: Mapping[int, Entry]) -> None:
+    """Raise `UsageError` if an id has two paths, as of a dataset that was renamed: tables list it at one."""
+    first: dict[UUID, int] = {}
+    for number, entry in entries.items():
+        known = first.setdefault(entry.id, number)
+        if known != number:
+            raise UsageError(
+                f"{manifest}, line {number}: the dataset {entry.id} is at {entry.path}, and line {known} has it at "
+                f"{entries[known].path}.",
+                "Take one of the two lines out.",
+            )
+
+
+def _check_revision(manifest: Path, number: int, entry: Entry, rel_path: str) -> None:
+    revision = alf.split_relative(rel_path).revision
+    if entry.revision != revision:
+        said = f"that of {entry.path} is {revision}" if revision else f"{entry.path} has none"
+        raise UsageError(
+            f"{manifest}, line {number}: revision is {entry.revision!r}, but {said}.",
+            "Mend it, or take that line out.",
+        )
 
 
 def _shown(value: object) -> str:

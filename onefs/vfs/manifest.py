@@ -102,7 +102,7 @@ def _uuid(value: object) -> UUID:
 def _path(value: object) -> str:
     """A path inside the tree: something may come to be written there."""
     parts = _text(value).split("/")
-    if not all(is_safe_part(part) for part in parts) or parts[0] == STATE_FOLDER:
+    if not all(map(is_safe_part, parts)) or STATE_FOLDER in parts or any("\n" in part for part in parts):
         raise ValueError("the path of a dataset in a mount")
     return "/".join(parts)
 

@@ -115,6 +115,18 @@ WRONG: dict[str, tuple[Callable[[dict[str, object]], object], str]] = {
         lambda fields: {**fields, "path": "lab/Subjects/rat/2024-01-02/001/b.y.npy"},
         "line 2: eid",
     ),
+    "two paths of one dataset": (
+        lambda fields: {**fields, "path": f"{SESSION}/b.y.npy"},
+        f"is at {SESSION}/b.y.npy, and line 1 has it at {SESSION}/alf/a.times.npy",
+    ),
+    "no such revision": (
+        lambda fields: {**fields, "id": OTHER, "path": f"{SESSION}/#2024-01-01#/b.y.npy"},
+        "line 2: revision is '', but that of",
+    ),
+    "a revision without its folder": (
+        lambda fields: {**fields, "id": OTHER, "path": f"{SESSION}/b.y.npy", "revision": "2024-01-01"},
+        f"line 2: revision is '2024-01-01', but {SESSION}/b.y.npy has none",
+    ),
     "two sources": (lambda fields: {**fields, "source": "https://other.example.org"}, f"{ARCHIVE}, https://other"),
     "no JSON": (lambda fields: "{", "line 2 is no JSON"),
     "no entry": (lambda fields: "[]", "line 2 is no entry"),

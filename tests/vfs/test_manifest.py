@@ -107,6 +107,8 @@ def test_a_missing_field_is_named_with_its_line(name: str, tmp_path: Path) -> No
         ("path", "a/../b"),
         ("path", ""),
         ("path", ".onefs/stamps/x"),
+        ("path", "lab/.onefs/x"),
+        ("path", "lab/a\nb"),
         ("path", "a\0b"),
         ("revision", None),
         ("default", "yes"),
