@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from onefs.content.files import make_folder
 from onefs.content.marks import is_open, mark_open
@@ -15,7 +15,8 @@ from onefs.content.marks import is_open, mark_open
 class Arrivals:
     """One file of JSON lines for each process, under `folder`. Raises OSError.
 
-    For whoever holds a lock, but `of_others`. `sees_all` tells whether marks made on other machines are seen here.
+    For whoever holds a lock, but what asks for those of others. `sees_all` tells whether marks made on other machines
+    are seen here.
     """
 
     def __init__(self, folder: Path, sees_all: Callable[[], bool]) -> None:
@@ -59,6 +60,16 @@ class Arrivals:
                 if path != self._path:
                     is_there = is_open(path, sees_all=self._sees_all())
                     yield path, is_there, [value for line in path.read_bytes().splitlines() for value in _parsed(line)]
+
+    def told_by_others(self, dataset_id: UUID) -> list[dict[str, Any]]:
+        """What other processes noted of one dataset, the latest of each first; some may have ended since."""
+        name, found = str(dataset_id).encode(), list[dict[str, Any]]()
+        for path in self._folder.glob("*"):
+            with suppress(OSError):
+                if path != self._path and name in (data := path.read_bytes()):
+                    lines = [line for line in reversed(data.splitlines()) if name in line]
+                    found += [value for line in lines for value in _parsed(line) if value.get("id") == str(dataset_id)]
+        return found
 
 
 def _parsed(line: bytes) -> list[dict[str, Any]]:

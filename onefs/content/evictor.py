@@ -120,11 +120,9 @@ class Evictor:
             with suppress(FileNotFoundError):
                 if ending and is_open(path, sees_all=not self._locks.are_leased):
                     raise BusyError(f"{path} is being read.", "Close the programs that have it open.")
-                size_bytes = path.stat().st_blocks * BLOCK_BYTES
-                for note in NOTES[ending]:
-                    path.with_name(f"{dataset_id}{note}").unlink(missing_ok=True)
-                path.unlink()
-                freed_bytes += size_bytes
+                freed_bytes += path.stat().st_blocks * BLOCK_BYTES
+            for note in (*NOTES[ending], ending):  # a process that was killed may have left but the notes
+                path.with_name(f"{dataset_id}{note}").unlink(missing_ok=True)
         return freed_bytes
 
     def _drop_copy(self, fetched: Fetched) -> int:

@@ -39,7 +39,7 @@ class StampFiles:
 
     def read(self, dataset_id: UUID) -> Stamp | None:
         """A dataset's stamp; None if there is none, or it is damaged."""
-        return _stamp(read_json(self.path(dataset_id)))
+        return stamp_of(read_json(self.path(dataset_id)))
 
     def write(self, dataset: Dataset, stamp: Stamp) -> None:
         """Write a dataset's stamp, in the place of another."""
@@ -101,7 +101,7 @@ def noted(dataset: Dataset, stamp: Stamp) -> dict[str, Any]:
 def fetched_of(dataset_id: UUID, value: Any, last_use_s: float) -> Fetched | None:
     """What `noted` tells of a file that onefs fetched; None if it is damaged, or tells of another program's file."""
     try:
-        stamp, session, rel_path = _stamp(value), str(value["session"]), str(value["path"])
+        stamp, session, rel_path = stamp_of(value), str(value["session"]), str(value["path"])
         eid = UUID(value["eid"]) if value["eid"] else None
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -112,7 +112,8 @@ def fetched_of(dataset_id: UUID, value: Any, last_use_s: float) -> Fetched | Non
     return Fetched(dataset, stamp.signature, last_use_s)
 
 
-def _stamp(value: dict[str, Any]) -> Stamp | None:
+def stamp_of(value: dict[str, Any]) -> Stamp | None:
+    """The stamp that `noted` wrote; None if it is damaged."""
     try:
         told = value["signature"]
         signature = Signature(int(told["size_bytes"]), int(told["mtime_ns"]), int(told["inode"]))

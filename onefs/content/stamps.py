@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,7 +14,7 @@ from uuid import UUID
 from onefs.catalogue.records import Dataset
 from onefs.content import syncing
 from onefs.content.arrivals import Arrivals
-from onefs.content.stamped import Fetched, StampFiles, fetched_of, noted
+from onefs.content.stamped import Fetched, StampFiles, fetched_of, noted, stamp_of
 from onefs.content.verification import Signature, Stamp
 
 KEPT_IN_MEMORY = 200_000
@@ -56,8 +57,8 @@ class Stamps:
             return self.reload(dataset_id)
 
     def reload(self, dataset_id: UUID) -> Stamp | None:
-        """The stamp as it is on disk now, where another process may have written it."""
-        stamp = self._files.read(dataset_id)
+        """The stamp as it is on disk now, where another process may have written it, or will."""
+        stamp = self._files.read(dataset_id) or self._coming(dataset_id)
         with self._lock:
             # What was never written to disk still counts here: it vouches for one file only, by its signature.
             stamp = self._unsynced.get(dataset_id) or stamp or self._known.get(dataset_id)
@@ -208,18 +209,40 @@ class Stamps:
         with self._lock:
             if self._unsynced.get(dataset.id) == stamp:
                 del self._unsynced[dataset.id]
-                self._unwritten.pop(dataset.id, None)
-                if not self._unwritten:
+                if dataset.id in self._unwritten and self._unwritten[dataset.id].signature == stamp.signature:
+                    del self._unwritten[dataset.id]
+                if not self._unwritten and not self._complained:  # else the notes alone tell whose the files are
                     with suppress(OSError):
                         self._arrivals.clear()
                 if lost:
                     self._remember(dataset.id, None)
 
     def _write(self, dataset: Dataset, stamp: Stamp) -> None:
+        sourced = self._with_source(dataset.id, stamp)
+        with self._lock:
+            if self._known.get(dataset.id) == stamp:
+                self._remember(dataset.id, sourced)
         try:
-            self._files.write(dataset, stamp)
+            self._files.write(dataset, sourced)
         except OSError as error:
             self._complain(error)
+
+    def _coming(self, dataset_id: UUID) -> Stamp | None:
+        """What another process has fetched and not stamped yet, as not verified; None if there is none."""
+        for value in self._arrivals.told_by_others(dataset_id):
+            stamp = stamp_of(value)
+            if stamp is not None:
+                return Stamp(stamp.signature, "", source=stamp.source)
+        return self._files.read(dataset_id)  # its stamp may have come since, as only then its note goes
+
+    def _with_source(self, dataset_id: UUID, stamp: Stamp) -> Stamp:
+        """The stamp of a copy that was found, with where it came from if another onefs fetched it."""
+        if not stamp.source:
+            told = [stamp_of(value) for value in self._arrivals.told_by_others(dataset_id)]
+            for other in (*told, self._files.read(dataset_id)):
+                if other is not None and other.source and other.signature == stamp.signature:
+                    return replace(stamp, source=other.source)
+        return stamp
 
     def _note_unwritten(self, dataset: Dataset, stamp: Stamp) -> None:
         known = self._unwritten.get(dataset.id)

@@ -156,8 +156,10 @@ class ArchiveAndCache:
         self._stack.callback(content.close)
         return content
 
-    def other_process(self, dataset: Dataset, blocks: BlockRules | None = None) -> "subprocess.Popen[str]":
-        """Start another process that reads the dataset through the same cache and prints its MD5."""
+    def other_process(
+        self, dataset: Dataset, blocks: BlockRules | None = None, *, dies: bool = False
+    ) -> "subprocess.Popen[str]":
+        """Start another process that reads the dataset through the same cache and prints its MD5, or `dies` then."""
         argument = json.dumps(
             {
                 "cache": str(self.cache),
@@ -168,6 +170,7 @@ class ArchiveAndCache:
                 "size_bytes": dataset.size_bytes,
                 "md5": dataset.md5,
                 "blocks": None if blocks is None else dataclasses.asdict(blocks),
+                "dies": dies,
             }
         )
         process = subprocess.Popen(

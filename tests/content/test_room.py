@@ -5,6 +5,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -204,6 +205,36 @@ def test_what_a_person_asks_to_be_evicted_goes_unless_it_is_being_fetched(place:
         store.evict(other)
     place.server.release()
     file.close()
+
+
+BY_BLOCKS = BlockRules(whole_file_max_bytes=2 * MIB, block_bytes=64 << 10)
+SIZES = pytest.mark.parametrize("size_bytes", [MIB, 4 * MIB], ids=["whole", "blocks"])
+
+
+@SIZES
+def test_what_one_daemon_fetched_belongs_to_onefs_whichever_stamps_it_last(place: ArchiveAndCache, size_bytes: int) -> None:
+    (dataset,) = filled(place, 1, size_bytes)
+    first, second = place.content(blocks=BY_BLOCKS), place.content(blocks=BY_BLOCKS)
+    read(first, dataset)
+    wait_until(place.file(dataset).exists)
+    read(second, dataset)  # which has to hash it, as it is not stamped yet
+    first.flush()
+    second.flush()
+    assert store_of(place).evict(dataset) >= size_bytes
+
+
+@SIZES
+def test_what_a_killed_daemon_fetched_and_did_not_stamp_belongs_to_onefs(place: ArchiveAndCache, size_bytes: int) -> None:
+    dataset, other = filled(place, 2, size_bytes)
+    for each in (dataset, other):
+        assert place.other_process(each, BY_BLOCKS, dies=True).wait(60) == -signal.SIGKILL
+    assert not list(place.cache.glob(".onefs/stamps/*/*.json"))
+    assert store_of(place).evict(dataset) >= size_bytes
+    content = place.content(blocks=BY_BLOCKS)
+    assert read(content, other)
+    content.flush()
+    assert store_of(place).evict(other) >= size_bytes
+    assert not [path for path in place.partial(dataset).parent.iterdir() if path.is_file()]
 
 
 def test_blocks_stay_while_somebody_has_the_file_open(place: ArchiveAndCache) -> None:
