@@ -199,6 +199,8 @@ class Blockwise:
         except OSError:
             file.close()
             raise
+        if self._policy is not Verify.OFF and fetch.dataset.md5:
+            growing.is_right = lambda md5: judge(fetch.dataset, file.map.size_bytes, md5, self._policy) is Verdict.RIGHT
         fetch.done_bytes = growing.done_bytes
         before = fetch.growing
         fetch.grow(growing)
@@ -271,7 +273,7 @@ class Blockwise:
     def _judged(self, location: Location, growing: Growing, fetch: Fetch, problems: list[Problem]) -> Whole | None:
         """The file if it is right, or accepted as what a server holds; else it goes."""
         dataset, size_bytes, file = fetch.dataset, growing.file.map.size_bytes, growing.file
-        md5 = growing.digest.hexdigest(size_bytes) if growing.digest is not None else ""
+        md5 = growing.hash()
         if not md5 or not isinstance(file, SparseFile):
             raise StoppedError
         verdict = judge(dataset, size_bytes, md5, self._policy)

@@ -43,10 +43,14 @@ class Filler:
         filling = _Filling(self, location, growing, fetch, is_time)
         growing.help_wanted = filling.help
         try:
-            return filling.run()
+            outcome = filling.run()
+            if outcome is Outcome.WHOLE:
+                growing.hash()  # while what is under way to the disk is not waited for, as readers wait for this
         finally:
             growing.help_wanted = _nothing
             filling.end()
+        filling.raise_failure()
+        return outcome
 
     def close(self) -> None:
         """Let the threads end, once they have done what a filling waits for."""
@@ -85,8 +89,7 @@ class _Filling:
             if self._is_time is not None and self._is_time():
                 return Outcome.TURN
             with growing.changed:
-                if self._error is not None:
-                    raise self._error
+                self.raise_failure()
                 if self._filler.means.stop.is_set():
                     raise StoppedError
                 outcome, blocks = self._next()
@@ -100,6 +103,11 @@ class _Filling:
         with self._growing.changed:
             self._ended = True
             self._growing.changed.wait_for(lambda: not self._helping and not self._syncing)
+
+    def raise_failure(self) -> None:
+        """Raise what another of its threads failed with."""
+        if self._error is not None:
+            raise self._error
 
     def help(self) -> None:
         """Let another thread fetch a further part, if one is wanted."""
@@ -122,7 +130,7 @@ class _Filling:
         """What to do next: end so, or fetch these blocks; neither, after a while in which nothing was wanted."""
         growing = self._growing
         is_whole, busy = growing.file.map.is_whole, bool(self._helping or self._syncing)
-        if is_whole and not busy:
+        if is_whole and not self._helping:
             return Outcome.WHOLE, range(0)
         may_go_on = growing.may_go_on()
         if not may_go_on:

@@ -57,6 +57,8 @@ class Growing:
         """Whether anybody may have read of it: then nothing else may take its place."""
         self.error: OnefsError | None = None
         self.help_wanted: Callable[[], None] = lambda: None
+        self.is_right: Callable[[str], bool] | None = None
+        """Judges it by its MD5. Until then nobody has all of it. None if nothing is to be judged."""
         self.changed = threading.Condition(threading.RLock())  # guards all of this, and the file's map
         self.origin = Origin()
         """Of all bytes that were read of it. Its edition stays unknown unless the file itself becomes the copy."""
@@ -75,6 +77,7 @@ class Growing:
         self._waiting: dict[int, Future[None]] = {}
         self._waiting_for_turn = _done()
         self._taken: set[int] = set()
+        self._came_last = range(0)
 
     @property
     def file(self) -> BlockFile:
@@ -105,13 +108,14 @@ class Growing:
             more = reader.read(offset, size)
             if reader.end > reader.position:
                 self._readers.add(reader)
+            held = self._held(blocks)
             is_unjudged = self._is_resting and self.file.map.is_whole
-            if not missing and not more and not is_unjudged:
+            if not missing and not held and not more and not is_unjudged:
                 return None
             refusal = self._refusal()
-            if missing and refusal is not None:
+            if refusal is not None and (missing or (held and self._is_resting)):
                 raise refusal
-            waits = [self._waiting.setdefault(block, _pending()) for block in missing]
+            waits = [self._waiting.setdefault(block, _pending()) for block in (*missing, *held)]
             begins = self._is_resting and refusal is None
             self._is_resting = self._is_resting and not begins
             self.changed.notify_all()
@@ -161,7 +165,8 @@ class Growing:
                 raise again(self.error)
             if self._is_closed or self.error is not None:
                 return None
-            if not all(map(self.file.map.has, self.file.map.over(offset, size))):
+            blocks = self.file.map.over(offset, size)
+            if self._held(blocks) or not all(map(self.file.map.has, blocks)):
                 return None
             self.is_served = True
             if isinstance(self._file, FloatingFile) and not self._file.is_on_disk(offset, size):
@@ -233,14 +238,25 @@ class Growing:
             self.file.add(blocks.start, blocks.stop)
             reached_bytes = self.file.map.front_bytes
             here = [self._waiting.pop(block) for block in blocks if block in self._waiting]
-            if self.file.map.is_whole:
-                self.changed.notify_all()
             new = self.file.map.count - count
+            if self.file.map.is_whole:
+                self._came_last = blocks if new else self._came_last
+                self.changed.notify_all()
         for future in here:
             future.set_result(None)
         if self.digest is not None and reached_bytes > front_bytes:
             self.digest.reach(reached_bytes)
         return new
+
+    def hash(self) -> str:
+        """The MD5 of the whole file, which is served to its end if it is right; "" if it has none. Raises OSError."""
+        md5 = self.digest.hexdigest(self.file.map.size_bytes) if self.digest is not None else ""
+        with self.changed:
+            is_right = self.is_right is not None and self.is_right(md5)
+            self.is_right = None if is_right else self.is_right
+        if is_right:
+            self.wake()
+        return md5
 
     def rest(self) -> bool:
         """Let nobody fetch until something is wanted; False if something is."""
@@ -302,6 +318,17 @@ class Growing:
         self.file.close()
         if self._descriptor is not None:
             self._descriptor.release()
+
+    def _held(self, blocks: range) -> range:
+        """One of these blocks if it is held back: once all are there, the last, and those that came last."""
+        # Whoever copies all of it, in whatever order, waits for one of those; who reads an end before does not.
+        first, stop, whole = blocks.start, blocks.stop, self.file.map
+        is_end = stop == whole.blocks or max(first, self._came_last.start) < min(stop, self._came_last.stop)
+        if not blocks or not is_end or self.is_right is None or not whole.is_whole:
+            return range(0)
+        if isinstance(self._file, FloatingFile) and not self._file.is_on_disk(0, whole.size_bytes):
+            return range(0)  # nobody may ever have all of it at once, so as to judge it
+        return blocks[-1:]
 
     def _missing_bytes(self, blocks: range) -> int:
         with self.changed:

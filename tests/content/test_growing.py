@@ -64,6 +64,38 @@ def test_what_came_whole_as_it_failed_is_judged_once_somebody_asks(tmp_path: Pat
     store.close()
 
 
+def test_the_end_is_held_back_until_all_is_judged(tmp_path: Path, workers: Workers) -> None:
+    store = ContentStore(tmp_path / "cache", tmp_path / "cache" / ".onefs")
+    dataset, refusals = dataset_of(1, DATA), [BrokenAnswerError("not now")]
+    growing = Growing(store.begin_blocks(dataset, BLOCK), RULES, workers, lambda: refusals[0], lambda: None)
+    growing.is_right = dataset.md5.__eq__
+    growing.file.write(memoryview(DATA), 0)
+    growing.arrived(range(50))
+    growing.arrived(range(51, BLOCKS))
+    growing.resumed()
+    last, came_last = (len(DATA) - 10, 10), (50 * BLOCK - 5, 10)
+    assert growing.want(ReadAhead(0), *last) is None
+    growing.arrived(range(50, 51))
+    waits = [growing.want(ReadAhead(0), *held) for held in (last, came_last, (0, len(DATA)))]
+    assert [wait is None or wait.done() for wait in waits] == [False] * 3
+    assert growing.lend(*last) is growing.lend(*came_last) is None
+    assert growing.want(ReadAhead(0), 0, 50 * BLOCK) is None
+    assert growing.want_next(BLOCK) is None
+    growing.pause()
+    assert all(wait is not None and wait.done() for wait in waits)
+    with pytest.raises(BrokenAnswerError, match="not now"):
+        growing.want(ReadAhead(0), *last)
+    growing.resumed()
+    waiting = growing.want(ReadAhead(0), *last)
+    assert growing.hash() == dataset.md5
+    assert waiting is not None
+    assert waiting.done()
+    assert growing.want(ReadAhead(0), *last) is None
+    assert growing.lend(*last) is not None
+    growing.close()
+    store.close()
+
+
 def test_what_took_a_file_s_place_is_not_read_before_it_is_there(place: ArchiveAndCache) -> None:
     dataset, content = place.add(DATA), by_blocks(place)
     slow, other = content.open(dataset, may_fetch=True), content.open(dataset, may_fetch=True)
