@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from onefs.daemon.recorded import Recorded
 
 MANY = 20
+SETTLED = ("as_of", "qc", "ignore_qc_not_set", "report_mismatch")
+"""Settings that a replay has its own values of."""
+OF_A_MOUNT = ("view", "record", "control_dir", "allow_other")
+HOLDING = ("auto", "strict")
 
 
 @click.command("replay")
@@ -48,6 +52,7 @@ def command(
     dataset is the same; the same with a newer default edition beside it; changed; unknown, if nothing tells; or gone.
     The exit code is 0 if all are of the first two kinds, else 1.
 
+    --mount shows every edition that was read, and with --view default the one of each file that was the default then.
     --mount and --fetch give the bytes that the manifest says, verified by its hashes, also where the archive no longer
     lists them but its servers have them still. The folder that --fetch makes has tables of its own, so that
     onefs mount and One(cache_dir=DIR, mode='local') open it; if it was interrupted, or something could not be had, the
@@ -55,18 +60,46 @@ def command(
     """
     if sum((check, mountpoint is not None, folder is not None)) > 1:
         raise UsageError("--check, --mount and --fetch are three things.", "Give one of them.")
+    own = {"json": as_json, "foreground": foreground}
+    _check_options(flags | own, is_check=not (mountpoint or folder), is_mount=mountpoint is not None)
     from onefs.daemon.recorded import read_recorded
     from onefs.daemon.replaying import settings_of_replay
 
     named = look_up(source) if source else None
     recorded = read_recorded(manifest, named.source if named else "")
-    settings = settings_of_replay(settings_from(flags, named.file if named else None))
+    settings = settings_from(flags, named.file if named else None)
+    settings = settings_of_replay(settings, settings.view if flags["view"] else "full")
     if mountpoint is not None:
         _mount(recorded, settings, mountpoint.absolute(), foreground=foreground)
     elif folder is not None:
         _fetch(recorded, settings, folder)
     else:
         _check(recorded, settings, as_json=as_json)
+
+
+def _check_options(flags: Mapping[str, Any], *, is_check: bool, is_mount: bool) -> None:
+    """Raise `UsageError` for an option that would change nothing, so that nobody believes that it did."""
+    for key in SETTLED:
+        if flags[key] is not None:
+            raise UsageError(
+                f"{_flag(key)} has no meaning here: a replay is of all that its manifest lists, whatever its quality "
+                "and its edition, and of nothing else.",
+                "Leave it out.",
+            )
+    if flags["verify"] not in (None, *HOLDING):
+        raise UsageError(
+            f"--verify {flags['verify']} has no meaning here: a replay gives the bytes of its manifest, or none.",
+            f"Leave it out, or give one of {', '.join(HOLDING)}.",
+        )
+    for key in () if is_mount else (*OF_A_MOUNT, "foreground"):
+        if flags[key]:
+            raise UsageError(f"{_flag(key)} is about a mount.", "Give it with --mount DIR, or leave it out.")
+    if flags["json"] and not is_check:
+        raise UsageError("--json is about the check.", "Give it with --check, or leave it out.")
+
+
+def _flag(key: str) -> str:
+    return "--" + key.replace("_", "-")
 
 
 def _check(recorded: "Recorded", settings: Settings, *, as_json: bool) -> None:

@@ -36,15 +36,16 @@ TOLD_FEW = 3
 _log = logging.getLogger(__name__)
 
 
-def settings_of_replay(settings: Settings) -> Settings:
+def settings_of_replay(settings: Settings, view: str = "full") -> Settings:
     """The settings that hold for a replay: all of it is shown, bytes are held to the manifest, and nobody is told.
 
-    That an archive's newer bytes are not those of a manifest is no fault of the archive's.
+    What is set for other mounts does not count. That an archive's newer bytes are not those of a manifest is no fault
+    of the archive's.
     """
     verify = settings.verify if settings.verify in ("auto", "strict") else "auto"
     return replace(
         settings,
-        view="full",
+        view=view,
         as_of="",
         qc="CRITICAL",
         ignore_qc_not_set=False,

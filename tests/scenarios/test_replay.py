@@ -293,7 +293,8 @@ def test_a_folder_goes_on_after_a_kill_and_after_the_server_was_away(faulty: Fau
 
 def test_wrong_bytes_are_never_handed_over(faulty: Faulty, tmp_path: Path) -> None:
     faulty.server.fault(on_servers(faulty.datasets[BIG]), Fault(wrong_bytes=True))
-    done = faulty.replay("--fetch", tmp_path / "folder", "--verify", "off")
+    faulty.environment["ONEFS_VERIFY"] = "off"  # meant for other mounts
+    done = faulty.replay("--fetch", tmp_path / "folder")
     assert done.returncode == 1
     assert BIG in done.stderr
     assert files_in(tmp_path / "folder") == {name: data for name, data in FILES.items() if name != BIG}
@@ -333,6 +334,27 @@ def test_a_folder_that_holds_other_things_is_refused(faulty: Faulty, tmp_path: P
         assert sorted(tmp_path.rglob("*")) == before
     assert faulty.replay("--fetch", mine, "--check").returncode == 2
     assert run_here("replay", tmp_path / "nothing.jsonl").returncode == 2
+
+
+def test_an_option_that_would_change_nothing_is_refused(faulty: Faulty, tmp_path: Path) -> None:
+    mount, fetch = ("--mount", tmp_path / "mnt"), ("--fetch", tmp_path / "folder")
+    for words in (
+        (*mount, "--as-of", "2024-01-01"),
+        (*mount, "--qc", "PASS"),
+        (*fetch, "--ignore-qc-not-set", "off"),
+        ("--check", "--report-mismatch", "on"),
+        (*mount, "--verify", "warn"),
+        (*fetch, "--view", "default"),
+        ("--record", "on"),
+        ("--foreground",),
+        (*fetch, "--json"),
+    ):
+        done = faulty.replay(*words)
+        assert (done.returncode, done.stdout) == (2, "")
+        option = next(
+            word for word in map(str, words) if word.startswith("--") and word not in ("--mount", "--fetch", "--check")
+        )
+        assert done.stderr.startswith(f"onefs: {option} ")
 
 
 def test_a_mount_goes_on_after_its_daemon_was_killed_and_without_the_archives_tables(
@@ -390,6 +412,10 @@ def test_the_default_name_gives_what_it_gave_when_it_was_read(tmp_path: Path, mo
     with Replayed(manifest, mount, tmp_path / "replay") as replay:
         assert (replay.path / ".onefs/default" / MADE_SESSION / plain).read_bytes() == files[plain]
         assert files_in(replay.path) == files
+    replayed = Replayed(manifest, mount, tmp_path / "replay")
+    replayed.flags = ("--view", "default")
+    with replayed as replay:
+        assert files_in(replay.path) == {plain: files[plain]}
     assert run_here("replay", manifest, "--fetch", tmp_path / "folder").returncode == 0
     assert files_in(tmp_path / "folder") == files
     with warnings.catch_warnings():
