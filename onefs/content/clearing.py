@@ -40,11 +40,13 @@ class Clearing:
         self._ledger = ledger
         self._hold = hold
         self._stop = stop
-        self._evicting = threading.Lock()  # guards the six below
+        self._evicting = threading.Lock()  # guards the seven below
         self._oldest: list[Candidate] = []
         self._in_vain_until_s = 0.0
         self._rests_until_s = 0.0
         self._counted_until_s = 0.0
+        self.kept_bytes = 0
+        """Of files that may never go, by the last look; 0 where something changed since."""
         self.evicted_bytes = 0
         self.evicted_files = 0
 
@@ -73,6 +75,7 @@ class Clearing:
     def hope(self) -> None:
         """Something changed: it may be worth looking again."""
         self._in_vain_until_s = self._rests_until_s
+        self.kept_bytes = 0
 
     def evicted(self, size_bytes: int, files: int) -> None:
         """Count what left the cache. Raises OSError, StoppedError."""
@@ -112,6 +115,6 @@ class Clearing:
         if counts:
             self._grants.counted(survey, before, at_s, took_s)
             self._counted_until_s = now_s + max(SURE_FOR_S, COUNTING_SHARE * took_s)
-        self._oldest = survey.oldest
+        self._oldest, self.kept_bytes = survey.oldest, survey.kept_bytes
         self._rests_until_s = now_s + (LOOKING_SHARE - 1) * took_s
         self._in_vain_until_s = max(now_s + IN_VAIN_S, self._rests_until_s)

@@ -37,9 +37,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What onefs fetched into the cache, and the least recently used of it, in that order."""
+    """What onefs fetched into the cache, and the least recently used of it, in that order.
+
+    `kept_bytes` are those of files that stay for as long as they are pinned or have a second name.
+    """
 
     used_bytes: int
+    kept_bytes: int
     files: int
     oldest: list[Candidate]
 
@@ -72,10 +76,10 @@ class Evictor:
         held: dict[UUID, int] = {}
         for share in shares:
             held.update(share.held)
-        used_bytes, files = sum(share.granted_bytes for share in shares), 0
+        used_bytes, kept_bytes, files = sum(share.granted_bytes for share in shares), 0, 0
 
         def found() -> Iterator[Candidate]:
-            nonlocal used_bytes, files
+            nonlocal used_bytes, kept_bytes, files
             pinned = self._pins.names()
             for candidate in chain(self._copies(), self._parts(set(held))):
                 if stop.is_set():
@@ -84,11 +88,22 @@ class Evictor:
                 if candidate.signature is not None:
                     held.pop(candidate.dataset_id, None)  # it has come since
                     files += 1
-                if not (candidate.is_kept or str(candidate.dataset_id) in pinned):
+                if candidate.is_kept or str(candidate.dataset_id) in pinned:
+                    kept_bytes += candidate.size_bytes
+                elif not candidate.is_coming:
                     yield candidate
 
         oldest = nsmallest(CANDIDATES, found(), key=lambda each: each.last_use_s)
-        return Survey(used_bytes + sum(held.values()), files, oldest)
+        return Survey(used_bytes + sum(held.values()), kept_bytes, files, oldest)
+
+    def parts(self) -> frozenset[tuple[str, int]]:
+        """The files that are not complete, and how much there is of each. Raises OSError."""
+        found: set[tuple[str, int]] = set()
+        with suppress(FileNotFoundError), os.scandir(self._partials()) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    found.add((entry.name, entry.stat(follow_symlinks=False).st_blocks))
+        return frozenset(found)
 
     def evict(self, candidate: Candidate) -> int:
         """Remove a candidate unless it was used, pinned or changed since, or is in use; bytes that came free."""
@@ -143,18 +158,18 @@ class Evictor:
         recent, unwritten = self._uses.recent(), self._stamps.unwritten_anywhere()
         for fetched in self._stamps.all_fetched():
             unwritten.pop((fetched.dataset.id, fetched.signature), None)
-            yield from self._candidate(fetched, recent.get(fetched.dataset.id, 0.0), is_kept=False)
+            yield from self._candidate(fetched, recent.get(fetched.dataset.id, 0.0))
         for fetched in unwritten.values():
-            yield from self._candidate(fetched, 0.0, is_kept=True)
+            yield from self._candidate(fetched, 0.0, is_coming=True)
 
-    def _candidate(self, fetched: Fetched, used_s: float, *, is_kept: bool) -> Iterator[Candidate]:
+    def _candidate(self, fetched: Fetched, used_s: float, *, is_coming: bool = False) -> Iterator[Candidate]:
         """The file, if it is still the one that was fetched."""
         with suppress(OSError):
             status = os.stat(f"{self._root}/{fetched.dataset.path}")  # noqa: PTH116
             if Signature.of(status) == fetched.signature:
                 size_bytes, last_use_s = footprint(status.st_size), max(fetched.last_use_s, used_s)
-                is_kept = is_kept or status.st_nlink > 1
-                yield Candidate(fetched.dataset.id, size_bytes, last_use_s, is_kept, fetched.signature)
+                is_kept = status.st_nlink > 1
+                yield Candidate(fetched.dataset.id, size_bytes, last_use_s, is_kept, is_coming, fetched.signature)
 
     def _parts(self, held: set[UUID]) -> Iterator[Candidate]:
         """What there is of files that are not complete, but for those that room is held for."""

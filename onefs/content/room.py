@@ -15,6 +15,7 @@ from onefs.content.evictor import Evictor
 from onefs.content.grants import Grants
 from onefs.content.ledger import Ledger
 from onefs.content.locks import StoppedError
+from onefs.content.prospect import Prospect
 from onefs.content.shares import Shares
 from onefs.content.stamps import Stamps
 from onefs.content.workers import Workers
@@ -26,8 +27,6 @@ LOOKED_AT_EVERY_BYTES = 16 << 20
 LOOKED_AT_EVERY_S = 1.0
 SLACK_PARTS = 20
 FLUSH_S = 0.5
-PATIENT_S = 3.0
-"""Long enough for others to be done with small files, and for a count to find what a killed daemon left."""
 PAUSE_S = 0.1
 REMEDY = "Raise cache_size, unpin files, or free some space."
 
@@ -73,6 +72,7 @@ class Room:
         self.limits = limits
         self._place = place
         self._ledger = ledger
+        self._evictor = evictor
         self._stamps = stamps
         self._stop = threading.Event()
         self._grants = Grants(limits.cache_size_bytes, ledger, shares, self._stop)
@@ -138,16 +138,21 @@ class Room:
         limit_bytes = self.limits.cache_size_bytes
         if size_bytes > limit_bytes:
             raise NoRoomError(f"{size_bytes} bytes are more than the cache may hold ({limit_bytes}).", REMEDY)
-        deadline_s = time.monotonic() + PATIENT_S
+        prospect = Prospect(lambda: bool(self._grants.held), self._evictor.parts)
         while not self._grants.ask(size_bytes, holder):
             if self._clearing.clear(lambda freed: self._grants.missing(size_bytes)):  # noqa: ARG005
                 continue
             if self._flush():
                 self._clearing.hope()
-            elif patient and (self._grants.held or time.monotonic() < deadline_s):
+            elif size_bytes <= limit_bytes - self._clearing.kept_bytes and patient and prospect.is_good():
                 self._wait()
             else:
-                raise NoRoomError(f"The cache is full ({limit_bytes} bytes), and nothing in it may be evicted.", REMEDY)
+                kept_bytes = self._clearing.kept_bytes
+                raise NoRoomError(
+                    f"The cache is full ({limit_bytes} bytes, {kept_bytes} of them pinned), and nothing in it may be "
+                    f"evicted for {size_bytes} bytes.",
+                    REMEDY,
+                )
         self._work_ahead()
 
     def _flush(self) -> bool:

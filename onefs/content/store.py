@@ -1,31 +1,25 @@
-"""Owns the cache directory: where a dataset's file stands, how it comes there, and what leaves it."""
+"""Owns the cache directory: how a dataset's file comes there, who vouches for it, and what leaves it."""
 
-import errno
 import functools
 import os
-import stat
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
-from functools import cached_property
 from math import inf
 from pathlib import Path
 from uuid import UUID
 
-from onefs import alf
 from onefs.catalogue.records import Dataset
-from onefs.content import disks
 from onefs.content.arrivals import Arrivals
 from onefs.content.beside import View
 from onefs.content.eviction import footprint
 from onefs.content.evictor import AT_ONCE, Evictor
-from onefs.content.files import cache_error, cache_errors, make_folder
+from onefs.content.files import cache_errors, make_folder
 from onefs.content.ledger import Ledger
 from onefs.content.locks import DatasetLocks, StoppedError
-from onefs.content.marks import BLOCKS_ENDING
 from onefs.content.partial import Partial
 from onefs.content.pins import Pins
+from onefs.content.places import Copy, Places
 from onefs.content.quarantine import Quarantine
 from onefs.content.renaming import part_from_others
 from onefs.content.room import Limits, Room, Usage
@@ -34,24 +28,13 @@ from onefs.content.sparse import SparseFile
 from onefs.content.stamps import Stamps
 from onefs.content.uses import Uses
 from onefs.content.verification import Signature, Stamp
-from onefs.errors import BusyError, ContentError, KeptError
+from onefs.errors import BusyError, KeptError
 
-ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
-READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 CLOSING_S = 5.0
 COMMIT_TRIES = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """A complete file in the cache, opened. Whoever gets it closes `descriptor`."""
-
-    descriptor: int
-    path: str
-    signature: Signature
-
-
-class ContentStore:
+class ContentStore(Places):
     """A cache directory laid out as ONE's, and the state beside it. Safe to use from several threads.
 
     With `is_cache` false, `data_dir` is a local archive: its files are read in place and never touched. With
@@ -67,52 +50,19 @@ class ContentStore:
         may_displace: bool = True,
         limits: Limits | None = None,
     ) -> None:
-        self.data_dir = data_dir
-        self.state_dir = state_dir
+        super().__init__(data_dir, state_dir)
         self.is_cache = is_cache
         self.may_displace = may_displace
         self._locks = DatasetLocks(state_dir / "locks")
         room = state_dir / "room"
         self.stamps = Stamps(state_dir / "stamps", data_dir, Arrivals(room / "arrivals", self._sees_all_marks))
-        self.quarantine = Quarantine(state_dir / "quarantine", lambda: self._beside_data("quarantine"))
+        self.quarantine = Quarantine(state_dir / "quarantine", lambda: self.beside_data("quarantine"))
         self._pins = Pins(state_dir / "pins")
         self._uses = Uses(self._note_use)
-        partials = functools.partial(self._beside_data, "partial")
+        partials = functools.partial(self.beside_data, "partial")
         self._evictor = Evictor(data_dir, self.stamps, self._pins, self._uses, partials, self._locks)
         ledger, shares = Ledger(room, self._locks.hold), Shares(room / "daemons", self._sees_all_marks)
         self.room = Room(limits or Limits(), data_dir, ledger, shares, self._evictor, self._locks.hold, self.stamps)
-        self._root = os.fspath(data_dir)
-        self._own_folder: Path | None = None
-
-    def open_copy(self, dataset: Dataset) -> Copy | None:
-        """The dataset's file as it stands in the cache, verified or not; None if there is none."""
-        path = self._path(dataset)
-        descriptor = _open(dataset, path)
-        if descriptor is None:
-            path = alf.archive_path(path, dataset.id)
-            descriptor = _open(dataset, path)
-        if descriptor is None:
-            return None
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            os.close(descriptor)
-            raise ContentError(f"{path} in the cache is not a file.", "Remove it.")
-        return Copy(descriptor, path, Signature.of(status))
-
-    @cached_property
-    def is_local_disk(self) -> bool:
-        """Whether both directories are on disks of this machine, so that opening a file keeps nobody waiting."""
-        return disks.is_local(self.data_dir) and disks.is_local(self.state_dir)
-
-    def find_copy(self, dataset: Dataset) -> tuple[str, os.stat_result] | None:
-        """Path and status of the dataset's file in the cache, verified or not; None if there is none."""
-        plain = self._path(dataset)
-        for path in (plain, alf.archive_path(plain, dataset.id)):
-            with suppress(OSError):
-                status = os.stat(path)  # noqa: PTH116  (a Path costs more than the call)
-                if stat.S_ISREG(status.st_mode):
-                    return path, status
-        return None
 
     def vouch(self, dataset: Dataset, copy: Copy, md5: str, accepted: str = "", source: str = "") -> None:
         """Stamp a copy as verified (or, with `accepted`, as served though it differs)."""
@@ -125,7 +75,7 @@ class ContentStore:
     def begin(self, dataset: Dataset, stop: threading.Event) -> Partial:
         """Begin to store a dataset, or go on where an earlier try ended."""
         with cache_errors(dataset.path, self._root):
-            folder = self._partials()
+            folder = self.partials()
             if self._locks.are_leased:
                 part_from_others(folder / str(dataset.id))
             partial = Partial(folder, dataset, stop, functools.partial(self.room.reserve, dataset.id))
@@ -138,15 +88,15 @@ class ContentStore:
 
     def begin_blocks(self, dataset: Dataset, block_bytes: int) -> SparseFile:
         """Begin to store a large dataset block by block, or go on with the blocks that are there. Raises OSError."""
-        return SparseFile(self._partials(), dataset, dataset.size_bytes or 0, block_bytes, self.room)
+        return SparseFile(self.partials(), dataset, dataset.size_bytes or 0, block_bytes, self.room)
 
     def view_blocks(self, dataset: Dataset) -> View:
         """What another process has of a large dataset that it fetches. Raises OSError."""
-        return View(self._beside_data("partial"), dataset, sees_blocks=self.is_local_disk)
+        return View(self.beside_data("partial"), dataset, sees_blocks=self.is_local_disk)
 
     def commit(self, dataset: Dataset, partial: Partial | SparseFile) -> Copy:
         """Give a checked file its name in the cache, and return it opened."""
-        path = self._path(dataset)
+        path = self.path(dataset)
         with cache_errors(dataset.path, path):
             with suppress(FileNotFoundError):
                 self.stamps.expect(dataset, Signature.of(partial.path.stat()), partial.source)
@@ -186,30 +136,6 @@ class ContentStore:
                 return True
         return False
 
-    def partial_blocks(self, dataset: Dataset) -> int:
-        """512-byte blocks of what is fetched of a dataset so far."""
-        found = 0
-        for ending in ("", BLOCKS_ENDING):
-            with suppress(OSError):
-                found += os.stat(f"{self._beside_data('partial')}/{dataset.id}{ending}").st_blocks  # noqa: PTH116
-        return found
-
-    def blocks_in(self, folder: str) -> dict[str, int]:
-        """512-byte blocks of each file in one folder of the cache, by its name in the tree."""
-        if folder and not alf.is_safe_relative(folder):
-            return {}
-        found: dict[str, int] = {}
-        try:
-            with os.scandir(f"{self._root}/{folder}") as entries:
-                for entry in entries:
-                    if entry.is_file() and not entry.name.startswith("."):
-                        plain = alf.without_uuid(entry.name)
-                        if plain == entry.name or plain not in found:
-                            found[plain] = entry.stat().st_blocks
-        except OSError:
-            return found
-        return found
-
     def used(self, dataset: Dataset) -> None:
         """Somebody opens the dataset: remembered at once, and on disk after a while."""
         if self.is_cache:
@@ -224,6 +150,7 @@ class ContentStore:
         """Let it be evicted again. Raises CacheDamagedError."""
         with cache_errors(dataset.path, self.state_dir):
             self._pins.remove(dataset.id)
+        self.room.tell()
 
     def is_pinned(self, dataset: Dataset) -> bool:
         """Whether it is pinned, by this or another daemon."""
@@ -232,15 +159,6 @@ class ContentStore:
     def pinned(self) -> set[str]:
         """The ids of all that are pinned, as text."""
         return self._pins.names()
-
-    def unfinished(self) -> set[UUID]:
-        """The ids of datasets of which a part is there."""
-        found: set[UUID] = set()
-        with suppress(OSError):
-            for entry in self._beside_data("partial").iterdir():
-                with suppress(ValueError):
-                    found.add(UUID(entry.name.partition(".")[0]))
-        return found
 
     def evict(self, dataset: Dataset) -> int:
         """Remove what onefs fetched of a dataset; bytes that came free, 0 if nothing was there.
@@ -294,40 +212,7 @@ class ContentStore:
         return not self._locks.are_leased
 
     def _note_use(self, dataset_id: UUID) -> None:
-        for path in (self.stamps.path(dataset_id), self._beside_data("partial") / f"{dataset_id}.map"):
+        for path in (self.stamps.path(dataset_id), self.beside_data("partial") / f"{dataset_id}.map"):
             with suppress(OSError):
                 os.utime(path)
                 return
-
-    def _path(self, dataset: Dataset) -> str:
-        path = dataset.path
-        if not alf.is_safe_relative(path):
-            raise ContentError(f"{path!r} would lead outside the cache directory.", "Tell the archive's maintainers.")
-        return f"{self._root}/{path}"
-
-    def _partials(self) -> Path:
-        """Where files stand that are not complete. Raises OSError."""
-        if self._own_folder is None:  # which of the two disks they go to cannot be told before both folders are there
-            make_folder(self.data_dir)
-            make_folder(self.state_dir)
-        return self._beside_data("partial")
-
-    def _beside_data(self, name: str) -> Path:
-        """A folder of ours on the data's file system, so that a file can be renamed into place."""
-        if self._own_folder is None:
-            try:
-                apart = self.data_dir.stat().st_dev != self.state_dir.stat().st_dev
-            except OSError:
-                return self.state_dir / name
-            self._own_folder = self.data_dir / alf.STATE_FOLDER if apart else self.state_dir
-        return self._own_folder / name
-
-
-def _open(dataset: Dataset, path: str) -> int | None:
-    """A descriptor; None if there is no such file. Raises what is wrong with the cache."""
-    try:
-        return os.open(path, READING)
-    except OSError as error:
-        if error.errno in ABSENT:
-            return None
-        raise cache_error(dataset.path, path, error) from error

@@ -166,6 +166,40 @@ def test_where_all_is_pinned_there_is_no_room_but_large_files_are_served(place: 
     assert names(place, [first, second, third]) == [1, 2]
 
 
+def test_who_finds_no_room_waits_for_those_whose_files_can_go_once_they_came(place: ArchiveAndCache) -> None:
+    pinned, *others = filled(place, 9, 3 * MIB)
+    content, store = place.content(limits=Limits(LIMIT)), store_of(place)
+    store.pin(pinned)
+    read(content, pinned)
+    for dataset in others:  # one at a time, as two do not fit: for most that is longer than is waited without hope
+        place.server.fault(place.url_path(dataset), Fault(trickle_bytes=MIB // 4))
+
+    def reader(number: int) -> None:
+        assert hashlib.md5(read(content, others[number])).hexdigest() == others[number].md5
+
+    together(reader, 8)
+    assert not place.failures
+
+
+def test_no_room_that_can_never_come_is_waited_for(place: ArchiveAndCache) -> None:
+    pinned, coming, wanted = filled(place, 3, 3 * MIB)
+    larger = place.add(random.Random(7).randbytes(6 * MIB), 7)
+    content, store = place.content(limits=Limits(LIMIT)), store_of(place)
+    store.pin(pinned)
+    read(content, pinned)
+    place.server.fault(place.url_path(coming), Fault(stall_after=MIB))
+    file = content.open(coming, may_fetch=True)
+    wait_until(lambda: place.partial(coming).exists())
+    with pytest.raises(NoRoomError, match="nothing in it may be evicted"):
+        read(content, larger)  # although there is one to be waited for
+    waiting = threading.Thread(target=read, args=(content, wanted))
+    waiting.start()
+    place.server.release()
+    waiting.join(30)
+    assert place.file(wanted).exists()
+    file.close()
+
+
 def test_a_file_larger_than_the_cache_says_so(place: ArchiveAndCache) -> None:
     (dataset,) = filled(place, 1)
     content = place.content(limits=Limits(MIB // 2))
@@ -212,7 +246,7 @@ SIZES = pytest.mark.parametrize("size_bytes", [MIB, 4 * MIB], ids=["whole", "blo
 
 
 @SIZES
-def test_what_one_daemon_fetched_belongs_to_onefs_whichever_stamps_it_last(place: ArchiveAndCache, size_bytes: int) -> None:
+def test_what_one_daemon_fetched_is_its_own_whoever_stamps_it(place: ArchiveAndCache, size_bytes: int) -> None:
     (dataset,) = filled(place, 1, size_bytes)
     first, second = place.content(blocks=BY_BLOCKS), place.content(blocks=BY_BLOCKS)
     read(first, dataset)
@@ -224,7 +258,7 @@ def test_what_one_daemon_fetched_belongs_to_onefs_whichever_stamps_it_last(place
 
 
 @SIZES
-def test_what_a_killed_daemon_fetched_and_did_not_stamp_belongs_to_onefs(place: ArchiveAndCache, size_bytes: int) -> None:
+def test_what_a_killed_daemon_fetched_and_did_not_stamp_counts(place: ArchiveAndCache, size_bytes: int) -> None:
     dataset, other = filled(place, 2, size_bytes)
     for each in (dataset, other):
         assert place.other_process(each, BY_BLOCKS, dies=True).wait(60) == -signal.SIGKILL
