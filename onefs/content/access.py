@@ -22,8 +22,9 @@ from onefs.content.inspection import Inspection, Inspector, State, is_quarantine
 from onefs.content.keeping import Keeping
 from onefs.content.openfile import OpenFile
 from onefs.content.parts import Means
+from onefs.content.places import Copy
 from onefs.content.quarantine import Record
-from onefs.content.store import ContentStore, Copy
+from onefs.content.store import ContentStore
 from onefs.content.transfer import Obtained, Obtainer, ending, offline
 from onefs.content.verification import Signature, Verify, trusted
 from onefs.content.workers import Workers

@@ -17,8 +17,9 @@ from onefs.content.files import cache_errors
 from onefs.content.health import LocationHealth
 from onefs.content.locks import HeldError, StoppedError
 from onefs.content.partial import Partial
+from onefs.content.places import Copy
 from onefs.content.sparse import SparseFile
-from onefs.content.store import ContentStore, Copy
+from onefs.content.store import ContentStore
 from onefs.content.verification import Verify
 from onefs.errors import (
     AccessRefusedError,

@@ -11,7 +11,8 @@ from onefs.catalogue.records import Dataset
 from onefs.content.download import mismatch
 from onefs.content.files import cache_errors
 from onefs.content.locks import StoppedError
-from onefs.content.store import ContentStore, Copy
+from onefs.content.places import Copy
+from onefs.content.store import ContentStore
 from onefs.content.verification import Signature, Stamp, Verdict, Verify, judge, wanted
 from onefs.digests import CHUNK_BYTES, new_md5
 from onefs.errors import BusyError

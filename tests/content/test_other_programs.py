@@ -20,7 +20,8 @@ from onefs.content.fetch import Fetch
 from onefs.content.fetches import Fetches
 from onefs.content.locks import DatasetLocks
 from onefs.content.partial import Partial
-from onefs.content.store import ContentStore, Copy
+from onefs.content.places import Copy
+from onefs.content.store import ContentStore
 from onefs.content.verification import Verify, wanted
 from onefs.content.workers import Workers
 from onefs.errors import CacheDamagedError, MismatchError, NoRoomError

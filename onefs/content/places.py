@@ -1,0 +1,137 @@
+"""Owns where things stand in a cache directory: files of datasets, whole or in parts, and how they are looked for."""
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from uuid import UUID
+
+from onefs import alf
+from onefs.catalogue.records import Dataset
+from onefs.content import disks
+from onefs.content.files import cache_error, make_folder
+from onefs.content.marks import BLOCKS_ENDING
+from onefs.content.verification import Signature
+from onefs.errors import ContentError
+
+ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A complete file in the cache, opened. Whoever gets it closes `descriptor`."""
+
+    descriptor: int
+    path: str
+    signature: Signature
+
+
+class Places:
+    """A directory laid out as ONE's, and the folder of what onefs keeps beside it. Safe to use from several threads."""
+
+    def __init__(self, data_dir: Path, state_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.state_dir = state_dir
+        self._root = os.fspath(data_dir)
+        self._own_folder: Path | None = None
+
+    def open_copy(self, dataset: Dataset) -> Copy | None:
+        """The dataset's file as it stands in the cache, verified or not; None if there is none."""
+        path = self.path(dataset)
+        descriptor = _open(dataset, path)
+        if descriptor is None:
+            path = alf.archive_path(path, dataset.id)
+            descriptor = _open(dataset, path)
+        if descriptor is None:
+            return None
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            raise ContentError(f"{path} in the cache is not a file.", "Remove it.")
+        return Copy(descriptor, path, Signature.of(status))
+
+    @cached_property
+    def is_local_disk(self) -> bool:
+        """Whether both directories are on disks of this machine, so that opening a file keeps nobody waiting."""
+        return disks.is_local(self.data_dir) and disks.is_local(self.state_dir)
+
+    def find_copy(self, dataset: Dataset) -> tuple[str, os.stat_result] | None:
+        """Path and status of the dataset's file in the cache, verified or not; None if there is none."""
+        plain = self.path(dataset)
+        for path in (plain, alf.archive_path(plain, dataset.id)):
+            with suppress(OSError):
+                status = os.stat(path)  # noqa: PTH116  (a Path costs more than the call)
+                if stat.S_ISREG(status.st_mode):
+                    return path, status
+        return None
+
+    def partial_blocks(self, dataset: Dataset) -> int:
+        """512-byte blocks of what is fetched of a dataset so far."""
+        found = 0
+        for ending in ("", BLOCKS_ENDING):
+            with suppress(OSError):
+                found += os.stat(f"{self.beside_data('partial')}/{dataset.id}{ending}").st_blocks  # noqa: PTH116
+        return found
+
+    def blocks_in(self, folder: str) -> dict[str, int]:
+        """512-byte blocks of each file in one folder of the cache, by its name in the tree."""
+        if folder and not alf.is_safe_relative(folder):
+            return {}
+        found: dict[str, int] = {}
+        try:
+            with os.scandir(f"{self._root}/{folder}") as entries:
+                for entry in entries:
+                    if entry.is_file() and not entry.name.startswith("."):
+                        plain = alf.without_uuid(entry.name)
+                        if plain == entry.name or plain not in found:
+                            found[plain] = entry.stat().st_blocks
+        except OSError:
+            return found
+        return found
+
+    def unfinished(self) -> set[UUID]:
+        """The ids of datasets of which a part is there."""
+        found: set[UUID] = set()
+        with suppress(OSError):
+            for entry in self.beside_data("partial").iterdir():
+                with suppress(ValueError):
+                    found.add(UUID(entry.name.partition(".")[0]))
+        return found
+
+    def path(self, dataset: Dataset) -> str:
+        """Where the dataset's file belongs. Raises ContentError."""
+        path = dataset.path
+        if not alf.is_safe_relative(path):
+            raise ContentError(f"{path!r} would lead outside the cache directory.", "Tell the archive's maintainers.")
+        return f"{self._root}/{path}"
+
+    def partials(self) -> Path:
+        """Where files stand that are not complete. Raises OSError."""
+        if self._own_folder is None:  # which of the two disks they go to cannot be told before both folders are there
+            make_folder(self.data_dir)
+            make_folder(self.state_dir)
+        return self.beside_data("partial")
+
+    def beside_data(self, name: str) -> Path:
+        """A folder of ours on the data's file system, so that a file can be renamed into place."""
+        if self._own_folder is None:
+            try:
+                apart = self.data_dir.stat().st_dev != self.state_dir.stat().st_dev
+            except OSError:
+                return self.state_dir / name
+            self._own_folder = self.data_dir / alf.STATE_FOLDER if apart else self.state_dir
+        return self._own_folder / name
+
+
+def _open(dataset: Dataset, path: str) -> int | None:
+    """A descriptor; None if there is no such file. Raises what is wrong with the cache."""
+    try:
+        return os.open(path, READING)
+    except OSError as error:
+        if error.errno in ABSENT:
+            return None
+        raise cache_error(dataset.path, path, error) from error
