@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -283,9 +284,8 @@ def main(arguments: list[str] | None = None) -> int:
     except OnefsError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    with server, suppress(KeyboardInterrupt):
-        sys.stdout.write(f"{server.url}\n")
-        sys.stdout.flush()
+    with server, suppress(KeyboardInterrupt, BrokenPipeError):  # whoever started it may have gone already
+        os.write(sys.stdout.fileno(), f"{server.url}\n".encode())  # a stream would try again at the end
         while sys.stdin.buffer.read(1 << 16):
             pass
     return 0

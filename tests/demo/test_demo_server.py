@@ -220,3 +220,13 @@ def test_a_directory_without_an_archive_is_refused(tmp_path: Path, capfd: pytest
     with pytest.raises(MountError, match="did not start"):
         start_demo(tmp_path)
     assert "There is no demo archive in" in capfd.readouterr().err
+
+
+def test_whoever_started_it_may_go_before_it_serves(archive: Path) -> None:
+    words = [sys.executable, "-m", "onefs.demo.server", str(archive)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
