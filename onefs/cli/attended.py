@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import FrameType
 
-from onefs.errors import UsageError
+import click
 
 _PR_SET_CHILD_SUBREAPER = 36
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
@@ -15,6 +15,8 @@ _LEFT_TO_THE_PROGRAM = (signal.SIGINT, signal.SIGQUIT)
 """Signals that a terminal sends to the program as well as to this process."""
 _RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)
 """Python ignores these, and a program would go on ignoring them."""
+NOT_RUN, NOT_FOUND = 126, 127
+"""What a shell gives for a program that it cannot run, and for one that is not there."""
 BY_SIGNAL = 128
 """What a shell adds to the number of the signal that ended a program."""
 
@@ -25,11 +27,12 @@ def keep_orphans() -> None:
 
 
 def run_program(arguments: Sequence[str]) -> int:
-    """Run a program and give its exit code, as a shell tells it. Raises `UsageError` if it cannot be started."""
+    """Run a program and give its exit code, as a shell tells it, also of one that cannot be started."""
     try:
         child = os.posix_spawnp(arguments[0], list(arguments), os.environ, setsigdef=_RESTORED)
     except OSError as error:
-        raise UsageError(f"{arguments[0]} cannot be run: {error.strerror}.", "Give a program and its words.") from error
+        click.echo(f"onefs: {arguments[0]} cannot be run: {error.strerror}. Give a program and its words.", err=True)
+        return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUN
 
     def pass_on(number: int, _: FrameType | None) -> None:
         with suppress(ProcessLookupError):

@@ -4,6 +4,7 @@ import importlib
 import logging
 import os
 import sys
+from pathlib import Path
 
 import click
 
@@ -89,12 +90,25 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
+        if isinstance(error, FileNotFoundError) and not _is_anywhere():
+            click.echo(
+                "onefs: the current folder has vanished, so no path can be told from it. Go to another.", err=True
+            )
+            return WRONG_USE
         if os.environ.get("ONEFS_LOG", "").lower() == "debug":
             logging.basicConfig(level=logging.DEBUG)
         logging.getLogger(__name__).debug("Unforeseen failure", exc_info=True)
         click.echo(f"onefs: unforeseen failure: {error!r}. Please report it; ONEFS_LOG=debug shows more.", err=True)
         return FAILED
     return code if isinstance(code, int) else 0  # what a verb gave to its context's exit
+
+
+def _is_anywhere() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Owns finding the mount that a verb is about, and reading what it says of itself."""
 
+import contextlib
 import errno
 import json
 import os
@@ -94,7 +95,8 @@ def order(mount: Mount, line: str, refusal: type[OnefsError]) -> None:
     except OSError as error:
         raise refusal(*_said(mount, error)) from error
     finally:
-        os.close(number)
+        with contextlib.suppress(OSError):  # the mount may have ended just now
+            os.close(number)
 
 
 def _said(mount: Mount, error: OSError) -> tuple[str, str]:

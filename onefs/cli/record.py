@@ -11,7 +11,7 @@ from onefs.cli.attended import keep_orphans, run_program
 from onefs.cli.mounts import mount_at, order, status_of
 from onefs.cli.options import PATH, with_place
 from onefs.errors import OnefsError, UsageError
-from onefs.fuse.mounting import Mount
+from onefs.fuse.mounting import Mount, mounts
 
 _label = click.option("--label", metavar="NAME", help="a recording of its own, beside all others")
 
@@ -105,11 +105,18 @@ def _run(label: str, place: Path | None, program: tuple[str, ...]) -> None:
     try:
         code = run_program(program)
     finally:
-        try:
-            _order(mount, "off", *_option("--label", label), *me)
-        except OnefsError as error:  # the program has done its work all the same
-            click.echo(f"onefs: {error}", err=True)
+        _end(mount, *_option("--label", label), *me)
     sys.exit(code)
+
+
+def _end(mount: Mount, *words: str) -> None:
+    """Record no more. Whatever stands in the way is told only: the program has done its work all the same."""
+    try:
+        _order(mount, "off", *words)
+    except OnefsError as error:
+        is_there = mount in mounts()
+        gone = f"{mount.mountpoint} was unmounted meanwhile; what was recorded is kept for its next mount there."
+        click.echo(f"onefs: {error if is_there else gone}", err=True)
 
 
 def _mount(place: Path | None, verb: str) -> Mount:

@@ -1,6 +1,8 @@
 """The command line as a whole: help, exit codes, and one sentence for whatever goes wrong."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -92,6 +94,17 @@ def test_without_a_path_the_only_mount_is_meant(monkeypatch: pytest.MonkeyPatch)
     present.append(Mount(Path("/mnt/two"), "source", "0:2"))
     with pytest.raises(MountError, match=r"/mnt/one, /mnt/two.*Say which one: onefs retry PATH"):
         mount_at(None, "onefs retry PATH")
+
+
+@pytest.mark.parametrize("words", [["info", "a.x.npy"], ["as-of", "none", "."], ["mount", "demo", "m"]])
+def test_a_vanished_current_folder_is_one_sentence(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    script = f"import os, sys; from onefs.cli.main import run; os.rmdir(os.getcwd()); sys.exit(run({words}))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path / "gone", capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "onefs: the current folder has vanished, so no path can be told from it. Go to another.\n"
 
 
 def test_more_is_shown_of_what_is_unforeseen_if_asked_for(tmp_path: Path) -> None:

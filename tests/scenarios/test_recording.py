@@ -4,6 +4,7 @@ import csv
 import errno
 import mmap
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -294,10 +295,21 @@ def test_it_runs_a_program_and_gives_its_exit_code(plain: Mounted) -> None:
     run = ("record", "run", "--label", "code", "--mount", plain.path, "--")
     assert run_onefs(*run, "sh", "-c", "exit 7").returncode == 7
     assert run_onefs(*run, "sh", "-c", "kill -TERM $$").returncode == 143
-    missing = run_onefs(*run, "no-such-program")
-    assert missing.returncode == 2
-    assert "cannot be run" in missing.stderr
+    missing, folder = run_onefs(*run, "no-such-program"), run_onefs(*run, "/")
+    assert (missing.returncode, folder.returncode) == (127, 126)
+    assert "no-such-program cannot be run" in missing.stderr
     assert "code\toff" in run_onefs("record", "status", "--mount", plain.path).stdout
+
+
+def test_a_program_that_unmounts_what_it_reads_gives_its_exit_code_too(tmp_path: Path) -> None:
+    make_tables(tmp_path / "archive", {})
+    with Mounted(tmp_path / "archive", tmp_path) as mount:
+        gone = ["sh", "-c", f"{shlex.join(ONEFS)} umount {mount.path} >{tmp_path}/said; exit 5"]
+        done = run_onefs("record", "run", "--label", "gone", "--mount", mount.path, "--", *gone)
+        assert (done.returncode, done.stdout) == (5, "")
+        [line] = done.stderr.splitlines()
+        assert line.startswith(f"onefs: {mount.path} was unmounted meanwhile")
+        mount.start()
 
 
 def test_an_orphan_counts_as_long_as_the_program_runs(plain: Mounted, tmp_path: Path) -> None:
