@@ -14,6 +14,10 @@ from onefs.errors import CacheDamagedError, NoRoomError
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 PIECE_BYTES = 1 << 14
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+MORE_ROOM = (
+    "Free some space (onefs evict removes what onefs fetched), mount with a --cache-size that the disk has room for, "
+    "or move the cache directory to a larger disk."
+)
 REMEDIES = {
     errno.EACCES: "Give the user who mounts write access to the cache directory, or choose another one.",
     errno.EPERM: "Give the user who mounts write access to the cache directory, or choose another one.",
@@ -40,7 +44,7 @@ def cache_error(what: str, place: str | Path, error: OSError) -> CacheDamagedErr
     if error.errno in NO_ROOM:
         return NoRoomError(
             f"There is no room for {what} in {place}: {text}.",
-            "Free some space, or move the cache directory to a larger disk.",
+            MORE_ROOM,
         )
     place = error.filename if isinstance(error.filename, str) else place
     remedy = REMEDIES.get(error.errno or 0, "Check the cache directory; its contents can be fetched again.")

@@ -3,11 +3,13 @@
 import threading
 
 from onefs.content.blocks import BlockMap
+from onefs.content.files import MORE_ROOM
 from onefs.errors import NoRoomError
 
 MOST_BYTES = 256 << 20
 LEAST_OF_A_FILE_BYTES = 16 << 20
 MOST_OF_A_FILE_BYTES = 64 << 20
+MORE_ROOM_OR_LIMIT = f"Raise --cache-size if it is set, and smaller than the file. {MORE_ROOM}"
 
 
 class Memory:
@@ -27,8 +29,8 @@ class Memory:
         with self._lock:
             if MOST_BYTES // (self._files + 1) < LEAST_OF_A_FILE_BYTES:
                 raise NoRoomError(
-                    "The cache's disk has no room, and more large files are open than memory can serve.",
-                    "Free some space, or move the cache directory to a larger disk.",
+                    "The cache has no room, and more large files are open than memory can serve.",
+                    MORE_ROOM_OR_LIMIT,
                 )
             self._files += 1
 

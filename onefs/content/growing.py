@@ -11,7 +11,7 @@ from onefs.content.beside import BesideFile
 from onefs.content.blocks import BlockFile
 from onefs.content.descriptors import Descriptor, Origin
 from onefs.content.failures import again
-from onefs.content.floating import FloatingFile
+from onefs.content.floating import MORE_ROOM_OR_LIMIT, FloatingFile
 from onefs.content.hashing import FollowingDigest
 from onefs.content.readahead import ReadAhead
 from onefs.content.sparse import SparseFile
@@ -359,6 +359,4 @@ def _done() -> "Future[None]":
 
 
 def _no_room(what: str) -> NoRoomError:
-    return NoRoomError(
-        f"The cache has no room for {what}.", "Free some space, or move the cache directory to a larger disk."
-    )
+    return NoRoomError(f"The cache has no room for {what}.", MORE_ROOM_OR_LIMIT)

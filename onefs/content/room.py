@@ -28,7 +28,9 @@ LOOKED_AT_EVERY_S = 1.0
 SLACK_PARTS = 20
 FLUSH_S = 0.5
 PAUSE_S = 0.1
-REMEDY = "Raise cache_size, unpin files, or free some space."
+TOO_LARGE = "Raise --cache-size (cache_size) to more than the file has."
+FULL = "Raise --cache-size (cache_size), or let files go (onefs unpin)."
+NOT_FREE = "Lower --cache-min-free (cache_min_free), let files go (onefs unpin), or free some space on that disk."
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,7 @@ class Room:
     def _make_room(self, size_bytes: int, holder: UUID | None, *, patient: bool) -> None:
         limit_bytes = self.limits.cache_size_bytes
         if size_bytes > limit_bytes:
-            raise NoRoomError(f"{size_bytes} bytes are more than the cache may hold ({limit_bytes}).", REMEDY)
+            raise NoRoomError(f"{size_bytes} bytes are more than the cache may hold ({limit_bytes}).", TOO_LARGE)
         prospect = Prospect(lambda: bool(self._grants.held), self._evictor.parts)
         while not self._grants.ask(size_bytes, holder):
             if self._clearing.clear(lambda freed: self._grants.missing(size_bytes)):  # noqa: ARG005
@@ -151,7 +153,7 @@ class Room:
                 raise NoRoomError(
                     f"The cache is full ({limit_bytes} bytes, {kept_bytes} of them pinned), and nothing in it may be "
                     f"evicted for {size_bytes} bytes.",
-                    REMEDY,
+                    FULL,
                 )
         self._work_ahead()
 
@@ -193,7 +195,7 @@ class Room:
                 raise NoRoomError(
                     f"The disk of {self._place} has less than {self.limits.min_free_bytes} bytes free, "
                     "and nothing in the cache may be evicted.",
-                    REMEDY,
+                    NOT_FREE,
                 )
             self._clearing.hope()
 

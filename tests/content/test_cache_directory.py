@@ -210,7 +210,8 @@ def test_no_room(place: ArchiveAndCache, file_size_limit: None) -> None:
     content = place.content()
     with pytest.raises(NoRoomError, match="no room for lab/Subjects/KS014") as caught:
         read(content, large)
-    assert caught.value.remedy
+    assert "onefs evict" in caught.value.remedy
+    assert "--cache-size" in caught.value.remedy
     assert not place.partial(large).exists()
     assert content.cached_blocks(large) == 0
     assert read(content, small) == DATA[:1000]

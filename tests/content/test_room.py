@@ -27,6 +27,7 @@ MIB = 1 << 20
 LIMIT = 8 * MIB
 IN_FLIGHT_BYTES = MIB
 """What may be on the disk beside what counts: a file just evicted, notes, and the files that hold the account."""
+BY_BLOCKS = BlockRules(whole_file_max_bytes=2 * MIB, block_bytes=64 << 10)
 LIMITED_PROCESS = Path(__file__).with_name("limited_process.py")
 
 
@@ -203,9 +204,12 @@ def test_no_room_that_can_never_come_is_waited_for(place: ArchiveAndCache) -> No
 def test_a_file_larger_than_the_cache_says_so(place: ArchiveAndCache) -> None:
     (dataset,) = filled(place, 1)
     content = place.content(limits=Limits(MIB // 2))
-    with pytest.raises(NoRoomError, match="more than the cache may hold"):
+    with pytest.raises(NoRoomError, match=r"more than the cache may hold.* Raise --cache-size"):
         read(content, dataset)
     assert not place.server.bytes_sent()
+    large = place.add(random.Random(1).randbytes(4 * MIB), 2)
+    with pytest.raises(NoRoomError, match=r"no room for all of a large file.* Raise --cache-size"):
+        place.content(limits=Limits(MIB), blocks=BY_BLOCKS).open(large, may_fetch=True).wait_whole()
 
 
 def test_an_open_file_stays_readable_though_it_is_evicted(place: ArchiveAndCache) -> None:
@@ -241,7 +245,6 @@ def test_what_a_person_asks_to_be_evicted_goes_unless_it_is_being_fetched(place:
     file.close()
 
 
-BY_BLOCKS = BlockRules(whole_file_max_bytes=2 * MIB, block_bytes=64 << 10)
 SIZES = pytest.mark.parametrize("size_bytes", [MIB, 4 * MIB], ids=["whole", "blocks"])
 
 
