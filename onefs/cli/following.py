@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from types import FrameType
 
 import click
 
@@ -42,11 +43,14 @@ def have_done(mount: Mount, verb: str, paths: Sequence[str], *, as_json: bool = 
 @contextmanager
 def _interrupted_later() -> Iterator[None]:
     """A block at whose end Ctrl-C counts: what has been begun must be known, or nobody would stop it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    came: list[tuple[int, FrameType | None]] = []  # a mask would not do: any other thread takes the signal then
+    before = signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, before)
+        if came and callable(before):
+            before(*came[0])
 
 
 def _leave(mount: Mount, verb: str, keys: Sequence[str]) -> None:

@@ -73,6 +73,7 @@ def test_the_group_goes_on_with_what_one_of_it_began(lab: ArchiveAndCache, block
     with user(BOB):
         content = lab.content(blocks=blocks)
         assert read(content, dataset) == DATA
+        wait_until(lambda: content.inspect(dataset).state is State.VERIFIED)
         content.flush()
         content.close()
     assert lab.server.bytes_sent() - before < len(DATA)
