@@ -3,7 +3,7 @@
 import errno
 import os
 import threading
-from concurrent.futures import Future
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from onefs.content.descriptors import Descriptor, Origin
 from onefs.content.failures import again
@@ -26,7 +26,7 @@ class OpenFile:
     CacheDamagedError.
     """
 
-    __slots__ = ("_ahead", "_closed", "_fetch", "_file", "_growing", "_lock", "_path")
+    __slots__ = ("_ahead", "_closed", "_closing", "_fetch", "_file", "_growing", "_lock", "_path")
 
     def __init__(self, path: str, file: Descriptor | None, fetch: Fetch | None) -> None:
         self._path = path
@@ -35,7 +35,8 @@ class OpenFile:
         self._growing: Growing | None = None
         self._ahead: ReadAhead | None = None
         self._closed = False
-        self._lock = threading.Lock()  # guards the five above
+        self._closing: Future[None] | None = None
+        self._lock = threading.Lock()  # guards the six above
 
     @property
     def size_bytes(self) -> int | None:
@@ -80,9 +81,14 @@ class OpenFile:
             return growing.want(self._ahead, offset, size)
 
     def wait_whole(self) -> None:
-        """Have all of it fetched, and return once it is whole and verified. Raises the fetch's failure."""
+        """Have all of it fetched, and return once it is whole and verified. Raises the fetch's failure.
+
+        Raises ValueError once the file is closed, by another thread too.
+        """
+        with self._lock:
+            closing = self._closing = self._closing or Future()
         while (waiting := self._ask_for_all()) is not None:
-            waiting.result()
+            wait((waiting, closing), return_when=FIRST_COMPLETED)
 
     def _ask_for_all(self) -> Future[None] | None:
         """What to wait for until the file is whole; None if it is."""
@@ -158,6 +164,9 @@ class OpenFile:
             self._closed = True
             file, fetch, growing, ahead = self._file, self._fetch, self._growing, self._ahead
             self._file = self._fetch = self._growing = None
+            closing, self._closing = self._closing, None
+        if closing is not None:
+            closing.set_result(None)
         if file is not None:
             file.release()
         if growing is not None and ahead is not None:

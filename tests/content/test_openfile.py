@@ -7,6 +7,8 @@ import pytest
 from archive_and_cache import ArchiveAndCache, read, read_open
 from servers import Fault
 
+from onefs.content.access import BlockRules
+
 DATA = os.urandom(1_000_000)
 
 
@@ -56,6 +58,29 @@ def test_close_while_waiting(place: ArchiveAndCache) -> None:
     leaving, staying = content.open(dataset, may_fetch=True), content.open(dataset, may_fetch=True)
     assert leaving.wait(0, 1) is staying.wait(0, 1)
     leaving.close()
+    place.server.release()
+    assert read_open(staying) == DATA
+
+
+@pytest.mark.parametrize("whole_file_max_bytes", [10_000, 64 << 20], ids=["by blocks", "at once"])
+def test_who_waits_for_all_of_it_stops_when_it_is_closed(place: ArchiveAndCache, whole_file_max_bytes: int) -> None:
+    dataset, content = place.add(DATA), place.content(blocks=BlockRules(whole_file_max_bytes=whole_file_max_bytes))
+    place.server.fault(place.url_path(dataset), Fault(stall_after=10))
+    leaving, staying = content.open(dataset, may_fetch=True), content.open(dataset, may_fetch=True)
+    failures: list[Exception] = []
+
+    def wait_for_all() -> None:
+        try:
+            leaving.wait_whole()
+        except ValueError as error:
+            failures.append(error)
+
+    waiting = threading.Thread(target=wait_for_all)
+    waiting.start()
+    place.server.wait_for_requests(1)
+    leaving.close()
+    waiting.join(timeout=30)
+    assert [str(error) for error in failures] == ["a file that is closed never becomes whole"]
     place.server.release()
     assert read_open(staying) == DATA
 

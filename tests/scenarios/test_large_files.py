@@ -5,6 +5,7 @@ import hashlib
 import mmap
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from archives import MADE_SESSION, make_tables, on_servers
-from mounted import Mounted, is_alive, wait_until
+from mounted import ONEFS, Mounted, is_alive, wait_until
 from servers import PatternServer, pattern, pattern_md5
 
 MIB = 1 << 20
@@ -163,6 +164,19 @@ def test_a_copy_with_a_flipped_byte_fails_and_the_kernel_forgets_it_too(server: 
             file_in(mount).read_bytes()
         assert not list(mount.cache.glob(f"{MADE_SESSION}/{NAME}"))
         assert is_alive(mount.pid)
+
+
+def test_a_fetch_that_is_interrupted_at_its_beginning_ends(server: PatternServer, tmp_path: Path) -> None:
+    server.pause_s = 0.05
+    with mounted(server, tmp_path, 8 * LARGE_BYTES, "0" * 32) as mount:
+        with subprocess.Popen([*ONEFS, "fetch", file_in(mount)], stderr=subprocess.PIPE, text=True) as fetch:
+            wait_until(lambda: server.sent_bytes > MIB, "it has begun")
+            fetch.send_signal(signal.SIGINT)
+            assert "was stopped" in fetch.communicate(timeout=30)[1]
+        assert [job["stage"] for job in mount.status()["jobs"]] == ["stopped"]
+        wait_until(lambda: not mount.status()["transfers"], "nothing is fetched any more")
+        assert server.sent_bytes < 4 * LARGE_BYTES
+        assert state(mount) == "partial"
 
 
 def test_strict_gives_no_byte_of_a_spoilt_file(server: PatternServer, tmp_path: Path) -> None:
