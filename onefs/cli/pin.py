@@ -11,6 +11,7 @@ from onefs.cli.mounts import check_alive, mount_at
 from onefs.cli.options import PATTERN, with_place
 from onefs.cli.places import find
 from onefs.cli.printing import plain
+from onefs.fuse.mounting import Mount
 
 
 @click.command("pin")
@@ -29,8 +30,13 @@ def command(patterns: tuple[str, ...], as_json: bool, place: Path | None) -> Non
         return
     mount = mount_at(place, "onefs pin --mount PATH")
     check_alive(mount)
-    kept = (mount.mountpoint / STATE_FOLDER / "pinned").read_text(encoding="utf-8").splitlines()
+    kept = pinned_in(mount)
     if as_json:
         click.echo(json.dumps(kept, indent=1))
     else:
         click.echo("".join(f"{plain(path)}\n" for path in kept) or "Nothing is pinned.\n", nl=False)
+
+
+def pinned_in(mount: Mount) -> list[str]:
+    """What is pinned, by path."""
+    return (mount.mountpoint / STATE_FOLDER / "pinned").read_text(encoding="utf-8").splitlines()

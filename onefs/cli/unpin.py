@@ -5,7 +5,9 @@ from pathlib import Path
 import click
 
 from onefs.cli.following import give
+from onefs.cli.mounts import check_alive
 from onefs.cli.options import PATTERN, with_place
+from onefs.cli.pin import pinned_in
 from onefs.cli.places import find
 
 
@@ -18,5 +20,9 @@ def command(patterns: tuple[str, ...], place: Path | None) -> None:
     PATTERN is a path, with all below if it is a folder, or a shell's pattern: * does not cross a /, ** does.
     """
     mount, paths = find(patterns, place, "onefs unpin --mount PATH PATTERN…")
+    check_alive(mount)
+    before = set(pinned_in(mount))
     give(mount, "unpin", paths)
-    click.echo(f"{', '.join(patterns)}: not pinned any more.")
+    files = len(before.difference(pinned_in(mount)))
+    told = "nothing there was pinned" if not files else f"{files} {'file' if files == 1 else 'files'} unpinned"
+    click.echo(f"{', '.join(patterns)}: {told}.")

@@ -127,7 +127,8 @@ def test_pinned_files_are_listed_and_stay(mount: Mounted) -> None:
     assert mount.xattr(f"{MADE_SESSION}/{NAMES[0]}", "state") == "verified"
     assert "is pinned. Unpin it first" in done("evict", folder / NAMES[0], code=1)[1]
     assert done("evict", "all", "--mount", mount.path)[0] == "evict all: 1 pinned, so kept.\n"
-    done("unpin", folder / NAMES[0])
+    assert done("unpin", folder / NAMES[1])[0] == f"{folder / NAMES[1]}: nothing there was pinned.\n"
+    assert done("unpin", folder)[0] == f"{folder}: 1 file unpinned.\n"
     assert done("evict", folder)[0].startswith(f"evict {MADE_SESSION}: 1 evicted (")
     assert mount.xattr(f"{MADE_SESSION}/{NAMES[0]}", "state") == "remote"
 
