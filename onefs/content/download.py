@@ -136,9 +136,7 @@ class Downloader:
     def _not_too_long(self, dataset: Dataset, location: Location, partial: Partial, policy: Verify) -> None:
         if judge(dataset, partial.size_bytes, dataset.md5.lower(), policy) is Verdict.WRONG:
             partial.restart()
-            raise MismatchError(
-                f"{server_of(location)} sends more than the {dataset.size_bytes} bytes that the catalogue says."
-            )
+            raise MismatchError(f"{server_of(location)} sends more than the {dataset.size_bytes} bytes of the file.")
 
 
 def agree(dataset: Dataset, location: Location, total_bytes: int | None, policy: Verify) -> None:
@@ -225,7 +223,7 @@ class Pace:
 def mismatch(dataset: Dataset, who: str, size_bytes: int, md5: str, remedy: str = "") -> MismatchError:
     """The error for wrong bytes, with both sizes and both hashes as far as they are known."""
     said = _described(dataset.size_bytes, dataset.md5)
-    return MismatchError(f"{who} {_described(size_bytes, md5)}, but the catalogue says {said}.", remedy)
+    return MismatchError(f"{who} {_described(size_bytes, md5)}, but it should be {said}.", remedy)
 
 
 def _described(size_bytes: int | None, md5: str) -> str:

@@ -186,7 +186,7 @@ class Parts:
         if body.is_part or body.total_bytes is not None:
             return BrokenAnswerError(f"{server} sends more than it said.")
         size_bytes = self._growing.file.map.size_bytes
-        return MismatchError(f"{server} sends more than the {size_bytes} bytes that the catalogue says.")
+        return MismatchError(f"{server} sends more than the {size_bytes} bytes of the file.")
 
 
 def _write_missing(file: BlockFile, chunk: "memoryview[int]", position: int) -> None:

@@ -1,6 +1,6 @@
 """Owns the parts of a mount without the mount: an archive's tables, its bytes, and its database."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
@@ -19,7 +19,7 @@ from onefs.daemon.pausing import Pausing
 from onefs.daemon.refresher import Refresher
 from onefs.daemon.sources import Source
 from onefs.daemon.tables import claim
-from onefs.errors import AccessRefusedError, OnefsError, UnreachableError
+from onefs.errors import AccessRefusedError, MismatchError, MissingOnServerError, OnefsError, UnreachableError
 from onefs.settings import Settings
 from onefs.transports.base import Location, Transport
 from onefs.transports.file import FileTransport
@@ -28,6 +28,7 @@ from onefs.transports.schemes import SchemeTransport
 
 DEFAULT_VIEW = "default"
 """The view whose names are the default editions of files."""
+_ASK_FOR_IT = "Ask the archive's maintainers for it as it was."
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class Archive:
         return Content(
             store,
             self.transport,
-            lambda dataset: chain(near(dataset), locations.of(dataset)),
+            lambda dataset: self._known_somewhere(chain(near(dataset), locations.of(dataset))),
             locations.known,
             verify=Verify(settings.verify),
             blocks=_block_rules(settings),
@@ -128,6 +129,16 @@ class Archive:
             on_withdrawn=self._hooks.on_withdrawn,
             may_go_on=self._hooks.may_go_on,
         )
+
+    def _known_somewhere(self, located: Iterable[Location]) -> Iterator[Location]:
+        """The same locations. Raises `MissingOnServerError` if there are none of what a manifest alone may list."""
+        last = None
+        for last in located:
+            yield last
+        if last is None and self.source.is_frozen:
+            raise MissingOnServerError(
+                "its manifest lists it, but the archive does not say any more where it is", _ASK_FOR_IT
+            )
 
     def _mismatch_reporter(self, settings: Settings) -> Callable[[Dataset, Location], None]:
         if self.client is None or self._repositories is None:
@@ -146,9 +157,15 @@ class Archive:
         self.content.retry(None)
 
     def _failed(self, dataset: Dataset, error: OnefsError) -> None:
-        self._hooks.on_failure(dataset, error)
+        self._hooks.on_failure(dataset, told_of_a_replay(error) if self.source.is_frozen else error)
         if isinstance(error, UnreachableError | AccessRefusedError):
             self.refresher.doubt()
+
+
+def told_of_a_replay(error: OnefsError) -> OnefsError:
+    """The same failure, with what to do about it where a manifest says what the bytes are."""
+    is_final = isinstance(error, MismatchError | MissingOnServerError)
+    return type(error)(error.reason, _ASK_FOR_IT) if is_final else error
 
 
 def make_http(settings: Settings) -> HttpTransport:

@@ -13,7 +13,7 @@ from onefs.catalogue.tables import write_tables
 from onefs.content.access import Content
 from onefs.content.files import read_json, write_json
 from onefs.content.store import ContentStore
-from onefs.daemon.archive import Archive
+from onefs.daemon.archive import Archive, told_of_a_replay
 from onefs.daemon.opening import opened
 from onefs.daemon.recorded import Recorded
 from onefs.daemon.replaying import source_of_replay
@@ -133,7 +133,7 @@ def _fetch_all(content: Content, datasets: Sequence[Dataset], on_progress: Calla
                     dataset = left.pop(future)
                     error = _error_of(future)
                     if error is not None:
-                        missing[dataset.path] = error
+                        missing[dataset.path] = told_of_a_replay(error)
                     done += 1
                     done_bytes += future.result() if error is None else 0
                 on_the_way = sum(transfer.done_bytes for transfer in content.transfers())
