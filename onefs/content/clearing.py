@@ -83,6 +83,11 @@ class Clearing:
         self.evicted_files += files
         self._grants.freed(size_bytes, files)
 
+    def count(self) -> None:
+        """Count what is in the cache, unless that was done lately. Takes a while. Raises OSError, StoppedError."""
+        with self._evicting, self._hold(EVICTING_ID, self._stop):
+            self._count_if_due()
+
     def _step(self, wanted_bytes: int) -> int:
         chosen = choose(self._oldest[:STEP], wanted_bytes)
         del self._oldest[: len(chosen)]
@@ -95,15 +100,19 @@ class Clearing:
             self.evicted(freed_bytes, files)
         return freed_bytes
 
-    def _count_if_due(self) -> bool:
-        """Count anew where nobody has for long: daemons that were killed left the account too high."""
+    @property
+    def is_due(self) -> bool:
+        """Whether nobody has counted for long: daemons that were killed left the account too high."""
         account = self._ledger.read()
-        if account is not None:
-            age_s = abs(time.time() - account.counted_s)
-            if age_s < max(COUNTED_AGAIN_S, COUNTING_SHARE * account.took_s):
-                return False
-        self._look(counts=True)
-        return True
+        if account is None:
+            return True
+        return abs(time.time() - account.counted_s) >= max(COUNTED_AGAIN_S, COUNTING_SHARE * account.took_s)
+
+    def _count_if_due(self) -> bool:
+        if self.is_due:
+            self._look(counts=True)
+            return True
+        return False
 
     def _look(self, *, counts: bool) -> None:
         """Look through the cache for candidates; with `counts`, begin the account anew."""

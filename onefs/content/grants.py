@@ -11,6 +11,8 @@ from onefs.content.locks import StoppedError
 from onefs.content.shares import Share, Shares
 
 LARGEST_GRANT_BYTES = 64 << 20
+TOLD_EVERY_BYTES = 8 << 20
+"""Who has no limit tells the others after so many."""
 PARTS = 256
 """A grant is this part of the limit."""
 
@@ -18,12 +20,12 @@ PARTS = 256
 class Grants:
     """Room granted by the ledger, and what of it is held for files on their way. Safe to use from several threads.
 
-    Without a limit (0), what is spent is told to the ledger now and then, if others keep one.
+    Without a limit (0), what is spent is told to the ledger now and then, if there is one.
     """
 
     def __init__(self, limit_bytes: int, ledger: Ledger, shares: Shares, stop: threading.Event) -> None:
         self._limit_bytes = limit_bytes
-        self._grant_bytes = min(limit_bytes // PARTS, LARGEST_GRANT_BYTES) if limit_bytes else LARGEST_GRANT_BYTES
+        self._grant_bytes = min(limit_bytes // PARTS, LARGEST_GRANT_BYTES) if limit_bytes else TOLD_EVERY_BYTES
         self._ledger = ledger
         self._shares = shares
         self._stop = stop
@@ -32,6 +34,11 @@ class Grants:
         self._granted_bytes = 0
         self._new_files = 0
         self._held: dict[UUID, int] = {}
+
+    @property
+    def _is_told(self) -> bool:
+        """Whether there is anybody to be told of what is spent: else a later count finds it on the disk."""
+        return bool(self._limit_bytes) or self._ledger.exists
 
     @property
     def held(self) -> dict[UUID, int]:
@@ -44,7 +51,7 @@ class Grants:
         with self._lock:
             if self._limit_bytes and self._granted_bytes < size_bytes:
                 return False
-            self._granted_bytes -= size_bytes
+            self._granted_bytes -= size_bytes if self._is_told else 0
             if holder is not None:  # at once, so that no count misses it
                 self._held[holder] = self._held.get(holder, 0) + size_bytes
             owes = self._granted_bytes < -self._grant_bytes
@@ -90,7 +97,7 @@ class Grants:
         with self._lock:
             if holder is not None:
                 self._held.pop(holder, None)
-            self._granted_bytes += size_bytes
+            self._granted_bytes += size_bytes if self._is_told else 0
             has_too_many = self._granted_bytes > 2 * self._grant_bytes
         if has_too_many:
             self.settle()
@@ -103,7 +110,7 @@ class Grants:
     def came(self) -> None:
         """A file is complete."""
         with self._lock:
-            self._new_files += 1
+            self._new_files += self._is_told
 
     def freed(self, size_bytes: int, files: int) -> None:
         """Others may have what came free. Raises OSError, StoppedError."""
@@ -127,7 +134,11 @@ class Grants:
         found: list[tuple[Account | None, list[Share]]] = []
 
         def look(account: Account | None) -> Account | None:
-            account = None if account is None else self._with_files(account)
+            with self._lock:
+                spent_bytes = -min(0, self._granted_bytes)  # by who has no limit: it is on the disk, or held
+                self._granted_bytes += spent_bytes
+            if account is not None:
+                account = self._with_files(replace(account, used_bytes=account.used_bytes + spent_bytes))
             found.append((account, [self.share(), *self._shares.others()]))
             return account
 
@@ -159,9 +170,6 @@ class Grants:
 
             if self._ledger.exists:
                 self._ledger.change(give, self._stop)
-            elif not self._limit_bytes:
-                with self._lock:
-                    self._granted_bytes = self._new_files = 0
 
     def close(self) -> None:
         """Give all back."""

@@ -56,7 +56,7 @@ class Keeping:
 
     def usage(self) -> Usage:
         """What the cache holds, and what it may."""
-        return self._store.usage()
+        return self._store.usage(counts=True)
 
     def holds(self, folder: str) -> bool:
         """Whether there may be copies below a folder of the tree."""
@@ -93,7 +93,7 @@ class Keeping:
         except StoppedError:
             raise ending(dataset) from None
         error = MismatchError(reason, remedy) if reason else None
-        if outcome is Outcome.RIGHT:
+        if outcome in (Outcome.RIGHT, Outcome.HASHED):
             self.forget_failure(dataset)
         if outcome is Outcome.MOVED and error is not None:
             # Told, and not held against the next open: a server may have the right bytes.

@@ -43,7 +43,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What is in the cache that onefs fetched. None for bytes and files: not counted, as no limit asks for it.
+    """What is in the cache that onefs fetched. None for bytes and files: not counted yet.
 
     What was evicted counts since this process began.
     """
@@ -80,10 +80,12 @@ class Room:
         self._grants = Grants(limits.cache_size_bytes, ledger, shares, self._stop)
         self._clearing = Clearing(evictor, self._grants, ledger, hold, self._stop)
         self._ahead = Workers("onefs-evict", 1)
-        self._changed = threading.Condition()  # guards the three below
+        self._counting = Workers("onefs-count", 1)
+        self._changed = threading.Condition()  # guards the four below
         self._unseen_bytes = 0
         self._looked_s = 0.0
         self._works_ahead = False
+        self._counts = False
 
     def take(self, size_bytes: int) -> None:
         """Count bytes that are about to be written, evicting others if a limit asks for it; costs little.
@@ -111,7 +113,7 @@ class Room:
         self.tell()
 
     def usage(self) -> Usage:
-        """What the cache holds, without counting it."""
+        """What the cache holds, as far as anybody has counted it."""
         account = self._ledger.read()
         granted_bytes, new_files = self._grants.own()
         used_bytes = None if account is None else max(0, account.used_bytes - granted_bytes)
@@ -119,9 +121,17 @@ class Room:
         clearing = self._clearing
         return Usage(used_bytes, files, self.limits, clearing.evicted_bytes, clearing.evicted_files)
 
+    def count(self) -> None:
+        """Have it counted soon, in a thread of its own, unless that was done lately."""
+        with self._changed:
+            if self._counts or not self._clearing.is_due:
+                return
+            self._counts = self._counting.submit(self._count)
+
     def close(self) -> None:
         """Give back what was taken ahead, and wake who waits."""
         self._ahead.close()
+        self._counting.close()
         self._grants.close()
         self._stop.set()
         self.tell()
@@ -224,6 +234,14 @@ class Room:
         finally:
             with self._changed:
                 self._works_ahead = False
+
+    def _count(self) -> None:
+        try:
+            with suppress(OSError, StoppedError):
+                self._clearing.count()
+        finally:
+            with self._changed:
+                self._counts = False
 
     def _surplus(self) -> int:
         account = self._ledger.read()

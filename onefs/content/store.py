@@ -179,8 +179,10 @@ class ContentStore(Places):
             self.room.evicted(freed_bytes, int(found is not None))
         return freed_bytes
 
-    def usage(self) -> Usage:
-        """What the cache holds, and what it may."""
+    def usage(self, *, counts: bool = False) -> Usage:
+        """What the cache holds, and what it may. With `counts`, later answers tell more."""
+        if counts and self.is_cache:
+            self.room.count()
         return self.room.usage()
 
     def on_evicted(self, tell: Callable[[Dataset], None]) -> None:

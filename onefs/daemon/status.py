@@ -114,6 +114,8 @@ class Status:
             "evicted_files": usage.evicted_files,
             "pinned_files": len(self._content.keeping.pinned()),
         }
+        if usage.used_bytes is None:
+            facts["counted"] = "not yet: ask again in a moment"
         try:
             facts["free_bytes"] = shutil.disk_usage(self._source.data_dir).free
         except OSError as error:

@@ -19,6 +19,7 @@ from servers import Fault
 
 from onefs.catalogue.records import Dataset
 from onefs.content.access import BlockRules, State
+from onefs.content.eviction import footprint
 from onefs.content.room import Limits
 from onefs.content.store import ContentStore
 from onefs.errors import BusyError, KeptError, NoRoomError
@@ -343,6 +344,30 @@ def test_what_came_without_a_limit_counts_for_those_that_have_one(place: Archive
     limited = place.content(limits=Limits(8 * MIB))
     read(limited, datasets[11])
     wait_until(lambda: on_disk(place.cache) <= 8 * MIB)
+
+
+def test_what_is_there_is_counted_without_a_limit_once_somebody_asks(place: ArchiveAndCache) -> None:
+    datasets = filled(place, 12)
+    content, other = place.content(), place.content()
+    file_bytes = footprint(MIB)
+
+    def usage() -> tuple[int | None, int | None]:
+        found = content.keeping.usage()
+        return found.used_bytes, found.files
+
+    for dataset in datasets[:4]:
+        read(content, dataset)
+    content.flush()
+    assert not (place.cache / ".onefs/room/ledger").exists(), "it was counted though nobody asked"
+    assert usage() == (None, None)
+    wait_until(lambda: usage() == (4 * file_bytes, 4))
+    read(content, datasets[4])
+    for dataset in datasets[5:]:
+        read(other, dataset)
+    other.close()
+    assert usage() == (12 * file_bytes, 12)
+    content.keeping.evict(datasets[0])
+    assert usage() == (11 * file_bytes, 11)
 
 
 def test_the_state_may_be_deleted_at_any_time(place: ArchiveAndCache) -> None:
