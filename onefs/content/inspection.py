@@ -17,7 +17,7 @@ from onefs.transports.base import Location
 
 
 class State(StrEnum):
-    """How a dataset stands. CACHED is a complete file that nobody verified yet."""
+    """How a dataset stands. CACHED is a complete file that nobody verified yet, or of which only the size is known."""
 
     REMOTE = "remote"
     FETCHING = "fetching"
@@ -94,7 +94,8 @@ class Inspector:
             stamp = self._store.stamps.get(dataset.id)
             verdict = trusted(dataset, Signature.of(found[1]), stamp, self._policy)
             if verdict is Verdict.RIGHT:
-                return State.CACHED if self._policy is Verify.OFF else State.VERIFIED
+                is_verified = dataset.md5 and self._policy is not Verify.OFF
+                return State.VERIFIED if is_verified else State.CACHED
             if verdict is Verdict.ACCEPTED or isinstance(error, MismatchError):
                 return State.MISMATCH
             return State.FETCHING if self._fetches.find(dataset) else State.CACHED

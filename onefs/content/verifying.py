@@ -24,10 +24,14 @@ IN_PLACE = "Tell the archive's maintainers; verify = warn serves such files all 
 
 
 class Outcome(StrEnum):
-    """What came of a look. MOVED is a wrong copy that is in quarantine now, WRONG one that stays where it is."""
+    """What came of a look. MOVED is a wrong copy that is in quarantine now, WRONG one that stays where it is.
+
+    HASHED is one that no hash of the catalogue's tells right or wrong.
+    """
 
     ABSENT = "absent"
     RIGHT = "right"
+    HASHED = "hashed"
     WRONG = "wrong"
     MOVED = "moved"
 
@@ -83,7 +87,7 @@ class Verifier:
         before = stamp.md5 if stamp is not None and not dataset.md5 else ""
         if judge(dataset, size_bytes, md5, Verify.STRICT) is Verdict.RIGHT and before in ("", md5):
             self._store.vouch(dataset, copy, md5, source=source)
-            return Outcome.RIGHT, "", ""
+            return Outcome.RIGHT if dataset.md5 else Outcome.HASHED, "", ""
         if known is None and abs(time.time() - copy.signature.mtime_ns / 1e9) < self._settled_s:
             raise _unsettled(dataset, copy)
         reason = mismatch(dataset, f"{copy.path} has", size_bytes, md5).reason

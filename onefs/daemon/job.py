@@ -23,6 +23,7 @@ FAILED = "failed"
 PHRASES = {
     "cached": "in the cache already",
     "absent": "not in the cache",
+    "hashed": "hashed, though the catalogue has no hash to compare",
     "quarantined": "wrong, moved to quarantine",
     "wrong": "wrong, left where they are",
     "pinned": "pinned, so kept",

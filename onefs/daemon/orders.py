@@ -21,6 +21,7 @@ BLOCK_BYTES = 512
 Datasets = Callable[[], Iterator[Dataset]]
 _OUTCOMES = {
     Outcome.RIGHT: "verified",
+    Outcome.HASHED: "hashed",
     Outcome.WRONG: "wrong",
     Outcome.MOVED: "quarantined",
     Outcome.ABSENT: "absent",

@@ -27,7 +27,8 @@ def download(locate: Callable[[Dataset], Iterable[Location]], snapshot: Snapshot
             except OnefsError as error:
                 failure = error
             else:
-                return f"{dataset.path} came whole and verified from {server_name(location.url)}."
+                how = "whole and verified" if dataset.md5 else "whole (the catalogue has no hash of it)"
+                return f"{dataset.path} came {how} from {server_name(location.url)}."
         if failure is not None:
             raise failure
         nowhere = nowhere or dataset

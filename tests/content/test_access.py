@@ -145,7 +145,9 @@ def test_unknown_size_and_hash(place: ArchiveAndCache) -> None:
     file = content.open(dataset, may_fetch=True)
     assert read_open(file) == DATA
     assert file.size_bytes == content.cached_size(dataset) == len(DATA)
-    assert content.inspect(dataset).state is State.VERIFIED
+    assert content.inspect(dataset).state is State.CACHED
+    content.flush()
+    assert place.content().inspect(dataset).state is State.CACHED
 
 
 def test_copy_that_another_program_put_there(place: ArchiveAndCache) -> None:

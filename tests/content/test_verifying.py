@@ -94,7 +94,7 @@ def test_what_the_catalogue_has_no_hash_of_is_held_against_its_first_fetch(archi
     dataset = archive.add(DATA, md5="")
     content = archive.content()
     read(content, dataset)
-    assert verify(content, dataset)[0] is Outcome.RIGHT
+    assert verify(content, dataset)[0] is Outcome.HASHED
     decay(archive.file(dataset))
     outcome, sentence = verify(content, dataset)
     assert outcome is Outcome.MOVED
