@@ -92,7 +92,7 @@ class Content:
         means = Means(transport, self._health, patience, self._received, self._stop, length)
         filler = Filler(means, max_transfers)
         self._blockwise = Blockwise(
-            store, filler, blocks or BlockRules(), verify, self._refusal, on_withdrawn, on_mismatch
+            store, filler, blocks or BlockRules(), verify, self._refusal, self._broken, on_withdrawn, on_mismatch
         )
         obtainer = Obtainer(
             store, copies, downloader, self._blockwise, locate, self._health, verify, self._stop, on_mismatch
@@ -236,6 +236,10 @@ class Content:
         if error is not None and not isinstance(error, OfflineError):
             self._on_failure(fetch.dataset, error)
         self._on_change(fetch.dataset)
+
+    def _broken(self, dataset: Dataset, error: OnefsError) -> None:
+        self._failures.tell(dataset, error)
+        self._on_failure(dataset, error)
 
     def _remember(self, dataset: Dataset, error: OnefsError, *, offline: bool) -> None:
         found = self._store.find_copy(dataset)

@@ -57,8 +57,9 @@ class Whole:
 class Blockwise:
     """Fetches large files by blocks. Safe to use from several threads.
 
-    `refusal` says why nothing should be asked for of a dataset just now; `on_withdrawn` is told when what was
-    served of one is served no more, `on_mismatch` of each location that gave wrong bytes.
+    `refusal` says why nothing should be asked for of a dataset just now; `on_broken` is told why those who read of
+    one get no more of it, though its fetch goes on, and `on_withdrawn` once what was served is served no more;
+    `on_mismatch` of each location that gave wrong bytes.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Blockwise:
         rules: BlockRules,
         policy: Verify,
         refusal: Callable[[Dataset], OnefsError | None],
+        on_broken: Callable[[Dataset, OnefsError], None],
         on_withdrawn: Callable[[Dataset], None],
         on_mismatch: Callable[[Dataset, Location], None],
     ) -> None:
@@ -76,6 +78,7 @@ class Blockwise:
         self._rules = rules
         self._policy = policy
         self._refusal = refusal
+        self._on_broken = on_broken
         self._on_withdrawn = on_withdrawn
         self._on_mismatch = on_mismatch
         self._hashers = Workers("onefs-hash", 64, yields=True)
@@ -147,7 +150,7 @@ class Blockwise:
         """Serve no more of what there is of a file, as its disk failed."""
         if fetch.growing is not None:
             ours = error if isinstance(error, OnefsError) else cache_error(fetch.dataset.path, "the cache", error)
-            self._withdraw(fetch, fetch.growing, ours)
+            self._withdraw(fetch, fetch.growing, ours, is_told=True)
 
     def close(self) -> None:
         """Let the threads end."""
@@ -300,8 +303,10 @@ class Blockwise:
         if isinstance(error, MismatchError):
             self._on_mismatch(fetch.dataset, location)
 
-    def _withdraw(self, fetch: Fetch, growing: Growing, error: OnefsError) -> None:
+    def _withdraw(self, fetch: Fetch, growing: Growing, error: OnefsError, *, is_told: bool = False) -> None:
         """Drop what is there. Whoever read of it gets the error from now on; others begin anew."""
+        if growing.is_served and not is_told:
+            self._on_broken(fetch.dataset, error)
         growing.fail(error)
         if growing.is_served:
             self._on_withdrawn(fetch.dataset)

@@ -144,6 +144,13 @@ class Failures:
             if before is None or before.wanted != memory.wanted:
                 self._memories[dataset.id] = memory
 
+    def tell(self, dataset: Dataset, error: OnefsError) -> None:
+        """Have a failure known that is not held against the next try."""
+        with self._lock:
+            before = self._memories.get(dataset.id)
+            if before is None or before.wanted != wanted(dataset) or before.until_s <= self._clock():
+                self._memories[dataset.id] = _Memory(error, wanted(dataset), None, False, 0, self._clock())
+
     def current(self, dataset: Dataset, copy: Signature | None, *, may_fetch: bool) -> OnefsError | None:
         """The failure to answer at once with, or None if the dataset may be tried."""
         memory = self._memories.get(dataset.id)

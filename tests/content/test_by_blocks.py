@@ -220,11 +220,14 @@ def test_an_edition_that_changes_is_not_mixed(place: ArchiveAndCache) -> None:
     place.server.put(place.url_path(dataset), DATA)  # the same bytes, but who could know
     with pytest.raises(BrokenAnswerError, match="another edition"):
         part(file, 50 * BLOCK, 10)
+    assert [(failed, "another edition" in error.reason) for failed, error in place.failures] == [(dataset, True)]
+    assert "another edition" in content.inspect(dataset).error
     with pytest.raises(BrokenAnswerError, match="another edition"):
         part(file, 0, 10)
     wait_until(lambda: place.withdrawn == [dataset])
     assert read_open(untouched) == DATA
     assert read(content, dataset) == DATA
+    wait_until(lambda: content.inspect(dataset).error == "")
 
 
 def test_an_edition_that_always_changes_is_told(place: ArchiveAndCache) -> None:

@@ -147,6 +147,7 @@ def test_a_copy_with_a_flipped_byte_fails_and_the_kernel_forgets_it_too(server: 
             copied = subprocess.run(["cp", file_in(mount), tmp_path / "copy"], capture_output=True, text=True)
             assert copied.returncode
             assert os.strerror(errno.EIO) in copied.stderr
+            assert "with MD5" in mount.errors()
 
             def fails() -> bool:
                 try:
