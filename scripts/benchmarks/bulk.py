@@ -108,7 +108,7 @@ def _measure_small(bench: Bench) -> None:
             with OnefsMount(archive.tables, bench.fresh("small"), "--data-url", server.url) as mount:
                 ours.append(count / cat_all(mount.path))
             if bench.has("rclone", COLD):
-                with RcloneMount(server.url, bench.fresh("small")) as peer:
+                with RcloneMount(server.url, bench.fresh("small"), leaves_cache=True) as peer:
                     theirs.append(count / cat_all(peer.path))
     note = f"{count} files of {bench.sizes.file_bytes} bytes"
     bench.add(COLD, SMALL, ONEFS, ours, "files/s", at_least(1_000, is_aim=True), note)
