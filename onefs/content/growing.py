@@ -225,11 +225,23 @@ class Growing:
         finally:
             self.file.give_back_room(self._missing_bytes(blocks))
 
-    def stream(self) -> None:
-        """The server gives it only from its beginning on. Raises NoRoomError if what is not read at once would go."""
+    def stream(self, why: str) -> None:
+        """It comes from its beginning on only. Raises NoRoomError if what is not read at once would go."""
         if not self.file.is_kept:
-            raise _no_room("a large file that its server gives only from its beginning on")
+            raise _no_room(f"a large file that is read from its beginning on, as its server {why}")
         self.streams = True
+
+    def has_same(self, chunk: bytes, offset: int) -> bool:
+        """Whether what is there already of a part is the same. Raises OSError."""
+        with self.changed:
+            there = [block for block in self.file.map.over(offset, len(chunk)) if self.file.map.has(block)]
+        for block in there:
+            begin, end = self.file.map.part(range(block, block + 1))
+            begin, end = max(begin, offset), min(end, offset + len(chunk))
+            number = self._descriptor.number if self._descriptor is not None else -1
+            if os.pread(number, end - begin, begin) != chunk[begin - offset : end - offset]:
+                return False
+        return True
 
     def arrived(self, blocks: range) -> int:
         """Note blocks that were written; gives how many of them are new."""

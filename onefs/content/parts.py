@@ -1,5 +1,6 @@
 """Owns the requests for parts of a growing file: which answers are of its edition, and where their bytes go."""
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +15,13 @@ from onefs.errors import BrokenAnswerError, MismatchError
 from onefs.transports.addresses import shown
 from onefs.transports.base import Body, Location, Transport
 
+GIVES_NO_PARTS = "gives no parts of it"
+TELLS_NO_EDITIONS = "does not tell editions apart (no ETag, no Last-Modified)"
+log = logging.getLogger(__name__)
+
 
 class ChangedError(Exception):
-    """The location has another edition of the file by now, or none can be told from another."""
+    """The location has another edition of the file by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +128,11 @@ class Parts:
             if file.source and body.edition != file.edition and not (is_part_of_edition and question.edition):
                 raise ChangedError
             if not is_part_of_edition:
-                if file.map.count and not file.edition:
-                    raise ChangedError
-                growing.stream()
+                why = GIVES_NO_PARTS if body.edition else TELLS_NO_EDITIONS
+                if not growing.streams:
+                    path, server = self._fetch.dataset.path, server_of(self._location)
+                    log.info("%s: %s %s, so it is read from its beginning on.", path, server, why)
+                growing.stream(why)
                 if body.is_part:
                     return False  # a part of an edition without a name: ask for the whole, which is of one
                 self._is_streaming = True
@@ -158,6 +165,9 @@ class Parts:
                 return
             if position + len(chunk) > end:
                 raise self._too_long(body)
+            # Without a name for its edition, what came before tells whether this is the same.
+            if not file.edition and not growing.has_same(chunk, position):
+                raise ChangedError
             _write_missing(file, memoryview(chunk), position)
             position += len(chunk)
             done = self._note(part, body, done, min(position, counts_to))

@@ -99,6 +99,8 @@ class SparseFile:
     def take_up(self) -> bool:
         """Look again after the lock was let go; False if this is no longer the file that is to be filled."""
         note = read_json(self._note_path)
+        if not note and not self.edition:
+            return has_its_name(self.path, self._file)  # whoever begins it anew takes the name away
         if not self._is_ours(note):
             return False
         if not is_of_this_run(note):

@@ -262,6 +262,44 @@ def test_what_can_be_mended_is(place: ArchiveAndCache, fault: Fault) -> None:
     wait_until(lambda: content.inspect(dataset).state is State.VERIFIED)
 
 
+@pytest.mark.parametrize("md5", [None, ""], ids=["hash", "no hash"])
+def test_a_stream_without_an_edition_goes_on_where_it_is_the_same(place: ArchiveAndCache, md5: str | None) -> None:
+    dataset, content = place.add(DATA, md5=md5), by_blocks(place)
+    place.server.fault(place.url_path(dataset), Fault(no_edition=True, cut_after=50 * BLOCK + 100))
+    file = content.open(dataset, may_fetch=True)
+    with pytest.raises(BrokenAnswerError, match="ended"):
+        part(file, 60 * BLOCK, 10)
+    assert part(file, 0, 10) == DATA[:10]
+    place.server.fault(place.url_path(dataset), Fault(no_edition=True))
+    place.clock.now_s += 60
+    assert read_open(file) == DATA
+    assert place.withdrawn == []
+
+
+def test_a_stream_without_an_edition_is_not_mixed_with_another(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA, md5=""), by_blocks(place)
+    place.server.fault(place.url_path(dataset), Fault(no_edition=True, cut_after=50 * BLOCK + 100))
+    file = content.open(dataset, may_fetch=True)
+    assert part(file, 0, 10) == DATA[:10]
+    with pytest.raises(BrokenAnswerError, match="ended"):
+        part(file, 60 * BLOCK, 10)
+    place.server.put(place.url_path(dataset), DATA[:-1] + b"?")
+    place.server.fault(place.url_path(dataset), Fault(no_edition=True))
+    place.clock.now_s += 60
+    assert read_open(file) == DATA[:-1] + b"?"  # all of it of the later one
+    changed = place.add(DATA, 2, md5="")
+    place.server.fault(place.url_path(changed), Fault(no_edition=True, cut_after=50 * BLOCK + 100))
+    file = content.open(changed, may_fetch=True)
+    assert part(file, 0, 10) == DATA[:10]
+    with pytest.raises(BrokenAnswerError, match="ended"):
+        part(file, 60 * BLOCK, 10)
+    place.server.put(place.url_path(changed), DATA[::-1])
+    place.server.fault(place.url_path(changed), Fault(no_edition=True))
+    place.clock.now_s += 60
+    with pytest.raises(BrokenAnswerError, match="another edition"):
+        part(file, 60 * BLOCK, 10)
+
+
 def test_without_ranges_it_is_sent_once(place: ArchiveAndCache) -> None:
     dataset, content = place.add(DATA), by_blocks(place)
     place.server.fault(place.url_path(dataset), Fault(ignore_range=True))

@@ -207,9 +207,13 @@ def test_without_room_another_edition_is_not_mixed_in(place: ArchiveAndCache) ->
 def test_without_room_what_can_only_be_streamed_is_refused(place: ArchiveAndCache) -> None:
     dataset, content = place.add(DATA), small(place, BLOCK)
     place.server.fault(place.url_path(dataset), Fault(ignore_range=True))
-    with pytest.raises(NoRoomError):
-        read(content, dataset)
-    assert place.server.bytes_sent() < len(DATA)
+    with pytest.raises(NoRoomError, match="gives no parts of it"):
+        part(content.open(dataset, may_fetch=True), 0, 10)
+    unnamed = place.add(DATA, 2)
+    place.server.fault(place.url_path(unnamed), Fault(no_edition=True))
+    with pytest.raises(NoRoomError, match="does not tell editions apart"):
+        part(content.open(unnamed, may_fetch=True), 0, 10)
+    assert place.server.bytes_sent() < 2 * len(DATA)
 
 
 @pytest.mark.usefixtures("little_memory")
