@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
-from onefs.alf import is_safe_part
 from onefs.catalogue.records import Dataset
 from onefs.errors import BusyError, UsageError
 from onefs.vfs.handles import Edition
@@ -28,19 +27,24 @@ Key = tuple[UUID, str, str, int | None]
 
 def check_label(label: str) -> str:
     """A label, which names a folder and stands in names of files. Raises `UsageError`."""
-    if (
-        not is_safe_part(label)
-        or not label.isprintable()
-        or label.startswith((".", "-", " "))
-        or len(label) > LONGEST_LABEL
-        or len(label.encode()) > LONGEST_LABEL_BYTES
-        or label in FILES
-    ):
-        raise UsageError(
-            f"{label!r} cannot be a label.",
-            f"Give a name of at most {LONGEST_LABEL} characters and {LONGEST_LABEL_BYTES} bytes, without a slash.",
-        )
+    why = _why_no_label(label)
+    if why:
+        raise UsageError(f"{label!r} cannot be a label: {why}.", "Give another name.")
     return label
+
+
+def _why_no_label(label: str) -> str:
+    if not label:
+        return "it is empty"
+    if label.startswith((".", "-", " ")):
+        return "it begins with a dot, a dash or a space"
+    if label in FILES:
+        return ".onefs/recorded has a file of that name"
+    if "/" in label or not label.isprintable():
+        return "a slash, and what cannot be printed, cannot stand in the name of a file"
+    if len(label) > LONGEST_LABEL or len(label.encode()) > LONGEST_LABEL_BYTES:
+        return f"it is longer than {LONGEST_LABEL} characters, or {LONGEST_LABEL_BYTES} bytes"
+    return ""
 
 
 @dataclass(slots=True)

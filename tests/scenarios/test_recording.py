@@ -261,11 +261,13 @@ def test_a_full_or_locked_disk_leaves_all_as_it_was(plain: Mounted, tmp_path: Pa
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("record on --label a/b", "cannot be a label"),
-        ("record on --label ..", "cannot be a label"),
-        ("record on --label ''", "cannot be a label"),
-        ("record on --label datasets.csv", "cannot be a label"),
-        (f"record on --label {'x' * 65}", "cannot be a label"),
+        ("record on --label a/b", "cannot be a label: a slash"),
+        ("record on --label ..", "cannot be a label: it begins with a dot"),
+        ("record on --label .hid", "cannot be a label: it begins with a dot"),
+        ("record on --label -x", "cannot be a label: it begins with a dot, a dash"),
+        ("record on --label ''", "cannot be a label: it is empty"),
+        ("record on --label datasets.csv", "cannot be a label: .onefs/recorded has a file of that name"),
+        (f"record on --label {'x' * 65}", "cannot be a label: it is longer than 64"),
         ("record on --label", "needs a value"),
         ("record on --label a --label b", "is not understood"),
         ("record on --pid 1", "need a label"),
