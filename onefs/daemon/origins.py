@@ -20,6 +20,7 @@ from onefs.errors import (
     MissingOnServerError,
     SourceError,
     TableError,
+    UnknownRecordError,
     UnreachableError,
 )
 from onefs.transports.addresses import server_name, shown
@@ -118,7 +119,16 @@ class DatabaseOrigin:
 
     def offered(self) -> Offer:
         """What `cache/info` says: always asked of the server itself."""
-        info = self._info = self._client.tables_info(self._tag or None)
+        try:
+            info = self._info = self._client.tables_info(self._tag or None)
+        except UnknownRecordError as error:
+            if not self._tag:
+                raise
+            raise UnknownRecordError(
+                f"{self.name} has no tables of a release {self._tag}.",
+                "Look its tag up where the release is described, such as the paper; ls .onefs/tag in a mount lists the "
+                "releases that are at hand.",
+            ) from error
         return Offer(info.created.replace(tzinfo=None), info.min_api_version, info.origin)
 
     def download(self, into: Path) -> None:

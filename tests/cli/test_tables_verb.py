@@ -69,6 +69,7 @@ def test_what_cannot_be_done_is_said(mount: Mounted, tmp_path: Path) -> None:
         assert done.returncode == 1, done.stdout
         assert done.stderr.startswith("onefs: ")
         assert "unforeseen" not in done.stderr
+    assert "has no tables of a release no such. Look its tag up" in done.stderr
     assert os.listdir(mount.path / "lab/Subjects") == ["mouse"]
     assert onefs("tables", "tidy").returncode == 2
 
