@@ -50,6 +50,33 @@ def shown(rows: Rows, rule: Rule) -> Shown:
     return found
 
 
+def why_hidden(rows: Rows, rule: Rule, rel_path: str) -> tuple[str, str] | None:
+    """Why a rule shows nothing under a path in a session, and what to do about that; None if nothing hides there."""
+    at = [row for row, path in enumerate(rows.rel_paths) if path == rel_path]
+    if not at and rule.default_only:
+        at = [row for row, path in enumerate(rows.rel_paths) if "#" in path and edition_of(path)[0] == rel_path]
+    if not at:
+        return None
+    row, qc = at[-1], QC_CODES[rows.qc[at[-1]]]
+    revision = edition_of(rows.rel_paths[row])[1]
+    if not rows.exists[row]:
+        return "the archive says that no server has it any more", "Ask the archive's maintainers."
+    if rows.qc[row] > QC_CODES.index(rule.qc_limit):
+        reason = f"its QC is {qc.name}, and what is worse than {rule.qc_limit.name} is hidden"
+        return reason, f"To see it: onefs qc {qc.name}"
+    if rule.ignore_qc_not_set and qc is QC.NOT_SET:
+        return "it has no QC outcome, and what has none is hidden", "Mount with --ignore-qc-not-set off."
+    if rule.as_of and revision > rule.as_of:
+        reason = f"its edition {revision} is later than {rule.as_of}, the date that is shown"
+        return reason, "To see it: onefs as-of none, or .onefs/as-of with a later date"
+    name = shown(rows, rule)[row]
+    if name is not None and name != rel_path:
+        return f"it is at {name} here", "Leave the #revision# folder out."
+    if name is None:
+        return "it is not the default edition, which alone is shown here", "Look where every edition is shown."
+    return None
+
+
 def _hide_later(found: Shown, as_of: str) -> None:
     for row, path in enumerate(found):
         if path is not None and edition_of(path)[1] > as_of:

@@ -11,6 +11,7 @@ from onefs.cli.mounts import check_alive, mount_at, place_in
 from onefs.cli.options import PATH
 from onefs.cli.printing import print_facts
 from onefs.errors import NotInCatalogueError
+from onefs.fuse.mounting import Mount
 
 _PREFIX = "user.onefs."
 _VIEWS = (STATE_FOLDER, "via")
@@ -37,11 +38,23 @@ def facts_of(path: Path) -> dict[str, str]:
     try:
         names = os.listxattr(whole)
     except (FileNotFoundError, NotADirectoryError):
-        raise NotInCatalogueError(
-            f"{inside} is not in the catalogue of {mount.mountpoint}.", "Look for its name with ls in the folder above."
-        ) from None
+        raise _absent(mount, inside) from None
     known = {name.removeprefix(_PREFIX): os.getxattr(whole, name).decode() for name in names}
     return {**_place(inside), "mountpoint": str(mount.mountpoint), **known}
+
+
+def _absent(mount: Mount, inside: Path) -> NotInCatalogueError:
+    """The error for what is not in a mount: it may be hidden, which the folder of its session knows."""
+    for above in inside.parents:
+        try:
+            name = f"{_PREFIX}hidden:{inside.relative_to(above)}"
+            reason, remedy = os.getxattr(mount.mountpoint / above, name).decode(errors="replace").split("\n")
+        except OSError:  # also of a name that is longer than an attribute's can be
+            continue
+        return NotInCatalogueError(f"{inside} is in the catalogue of {mount.mountpoint}, but {reason}.", remedy)
+    return NotInCatalogueError(
+        f"{inside} is not in the catalogue of {mount.mountpoint}.", "Look for its name with ls in the folder above."
+    )
 
 
 def _place(inside: Path) -> dict[str, str]:

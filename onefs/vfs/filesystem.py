@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from onefs.alf import LONGEST_NAME_BYTES
 from onefs.catalogue.changes import Changes
-from onefs.catalogue.interface import Catalogue
+from onefs.catalogue.interface import Catalogue, Rows
 from onefs.catalogue.records import Dataset
 from onefs.content.access import Content
 from onefs.errors import (
@@ -253,6 +253,9 @@ class FileSystem:
         if isinstance(node, DatasetFile):
             return xattrs.value(xattrs.FILE_ATTRIBUTES, name, self._file_facts(node)).encode()
         if isinstance(node, Directory) and node.session is not None:
+            if name.startswith(xattrs.HIDDEN):
+                tree, rows = self._session_rows(node, node.session)
+                return xattrs.hidden(name, rows, tree.view.rule).encode()
             facts = self._session_facts(node, node.session)
             return xattrs.value(xattrs.SESSION_ATTRIBUTES, name, facts).encode()
         raise NoAttributeError(f"{node.path} has no attribute {name}.")
@@ -299,13 +302,16 @@ class FileSystem:
         return xattrs.FileFacts(dataset, inspection, content.cached_path(dataset), is_pinned)
 
     def _session_facts(self, node: Directory, row: int) -> xattrs.SessionFacts:
+        tree, rows = self._session_rows(node, row)
+        shown = [path is not None for path in tree.view.shown(rows)]
+        session = tree.catalogue.session(rows.session)
+        return xattrs.SessionFacts(session, rows, shown, lambda: self._cached_bytes(tree, node))
+
+    def _session_rows(self, node: Directory, row: int) -> tuple[Tree, Rows]:
         tree = self.forest.tree_of(node.ino)
         if tree is None:
             raise GoneError(f"{node.path} is no longer there.", "Look the path up again.")
-        newest = tree.catalogue.newest(row)
-        rows = tree.catalogue.datasets(newest)
-        shown = [path is not None for path in tree.view.shown(rows)]
-        return xattrs.SessionFacts(tree.catalogue.session(newest), rows, shown, lambda: self._cached_bytes(tree, node))
+        return tree, tree.catalogue.datasets(tree.catalogue.newest(row))
 
     def _blocks_of(self, nodes: Iterable[Node]) -> dict[str, int]:
         """Blocks on the disk of all that is cached in the folders that nodes are from, by path in the archive."""

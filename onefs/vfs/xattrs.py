@@ -7,11 +7,14 @@ from typing import TypeVar
 
 from onefs.catalogue.interface import Rows
 from onefs.catalogue.records import Dataset, Session
+from onefs.catalogue.revisions import Rule, why_hidden
 from onefs.content.access import Inspection
 from onefs.errors import ForeignAttributeError, NoAttributeError
 
 NAMESPACE = "user."
 PREFIX = "user.onefs."
+HIDDEN = f"{PREFIX}hidden:"
+"""With a path in the session behind it: why nothing is shown there. It is listed nowhere, and for `onefs info`."""
 
 Facts = TypeVar("Facts")
 
@@ -66,6 +69,14 @@ SESSION_ATTRIBUTES: dict[str, Callable[[SessionFacts], str]] = {
     ),
     "cached": lambda facts: str(facts.cached_bytes()),
 }
+
+
+def hidden(name: str, rows: Rows, rule: Rule) -> str:
+    """Why a rule hides what an attribute's name tells of: reason and remedy. Raises `NoAttributeError`."""
+    found = why_hidden(rows, rule, name.removeprefix(HIDDEN))
+    if found is None:
+        raise NoAttributeError("Nothing is hidden there.")
+    return "\n".join(found)
 
 
 def value(attributes: dict[str, Callable[[Facts], str]], name: str, facts: Facts) -> str:

@@ -3,12 +3,17 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from archives import RECORDINGS, make_tables
+from archives import MADE_SESSION, RECORDINGS, make_tables
 from mounted import Mounted, run_onefs
+
+from onefs.catalogue.records import QC
+from onefs.catalogue.snapshot import load_snapshot
+from onefs.catalogue.tables import write_tables
 
 TABLES = RECORDINGS / "tables"
 
@@ -200,6 +205,33 @@ def test_info_of_what_is_not_there(tmp_path: Path) -> None:
         done = run_onefs("info", mount.path / "nolab" / "x")
         assert done.returncode == 1
         assert "nolab/x is not in the catalogue" in done.stderr
+
+
+def test_info_of_what_is_hidden_says_by_what(tmp_path: Path) -> None:
+    later, worse = "alf/#2025-01-01#/h.x.npy", "alf/k.x.npy"
+    made = make_tables(tmp_path / "tables", {"alf/h.x.npy": b"a", later: b"b", worse: b"c"})
+    rows = [replace(each, qc=QC.CRITICAL) if name == worse else each for name, each in made.items()]
+    session = load_snapshot(tmp_path / "tables", tmp_path / "index").session(0)
+    write_tables(tmp_path / "tables", [session], rows, created="2024-01-04 00:00", origin="")
+    with Mounted(tmp_path / "tables", tmp_path, "--as-of", "2024-12-31") as mount:
+        for place in (mount.path, mount.path / ".onefs/default"):
+            done = run_onefs("info", place / MADE_SESSION / worse)
+            assert done.returncode == 1
+            assert "but its QC is CRITICAL, and what is worse than FAIL is hidden." in done.stderr
+            assert "onefs qc CRITICAL" in done.stderr
+        done = run_onefs("info", mount.path / MADE_SESSION / later)
+        assert "but its edition 2025-01-01 is later than 2024-12-31" in done.stderr
+        assert "onefs as-of none" in done.stderr
+        assert run_onefs("as-of", "none", mount.path).returncode == 0
+        assert run_onefs("qc", "CRITICAL", mount.path).returncode == 0
+        for path in (later, worse):
+            assert run_onefs("info", mount.path / MADE_SESSION / path).returncode == 0
+        done = run_onefs("info", mount.path / ".onefs/default" / MADE_SESSION / later)
+        assert "but it is at alf/h.x.npy here" in done.stderr
+        done = run_onefs("info", mount.path / ".onefs/as-of/2024-12-31" / MADE_SESSION / later)
+        assert "later than 2024-12-31" in done.stderr
+        done = run_onefs("info", mount.path / MADE_SESSION / "alf/none.x.npy")
+        assert "is not in the catalogue" in done.stderr
 
 
 def test_a_verb_that_does_not_exist() -> None:
