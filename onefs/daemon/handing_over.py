@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from onefs.daemon.opening import opened
 from onefs.daemon.recorded import Recorded
 from onefs.daemon.replaying import source_of_replay
 from onefs.daemon.sources import Source, prepare
-from onefs.errors import CacheDamagedError, NoRoomError, OnefsError, UsageError
+from onefs.errors import BusyError, CacheDamagedError, NoRoomError, OnefsError, UsageError
 from onefs.modes import ALLOWED
 from onefs.settings import Settings
 from onefs.transports.base import Location
@@ -147,7 +147,13 @@ def _fetch_all(content: Content, datasets: Sequence[Dataset], on_progress: Calla
 
 
 def _fetch(content: Content, dataset: Dataset) -> int:
-    """Have one file whole and verified; its size in bytes."""
+    """Have one file whole and verified; its size in bytes.
+
+    What is there from an earlier time is hashed anew: a disk or a program may have spoilt it in a way that no time of
+    change tells of, and others are to rely on it.
+    """
+    with suppress(BusyError):  # one that changed just now: opening it waits until it is settled
+        content.keeping.verify(dataset, lambda size_bytes: None)  # noqa: ARG005
     file = content.open(dataset, may_fetch=True)
     try:
         file.wait_whole()

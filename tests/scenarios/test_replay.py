@@ -293,6 +293,32 @@ def test_a_folder_goes_on_after_a_kill_and_after_the_server_was_away(faulty: Fau
     assert server.bytes_sent(big) < 1.5 * len(FILES[BIG]), "what was there before the kill is not fetched again"
 
 
+def test_what_was_spoilt_in_a_folder_is_had_anew(faulty: Faulty, tmp_path: Path) -> None:
+    """By a program that keeps the time of change, by one that does not, and by one that removes."""
+    folder = tmp_path / "folder"
+    assert faulty.replay("--fetch", folder).returncode == 0
+    kept, changed, removed = (folder / MADE_SESSION / name for name in [BIG, *list(FILES)[:2]])
+    before = kept.stat()
+    with kept.open("r+b") as stream:
+        stream.seek(1000)
+        stream.write(bytes([FILES[BIG][1000] ^ 1]))
+    os.utime(kept, ns=(before.st_atime_ns, before.st_mtime_ns))
+    changed.write_bytes(b"!" * 1000)
+    os.utime(changed, (0, 0))
+    removed.unlink()
+    done = faulty.replay("--fetch", folder)
+    assert (done.returncode, done.stdout) == (0, f"{folder} holds all {len(FILES)} datasets.\n")
+    assert files_in(folder) == FILES
+    faulty.server.stop()
+    assert faulty.replay("--fetch", folder).returncode == 0
+    os.truncate(kept, 1000)
+    os.utime(kept, (0, 0))
+    done = faulty.replay("--fetch", folder)
+    assert done.returncode == 1
+    assert "holds 5 of 6" in done.stderr
+    assert BIG not in files_in(folder)
+
+
 def test_wrong_bytes_are_never_handed_over(faulty: Faulty, tmp_path: Path) -> None:
     faulty.server.fault(on_servers(faulty.datasets[BIG]), Fault(wrong_bytes=True))
     faulty.environment["ONEFS_VERIFY"] = "off"  # meant for other mounts
