@@ -73,9 +73,9 @@ class Evictor:
 
     def survey(self, shares: list[Share], stop: threading.Event) -> Survey:
         """Look at all that onefs fetched, and add what is under way. Takes a while. Raises OSError, StoppedError."""
-        held: dict[UUID, int] = {}
-        for share in shares:
-            held.update(share.held)
+        # What another process told of may have come since, and be gone again.
+        there = {name for name, _ in self.parts()}
+        held = {each: size for share in shares for each, size in share.held.items() if str(each) in there}
         used_bytes, kept_bytes, files = sum(share.granted_bytes for share in shares), 0, 0
 
         def found() -> Iterator[Candidate]:

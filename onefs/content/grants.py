@@ -78,7 +78,7 @@ class Grants:
                         return account
                     granted_bytes = min(room_bytes, max(missing_bytes, self._grant_bytes))
                     self._granted_bytes += granted_bytes
-                self._shares.publish(self.share())
+                self._shares.publish(self._share_with(size_bytes, holder))
                 return self._with_files(replace(account, used_bytes=account.used_bytes + granted_bytes))
 
             self._ledger.change(grant, self._stop)
@@ -128,6 +128,14 @@ class Grants:
         """What this process has under way."""
         with self._lock:
             return Share(max(0, self._granted_bytes), self._held.copy())
+
+    def _share_with(self, size_bytes: int, holder: UUID | None) -> Share:
+        """The share once these bytes are spent: what is held is known to have come, what is granted is not."""
+        share = self.share()
+        if holder is None:
+            return share
+        held = {**share.held, holder: share.held.get(holder, 0) + size_bytes}
+        return Share(max(0, share.granted_bytes - size_bytes), held)
 
     def before_count(self) -> tuple[Account | None, list[Share]]:
         """The account, and what all have under way just then. Raises OSError, StoppedError."""

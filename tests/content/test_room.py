@@ -444,6 +444,26 @@ def test_several_processes_hold_one_limit_and_a_killed_one_leaves_nothing_that_c
     assert not [path for path in place.partial(datasets[0]).parent.iterdir() if path.stat().st_blocks]
 
 
+def test_what_another_daemon_had_under_way_counts_no_longer_once_it_is_gone(place: ArchiveAndCache) -> None:
+    coming, beside, later = filled(place, 3)
+    first, store = place.content(limits=Limits(LIMIT)), store_of(place)
+    place.server.fault(place.url_path(coming), Fault(stall_after=MIB // 2))
+    file = first.open(coming, may_fetch=True)
+    wait_until(place.partial(coming).exists)
+    read(first, beside)  # tells others what is under way
+    place.server.release()
+    read_open(file)
+    file.close()
+    first.flush()
+    store.evict(coming)
+    (place.cache / ".onefs/room/ledger").unlink()
+    second = place.content(limits=Limits(LIMIT))
+    read(second, later)
+    used_bytes = second.keeping.usage().used_bytes
+    assert used_bytes is not None
+    assert used_bytes < 2 * footprint(MIB) + MIB // 4, "beside two files there is but what was granted ahead"
+
+
 def test_a_mount_does_not_look_through_the_cache(place: ArchiveAndCache) -> None:
     content = place.content(limits=Limits(LIMIT))
     assert not (place.cache / ".onefs" / "room").exists()
