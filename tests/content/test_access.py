@@ -232,7 +232,7 @@ def test_wrong_copy_is_put_aside_and_fetched(place: ArchiveAndCache) -> None:
 def test_wrong_copy_stays_while_it_cannot_be_replaced(place: ArchiveAndCache) -> None:
     dataset, content = place.add(DATA), place.content()
     place.put_in_cache(dataset, DATA[:-1] + b"?")
-    with pytest.raises(MismatchError, match="catalogue says"):
+    with pytest.raises(MismatchError, match="should be"):
         read(content, dataset, may_fetch=False)
     assert place.file(dataset).exists()
     assert content.inspect(dataset).state is State.MISMATCH
