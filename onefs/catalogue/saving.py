@@ -27,7 +27,7 @@ from onefs.catalogue.tables import (
     session_table,
     tables_in,
 )
-from onefs.errors import BusyError, NoRoomError, TableError
+from onefs.errors import BusyError, NoRoomError, TableError, UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,7 +51,8 @@ def save_tables(
 
     New rows are added and known ones, told by their ids, updated; other rows and columns stay. What was learned wins
     over `base`, and `base` over what is in the directory. Both tables are written whole or stay as they were. Raises
-    `TableError`, `NoRoomError`, or `BusyError` if another process keeps the tables locked.
+    `UsageError` if those there are another archive's, `TableError`, `NoRoomError`, or `BusyError` if another process
+    keeps the tables locked.
     """
     import pyarrow as pa
 
@@ -59,6 +60,7 @@ def save_tables(
         with _locked(directory):
             _remove_left_over(tables_in(directory))
             starts = _starts(directory, base, clobber=clobber)
+            _check_one_archive(directory, base, starts, origin)
             changes = {"date_modified": now().isoformat(" ", "minutes")} | _origin(starts, origin)
             return _save(directory, learned, starts, changes)
     except OSError as error:
@@ -110,10 +112,26 @@ def _starts(directory: Path, base: TableFiles | None, *, clobber: bool) -> list[
     return starts
 
 
+def _check_one_archive(directory: Path, base: TableFiles | None, starts: Sequence[TableFiles], origin: str) -> None:
+    """Raise `UsageError` if the tables in a directory say that they are of other archives than what is to be saved."""
+    there = [start for start in starts if start is not base]
+    theirs = _origins(there[0]) if there else []
+    ours = [*(_origins(base) if base else []), *([origin] if origin else [])]
+    if theirs and ours and not set(theirs) & set(ours):
+        raise UsageError(
+            f"The cache tables in {directory} are of {', '.join(theirs)}, and not of {', '.join(ours)}.",
+            "Save to another directory, or have them replaced: tables save DIR clobber.",
+        )
+
+
+def _origins(files: TableFiles) -> list[str]:
+    known = read_metadata(files.datasets).raw.get("origin")
+    return [str(each) for each in known] if isinstance(known, list) else [str(known)] if known else []
+
+
 def _origin(starts: Sequence[TableFiles], origin: str) -> dict[str, object]:
     """The origins that the tables have from now on, if there is one to be added."""
-    known = read_metadata(starts[0].datasets).raw.get("origin") if starts else None
-    origins = known if isinstance(known, list) else [known] if known else []
+    origins = _origins(starts[0]) if starts else []
     if not origin or origin in origins:
         return {}
     return {"origin": [*origins, origin] if origins else origin}

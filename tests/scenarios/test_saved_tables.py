@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from alyx_archive import AlyxArchive
 from alyx_mounts import Asked, mount_of, tree_of
-from archives import MADE_SESSION, make_tables
+from archives import MADE_SESSION, change_metadata, make_tables
 from mounted import ONEFS, Mounted, run_onefs
 
 from onefs.catalogue.snapshot import load_snapshot
@@ -102,6 +102,21 @@ def test_the_tables_in_use_can_be_kept_without_a_database(tmp_path: Path) -> Non
         assert not (tmp_path / "late").exists()
 
 
+def test_the_tables_of_another_archive_are_only_replaced(saving: Mounted, tmp_path: Path) -> None:
+    folder = tmp_path / "other"
+    make_tables(folder, {"alf/x.y.npy": b"z"})
+    before = {file.name: file.read_bytes() for file in folder.glob("*.pqt")}
+    refused = save(saving, folder)
+    assert refused.returncode == 1
+    assert f"The cache tables in {folder} are of tests, and not of " in refused.stderr
+    assert "clobber" in refused.stderr
+    assert {file.name: file.read_bytes() for file in folder.glob("*.pqt")} == before
+    for words in (["--clobber"], []):
+        assert save(saving, folder, *words).returncode == 0
+        assert [file.name for file in sorted(folder.iterdir())] == [".onefs", "datasets.pqt", "sessions.pqt"]
+        assert load_snapshot(folder, tmp_path / "index").n_sessions == 1
+
+
 def test_a_full_disk_leaves_the_saved_tables_as_they_were(saving: Mounted, small_disk: Path) -> None:
     assert save(saving, small_disk).returncode == 0
     before = {file.name: file.read_bytes() for file in small_disk.glob("*.pqt")}
@@ -149,6 +164,7 @@ def test_two_mounts_save_into_one_folder_after_a_third_was_killed_there(
     folder = tmp_path / "shared"
     homes = [tmp_path / name for name in ("one", "two")]
     make_tables(folder, {"alf/x.y.npy": b"z"}, lab="otherlab")
+    change_metadata(folder, origin=None)
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
