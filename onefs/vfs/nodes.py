@@ -105,7 +105,10 @@ class LinkFolder(Directory):
 
 @dataclass(slots=True, eq=False)
 class LiveFolder(Directory):
-    """A folder to which entries come while it is shown; none ever goes. `nodes` has all that is below it by number."""
+    """A folder to which entries come, and from which they go, while it is shown.
+
+    `nodes` has all that is or was below it by number.
+    """
 
     nodes: dict[int, "Node"] = field(default_factory=dict)
 

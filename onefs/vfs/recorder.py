@@ -53,6 +53,7 @@ class Recording:
 
     label: str
     is_on: bool = False
+    is_listed: bool = False
     roots: set[Identity] = field(default_factory=set)
     entries: dict[Key, Entry] = field(default_factory=dict)
     unsure: dict[Key, tuple[Dataset, Edition | None]] = field(default_factory=dict)
@@ -87,19 +88,20 @@ class Recorder:
         self._on_added = on_added
         self._on_taken_away = on_taken_away
         self._now = now
-        self._on_label: Callable[[str], None] = lambda label: None  # noqa: ARG005
+        self._on_label: Callable[[str, bool], None] = lambda label, is_listed: None  # noqa: ARG005
         self._lock = threading.RLock()  # guards the three below, and all recordings
         self._recordings: dict[str, Recording] = {}
         self._turns = 0
         self.turn = 0
         """0 while nothing is recorded; else another number whenever what was counted already may count again."""
 
-    def show_labels(self, show: Callable[[str], None]) -> None:
-        """Tell of each label, of those to come as they come."""
+    def show_labels(self, show: Callable[[str, bool], None]) -> None:
+        """Tell of each label that it is to be listed, of those to come as they come; and that it is not, as they go."""
         with self._lock:
             self._on_label = show
-            for label in filter(None, self._recordings):
-                show(label)
+            for label, recording in self._recordings.items():
+                if label and recording.is_listed:
+                    show(label, True)
 
     def restore(self, entries: Iterable[Entry]) -> int:
         """Put back what was recorded before the mount ended, and give how many there are."""
@@ -148,7 +150,7 @@ class Recorder:
     def clear(self, label: str | None = None, entries: Iterable[Entry] | None = None) -> None:
         """Forget what was counted under a label, or under any; or only these entries. What is on stays on.
 
-        Raises `UsageError` if there is no such label.
+        Labels that are off and have nothing are listed no more. Raises `UsageError` if there is no such label.
         """
         with self._lock:
             for recording in self._chosen(label):
@@ -159,6 +161,10 @@ class Recorder:
                 recording = self._recording(entry.label)
                 recording.entries.pop(_key(entry), None)
                 recording.unsure.pop(_key(entry), None)
+            for recording in self._chosen(label):
+                if recording.label and not recording.is_on and not recording.entries:
+                    recording.is_listed = False
+                    self._on_label(recording.label, False)
             self._turned()
         self._on_taken_away()
 
@@ -231,10 +237,11 @@ class Recorder:
         """By label: whether it is on, for which processes (none stands for all), how many datasets were counted."""
         with self._lock:
             self._end_finished()
-            keys = {label: list(each.entries) for label, each in self._recordings.items()}
+            listed = {label: each for label, each in self._recordings.items() if each.is_listed}
+            keys = {label: list(each.entries) for label, each in listed.items()}
             facts: dict[str, dict[str, object]] = {
                 label: {"on": each.is_on, "pids": sorted(root.pid for root in each.roots)}
-                for label, each in self._recordings.items()
+                for label, each in listed.items()
             }
         for label, each in keys.items():
             facts[label]["datasets"] = len({id_ for id_, *_ in each})
@@ -246,9 +253,12 @@ class Recorder:
         """The recording under a label, new if need be. It stays until the mount ends: the kernel knows its folder."""
         if label not in self._recordings:
             self._recordings[label] = Recording(label)
+        recording = self._recordings[label]
+        if not recording.is_listed:
+            recording.is_listed = True
             if label:
-                self._on_label(label)
-        return self._recordings[label]
+                self._on_label(label, True)
+        return recording
 
     def _chosen(self, label: str | None) -> list[Recording]:
         if label is None:

@@ -37,7 +37,10 @@ def recorded_folder(recorder: Recorder, control: Directory) -> LiveFolder:
     folder = LiveFolder(_ino(path), control.ino, NAME, path, 0)
     _add(folder, _files(path, recorder, None))
 
-    def show(label: str) -> None:
+    def show(label: str, is_listed: bool) -> None:
+        if not is_listed:  # its nodes stay, for the kernel may know them
+            folder.children = {name: node for name, node in folder.children.items() if name != label}
+            return
         inner = joined(path, label)
         files = _files(inner, recorder, label)
         folder.nodes.update((file.ino, file) for file in files.values())

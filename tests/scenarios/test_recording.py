@@ -314,6 +314,26 @@ def test_a_program_that_unmounts_what_it_reads_gives_its_exit_code_too(tmp_path:
         mount.start()
 
 
+def test_a_label_that_is_off_and_cleared_is_listed_no_more(plain: Mounted) -> None:
+    folder = plain.path / ".onefs/recorded"
+    command(plain, f"record on --label brief --pid {os.getpid()}")
+    (alf(plain) / "a.x.npy").read_bytes()
+    command(plain, "record clear --label brief")
+    assert "brief" in os.listdir(folder), "it is on"
+    (alf(plain) / "a.x.npy").read_bytes()
+    command(plain, "record off --label brief")
+    assert "brief" in os.listdir(folder), "it has something"
+    command(plain, "record clear --label brief")
+    assert "brief" not in os.listdir(folder)
+    assert "brief" not in run_onefs("record", "status", "--mount", plain.path).stdout
+    command(plain, f"record on --label brief --pid {os.getpid()}")
+    assert paths_in(plain, "brief") == []
+    (alf(plain) / "a.x.npy").read_bytes()
+    assert len(paths_in(plain, "brief")) == 1
+    command(plain, "record off --label brief")
+    command(plain, "record clear")
+
+
 def test_an_orphan_counts_as_long_as_the_program_runs(plain: Mounted, tmp_path: Path) -> None:
     """It left its parent, its group and its session, as daemons do."""
     script = tmp_path / "orphan.sh"
