@@ -84,4 +84,4 @@ def test_leaves_nothing_behind_when_it_is_interrupted(tmp_path: Path, number: in
 def test_refuses_a_work_that_there_is_not(tmp_path: Path) -> None:
     done = subprocess.run([BENCH, "run", "--work", tmp_path], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "none of index, walk, open, warm, cold, refresh" in done.stderr
+    assert "none of index, walk, open, warm, cold, dropped, huge, refresh" in done.stderr
