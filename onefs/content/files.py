@@ -15,7 +15,7 @@ NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 PIECE_BYTES = 1 << 14
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MORE_ROOM = (
-    "Free some space (onefs evict removes files that were fetched), mount with a --cache-size that the disk has room for, "
+    "Free some space (onefs evict removes files that were fetched), mount with a --cache-size that fits on the disk, "
     "or move the cache directory to a larger disk."
 )
 REMEDIES = {
