@@ -90,7 +90,9 @@ class Copies:
         # One that differs is served at once only where there is no better one to wait for.
         waits = young and fetch.may_fetch and self._store.is_cache
         if verdict is Verdict.RIGHT or (verdict is Verdict.ACCEPTED and not waits):
-            self.vouch(fetch.dataset, copy, md5, stamp.source if stamp is not None else "")
+            # Only the very file that onefs fetched is its own, whatever else has the same bytes.
+            is_fetched = stamp is not None and stamp.signature == copy.signature
+            self.vouch(fetch.dataset, copy, md5, stamp.source if stamp is not None and is_fetched else "")
             return Standing.RIGHT, md5
         return Standing.UNSETTLED if young else Standing.WRONG, md5
 
