@@ -148,8 +148,10 @@ class Failures:
         """Have a failure known that is not held against the next try."""
         with self._lock:
             before = self._memories.get(dataset.id)
-            if before is None or before.wanted != wanted(dataset) or before.until_s <= self._clock():
-                self._memories[dataset.id] = _Memory(error, wanted(dataset), None, False, 0, self._clock())
+            same = before if before is not None and before.wanted == wanted(dataset) else None
+            if same is None or same.until_s <= self._clock():
+                times = same.times if same is not None else 0
+                self._memories[dataset.id] = _Memory(error, wanted(dataset), None, False, times, self._clock())
 
     def current(self, dataset: Dataset, copy: Signature | None, *, may_fetch: bool) -> OnefsError | None:
         """The failure to answer at once with, or None if the dataset may be tried."""

@@ -169,7 +169,7 @@ class Room:
 
     def _flush(self) -> bool:
         """Wait a while until more files can be evicted; False if none can be so."""
-        if not self._stamps.unwritten():
+        if self._stamps.is_flushed:
             return False
         self._stamps.flush(FLUSH_S)
         return True

@@ -71,7 +71,9 @@ class Stamps:
             self._remember(dataset.id, stamp)
             if self._closed or not self._has_thread():
                 return
-            self._unsynced[dataset.id] = stamp
+            replaced, self._unsynced[dataset.id] = self._unsynced.get(dataset.id), stamp
+            if replaced is not None and replaced.signature != stamp.signature:
+                self._is_written(dataset.id, replaced)  # it never will be: the file that it was about is another one
             self._note_unwritten(dataset, stamp)
             self._latest_s = time.monotonic()
             self._waiting.append((dataset, stamp, path))
@@ -132,6 +134,11 @@ class Stamps:
         """The stamps of files that onefs fetched that are not on disk yet."""
         with self._lock:
             return self._unwritten.copy()
+
+    @property
+    def is_flushed(self) -> bool:
+        """Whether no stamp waits to be written."""
+        return not self._unsynced
 
     def flush(self, timeout_s: float | None = None) -> bool:
         """Have every stamp written now, and wait for that; False if it took longer than `timeout_s`."""
@@ -209,8 +216,7 @@ class Stamps:
         with self._lock:
             if self._unsynced.get(dataset.id) == stamp:
                 del self._unsynced[dataset.id]
-                if dataset.id in self._unwritten and self._unwritten[dataset.id].signature == stamp.signature:
-                    del self._unwritten[dataset.id]
+                self._is_written(dataset.id, stamp)
                 if not self._unwritten and not self._complained:  # else the notes alone tell whose the files are
                     with suppress(OSError):
                         self._arrivals.clear()
@@ -243,6 +249,10 @@ class Stamps:
                 if other is not None and other.source and other.signature == stamp.signature:
                     return replace(stamp, source=other.source)
         return stamp
+
+    def _is_written(self, dataset_id: UUID, stamp: Stamp) -> None:
+        if dataset_id in self._unwritten and self._unwritten[dataset_id].signature == stamp.signature:
+            del self._unwritten[dataset_id]
 
     def _note_unwritten(self, dataset: Dataset, stamp: Stamp) -> None:
         known = self._unwritten.get(dataset.id)

@@ -314,6 +314,16 @@ def test_a_machine_that_gives_no_more_threads(place: ArchiveAndCache, monkeypatc
     assert list((place.cache / ".onefs" / "stamps").rglob("*.json"))
 
 
+def test_what_is_told_amid_a_read_does_not_shorten_how_long_failures_hold() -> None:
+    clock = Clock()
+    failures, dataset, error = Failures(clock), dataset_of(1, b"some"), MismatchError("It is wrong.", "Wait.")
+    _, first_s = failures.remember(dataset, error, None, offline=False)
+    clock.now_s += first_s
+    failures.tell(dataset, error)
+    times, second_s = failures.remember(dataset, error, None, offline=False)
+    assert (times, second_s) == (2, 2 * first_s)
+
+
 def test_a_failure_of_another_edition_does_not_hide_the_quarantine() -> None:
     failures, old, new = Failures(Clock()), dataset_of(1, b"old"), dataset_of(1, b"new")
     failures.remember(old, MismatchError("old"), None, offline=False)

@@ -261,6 +261,36 @@ def test_what_one_daemon_fetched_is_its_own_whoever_stamps_it(place: ArchiveAndC
     assert store_of(place).evict(dataset) >= size_bytes
 
 
+def test_a_persons_file_in_the_place_of_a_fetched_one_is_theirs(place: ArchiveAndCache) -> None:
+    (dataset,) = filled(place, 1)
+    first = place.content()
+    data = read(first, dataset)
+    first.flush()
+    place.file(dataset).unlink()
+    place.put_in_cache(dataset, data)
+    second = place.content()
+    assert read(second, dataset) == data
+    second.flush()
+    with pytest.raises(KeptError, match="another program"):
+        store_of(place).evict(dataset)
+    assert place.file(dataset).read_bytes() == data
+
+
+def test_a_stamp_that_another_took_the_place_of_is_waited_for_no_longer(place: ArchiveAndCache) -> None:
+    (dataset,) = filled(place, 1)
+    place.put_in_cache(dataset, b"any")
+    store = store_of(place)
+    for source in ("https://data.example/file", ""):
+        os.utime(place.file(dataset))
+        copy = store.open_copy(dataset)
+        assert copy is not None
+        os.close(copy.descriptor)
+        store.vouch(dataset, copy, dataset.md5, source=source)
+    store.flush()
+    assert not store.stamps.unwritten()
+    store.close()
+
+
 @SIZES
 def test_what_a_killed_daemon_fetched_and_did_not_stamp_counts(place: ArchiveAndCache, size_bytes: int) -> None:
     dataset, other = filled(place, 2, size_bytes)
