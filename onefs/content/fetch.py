@@ -164,7 +164,7 @@ class Fetch:
             late = self._error is not None
             if not late:
                 if self._growing is not None:
-                    self._growing.became(result)
+                    self._growing.became(result.signature)
                 self._result = result
             unused = late or not self._attached
         if unused:

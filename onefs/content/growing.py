@@ -299,10 +299,10 @@ class Growing:
                 self._file.look()
             self.resumed()
 
-    def became(self, copy: Descriptor) -> None:
+    def became(self, copy: Signature) -> None:
         """The copy is there. To be told before `close`, as another file may have the inode's number afterwards."""
-        if isinstance(self._file, SparseFile) and self.inode == copy.signature.inode:
-            self.origin.edition = copy.edition
+        if isinstance(self._file, SparseFile) and self.inode == copy.inode:
+            self.origin.edition = copy.size_bytes, copy.mtime_ns, copy.inode
 
     def fail(self, error: OnefsError) -> None:
         """Serve no byte of it any more; those who wait learn of it when it is closed."""

@@ -264,6 +264,8 @@ class Obtainer:
             partial.drop()
             return copy
         copy = self._store.commit(fetch.dataset, partial)
+        if fetch.growing is not None:
+            fetch.growing.became(copy.signature)  # before anybody opens it as verified, and has its pages dropped
         self._copies.vouch(fetch.dataset, copy, found.md5, found.source)
         return copy
 

@@ -33,9 +33,9 @@ def test_an_interpreter_is_told_with_its_script(words: list[str], told: str, tmp
     (here / "analysis.py").write_text(WAIT)
     child = running(sys.executable, *words, cwd=here)
     try:
+        while words[0].encode() not in Path(f"/proc/{child.pid}/cmdline").read_bytes().split(b"\0"):
+            pass  # it is still a copy of this process, or about to have words of its own
         program = reader(child.pid, os.getuid()).program
-        while not program.startswith("python"):  # as long as it is a copy of this process
-            program = reader(child.pid, os.getuid()).program
     finally:
         child.communicate()
     assert program == f"{Path(os.path.realpath(sys.executable)).name} {told.replace('HERE', str(here))}".rstrip()
