@@ -98,12 +98,19 @@ def test_pages_that_came_before_it_was_verified_stay(server: PatternServer, tmp_
         return int(Path(f"/proc/{mount.status()['pid']}/io").read_text().split("syscr: ")[1].split()[0])
 
     md5 = pattern_md5(LARGE_BYTES)
-    with mounted(server, tmp_path, LARGE_BYTES, md5) as mount:
-        assert hashlib.md5(file_in(mount).read_bytes()).hexdigest() == md5
-        wait_until(lambda: state(mount) == "verified", "the file is verified")
-        before = reads()
-        assert hashlib.md5(file_in(mount).read_bytes()).hexdigest() == md5
-        assert reads() - before < LARGE_BYTES // MIB  # what the kernel does not have it asks for, a MiB at a time
+    asked = []
+    while len(asked) < 3:  # a busy machine may take pages away for other ends
+        folder = tmp_path / str(len(asked))
+        folder.mkdir()
+        with mounted(server, folder, LARGE_BYTES, md5) as mount:
+            assert hashlib.md5(file_in(mount).read_bytes()).hexdigest() == md5
+            wait_until(lambda: state(mount) == "verified", "the file is verified")
+            before = reads()
+            assert hashlib.md5(file_in(mount).read_bytes()).hexdigest() == md5
+            asked.append(reads() - before)
+        if asked[-1] < LARGE_BYTES // MIB:  # what the kernel does not have it asks for, a MiB at a time
+            return
+    raise AssertionError(f"The kernel asked for what it had: {asked}")
 
 
 COPY = """
