@@ -279,16 +279,16 @@ class Service:
             raise UsageError(f"{directory} lies in the mount itself.", remedy)
 
     def _content_changed(self, dataset: Dataset) -> None:
+        self._tell(dataset, self._notifier.attributes_changed)
+
+    def _content_withdrawn(self, dataset: Dataset) -> None:
+        self._tell(dataset, self._notifier.pages_changed)
+
+    def _tell(self, dataset: Dataset, tell: Callable[[int], None]) -> None:
         with contextlib.suppress(OnefsError):  # a dataset that the tree does not show needs no telling
             ino = self._file_system.file_ino(dataset)
             if ino is not None:
-                self._notifier.attributes_changed(ino)
-
-    def _content_withdrawn(self, dataset: Dataset) -> None:
-        with contextlib.suppress(OnefsError):
-            ino = self._file_system.file_ino(dataset)
-            if ino is not None:
-                self._notifier.pages_changed(ino)
+                tell(ino)
 
     def _content_failed(self, dataset: Dataset, error: OnefsError) -> None:
         _log.warning("%s", error)
