@@ -10,11 +10,10 @@ from enum import StrEnum
 from onefs.catalogue.records import Dataset
 from onefs.content.fetch import Fetch
 from onefs.content.files import cache_errors
-from onefs.content.locks import StoppedError
+from onefs.content.hashing import md5_of
 from onefs.content.places import Copy
 from onefs.content.store import ContentStore
 from onefs.content.verification import Signature, Stamp, Verdict, Verify, judge, trusted, wanted
-from onefs.digests import CHUNK_BYTES, new_md5
 
 log = logging.getLogger(__name__)
 
@@ -117,12 +116,11 @@ class Copies:
 
     def _hash(self, fetch: Fetch, copy: Copy) -> str:
         fetch.total_bytes, fetch.done_bytes = copy.signature.size_bytes, 0
-        digest = new_md5()
+
+        def came(size_bytes: int) -> None:
+            fetch.done_bytes += size_bytes
+
         with cache_errors(fetch.dataset.path, copy.path):
-            while chunk := os.pread(copy.descriptor, CHUNK_BYTES, fetch.done_bytes):
-                if self._stop.is_set():
-                    raise StoppedError
-                digest.update(chunk)
-                fetch.done_bytes += len(chunk)
+            md5 = md5_of(copy.descriptor, self._stop, came)
         fetch.total_bytes, fetch.done_bytes = fetch.dataset.size_bytes, 0
-        return digest.hexdigest()
+        return md5

@@ -3,12 +3,26 @@
 import os
 import queue
 import threading
+from collections.abc import Callable
 
+from onefs.content.locks import StoppedError
 from onefs.content.workers import Workers
 from onefs.digests import CHUNK_BYTES, new_md5
 
 INLINE_BYTES = 1 << 21
 CHUNKS_AHEAD = 16
+
+
+def md5_of(number: int, stop: threading.Event, on_bytes: Callable[[int], None]) -> str:
+    """MD5 of an open file; `on_bytes` is told the size of each piece. Raises StoppedError if `stop` is set, OSError."""
+    digest, offset = new_md5(), 0
+    while chunk := os.pread(number, CHUNK_BYTES, offset):
+        if stop.is_set():
+            raise StoppedError
+        digest.update(chunk)
+        offset += len(chunk)
+        on_bytes(len(chunk))
+    return digest.hexdigest()
 
 
 class RunningDigest:

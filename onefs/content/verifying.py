@@ -10,11 +10,10 @@ from enum import StrEnum
 from onefs.catalogue.records import Dataset
 from onefs.content.download import mismatch
 from onefs.content.files import cache_errors
-from onefs.content.locks import StoppedError
+from onefs.content.hashing import md5_of
 from onefs.content.places import Copy
 from onefs.content.store import ContentStore
 from onefs.content.verification import Signature, Stamp, Verdict, Verify, judge, wanted
-from onefs.digests import CHUNK_BYTES, new_md5
 from onefs.errors import BusyError
 
 MOVED = "It was moved to quarantine: the next open fetches it again."
@@ -67,18 +66,10 @@ class Verifier:
             os.close(copy.descriptor)
 
     def _hash(self, dataset: Dataset, copy: Copy, on_bytes: Callable[[int], None]) -> str:
-        digest = new_md5()
-        offset = 0
         with cache_errors(dataset.path, copy.path):
             # What is in memory may be right where the disk is not: the question is about the disk.
             os.posix_fadvise(copy.descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-            while chunk := os.pread(copy.descriptor, CHUNK_BYTES, offset):
-                if self._stop.is_set():
-                    raise StoppedError
-                digest.update(chunk)
-                offset += len(chunk)
-                on_bytes(len(chunk))
-        return digest.hexdigest()
+            return md5_of(copy.descriptor, self._stop, on_bytes)
 
     def _settle(self, dataset: Dataset, copy: Copy, md5: str, stamp: Stamp | None) -> tuple[Outcome, str, str]:
         size_bytes = copy.signature.size_bytes
