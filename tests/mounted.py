@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-ONEFS = (sys.executable, "-m", "onefs.cli.main")
+ONEFS = (sys.executable, "-m", "onefs")
 PATIENCE_S = 30
 
 
@@ -46,7 +46,7 @@ def wait_until(condition: Any, what: str, patience_s: float = PATIENCE_S) -> Non
 class Mounted:
     """A context in which an archive is mounted at `path`, with its cache in `cache`.
 
-    At the end the daemon must have unmounted and ended, and its log must hold no traceback and no error.
+    At the end the daemon must have unmounted and ended without pandas, and its log must hold no traceback and no error.
     """
 
     def __init__(self, source: str | Path, home: Path, *flags: str, **environment: str) -> None:
@@ -92,6 +92,13 @@ class Mounted:
         logs = sorted((self.cache / ".onefs").glob("onefs-*.log*"), reverse=True)
         return "".join(log.read_text() for log in logs)
 
+    def loaded_files(self) -> str:
+        """The files that the daemon has mapped into memory, its libraries among them; none if it has ended."""
+        try:
+            return Path(f"/proc/{self.pid}/maps").read_text()
+        except OSError:
+            return ""
+
     def xattr(self, path: str | Path, name: str) -> str:
         """One of a file's attributes, by its short name."""
         return os.getxattr(self.path / path, f"user.onefs.{name}").decode()
@@ -102,8 +109,11 @@ class Mounted:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        loaded = self.loaded_files()
         if is_alive(self.pid) or os.path.ismount(self.path):
             self.stop()
         if kind is None and not self.may_log_errors:
             assert "Traceback" not in self.log()
             assert " ERROR " not in self.log()
+        if kind is None:
+            assert "/pandas/" not in loaded, "the daemon loaded pandas"

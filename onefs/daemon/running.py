@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from onefs.daemon import logs
+from onefs.daemon import logs, memory
 from onefs.daemon.opening import opened
 from onefs.daemon.service import Service
 from onefs.daemon.sources import Source, prepare
@@ -33,6 +33,7 @@ def serve(
 
     `instead` gives what is to be mounted in place of the source, once that is ready.
     """
+    memory.keep_pandas_out()
     _raise_file_limit()
     mounting.check_machine()
     mounting.check_mountpoint(mountpoint)

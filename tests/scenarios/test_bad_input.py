@@ -95,7 +95,7 @@ def test_no_dev_fuse(mountpoint: Path) -> None:
     bare.mkdir()
     command = (
         f"mount -t tmpfs tmpfs {bare} && touch {bare}/null && mount --bind /dev/null {bare}/null"
-        f" && mount --rbind {bare} /dev && exec python3 -m onefs.cli.main mount {TABLES} {mountpoint}"
+        f" && mount --rbind {bare} /dev && exec python3 -m onefs mount {TABLES} {mountpoint}"
     )
     done = in_namespace(command)
     assert done.returncode == 1
