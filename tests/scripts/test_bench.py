@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -79,6 +80,22 @@ def test_leaves_nothing_behind_when_it_is_interrupted(tmp_path: Path, number: in
     assert process.returncode == 130, said
     assert not mounts_below(work)
     assert [entry.name for entry in work.iterdir() if not entry.name.startswith("tables-")] == []
+
+
+def test_sets_up_what_the_demo_does_not_need(tmp_path: Path) -> None:
+    """In a tree in which onefs is installed, and the packages for measurements are not."""
+    for folder in ("scripts", ".venv/bin"):
+        (tmp_path / folder).mkdir(parents=True)
+    bench, set_up, python = (tmp_path / name for name in ("scripts/bench", "scripts/setup.sh", ".venv/bin/python"))
+    shutil.copy(BENCH, bench)
+    for script in (set_up, python):
+        script.write_text('#!/bin/sh\necho "$0" "$@"\n')
+        script.chmod(0o755)
+    done = subprocess.run([bench, "walk"], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"{set_up} bench", f"{python} -m benchmarks walk"]
+    (tmp_path / ".venv/.installed-test").touch()
+    done = subprocess.run([bench, "walk"], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"{python} -m benchmarks walk"]
 
 
 def test_refuses_a_work_that_there_is_not(tmp_path: Path) -> None:
