@@ -34,13 +34,13 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def wait_until(condition: Any, what: str, patience_s: float = PATIENCE_S) -> None:
+def wait_until(condition: Any, what: str, patience_s: float = PATIENCE_S, pause_s: float = 0.02) -> None:
     """Wait for something that only looking can tell."""
     end = time.monotonic() + patience_s
     while not condition():
         if time.monotonic() > end:
             raise AssertionError(f"waited in vain until {what}")
-        time.sleep(0.02)
+        time.sleep(pause_s)
 
 
 class Mounted:

@@ -4,12 +4,10 @@ import contextlib
 import gc
 import logging
 import resource
-import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from onefs.daemon import logs, memory
+from onefs.daemon import logs, memory, signals
 from onefs.daemon.opening import opened
 from onefs.daemon.service import Service
 from onefs.daemon.sources import Source, prepare
@@ -37,7 +35,7 @@ def serve(
     _raise_file_limit()
     mounting.check_machine()
     mounting.check_mountpoint(mountpoint)
-    _unwind_at_signals()
+    signals.unwind()
     with opened(source_name, settings) as source:
         _check_apart(source, mountpoint)
         prepare(source)
@@ -59,13 +57,6 @@ def _collect_rarely() -> None:
     """Keep the garbage collector to young objects: a look at all nodes that are kept stops every reader for 0.2 s."""
     gc.freeze()
     gc.set_threshold(10_000, 5, 1000)
-
-
-def _unwind_at_signals() -> None:
-    """Let a stop during the start clean up, and let no other signal leave a dead mountpoint behind."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    for number in (signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _check_apart(source: Source, mountpoint: Path) -> None:

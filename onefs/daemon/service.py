@@ -14,7 +14,7 @@ import trio
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot
 from onefs.content.access import Verify
-from onefs.daemon import logs, memory
+from onefs.daemon import logs, memory, signals
 from onefs.daemon.archive import Archive, Hooks
 from onefs.daemon.commands import Controls, commands
 from onefs.daemon.defaults import Defaults
@@ -43,7 +43,6 @@ from onefs.vfs.nodes import Directory
 # Requests under way at once: each waiting read or open takes one, and the rest must still be answered.
 MAX_REQUESTS = 10_000
 SHORTEST_WAIT_S = 1.0
-HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _log = logging.getLogger(__name__)
 
 
@@ -180,8 +179,7 @@ class Service:
     def run(self, ready: Callable[[], None]) -> None:
         """Mount, say `ready` once the mountpoint answers, serve until unmounted or told to stop by a signal."""
         memory.keep_for_next_time()
-        # Signals wait while nothing stands ready to unmount for them: a mountpoint must not be left behind.
-        signal.pthread_sigmask(signal.SIG_BLOCK, HEEDED)
+        signals.hold()
         try:
             with self._mounted():
                 self._recording.begin(is_on=self._settings.record)
@@ -212,15 +210,17 @@ class Service:
             pyfuse3.close(unmount=True)
 
     async def _serve(self, ready: Callable[[], None]) -> None:
-        with trio.open_signal_receiver(*HEEDED) as received:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, HEEDED)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._heed_signals, received, nursery)
-                nursery.start_soon(self._say_ready, ready, nursery.cancel_scope)
-                await pyfuse3.main(min_tasks=4, max_tasks=MAX_REQUESTS)
-                _log.info("Unmounted from %s", self._mountpoint)
-                nursery.cancel_scope.cancel()
-            signal.pthread_sigmask(signal.SIG_BLOCK, HEEDED)
+        with trio.open_signal_receiver(*signals.HEEDED) as received:
+            signals.release()
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._heed_signals, received, nursery)
+                    nursery.start_soon(self._say_ready, ready, nursery.cancel_scope)
+                    await pyfuse3.main(min_tasks=4, max_tasks=MAX_REQUESTS)
+                    _log.info("Unmounted from %s", self._mountpoint)
+                    nursery.cancel_scope.cancel()
+            finally:
+                signals.hold()
 
     async def _say_ready(self, ready: Callable[[], None], scope: trio.CancelScope) -> None:
         await trio.to_thread.run_sync(os.stat, self._mountpoint, abandon_on_cancel=True)
