@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import numpy as np
 from filelock import FileLock
@@ -23,18 +23,18 @@ from onefs.demo.plan import (
     BASE_SESSION,
     CREATED_S,
     CRITICAL_NAMES,
-    NAMESPACE,
     NEVER_DEFAULT,
     PLANS,
     QC_SHARES,
     TAGS,
     UNSERVED,
     Plan,
+    demo_id,
 )
 from onefs.errors import CacheDamagedError, UsageError
 
 SEED = 20250630
-LAYOUT = 3
+LAYOUT = 4
 """Raised with every change of what is made, so that an archive of an older onefs is made anew."""
 TABLES_DIR = "tables"
 DATA_DIR = "data"
@@ -144,7 +144,7 @@ def _aggregate(public: Path, subject: str, parts: list[tuple[Plan, bytes]]) -> A
     """Write the trials of all sessions of a subject, given as `lab/subject`, as one dataset of no session."""
     content = subject_trials([(str(plan.session.eid), content) for plan, content in parts])
     path = f"Subjects/{subject}/_ibl_subjectTrials.table.pqt"
-    dataset_id = uuid5(NAMESPACE, f"aggregates/{path}")
+    dataset_id = demo_id(f"aggregates/{path}")
     _write(public / "aggregates" / alf.archive_path(path, dataset_id), content)
     return Aggregate(str(dataset_id), path, len(content), hashlib.md5(content, usedforsecurity=False).hexdigest())
 
@@ -158,7 +158,7 @@ def _write(path: Path, content: bytes) -> None:
 
 def _dataset(plan: Plan, file: StoredFile | VirtualFile, seed: int) -> Dataset:
     session = plan.session
-    dataset_id = uuid5(NAMESPACE, f"{session.eid}/{file.rel_path}")
+    dataset_id = demo_id(f"{session.eid}/{file.rel_path}")
     if isinstance(file, VirtualFile):
         size_bytes, md5 = file.size_bytes, file.md5
     else:
@@ -215,7 +215,7 @@ def _database(made: Sequence[tuple[Plan, Dataset]], aggregates: Sequence[Aggrega
     session, rel_path = UNSERVED
     unserved = next(row for plan, row in made if (plan.session.path, row.rel_path) == (session, rel_path))
     base = BASE_SESSION
-    base_id = uuid5(NAMESPACE, f"{base.session.path}/base")
+    base_id = demo_id(f"{base.session.path}/base")
     tags = [
         Tag(
             tag.name,
@@ -243,7 +243,7 @@ def _session_qc(plan: Plan) -> dict[str, object]:
     line: dict[str, object] = {"eid": str(eid), "qc_outcome": "NOT_SET", "extended_qc": None}
     if plan.probes:
         line["probe_insertions"] = [
-            {"pid": str(uuid5(NAMESPACE, f"{eid}/{probe}")), "probe_name": probe, "qc_outcome": "NOT_SET"}
+            {"pid": str(demo_id(f"{eid}/{probe}")), "probe_name": probe, "qc_outcome": "NOT_SET"}
             for probe in plan.probes
         ]
     return line

@@ -3,7 +3,6 @@
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from uuid import uuid5
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from onefs.demo import formats, raw, signals
-from onefs.demo.plan import NAMESPACE, SORTINGS, TRIALS_REVISION, WHEEL_REVISION, Plan
+from onefs.demo.plan import SORTINGS, TRIALS_REVISION, WHEEL_REVISION, Plan, demo_id
 
 FRAME_RATE_HZ = 30
 SMALL_SAMPLES = 900
@@ -215,7 +214,7 @@ def _cluster_files(
     }
     for name, array in arrays.items():
         yield StoredFile(f"{folder}/{name}.npy", formats.npy(array))
-    ids = [uuid5(NAMESPACE, f"{plan.session.eid}/{folder}/{cluster}") for cluster in range(n_clusters)]
+    ids = [demo_id(f"{plan.session.eid}/{folder}/{cluster}") for cluster in range(n_clusters)]
     yield StoredFile(f"{folder}/clusters.uuids.csv", formats.delimited({"uuids": [str(each) for each in ids]}))
     metrics = {
         "cluster_id": np.arange(n_clusters),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import pyarrow.parquet as pq
 
@@ -15,7 +15,7 @@ from onefs.catalogue.records import QC
 from onefs.catalogue.tables import read_metadata
 from onefs.demo.database_file import Aggregate, DatabaseFile, Tag, default_repositories
 from onefs.demo.export import QC_SUMMARY, TABLES
-from onefs.demo.plan import NAMESPACE
+from onefs.demo.plan import demo_id
 from onefs.demo.rows import (
     AGGREGATES,
     DatasetRow,
@@ -58,7 +58,7 @@ class Database:
 
 def id_of(kind: str, name: str) -> str:
     """The id of a row that has none in the tables: the same whenever it is asked for."""
-    return str(uuid5(NAMESPACE, f"{kind}/{name}"))
+    return str(demo_id(f"{kind}/{name}"))
 
 
 def read_database(directory: Path, tables: Path) -> Database:
@@ -198,7 +198,7 @@ def _insertions(
         own = datasets_of.get(session.id, ())
         folders = {part for row in own for part in row.collection.split("/") if part.startswith("probe")}
         for probe in sorted(folders):
-            pid = named.get((session.id, probe)) or str(uuid5(NAMESPACE, f"{session.id}/{probe}"))
+            pid = named.get((session.id, probe)) or str(demo_id(f"{session.id}/{probe}"))
             inside = tuple(row for row in own if probe in row.collection)
             rows.append(InsertionRow(pid, session, probe, inside))
     return {row.id: row for row in rows}

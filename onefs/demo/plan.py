@@ -11,6 +11,7 @@ from onefs.catalogue.records import QC, Session
 
 NAMESPACE = UUID("6f6e6566-7300-5d65-8d6f-6e6566730000")
 """Namespace of the demo's ids: a session's from its path, a dataset's from the session's and its own path."""
+
 ORIGIN = "onefs demo"
 CREATED = "2025-06-30 12:00"
 """When the tables say they were made: fixed, so that the archive is the same whenever it is made."""
@@ -24,6 +25,11 @@ WHEEL_REVISION = "2024-05-06a"
 NEVER_DEFAULT = (TRIALS_REVISION, WHEEL_REVISION)
 """Revisions whose files are not the default edition, though they are the newest."""
 CRITICAL_NAMES = (f"alf/#{WHEEL_REVISION}#/_ibl_wheel.position.npy",)
+
+
+def demo_id(name: str) -> UUID:
+    """The id of what has this name in the demo: always the same, and in form one of version 4, as ONE wants them."""
+    return UUID(bytes=uuid5(NAMESPACE, name).bytes, version=4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,7 @@ class Plan:
         """The session as the catalogue knows it."""
         path = f"{self.lab}/Subjects/{self.subject}/{self.date}/{self.number:03d}"
         return Session(
-            eid=uuid5(NAMESPACE, path),
+            eid=demo_id(path),
             lab=self.lab,
             subject=self.subject,
             date=self.date,

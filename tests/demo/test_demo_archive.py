@@ -9,7 +9,7 @@ import zipfile
 from collections import defaultdict
 from datetime import date
 from pathlib import Path
-from uuid import UUID
+from uuid import RFC_4122, UUID
 
 import numpy as np
 import pandas as pd
@@ -88,6 +88,15 @@ def test_one_large_recording_is_served_but_not_stored(archive: Path, datasets: p
     assert row.file_size == LARGE_BYTES == 256 << 20
     with LargeRecording(seed) as stream:
         assert hashlib.file_digest(io.BufferedReader(stream, 1 << 20), "md5").hexdigest() == row.hash
+
+
+def test_ids_are_uuids_of_version_4(sessions: pd.DataFrame, datasets: pd.DataFrame, archive: Path) -> None:
+    known = json.loads((archive / "database.json").read_text())
+    pids = [probe["pid"] for line in json.loads((archive / "tables/QC.json").read_text())
+            for probe in line.get("probe_insertions", ())]  # fmt: skip
+    ids = [*sessions.index, *datasets.id, *pids, *(each["id"] for each in known["base_sessions"])]
+    assert pids and known["base_sessions"]
+    assert {(UUID(each).version, UUID(each).variant) for each in ids} == {(4, RFC_4122)}
 
 
 def test_names_are_alf(datasets: pd.DataFrame) -> None:

@@ -5,12 +5,11 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
-from uuid import uuid5
 
 import pytest
 import requests
 
-from onefs.demo.plan import NAMESPACE, PLANS
+from onefs.demo.plan import PLANS, demo_id
 from onefs.demo.server import DemoServer
 
 RECORDINGS = Path(__file__).parent.parent / "recordings" / "rest"
@@ -35,7 +34,7 @@ def eid(number: int) -> str:
 
 
 def dataset(number: int, rel_path: str) -> str:
-    return str(uuid5(NAMESPACE, f"{eid(number)}/{rel_path}"))
+    return str(demo_id(f"{eid(number)}/{rel_path}"))
 
 
 EPHYS, OTHER_EPHYS, TRAINING, UNSERVED, EMPTY = 3, 6, 4, 12, 13
@@ -45,15 +44,15 @@ VALUES = {
     "9529d030-3fae-4c9e-9bf4-59e377946493": eid(TRAINING),
     "a77d0e9a-18b2-4ec7-a415-7632860d71d4": eid(UNSERVED),
     "6dc15a93-fda8-48db-a842-474b05d2e4f4": eid(EMPTY),
-    "8fb66616-d730-4b99-8696-d33f404507dd": str(uuid5(NAMESPACE, f"{PLANS[TRAINING].session.path}/base")),
+    "8fb66616-d730-4b99-8696-d33f404507dd": str(demo_id(f"{PLANS[TRAINING].session.path}/base")),
     "5764df4f-baf5-4eca-80db-33b724a9c735": dataset(EPHYS, "alf/probe00/pykilosort/spikes.depths.npy"),
     "b44935d3-4427-4582-98d5-2a00628a3410": dataset(UNSERVED, "alf/licks.times.npy"),
     "0e73b43e-dbd0-4492-9645-8b63d5a790d5": dataset(TRAINING, "alf/_ibl_wheelMoves.intervals.npy"),
     "25f08bb5-2882-4ffb-b26f-ea814557fa49": dataset(TRAINING, "alf/_ibl_wheel.timestamps.npy"),
     "33e32a62-8979-4157-95d9-552a2e9c9479": dataset(TRAINING, "alf/_ibl_trials.table.pqt"),
-    "c55081af-8a13-4a1e-bc5c-6df6f88ec2d1": str(uuid5(NAMESPACE, f"{eid(OTHER_EPHYS)}/probe00")),
+    "c55081af-8a13-4a1e-bc5c-6df6f88ec2d1": str(demo_id(f"{eid(OTHER_EPHYS)}/probe00")),
     "5ca3192b-4e86-421d-8350-ceaf07b28021": str(
-        uuid5(NAMESPACE, f"file/{dataset(TRAINING, 'alf/_ibl_wheelMoves.intervals.npy')}/server_northlab")
+        demo_id(f"file/{dataset(TRAINING, 'alf/_ibl_wheelMoves.intervals.npy')}/server_northlab")
     ),
     "2020-07-01,2020-07-02": "2023-04-18,2023-05-09",
     "2024_Q2_Test_et_al": "2024_Q2_Demo_et_al",
@@ -73,7 +72,7 @@ VALUES = {
     "sparseNoise.xyPos.npy": "_ibl_wheel.timestamps.npy",
     "65ef2e62-d81f-41a1-ab4e-9432fd488bf9": dataset(TRAINING, "alf/licks.times.npy"),
     "89a00d9f-492d-4cf9-8b37-6f2a6e27f394": str(
-        uuid5(NAMESPACE, f"file/{dataset(TRAINING, 'alf/licks.times.npy')}/server_northlab")
+        demo_id(f"file/{dataset(TRAINING, 'alf/licks.times.npy')}/server_northlab")
     ),
     "admin": "demo",
 }

@@ -37,5 +37,8 @@ def test_one_works_with_it(archive: Path, tmp_path: Path, monkeypatch: pytest.Mo
         assert len(one.search_insertions(subject="NL_001")) == 2
         assert len(one.list_aggregates("subjects")) == 5
         assert str(one.search(date_range=["2023-04-18", "2023-04-18"])[0]) == EPHYS
+        place = tmp_path / "cache" / PLANS[3].session.path
+        assert Path(one.eid2path(EPHYS)) == place
+        assert str(one.path2eid(place)) == str(one.path2eid(place / "alf/_ibl_trials.table.pqt")) == EPHYS
         one.load_cache(tag="Demowide")
         assert len(one.search(query_type="local")) == 5

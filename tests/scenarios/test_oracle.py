@@ -43,6 +43,13 @@ def test_it_lists(one: Any) -> None:
     assert "alf/probe00/pykilosort" in one.list_collections(EID)
 
 
+def test_it_finds_paths_by_eid_and_back(one: Any, recorded: Mounted) -> None:
+    assert Path(one.eid2path(EID)) == recorded.path / SESSION
+    link = recorded.path / ".onefs" / "by-eid" / EID
+    assert Path(one.eid2path(EID)).samefile(link)
+    assert str(one.path2eid(link.resolve())) == EID
+
+
 def test_it_loads_datasets_and_objects(one: Any, recorded: Mounted) -> None:
     wheel = one.load_dataset(EID, "_ibl_wheel.timestamps.npy", collection="alf")
     np.testing.assert_array_equal(wheel, np.load(recorded.path / SESSION / "alf/_ibl_wheel.timestamps.npy"))
