@@ -11,7 +11,7 @@ from uuid import UUID
 Record = Mapping[str, Any]
 
 QC_NAMES = {0: "NOT_SET", 10: "PASS", 30: "WARNING", 40: "FAIL", 50: "CRITICAL"}
-MD5 = re.compile(r"[0-9a-f]{32}")
+MD5 = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 LARGEST_SIZE_BYTES = (1 << 63) - 1
 SAFE_IN_PATHS = "/:@!$&'()*+,;=~-._"
@@ -79,9 +79,9 @@ def whole_number(record: Record, key: str) -> int | None:
 
 
 def md5(record: Record) -> str:
-    """The hash in lower case, "" if it is null, blank or no MD5."""
+    """The hash in lower case, without the dashes of a UUID; "" if it is null, blank or no MD5."""
     value = text(record, "hash").strip().lower()
-    return value if MD5.fullmatch(value) else ""
+    return value.replace("-", "") if MD5.fullmatch(value) else ""
 
 
 def qc(record: Record) -> str:

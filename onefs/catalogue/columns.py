@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from onefs.catalogue.layout import UNKNOWN_SIZE, Strings
+from onefs.catalogue.layout import LARGEST_SIZE, UNKNOWN_SIZE, Strings
 from onefs.catalogue.schema import NEW_TABLES, QC_NAMES, Column, sources
 from onefs.errors import TableError
 
@@ -145,15 +145,30 @@ def uuids(columns: "list[pa.Array]") -> tuple[Ids, Mask]:
 
 
 def md5s(array: "pa.Array") -> tuple[Ids, Mask]:
-    """MD5s of shape (n, 16), zero where unknown, and which are known."""
-    return _hex(plain(array), _MD5_DIGITS, 32)
+    """MD5s of shape (n, 16), zero where unknown, and which are known. Dashes may stand in them as in a UUID."""
+    array = plain(array)
+    found, known = _hex(array, _MD5_DIGITS, 32)
+    if not known.all():
+        dashed, is_dashed = _hex(array, _UUID_DIGITS, 36)
+        found |= dashed
+        known |= is_dashed
+    return found, known
 
 
 def sizes(array: "pa.Array") -> NDArray[np.int64]:
-    """Sizes in bytes; null, negative and impossible ones are `UNKNOWN_SIZE`."""
+    """Sizes in bytes; null and negative ones, and those above `LARGEST_SIZE`, are `UNKNOWN_SIZE`."""
     numbers = integers(array)
-    numbers[numbers < 0] = UNKNOWN_SIZE
+    numbers[(numbers < 0) | (numbers > LARGEST_SIZE)] = UNKNOWN_SIZE
     return numbers
+
+
+def oversized(array: "pa.Array") -> Mask:
+    """Which rows claim a size above `LARGEST_SIZE`."""
+    import pyarrow as pa
+
+    values = plain(array).cast(pa.float64(), safe=False).fill_null(0.0)
+    above: Mask = values.to_numpy(zero_copy_only=False) > LARGEST_SIZE
+    return above
 
 
 def integers(array: "pa.Array") -> NDArray[np.int64]:

@@ -55,6 +55,7 @@ class DatasetReader:
             (Reason.DATASET_ID, ~valid),
             (Reason.DATASET_EID, valid & (session == _RUBBISH)),
             (Reason.DATASET_SESSION, valid & (session == _UNKNOWN)),
+            (Reason.DATASET_SIZE, valid & (session >= 0) & columns.oversized(batch["file_size"][0])),
         )
         for reason, mask in reasons:
             if mask.any():

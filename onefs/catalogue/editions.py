@@ -16,6 +16,7 @@ from onefs.catalogue.layout import (
     EXISTS,
     HAS_DEFAULT,
     HAS_MD5,
+    LARGEST_SIZE,
     UNKNOWN_SIZE,
     LeftOutTally,
     Reason,
@@ -25,8 +26,8 @@ from onefs.catalogue.mixing import text_digests
 from onefs.catalogue.records import QC_CODES, Dataset
 from onefs.catalogue.snapshot import DatasetRows
 
-MD5 = re.compile(r"[0-9a-fA-F]{32}")
-_LARGEST_SIZE = int(np.iinfo(np.int64).max)
+MD5 = re.compile(r"[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+"""An MD5; dashes may stand in it as in a UUID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,10 @@ def _readable(datasets: Iterable[Dataset], tally: LeftOutTally) -> Iterable[Data
         reason = reason or (None if is_text(dataset.rel_path) else Reason.DATASET_UNSAFE)
         if reason:
             tally.add(reason, 1, [f"{dataset.id} {dataset.rel_path!r}"])
-        elif dataset.eid is None:
+            continue
+        if (dataset.size_bytes or 0) > LARGEST_SIZE:
+            tally.add(Reason.DATASET_SIZE, 1, [f"{dataset.id} {dataset.rel_path!r}"])
+        if dataset.eid is None:
             yield replace(dataset, rel_path=ABOVE_AGGREGATES.sub("", dataset.rel_path))
         else:
             yield dataset
@@ -155,12 +159,12 @@ def _readable(datasets: Iterable[Dataset], tally: LeftOutTally) -> Iterable[Data
 
 def _columns(rows: Sequence[Dataset], codes: Sequence[int]) -> DatasetColumns:
     sizes = [UNKNOWN_SIZE if row.size_bytes is None else row.size_bytes for row in rows]
-    md5s = [bytes.fromhex(row.md5) if MD5.fullmatch(row.md5) else b"" for row in rows]
+    md5s = [bytes.fromhex(row.md5.replace("-", "")) if MD5.fullmatch(row.md5) else b"" for row in rows]
     return DatasetColumns(
         session=np.zeros(len(rows), np.int32),
         path=np.array(codes, np.int32),
         id=_sixteens(row.id.bytes for row in rows),
-        size=np.array([size if 0 <= size <= _LARGEST_SIZE else UNKNOWN_SIZE for size in sizes], np.int64),
+        size=np.array([size if 0 <= size <= LARGEST_SIZE else UNKNOWN_SIZE for size in sizes], np.int64),
         md5=_sixteens(md5 or bytes(16) for md5 in md5s),
         flags=np.array([_flags(row, bool(md5)) for row, md5 in zip(rows, md5s, strict=True)], np.uint8),
         qc=np.array([QC_CODES.index(row.qc) for row in rows], np.uint8),

@@ -27,6 +27,9 @@ EPOCH = date(1970, 1, 1).toordinal()
 
 NO_DATE = int(np.iinfo(np.int32).min)
 UNKNOWN_SIZE = -1
+LARGEST_SIZE = 1 << 50
+"""Bytes that a file may claim to have. No recording has more; a row that says so is wrong."""
+
 EXISTS, DEFAULT, HAS_DEFAULT, HAS_MD5 = 1, 2, 4, 8
 """Bits of a dataset's flags: it exists; it is the default revision; the table says whether; its MD5 is known."""
 
@@ -40,7 +43,7 @@ MAX_EXAMPLES, EXAMPLE_CHARACTERS = 20, 400
 
 
 class Reason(StrEnum):
-    """Why rows of the tables are not in the index."""
+    """Why rows of the tables are not in the index, or are there with a value less."""
 
     SESSION_ID = "session id is no UUID"
     SESSION_REPEATED = "session listed twice"
@@ -54,6 +57,7 @@ class Reason(StrEnum):
     DATASET_UNSAFE = "dataset with an unsafe path"
     DATASET_PATH_TAKEN = "two datasets of one path"
     DATASET_IS_FOLDER = "dataset whose path is also a folder"
+    DATASET_SIZE = "dataset of an impossible size, shown as unknown"
     DATASET_FOLDERS = "dataset in a session of too many folders"
 
 

@@ -71,7 +71,7 @@ def save_tables(
             ) from error
         why = error.strerror or error
         raise TableError(f"The cache tables cannot be saved to {directory}: {why}.", REMEDY) from error
-    except pa.ArrowException as error:
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         why = str(error).splitlines()[0].rstrip(".")
         raise TableError(
             f"The cache tables cannot be saved to {directory}: {why}.", "Save to another directory."

@@ -92,8 +92,15 @@ def _texts(value: object) -> tuple[str, ...]:
 
 
 def sources(columns: Iterable[Column], present: Iterable[str], file: Path) -> dict[str, tuple[str, ...]]:
-    """For each column the file's columns to read it from. Raises `TableError` if a needed one is missing."""
-    names = set(present)
+    """For each column the file's columns to read it from.
+
+    Raises `TableError` if a needed one is missing, or if two columns of the file have one name.
+    """
+    names: set[str] = set()
+    for name in present:
+        if name in names:
+            raise TableError(f"The cache table {file} has two columns {name!r}.", NEW_TABLES)
+        names.add(name)
     found = {}
     for column in columns:
         group = next((group for group in column.sources if names.issuperset(group)), None)

@@ -269,7 +269,7 @@ def _is_possible(mode: Mode, abilities: Abilities) -> bool:
 
 def _tell_left_out(tables: Snapshot) -> None:
     for reason, left in tables.left_out.items():
-        _log.warning("Left out of the tree: %d × %s, such as %s", left.count, reason, ", ".join(left.examples[:3]))
+        _log.warning("Not in the tree as the tables have it: %d × %s, such as %s", left.count, reason, ", ".join(left.examples[:3]))
 
 
 def _table_files(tables: Snapshot) -> dict[str, SpecialFile]:

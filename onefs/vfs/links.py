@@ -15,7 +15,7 @@ from onefs.digests import digest64
 from onefs.vfs import inodes
 from onefs.vfs.nodes import Link, joined
 
-REFERENCE = re.compile(r"(?P<day>\d{4}-\d\d-\d\d)_(?P<number>\d{1,3})_(?P<subject>.+)", re.ASCII | re.DOTALL)
+REFERENCE = re.compile(r"(?P<day>\d{4}-\d\d-\d\d)_(?P<number>\d{1,5})_(?P<subject>.+)", re.ASCII | re.DOTALL)
 LINKS_KEPT = 10_000
 _log = logging.getLogger(__name__)
 

@@ -115,6 +115,13 @@ def test_an_unknown_size_and_a_blank_hash_are_unknown() -> None:
     assert (dataset.size_bytes, dataset.md5) == (None, "")
 
 
+def test_a_hash_with_the_dashes_of_a_uuid_is_an_md5() -> None:
+    (record,) = recorded("datasets_special_clusters_table_pqt")["json"]["results"]
+    plain = "0123456789abcdef" * 2
+    assert parsing.dataset(record | {"hash": str(UUID(plain)).upper()}).md5 == plain
+    assert parsing.dataset(record | {"hash": plain[:-4] + "-" + plain[-4:]}).md5 == ""
+
+
 def test_a_dataset_without_an_address_has_no_source(client: AlyxClient) -> None:
     found = client.session(NULL_URL)
     (dataset,) = [dataset for dataset in found.datasets if not dataset.urls]

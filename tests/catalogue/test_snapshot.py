@@ -192,10 +192,12 @@ def test_dates_before_1970_and_far_ahead(tmp_path):
     assert [snapshot.session(row).date for row in range(3)] == [session.date for session in sessions]
 
 
-@pytest.mark.parametrize(("size", "total"), [(2**63 - 1, 1 << 62), (1 << 61, 1 << 62), (1 << 40, 3 << 40), (0, 0)])
-def test_sizes_beyond_belief_do_not_turn_negative(tmp_path, size, total):
+@pytest.mark.parametrize(
+    ("size", "n", "total"), [(2**63 - 1, 3, 0), (1 << 50, 1 << 13, 1 << 62), (1 << 40, 3, 3 << 40), (0, 3, 0)]
+)
+def test_sizes_beyond_belief_do_not_turn_negative(tmp_path, size, n, total):
     session = a_session()
-    rows = [a_dataset(session, f"{n}.times.npy", size=size) for n in range(3)]
+    rows = [a_dataset(session, f"{n}.times.npy", size=size) for n in range(n)]
     rows.append(a_dataset(session, "x.times.npy", size=None))
     assert load(tmp_path, [session], rows).total_bytes == total
 

@@ -4,6 +4,7 @@ import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 import one.alf.cache
@@ -25,8 +26,11 @@ from table_shapes import (
     session_columns,
 )
 
+from onefs.catalogue.interface import Learned
 from onefs.catalogue.records import QC
+from onefs.catalogue.saving import save_tables
 from onefs.catalogue.snapshot import load_snapshot
+from onefs.catalogue.tables import check_tables, find_tables
 from onefs.errors import TableError
 
 SESSIONS, DATASETS = an_archive()
@@ -178,18 +182,52 @@ def test_unknown_sizes_and_hashes(tmp_path):
     rows = [a_dataset(session, f"{n}.times.npy") for n in "abcdef"]
     datasets = dataset_columns(rows)
     datasets["file_size"] = pa.array([-1, None, 0, 1.5, float("nan"), 2.0**70])
-    datasets["hash"] = pa.array([None, "", "0" * 31, "g" * 32, "0" * 64, "AB" * 16])
+    dashed = str(UUID("AB" * 16)).upper()
+    datasets["hash"] = pa.array([None, "", "0" * 31, dashed.replace("-", "_"), "0" * 64, "AB" * 16])
     told = contents(load_snapshot(save(tmp_path / "tables", session_columns([session]), datasets), tmp_path / "state"))
     assert [dataset.size_bytes for dataset in told[session]] == [None, None, 0, None, None, None]
     assert [dataset.md5 for dataset in told[session]] == ["", "", "", "", "", "ab" * 16]
 
 
+@pytest.mark.parametrize("kind", ["string", "dictionary"])
+def test_an_md5_with_the_dashes_of_a_uuid(tmp_path, kind):
+    session = a_session()
+    datasets = dataset_columns([a_dataset(session, f"{n}.times.npy") for n in "abcd"])
+    plain = "0123456789abcdef0123456789abcdef"
+    hashes = [str(UUID(plain)), plain, str(UUID(plain)).upper(), str(UUID(plain)).replace("-", "_")]
+    datasets["hash"] = TEXTS[kind](pa.array(hashes))
+    snapshot = load_snapshot(save(tmp_path / "tables", session_columns([session]), datasets), tmp_path / "state")
+    rows = snapshot.datasets(0)
+    assert [rows.dataset(i).md5 for i in range(4)] == [plain, plain, plain, ""]
+
+
 def test_sizes_beyond_32_bits(tmp_path):
     session = a_session()
-    datasets = dataset_columns([a_dataset(session, f"{n}.times.npy") for n in "ab"])
-    datasets["file_size"] = pa.array([2**40, 2**63 + 5], pa.uint64())
+    datasets = dataset_columns([a_dataset(session, f"{n}.times.npy") for n in "abcd"])
+    datasets["file_size"] = pa.array([2**40, 2**50, 2**50 + 1, 2**63 + 5], pa.uint64())
     snapshot = load_snapshot(save(tmp_path / "tables", session_columns([session]), datasets), tmp_path / "state")
-    assert snapshot.datasets(0).sizes == [2**40, -1]
+    assert snapshot.datasets(0).sizes == [2**40, 2**50, -1, -1]
+    (reason,), (left,) = snapshot.left_out.keys(), snapshot.left_out.values()
+    assert (reason, left.count) == ("dataset of an impossible size, shown as unknown", 2)
+    assert "c.times.npy" in left.examples[0]
+
+
+@pytest.mark.parametrize(("table", "column"), [("sessions", "lab"), ("datasets", "rel_path"), ("datasets", "other")])
+def test_a_column_that_is_there_twice_is_named(tmp_path, table, column):
+    columns = {"sessions": session_columns(SESSIONS), "datasets": dataset_columns(DATASETS)}
+    tables = save(tmp_path / "tables", **columns)
+    file = tables / f"{table}.pqt"
+    whole = pa.parquet.read_table(file)
+    values = columns[table].get(column, pa.nulls(len(whole), pa.string()))
+    pa.parquet.write_table(whole.append_column(column, values).append_column(column, values), file)
+    for use in (
+        lambda: load_snapshot(tables, tmp_path / "state"),
+        lambda: check_tables(find_tables(tables)),
+        lambda: save_tables(tables, Learned([], []), clobber=False),
+    ):
+        with pytest.raises(TableError, match=rf"{table}\.pqt has two columns '{column}'") as caught:
+            use()
+        assert caught.value.remedy
 
 
 def test_null_texts_and_flags(tmp_path):
@@ -254,3 +292,15 @@ def test_text_that_is_not_utf8(tmp_path, table, column, kind):
     with pytest.raises(TableError, match=rf"{table}\.pqt") as caught:
         load_snapshot(tables, tmp_path / "state")
     assert caught.value.remedy
+
+
+def test_qc_that_is_not_utf8_is_not_saved_over(tmp_path):
+    names = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(np.int32([0, 4])), pa.py_buffer(b"caf\xe9")])
+    datasets = dataset_columns(DATASETS)
+    datasets["qc"] = pa.DictionaryArray.from_arrays(pa.array([0] * len(DATASETS), pa.int32()), names)
+    tables = save(tmp_path / "tables", session_columns(SESSIONS), datasets)
+    before = (tables / "datasets.pqt").read_bytes()
+    with pytest.raises(TableError, match="(?i)utf-?8") as caught:
+        save_tables(tables, Learned([], []), clobber=False)
+    assert caught.value.remedy
+    assert (tables / "datasets.pqt").read_bytes() == before

@@ -156,6 +156,17 @@ def test_what_leads_nowhere_is_absent(forest: Forest, link: str) -> None:
     assert names(forest, ".onefs/" + link.partition("/")[0]) == []
 
 
+def test_a_number_above_999_is_found_by_its_reference(tmp_path: Path) -> None:
+    late = a_session("lab", "rat_1", "2024-05-06", 1200)
+    forest = a_forest(load_snapshot(tables_of(tmp_path, [late], []), tmp_path / "state"))
+    link = forest.find(".onefs/by-ref/2024-05-06_1200_rat_1")
+    assert isinstance(link, Link)
+    assert link.target == f"../../{late.path}"
+    for absent in ("2024-05-06_99999_rat_1", "2024-05-06_1000000_rat_1"):
+        with pytest.raises(NotInCatalogueError):
+            forest.find(f".onefs/by-ref/{absent}")
+
+
 def test_a_reference_that_two_labs_share_leads_to_the_first(forest: Forest, caplog: pytest.LogCaptureFixture) -> None:
     link = forest.find(".onefs/by-ref/2024-01-02_1_mouse")
     assert isinstance(link, Link)
