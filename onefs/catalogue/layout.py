@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from onefs.catalogue.schema import TableMetadata
 
-LAYOUT = 2
+LAYOUT = 3
 """To be raised whenever the arrays, or how they are computed, change."""
 
 TEMPORARY = ".building-"

@@ -174,7 +174,7 @@ class LiveSessions:
     def learn(self, session: Session, folder: int) -> tuple[int | None, int]:
         """Take what the database told of a session: its row before, if there was one, and that from now on."""
         row = self.of_eid(session.eid)
-        if row is not None and self.session(row) == session and self.folder(row) == folder:
+        if row is not None and self.session(row).is_as(session) and self.folder(row) == folder:
             return row, row
         key = self._new_key(session.eid) if row is None else self.key(row)
         return row, self._add(session, folder, key, row)

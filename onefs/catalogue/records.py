@@ -1,6 +1,6 @@
 """Owns the values that describe sessions and datasets."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from enum import IntEnum
 from uuid import UUID
@@ -38,6 +38,15 @@ class Session:
     def path(self) -> str:
         """Path from the mount's root, and from the cache directory's."""
         return alf.session_path(self.lab, self.subject, self.date, self.number)
+
+    @property
+    def project_names(self) -> tuple[str, ...]:
+        """Names of its projects, sorted: their order in `projects` means nothing."""
+        return tuple(sorted(self.projects.split(",")))
+
+    def is_as(self, other: "Session") -> bool:
+        """Whether another session has the same fields, but for the order of the projects."""
+        return self.project_names == other.project_names and replace(self, projects=other.projects) == other
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,10 @@ def keys_of(eids: NDArray[np.uint8], by_eid: NDArray[np.int64]) -> U64:
 
 
 def digests_of(sessions: Sequence[Session], *, aggregates: bool) -> U64:
-    """A number for each session's own fields."""
-    own = [digest64((s.eid.bytes, s.path.encode(), s.task_protocol.encode(), s.projects.encode())) for s in sessions]
+    """A number for each session's own fields, whatever the order of its projects."""
+    own = [digest64((s.eid.bytes, *(text.encode() for text in _told(s)))) for s in sessions]
     return np.array(own + [0] * aggregates, np.uint64)
+
+
+def _told(session: Session) -> tuple[str, ...]:
+    return session.path, session.task_protocol, ",".join(session.project_names)

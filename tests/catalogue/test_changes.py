@@ -21,7 +21,7 @@ SESSIONS = st.builds(
     day=st.sampled_from([date(2020, 1, 1), date(2020, 1, 2)]),
     number=st.integers(1, 2),
     protocol=st.sampled_from(["task", ""]),
-    projects=st.just("a"),
+    projects=st.sampled_from(["a,b", "b,a", "a"]),
 )
 # A row's session, as a number that stands for one of the archive's, or none for an aggregate.
 ROWS = st.tuples(
@@ -69,7 +69,9 @@ def sessions_told(snapshot):
     told = {}
     for row in range(snapshot.n_sessions + (snapshot.aggregates is not None)):
         rows = snapshot.datasets(row)
-        told[snapshot.session(row).eid] = (snapshot.session(row), [rows.dataset(i) for i in range(len(rows))])
+        session = snapshot.session(row)
+        session = replace(session, projects=",".join(sorted(session.projects.split(","))))
+        told[session.eid] = (session, [rows.dataset(i) for i in range(len(rows))])
     return told
 
 
@@ -115,6 +117,16 @@ def test_an_edition_with_the_same_contents_is_no_change(tmp_path):
     rows = [a_dataset(session, "x.npy"), a_dataset(None, "aggregates/y.pqt")]
     old = load(tmp_path, [session], rows)
     assert not compare(old, load(tmp_path, [session], rows[::-1], tables="again"))
+
+
+def test_projects_in_another_order_are_no_change(tmp_path):
+    session = replace(a_session(), projects="a,b,c")
+    old = load(tmp_path, [session], [a_dataset(session, "x.npy")])
+    turned = load(tmp_path, [replace(session, projects="c,a,b")], [a_dataset(session, "x.npy")], tables="turned")
+    assert turned.session(0).projects == "c,a,b"
+    assert not compare(old, turned)
+    other = load(tmp_path, [replace(session, projects="c,a,d")], [a_dataset(session, "x.npy")], tables="other")
+    assert compare(old, other).sessions == ((0, 0),)
 
 
 @pytest.mark.parametrize("path", ["y.npy", "alf/x.npy"])

@@ -402,6 +402,19 @@ def test_a_session_whose_fields_change_keeps_its_number_and_its_known_datasets(t
     assert live.datasets(row).dataset(0) == base.datasets(old).dataset(0)
 
 
+def test_projects_that_are_told_in_another_order_are_no_change():
+    session = replace(a_session(), projects="a,b")
+    database, changes = Database([session], []), []
+    live = a_live(database, on_change=changes.append)
+    row = find(live, session.path).session
+    changes.clear()
+    database.all_sessions = [replace(session, projects="b,a")]
+    live.expire()
+    assert find(live, session.path).session == row
+    live.folders(find(live, "lab/Subjects/subject").row)
+    assert changes == []
+
+
 def test_a_session_that_moved_stands_only_where_it_is_now(tmp_path):
     base = load(tmp_path, SESSIONS, DATASETS)
     moved = replace(FIRST, date=date(2021, 5, 6), subject="S-9")
