@@ -113,3 +113,8 @@ class AlyxArchive:
     def file(self, path: str) -> Path:
         """Where a file is on disk, as the data server holds it."""
         return self.directory / DATA_DIR / PUBLIC_DIR / archive_path(path, self.id_of(path))
+
+    def move_subject(self, subject: str, lab: str) -> None:
+        """Let the database say that a subject is in another lab now. The records of its sessions stay as they are."""
+        known = DatabaseFile.read(self.directory)
+        replace(known, subject_labs={**known.subject_labs, subject: lab}).write(self.directory)

@@ -1,5 +1,6 @@
 """Owns the questions that onefs asks of an Alyx database, and the one change that it can make there."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -254,10 +255,10 @@ class AlyxClient:
         return self._questions.every(parsing.lab, "labs", no_cache=no_cache)
 
     def subjects(self, lab: str | None = None, *, no_cache: bool = False) -> list[Subject]:
-        """All subjects, or those of one lab."""
-        query = (("lab", lab),) if lab else ()
-        found = self._questions.every(parsing.subject, "subjects", query, no_cache=no_cache)
-        return [subject for subject in found if not lab or subject.lab == lab]
+        """All subjects, or those with sessions whose records name a lab: the subject may be in another lab by now."""
+        of_lab = f"actions_sessions__lab__name__in,{json.dumps([lab], ensure_ascii=False)}"
+        query = (("django", of_lab),) if lab else ()
+        return self._questions.every(parsing.subject, "subjects", query, no_cache=no_cache)
 
     def tags(self, *, no_cache: bool = False) -> list[Tag]:
         """All tags."""

@@ -95,7 +95,7 @@ class Questions(Protocol):
         """Names of all labs; "" among them if there are subjects without a lab."""
 
     def subjects(self, lab: str) -> list[str]:
-        """Names of a lab's subjects."""
+        """Names of the subjects that have sessions in a lab."""
 
     def sessions(self, lab: str, subject: str) -> list[Session]:
         """A subject's sessions; others among them are ignored."""

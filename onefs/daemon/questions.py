@@ -37,11 +37,11 @@ class AlyxQuestions:
         return [lab.name for lab in self._ask(self._client.labs)]
 
     def subjects(self, lab: str) -> list[str]:
-        """Names of a lab's subjects; those without a lab for ""."""
+        """Names of the subjects with sessions in a lab; those of subjects without a lab for ""."""
         if self._tag:
             return list(dict.fromkeys(session.subject for session in self._tagged() if session.lab == lab))
         found = self._ask(lambda: self._client.subjects(lab or None))
-        return [subject.nickname for subject in found if subject.lab == lab]
+        return [subject.nickname for subject in found if lab or not subject.lab]
 
     def sessions(self, lab: str, subject: str) -> list[Session]:
         """A subject's sessions, and perhaps those of others with a similar name. Base sessions have no place."""

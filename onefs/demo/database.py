@@ -67,7 +67,7 @@ def read_database(directory: Path, tables: Path) -> Database:
     created = read_metadata(tables / "datasets.pqt").created.replace(" ", "T") + ":00.123456"
     sessions = _sessions(pq.read_table(tables / TABLES[0]).to_pylist(), known)
     raw = pq.read_table(tables / TABLES[1]).to_pylist()
-    labs = sorted({row.lab for row in sessions.values()})
+    labs = sorted({*(row.lab for row in sessions.values()), *known.subject_labs.values()})
     repositories = _repositories(known, labs)
     tags, tagged = _tags(known, tables)
     link = _Links(sessions, repositories, tags, tagged, known.only_on)
@@ -83,7 +83,7 @@ def read_database(directory: Path, tables: Path) -> Database:
         insertions=insertions,
         insertions_of=_grouped((row.session.id, row) for row in insertions.values()),
         labs={lab: LabRow(lab, tuple(r.name for r in repositories.values() if r.of == lab)) for lab in labs},
-        subjects=_subjects(sessions.values()),
+        subjects=_subjects(sessions.values(), known.subject_labs),
         projects=_named("project", (name for row in sessions.values() for name in row.projects)),
         tags=tags,
         revisions=_revisions({row.revision for row in datasets.values()} - {""}, created),
@@ -166,11 +166,15 @@ def _tags(known: DatabaseFile, tables: Path) -> tuple[dict[str, TagRow], dict[st
     return tags, tagged
 
 
-def _subjects(sessions: Iterable[SessionRow]) -> dict[str, SubjectRow]:
+def _subjects(sessions: Iterable[SessionRow], labs: Mapping[str, str]) -> dict[str, SubjectRow]:
     groups = _grouped((row.subject, row) for row in sessions)
     return {
         name: SubjectRow(
-            id_of("subject", name), name, rows[0].lab, tuple(sorted({each for row in rows for each in row.projects}))
+            id_of("subject", name),
+            name,
+            labs.get(name, rows[0].lab),
+            tuple(sorted({each for row in rows for each in row.projects})),
+            tuple(sorted({row.lab for row in rows})),
         )
         for name, rows in sorted(groups.items())
     }

@@ -69,7 +69,10 @@ USERS = (User("demo", "demo"), User("member", "member"), User("public", "public"
 
 @dataclass(frozen=True, slots=True)
 class DatabaseFile:
-    """The contents. `tags`, `repositories` None: made from the tables. `only_on`: dataset id to repositories' names."""
+    """The contents. `tags`, `repositories` None: made from the tables. `only_on`: dataset id to repositories' names.
+
+    `subject_labs`: the lab that a subject is in now, where that is not the lab of its newest session.
+    """
 
     users: Sequence[User] = USERS
     tags: Sequence[Tag] | None = None
@@ -77,6 +80,7 @@ class DatabaseFile:
     base_sessions: Sequence[BaseSession] = ()
     aggregates: Sequence[Aggregate] = ()
     only_on: dict[str, list[str]] = field(default_factory=dict)
+    subject_labs: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, directory: Path) -> Self:

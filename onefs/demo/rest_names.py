@@ -4,10 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from onefs.demo import serialise_names as as_json
-from onefs.demo.resources import Filter, Resource, boolean, equal
+from onefs.demo.django_filter import django
+from onefs.demo.resources import Field, Filter, Resource, boolean, equal, one
 from onefs.demo.serialise import KEEPER, Serialiser
 
 NAME: Mapping[str, Filter] = {"name": equal(lambda row: row.name)}
+
+SUBJECT_FIELDS: Mapping[str, Field] = {
+    "nickname": one(lambda row: row.nickname),
+    "lab__name": one(lambda row: row.lab),
+    "actions_sessions__lab__name": Field(lambda db, row: row.session_labs),  # noqa: ARG005
+}
 
 NAMED: tuple[Resource[Any], ...] = (
     Resource("labs", "Lab", lambda db: db.labs, as_json.lab, as_json.lab, filters=NAME),
@@ -24,7 +31,9 @@ NAMED: tuple[Resource[Any], ...] = (
             "responsible_user": equal(lambda row: KEEPER),  # noqa: ARG005
             "alive": boolean(lambda row: True),  # noqa: ARG005
             "stock": boolean(lambda row: False),  # noqa: ARG005
+            "django": django(SUBJECT_FIELDS),
         },
+        fields=SUBJECT_FIELDS,
     ),
     Resource("projects", "Project", lambda db: db.projects, as_json.project, as_json.project),
     Resource("tags", "Tag", lambda db: db.tags, as_json.tag, as_json.tag, filters=NAME),

@@ -162,12 +162,13 @@ class RevisionRow:
 
 @dataclass(frozen=True, slots=True)
 class SubjectRow:
-    """An animal, with the projects of its sessions."""
+    """An animal, with the projects of its sessions and the labs in which they were made."""
 
     id: str
     nickname: str
     lab: str
     projects: tuple[str, ...]
+    session_labs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
