@@ -118,6 +118,10 @@ class AlyxClient:
         """A block in which the server itself is asked; for this thread or task alone."""
         return rest.no_cache()
 
+    def expire_responses(self) -> None:
+        """Ask the server itself from now on. What is kept stays for when it cannot be reached."""
+        self._rest.expire()
+
     def clear_responses(self) -> None:
         """Drop the kept responses, of every database and user that share the folder."""
         self._responses.clear()

@@ -29,14 +29,15 @@ class ResponseTable(SQLiteDict):
 
     def find(self, key: str) -> Kept | None:
         """The response under a key, None if there is none. A damaged entry is dropped."""
-        try:
-            found = self[key]
-        except KeyError:
+        with self.connection() as connection:
+            row = connection.execute("SELECT value, expires FROM responses WHERE key = ?", (key,)).fetchone()
+        if row is None:
             return None
-        if not isinstance(found, Kept):
+        found = self.deserialize(key, row[0])
+        if not isinstance(found, Kept) or not isinstance(row[1], int):
             del self[key]  # type: ignore[no-untyped-call]
             return None
-        return found
+        return found._replace(expires_unix=min(found.expires_unix, row[1]))
 
     def keep(self, key: str, content: Any, expires_unix: int) -> None:
         """Keep a response in place of the one under this key."""
@@ -50,6 +51,11 @@ class ResponseTable(SQLiteDict):
         """Drop the responses that expired before a moment."""
         with self.connection(commit=True) as connection:
             connection.execute("DELETE FROM responses WHERE expires < ?", (moment_unix,))
+
+    def expire_all(self, moment_unix: int) -> None:
+        """Have no response expire later than at a moment."""
+        with self.connection(commit=True) as connection:
+            connection.execute("UPDATE responses SET expires = ?1 WHERE expires > ?1", (moment_unix,))
 
     def drop_all(self) -> None:
         """Drop every response. The table stays, as other processes are using it."""

@@ -70,6 +70,10 @@ class ResponseCache:
         """Keep a response in place of the one that was kept under this key."""
         self._with_table(lambda table: table.keep(key, content, expires_unix))
 
+    def expire(self, now_s: float) -> None:
+        """Let everything that was kept have expired."""
+        self._with_table(lambda table: table.expire_all(int(now_s)))
+
     def clear(self) -> None:
         """Drop everything that was kept."""
         self._with_table(lambda table: table.drop_all())

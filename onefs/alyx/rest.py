@@ -40,10 +40,14 @@ def no_cache() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Parsed JSON; `kept` says that it is not from the server but was kept."""
+    """Parsed JSON; `kept` says that it is not from the server but was kept.
+
+    `turn` is how often everything kept had been expired when it was asked for.
+    """
 
     content: Any
     kept: bool
+    turn: int
 
 
 @dataclass(slots=True)
@@ -85,6 +89,12 @@ class Rest:
         self._responses = responses
         self._clock = clock
         self._who = _who(credentials)
+        self._turn = 0  # counts the calls of `expire`
+
+    def expire(self) -> None:
+        """Ask the server itself from now on. What is kept stays for when it cannot be reached."""
+        self._turn += 1
+        self._responses.expire(self._clock.now_s())
 
     def get(
         self, path: str, query: Query = (), *, no_cache: bool = False, expiry_s: float = 0, accept: str = JSON
@@ -164,21 +174,22 @@ class Rest:
         any_age: bool = False,
     ) -> Answer:
         usable = self.cache_rest and not no_cache and not _bypassed.get()
+        turn = self._turn
         kept = self._responses.get(self._key(path, query)) if usable else None
         if kept is not None:
             left_s = kept.expires_unix - self._clock.now_s()
             if any_age or 0 < left_s <= (expiry_s or self.default_expiry_s) + ROUNDING_S:
-                return Answer(kept.content, kept=True)
+                return Answer(kept.content, kept=True, turn=turn)
         try:
-            return Answer(self._ask(path, query, accept), kept=False)
+            return Answer(self._ask(path, query, accept), kept=False, turn=turn)
         except UnreachableError as error:
             if kept is None:
                 raise
             log.warning("%s An earlier answer to %s is used.", error.reason, path)
-            return Answer(kept.content, kept=True)
+            return Answer(kept.content, kept=True, turn=turn)
 
     def _keep(self, path: str, query: Query, answer: Answer, expiry_s: float) -> None:
-        if self.cache_rest and not answer.kept:
+        if self.cache_rest and not answer.kept and answer.turn == self._turn:
             expires_unix = round(self._clock.now_s() + (expiry_s or self.default_expiry_s))
             self._responses.put(self._key(path, query), answer.content, expires_unix)
 

@@ -14,6 +14,7 @@ class _Question:
 
     lock: threading.Lock = field(default_factory=threading.Lock)  # guards the rest; held while it is being asked
     asked_s: float = float("-inf")
+    turn: int = -1
     answered: bool = False
     error: OnefsError | None = None
 
@@ -30,17 +31,19 @@ class Asking:
         self._clock = clock
         self._lock = threading.Lock()  # guards _questions
         self._questions: dict[Hashable, _Question] = {}
+        self._turn = 0  # counts the calls of `expire`
 
     def once(self, question: Hashable, ask: Callable[[], None]) -> OnefsError | None:
         """Run `ask`, unless it is known how that ends. Why it failed, or None."""
         known = self._known(question)
         with known.lock:
             rest_s = self._retry_s if known.error else self._expiry_s()
-            if self._clock() >= known.asked_s + rest_s:
+            if known.turn != self._turn or self._clock() >= known.asked_s + rest_s:
                 self._try(known, ask)
             return known.error and copy(known.error)
 
     def _try(self, known: _Question, ask: Callable[[], None]) -> None:
+        known.turn = self._turn
         try:
             ask()
         except OnefsError as error:
@@ -56,12 +59,9 @@ class Asking:
         return self._known(question).answered
 
     def expire(self) -> None:
-        """Ask everything anew when it is next wanted."""
+        """Ask everything anew when it is next wanted, also what is being asked now. Waits for nobody."""
         with self._lock:
-            questions = list(self._questions.values())
-        for known in questions:
-            with known.lock:
-                known.asked_s = float("-inf")
+            self._turn += 1
 
     def _known(self, question: Hashable) -> _Question:
         with self._lock:

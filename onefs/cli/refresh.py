@@ -7,6 +7,7 @@ import click
 from onefs.cli.mounts import mount_at, order, status_of
 from onefs.cli.options import PATH
 from onefs.errors import OnefsError
+from onefs.modes import ALLOWED, Mode
 
 
 @click.command("refresh")
@@ -14,11 +15,17 @@ from onefs.errors import OnefsError
 def command(path: Path | None) -> None:
     """Have the mount that holds PATH, or the only one, ask for newer tables now, and take them if there are.
 
+    In mode remote, have the database asked anew for each folder that is listed from now on.
+
     Without a PATH, of several mounts the one that you are in is asked.
     """
     mount = mount_at(path, "onefs refresh PATH")
-    before = status_of(mount)["tables"]["created"]
+    status = status_of(mount)
+    before = status["tables"]["created"]
     order(mount, "refresh", OnefsError)
+    if ALLOWED[Mode(status["mode"]["requested"])].live_catalogue:
+        click.echo(f"{mount.mountpoint} asks the database anew for each folder that is listed from now on.")
+        return
     after = status_of(mount)["tables"]["created"]
     if after == before:
         click.echo(f"There are no newer tables than those of {before}.")

@@ -60,6 +60,13 @@ class Catalogues:
             self._live = self._silent = None
             self._has_learned = False
 
+    def expire(self) -> None:
+        """Ask for everything anew when it is next looked at."""
+        with self._lock:
+            live = self._live
+        if live is not None:
+            live.expire()
+
     @property
     def tag(self) -> str:
         """The release that the tables in use are restricted to, "" if to none."""

@@ -22,13 +22,15 @@ class Controls:
     """What can be done to a running mount. Each returns when it is done, and raises an `OnefsError` if it cannot be.
 
     Directories are absolute, None the one that the tables in use are kept in. `save_tables` is also told whether to
-    replace what is there. `database` is None for a source without one; `record` are the members of that family.
+    replace what is there. `ask_again` has the database asked anew as folders are listed. `database` is None for a
+    source without one; `record` are the members of that family.
     """
 
     switch: Callable[[Mode], object]
     as_of: Callable[[str], object]
     limit_qc: Callable[[QC], object]
     refresh: Callable[[], object]
+    ask_again: Callable[[], object]
     save_tables: Callable[[Path | None, bool], object]
     load_tables: Callable[[Path | None], object]
     use_tag: Callable[[str], object]
@@ -53,11 +55,13 @@ def commands(files: FileCommands, controls: Controls) -> Mapping[str, Command]:
         ),
         "as-of": Command("as-of D|none", "show no editions later than a date", as_of, 1, 1),
         "qc": Command("qc LEVEL", "show nothing of a worse quality control outcome", limit_qc, 1, 1),
-        "refresh": Command("refresh", "ask for newer tables now", lambda _: controls.refresh(), 0, 0),
+        "refresh": Command(
+            "refresh", "ask for newer tables now, or the database anew", lambda _: controls.refresh(), 0, 0
+        ),
         **files.table(),
         "tables": _family("tables", _tables(controls)),
         "record": _family("record", controls.record),
-        "rest-cache": rest_cache(controls.database),
+        "rest-cache": rest_cache(controls.database, controls.ask_again),
         "log": Command("log LEVEL", f"log from this level on: {', '.join(LEVELS)}", _set_level, 1, 1),
     }
 
@@ -86,7 +90,7 @@ def _tables(controls: Controls) -> list[Command]:
     ]
 
 
-def rest_cache(client: AlyxClient | None) -> Command:
+def rest_cache(client: AlyxClient | None, ask_again: Callable[[], object]) -> Command:
     """The command that steers what is kept of a database's responses."""
 
     def database() -> AlyxClient:
@@ -107,10 +111,14 @@ def rest_cache(client: AlyxClient | None) -> Command:
             raise UsageError(f"{words[0]!r} is not {error}.", "Write: rest-cache expiry DURATION") from error
         database().default_expiry_s = expiry_s
 
+    def clear(_: list[str]) -> None:
+        database().clear_responses()
+        ask_again()
+
     members = [
         Command("on", "keep the database's responses and use them", turn(True), 0, 0),
         Command("off", "ask the database every time", turn(False), 0, 0),
-        Command("clear", "drop the kept responses", lambda _: database().clear_responses(), 0, 0),
+        Command("clear", "drop the kept responses", clear, 0, 0),
         Command("expiry DURATION", "how long the kept responses are good for, such as 24h", expire, 1, 1),
     ]
     return _family("rest-cache", members)

@@ -27,13 +27,21 @@ class FileCommands:
     """The commands about files. Their paths are relative to the mount's root, or begin with the mountpoint."""
 
     def __init__(
-        self, file_system: Callable[[], FileSystem], content: Content, jobs: Jobs, orders: Orders, mountpoint: Path
+        self,
+        file_system: Callable[[], FileSystem],
+        content: Content,
+        jobs: Jobs,
+        orders: Orders,
+        mountpoint: Path,
+        ask_again: Callable[[], object],
     ) -> None:
+        """`ask_again` has the database asked anew as folders are listed."""
         self._file_system = file_system
         self._content = content
         self._jobs = jobs
         self._orders = orders
         self._mountpoint = os.fspath(mountpoint)
+        self._ask_again = ask_again
 
     def table(self) -> Mapping[str, Command]:
         """Each by its word."""
@@ -93,6 +101,7 @@ class FileCommands:
         end(int(number))
 
     def _retry(self, words: list[str]) -> None:
+        self._ask_again()
         if not words:
             self._content.retry(None)
             return

@@ -122,7 +122,8 @@ class Service:
             switch=self._switch,
             as_of=lambda date: self._showing.show(as_of=date),
             limit_qc=lambda qc: self._showing.show(qc_limit=qc),
-            refresh=self._refresher.refresh,
+            refresh=self._refresh,
+            ask_again=self._ask_again,
             save_tables=self._save_tables,
             load_tables=self._load_tables,
             use_tag=self._refresher.use_tag,
@@ -148,7 +149,9 @@ class Service:
             self._journal.record,
             max_transfers=self._settings.max_transfers,
         )
-        return FileCommands(lambda: self._file_system, self._content, self._jobs, orders, self._mountpoint)
+        return FileCommands(
+            lambda: self._file_system, self._content, self._jobs, orders, self._mountpoint, self._ask_again
+        )
 
     def _settings_text(self) -> str:
         """The settings in force, some of which commands change."""
@@ -246,7 +249,7 @@ class Service:
 
     async def _refresh_when_told(self) -> None:
         try:
-            await trio.to_thread.run_sync(self._refresher.refresh, abandon_on_cancel=True)
+            await trio.to_thread.run_sync(self._refresh, abandon_on_cancel=True)
         except OnefsError as error:
             _log.warning("The tables could not be renewed: %s", error)
 
@@ -254,6 +257,17 @@ class Service:
         check(mode, self._source.name, self._source.abilities)
         self._refresher.switch(mode)
         self._showing.renew()
+
+    def _ask_again(self) -> None:
+        self._showing.ask_again()
+
+    def _refresh(self) -> None:
+        """Have the database asked anew as folders are listed; and ask for newer tables, unless the mode has it so."""
+        self._ask_again()
+        if ALLOWED[self._refresher.state.requested].live_catalogue:
+            self._content.retry(None)
+        else:
+            self._refresher.refresh()
 
     def _load_tables(self, directory: Path | None) -> None:
         if directory is not None:

@@ -143,6 +143,13 @@ class Showing:
             names = [*new.renewed_names(old), *self._file_system().absences.take()]
         self._notifier.names_changed(names)
 
+    def ask_again(self) -> None:
+        """Have each folder that is listed from now on asked for, whatever the database said, or why it did not."""
+        if self._client is not None:
+            self._client.expire_responses()
+        self._pausing.forget()
+        self.catalogues.expire()
+
     def show(self, *, as_of: str | None = None, qc_limit: QC | None = None) -> None:
         """Show the archive as of another date, "" for none, or up to another limit. Files that are open stay so."""
         with self._lock:

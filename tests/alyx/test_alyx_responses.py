@@ -12,6 +12,7 @@ import pytest
 from replay import PASSWORD, USER, MakeClient, Replay, Reply, json_reply, recorded_reply
 
 from onefs.alyx.client import AlyxClient
+from onefs.alyx.connection import Connection
 from onefs.alyx.credentials import Credentials
 from onefs.alyx.responses import FILE_NAME, ResponseCache
 from onefs.alyx.waiting import Clock
@@ -145,6 +146,35 @@ def test_a_shorter_expiry_counts_for_what_is_kept(replay: Replay, client: AlyxCl
 def test_clear(replay: Replay, client: AlyxClient) -> None:
     client.labs()
     client.clear_responses()
+    client.labs()
+    assert counted(replay) == 2
+
+
+def test_expire(replay: Replay, make_client: MakeClient) -> None:
+    client = make_client(retry_max_s=0.0)
+    labs = client.labs()
+    client.expire_responses()
+    replay.put("/labs", [{"name": "newlab"}])
+    assert [lab.name for lab in client.labs()] == [lab.name for lab in client.labs()] == ["newlab"]
+    assert counted(replay) == 2
+    client.expire_responses()
+    replay.stop()
+    assert [lab.name for lab in client.labs()] == ["newlab"] != [lab.name for lab in labs]
+
+
+def test_what_was_asked_for_before_everything_expired_is_not_kept(
+    replay: Replay, client: AlyxClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = Connection.ask
+
+    def asked(connection: Connection, *question: str, **how: str) -> bytes:
+        answer = ask(connection, *question, **how)
+        monkeypatch.undo()
+        client.expire_responses()
+        return answer
+
+    monkeypatch.setattr(Connection, "ask", asked)
+    client.labs()
     client.labs()
     assert counted(replay) == 2
 

@@ -272,6 +272,23 @@ def test_many_threads_walk_at_once(tmp_path):
     assert walk(live) == expected
 
 
+def test_what_is_being_asked_when_everything_expires_is_asked_again():
+    database = Database(SESSIONS, DATASETS)
+    live = a_live(database)
+    row = find(live, FIRST.path).session
+    database.was_asked.clear()
+    database.may_answer.clear()
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(live.newest, row)
+        assert database.was_asked.wait(30)
+        live.expire()  # waits for nobody
+        database.may_answer.set()
+        asking.result()
+    for _ in range(2):
+        live.newest(row)
+        assert database.asked["datasets", str(FIRST.eid)] == 2
+
+
 # -- failures --------------------------------------------------------------------------------------------------------
 
 

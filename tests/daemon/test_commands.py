@@ -119,7 +119,7 @@ def test_kept_responses_are_steered(server: DemoServer, tmp_path: Path) -> None:
         read_timeout_s=10,
         retry_max_s=0,
     )
-    command = rest_cache(client)
+    command = rest_cache(client, lambda: None)
 
     def asks() -> bool:
         asked = Asked(server)

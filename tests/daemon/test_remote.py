@@ -9,6 +9,7 @@ from alyx_archive import AlyxArchive
 from test_showing import Shown
 
 from onefs.demo.server import DemoServer
+from onefs.errors import UnreachableError
 from onefs.modes import Mode
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
@@ -42,3 +43,18 @@ def test_the_sessions_of_a_subject_that_moved_stay_in_the_lab_of_their_records(
     assert shown.names("lab/Subjects") == {"mouse", "rat"}
     assert shown.names("lab/Subjects/mouse") == {"2024-01-02"}
     assert shown.names(f"{FIRST}/alf") == {"a.times.npy"}
+
+
+def test_what_failed_is_asked_for_again_when_told_and_not_after_a_pause(
+    archive: AlyxArchive, server: DemoServer, shown: Shown
+) -> None:
+    archive.put("newlab/Subjects/cat/2024-01-04/001/alf/c.times.npy", b"c")
+    archive.publish()
+    server.stop()
+    with pytest.raises(UnreachableError):
+        shown.names("newlab/Subjects")
+    server.start()
+    with pytest.raises(UnreachableError):
+        shown.names("newlab/Subjects")
+    shown.showing.ask_again()
+    assert shown.names("newlab/Subjects") == {"cat"}

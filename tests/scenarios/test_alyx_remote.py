@@ -1,0 +1,80 @@
+"""Mode remote on a real mount: what the kernel knows follows what the database says when it is asked anew."""
+
+import errno
+import mmap
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alyx_archive import AlyxArchive
+from alyx_mounts import Asked, errno_of, mount_of, tree_of
+from mounted import Mounted, run_onefs, wait_until
+
+from onefs.demo.server import DemoServer
+
+KEPT = "lab/Subjects/mouse/2024-01-02/001/alf/a.times.npy"
+GONE_SESSION = "lab/Subjects/mouse/2024-01-03/001"
+GONE = f"{GONE_SESSION}/alf/b.times.npy"
+BYTES = {KEPT: b"kept" * 5000, GONE: b"gone" * 5000}
+SUBJECT = "lab/Subjects/mouse"
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> AlyxArchive:
+    archive = AlyxArchive(tmp_path / "archive")
+    archive.put_all(BYTES)
+    archive.publish()
+    return archive
+
+
+@pytest.fixture
+def mount(server: DemoServer, tmp_path: Path) -> Iterator[Mounted]:
+    with mount_of(server, tmp_path, "--mode", "remote", "--cache-expiry", "365d") as mount:
+        yield mount
+
+
+def control(mount: Mounted, line: str) -> int:
+    """Give a command; the errno it fails with, or 0."""
+    return errno_of(lambda: (mount.path / ".onefs/control").write_text(f"{line}\n"))
+
+
+def test_each_command_has_the_next_listing_ask_again(mount: Mounted, server: DemoServer, archive: AlyxArchive) -> None:
+    days = mount.path / SUBJECT
+    known = ["2024-01-02", "2024-01-03"]
+    for day, command in enumerate(("rest-cache clear", "refresh", "retry", f"retry {KEPT}"), 4):
+        assert sorted(os.listdir(days)) == known
+        new = f"{SUBJECT}/2024-01-0{day}/001/alf/c.times.npy"
+        archive.put(new, command.encode())
+        archive.publish()
+        asked = Asked(server)
+        assert errno_of((mount.path / new).stat) == errno.ENOENT
+        assert sorted(os.listdir(days)) == known
+        assert asked.paths() == []
+        assert control(mount, command) == 0
+        asked = Asked(server)
+        known.append(f"2024-01-0{day}")
+        for _ in range(2):
+            assert sorted(os.listdir(days)) == known
+            assert asked.kinds()["sessions"] == 1
+        assert (mount.path / new).read_bytes() == command.encode()
+
+
+def test_a_session_that_is_deleted_leaves_the_tree_and_what_is_open_of_it_stays(
+    mount: Mounted, archive: AlyxArchive
+) -> None:
+    root = mount.path
+    assert tree_of(root) == set(BYTES)
+    with (root / GONE).open("rb", buffering=0) as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+        begun = file.read(100)
+        archive.remove_session(GONE_SESSION)
+        archive.publish()
+        assert sorted(os.listdir(root / SUBJECT)) == ["2024-01-02", "2024-01-03"]
+        assert run_onefs("refresh", root).stdout.endswith("listed from now on.\n")
+        assert os.listdir(root / SUBJECT) == ["2024-01-02"]
+        for path in (GONE, f"{GONE_SESSION}/alf", GONE_SESSION, f"{SUBJECT}/2024-01-03"):
+            wait_until(lambda path=path: errno_of((root / path).stat) == errno.ENOENT, f"the kernel forgets {path}")
+        assert begun + file.readall() == mapped[:] == BYTES[GONE]
+        assert os.fstat(file.fileno()).st_size == len(BYTES[GONE])
+    assert tree_of(root) == {KEPT}
+    assert (root / KEPT).read_bytes() == BYTES[KEPT]
