@@ -1,8 +1,9 @@
-"""Owns the path grammar of ALF archives: parsing, building, and the archive's file names with the UUID in them."""
+"""The path grammar of ALF archives: parsing, building, and the archive's file names with the UUID in them."""
 
 import re
 from dataclasses import dataclass
 from datetime import date
+from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
@@ -31,6 +32,14 @@ STATE_FOLDER = ".onefs"
 """The folder that onefs keeps its state in, and the control directory of a mount."""
 
 TABLE_NAMES = ("sessions.pqt", "datasets.pqt")
+
+
+class RemoteNames(StrEnum):
+    """The names that files have on servers: with the dataset's UUID before the extension, plain, or to be found out."""
+
+    AUTO = "auto"
+    UUID = "uuid"
+    PLAIN = "plain"
 
 
 @dataclass(frozen=True, slots=True)

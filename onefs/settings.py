@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from onefs import alf
+from onefs.alf import RemoteNames
 from onefs.errors import UsageError
 from onefs.modes import Mode
 
@@ -104,6 +105,10 @@ def _mode(text: str) -> Mode:
     return Mode(_one_of(*Mode)(text))
 
 
+def _remote_names(text: str) -> RemoteNames:
+    return RemoteNames(_one_of(*RemoteNames)(text))
+
+
 def _path(text: str) -> Path:
     if not text or "\0" in text:
         raise ValueError("a path")
@@ -138,6 +143,11 @@ class Settings:
     alyx_password_file: Path | None = _setting(None, _path, "file whose first line is that password", "none")
     alyx_token: str = _setting("", _text, "token for the database, in place of a password", secret=True)
     data_url: str = _setting("", _text, "base URL of the files, if they are not beside the tables")
+    remote_names: RemoteNames = _setting(
+        RemoteNames.AUTO,
+        _remote_names,
+        "names of files on servers: uuid (name.UUID.ext), plain, or auto, which tries both and remembers which it was",
+    )
     data_user: str = _setting("", _text, "user name for the data server")
     data_password: str = _setting("", _text, "password for the data server", secret=True)
     data_password_file: Path | None = _setting(None, _path, "file whose first line is that password", "none")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from onefs import settings
+from onefs.alf import RemoteNames
 from onefs.errors import UsageError
 from onefs.modes import Mode
 from onefs.settings import Settings, duration_s, merge, settings_text, table
@@ -68,6 +69,7 @@ VALUES = {
     "alyx_password_file": ("/secret", Path("/secret")),
     "alyx_token": (SECRET, SECRET),
     "data_url": ("https://example.org/data", "https://example.org/data"),
+    "remote_names": ("Plain", RemoteNames.PLAIN),
     "data_user": ("me", "me"),
     "data_password": (SECRET, SECRET),
     "data_password_file": ("/secret", Path("/secret")),
@@ -136,6 +138,7 @@ REFUSED = {
     "data_password_file": [""],
     "mode": ["", "offline", "localauto"],
     "view": ["", "as-of"],
+    "remote_names": ["", "uuids"],
     "as_of": ["", "2024-02-30", "2024-13-01", "20240401", "2024-W14-1", "2024-04-01T12:00", "٢٠٢٤-04-01", "test"],
     "qc": ["", "BAD", "40"],
     "ignore_qc_not_set": ["NOT_SET"],

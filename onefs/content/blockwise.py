@@ -9,7 +9,7 @@ from uuid import UUID
 from onefs.catalogue.records import Dataset
 from onefs.content.beside import BesideFile
 from onefs.content.download import Found, mismatch, server_of
-from onefs.content.failures import Problem
+from onefs.content.failures import Problem, is_due
 from onefs.content.fetch import Fetch, Pause
 from onefs.content.files import NO_ROOM, cache_error
 from onefs.content.filling import Filler, Outcome
@@ -114,7 +114,7 @@ class Blockwise:
                 is_gone = is_gone and not is_begun
             elif has_some and not is_begun:
                 others.append(location)
-            else:
+            elif is_begun or is_due(location, problems):
                 result = self._fetch_from(location, fetch, problems)
                 if result is not None:
                     return result
@@ -132,7 +132,9 @@ class Blockwise:
             self._breaks[fetch.dataset.id] = self._breaks.get(fetch.dataset.id, 0) + 1
         for number, location in enumerate(others):
             growing = fetch.growing
-            if growing is not None and self._goes_on(location, fetch, growing, problems, is_gone=is_gone):
+            if growing is None or not is_due(location, problems):
+                continue
+            if self._goes_on(location, fetch, growing, problems, is_gone=is_gone):
                 growing = fetch.growing or growing
                 result = self._fetch_from(location, fetch, problems)
                 if result is not None:
@@ -299,7 +301,7 @@ class Blockwise:
 
     def _note(self, location: Location, fetch: Fetch, error: OnefsError, problems: list[Problem]) -> None:
         log.info("%s: %s", fetch.dataset.path, error.reason)
-        problems.append(Problem(server_of(location), error))
+        problems.append(Problem(server_of(location), error, location.url))
         if isinstance(error, MismatchError):
             self._on_mismatch(fetch.dataset, location)
 

@@ -117,6 +117,7 @@ class Downloader:
             attempts.opened = attempts.answered = True
             self._health.reached(location)
             agree(dataset, location, body.total_bytes, policy)
+            location.found()
             if body.start != partial.size_bytes:
                 partial.restart()
             partial.comes_from(source, body.edition)

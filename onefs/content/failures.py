@@ -20,6 +20,7 @@ from onefs.errors import (
     TimedOutError,
     UnreachableError,
 )
+from onefs.transports.base import Location
 
 FIRST_S = 5.0
 LONGEST_S = 600.0
@@ -57,10 +58,14 @@ KINDS: tuple[tuple[type[OnefsError], str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why one server did not give the file; `server` is "" if it is not known which servers have it."""
+    """Why one server did not give the file; `server` is "" if it is not known which servers have it.
+
+    `url` is what was asked there, "" if nothing was.
+    """
 
     server: str
     error: OnefsError
+    url: str = ""
 
 
 def again(error: OnefsError) -> OnefsError:
@@ -79,6 +84,17 @@ def summary(dataset: Dataset, problems: Sequence[Problem]) -> OnefsError:
     is_telling = kind is AccessRefusedError or not ranked[0].server
     own_remedy = ranked[0].error.remedy if is_telling else ""
     return kind(f"{dataset.path} cannot be fetched: {'; '.join(reasons)}.", own_remedy or remedy)
+
+
+def is_due(location: Location, problems: Sequence[Problem]) -> bool:
+    """Whether a location is to be asked: one under a file's other name only if nothing stands under the first.
+
+    A bucket that may not be listed refuses what it does not have.
+    """
+    nothing_there = (MissingOnServerError, AccessRefusedError)
+    return not location.instead_of or any(
+        problem.url == location.instead_of and isinstance(problem.error, nothing_there) for problem in problems
+    )
 
 
 def are_final(problems: Sequence[Problem]) -> bool:

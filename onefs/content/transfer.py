@@ -11,7 +11,7 @@ from onefs.catalogue.records import Dataset
 from onefs.content.blockwise import Blockwise, Ordered, Whole
 from onefs.content.copies import Copies, Look, Standing
 from onefs.content.download import Downloader, Found, mismatch, server_of
-from onefs.content.failures import Problem, are_final, summary
+from onefs.content.failures import Problem, are_final, is_due, summary
 from onefs.content.fetch import Fetch, Pause
 from onefs.content.files import cache_errors
 from onefs.content.health import LocationHealth
@@ -245,6 +245,8 @@ class Obtainer:
     ) -> Found | None:
         """Ask each location once; None, and why in `problems`, if none gives the file."""
         for location, too_soon in ordered:
+            if not is_due(location, problems):
+                continue
             fetch.host = server = server_of(location)
             if too_soon is not None:
                 problems.append(Problem(server, too_soon))
@@ -253,7 +255,7 @@ class Obtainer:
                 return self._downloader.download(location, partial, fetch, policy)
             except (UnreachableError, AccessRefusedError, ContentError) as error:
                 log.info("%s: %s", fetch.dataset.path, error.reason)
-                problems.append(Problem(server, error))
+                problems.append(Problem(server, error, location.url))
                 if isinstance(error, MismatchError):
                     self._on_mismatch(fetch.dataset, location)
         return None

@@ -90,7 +90,13 @@ class Archive:
         database = self.source.database
         if self.client is None or database is None:
             return None
-        return Repositories(self.client, database.data_login, s3_endpoint=settings.s3_endpoint, pausing=self.pausing)
+        return Repositories(
+            self.client,
+            database.data_login,
+            s3_endpoint=settings.s3_endpoint,
+            names=settings.remote_names,
+            pausing=self.pausing,
+        )
 
     def _make_content(self, settings: Settings) -> Content:
         source = self.source

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from onefs.alf import RemoteNames
 from onefs.alyx import credentials as logins_kept
 from onefs.alyx import one_parameters
 from onefs.alyx.client import AlyxClient
@@ -52,7 +53,10 @@ def published(base_url: str) -> Published | None:
         return None
     return Published(
         Credentials("intbrainlab", "international"),
-        (bucket_server("ibl-brain-wide-map-public", "us-east-1", "data"), ArchiveServer(OPENALYX_DATA)),
+        (
+            bucket_server("ibl-brain-wide-map-public", "us-east-1", "data", names=RemoteNames.UUID),
+            ArchiveServer(OPENALYX_DATA, names=RemoteNames.UUID),
+        ),
         OPENALYX_DATA,
     )
 

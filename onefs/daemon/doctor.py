@@ -123,7 +123,7 @@ def _buckets(repositories: Repositories, snapshot: Snapshot, transport: Transpor
 def _repositories(database: Database | None, settings: Settings, client: AlyxClient | None) -> Repositories | None:
     if database is None or client is None:
         return None
-    return Repositories(client, database.data_login, s3_endpoint=settings.s3_endpoint)
+    return Repositories(client, database.data_login, s3_endpoint=settings.s3_endpoint, names=settings.remote_names)
 
 
 def _try(check: str, look: Callable[[], str]) -> Finding:

@@ -1,11 +1,13 @@
-"""Owns where a dataset's bytes can be asked for: named servers, its lab's repositories, and its file records."""
+"""Where a dataset's bytes can be asked for: named servers, its lab's repositories, and its file records."""
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
 from urllib.parse import unquote
 from uuid import UUID
 
+from onefs.alf import RemoteNames
 from onefs.alyx.client import AlyxClient
 from onefs.catalogue.records import Dataset
 from onefs.daemon.pausing import PAUSE_S, Pausing
@@ -19,7 +21,7 @@ class Repositories:
     """What a database says of the places of its files. Safe to use from several threads; asks nothing unasked.
 
     The lists of labs and repositories are kept in memory for as long as the client keeps responses. Buckets that
-    name no S3 service of their own are at `s3_endpoint`; "" is Amazon.
+    name no S3 service of their own are at `s3_endpoint`; "" is Amazon. `names` says which names files have there.
     """
 
     def __init__(
@@ -28,12 +30,14 @@ class Repositories:
         data: DataLogin,
         *,
         s3_endpoint: str = "",
+        names: RemoteNames = RemoteNames.AUTO,
         pausing: Pausing | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._data = data
         self._s3_endpoint = s3_endpoint
+        self._names = names
         self._clock = clock
         self._lock = threading.Lock()  # guards _places and _until_s, and lets one thread ask for them
         self._places: Places | None = None
@@ -60,7 +64,7 @@ class Repositories:
                         raise
                     self._until_s = now_s + PAUSE_S
                     return self._places
-                self._places = places_of(labs, repositories, self._data, self._s3_endpoint)
+                self._places = places_of(labs, repositories, self._data, self._s3_endpoint, self._names)
                 self._until_s = now_s + max(self._client.default_expiry_s, PAUSE_S)
             return self._places
 
@@ -87,9 +91,11 @@ class Locations:
 
     def known(self, dataset: Dataset) -> list[Location]:
         """Those that can be told at once, without asking anybody."""
-        found = [server.location(dataset.path, dataset.id) for server in self._servers]
+        found = self._on_servers(dataset)
         places = self._repositories.known if self._repositories is not None else None
-        return [*found, *places.locations(dataset)] if places is not None else found
+        if places is not None:
+            found = [*found, *places.locations(dataset)]
+        return [location for location in found if not location.instead_of]
 
     def of(self, dataset: Dataset) -> Iterator[Location]:
         """All, each once, in the order to try. The database is asked, and may fail, only when it comes to it."""
@@ -101,7 +107,15 @@ class Locations:
                 yield location
 
     def _all(self, dataset: Dataset) -> Iterator[Location]:
-        yield from (server.location(dataset.path, dataset.id) for server in self._servers)
+        yield from _likely_first(self._on_servers(dataset))
         if self._repositories is not None:
-            yield from self._repositories.places().locations(dataset)
-            yield from self._repositories.copies(dataset.id)
+            yield from _likely_first(self._repositories.places().locations(dataset))
+            yield from _likely_first(self._repositories.copies(dataset.id))
+
+    def _on_servers(self, dataset: Dataset) -> list[Location]:
+        return [each for server in self._servers for each in server.locations(dataset.path, dataset.id)]
+
+
+def _likely_first(locations: Iterable[Location]) -> list[Location]:
+    """The same locations; last those whose names are not of their server's form, so that all servers come before."""
+    return sorted(locations, key=attrgetter("is_unlikely"))

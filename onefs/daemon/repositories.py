@@ -1,4 +1,4 @@
-"""Owns what a database's labs and data repositories mean: which servers hold a lab's files, and which get a login."""
+"""What a database's labs and data repositories mean: which servers hold a lab's files, and which get a login."""
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, unquote
 from uuid import UUID
 
+from onefs.alf import RemoteNames
 from onefs.alyx.records import AlyxDataset, FileRecord, Lab, Repository
 from onefs.catalogue.records import Dataset
 from onefs.errors import UsageError
@@ -53,12 +54,12 @@ class Places:
     def locations(self, dataset: Dataset) -> Iterator[Location]:
         """Where a dataset should be, by its path."""
         servers, path = self._holding(dataset)
-        yield from (server.location(path, dataset.id) for server in servers)
+        yield from (each for server in servers for each in server.locations(path, dataset.id))
 
     def locations_on(self, server: ArchiveServer, dataset: Dataset) -> list[Location]:
         """Where a dataset should be on one of the servers; none if it should not be there."""
         servers, path = self._holding(dataset)
-        return [server.location(path, dataset.id)] if server in servers else []
+        return list(server.locations(path, dataset.id)) if server in servers else []
 
     def signed(self) -> list[tuple[str, ArchiveServer]]:
         """The buckets that are read with keys, and their repositories' names."""
@@ -92,7 +93,7 @@ class Places:
     def _addresses(self, record: FileRecord, dataset_id: UUID) -> Iterator[Location]:
         server = self.by_name.get(record.repository)
         if server is not None and record.relative_path:
-            yield server.location(record.relative_path, dataset_id)
+            yield from server.locations(record.relative_path, dataset_id)
         if record.url:
             yield self._address(record.url)
 
@@ -103,13 +104,22 @@ class Places:
         return Location(url, self.logins.get(origin(url)))
 
 
-def places_of(labs: Iterable[Lab], repositories: Sequence[Repository], data: DataLogin, s3_endpoint: str) -> Places:
+def places_of(
+    labs: Iterable[Lab],
+    repositories: Sequence[Repository],
+    data: DataLogin,
+    s3_endpoint: str,
+    names: RemoteNames,
+) -> Places:
     """What the lists of labs and repositories mean. `s3_endpoint` is for buckets that name no service of their own."""
     usable = [repository for repository in repositories if not repository.personal]
     logins = {origin(url): login for url in (*data_servers(usable), data.server) if url and (login := data.at(url))}
     by_name: dict[str, ArchiveServer] = {}
     for repository in usable:
-        server = _bucket(repository, s3_endpoint) if _is_bucket(repository) else _web_server(repository, data)
+        if _is_bucket(repository):
+            server = _bucket(repository, s3_endpoint, names)
+        else:
+            server = _web_server(repository, data, names)
         if server is not None:
             by_name[repository.name] = server
     buckets = {repository.name: repository.data_url.rstrip("/") for repository in usable if _is_bucket(repository)}
@@ -123,7 +133,7 @@ def places_of(labs: Iterable[Lab], repositories: Sequence[Repository], data: Dat
         by_name=by_name,
         of_lab={lab: servers for lab, servers in found.items() if servers},
         of_aggregates=in_order((name for name in by_name if name.endswith(OF_AGGREGATES)), f"{BUCKETS}{OF_AGGREGATES}"),
-        roots=tuple(_roots(found)),
+        roots=tuple(_roots(found, names)),
         logins=logins,
         buckets={
             address: by_name[name].bucket if name in by_name else None
@@ -144,18 +154,18 @@ def data_servers(repositories: Iterable[Repository]) -> list[str]:
     return list({origin(each.data_url): each.data_url for each in usable}.values())
 
 
-def _web_server(repository: Repository, data: DataLogin) -> ArchiveServer | None:
+def _web_server(repository: Repository, data: DataLogin, names: RemoteNames) -> ArchiveServer | None:
     url = repository.data_url
-    return ArchiveServer(url, data.at(url)) if url else None
+    return ArchiveServer(url, data.at(url), names=names) if url else None
 
 
-def _bucket(repository: Repository, s3_endpoint: str) -> ArchiveServer | None:
+def _bucket(repository: Repository, s3_endpoint: str, names: RemoteNames) -> ArchiveServer | None:
     endpoint = repository.endpoint_url or s3_endpoint
     ring = _ring(repository)
     if repository.data_url and ring is None and not (repository.bucket and endpoint):
-        return ArchiveServer(repository.data_url)
+        return ArchiveServer(repository.data_url, names=names)
     try:
-        return bucket_server(repository.bucket, repository.region, repository.path, endpoint, ring)
+        return bucket_server(repository.bucket, repository.region, repository.path, endpoint, ring, names=names)
     except UsageError as error:
         _log.warning("The data repository %r is left out: %s", repository.name, error.reason)
         return None
@@ -167,7 +177,7 @@ def _ring(repository: Repository) -> GivenKeys | None:
     return GivenKeys(Keys(repository.access_key, repository.secret_key))
 
 
-def _roots(of_lab: Mapping[str, Sequence[ArchiveServer]]) -> Iterator[ArchiveServer]:
+def _roots(of_lab: Mapping[str, Sequence[ArchiveServer]], names: RemoteNames) -> Iterator[ArchiveServer]:
     """Servers that hold several labs' files, as far as the addresses of single labs tell."""
     seen: set[str] = set()
     for lab, servers in of_lab.items():
@@ -176,4 +186,4 @@ def _roots(of_lab: Mapping[str, Sequence[ArchiveServer]]) -> Iterator[ArchiveSer
             root = server.base_url.removesuffix(below)
             if root not in (server.base_url, *seen):
                 seen.add(root)
-                yield ArchiveServer(root, server.login)
+                yield ArchiveServer(root, server.login, names=names)

@@ -1,9 +1,10 @@
-"""Owns the fetching of one small file of an archive, to see that a server gives it whole and right."""
+"""The fetching of one small file of an archive, to see that a server gives it whole and right."""
 
 from collections.abc import Callable, Iterable
 
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot
+from onefs.content.failures import Problem, is_due, summary
 from onefs.digests import new_md5
 from onefs.errors import MismatchError, MissingOnServerError, OnefsError
 from onefs.transports.addresses import server_name
@@ -20,17 +21,19 @@ def download(locate: Callable[[Dataset], Iterable[Location]], snapshot: Snapshot
         dataset = _small(snapshot, row)
         if dataset is None:
             continue
-        failure: OnefsError | None = None
+        problems: list[Problem] = []
         for location in locate(dataset):
+            if not is_due(location, problems):
+                continue
             try:
                 _fetch(dataset, location, transport)
             except OnefsError as error:
-                failure = error
+                problems.append(Problem(server_name(location.url), error, location.url))
             else:
                 how = "whole and verified" if dataset.md5 else "whole (the catalogue has no hash of it)"
                 return f"{dataset.path} came {how} from {server_name(location.url)}."
-        if failure is not None:
-            raise failure
+        if problems:
+            raise summary(dataset, problems)
         nowhere = nowhere or dataset
     if nowhere is None:
         return "There is no small file to try."

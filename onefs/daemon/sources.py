@@ -205,12 +205,20 @@ def _server(data_url: str, login: Login | None, settings: Settings) -> ArchiveSe
         bucket, _, prefix = data_url.removeprefix(_S3).partition("/")
         ring = FoundKeys(settings.s3_profile, timeout_s=settings.connect_timeout_s)
         signs_all = bool(settings.s3_profile)
-        return bucket_server(bucket, settings.s3_region, prefix, settings.s3_endpoint, ring, signs_all=signs_all)
+        return bucket_server(
+            bucket,
+            settings.s3_region,
+            prefix,
+            settings.s3_endpoint,
+            ring,
+            signs_all=signs_all,
+            names=settings.remote_names,
+        )
     if not _is_of_server(data_url) and not data_url.startswith("file:///"):
         raise UsageError(
             f"{data_url.rpartition('@')[2]} is no URL of a data server.", "Give --data-url as https://host/folder."
         )
-    return ArchiveServer(data_url, login)
+    return ArchiveServer(data_url, login, names=settings.remote_names)
 
 
 def _is_of_server(url: str) -> bool:

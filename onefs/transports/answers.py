@@ -59,7 +59,7 @@ def body(response: BaseHTTPResponse, url: str, start: int, edition: str, end: in
         total = response.length_remaining
         return Body(0, total, found, _chunks(response, server, 0, total))
     if status not in (HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE):
-        raise _refusal(status, server, response.headers.get("Retry-After", ""))
+        raise _refusal(status, url, response.headers.get("Retry-After", ""))
     match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
     if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         complete = match is not None and match["total"] == str(start)
@@ -124,7 +124,8 @@ def _same_kind(one: str, other: str) -> bool:
     return bool(one) and bool(other) and one.startswith('"') == other.startswith('"')
 
 
-def _refusal(status: int, server: str, retry_after: str) -> OnefsError:
+def _refusal(status: int, url: str, retry_after: str) -> OnefsError:
+    server = server_name(url)
     try:
         phrase = f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
@@ -138,7 +139,7 @@ def _refusal(status: int, server: str, retry_after: str) -> OnefsError:
             "Give it in --proxy: http://user:password@host:port.",
         )
     if status in MISSING:
-        return MissingOnServerError(reason, "Check the address.")
+        return MissingOnServerError(f"{shown(url)} answered {phrase}.", "Check the address.")
     if status in OVERLOADED:
         # A date, which it may be too, would be as good as this machine's clock.
         retry_after_s = float(retry_after) if SECONDS.fullmatch(retry_after) else 0.0

@@ -1,22 +1,30 @@
-"""Owns the addresses of an archive's files on a data server or in a bucket."""
+"""The addresses of an archive's files on a data server or in a bucket."""
 
+from dataclasses import replace
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from uuid import UUID
 
 from onefs import alf
-from onefs.transports.base import Location, Login
+from onefs.alf import RemoteNames
+from onefs.transports.base import Location, Login, NameForm, ServerNames
 from onefs.transports.buckets import Bucket
 from onefs.transports.keys import KeyRing
 
 
 class ArchiveServer:
-    """A server, bucket or folder that holds an archive's files under `base_url`, their UUIDs in their names.
+    """A server, bucket or folder that holds an archive's files under `base_url`. Safe to use from several threads.
 
     A login inside `base_url` is taken out of it, and used unless `login` is given. `bucket` is the one in which the
     files are, if it is more than a plain server.
     """
 
-    def __init__(self, base_url: str, login: Login | None = None, bucket: Bucket | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        login: Login | None = None,
+        bucket: Bucket | None = None,
+        names: RemoteNames = RemoteNames.AUTO,
+    ) -> None:
         parts = urlsplit(base_url)
         user_info, _, netloc = parts.netloc.rpartition("@")
         if user_info and login is None:
@@ -25,6 +33,8 @@ class ArchiveServer:
         self._base_url = urlunsplit((parts.scheme, netloc, parts.path.rstrip("/"), "", ""))
         self._login = login
         self._bucket = bucket
+        self._names = names
+        self._found_names = ServerNames()
 
     @property
     def base_url(self) -> str:
@@ -46,14 +56,36 @@ class ArchiveServer:
         """The folder above the archive's files."""
         return Location(self._base_url, self._login, self._bucket)
 
-    def location(self, path: str, dataset_id: UUID) -> Location:
-        """Where the dataset stands; `path` is the tree's. Every part is percent-encoded (`#` above all)."""
-        encoded = "/".join(quote(part, safe="") for part in alf.archive_path(path, dataset_id).split("/"))
-        return self.folder.below(encoded)
+    def locations(self, path: str, dataset_id: UUID) -> tuple[Location, ...]:
+        """Where the dataset may stand, in the order to try; `path` is the tree's.
+
+        Of two names the first is of the form in which a file was last found here, or has the UUID.
+        """
+        if self._names is not RemoteNames.AUTO:
+            return (self.location(path, dataset_id, has_uuid=self._names is RemoteNames.UUID),)
+        has_uuid = self._found_names.have_uuids is not False
+        first = self.location(path, dataset_id, has_uuid=has_uuid)
+        second = self.location(path, dataset_id, has_uuid=not has_uuid)
+        return (
+            replace(first, form=NameForm(has_uuid, "", self._found_names)),
+            replace(second, form=NameForm(not has_uuid, first.url, self._found_names)),
+        )
+
+    def location(self, path: str, dataset_id: UUID, *, has_uuid: bool = True) -> Location:
+        """Where the dataset stands under one name. Every part is percent-encoded (`#` above all)."""
+        name = alf.archive_path(path, dataset_id) if has_uuid else path
+        return self.folder.below("/".join(quote(part, safe="") for part in name.split("/")))
 
 
 def bucket_server(
-    bucket: str, region: str, prefix: str, endpoint: str = "", ring: KeyRing | None = None, *, signs_all: bool = True
+    bucket: str,
+    region: str,
+    prefix: str,
+    endpoint: str = "",
+    ring: KeyRing | None = None,
+    *,
+    signs_all: bool = True,
+    names: RemoteNames = RemoteNames.AUTO,
 ) -> ArchiveServer:
     """A bucket. `prefix` is what stands before the tree's paths in its keys, "" for nothing.
 
@@ -62,4 +94,4 @@ def bucket_server(
     """
     asked = Bucket(bucket, region, endpoint, ring, signs_all=signs_all)
     key = "/".join(quote(part, safe="") for part in prefix.split("/") if part)
-    return ArchiveServer(f"{asked.url}/{key}", bucket=asked)
+    return ArchiveServer(f"{asked.url}/{key}", bucket=asked, names=names)

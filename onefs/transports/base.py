@@ -1,4 +1,4 @@
-"""Owns `Location`, where a file's bytes are, and `Transport`, how they are read from there."""
+"""`Location`, where a file's bytes are, and `Transport`, how they are read from there."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -19,16 +19,57 @@ class Login:
         return f"Login({self.user!r}, …)"
 
 
+class ServerNames:
+    """Whether the files of one server have UUIDs in their names, as the last file found there tells.
+
+    Safe to use from several threads, as it is one value.
+    """
+
+    def __init__(self) -> None:
+        self.have_uuids: bool | None = None
+        """None until a file was found."""
+
+
+@dataclass(frozen=True, slots=True)
+class NameForm:
+    """One of the two names that a file may have on a server.
+
+    `instead_of` is the URL under the other name if that is to be asked first, else "".
+    """
+
+    has_uuid: bool
+    instead_of: str
+    server_names: ServerNames
+
+
 @dataclass(frozen=True, slots=True)
 class Location:
-    """One place that holds a file. `url` is ready for a request: percent-encoded, no login and no signature in it.
+    """One place that may hold a file. `url` is ready for a request: percent-encoded, no login and no signature in it.
 
-    Requests to a `bucket` are made as that wants them: signed, and at the service of its region.
+    Requests to a `bucket` are made as that wants them: signed, and at the service of its region. `form` is None where
+    the name is sure.
     """
 
     url: str
     login: Login | None = None
     bucket: Bucket | None = field(default=None, compare=False, repr=False)
+    form: NameForm | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def instead_of(self) -> str:
+        """The URL that must turn out to hold nothing before this one is asked; "" if there is none."""
+        return self.form.instead_of if self.form is not None else ""
+
+    @property
+    def is_unlikely(self) -> bool:
+        """Whether other files of the server have names of the other form."""
+        form = self.form
+        return form is not None and form.server_names.have_uuids not in (None, form.has_uuid)
+
+    def found(self) -> None:
+        """Remember that the server's files have names of this form."""
+        if self.form is not None:
+            self.form.server_names.have_uuids = self.form.has_uuid
 
     def below(self, name: str) -> "Location":
         """What stands in the folder that this is; `name` is percent-encoded."""

@@ -4,6 +4,7 @@ import errno
 import os
 import threading
 from collections.abc import Sequence
+from urllib.parse import quote
 
 import pytest
 from archive_and_cache import QUICK, ArchiveAndCache, read, read_open, wait_until
@@ -208,7 +209,8 @@ def test_the_most_telling_failure_is_told(
         read(content, dataset)
     assert type(caught.value) is kind
     for server, status in zip(servers, faults, strict=True):
-        assert f"{server.url.removeprefix('http://')} answered {status}" in caught.value.reason
+        asked = f"{server.url}{quote(place.url_path(dataset))}" if status == 404 else server.url.removeprefix("http://")
+        assert f"{asked} answered {status}" in caught.value.reason
     assert dataset.path in caught.value.reason
     assert caught.value.remedy
     assert "secret" not in str(caught.value)

@@ -8,6 +8,7 @@ from typing import Self
 
 from archives import make_tables, on_servers
 
+from onefs.alf import RemoteNames
 from onefs.alyx.client import AlyxClient
 from onefs.alyx.credentials import Credentials
 from onefs.catalogue.records import Dataset
@@ -76,10 +77,17 @@ class ArchiveOfADatabase:
         return client
 
     def repositories(
-        self, client: AlyxClient | None = None, *, data: DataLogin | None = None, s3_endpoint: str = ""
+        self,
+        client: AlyxClient | None = None,
+        *,
+        data: DataLogin | None = None,
+        s3_endpoint: str = "",
+        names: RemoteNames = RemoteNames.UUID,
     ) -> Repositories:
         data = data or DataLogin(LOGIN, self.server.url)
-        return Repositories(client or self.client(), data, s3_endpoint=s3_endpoint, clock=lambda: self.clock_s)
+        return Repositories(
+            client or self.client(), data, s3_endpoint=s3_endpoint, names=names, clock=lambda: self.clock_s
+        )
 
     def content(
         self,

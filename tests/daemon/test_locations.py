@@ -11,7 +11,7 @@ from archives import on_servers
 from s3_service import S3Service
 from servers import FaultServer
 
-from onefs.alf import archive_path
+from onefs.alf import RemoteNames, archive_path
 from onefs.daemon.locations import Locations
 from onefs.daemon.pausing import PAUSE_S
 from onefs.daemon.repositories import DataLogin
@@ -171,6 +171,35 @@ def test_personal_servers_are_left_out(place: ArchiveOfADatabase) -> None:
     places = place.repositories().places()
     assert places.by_name.keys() == {"aws_lab", "server_lab"}
     assert [location.login for location in places.locations(place.datasets[0])] == [None, LOGIN]
+
+
+def test_a_name_of_the_other_form_is_asked_for_after_the_other_servers(place: ArchiveOfADatabase) -> None:
+    first, second = (ArchiveServer(f"http://{host}.example") for host in ("a", "b"))
+    locations, dataset = Locations([first, second]), place.datasets[0]
+    with_uuid, plain = (path.replace("#", "%23") for path in (on_servers(dataset), f"/{dataset.path}"))
+
+    def in_order() -> list[str]:
+        return [location.url.removeprefix("http://") for location in locations.of(dataset)]
+
+    a, b = "a.example", "b.example"
+    assert in_order() == [f"{a}{with_uuid}", f"{a}{plain}", f"{b}{with_uuid}", f"{b}{plain}"]
+    first.locations(dataset.path, dataset.id)[1].found()
+    assert in_order() == [f"{a}{plain}", f"{b}{with_uuid}", f"{b}{plain}", f"{a}{with_uuid}"]
+    assert [location.url.removeprefix("http://") for location in locations.known(dataset)] == [
+        f"{a}{plain}",
+        f"{b}{with_uuid}",
+    ]
+
+
+def test_a_database_s_servers_may_have_plain_names_too(place: ArchiveOfADatabase) -> None:
+    for dataset in place.datasets:
+        place.file(dataset).rename(place.file(dataset).parent / dataset.path.rpartition("/")[2])
+    place.server.fail("/onefs-demo", 404)
+    content = place.content(place.repositories(names=RemoteNames.AUTO))
+    for dataset, data in zip(place.datasets, FILES.values(), strict=True):
+        assert read(content, dataset) == data
+    assert len(place.asked("/public/")) == 1 + len(FILES)
+    assert not place.asked("/datasets")
 
 
 def test_a_bucket_at_another_s3_service(place: ArchiveOfADatabase) -> None:

@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 from archives import RECORDINGS
 
+from onefs.alf import RemoteNames
 from onefs.alyx import parsing
 from onefs.alyx.records import AlyxDataset, FileRecord
 from onefs.catalogue.records import QC, Dataset
@@ -27,7 +28,11 @@ def places(server: str = "", s3_endpoint: str = "") -> Places:
     recorded = {pair["name"]: pair["json"] for pair in pairs}
     labs, repositories = (recorded[name]["results"] for name in ("labs_list", "data_repository_list"))
     return places_of(
-        map(parsing.lab, labs), list(map(parsing.repository, repositories)), DataLogin(LOGIN, server), s3_endpoint
+        map(parsing.lab, labs),
+        list(map(parsing.repository, repositories)),
+        DataLogin(LOGIN, server),
+        s3_endpoint,
+        RemoteNames.UUID,
     )
 
 
