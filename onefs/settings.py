@@ -1,9 +1,10 @@
-"""Owns every setting once: name, type, unit, default and a line of description; and how they are merged."""
+"""Every setting once: name, type, unit, default and a line of description; and how they are merged."""
 
 import difflib
 import functools
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -28,9 +29,17 @@ _COUNT = re.compile(r"[0-9]{1,6}")
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|min|h|d)?")
 _SIZE = re.compile(r"([0-9]{1,12})\s*([kmgtKMGT]?)(?:i?B)?")
 _BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_OCTAL = re.compile(r"0o?([0-7]{3})")
 _LOGIN = re.compile(r"//[^/]*@")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 _YES_NO = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+class Permissions(int):
+    """Permission bits of files or directories; as text in octal."""
+
+    def __str__(self) -> str:
+        return f"{int(self):04o}"
 
 
 def duration_s(text: str) -> float:
@@ -103,6 +112,19 @@ qc_level = _one_of("NOT_SET", "PASS", "WARNING", "FAIL", "CRITICAL")
 
 def _mode(text: str) -> Mode:
     return Mode(_one_of(*Mode)(text))
+
+
+def _permissions(owner_has: int) -> Callable[[str], Permissions]:
+    """A parser of octal text. TOML's 0o644 comes as "420", so the leading 0 is required."""
+
+    def parse(text: str) -> Permissions:
+        match = _OCTAL.fullmatch(text.strip())
+        if not match or int(match[1], 8) & owner_has != owner_has:
+            example = "0755" if owner_has & stat.S_IXUSR else "0644"
+            raise ValueError(f'octal permissions with a 0 before them that let the owner in, such as "{example}"')
+        return Permissions(match[1], 8)
+
+    return parse
 
 
 def _remote_names(text: str) -> RemoteNames:
@@ -213,6 +235,14 @@ class Settings:
     proxy: str = _setting("", _proxy, "proxy for all requests, over the standard proxy variables")
     record: bool = _setting(False, _yes_or_no, "record what is read, and by whom, from the start")
     control_dir: str = _setting("hidden", _one_of("hidden", "visible"), "whether listings of the root show .onefs")
+    dir_mode: Permissions = _setting(
+        Permissions(0o755),
+        _permissions(stat.S_IRUSR | stat.S_IXUSR),
+        "permissions that directories show, in octal; who may read or write does not depend on them",
+    )
+    file_mode: Permissions = _setting(
+        Permissions(0o644), _permissions(stat.S_IRUSR), "permissions that the archive's files show, in octal"
+    )
     allow_other: bool = _setting(False, _yes_or_no, "let other users use the mount")
     log: str = _setting("info", _one_of("debug", "info", "warning", "error"), "least level that is logged")
 

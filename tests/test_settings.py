@@ -100,6 +100,8 @@ VALUES = {
     "proxy": ("http://proxy:3128", "http://proxy:3128"),
     "record": ("yes", True),
     "control_dir": ("Visible", "visible"),
+    "dir_mode": ("0750", 0o750),
+    "file_mode": ("0o600", 0o600),
     "allow_other": ("yes", True),
     "log": ("DEBUG", "debug"),
 }
@@ -139,6 +141,8 @@ REFUSED = {
     "mode": ["", "offline", "localauto"],
     "view": ["", "as-of"],
     "remote_names": ["", "uuids"],
+    "dir_mode": ["", "755", "0855", "01777", "0666", "0355", "rwxr-xr-x", "-0755"],
+    "file_mode": ["", "420", "0o1644", "0044", "u=rw"],
     "as_of": ["", "2024-02-30", "2024-13-01", "20240401", "2024-W14-1", "2024-04-01T12:00", "٢٠٢٤-04-01", "test"],
     "qc": ["", "BAD", "40"],
     "ignore_qc_not_set": ["NOT_SET"],
@@ -258,6 +262,14 @@ def test_the_configuration_file_is_where_the_desktop_standard_says(monkeypatch: 
     monkeypatch.delenv("XDG_CONFIG_HOME")
     monkeypatch.setenv("HOME", "/home/me")
     assert settings.config_file() == Path("/home/me/.config/onefs/config.toml")
+
+
+def test_permissions_are_shown_in_octal_and_a_toml_number_is_not_mistaken_for_them(file: Path) -> None:
+    assert "dir_mode: 0755\nfile_mode: 0600\n" in settings_text(merge({"file_mode": "0600"}, {}, file))
+    file.write_text("file_mode = 0o644")
+    with pytest.raises(UsageError, match=r"file_mode in .* cannot be '420'") as refused:
+        merge({}, {}, file)
+    assert '"0644"' in refused.value.remedy
 
 
 def test_every_setting_is_described() -> None:

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import signal
+import stat
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +39,7 @@ from onefs.settings import Settings, settings_text
 from onefs.vfs.control import Daemon, control_directory
 from onefs.vfs.filesystem import FileSystem
 from onefs.vfs.journal import Journal
-from onefs.vfs.nodes import Directory
+from onefs.vfs.nodes import Directory, NodeModes
 
 # Requests under way at once: each waiting read or open takes one, and the rest must still be answered.
 MAX_REQUESTS = 10_000
@@ -98,6 +99,7 @@ class Service:
             lambda: self._refresher.state.requested,
             serves_mismatches=Verify(settings.verify) is Verify.WARN,
             recorder=self._recording.recorder,
+            modes=NodeModes(stat.S_IFDIR | settings.dir_mode, stat.S_IFREG | settings.file_mode),
         )
         self._operations = Operations(
             self._file_system, open_wait_s=settings.open_wait_s, has_old_pages=self._notifier.has_old_pages

@@ -39,6 +39,7 @@ from onefs.vfs.handles import ReadableFile
 DISK_THREADS = 64
 DATABASE_THREADS = 128
 TEXT_THREADS = 8
+EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
 _log = logging.getLogger(__name__)
 
@@ -288,7 +289,7 @@ class Operations(pyfuse3.Operations):
         if mode & os.W_OK:
             await self._writer(inode, ctx)
         attributes = await self._ask(inode, ctx.pid, self.file_system.attributes, inode)
-        return not mode & os.X_OK or stat.S_ISDIR(attributes.mode)
+        return not mode & os.X_OK or bool(attributes.mode & EXECUTABLE)
 
     @answered
     async def getxattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> bytes:

@@ -1,10 +1,10 @@
-"""Owns what the mount answers: lookup, list, attributes, open, extended attributes, with plain Python values."""
+"""What the mount answers: lookup, list, attributes, open, extended attributes, with plain Python values."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from onefs.alf import LONGEST_NAME_BYTES
+from onefs.alf import LONGEST_NAME_BYTES, STATE_FOLDER
 from onefs.catalogue.changes import Changes
 from onefs.catalogue.interface import Catalogue, Rows
 from onefs.catalogue.records import Dataset
@@ -27,15 +27,15 @@ from onefs.vfs.forest import Forest
 from onefs.vfs.handles import ReadableFile
 from onefs.vfs.journal import Journal, Unanswered
 from onefs.vfs.nodes import (
-    DIRECTORY_MODE,
-    FILE_MODE,
     LINK_MODE,
+    READABLE_MODE,
     WRITABLE_MODE,
     Attributes,
     DatasetFile,
     Directory,
     Link,
     Node,
+    NodeModes,
     SpecialFile,
 )
 from onefs.vfs.recorder import Recorder
@@ -81,6 +81,7 @@ class FileSystem:
         *,
         serves_mismatches: bool,
         recorder: Recorder | None = None,
+        modes: NodeModes | None = None,
     ) -> None:
         """Without a `recorder`, nothing is ever recorded."""
         self._forest = forest
@@ -91,6 +92,7 @@ class FileSystem:
         self._mode = mode
         self.recorder = recorder or Recorder("", content.md5_of)
         self._serves_mismatches = serves_mismatches
+        self._modes = modes or NodeModes()
         self.absences = Absences()
         self._unanswered = Unanswered(journal)
 
@@ -191,10 +193,10 @@ class FileSystem:
         self._unanswered.answered(ino)
         blocks = self._blocks_of(nodes)
         yield ".", self._attributes(directory)
-        yield "..", Attributes(forest.parent_ino(directory), 0, DIRECTORY_MODE, 0, 0, directory.time_s)
+        yield "..", Attributes(forest.parent_ino(directory), 0, self._modes.directory, 0, 0, directory.time_s)
         for node in nodes:
             if isinstance(node, DatasetFile) and node.size_bytes >= 0 and (not blocks or node.path not in blocks):
-                yield node.name, node.bare_attributes()
+                yield node.name, node.bare_attributes(self._modes.file)
             else:
                 yield node.name, self._attributes(node)
 
@@ -216,7 +218,8 @@ class FileSystem:
             self.journal.record(dataset.path, error)
             raise
         sure = node.size_bytes >= 0 and not self._serves_mismatches
-        return Opened(file, dataset.path, node.size_bytes if sure else None, node.bare_attributes(), dataset)
+        attributes = node.bare_attributes(self._modes.file)
+        return Opened(file, dataset.path, node.size_bytes if sure else None, attributes, dataset)
 
     def check_end(self, opened: Opened, end: int) -> None:
         """Raise `CacheDamagedError` if a read that ended early did so before the file's end.
@@ -280,10 +283,9 @@ class FileSystem:
 
     def _attributes(self, node: Node) -> Attributes:
         if isinstance(node, Directory):
-            return Attributes(node.ino, 0, DIRECTORY_MODE, 0, 0, node.time_s)
+            return Attributes(node.ino, 0, self._modes.directory, 0, 0, node.time_s)
         if isinstance(node, SpecialFile):
-            mode = WRITABLE_MODE if node.writer else FILE_MODE
-            return Attributes(node.ino, 0, mode, node.size_bytes, 0, node.time_s)
+            return Attributes(node.ino, 0, self._special_mode(node), node.size_bytes, 0, node.time_s)
         if isinstance(node, Link):
             return Attributes(node.ino, 0, LINK_MODE, len(node.target.encode(errors="surrogateescape")), 0, 0)
         dataset = node.dataset
@@ -293,7 +295,13 @@ class FileSystem:
             cached = self.content.cached_size(dataset)
             size = size if cached is None else cached
         blocks = self.content.cached_blocks(dataset)
-        return Attributes(node.ino, node.generation, FILE_MODE, size, blocks, node.time_s)
+        return Attributes(node.ino, node.generation, self._modes.file, size, blocks, node.time_s)
+
+    def _special_mode(self, node: SpecialFile) -> int:
+        """The mode of a control file, or of a table, which stands outside of the control directory."""
+        if node.writer is not None:
+            return WRITABLE_MODE
+        return READABLE_MODE if node.path.startswith(f"{STATE_FOLDER}/") else self._modes.file
 
     def _file_facts(self, node: DatasetFile) -> xattrs.FileFacts:
         dataset = node.dataset

@@ -1,4 +1,4 @@
-"""Owns the nodes of the tree: directories, datasets, and the few files that are neither."""
+"""The nodes of the tree: directories, datasets, and the few files that are neither."""
 
 import stat
 from collections.abc import Callable, Mapping
@@ -12,10 +12,16 @@ from onefs.catalogue.snapshot import Folder
 from onefs.errors import NotADirectoryInTreeError
 from onefs.vfs.handles import ReadableFile
 
-DIRECTORY_MODE = stat.S_IFDIR | 0o555
-FILE_MODE = stat.S_IFREG | 0o444
+READABLE_MODE = stat.S_IFREG | 0o444
 WRITABLE_MODE = stat.S_IFREG | 0o644
 LINK_MODE = stat.S_IFLNK | 0o777
+
+
+class NodeModes(NamedTuple):
+    """Types and permissions that directories and the archive's files show. They do not say what may be written."""
+
+    directory: int = stat.S_IFDIR | 0o755
+    file: int = stat.S_IFREG | 0o644
 
 
 class Attributes(NamedTuple):
@@ -70,9 +76,9 @@ class DatasetFile:
         """Path from the mount's root."""
         return f"{self.folder_path}/{self.name}"
 
-    def bare_attributes(self) -> Attributes:
+    def bare_attributes(self, mode: int) -> Attributes:
         """Its attributes as far as they come from the catalogue alone."""
-        return Attributes(self.ino, self.generation, FILE_MODE, max(self.size_bytes, 0), 0, self.time_s)
+        return Attributes(self.ino, self.generation, mode, max(self.size_bytes, 0), 0, self.time_s)
 
 
 @dataclass(slots=True, eq=False)

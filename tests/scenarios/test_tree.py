@@ -17,8 +17,11 @@ FILE = f"{SESSION}/alf/_ibl_wheel.position.npy"
 
 def test_modes_owner_and_times(shared: Mounted) -> None:
     file, folder = (shared.path / FILE).stat(), (shared.path / SESSION).stat()
-    assert stat.filemode(file.st_mode) == "-r--r--r--"
-    assert stat.filemode(folder.st_mode) == "dr-xr-xr-x"
+    assert stat.filemode(file.st_mode) == "-rw-r--r--"
+    assert stat.filemode(folder.st_mode) == "drwxr-xr-x"
+    control = {name: stat.filemode((shared.path / ".onefs" / name).stat().st_mode) for name in ("", "README", "mode")}
+    assert stat.filemode((shared.path / "datasets.pqt").stat().st_mode) == "-rw-r--r--"
+    assert control == {"": "drwxr-xr-x", "README": "-r--r--r--", "mode": "-rw-r--r--"}
     assert (file.st_uid, file.st_gid) == (os.getuid(), os.getgid())
     assert file.st_mtime == folder.st_mtime == 1593561600  # 2020-07-01
     revised = shared.path / SESSION / "alf/#2025-03-03#/_ibl_trials.table.pqt"
@@ -52,7 +55,10 @@ def test_inode_numbers_outlive_a_remount(data_server_flags: list[str], tmp_path:
 
 
 WRITES: dict[str, Callable[[Path], object]] = {
-    "open for writing": lambda root: (root / FILE).open("r+b"),
+    "open for reading and writing": lambda root: (root / FILE).open("r+b"),
+    "open for writing": lambda root: (root / FILE).open("wb"),
+    "open for appending": lambda root: (root / FILE).open("ab"),
+    "create a file that is there": lambda root: os.open(root / FILE, os.O_WRONLY | os.O_CREAT),
     "truncate": lambda root: os.truncate(root / FILE, 0),
     "create": lambda root: (root / SESSION / "new.txt").open("x"),
     "mkdir": lambda root: (root / SESSION / "new").mkdir(),
@@ -60,6 +66,14 @@ WRITES: dict[str, Callable[[Path], object]] = {
     "unlink": lambda root: (root / FILE).unlink(),
     "rmdir": lambda root: (root / SESSION).rmdir(),
     "rename": lambda root: (root / FILE).rename(root / SESSION / "other.npy"),
+    "rename a session": lambda root: (root / SESSION).rename(root / "cortexlab" / "other"),
+    "write at the root": lambda root: (root / "new.txt").open("x"),
+    "unlink tables": lambda root: (root / "datasets.pqt").unlink(),
+    "truncate tables": lambda root: os.truncate(root / "datasets.pqt", 0),
+    "create in .onefs": lambda root: (root / ".onefs" / "new").open("x"),
+    "unlink a control file": lambda root: (root / ".onefs" / "mode").unlink(),
+    "chmod a control file": lambda root: (root / ".onefs" / "mode").chmod(0o600),
+    "chmod a directory": lambda root: (root / SESSION).chmod(0o700),
     "symlink": lambda root: (root / SESSION / "link").symlink_to("x"),
     "link": lambda root: os.link(root / FILE, root / SESSION / "link"),
     "chmod": lambda root: (root / FILE).chmod(0o777),
@@ -76,7 +90,35 @@ def test_every_write_is_erofs(shared: Mounted, write: str) -> None:
         WRITES[write](shared.path)
     assert failure.value.errno == errno.EROFS
     assert (shared.path / FILE).exists()
-    assert not os.access(shared.path / FILE, os.W_OK)
+
+
+def test_what_the_modes_seem_to_allow_is_refused_when_asked(shared: Mounted) -> None:
+    for path in (FILE, SESSION, "", "datasets.pqt", ".onefs/README"):
+        assert os.access(shared.path / path, os.R_OK)
+        assert not os.access(shared.path / path, os.W_OK)
+        assert subprocess.run(["test", "-w", shared.path / path], check=False).returncode == 1
+    assert os.access(shared.path / ".onefs/mode", os.W_OK)
+    assert os.access(shared.path / SESSION, os.X_OK)
+    assert not os.access(shared.path / FILE, os.X_OK)
+
+
+def test_what_is_copied_can_be_changed_and_deleted_by_who_copied_it(shared: Mounted, tmp_path: Path) -> None:
+    revision = shared.path / SESSION / "alf/#2025-03-03#"
+    for arguments in (["cp", "-r"], ["cp", "-a"]):
+        copy = tmp_path / arguments[1]
+        subprocess.run([*arguments, revision, copy], check=True)
+        assert {stat.S_IMODE(path.stat().st_mode) for path in (copy, *copy.iterdir())} == {0o755, 0o644}
+
+
+def test_modes_that_are_set(data_server_flags: list[str], tmp_path: Path) -> None:
+    flags = (*data_server_flags, "--dir-mode", "0550", "--file-mode", "0555")
+    with Mounted(RECORDINGS / "tables", tmp_path, *flags, ONEFS_DATA_PASSWORD=PASSWORD) as mount:
+        listed = {entry.name: stat.filemode(entry.stat().st_mode) for entry in os.scandir(mount.path / SESSION / "alf")}
+        assert listed[Path(FILE).name] == stat.filemode((mount.path / FILE).stat().st_mode) == "-r-xr-xr-x"
+        assert stat.filemode((mount.path / SESSION).stat().st_mode) == "dr-xr-x---"
+        assert os.access(mount.path / FILE, os.X_OK)
+        for write in ("open for writing", "create", "chmod"):
+            test_every_write_is_erofs(mount, write)
 
 
 def test_absent_names_are_enoent_and_stay_so(shared: Mounted) -> None:
