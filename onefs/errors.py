@@ -28,6 +28,10 @@ class TableError(OnefsError):
     """A cache table cannot be used: unreadable, or it lacks a needed column."""
 
 
+class DamagedTableError(TableError):
+    """A cache table is not what was put there: cut short, or with other bytes."""
+
+
 class MountError(OnefsError):
     """The archive cannot be mounted where it was asked for."""
 

@@ -1,23 +1,22 @@
-"""Owns finding the dates that revisions are named by."""
+"""Finds the dates that revisions are named by."""
 
 import re
 from collections.abc import Iterable
 
 from onefs import alf
-from onefs.catalogue.layout import Strings
+from onefs.catalogue.stored import StoredTexts
 
 _DATED = re.compile(rb"#(\d{4}-\d\d-\d\d)#/")
 _OVERLAP_BYTES = 13
 _PIECE_BYTES = 1 << 22
 
 
-def dates_in(paths: Strings) -> frozenset[str]:
+def dates_in(paths: StoredTexts) -> frozenset[str]:
     """The revisions that are dates, of all paths in a column. Piece by piece: other threads come in between."""
-    data = memoryview(paths.data)  # type: ignore[arg-type]
     found: set[bytes] = set()
-    for begin in range(0, len(data), _PIECE_BYTES):
-        end = min(begin + _PIECE_BYTES + _OVERLAP_BYTES, len(data))
-        found.update(match[1] for match in _DATED.finditer(data, begin, end))
+    for begin in range(0, len(paths.data), _PIECE_BYTES):
+        piece = memoryview(paths.data[begin : begin + _PIECE_BYTES + _OVERLAP_BYTES])
+        found.update(match[1] for match in _DATED.finditer(piece))
     return _real(date.decode() for date in found)
 
 

@@ -1,4 +1,4 @@
-"""Owns looking one thing up in a mapped column, given what sorts it. Touches a few rows only."""
+"""Looks one thing up in a mapped column, given what sorts it. Touches a few rows only."""
 
 from uuid import UUID
 
@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onefs.catalogue.layout import Strings
+from onefs.catalogue.stored import Column
 
 
 def find_key(keys: NDArray[np.uint64], order: NDArray[np.int32], key: int) -> int | None:
@@ -20,16 +21,16 @@ def find_key(keys: NDArray[np.uint64], order: NDArray[np.int32], key: int) -> in
     return int(order[low]) if low < len(order) and int(keys[order[low]]) == key else None
 
 
-def find_id(ids: NDArray[np.uint8], order: NDArray[np.int32], wanted: UUID) -> int | None:
+def find_id(ids: NDArray[np.uint8] | Column, order: NDArray[np.int32] | Column, wanted: UUID) -> int | None:
     """The first row of an id, given the permutation that sorts them."""
     low, high = 0, len(order)
     while low < high:
         middle = (low + high) // 2
-        if ids[order[middle]].tobytes() < wanted.bytes:
+        if ids[int(order[middle])].tobytes() < wanted.bytes:
             low = middle + 1
         else:
             high = middle
-    return int(order[low]) if low < len(order) and ids[order[low]].tobytes() == wanted.bytes else None
+    return int(order[low]) if low < len(order) and ids[int(order[low])].tobytes() == wanted.bytes else None
 
 
 def find_text(texts: Strings, wanted: str, begin: int, end: int) -> int | None:

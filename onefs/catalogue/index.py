@@ -1,24 +1,33 @@
-"""Owns the indexes in the state directory: which belongs to which tables, making missing ones, dropping old ones."""
+"""The indexes in the state directory: which belongs to which tables, making missing ones, dropping old ones."""
 
 import errno
-import hashlib
 import logging
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
+from weakref import ref
 
 from filelock import FileLock, Timeout
 
 from onefs import alf
-from onefs.catalogue.known import Known, Memo, Stat, read_memo, stat_of, without_gone, write_memo
-from onefs.catalogue.layout import LAYOUT, TEMPORARY, Index, IndexUnusableError, read_index
-from onefs.catalogue.schema import NEW_TABLES, TableFiles
-from onefs.errors import CacheDamagedError, NoRoomError, TableError
+from onefs.catalogue.known import (
+    Edition,
+    Memo,
+    check_same_stat,
+    edition_of,
+    read_again,
+    read_memo,
+    without_gone,
+    write_memo,
+)
+from onefs.catalogue.layout import TEMPORARY, Index, IndexUnusableError, read_index
+from onefs.catalogue.schema import TableFiles
+from onefs.errors import BusyError, CacheDamagedError, NoRoomError, OnefsError, TableError
 
 KEPT = 2
 """Indexes kept for one pair of tables: the current one, and the one before it."""
@@ -41,28 +50,6 @@ def indexes_of(state_dir: Path) -> Path:
     return state_dir / "index" / (host if alf.is_safe_part(host) else "unnamed")
 
 
-@dataclass(frozen=True, slots=True)
-class _Edition:
-    """The tables as they were at one moment: their stat, and digests of their bytes."""
-
-    files: dict[Path, Known]
-
-    @property
-    def digest(self) -> str:
-        """What names the tables' index."""
-        both = hashlib.blake2b(f"layout {LAYOUT}".encode(), digest_size=16)
-        for known in self.files.values():
-            both.update(known.digest.encode())
-        return both.hexdigest()
-
-    def is_current(self) -> bool:
-        """Whether the tables still are these."""
-        try:
-            return all(stat_of(file) == known.stat for file, known in self.files.items())
-        except OSError:
-            return False
-
-
 def open_index(files: TableFiles, state_dir: Path) -> Index:
     """The index of two tables, memory-mapped; made if it is missing, damaged or of an older layout.
 
@@ -74,17 +61,19 @@ def open_index(files: TableFiles, state_dir: Path) -> Index:
     edition = None
     for _ in range(_TRIES):
         memo = read_memo(directory)
-        edition = _edition(files, memo)
+        edition = edition_of(files, memo)
         if not edition.is_current():
             continue
         index = _ready(directory / edition.digest)
         if index is None:
+            edition = read_again(edition, memo)
             index = _make(files, directory, edition)
         elif memo != _noted(memo, place, edition):
             with _locked(directory, wait_s=0) as is_alone:
                 if is_alone:  # or else next time
                     _note(directory, place, edition)
         if index is not None:
+            _Mender(files, directory, edition, index)
             return index
     if edition is not None and edition.is_current():
         raise CacheDamagedError(
@@ -102,41 +91,84 @@ def has_index(files: TableFiles, state_dir: Path) -> bool:
     directory = indexes_of(state_dir)
     noted = read_memo(directory).files
     known = {file: noted.get(str(file.absolute())) for file in (files.sessions, files.datasets)}
-    edition = _Edition({file: entry for file, entry in known.items() if entry is not None})
+    edition = Edition({file: entry for file, entry in known.items() if entry is not None})
     return len(edition.files) == len(known) and edition.is_current() and _ready(directory / edition.digest) is not None
 
 
-def _ready(directory: Path) -> Index | None:
+def _ready(directory: Path, *, is_checked: bool = False) -> Index | None:
+    """The index in a directory, None if it is absent or found damaged; `is_checked`: all of it, and not some."""
     try:
-        return read_index(directory)
+        index = read_index(directory)
+        if is_checked:
+            index.check()
     except IndexUnusableError:
         return None
+    return index
 
 
-def _edition(files: TableFiles, memo: Memo) -> _Edition:
-    """The tables as they are. Raises `TableError` if one cannot be read."""
-    return _Edition(
-        {file: _known(file, memo.files.get(str(file.absolute()))) for file in (files.sessions, files.datasets)}
-    )
+class _Mender:
+    """Makes an index anew when damage is found in it while it is in use. Safe to use from several threads.
 
-
-def _known(file: Path, noted: Known | None) -> Known:
-    """A table's stat and the digest of its bytes, which are not read again while the stat is the noted one.
-
-    The stat is from before the reading: if the table changes meanwhile, it no longer is the table's.
+    The same tables make the same index, so that what was told of the old one stays true.
     """
-    try:
-        stat: Stat = stat_of(file)
-        if noted is not None and noted.stat == stat:
-            return noted
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-    except OSError as error:
-        raise TableError(f"The cache table {file} cannot be read: {error.strerror or error}.", NEW_TABLES) from error
-    return Known(stat, digest)
+
+    def __init__(self, files: TableFiles, directory: Path, edition: Edition, index: Index) -> None:
+        self._files = files
+        self._directory = directory
+        self._edition = edition
+        # The columns hold this. Held in turn, a removed index would stay mapped until the garbage is collected.
+        self._columns = [ref(column) for column in index.large_columns()]
+        for column in index.large_columns():
+            column.mender = self
+        self._lock = threading.Lock()  # held while the index is made; guards those below
+        self._is_mended = False
+        self._failure: tuple[Edition, OnefsError] | None = None
+
+    def mend(self) -> None:
+        """Have the columns in use look into a whole index. Raises `OnefsError` if none can be made of the tables."""
+        with self._lock:
+            if self._is_mended:
+                return
+            if self._failure is not None and self._failure[0].is_current():
+                error = self._failure[1]
+                raise type(error)(error.reason, error.remedy)
+            whole = self._whole()
+            for used, new in zip(self._columns, whole.large_columns(), strict=True):
+                old = used()
+                if old is not None:
+                    old.become(new)
+            self._is_mended = True
+
+    def _whole(self) -> Index:
+        target = self._directory / self._edition.digest
+        whole = _ready(target, is_checked=True)  # another process may have made it
+        if whole is not None:
+            return whole
+        with _writing(self._directory):
+            _set_aside(self._directory, target)
+        found = edition_of(self._files, Memo())
+        try:
+            if found.digest != self._edition.digest:
+                check_same_stat(found, self._edition)
+                raise CacheDamagedError(
+                    f"The index in {target} is damaged, and the tables that it was made from are no longer there.",
+                    "Take those that are with onefs refresh or onefs tables load, or mount again.",
+                )
+            whole = _make(self._files, self._directory, found)
+            if whole is None:
+                raise BusyError(f"The cache table {self._files.datasets} changes while it is read.", "Try again.")
+            whole.check()
+        except OnefsError as error:
+            self._failure = found, error
+            raise
+        except IndexUnusableError as error:
+            raise CacheDamagedError(
+                f"The index in {target} is damaged as soon as it is made ({error}).", "Check the disk."
+            ) from error
+        return whole
 
 
-def _make(files: TableFiles, directory: Path, edition: _Edition) -> Index | None:
+def _make(files: TableFiles, directory: Path, edition: Edition) -> Index | None:
     """Make an index, unless another process has just done so; None if the tables or the index changed meanwhile."""
     # Imported here: with a ready index a mount needs neither pyarrow nor the time to load it.
     from onefs.catalogue.building import build_index
@@ -207,10 +239,11 @@ def _set_aside(directory: Path, damaged: Path) -> None:
         damaged.rename(aside)
     except FileNotFoundError:
         return
+    _log.warning("The index of the cache tables in %s was damaged; it is made anew from the tables", damaged)
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _noted(memo: Memo, place: str, edition: _Edition) -> Memo:
+def _noted(memo: Memo, place: str, edition: Edition) -> Memo:
     """The note with this edition of the tables as the newest."""
     digest = edition.digest
     kept = (digest, *(old for old in memo.kept.get(place, ()) if old != digest))[:KEPT]
@@ -218,7 +251,7 @@ def _noted(memo: Memo, place: str, edition: _Edition) -> Memo:
     return without_gone(Memo({**memo.files, **files}, {**memo.kept, place: kept}))
 
 
-def _note(directory: Path, place: str, edition: _Edition) -> None:
+def _note(directory: Path, place: str, edition: Edition) -> None:
     """Note the tables, and remove indexes that no tables need. Failing costs time later, nothing else."""
     before = read_memo(directory)  # again: another process may have noted other tables meanwhile
     memo = _noted(before, place, edition)

@@ -1,11 +1,16 @@
-"""Owns the note beside the indexes: the tables' digests by their stat, and which indexes belong to which tables."""
+"""What is known of tables: their digests, noted by their stat beside the indexes, and which indexes belong to them."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+from onefs.catalogue.layout import LAYOUT
+from onefs.catalogue.schema import NEW_TABLES, TableFiles
+from onefs.errors import DamagedTableError, TableError
 
 NAME = "known.json"
 
@@ -33,6 +38,72 @@ def stat_of(file: Path) -> Stat:
     """The file's stat. Raises OSError."""
     stat = file.stat()
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """The tables as they were at one moment: their stat, and digests of their bytes."""
+
+    files: dict[Path, Known]
+
+    @property
+    def digest(self) -> str:
+        """What names the tables' index."""
+        both = hashlib.blake2b(f"layout {LAYOUT}".encode(), digest_size=16)
+        for known in self.files.values():
+            both.update(known.digest.encode())
+        return both.hexdigest()
+
+    def is_current(self) -> bool:
+        """Whether the tables still are these."""
+        try:
+            return all(stat_of(file) == known.stat for file, known in self.files.items())
+        except OSError:
+            return False
+
+
+def edition_of(files: TableFiles, memo: Memo) -> Edition:
+    """The tables as they are. Raises `TableError` if one cannot be read."""
+    return Edition(
+        {file: _table(file, memo.files.get(str(file.absolute()))) for file in (files.sessions, files.datasets)}
+    )
+
+
+def _table(file: Path, noted: Known | None) -> Known:
+    """A table's stat and the digest of its bytes, which are not read again while the stat is the noted one.
+
+    The stat is from before the reading: if the table changes meanwhile, it no longer is the table's.
+    """
+    try:
+        stat = stat_of(file)
+        if noted is not None and noted.stat == stat:
+            return noted
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    except OSError as error:
+        raise TableError(f"The cache table {file} cannot be read: {error.strerror or error}.", NEW_TABLES) from error
+    return Known(stat, digest)
+
+
+def read_again(edition: Edition, memo: Memo) -> Edition:
+    """An edition by the bytes of its tables, not by what was noted of them: an index is to be made from these.
+
+    Raises `DamagedTableError` if the bytes are others though nobody wrote into the file.
+    """
+    if not any(memo.files.get(str(file.absolute())) == known for file, known in edition.files.items()):
+        return edition
+    found = Edition({file: _table(file, None) for file in edition.files})
+    check_same_stat(found, edition)
+    return found
+
+
+def check_same_stat(found: Edition, noted: Edition) -> None:
+    """Raise `DamagedTableError` if a table has other bytes than were noted, and the stat that was."""
+    for file, known in found.files.items():
+        if known.stat == noted.files[file].stat and known.digest != noted.files[file].digest:
+            raise DamagedTableError(
+                f"The cache table {file} is damaged: its bytes are no longer those that were put there.", NEW_TABLES
+            )
 
 
 def read_memo(directory: Path) -> Memo:

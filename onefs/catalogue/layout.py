@@ -1,20 +1,21 @@
-"""Owns the index on disk: its arrays, one memory-mapped file each, and what is said of them in `meta.json`."""
+"""The index on disk: its arrays, one memory-mapped file each, and their shapes and checksums in `meta.json`."""
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
-from tokenize import TokenError
 from types import MappingProxyType
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onefs.catalogue.schema import TableMetadata
+from onefs.catalogue.stored import Column, ColumnDamagedError, StoredTexts, write_column
 
 LAYOUT = 3
 """To be raised whenever the arrays, or how they are computed, change."""
@@ -123,6 +124,7 @@ class Arrays:
 
     Dataset rows are ordered by (session, rel_path), folders breadth first with children sorted by name.
     Texts stand as codes into `labs`, `subjects`, `protocols`, `projects` and `paths`, all sorted by their bytes.
+    The columns of datasets and their paths are large: they are checked where they are looked into, the others at once.
     """
 
     session_eid: NDArray[np.uint8]
@@ -139,14 +141,14 @@ class Arrays:
     session_folder: NDArray[np.int32]
     session_by_key: NDArray[np.int32]
     session_by_eid: NDArray[np.int32]
-    dataset_id: NDArray[np.uint8]
-    dataset_path: NDArray[np.int32]
-    dataset_size: NDArray[np.int64]
-    dataset_md5: NDArray[np.uint8]
-    dataset_flags: NDArray[np.uint8]
-    dataset_qc: NDArray[np.uint8]
-    dataset_content: NDArray[np.uint64]
-    dataset_by_id: NDArray[np.int32]
+    dataset_id: Column
+    dataset_path: Column
+    dataset_size: Column
+    dataset_md5: Column
+    dataset_flags: Column
+    dataset_qc: Column
+    dataset_content: Column
+    dataset_by_id: Column
     folder_parent: NDArray[np.int32]
     folder_first: NDArray[np.int32]
     folder_count: NDArray[np.int32]
@@ -159,7 +161,7 @@ class Arrays:
     subjects: Strings
     protocols: Strings
     projects: Strings
-    paths: Strings
+    paths: StoredTexts
 
 
 COLUMNS = {
@@ -174,7 +176,8 @@ COLUMNS = {
 }  # fmt: skip
 """Type of each array on disk, and the width of its rows if they are not single values."""
 
-STRINGS = ("folder_name", "labs", "subjects", "protocols", "projects", "paths")
+STRINGS = ("folder_name", "labs", "subjects", "protocols", "projects")
+"""Columns of texts that are checked at once; there is one more, `paths`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,16 +188,29 @@ class Index:
     metadata: TableMetadata
     left_out: Mapping[str, LeftOut]
 
+    def large_columns(self) -> Iterator[Column]:
+        """Those that are checked where they are looked into, always in the same order."""
+        yield from (getattr(self.arrays, name) for name in COLUMNS if _is_large(name))
+        yield from (self.arrays.paths.offsets, self.arrays.paths.data)
+
+    def check(self) -> None:
+        """Compare all that has not been compared with its checksums. Raises `IndexUnusableError`."""
+        try:
+            for column in self.large_columns():
+                column.checked()
+        except ColumnDamagedError as error:
+            raise IndexUnusableError(str(error)) from error
+
 
 class IndexUnusableError(Exception):
     """An index on disk is absent, damaged or of another layout: never told to a user, it is built again."""
 
 
 _ODD = (
-    OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError,
-    SyntaxError, TokenError,
+    OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError,
+    ColumnDamagedError,
 )  # fmt: skip
-"""What json, numpy and the looks into what they read raise of rubbish; the last two come of numpy's headers."""
+"""What json, numpy and the looks into what they read raise of rubbish."""
 
 
 @dataclass(slots=True)
@@ -202,7 +218,7 @@ class IndexWriter:
     """Writes an index into an empty directory, array by array."""
 
     directory: Path
-    shapes: dict[str, list[int]] = field(default_factory=dict)
+    columns: dict[str, dict[str, list[int]]] = field(default_factory=dict)
 
     def save(self, name: str, array: NDArray[np.generic]) -> None:
         """Write one array in the type that the layout gives it."""
@@ -215,37 +231,40 @@ class IndexWriter:
         self._write(f"{name}.bytes", np.ascontiguousarray(strings.data, "u1"))
 
     def _write(self, name: str, array: NDArray[np.generic]) -> None:
-        with (self.directory / f"{name}.npy").open("wb") as stream:
-            np.save(stream, array)
-            stream.flush()
-            os.fsync(stream.fileno())
-        self.shapes[name] = list(array.shape)
+        sums = write_column(self.directory / name, array)
+        self.columns[name] = {"shape": list(array.shape), "crc32": sums}
 
     def finish(self, metadata: TableMetadata, left_out: Mapping[str, LeftOut]) -> None:
         """Write `meta.json`, the last file."""
         meta = {
             "layout": LAYOUT,
-            "shapes": self.shapes,
+            "columns": self.columns,
             "metadata": dict(metadata.raw),
             "left_out": {reason: [rows.count, rows.examples] for reason, rows in left_out.items()},
         }
         with (self.directory / "meta.json").open("w", encoding="utf-8") as stream:
-            json.dump(meta, stream, indent=1)
+            json.dump(meta | {"crc32": _sum_of(meta)}, stream)
             stream.flush()
             os.fsync(stream.fileno())
 
 
 def read_index(directory: Path) -> Index:
-    """Map an index. Raises `IndexUnusableError` if it is not whole and of this layout."""
+    """Map an index and check all but its large columns. Raises `IndexUnusableError` if it is not of this layout."""
     try:
         meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
-        if meta["layout"] != LAYOUT:
-            raise IndexUnusableError(f"layout {meta['layout']}")
-        shapes = meta["shapes"]
-        columns: dict[str, Any] = {name: _map(directory, name, kind, shapes) for name, kind in COLUMNS.items()}
-        for name in STRINGS:
-            offsets = _map(directory, f"{name}.offsets", "<i8", shapes)
-            columns[name] = Strings(offsets, _map(directory, f"{name}.bytes", "u1", shapes))
+        if meta.pop("crc32") != _sum_of(meta) or meta["layout"] != LAYOUT:
+            raise IndexUnusableError(f"{directory}: damaged, or of layout {meta['layout']}")
+        about = meta["columns"]
+        columns: dict[str, Any] = {}
+        for name, kind in COLUMNS.items():
+            column = _column(directory, name, kind, about)
+            columns[name] = column if _is_large(name) else column.checked()
+        for name in (*STRINGS, "paths"):
+            parts = (
+                _column(directory, f"{name}.offsets", "<i8", about),
+                _column(directory, f"{name}.bytes", "u1", about),
+            )
+            columns[name] = StoredTexts(*parts) if name == "paths" else Strings(*(part.checked() for part in parts))
         left_out = {
             reason: LeftOut(int(count), tuple(map(str, examples)))
             for reason, (count, examples) in meta["left_out"].items()
@@ -256,12 +275,18 @@ def read_index(directory: Path) -> Index:
     return Index(Arrays(**columns), metadata, MappingProxyType(left_out))
 
 
-def _map(directory: Path, name: str, kind: str, shapes: Mapping[str, list[int]]) -> NDArray[Any]:
-    """Map one array, having checked that it is what the layout and `meta.json` say."""
+def _is_large(name: str) -> bool:
+    return name.startswith("dataset_")
+
+
+def _column(directory: Path, name: str, kind: str, about: Mapping[str, Mapping[str, list[int]]]) -> Column:
     dtype, *width = kind.split()
-    mapped: NDArray[Any] = np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-    expected = shapes[name]
-    if mapped.dtype != np.dtype(dtype) or list(mapped.shape) != expected or expected[1:] != [int(w) for w in width]:
-        raise IndexUnusableError(f"array {name}")
-    # A plain view of the mapping: slicing np.memmap itself costs ten times as much.
-    return mapped.view(np.ndarray)
+    shape = about[name]["shape"]
+    if shape[1:] != [int(w) for w in width]:
+        raise IndexUnusableError(f"column {name}")
+    return Column(directory / name, np.dtype(dtype), tuple(shape), about[name]["crc32"])
+
+
+def _sum_of(meta: Mapping[str, object]) -> int:
+    """The checksum of what `meta.json` says."""
+    return crc32(json.dumps(meta, sort_keys=True).encode())

@@ -11,9 +11,7 @@ METADATA_KEY = b"one_metadata"
 QC_NAMES = ("NOT_SET", "PASS", "WARNING", "FAIL", "CRITICAL")
 """Names of QC outcomes by code, in the tables' order."""
 
-NEW_TABLES = (
-    "Put good tables in its place, or, if they came from a server, remove both: onefs mount then fetches them again."
-)
+NEW_TABLES = "Put good tables in its place; those of a server are fetched anew when it is mounted in mode auto."
 
 
 @dataclass(frozen=True, slots=True)

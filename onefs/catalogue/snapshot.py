@@ -1,4 +1,4 @@
-"""Owns `Snapshot`: one immutable edition of the catalogue, its folders, sessions and datasets."""
+"""`Snapshot`: one immutable edition of the catalogue, its folders, sessions and datasets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ from onefs.catalogue.layout import (
 )
 from onefs.catalogue.records import QC_CODES, Dataset, Session
 from onefs.catalogue.schema import TableFiles, TableMetadata
+from onefs.catalogue.stored import StoredTexts
 from onefs.catalogue.tables import find_tables
 
 __all__ = ["DatasetRows", "Folder", "LeftOut", "Snapshot", "TableFiles", "TableMetadata", "load_snapshot"]
@@ -58,7 +59,7 @@ class Folder:
 class _Texts(dict[int, str]):
     """Texts of a column by row, decoded once. Threads may decode one twice; the results are equal."""
 
-    def __init__(self, strings: Strings) -> None:
+    def __init__(self, strings: Strings | StoredTexts) -> None:
         super().__init__()
         self._strings = strings
 
@@ -142,7 +143,7 @@ class Snapshot:
         Found out when first asked for: it reads a whole column.
         """
         if self._total_bytes is None:
-            sizes = self.index.arrays.dataset_size
+            sizes = self.index.arrays.dataset_size.checked()
             self._total_bytes = min(int(np.sum(sizes, where=sizes > 0, dtype=np.float64)), MOST_BYTES)
         return self._total_bytes
 

@@ -1,5 +1,6 @@
-"""Owns the two cache tables as parquet files: finding them, their metadata, and writing them whole."""
+"""The two cache tables as parquet files: finding them, their metadata, and writing them whole."""
 
+import errno
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from onefs.catalogue.schema import (
     TableFiles,
     TableMetadata,
 )
-from onefs.errors import TableError
+from onefs.errors import DamagedTableError, TableError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,14 +55,17 @@ def find_tables(directory: Path) -> TableFiles:
 
 @contextmanager
 def table_errors(file: Path) -> Iterator[None]:
-    """Turns what pyarrow raises while a table is read into `TableError`."""
+    """Turns what pyarrow raises while a table is read into `TableError`: `DamagedTableError` if its bytes are wrong."""
     import pyarrow as pa
 
     try:
         yield
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         why = str(error).strip().splitlines() or [type(error).__name__]
-        raise TableError(f"The cache table {file} cannot be read: {why[0].rstrip('.')}.", NEW_TABLES) from error
+        # pyarrow's own OSErrors, about what it read, have no number.
+        is_of_the_system = isinstance(error, OSError) and error.errno not in (None, errno.EIO)
+        kind = TableError if is_of_the_system else DamagedTableError
+        raise kind(f"The cache table {file} cannot be read: {why[0].rstrip('.')}.", NEW_TABLES) from error
 
 
 def read_metadata(file: Path) -> TableMetadata:

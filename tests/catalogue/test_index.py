@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zlib
 from dataclasses import replace
 
 import pytest
@@ -129,11 +130,11 @@ def test_indexes_of_other_tables_stay_as_long_as_the_tables(tmp_path):
 
 def _damages():
     return {
-        "truncated array": lambda index: os.truncate(index / "dataset_size.npy", 200),
-        "empty array": lambda index: os.truncate(index / "paths.bytes.npy", 0),
-        "array of another type": lambda index: shutil.copy(index / "dataset_size.npy", index / "session_key.npy"),
-        "missing array": lambda index: (index / "folder_name.offsets.npy").unlink(),
-        "rubbish": lambda index: (index / "session_eid.npy").write_bytes(b"rubbish" * 100),
+        "truncated array": lambda index: os.truncate(index / "dataset_size", 200),
+        "empty array": lambda index: os.truncate(index / "paths.bytes", 0),
+        "array of another type": lambda index: shutil.copy(index / "dataset_size", index / "session_key"),
+        "missing array": lambda index: (index / "folder_name.offsets").unlink(),
+        "rubbish": lambda index: (index / "session_eid").write_bytes(b"rubbish" * 100),
         "missing meta": lambda index: (index / "meta.json").unlink(),
         "truncated meta": lambda index: os.truncate(index / "meta.json", 30),
         "other meta": lambda index: (index / "meta.json").write_text("[1, 2]"),
@@ -144,10 +145,8 @@ def _damages():
         "nothing left out": lambda index: _odd_meta(index, left_out=None),
         "odd metadata": lambda index: _odd_meta(index, metadata="date_created"),
         "no metadata": lambda index: _odd_meta(index, metadata=None),
-        "odd shapes": lambda index: _odd_meta(index, shapes=[1, 2]),
-        "no widths": lambda index: _odd_meta(index, shapes=dict.fromkeys(COLUMNS)),
-        "odd array header": lambda index: _odd_header(index / "dataset_size.npy", b"{'descr': ((((((("),
-        "other array header": lambda index: _odd_header(index / "dataset_size.npy", b"  {'descr': '<i8'"),
+        "odd columns": lambda index: _odd_meta(index, columns=[1, 2]),
+        "no shapes": lambda index: _odd_meta(index, columns=dict.fromkeys(COLUMNS)),
         "older layout": lambda index: (index / "meta.json").write_text(
             (index / "meta.json").read_text().replace('"layout": ', '"layout": 9')
         ),
@@ -156,13 +155,11 @@ def _damages():
 
 
 def _odd_meta(index, **odd):
-    meta = json.loads((index / "meta.json").read_text())
-    (index / "meta.json").write_text(json.dumps(meta | odd))
-
-
-def _odd_header(array, header):
-    content = array.read_bytes()
-    array.write_bytes(content[:10] + header + content[10 + len(header) :])
+    """Another `meta.json`, with the checksum that belongs to it."""
+    meta = json.loads((index / "meta.json").read_text()) | odd
+    del meta["crc32"]
+    meta["crc32"] = zlib.crc32(json.dumps(meta, sort_keys=True).encode())
+    (index / "meta.json").write_text(json.dumps(meta))
 
 
 @pytest.mark.parametrize("damage", _damages())
@@ -246,7 +243,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("onefs.catalogue.layout.np.save", full)
+    monkeypatch.setattr("onefs.catalogue.layout.write_column", full)
     with pytest.raises(NoRoomError, match="no room"):
         load(tmp_path, SESSIONS, DATASETS)
     assert indexes(tmp_path) == []
