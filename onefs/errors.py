@@ -4,13 +4,15 @@
 class OnefsError(Exception):
     """A failure that can be told to a person in one sentence.
 
-    `reason` says what, which and why; `remedy` says what to do about it, or is empty.
+    `reason` says what, which and why; `remedy` says what to do about it, or is empty. `retry_after_s` is how long the
+    server asks to be left alone, 0 if it does not say.
     """
 
-    def __init__(self, reason: str, remedy: str = "") -> None:
+    def __init__(self, reason: str, remedy: str = "", *, retry_after_s: float = 0.0) -> None:
         super().__init__(reason, remedy)
         self.reason = reason
         self.remedy = remedy
+        self.retry_after_s = retry_after_s
 
     def __str__(self) -> str:
         return f"{self.reason} {self.remedy}".rstrip()
@@ -92,8 +94,16 @@ class TimedOutError(UnreachableError):
     """A server took too long to answer."""
 
 
+class ConnectTimedOutError(TimedOutError):
+    """A server took too long to accept a connection."""
+
+
 class AccessRefusedError(OnefsError):
     """The server refused the login or the permission."""
+
+
+class NoKeysError(AccessRefusedError):
+    """A server that wants a login was not asked, as there is none that could be sent."""
 
 
 class UnknownRecordError(OnefsError):
@@ -110,10 +120,6 @@ class BrokenAnswerError(ContentError):
 
 class OverloadedError(BrokenAnswerError):
     """The server, or one before it, has too much to do just now. It may say how long to stay away."""
-
-    def __init__(self, reason: str, remedy: str = "", *, retry_after_s: float = 0.0) -> None:
-        super().__init__(reason, remedy)
-        self.retry_after_s = retry_after_s
 
 
 class MissingOnServerError(ContentError):
@@ -142,3 +148,8 @@ class KeptError(OnefsError):
 
 class InterruptedByCallerError(OnefsError):
     """The program that waited was interrupted by a signal."""
+
+
+def again(error: OnefsError) -> OnefsError:
+    """The same failure as a new exception, as one object must not be raised in several threads."""
+    return type(error)(error.reason, error.remedy, retry_after_s=error.retry_after_s)

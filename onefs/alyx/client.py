@@ -30,7 +30,8 @@ from onefs.alyx.records import (
 )
 from onefs.alyx.responses import ResponseCache
 from onefs.alyx.waiting import Clock
-from onefs.errors import BrokenAnswerError
+from onefs.errors import BrokenAnswerError, OnefsError
+from onefs.outages import Outages
 
 SCHEMA_EXPIRY_S = 7 * 86400.0
 OPENAPI = "application/vnd.oai.openapi+json"
@@ -41,8 +42,8 @@ class AlyxClient:
 
     Responses are kept in `responses_dir` (None: nowhere) for `default_expiry_s`, and served beyond that, with a
     warning, when the server cannot be reached. Every question takes `no_cache`. `keep_token` is told the token of
-    every login. Raises `UnreachableError`, `TimedOutError`, `AccessRefusedError`, `UnknownRecordError`,
-    `BrokenAnswerError`, and `UsageError` for filters that cannot be meant.
+    every login; `outages` knows why a server is not asked for a while. Raises `UnreachableError`, `TimedOutError`,
+    `AccessRefusedError`, `UnknownRecordError`, `BrokenAnswerError`, and `UsageError` for filters that cannot be meant.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class AlyxClient:
         cache_rest: bool = True,
         keep_token: Callable[[str], None] | None = None,
         clock: Clock | None = None,
+        outages: Outages | None = None,
     ) -> None:
         clock = clock or Clock()
         self._connection = Connection(
@@ -70,6 +72,7 @@ class AlyxClient:
             proxy=proxy,
             clock=clock,
             keep_token=keep_token,
+            outages=outages,
         )
         self._clock = clock
         self._responses = ResponseCache(responses_dir)
@@ -95,6 +98,16 @@ class AlyxClient:
     def requests_sent(self) -> int:
         """How many requests went out so far, those of logins and repetitions too; kept responses cost none."""
         return self._connection.requests_sent
+
+    @property
+    def outage(self) -> OnefsError | None:
+        """Why the server is not asked, or did not answer when it was last asked; None if it did."""
+        return self._connection.outage
+
+    @property
+    def left_alone_s(self) -> float:
+        """For how long yet the server is not asked."""
+        return self._connection.left_alone_s
 
     @property
     def default_expiry_s(self) -> float:

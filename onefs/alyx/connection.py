@@ -1,4 +1,4 @@
-"""Owns the login to one Alyx server: the token, kept and renewed, and what an answer with it means."""
+"""The connection to one Alyx server: its login, kept and renewed, its circuit breaker, and what an answer means."""
 
 import logging
 import re
@@ -14,7 +14,15 @@ from onefs.alyx import fields, refusals
 from onefs.alyx.credentials import Credentials
 from onefs.alyx.sending import JSON, Question, Sender
 from onefs.alyx.waiting import Clock
-from onefs.errors import AccessRefusedError, BrokenAnswerError, OnefsError, UsageError
+from onefs.errors import (
+    AccessRefusedError,
+    BrokenAnswerError,
+    OnefsError,
+    UnreachableError,
+    UsageError,
+    again,
+)
+from onefs.outages import PAUSE_S, Outages
 
 HOW_TO_LOG_IN = "Run onefs setup, or give --alyx-user and --alyx-password-file."
 TOKEN = re.compile(r"[\x21-\x7e]+")
@@ -40,9 +48,13 @@ class Connection:
         proxy: str = "",
         clock: Clock | None = None,
         keep_token: Callable[[str], None] | None = None,
+        outages: Outages | None = None,
     ) -> None:
         self.base_url = _checked(base_url)
         self.host = refusals.server_name(base_url)
+        self._clock = clock or Clock()
+        self._outages = outages or Outages()
+        self._server = f"alyx+{self.base_url}"  # another than that of files at the same address
         self._credentials = credentials
         self._sender = Sender(
             self.host,
@@ -50,11 +62,15 @@ class Connection:
             read_timeout_s=read_timeout_s,
             retry_max_s=retry_max_s,
             proxy=proxy,
-            clock=clock or Clock(),
+            clock=self._clock,
+            outages=self._outages,
+            server=self._server,
         )
         self._keep_token = keep_token
-        self._login_lock = threading.Lock()  # guards _token, and lets one thread at a time log in
+        self._login_lock = threading.Lock()  # guards those below, and lets one thread at a time log in
         self._token = credentials.token
+        self._refused_login: AccessRefusedError | None = None
+        self._refused_until_s = 0.0
 
     def __repr__(self) -> str:
         return f"Connection({self.host!r}, {self._credentials!r})"
@@ -64,24 +80,60 @@ class Connection:
         """How many requests went out so far, those of logins and repetitions too."""
         return self._sender.requests_sent
 
+    @property
+    def outage(self) -> OnefsError | None:
+        """Why the server is not asked, or did not answer when it was last asked; None if it did."""
+        outage = self._outages.of(self._server)
+        return outage.error if outage is not None else None
+
+    @property
+    def left_alone_s(self) -> float:
+        """For how long yet the server is not asked."""
+        return self._outages.left_s(self._server)
+
     def close(self) -> None:
         """End waits for a busy server at once; further requests fail."""
         self._sender.close()
 
-    def ask(self, method: str, path: str, query: str = "", *, payload: Any = None, accept: str = JSON) -> bytes:
+    def ask(
+        self,
+        method: str,
+        path: str,
+        query: str = "",
+        *,
+        payload: Any = None,
+        accept: str = JSON,
+        probes: bool = False,
+    ) -> bytes:
         """The body of the server's answer, decoded.
 
-        Raises `UnreachableError` or `TimedOutError` if there is no answer, `AccessRefusedError`, `UnknownRecordError`,
+        For a while after a failure nothing is asked, but for what `probes`; the same failure is raised at once. Raises
+        `UnreachableError` or `TimedOutError` if there is no answer, `AccessRefusedError`, `UnknownRecordError`,
         `UsageError` or `BrokenAnswerError` if it is another than was due.
         """
-        with self._answer(method, path, query, payload, accept, stream=False) as response:
+        with self._breaking(probes), self._answer(method, path, query, payload, accept, stream=False) as response:
             return response.content
 
     @contextmanager
     def stream(self, path: str, accept: str = "*/*") -> Iterator[Iterator[bytes]]:
         """The pieces of a large answer."""
-        with self._answer("GET", path, "", None, accept, stream=True) as response:
+        with self._breaking(True), self._answer("GET", path, "", None, accept, stream=True) as response:
             yield self._sender.pieces(response)
+
+    @contextmanager
+    def _breaking(self, probes: bool) -> Iterator[None]:
+        """Note why a question is not answered. Raises that at once where another one failed so a moment ago."""
+        if probes:
+            self._refused_login = None
+        failure = None if probes else self._outages.claim(self._server)
+        if failure is not None:
+            raise failure
+        try:
+            yield
+        except UnreachableError as error:
+            if not error.retry_after_s:
+                self._outages.failed(self._server, error, PAUSE_S)
+            raise
 
     @contextmanager
     def _answer(
@@ -91,7 +143,9 @@ class Connection:
         url = f"{self.base_url}/{question}"
         token = self._current_token()
         for renewed in (False, True):
-            asked = Question(method, url, json=payload, accept=accept, token=token, stream=stream)
+            asked = Question(
+                method, url, question, self._secrets(token), json=payload, accept=accept, token=token, stream=stream
+            )
             with self._sender.answer(asked) as response:
                 if not renewed and refusals.is_rejected_token(response):
                     token = self._renewed_token(token)
@@ -119,11 +173,24 @@ class Connection:
             return self._token
 
     def _log_in(self) -> str:
+        """A new token. A login that was refused is not tried again for a while, lest the account is locked."""
+        if self._refused_login is not None and self._clock.now_s() < self._refused_until_s:
+            raise again(self._refused_login)
+        try:
+            token = self._ask_for_token()
+        except AccessRefusedError as error:
+            self._refused_login, self._refused_until_s = error, self._clock.now_s() + PAUSE_S
+            raise
+        self._tell(token)
+        return token
+
+    def _ask_for_token(self) -> str:
         user, password = self._credentials.user, self._credentials.password
         if not (user and password):
             raise AccessRefusedError(f"{self.host} asks for a login, and none was given.", HOW_TO_LOG_IN)
         form = {"username": user, "password": password}
-        with self._sender.answer(Question("POST", f"{self.base_url}/auth-token", form=form)) as response:
+        asked = Question("POST", f"{self.base_url}/auth-token", "auth-token", self._secrets(""), form=form)
+        with self._sender.answer(asked) as response:
             if response.status_code == 400:
                 raise AccessRefusedError(
                     f"{self.host} refuses the login of {user}: wrong name or password.", HOW_TO_LOG_IN
@@ -135,7 +202,6 @@ class Connection:
             raise BrokenAnswerError(
                 f"{self.host} answered the login without a token.", "Check the address: it may be no Alyx database."
             )
-        self._tell(token)
         return token
 
     def _tell(self, token: str) -> None:

@@ -6,6 +6,7 @@ from onefs.alyx import fields, refusals
 from onefs.alyx.sending import Question, Sender
 from onefs.alyx.waiting import Clock
 from onefs.errors import AccessRefusedError
+from onefs.outages import Outages
 
 LOGIN = "auth-token"
 
@@ -26,15 +27,17 @@ def is_alyx(
         retry_max_s=retry_max_s,
         proxy=proxy,
         clock=Clock(),
+        outages=Outages(),
+        server=host,
     )
     try:
-        with sender.answer(Question("GET", f"{base_url}/{LOGIN}", stream=True)) as answer:
+        with sender.answer(Question("GET", f"{base_url}/{LOGIN}", LOGIN, stream=True)) as answer:
             if answer.status_code == requests.codes.unauthorized:
                 raise AccessRefusedError(
                     f"{host} answered 401 Unauthorized.",
                     "If it is a folder of tables, give its login with --data-user and --data-password-file.",
                 )
-            if answer.status_code in refusals.BUSY or answer.status_code in (502, 504):
+            if answer.status_code in refusals.GATEWAY:
                 raise refusals.refusal(answer, host, LOGIN, ())
             return answer.status_code == requests.codes.not_allowed and _tells_why(answer)
     finally:

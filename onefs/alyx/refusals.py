@@ -1,5 +1,6 @@
 """Owns what an answer that is no success means: one table from status to our error, and its sentence."""
 
+import errno
 import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ from onefs.alyx import fields
 from onefs.errors import (
     AccessRefusedError,
     BrokenAnswerError,
+    ConnectTimedOutError,
     OnefsError,
     TimedOutError,
     UnknownRecordError,
@@ -19,6 +21,8 @@ from onefs.errors import (
 )
 
 BUSY = (429, 503)
+GATEWAY = (502, 504)
+"""What a server answers in the place of one behind it that does not."""
 LONGEST_DETAIL = 300
 LONGEST_QUESTION = 160
 LOGIN_IN_URL = re.compile(r"(?<=://)[^\s/@]*@")
@@ -40,7 +44,9 @@ FAILURE = (BrokenAnswerError, "failed over", "Check the filters; else ask the da
 NO_PAGE = (BrokenAnswerError, "has no page for", "Check the address: it may be no Alyx database.")
 
 
-def refusal(response: requests.Response, host: str, question: str, secrets: Iterable[str]) -> OnefsError:
+def refusal(
+    response: requests.Response, host: str, question: str, secrets: Iterable[str], *, retry_after_s: float = 0.0
+) -> OnefsError:
     """The error for an answer with an error status. `secrets` are left out of its sentence."""
     status = response.status_code
     detail = _detail(response)
@@ -49,7 +55,8 @@ def refusal(response: requests.Response, host: str, question: str, secrets: Iter
         kind, verb, remedy = NO_PAGE
     said = _presentable(detail or ("" if "<" in response.text else response.text), secrets)
     why = f": {said.rstrip('.')}." if said else f" (status {status})."
-    return kind(f"{host} {verb} {_presentable(question, secrets, LONGEST_QUESTION)}{why}", remedy)
+    name = _presentable(question, secrets, LONGEST_QUESTION)
+    return kind(f"{host} {verb} {name}{why}", remedy, retry_after_s=retry_after_s)
 
 
 def is_rejected_token(response: requests.Response) -> bool:
@@ -87,8 +94,8 @@ def _presentable(words: str, secrets: Iterable[str], longest: int = LONGEST_DETA
 
 def from_library(error: Exception, host: str, connect_s: float, read_s: float) -> OnefsError:
     """Our error for a request that got no answer."""
-    if isinstance(error, requests.ConnectTimeout):
-        return TimedOutError(f"{host} did not accept a connection within {connect_s:g} s.", "Check the network.")
+    if isinstance(error, requests.ConnectTimeout) or any(_is_time_out(part) for part in _causes(error)):
+        return ConnectTimedOutError(f"{host} did not accept a connection within {connect_s:g} s.", "Check the network.")
     if isinstance(error, requests.ReadTimeout) or any(isinstance(part, ReadTimeoutError) for part in _causes(error)):
         return TimedOutError(f"{host} did not answer within {read_s:g} s.", "Try again later.")
     if isinstance(error, requests.exceptions.SSLError):
@@ -110,6 +117,11 @@ def from_library(error: Exception, host: str, connect_s: float, read_s: float) -
 def is_broken_off(error: Exception) -> bool:
     """Whether a connection that stood was dropped by the other side."""
     return any(isinstance(part, ConnectionResetError | BrokenPipeError) for part in _causes(error))
+
+
+def _is_time_out(error: BaseException) -> bool:
+    """Whether the kernel gave up connecting, sooner than we would."""
+    return isinstance(error, OSError) and error.errno == errno.ETIMEDOUT
 
 
 def _causes(error: BaseException) -> list[BaseException]:

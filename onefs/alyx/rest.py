@@ -18,6 +18,7 @@ from onefs.alyx.responses import ResponseCache, response_key
 from onefs.alyx.sending import JSON
 from onefs.alyx.waiting import Clock
 from onefs.errors import BrokenAnswerError, UnreachableError
+from onefs.outages import answered_earlier
 
 Query = Sequence[tuple[str, str]]
 
@@ -105,8 +106,8 @@ class Rest:
         return answer.content
 
     def ask(self, path: str, query: Query = ()) -> Any:
-        """The server's own answer, neither taken from what was kept nor kept."""
-        return self._ask(path, query, JSON)
+        """The server's own answer, neither taken from what was kept nor kept, though it failed a moment ago."""
+        return self._parsed(self._connection.ask("GET", path, urlencode(query), probes=True), path)
 
     def change(self, path: str, payload: Record) -> Any:
         """Change a record; the record as it is then."""
@@ -186,6 +187,7 @@ class Rest:
             if kept is None:
                 raise
             log.warning("%s An earlier answer to %s is used.", error.reason, path)
+            answered_earlier(error)
             return Answer(kept.content, kept=True, turn=turn)
 
     def _keep(self, path: str, query: Query, answer: Answer, expiry_s: float) -> None:

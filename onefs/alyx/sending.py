@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -19,6 +20,7 @@ from urllib3.util import create_urllib3_context
 from onefs.alyx import refusals
 from onefs.alyx.waiting import Clock, Patience
 from onefs.errors import BrokenAnswerError, UnreachableError
+from onefs.outages import Outages
 
 REDIRECTIONS = (301, 302, 303, 307, 308)
 LONGEST_REDIRECTION = 5
@@ -26,16 +28,19 @@ LONGEST_ANSWER_BYTES = 64 << 20
 """A page of a thousand records has a few million."""
 POOL = 16
 JSON = "application/json"
+LATER = "Try again later."
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One request; its secrets are never shown."""
+    """One request; `name` is what sentences call it. Its secrets are never shown."""
 
     method: str
     url: str
+    name: str
+    secrets: tuple[str, ...] = field(default=(), repr=False)
     form: dict[str, str] | None = field(default=None, repr=False)
     json: Any = None
     accept: str = JSON
@@ -55,8 +60,13 @@ class Sender:
         retry_max_s: float,
         proxy: str,
         clock: Clock,
+        outages: Outages,
+        server: str,
     ) -> None:
+        """`server` is the host's name in `outages`."""
         self._host = host
+        self._outages = outages
+        self._server = server
         self._timeout_s = (connect_timeout_s, read_timeout_s)
         self._retry_max_s = retry_max_s
         self._proxy = proxy if not proxy or "://" in proxy else f"http://{proxy}"
@@ -81,19 +91,39 @@ class Sender:
 
     @contextmanager
     def answer(self, question: Question) -> Iterator[requests.Response]:
-        """The answer, whatever its status, after waiting for a busy server as long as allowed."""
+        """The answer, whatever its status but busy, after waiting for a busy server as long as allowed.
+
+        A server that told one question to wait is not asked another meanwhile. Raises `UnreachableError`.
+        """
         patience = Patience(self._retry_max_s, self._clock)
+        wait_s = self._outages.asked_wait_s(self._server)
+        if wait_s and not patience.allows(wait_s):
+            raise UnreachableError(f"{self._host} {self._busy_until(wait_s)}.", LATER, retry_after_s=wait_s)
         while True:
+            self._wait(question, wait_s)
             with self._following(question) as response:
-                wait_s = None
-                if response.status_code in refusals.BUSY:
-                    wait_s = patience.next_wait_s(response.headers.get("Retry-After", ""))
-                if wait_s is None:
+                if response.status_code not in refusals.BUSY:
+                    if response.status_code not in refusals.GATEWAY:
+                        self._outages.answered(self._server)
                     yield response
                     return
-            log.info("%s is busy (status %d): waiting %.1f s.", self._host, response.status_code, wait_s)
+                wait_s = patience.next_wait_s(response.headers.get("Retry-After", ""))
+                error = refusals.refusal(response, self._host, question.name, question.secrets, retry_after_s=wait_s)
+                self._outages.failed(self._server, error, wait_s)
+                if not patience.allows(wait_s):
+                    raise error
+
+    def _wait(self, question: Question, wait_s: float) -> None:
+        if not wait_s:
+            return
+        log.warning("%s %s: %s waits.", self._host, self._busy_until(wait_s), question.name)
+        with self._outages.waiting(self._server, question.name):
             if self._clock.wait(self._closing, wait_s):
                 raise self._ending()
+
+    def _busy_until(self, wait_s: float) -> str:
+        moment = datetime.fromtimestamp(self._clock.now_s() + wait_s, UTC)
+        return f"is too busy until {moment:%Y-%m-%d %H:%M:%S} UTC"
 
     def pieces(self, response: requests.Response) -> Iterator[bytes]:
         """The body of an answer that was asked for as a stream."""

@@ -32,18 +32,21 @@ class Patience:
         self._clock = clock
         self._attempts = 0
 
-    def next_wait_s(self, retry_after: str) -> float | None:
-        """How long to wait now, None if that is more than is left."""
+    def next_wait_s(self, retry_after: str) -> float:
+        """How long to wait after an answer with this `Retry-After`, "" for none."""
         asked_s = _retry_after_s(retry_after, self._clock.now_s())
         if asked_s is None:
             guess_s = min(LONGEST_GUESS_S, 2.0**self._attempts)
             asked_s = guess_s * (0.5 + self._clock.jitter() / 2)
-        wait_s = max(SHORTEST_WAIT_S, asked_s)
+        return max(SHORTEST_WAIT_S, asked_s)
+
+    def allows(self, wait_s: float) -> bool:
+        """Whether so much is left. It is used up."""
         if wait_s > self._left_s:
-            return None
+            return False
         self._attempts += 1
         self._left_s -= wait_s
-        return wait_s
+        return True
 
 
 def _retry_after_s(value: str, now_s: float) -> float | None:

@@ -33,8 +33,11 @@ class Asking:
         self._questions: dict[Hashable, _Question] = {}
         self._turn = 0  # counts the calls of `expire`
 
-    def once(self, question: Hashable, ask: Callable[[], None]) -> OnefsError | None:
-        """Run `ask`, unless it is known how that ends. Why it failed, or None."""
+    def once(self, question: Hashable, ask: Callable[[], OnefsError | None]) -> OnefsError | None:
+        """Run `ask`, unless it is known how that ends. Why it failed, or None.
+
+        If `ask` gives an error, it had an answer, but an earlier one: that is good for no longer than a failure.
+        """
         known = self._known(question)
         with known.lock:
             rest_s = self._retry_s if known.error else self._expiry_s()
@@ -42,17 +45,15 @@ class Asking:
                 self._try(known, ask)
             return known.error and copy(known.error)
 
-    def _try(self, known: _Question, ask: Callable[[], None]) -> None:
+    def _try(self, known: _Question, ask: Callable[[], OnefsError | None]) -> None:
         known.turn = self._turn
         try:
-            ask()
-        except OnefsError as error:
-            known.error = error.with_traceback(None)
-            known.asked_s = self._clock()
-        else:
-            known.error = None
+            error = ask()
             known.answered = True
-            known.asked_s = self._clock()
+        except OnefsError as failure:
+            error = failure
+        known.error = error and error.with_traceback(None)
+        known.asked_s = self._clock()
 
     def was_answered(self, question: Hashable) -> bool:
         """Whether there was an answer at any time."""

@@ -16,6 +16,7 @@ from onefs.catalogue.records import Session
 from onefs.catalogue.silent import SilentSnapshot
 from onefs.catalogue.snapshot import NO_EID, Folder, Snapshot
 from onefs.errors import OnefsError
+from onefs.outages import noting_age
 
 __all__ = ["Learned", "LiveSnapshot", "Questions", "merged"]
 
@@ -28,10 +29,11 @@ class LiveSnapshot(SilentSnapshot):
     """A `Catalogue` that asks a database, over the tables at hand. Safe to use from several threads.
 
     A listing asks, unless it is known since less than what `expiry_s` gives; so does looking up a name that is not
-    known. If the database does not answer, what is known of that folder stays, and it is asked again after `retry_s`;
-    where nothing is known, and for a name that is not, its error is raised. Rows of `base` keep their meaning; new ones
-    are added. `on_change` is told of each answer that changed something, with rows of this catalogue (`folders_new` has
-    folders with another session, too), in the thread that asked; `on_answer` of each answer, or why there is none.
+    known. If the database does not answer, or an earlier answer has to do, what is known of that folder stays, and it
+    is asked again after `retry_s`; where nothing is known, and for a name that is not, its error is raised. Rows of
+    `base` keep their meaning; new ones are added. `on_change` is told of each answer that changed something, with rows
+    of this catalogue (`folders_new` has folders with another session, too), in the thread that asked; `on_answer` of
+    each answer, why an earlier one had to do, or why there is none.
     """
 
     may_ask = True
@@ -143,25 +145,28 @@ class LiveSnapshot(SilentSnapshot):
             raise error
 
     def _ask(self, question: Question) -> OnefsError | None:
-        """Ask, unless the answer is known, and take what is answered. Why there is no answer, or None."""
+        """Ask, unless the answer is known, and take what is answered. Why there is no answer of now, or None."""
         changes: list[Changes] = []
-        error = self._asking.once(question, lambda: changes.append(self._answer(question)))
+        error = self._asking.once(question, lambda: self._answer(question, changes))
         for change in changes:
             if change and self._on_change:
                 self._on_change(change)
         return error
 
-    def _answer(self, question: Question) -> Changes:
+    def _answer(self, question: Question, changes: list[Changes]) -> OnefsError | None:
+        """Ask, and add what changed. Why an earlier answer had to do, or None; raises why there is none."""
         try:
-            learn = self._put(question)
+            with noting_age() as age:
+                learn = self._put(question)
         except OnefsError as error:
             _log.warning("%s What is known of %s stays as it is.", error.reason, " ".join(question))
             self._on_answer(error)
             raise
-        self._on_answer(None)
+        self._on_answer(age.outage)
         with self._lock:
             learn()
-            return self._known.news()
+            changes.append(self._known.news())
+        return age.outage
 
     def _put(self, question: Question) -> Callable[[], None]:
         """Put a question to the database; what takes in the answer."""

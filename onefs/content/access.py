@@ -17,7 +17,7 @@ from onefs.content.fetch import Fetch, Pause, Transfer
 from onefs.content.fetches import Fetches, Step
 from onefs.content.filling import Filler
 from onefs.content.growing import BlockRules
-from onefs.content.health import LocationHealth, PassedOver
+from onefs.content.health import LocationHealth
 from onefs.content.inspection import Inspection, Inspector, State, is_quarantine
 from onefs.content.keeping import Keeping
 from onefs.content.openfile import OpenFile
@@ -29,6 +29,7 @@ from onefs.content.transfer import Obtained, Obtainer, ending, offline
 from onefs.content.verification import Signature, Verify, trusted
 from onefs.content.workers import Workers
 from onefs.errors import MismatchError, OfflineError, OnefsError
+from onefs.outages import Outages, PassedOver
 from onefs.transports.base import Location, Transport
 
 __all__ = ["BlockRules", "Content", "Inspection", "OpenFile", "Patience", "State", "Totals", "Transfer", "Verify"]
@@ -72,6 +73,7 @@ class Content:
         on_withdrawn: Callable[[Dataset], None] = lambda dataset: None,  # noqa: ARG005
         may_go_on: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
+        outages: Outages | None = None,
     ) -> None:
         self._store = store
         self._verify = verify
@@ -80,8 +82,9 @@ class Content:
         self._on_failure = on_failure
         self._stop = threading.Event()
         self._may_go_on = may_go_on
-        self._failures = Failures(clock)
-        self._health = LocationHealth(clock)
+        self._outages = outages or Outages(clock)
+        self._failures = Failures(clock, self._outages)
+        self._health = LocationHealth(self._outages)
         self._totals = Totals(0, 0, 0)
         self._totals_lock = threading.Lock()  # guards _totals
         patience = patience or Patience()
@@ -170,14 +173,20 @@ class Content:
         return self._totals
 
     def passed_over(self) -> list[PassedOver]:
-        """The servers that could not be reached a moment ago, and are asked only if no other has a file."""
-        return self._health.facts()
+        """The servers that failed a moment ago, or asked to be left alone."""
+        return self._outages.facts()
 
     def retry(self, dataset: Dataset | None) -> None:
-        """Forget a dataset's failure, or all, so that the next open tries again."""
+        """Forget a dataset's failure, or all, so that the next open tries again, at every server."""
         self._failures.forget(dataset)
-        self._health.forget()
         self._store.quarantine.forget(dataset)
+        self._outages.forget(even_asked=True)
+
+    def forget_failures(self) -> None:
+        """Have everything tried again that failed, but at no server that asked to be left alone."""
+        self._failures.forget(None)
+        self._store.quarantine.forget(None)
+        self._outages.forget(even_asked=False)
 
     def flush(self) -> None:
         """Wait until all verified files are marked as such on disk."""

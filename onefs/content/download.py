@@ -1,5 +1,6 @@
 """Owns the download of a file from one location: resuming, pauses, stalls, and the check at its end."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -12,8 +13,12 @@ from onefs.content.locks import StoppedError
 from onefs.content.partial import Partial
 from onefs.content.verification import Verdict, Verify, judge
 from onefs.errors import (
+    AccessRefusedError,
     BrokenAnswerError,
+    ConnectTimedOutError,
+    ContentError,
     MismatchError,
+    NoKeysError,
     OnefsError,
     OverloadedError,
     TimedOutError,
@@ -21,6 +26,8 @@ from onefs.errors import (
 )
 from onefs.transports.addresses import server_name, shown
 from onefs.transports.base import Location, Transport
+
+log = logging.getLogger(__name__)
 
 PROGRESS_BYTES = 1 << 16
 """A try that brings less counts as made in vain, so that a server cannot keep a fetch going with a byte per try."""
@@ -167,14 +174,13 @@ class Attempts:
             self._furthest_bytes = size_bytes
         self._in_vain = 0 if progressed else self._in_vain + 1
         patience = self._patience
-        if isinstance(error, TimedOutError):
+        if isinstance(error, TimedOutError) and not isinstance(error, ConnectTimedOutError):
             return patience.first_pause_s if progressed else None
         if isinstance(error, UnreachableError) and not self.answered:
             return None
-        asked_s = error.retry_after_s if isinstance(error, OverloadedError) else 0.0
-        if self._in_vain > patience.tries or asked_s > patience.longest_pause_s:
+        if self._in_vain > patience.tries or error.retry_after_s > patience.longest_pause_s:
             return None
-        return max(asked_s, float(min(patience.first_pause_s * 2**self._in_vain, patience.longest_pause_s)))
+        return max(error.retry_after_s, float(min(patience.first_pause_s * 2**self._in_vain, patience.longest_pause_s)))
 
 
 def persist(
@@ -185,20 +191,44 @@ def persist(
     location: Location,
     stop: threading.Event,
 ) -> None:
-    """Repeat a request after each break, with pauses, as long as that brings any bytes. Raises the last break."""
+    """Repeat a request after each break, with pauses, as long as that brings any bytes. Raises the last break.
+
+    A server that asks to be left alone for a moment is waited for.
+    """
+    _leave_alone(location, health.asked_wait_s(location), health, stop)
     while True:
         attempts.opened = False
         try:
             request(attempts)
             return
-        except (UnreachableError, BrokenAnswerError) as error:
-            pause_s = attempts.pause_after(error, progress())
-            if pause_s is None:
-                gave_nothing = isinstance(error, UnreachableError) and not attempts.opened
-                if gave_nothing or isinstance(error, TimedOutError | OverloadedError):
-                    health.failed(location, error)
-                raise
-        if stop.wait(pause_s):
+        except (UnreachableError, OverloadedError) as failure:
+            error: OnefsError = failure
+            is_known = isinstance(error, OverloadedError) and not error.retry_after_s and health.is_skipped(location)
+            pause_s = None if is_known else attempts.pause_after(error, progress())
+            gave_nothing = isinstance(error, UnreachableError) and not attempts.opened
+            is_given_up = pause_s is None and (gave_nothing or isinstance(error, TimedOutError | OverloadedError))
+            if is_given_up or error.retry_after_s:
+                health.failed(location, error)
+        except (AccessRefusedError, ContentError) as failure:
+            error = failure
+            if not isinstance(error, NoKeysError):
+                health.reached(location)
+            pause_s = attempts.pause_after(error, progress()) if isinstance(error, BrokenAnswerError) else None
+        if pause_s is None:
+            raise error
+        if error.retry_after_s:
+            _leave_alone(location, pause_s, health, stop)
+        elif stop.wait(pause_s):
+            raise StoppedError
+
+
+def _leave_alone(location: Location, wait_s: float, health: LocationHealth, stop: threading.Event) -> None:
+    """Wait as long as a location's server asks to be left alone."""
+    if not wait_s:
+        return
+    log.info("%s wants to be left alone for %.1f s: %s waits", server_of(location), wait_s, shown(location.url))
+    with health.waiting(location, shown(location.url)):
+        if stop.wait(wait_s):
             raise StoppedError
 
 

@@ -17,9 +17,12 @@ from onefs.errors import (
     MissingOnServerError,
     NoRoomError,
     OnefsError,
+    OverloadedError,
     TimedOutError,
     UnreachableError,
+    again,
 )
+from onefs.outages import Outages
 from onefs.transports.base import Location
 
 FIRST_S = 5.0
@@ -31,11 +34,13 @@ class PassingMismatchError(MismatchError):
 
 
 LONGEST_OF_KIND_S: tuple[tuple[type[OnefsError], float], ...] = (
+    (OverloadedError, 0.0),  # it is the server's, and remembered as such
     (PassingMismatchError, 60.0),
     (NoRoomError, 5.0),
     (CacheDamagedError, 5.0),
     (UnreachableError, 60.0),
 )
+LONGEST_IN_OUTAGE_S = 60.0
 KEPT = 10_000
 """From the most telling kind to the least, with what to do about it."""
 KINDS: tuple[tuple[type[OnefsError], str], ...] = (
@@ -48,6 +53,7 @@ KINDS: tuple[tuple[type[OnefsError], str], ...] = (
         MissingOnServerError,
         "Have the catalogue renewed (onefs refresh); if that does not help, tell the archive's maintainers.",
     ),
+    (OverloadedError, "Try again later; status tells when."),
     (BrokenAnswerError, "Try again later (onefs retry), or tell the archive's maintainers."),
     (ContentError, "Tell the archive's maintainers."),
     (TimedOutError, "Check the network; onefs tries again by itself."),
@@ -66,11 +72,6 @@ class Problem:
     server: str
     error: OnefsError
     url: str = ""
-
-
-def again(error: OnefsError) -> OnefsError:
-    """The same failure as a new exception, as one object must not be raised in several threads."""
-    return type(error)(error.reason, error.remedy)
 
 
 def summary(dataset: Dataset, problems: Sequence[Problem]) -> OnefsError:
@@ -119,17 +120,20 @@ class _Memory:
     offline: bool
     times: int
     until_s: float
+    outages: frozenset[int] = frozenset()
 
 
 class Failures:
     """The last failure of each dataset, answered at once for a while: 5 s, doubling to 10 min.
 
     A failure is forgotten when the catalogue's hash or size changes, or when the file in the cache (`copy`, None
-    if there is none) is no longer the one that it was about. Safe to use from several threads.
+    if there is none) is no longer the one that it was about. One that another server could still mend is forgotten
+    when any of the outages of its time ends. Safe to use from several threads.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, outages: Outages | None = None) -> None:
         self._clock = clock
+        self._outages = outages or Outages(clock)
         self._lock = threading.Lock()  # guards _memories
         self._memories: dict[UUID, _Memory] = {}
 
@@ -140,12 +144,14 @@ class Failures:
 
         `offline` says that fetching was off, so that it tells nothing about the servers.
         """
+        outages = self._outages.lasting() if _may_pass(error) else frozenset()
+        longest_s = min(_longest_s(error), LONGEST_IN_OUTAGE_S) if outages else _longest_s(error)
         with self._lock:
             before = self._memories.pop(dataset.id, None)
             same = before is not None and before.wanted == wanted(dataset)
             times = (before.times if before is not None and same else 0) + 1
-            delay_s = min(FIRST_S * 2 ** min(times - 1, 20), _longest_s(error))
-            memory = _Memory(error, wanted(dataset), copy, offline, times, self._clock() + delay_s)
+            delay_s = min(FIRST_S * 2 ** min(times - 1, 20), longest_s)
+            memory = _Memory(error, wanted(dataset), copy, offline, times, self._clock() + delay_s, outages)
             self._memories[dataset.id] = memory
             if len(self._memories) > KEPT:
                 del self._memories[next(iter(self._memories))]
@@ -174,7 +180,7 @@ class Failures:
         memory = self._memories.get(dataset.id)
         if memory is None or memory.wanted != wanted(dataset) or memory.copy != copy:
             return None
-        if memory.offline and may_fetch:
+        if (memory.offline and may_fetch) or not memory.outages <= self._outages.lasting():
             return None
         return again(memory.error) if self._clock() < memory.until_s else None
 
@@ -190,6 +196,12 @@ class Failures:
                 self._memories.clear()
             else:
                 self._memories.pop(dataset.id, None)
+
+
+def _may_pass(error: OnefsError) -> bool:
+    """Whether a server that failed could have made the difference."""
+    is_wrong = isinstance(error, MismatchError) and not isinstance(error, PassingMismatchError)
+    return not (is_wrong or isinstance(error, NoRoomError | CacheDamagedError))
 
 
 def _longest_s(error: OnefsError) -> float:

@@ -8,11 +8,10 @@ from enum import StrEnum
 
 from onefs.catalogue.records import Dataset
 from onefs.content.descriptors import Descriptor
-from onefs.content.failures import again
 from onefs.content.growing import Growing
 from onefs.content.metering import Meter
 from onefs.content.verification import Signature
-from onefs.errors import OnefsError
+from onefs.errors import OnefsError, again
 
 
 @dataclass(frozen=True, slots=True)

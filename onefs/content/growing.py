@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from onefs.content.beside import BesideFile
 from onefs.content.blocks import BlockFile
 from onefs.content.descriptors import Descriptor, Origin
-from onefs.content.failures import again
 from onefs.content.floating import MORE_ROOM_OR_LIMIT, FloatingFile
 from onefs.content.hashing import FollowingDigest
 from onefs.content.readahead import ReadAhead
 from onefs.content.sparse import SparseFile
 from onefs.content.verification import Signature
 from onefs.content.workers import Workers
-from onefs.errors import NoRoomError, OnefsError
+from onefs.errors import NoRoomError, OnefsError, again
 
 LEAST_SHARE_BYTES = 8 << 20
 LONGEST_SHARE_BYTES = 16 << 20

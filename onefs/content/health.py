@@ -1,42 +1,17 @@
-"""Owns the health of servers: which could not be reached or had too much to do, and when to try them again."""
+"""In which order the locations of a file are tried, by the outages of their servers."""
 
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 
-from onefs.content.failures import again
-from onefs.errors import OnefsError, OverloadedError, TimedOutError
+from onefs.errors import ConnectTimedOutError, OnefsError, OverloadedError, TimedOutError, again
+from onefs.outages import Outages
 from onefs.transports.addresses import server_name
 from onefs.transports.base import Location
 
 SKIPPED_S = 60.0
-LONGEST_SKIPPED_S = 600.0
-"""However long a server asks to be left alone."""
 PROBED_EVERY_S = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class PassedOver:
-    """A server that is not asked while another has the file: since how long, for how long yet, and why."""
-
-    server: str
-    since_s: float
-    left_s: float
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Trouble:
-    error: OnefsError
-    since_s: float
-    until_s: float
-    tried_s: float
-
-    @property
-    def is_down(self) -> bool:
-        """Whether no file at all can be had there: a server that is merely silent may still answer for another."""
-        return not isinstance(self.error, TimedOutError)
+LONGEST_WAIT_S = 5.0
+"""For how long a server that asks to be left alone is waited for if no other has the file."""
 
 
 class LocationHealth:
@@ -44,24 +19,22 @@ class LocationHealth:
 
     Safe to use from several threads. A file that has no other server left tries them all the same; those that accept
     no connection at most once in a few seconds, whatever the number of files that wait: in between they get the error
-    of that try.
+    of that try. One that asked to be left alone is not asked before that time is over.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()  # guards _troubles
-        self._troubles: dict[str, _Trouble] = {}
+    def __init__(self, outages: Outages) -> None:
+        self._outages = outages
 
     def order(self, locations: Iterable[Location]) -> Iterator[tuple[Location, OnefsError | None]]:
-        """Locations to try in turn; with an error instead if the server was tried just now and must not be.
+        """Locations to try in turn; with an error instead if the server must not be asked now.
 
         `locations` is gone through one by one; those that are skipped come last, after all that it gives. A server
         that fails for one of them is not tried for another: each costs a file one time-out at most.
         """
-        begun_s = self._clock()
+        begun_s = self._outages.now_s()
         skipped = []
         for location in locations:
-            if self._is_skipped(location):
+            if self.is_skipped(location):
                 skipped.append(location)
             else:
                 yield location, None
@@ -70,58 +43,39 @@ class LocationHealth:
 
     def failed(self, location: Location, error: OnefsError) -> None:
         """Note that a location's server could not be reached, or had too much to do."""
-        asked_s = error.retry_after_s if isinstance(error, OverloadedError) else 0.0
-        skipped_s = min(max(SKIPPED_S, asked_s), LONGEST_SKIPPED_S)
-        now_s = self._clock()
-        with self._lock:
-            before = self._troubles.get(_server(location))
-            since_s = before.since_s if before is not None else now_s
-            self._troubles[_server(location)] = _Trouble(error, since_s, now_s + skipped_s, now_s)
+        self._outages.failed(_server(location), error, SKIPPED_S)
 
     def reached(self, location: Location) -> None:
-        """Note that a location's server answered."""
-        if self._troubles:
-            with self._lock:
-                self._troubles.pop(_server(location), None)
+        """Note that a location's server answered, whatever it said."""
+        self._outages.answered(_server(location))
 
-    def forget(self) -> None:
-        """Trust all servers again."""
-        with self._lock:
-            self._troubles.clear()
+    def is_skipped(self, location: Location) -> bool:
+        """Whether a location's server is asked only if no other has the file."""
+        return self._outages.left_s(_server(location)) > 0
 
-    def facts(self) -> list[PassedOver]:
-        """The servers that are passed over now, those that failed first first."""
-        now_s = self._clock()
-        with self._lock:
-            troubles = dict(self._troubles)
-        return [
-            PassedOver(
-                server.partition("://")[2], now_s - trouble.since_s, trouble.until_s - now_s, trouble.error.reason
-            )
-            for server, trouble in sorted(troubles.items(), key=lambda item: item[1].since_s)
-            if now_s < trouble.until_s
-        ]
+    def asked_wait_s(self, location: Location) -> float:
+        """For how long yet a location's server asks to be left alone; 0 if it does not."""
+        return self._outages.asked_wait_s(_server(location))
 
-    def _is_skipped(self, location: Location) -> bool:
-        trouble = self._troubles.get(_server(location))
-        return trouble is not None and self._clock() < trouble.until_s
+    def waiting(self, location: Location, what: str) -> AbstractContextManager[None]:
+        """A block in which a file waits until its server may be asked."""
+        return self._outages.waiting(_server(location), what)
 
     def _claim(self, location: Location, begun_s: float) -> OnefsError | None:
-        """None if the caller, who `begun_s`, may try the server now, and nobody else for a few seconds."""
-        now_s = self._clock()
+        """None if the caller, who `begun_s`, may try the server now; else why not."""
         server = _server(location)
-        with self._lock:
-            trouble = self._troubles.get(server)
-            if trouble is None or isinstance(trouble.error, OverloadedError):
-                return None  # busy with one thing, a server may still give another, and takes no time-out to say so
-            if trouble.tried_s > begun_s:
-                return again(trouble.error)
-            if not trouble.is_down:
-                return None
-            if now_s < trouble.tried_s + PROBED_EVERY_S:
-                return again(trouble.error)
-            self._troubles[server] = replace(trouble, tried_s=now_s)
+        outage = self._outages.of(server)
+        if outage is None:
             return None
+        if self._outages.asked_wait_s(server) > LONGEST_WAIT_S:
+            return again(outage.error)
+        if isinstance(outage.error, OverloadedError):
+            return None  # busy with one thing, a server may still give another, and takes no time-out to say so
+        if outage.tried_s > begun_s:
+            return again(outage.error)
+        if isinstance(outage.error, TimedOutError) and not isinstance(outage.error, ConnectTimedOutError):
+            return None  # silent about one file, a server may still give another
+        return self._outages.claim(server, PROBED_EVERY_S)
 
 
 def _server(location: Location) -> str:

@@ -6,12 +6,11 @@ import threading
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from onefs.content.descriptors import Descriptor, Origin
-from onefs.content.failures import again
 from onefs.content.fetch import Fetch
 from onefs.content.files import cache_error
 from onefs.content.growing import Growing
 from onefs.content.readahead import ReadAhead
-from onefs.errors import CacheDamagedError
+from onefs.errors import CacheDamagedError, again
 
 ALL_AT_ONCE_BYTES = 64 << 20
 """So much is asked for at once of a file that is to become whole."""

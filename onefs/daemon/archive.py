@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
+from onefs.alyx.client import AlyxClient
 from onefs.catalogue.records import QC, Dataset
 from onefs.catalogue.revisions import Rule
 from onefs.catalogue.snapshot import Snapshot
@@ -15,11 +16,11 @@ from onefs.daemon.databases import open_database
 from onefs.daemon.locations import Locations, Repositories
 from onefs.daemon.mismatches import mismatch_reporter
 from onefs.daemon.origins import origins
-from onefs.daemon.pausing import Pausing
 from onefs.daemon.refresher import Refresher
 from onefs.daemon.sources import Source
 from onefs.daemon.tables import claim
 from onefs.errors import AccessRefusedError, MismatchError, MissingOnServerError, OnefsError, UnreachableError
+from onefs.outages import Outages
 from onefs.settings import Settings
 from onefs.transports.base import Location, Transport
 from onefs.transports.file import FileTransport
@@ -56,12 +57,12 @@ class Archive:
         """Have the tables at hand, or those of the server. Raises any `OnefsError` that stands in the way of that."""
         self._hooks = hooks or Hooks()
         self.source = source
-        self.pausing = Pausing()
+        self._outages = Outages()
         self.http = make_http(settings)
         self.transport = make_transport(self.http)
         if (source.tables_url is not None or source.database is not None) and not source.is_frozen:
             claim(source.tables_dir, source.state_dir, source.name)
-        self.client = open_database(source.database, settings, source.state_dir) if source.database else None
+        self.client = self._open_database(settings)
         self._repositories = self._make_repositories(settings)
         self.content = self._make_content(settings)
         self.refresher = Refresher(
@@ -86,16 +87,28 @@ class Archive:
         if self.client is not None:
             self.client.close()
 
+    def refresh(self) -> bool:
+        """Ask for newer tables now; whether there were. What failed is tried again in any case. Raises as that does."""
+        is_new = self.refresher.refresh()
+        self.content.forget_failures()
+        return is_new
+
+    def ask_servers_again(self) -> None:
+        """Ask those servers too that failed a moment ago, but none that asked to be left alone."""
+        self._outages.forget(even_asked=False)
+
+    def _open_database(self, settings: Settings) -> AlyxClient | None:
+        database = self.source.database
+        if database is None:
+            return None
+        return open_database(database, settings, self.source.state_dir, outages=self._outages)
+
     def _make_repositories(self, settings: Settings) -> Repositories | None:
         database = self.source.database
         if self.client is None or database is None:
             return None
         return Repositories(
-            self.client,
-            database.data_login,
-            s3_endpoint=settings.s3_endpoint,
-            names=settings.remote_names,
-            pausing=self.pausing,
+            self.client, database.data_login, s3_endpoint=settings.s3_endpoint, names=settings.remote_names
         )
 
     def _make_content(self, settings: Settings) -> Content:
@@ -134,6 +147,7 @@ class Archive:
             on_mismatch=self._mismatch_reporter(settings),
             on_withdrawn=self._hooks.on_withdrawn,
             may_go_on=self._hooks.may_go_on,
+            outages=self._outages,
         )
 
     def _known_somewhere(self, located: Iterable[Location]) -> Iterator[Location]:
@@ -154,13 +168,12 @@ class Archive:
     def _adopt(self, tables: Snapshot) -> Callable[[], None]:
         tell = self._hooks.on_tables(tables)
         self.tables = tables
-        self.content.retry(None)
+        self.content.forget_failures()
         return tell
 
     def _recovered(self) -> None:
         """A server that did not answer does: what failed for that may be tried at once."""
-        self.pausing.forget()
-        self.content.retry(None)
+        self.content.forget_failures()
 
     def _failed(self, dataset: Dataset, error: OnefsError) -> None:
         self._hooks.on_failure(dataset, told_of_a_replay(error) if self.source.is_frozen else error)

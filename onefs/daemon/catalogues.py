@@ -15,8 +15,8 @@ from onefs.catalogue.saving import save_tables
 from onefs.catalogue.schema import TableFiles
 from onefs.catalogue.snapshot import Snapshot
 from onefs.catalogue.tables import read_metadata
-from onefs.daemon.pausing import PAUSE_S
 from onefs.errors import BusyError, OnefsError, UsageError
+from onefs.outages import PAUSE_S
 
 Known = Callable[[UUID], Session | None]
 _log = logging.getLogger(__name__)

@@ -13,6 +13,7 @@ from onefs.alyx.credentials import Credentials, CredentialsFile, DataCredentials
 from onefs.daemon.logins import credentials_of, login_of
 from onefs.daemon.repositories import DataLogin
 from onefs.errors import AccessRefusedError, UsageError
+from onefs.outages import Outages
 from onefs.settings import Settings
 from onefs.transports.addresses import origin
 from onefs.transports.archive import ArchiveServer, bucket_server
@@ -92,6 +93,7 @@ def open_database(
     settings: Settings,
     state_dir: Path | None,
     keep_token: Callable[[str], None] | None = None,
+    outages: Outages | None = None,
 ) -> AlyxClient:
     """The client of a database, with its responses in the state directory (None: nowhere). Opens no connection."""
 
@@ -109,6 +111,7 @@ def open_database(
         default_expiry_s=settings.default_expiry_s,
         cache_rest=settings.cache_rest,
         keep_token=keep_token or (keep if database.keeps_tokens else None),
+        outages=outages,
     )
 
 

@@ -48,7 +48,7 @@ class ModeInEffect:
         """Newer tables could not be had: they are asked for again after a pause, each longer than the last."""
         with self._lock:
             if ALLOWED[self.state.requested].new_tables:
-                self._fall_back(error, self._pause_s)
+                self._fall_back(error, max(self._pause_s, error.retry_after_s))
                 self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
     def heard(self, error: OnefsError | None, pause_s: float) -> None:
@@ -56,11 +56,12 @@ class ModeInEffect:
         with self._lock:
             if not ALLOWED[self.state.requested].live_catalogue:
                 return
-            is_better = bool(self.state.reason) and error is None
-            if is_better:
-                self.state = self.state.recovered()
-            elif isinstance(error, UnreachableError | AccessRefusedError):  # others are about one question only
+            is_better = False
+            if isinstance(error, UnreachableError | AccessRefusedError):
                 self._fall_back(error, pause_s)
+            elif self.state.reason:  # what else is wrong is wrong with one question only
+                is_better = True
+                self.state = self.state.recovered()
         if is_better:
             self._on_recovery()
 

@@ -101,7 +101,7 @@ def _catalogue(archive: Archive, mode: Mode) -> Catalogue:
 
     def questions(known: Known) -> AlyxQuestions:
         assert client is not None
-        return AlyxQuestions(client, known, archive.source.tag, archive.pausing)
+        return AlyxQuestions(client, known, archive.source.tag)
 
     return Catalogues(
         archive.tables,

@@ -10,9 +10,9 @@ from uuid import UUID
 from onefs.alf import RemoteNames
 from onefs.alyx.client import AlyxClient
 from onefs.catalogue.records import Dataset
-from onefs.daemon.pausing import PAUSE_S, Pausing
 from onefs.daemon.repositories import DataLogin, Places, places_of
 from onefs.errors import OnefsError, UnknownRecordError
+from onefs.outages import PAUSE_S
 from onefs.transports.archive import ArchiveServer
 from onefs.transports.base import Location
 
@@ -31,7 +31,6 @@ class Repositories:
         *,
         s3_endpoint: str = "",
         names: RemoteNames = RemoteNames.AUTO,
-        pausing: Pausing | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
@@ -42,7 +41,6 @@ class Repositories:
         self._lock = threading.Lock()  # guards _places and _until_s, and lets one thread ask for them
         self._places: Places | None = None
         self._until_s = 0.0
-        self._pausing = pausing or Pausing(clock)
 
     @property
     def known(self) -> Places | None:
@@ -55,10 +53,7 @@ class Repositories:
             now_s = self._clock()
             if self._places is None or now_s >= self._until_s:
                 try:
-                    labs, repositories = (
-                        self._pausing.ask(self._client.labs),
-                        self._pausing.ask(self._client.repositories),
-                    )
+                    labs, repositories = self._client.labs(), self._client.repositories()
                 except OnefsError:
                     if self._places is None:
                         raise
@@ -72,14 +67,14 @@ class Repositories:
         """Where the file records of a dataset say that it is; none if the database does not know it."""
         places = self.places()
         try:
-            return list(places.copies(self._pausing.ask(lambda: self._client.dataset(dataset_id))))
+            return list(places.copies(self._client.dataset(dataset_id)))
         except UnknownRecordError:
             return []
 
     def record_at(self, dataset_id: UUID, url: str) -> UUID | None:
         """The file record of a dataset's copy at an address; None if that cannot be told."""
         places = self.places()
-        return places.record_at(self._pausing.ask(lambda: self._client.dataset(dataset_id)), url)
+        return places.record_at(self._client.dataset(dataset_id), url)
 
 
 class Locations:

@@ -7,7 +7,6 @@ from onefs.alyx.client import AlyxClient
 from onefs.alyx.records import AlyxDataset, AlyxSession
 from onefs.catalogue.records import QC, Dataset, Session
 from onefs.catalogue.session_rows import AGGREGATES
-from onefs.daemon.pausing import Pausing
 
 
 class AlyxQuestions:
@@ -23,47 +22,42 @@ class AlyxQuestions:
         client: AlyxClient,
         known: Callable[[UUID], Session | None],
         tag: str = "",
-        pausing: Pausing | None = None,
     ) -> None:
         self._client = client
         self._known = known
         self._tag = tag
-        self._ask = (pausing or Pausing()).ask
 
     def labs(self) -> list[str]:
         """Names of all labs."""
         if self._tag:
             return list(dict.fromkeys(session.lab for session in self._tagged()))
-        return [lab.name for lab in self._ask(self._client.labs)]
+        return [lab.name for lab in self._client.labs()]
 
     def subjects(self, lab: str) -> list[str]:
         """Names of the subjects with sessions in a lab; those of subjects without a lab for ""."""
         if self._tag:
             return list(dict.fromkeys(session.subject for session in self._tagged() if session.lab == lab))
-        found = self._ask(lambda: self._client.subjects(lab or None))
+        found = self._client.subjects(lab or None)
         return [subject.nickname for subject in found if lab or not subject.lab]
 
     def sessions(self, lab: str, subject: str) -> list[Session]:
         """A subject's sessions, and perhaps those of others with a similar name. Base sessions have no place."""
-        if self._tag:
-            found = self._tagged()
-        else:
-            found = self._ask(lambda: self._client.sessions(lab=lab or None, subject=subject))
+        found = self._tagged() if self._tag else self._client.sessions(lab=lab or None, subject=subject)
         return [self._session(session, session.number) for session in found if session.number is not None]
 
     def datasets(self, session: Session) -> list[Dataset]:
         """A session's datasets, those of which no copy can be reached included: they do not `exist`."""
-        found = self._ask(lambda: self._client.datasets(session.eid, tag=self._tag or None))
+        found = self._client.datasets(session.eid, tag=self._tag or None)
         return [dataset_told(dataset, session.eid, session.path) for dataset in found]
 
     def aggregates(self) -> list[Dataset]:
         """The datasets of no session."""
-        found = self._ask(self._client.aggregates)
+        found = self._client.aggregates()
         return [dataset_told(each, None, AGGREGATES) for each in found if not self._tag or self._tag in each.tags]
 
     def _tagged(self) -> list[AlyxSession]:
         """The sessions of the release. Kept responses answer all but the first time."""
-        return self._ask(lambda: self._client.sessions(tag=self._tag))
+        return self._client.sessions(tag=self._tag)
 
     def _session(self, told: AlyxSession, number: int) -> Session:
         known = self._known(told.eid)

@@ -131,8 +131,12 @@ class Refresher:
         return min(max(self._due_s() - self._clock(), 0.0), LONGEST_LOOK_S)
 
     def check_before_listing(self) -> None:
-        """In mode refresh: ask for newer tables, at most every `interval_s`. Failures are told, not raised."""
-        self._renew_if(lambda: self.state.requested is Mode.REFRESH and self._renews_itself() and self._may_check())
+        """Before a listing in mode refresh: ask for newer tables, at most every `interval_s`. Failures are told.
+
+        Such a listing may be one in `via/refresh`, whatever the mount's mode; but in those that take no new tables
+        nobody is asked.
+        """
+        self._renew_if(lambda: self._renews_itself() and self._may_check())
 
     def doubt(self) -> None:
         """A server did not give a file: it is asked for tables soon, so that the mode in effect is told as it is."""

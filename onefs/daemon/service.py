@@ -23,7 +23,6 @@ from onefs.daemon.file_commands import FileCommands
 from onefs.daemon.jobs import Jobs
 from onefs.daemon.orders import Orders
 from onefs.daemon.origins import origins
-from onefs.daemon.pausing import PAUSE_S
 from onefs.daemon.recording import Recording
 from onefs.daemon.releases import Releases
 from onefs.daemon.showing import Showing
@@ -35,6 +34,7 @@ from onefs.fuse.errnos import errno_name
 from onefs.fuse.notify import Notifier
 from onefs.fuse.operations import Operations
 from onefs.modes import ALLOWED, Mode, check
+from onefs.outages import PAUSE_S
 from onefs.settings import Settings, settings_text
 from onefs.vfs.control import Daemon, control_directory
 from onefs.vfs.filesystem import FileSystem
@@ -85,11 +85,10 @@ class Service:
             source.abilities,
             lambda: self._refresher.state.requested,
             self._refresher.check_before_listing,
-            lambda error: self._refresher.mode.heard(error, PAUSE_S),
+            self._heard,
             lambda: self._file_system,
             self._notifier,
             settings,
-            self._archive.pausing,
             self._releases(),
         )
         self._file_system = FileSystem(
@@ -255,21 +254,27 @@ class Service:
         except OnefsError as error:
             _log.warning("The tables could not be renewed: %s", error)
 
+    def _heard(self, error: OnefsError | None) -> None:
+        """A question to the database was answered, perhaps from what is kept, or why it was not."""
+        assert self._client is not None
+        self._refresher.mode.heard(error or self._client.outage, self._client.left_alone_s or PAUSE_S)
+
     def _switch(self, mode: Mode) -> None:
         check(mode, self._source.name, self._source.abilities)
         self._refresher.switch(mode)
         self._showing.renew()
 
     def _ask_again(self) -> None:
+        self._archive.ask_servers_again()
         self._showing.ask_again()
 
     def _refresh(self) -> None:
         """Have the database asked anew as folders are listed; and ask for newer tables, unless the mode has it so."""
         self._ask_again()
         if ALLOWED[self._refresher.state.requested].live_catalogue:
-            self._content.retry(None)
+            self._content.forget_failures()
         else:
-            self._refresher.refresh()
+            self._archive.refresh()
 
     def _load_tables(self, directory: Path | None) -> None:
         if directory is not None:

@@ -17,7 +17,6 @@ from onefs.catalogue.revisions import Rule
 from onefs.catalogue.snapshot import Snapshot
 from onefs.daemon.archive import DEFAULT_VIEW, rule_of
 from onefs.daemon.catalogues import Catalogues, Known
-from onefs.daemon.pausing import Pausing
 from onefs.daemon.questions import AlyxQuestions
 from onefs.daemon.releases import Releases
 from onefs.digests import digest64
@@ -65,7 +64,6 @@ class Showing:
         file_system: Callable[[], FileSystem],
         notifier: Notifier,
         settings: Settings,
-        pausing: Pausing,
         releases: Releases,
     ) -> None:
         """`mode` is the one asked for; `check_for_tables` is called before a listing in mode refresh.
@@ -73,7 +71,6 @@ class Showing:
         `heard` is told that the database answered a question, or why not. Raises `CacheDamagedError`.
         """
         self._client = client
-        self._pausing = pausing
         self._control = control
         self._modes = [each for each in Mode if _is_possible(each, abilities)]
         self._mode = mode
@@ -147,7 +144,6 @@ class Showing:
         """Have each folder that is listed from now on asked for, whatever the database said, or why it did not."""
         if self._client is not None:
             self._client.expire_responses()
-        self._pausing.forget()
         self.catalogues.expire()
 
     def show(self, *, as_of: str | None = None, qc_limit: QC | None = None) -> None:
@@ -241,7 +237,7 @@ class Showing:
 
     def _questions(self, known: Known) -> AlyxQuestions:
         assert self._client is not None
-        return AlyxQuestions(self._client, known, self.catalogues.tag, self._pausing)
+        return AlyxQuestions(self._client, known, self.catalogues.tag)
 
     def _eid_of_pid(self, pid: UUID) -> UUID | None:
         found = self.catalogues.tables.insertion(pid)
@@ -250,8 +246,7 @@ class Showing:
         if self._mode() is Mode.LOCAL:
             raise OfflineError(f"The tables do not tell of the probe {pid}, and mode local asks nobody.", "Use auto.")
         try:
-            client = self._client
-            return self._pausing.ask(lambda: client.insertion(pid)).eid
+            return self._client.insertion(pid).eid
         except UnknownRecordError:
             return None
 

@@ -123,13 +123,16 @@ class Status:
         return facts
 
     def _passed_over(self) -> list[dict[str, Any]]:
-        """The servers that are asked last for now, as they could not be reached."""
+        """The servers that are not asked for now, or asked last, as they failed or asked to be left alone."""
+        now_s = time.time()
         return [
             {
                 "server": each.server,
                 "since_s": round(each.since_s),
                 "left_s": round(each.left_s),
+                "asked_again": moment(now_s + each.left_s),
                 "reason": each.reason,
+                "waiting": list(each.waiting),
             }
             for each in self._content.passed_over()
         ]

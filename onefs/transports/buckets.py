@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from onefs.errors import AccessRefusedError, BrokenAnswerError, MissingOnServerError, OnefsError, UsageError
+from onefs.errors import (
+    AccessRefusedError,
+    BrokenAnswerError,
+    MissingOnServerError,
+    NoKeysError,
+    OnefsError,
+    UsageError,
+)
 from onefs.transports.addresses import origin, server_name
 from onefs.transports.keys import KeyRing, Keys, signature
 
@@ -95,7 +102,7 @@ class Bucket:
         return origin(url) == origin(self.url) or (self._is_amazons and _is_amazons(server_name(url)))
 
     def asking(self, url: str) -> Asked:
-        """The request for an address in the bucket. Raises `AccessRefusedError` if it cannot be signed."""
+        """The request for an address in the bucket. Raises `NoKeysError` if it cannot be signed."""
         return self._asked(url, self._keys(url) if self._signs_all else None)
 
     def accepted(self, asked: Asked) -> None:
@@ -161,7 +168,7 @@ def _wanted_by(url: str) -> Iterator[None]:
         yield
     except AccessRefusedError as error:
         why = error.reason[:1].lower() + error.reason[1:]
-        raise AccessRefusedError(f"{server_name(url)} wants keys, but {why}", error.remedy) from error
+        raise NoKeysError(f"{server_name(url)} wants keys, but {why}", error.remedy) from error
 
 
 def _canonical(url: str) -> str:

@@ -5,11 +5,13 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from replay import MakeClient, Replay, Reply, json_reply, recorded_reply
+from replay import USER, MakeClient, Replay, Reply, json_reply, recorded_reply
 
 from onefs.alyx.client import AlyxClient
+from onefs.alyx.credentials import Credentials
 from onefs.alyx.waiting import Clock
 from onefs.errors import (
+    AccessRefusedError,
     BrokenAnswerError,
     OnefsError,
     TimedOutError,
@@ -17,6 +19,7 @@ from onefs.errors import (
     UnreachableError,
     UsageError,
 )
+from onefs.outages import PAUSE_S, Outages, PassedOver
 
 HTML = Reply(200, b"<html><body>Welcome to the hotel's network</body></html>", {"Content-Type": "text/html"})
 NOON = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 GMT
@@ -25,12 +28,14 @@ NOON = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 GMT
 class Waits:
     """A clock that notes the waits and does not wait."""
 
-    def __init__(self, interrupt: Callable[[], None] | None = None) -> None:
+    def __init__(self, while_waiting: Callable[[], None] = lambda: None) -> None:
         self.waited_s: list[float] = []
         self.clock = Clock(now_s=lambda: NOON, wait=self._wait, jitter=lambda: 1.0)
+        self._while_waiting = while_waiting
 
     def _wait(self, closing: threading.Event, seconds: float) -> bool:
         self.waited_s.append(seconds)
+        self._while_waiting()
         return closing.is_set()
 
 
@@ -82,6 +87,36 @@ def test_a_busy_login_is_waited_for_too(replay: Replay, make_client: MakeClient)
     replay.script("/auth-token", recorded_reply("throttled_429"))
     assert make_client(clock=waits.clock, retry_max_s=100.0).labs()
     assert waits.waited_s == [60.0]
+
+
+def test_a_busy_server_is_asked_nothing_until_it_may(
+    replay: Replay, make_client: MakeClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    now_s = 0.0
+    outages = Outages(lambda: now_s)
+    replay.script("/labs", recorded_reply("throttled_429"))
+    client = make_client(clock=Waits().clock, retry_max_s=30.0, outages=outages)
+    with pytest.raises(UnreachableError, match="Expected available in 60 seconds"):
+        client.labs()
+    asked = client.requests_sent
+    now_s = 2.0
+    for question in (client.labs, client.projects, client.tables_info):
+        with pytest.raises(UnreachableError, match="too busy until 2027-01-15 08:00:58 UTC"):
+            question()
+    assert client.requests_sent == asked
+    assert client.left_alone_s == 58
+    told: list[PassedOver] = []
+    waits = Waits(lambda: told.extend(outages.facts()))
+    replay.tokens.add("known")
+    patient = make_client(Credentials(USER, token="known"), clock=waits.clock, retry_max_s=100.0, outages=outages)
+    assert patient.projects()
+    assert waits.waited_s == [58.0], "it has not asked to learn that"
+    assert [(each.server, each.left_s, each.waiting) for each in told] == [
+        (replay.host, 58, ("projects?limit=1000",)),
+    ]
+    assert "too busy until 2027-01-15 08:00:58 UTC: projects?limit=1000 waits." in caplog.text
+    assert client.outage is None, "it has answered the other"
+    assert client.labs()
 
 
 def test_closing_ends_a_wait_at_once(replay: Replay, make_client: MakeClient) -> None:
@@ -157,6 +192,42 @@ def test_a_server_that_stays_silent(make_client: MakeClient) -> None:
         client = make_client(base_url=f"http://127.0.0.1:{silent.getsockname()[1]}", read_timeout_s=0.2)
         with pytest.raises(TimedOutError, match=r"did not answer within 0\.2 s"):
             client.labs()
+
+
+def test_a_silent_server_costs_one_time_out(make_client: MakeClient) -> None:
+    now_s = 0.0
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        client = make_client(base_url=url, read_timeout_s=0.2, outages=Outages(lambda: now_s))
+        for question in (client.labs, client.projects, client.labs):
+            with pytest.raises(TimedOutError, match=r"did not answer within 0\.2 s"):
+                question()
+        assert client.requests_sent == 1
+        now_s = PAUSE_S
+        for question in (client.labs, client.projects):
+            with pytest.raises(TimedOutError):
+                question()
+        assert client.requests_sent == 2
+
+
+@pytest.mark.parametrize("reply", ["unknown_endpoint_404", "files_patch_public_403", "sessions_list_bad_number"])
+def test_a_server_that_answers_at_all_is_up(replay: Replay, client: AlyxClient, reply: str) -> None:
+    replay.script("/tags", recorded_reply(reply))
+    with pytest.raises(OnefsError):
+        client.tags()
+    assert client.outage is None
+    assert client.labs()
+
+
+def test_a_refused_login_is_not_sent_again_at_once(replay: Replay, make_client: MakeClient) -> None:
+    client = make_client(Credentials(USER, "mistaken"))
+    for question in (client.labs, client.projects):
+        with pytest.raises(AccessRefusedError, match="wrong name or password"):
+            question()
+    assert len(replay.requests("/auth-token", "POST")) == 1
+    with pytest.raises(AccessRefusedError):
+        client.tables_info()
+    assert len(replay.requests("/auth-token", "POST")) == 2, "what is asked for explicitly is tried"
 
 
 def test_the_token_never_leaves_for_another_host(replay: Replay, client: AlyxClient) -> None:

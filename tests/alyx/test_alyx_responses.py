@@ -1,6 +1,7 @@
 """Responses that are kept: when they are used, for whom, and that no damage to them is ever fatal."""
 
 import logging
+import socket
 import sqlite3
 import stat
 import subprocess
@@ -16,7 +17,8 @@ from onefs.alyx.connection import Connection
 from onefs.alyx.credentials import Credentials
 from onefs.alyx.responses import FILE_NAME, ResponseCache
 from onefs.alyx.waiting import Clock
-from onefs.errors import OnefsError, UnknownRecordError, UnreachableError
+from onefs.errors import OnefsError, TimedOutError, UnknownRecordError, UnreachableError
+from onefs.outages import noting_age
 
 DAY_S = 86400.0
 
@@ -197,6 +199,27 @@ def test_an_expired_response_serves_when_the_server_is_away(
         client.sessions(no_cache=True)
     with pytest.raises(UnreachableError):
         client.tags()
+
+
+def test_a_silent_server_costs_one_time_out_though_kept_responses_are_served(
+    replay: Replay, make_client: MakeClient
+) -> None:
+    now = Now()
+    client = make_client(clock=now.clock)
+    before = client.labs(), client.projects(), client.tags()
+    now.s += 2 * DAY_S
+    replay.stop()
+    with socket.create_server(("127.0.0.1", int(replay.host.partition(":")[2]))):
+        again = make_client(clock=now.clock, read_timeout_s=0.2)
+        with noting_age() as age:
+            assert (again.labs(), again.projects(), again.tags()) == before
+        assert again.requests_sent == 1
+    assert isinstance(age.outage, TimedOutError)
+    assert isinstance(again.outage, TimedOutError)
+    now.s -= 2 * DAY_S
+    with noting_age() as age:
+        assert again.labs() == before[0]
+    assert age.outage is None, "what has not expired is as good as new"
 
 
 def test_a_refusal_is_not_hidden_by_an_expired_response(replay: Replay, make_client: MakeClient) -> None:

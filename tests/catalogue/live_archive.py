@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from onefs.catalogue.live import LiveSnapshot
 from onefs.catalogue.records import Dataset, Session
-from onefs.errors import OnefsError
+from onefs.errors import OnefsError, UnreachableError
+from onefs.outages import answered_earlier
 
 
 class Database:
@@ -17,6 +18,7 @@ class Database:
         self.all_datasets = list(datasets)
         self.asked: Counter[tuple[str, ...]] = Counter()
         self.failure: OnefsError | None = None
+        self.outage: UnreachableError | None = None  # why its answers are earlier ones
         self.may_answer = threading.Event()
         self.may_answer.set()
         self.was_asked = threading.Event()
@@ -27,6 +29,8 @@ class Database:
         self.may_answer.wait()
         if self.failure:
             raise self.failure
+        if self.outage:
+            answered_earlier(self.outage)
 
     def labs(self) -> list[str]:
         self._note("labs")

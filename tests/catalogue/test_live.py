@@ -328,6 +328,23 @@ def test_where_nothing_is_known_a_failure_is_told(tmp_path):
     assert len(live.datasets(row)) == 4
 
 
+def test_an_earlier_answer_is_shown_and_soon_asked_for_again():
+    database, clock, told = Database(SESSIONS[:1], []), Clock(), []
+    database.outage = DOWN
+    live = a_live(database, clock=clock, on_answer=told.append)
+    lab = SESSIONS[0].lab
+    assert [folder.name for folder in live.folders(0)] == [lab]
+    assert told[0] is DOWN
+    with pytest.raises(UnreachableError):  # it may have come to exist
+        live.child(0, "later")
+    assert database.asked["labs",] == 1
+    database.outage = None
+    database.all_sessions.append(replace(SESSIONS[0], lab="later", eid=UUID(int=7)))
+    clock.now_s = 60
+    assert {folder.name for folder in live.folders(0)} == {lab, "later"}
+    assert told[-1] is None
+
+
 def test_a_failed_question_is_not_asked_again_at_once():
     database, clock = Database(SESSIONS, DATASETS), Clock()
     database.failure = DOWN

@@ -24,6 +24,7 @@ from onefs.errors import (
     TimedOutError,
     UnreachableError,
 )
+from onefs.outages import Outages
 from onefs.transports.base import Location
 
 DATA = os.urandom(1 << 20) * 3
@@ -384,7 +385,7 @@ def test_a_server_silent_for_one_file_is_asked_for_the_next(place: ArchiveAndCac
 
 def test_a_server_that_is_down_is_tried_by_one_file_in_a_few_seconds() -> None:
     now_s = 0.0
-    health = LocationHealth(lambda: now_s)
+    health = LocationHealth(Outages(lambda: now_s))
     location = Location("http://down.example/a")
     down = UnreachableError("down.example cannot be reached: connection refused.")
     health.failed(location, down)
@@ -455,7 +456,7 @@ def test_no_more_descriptors_is_not_the_servers_fault(place: ArchiveAndCache, mo
 
 def test_a_silent_server_costs_a_file_one_time_out_whatever_its_places_there() -> None:
     now_s = 100.0
-    health = LocationHealth(lambda: now_s)
+    health = LocationHealth(Outages(lambda: now_s))
     silent = TimedOutError("archive.example did not answer within 30 s.")
     bucket, mirror, other = (
         Location(f"https://{place}/a.npy") for place in ("archive.example/bucket", "archive.example/data", "b.example")

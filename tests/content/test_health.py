@@ -1,20 +1,27 @@
 """Servers that fail, each in its way: the next has the file, and they are left alone for a while."""
 
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from archive_and_cache import Clock, dataset_of, read, together
-from servers import Fault, FaultServer
+from servers import Fault, FaultServer, full_server
 
 from onefs import alf
 from onefs.catalogue.records import Dataset
 from onefs.content.access import Content, Patience
-from onefs.content.health import PassedOver
 from onefs.content.store import ContentStore
-from onefs.errors import BrokenAnswerError
+from onefs.errors import (
+    AccessRefusedError,
+    BrokenAnswerError,
+    MismatchError,
+    MissingOnServerError,
+    OnefsError,
+    OverloadedError,
+    UnreachableError,
+)
+from onefs.outages import PassedOver
 from onefs.transports.archive import ArchiveServer
 from onefs.transports.http import HttpTransport
 
@@ -68,16 +75,9 @@ def place(tmp_path: Path) -> Iterator[Failover]:
 
 
 @pytest.fixture
-def full(place: Failover) -> Iterator[str]:
-    """A server whose queue is full: connections to it are neither taken nor refused."""
-    with socket.socket() as listener, ExitStack() as stack:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(3):
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(listener.getsockname())
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+def full() -> Iterator[str]:
+    with full_server() as url:
+        yield url
 
 
 def refuses(place: Failover) -> None:
@@ -183,3 +183,81 @@ def test_a_busy_server_that_alone_has_a_file_is_asked_for_each(place: Failover) 
     with pytest.raises(BrokenAnswerError, match="answered 503"):
         read(place.content, FILES[0])
     assert read(place.content, FILES[1]) == DATA
+
+
+BUSY = Fault(status=429, headers=(("Retry-After", "58"),))
+
+
+def test_a_server_that_wants_to_be_left_alone_is_asked_for_no_file_until_then(place: Failover) -> None:
+    place.good.stop()
+    place.first.fault(path_of(FILES[0]), BUSY)
+    for dataset in (FILES[0], FILES[1], FILES[0]):
+        with pytest.raises(OverloadedError, match="asks to stay away for 58 s"):
+            read(place.content, dataset)
+    assert place.first.requests() == 1
+    assert [told.left_s for told in place.content.passed_over() if told.server in place.first.url] == [58]
+    place.first.fault(path_of(FILES[0]))
+    place.clock.now_s += 59
+    assert read(place.content, FILES[0]) == DATA, "that it was busy is not held against a file"
+    assert read(place.content, FILES[1]) == DATA
+
+
+def test_a_command_asks_a_server_that_wants_to_be_left_alone_and_news_do_not(place: Failover) -> None:
+    place.good.stop()
+    place.first.fault(path_of(FILES[0]), BUSY)
+    for _ in range(2):
+        with pytest.raises(OverloadedError):
+            read(place.content, FILES[0])
+        place.content.forget_failures()
+    assert place.first.requests() == 1
+    place.first.fault(path_of(FILES[0]))
+    place.content.retry(None)
+    assert read(place.content, FILES[0]) == DATA
+
+
+@pytest.mark.parametrize(("status", "kind"), [(401, AccessRefusedError), (404, MissingOnServerError)])
+def test_a_server_that_answers_at_all_is_up(place: Failover, status: int, kind: type[OnefsError]) -> None:
+    place.good.stop()
+    place.first.stop()
+    with pytest.raises(UnreachableError):
+        read(place.content, FILES[0])
+    place.first.start()
+    place.first.fault(path_of(FILES[1]), Fault(status=status))
+    place.clock.now_s += 4
+    with pytest.raises(kind):
+        read(place.content, FILES[1])
+    assert [told.server for told in place.content.passed_over()] == [place.good.url.partition("://")[2]]
+    assert read(place.content, FILES[2]) == DATA
+
+
+def test_what_failed_in_an_outage_is_tried_again_once_the_server_answers(place: Failover) -> None:
+    place.first_url = place.good.url
+    place.good.stop()
+    for _ in range(4):
+        with pytest.raises(UnreachableError):
+            read(place.content, FILES[0])
+        place.clock.now_s += 60
+    with pytest.raises(UnreachableError):
+        read(place.content, FILES[0])
+    place.good.start()
+    with pytest.raises(UnreachableError):
+        read(place.content, FILES[0])
+    assert place.good.requests() == 0, "that it cannot be had is remembered for a minute by now"
+    place.clock.now_s += 4
+    assert read(place.content, FILES[1]) == DATA
+    assert read(place.content, FILES[0]) == DATA
+
+
+def test_wrong_bytes_are_not_asked_for_again_as_an_outage_ends(place: Failover) -> None:
+    place.first.fault(path_of(FILES[0]), Fault(wrong_bytes=True))
+    place.first.fault(path_of(FILES[1]), Fault(stall_before_headers=True, times=1))
+    place.good.fault(path_of(FILES[0]), Fault(wrong_bytes=True))
+    assert read(place.content, FILES[1]) == DATA
+    for _ in range(2):
+        with pytest.raises(MismatchError):
+            read(place.content, FILES[0])
+    asked = place.first.requests(path_of(FILES[0]))
+    assert place.content.passed_over() == [], "its wrong bytes were an answer"
+    with pytest.raises(MismatchError):
+        read(place.content, FILES[0])
+    assert place.first.requests(path_of(FILES[0])) == asked == 1

@@ -20,6 +20,7 @@ from onefs.demo.archive import Manifest
 from onefs.demo.database_file import DatabaseFile
 from onefs.demo.server import DemoServer
 from onefs.demo.visits import Visit
+from onefs.outages import Outages
 from onefs.transports.archive import ArchiveServer
 from onefs.transports.base import Location, Login
 from onefs.transports.http import HttpTransport
@@ -32,13 +33,14 @@ FILES = {f"alf/#2024-05-06#/a.number{number}.npy": bytes([number]) * 1000 for nu
 class ArchiveOfADatabase:
     """Four files of one session, in a bucket and on a data server that wants a login. A context manager.
 
-    `clock_s` is what the repositories take for the time.
+    `clock_s` is what the repositories and `outages` take for the time.
     """
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self.datasets = list(make_tables(home / "archive" / "tables", FILES).values())
         self.clock_s = 1000.0
+        self.outages = Outages(lambda: self.clock_s)
         for dataset, data in zip(self.datasets, FILES.values(), strict=True):
             path = home / "archive" / "data" / "public" / on_servers(dataset)[1:]
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,6 +74,7 @@ class ArchiveOfADatabase:
             connect_timeout_s=PATIENT_S,
             read_timeout_s=PATIENT_S,
             retry_max_s=0.1,
+            outages=self.outages,
         )
         self._stack.callback(client.close)
         return client
@@ -104,6 +107,7 @@ class ArchiveOfADatabase:
             locations.known,
             patience=Patience(tries=1, first_pause_s=0.01, longest_pause_s=0.01),
             on_mismatch=on_mismatch,
+            outages=self.outages,
         )
         self._stack.callback(content.close)
         return content

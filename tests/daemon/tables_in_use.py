@@ -18,6 +18,7 @@ from onefs.daemon.sources import Kind, prepare, resolve
 from onefs.demo.archive import TABLES_DIR
 from onefs.demo.export import write_export
 from onefs.modes import Mode
+from onefs.outages import Outages
 from onefs.settings import Settings
 
 NOW_S = 1_750_000_000.0
@@ -37,6 +38,9 @@ class TablesInUse:
         password: str = "demo",
         interval_s: float = 60.0,
         waits: Callable[[float], None] | None = None,
+        outages: Outages | None = None,
+        responses_dir: Path | None = None,
+        read_timeout_s: float = 10,
     ) -> None:
         database = Database(url, Credentials("demo", password))
         source = resolve(url, Settings(cache_dir=cache, tag=tag, alyx_user="demo", alyx_password="demo"), Kind.DATABASE)
@@ -46,11 +50,12 @@ class TablesInUse:
         self.client = AlyxClient(
             url,
             database.credentials,
-            responses_dir=None,
+            responses_dir=responses_dir,
             connect_timeout_s=5,
-            read_timeout_s=10,
+            read_timeout_s=read_timeout_s,
             retry_max_s=60.0 if waits else 0.0,
-            clock=Clock(wait=lambda _, seconds: bool(waits and waits(seconds))),
+            clock=Clock(lambda: self.now_s, wait=lambda _, seconds: bool(waits and waits(seconds))),
+            outages=outages,
         )
         self.now_s = NOW_S
         self.adopted: list[Snapshot] = []

@@ -13,10 +13,10 @@ from servers import FaultServer
 
 from onefs.alf import RemoteNames, archive_path
 from onefs.daemon.locations import Locations
-from onefs.daemon.pausing import PAUSE_S
 from onefs.daemon.repositories import DataLogin
 from onefs.demo.database_file import BUCKET, Aggregate, DatabaseFile, Repository, User, default_repositories
 from onefs.errors import AccessRefusedError, MissingOnServerError, UnreachableError
+from onefs.outages import PAUSE_S
 from onefs.transports.archive import ArchiveServer
 
 LISTS = ("/labs", "/data-repository")
@@ -106,6 +106,8 @@ def test_a_database_that_is_away_is_what_the_reader_is_told(place: ArchiveOfADat
     assert not place.server.requests()
     place.clock_s += PAUSE_S
     assert read(content, place.datasets[2]) == FILES[place.datasets[2].rel_path]
+    for dataset in place.datasets[:2]:
+        assert read(content, dataset) == FILES[dataset.rel_path], "what failed for that is tried again"
 
 
 def test_a_database_that_is_away_does_not_keep_a_named_server_from_answering(place: ArchiveOfADatabase) -> None:

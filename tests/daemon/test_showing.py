@@ -6,10 +6,12 @@ import weakref
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alyx_archive import AlyxArchive
-from tables_in_use import NOW_S, TablesInUse
+from alyx_mounts import Asked
+from tables_in_use import DAY_S, NOW_S, TablesInUse
 
 from onefs.alf import TABLE_NAMES
 from onefs.catalogue.changes import Changes
@@ -19,15 +21,15 @@ from onefs.content.store import ContentStore
 from onefs.daemon.archive import make_http
 from onefs.daemon.catalogues import Catalogues
 from onefs.daemon.effect import ModeInEffect
-from onefs.daemon.pausing import PAUSE_S, Pausing
 from onefs.daemon.questions import AlyxQuestions
 from onefs.daemon.releases import Releases
 from onefs.daemon.showing import Showing
 from onefs.demo.server import DemoServer
-from onefs.errors import CacheDamagedError, OnefsError
+from onefs.errors import CacheDamagedError, OnefsError, UnknownRecordError, UnreachableError
 from onefs.fuse.errnos import errno_name
 from onefs.fuse.notify import Notifier
 from onefs.modes import Abilities, Mode
+from onefs.outages import PAUSE_S, Outages
 from onefs.settings import Settings
 from onefs.vfs.control import Daemon, control_directory
 from onefs.vfs.filesystem import FileSystem
@@ -51,9 +53,9 @@ def archive(tmp_path: Path) -> AlyxArchive:
 class Shown:
     """What a mount of a database shows, without the mount."""
 
-    def __init__(self, server: DemoServer, home: Path, mode: Mode) -> None:
+    def __init__(self, server: DemoServer, home: Path, mode: Mode, **options: Any) -> None:
         self.clock_s = 0.0
-        self._in_use = TablesInUse(server.url, home / "cache").open()
+        self._in_use = TablesInUse(server.url, home / "cache", outages=Outages(lambda: self.clock_s), **options).open()
         self.mode = ModeInEffect(mode, lambda: NOW_S)
         journal = Journal(errno_name)
         silent = Daemon(status=str, status_json=str, settings=str, log=str, mode=lambda: mode, pinned=str, commands={})
@@ -63,12 +65,11 @@ class Shown:
             control_directory(silent, journal),
             Abilities(has_server=True, has_database=True),
             lambda: self.mode.state.requested,
-            lambda: None,
-            lambda error: self.mode.heard(error, PAUSE_S),
+            self._in_use.refresher.check_before_listing,
+            lambda error: self.mode.heard(error or self._in_use.client.outage, PAUSE_S),
             lambda: self.file_system,
             Notifier(),
             Settings(),
-            Pausing(lambda: self.clock_s),
             Releases(self._in_use.source, None, lambda: False),
         )
         store = ContentStore(home / "cache", home / "cache" / ".onefs")
@@ -82,6 +83,15 @@ class Shown:
         self.content.close()
         vars(self).clear()
         gc.collect()
+
+    def pass_s(self, seconds: float) -> None:
+        """Let time pass for kept responses, pauses and all that was asked."""
+        self.clock_s += seconds
+        self._in_use.now_s += seconds
+
+    def switch_tables(self, mode: Mode) -> None:
+        """Have the renewal of tables be in a mode."""
+        self._in_use.refresher.switch(mode)
 
     def tables(self) -> Snapshot:
         """The newest tables of the database, not shown yet."""
@@ -177,6 +187,51 @@ def test_remote_mode_tells_that_its_database_is_away(server: DemoServer, archive
     shown.clock_s += PAUSE_S
     shown.names("lab/Subjects/mouse/2024-01-02/001")
     assert (shown.mode.state.effective, shown.mode.state.reason) == (Mode.REMOTE, "")
+
+
+def test_a_database_that_hangs_costs_one_time_out_while_kept_answers_are_served(
+    server: DemoServer, archive: AlyxArchive, tmp_path: Path
+) -> None:
+    folders = ("lab/Subjects", "lab/Subjects/mouse", "lab/Subjects/mouse/2024-01-03/001")
+    kept = {"responses_dir": tmp_path / "responses", "read_timeout_s": 0.5}
+    before = Shown(server, tmp_path, Mode.REMOTE, **kept)
+    archive.put(LATER, b"later")  # not in the tables at hand
+    archive.publish()
+    names = [before.names(folder) for folder in folders]
+    before.close()
+    assert names == [{"mouse"}, {"2024-01-02", "2024-01-03"}, {"alf"}]
+    shown = Shown(server, tmp_path, Mode.REMOTE, **kept)
+    shown.pass_s(2 * DAY_S)
+    server.hold()
+    asked = Asked(server)
+    assert [shown.names(folder) for folder in folders] == names
+    assert len(asked.paths()) == 1
+    state = shown.mode.state
+    assert (state.requested, state.effective) == (Mode.REMOTE, Mode.LOCAL)
+    assert "did not answer within 0.5 s" in state.reason
+    server.recover()
+    shown.pass_s(PAUSE_S)
+    assert shown.names("lab/Subjects/mouse/2024-01-02/001") == {"alf"}
+    assert shown.mode.state.effective is Mode.REMOTE
+    shown.close()
+
+
+def test_an_answer_about_one_thing_tells_that_the_database_is_up(server: DemoServer, shown: Shown) -> None:
+    shown.mode.heard(UnreachableError("It cannot be reached."), PAUSE_S)
+    assert shown.mode.state.effective is Mode.LOCAL
+    shown.mode.heard(UnknownRecordError("There is no such session."), PAUSE_S)
+    assert shown.mode.state.effective is Mode.REMOTE
+
+
+@pytest.mark.parametrize(("mode", "asks"), [(Mode.AUTO, True), (Mode.LOCAL, False), (Mode.REMOTE, False)])
+def test_a_look_into_refresh_checks_for_tables_where_the_mount_takes_new_ones(
+    server: DemoServer, shown: Shown, mode: Mode, asks: bool
+) -> None:
+    shown.switch_tables(mode)
+    asked = Asked(server)
+    for _ in range(2):
+        shown.names(".onefs/via/refresh/lab/Subjects")
+    assert asked.paths().count("/cache/info/") == asks
 
 
 def test_other_modes_are_in_effect_whatever_a_look_into_remote_says(server: DemoServer, shown: Shown) -> None:

@@ -16,7 +16,6 @@ from test_kernel_memory import MEMORY, Kernel
 from onefs.catalogue.records import QC, Dataset
 from onefs.catalogue.revisions import Rule, edition_of
 from onefs.catalogue.snapshot import load_snapshot
-from onefs.daemon.pausing import Pausing
 from onefs.daemon.releases import Releases
 from onefs.daemon.showing import Showing
 from onefs.daemon.sources import resolve
@@ -99,7 +98,6 @@ class Mount:
             lambda: self.shown,  # type: ignore[arg-type, return-value]
             told,  # type: ignore[arg-type]
             Settings(view=view),
-            Pausing(),
             Releases(resolve(str(home), Settings()), None, lambda: False),
         )
         self.shown: Any = Swapping(self.showing.forest())

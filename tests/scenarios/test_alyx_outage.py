@@ -126,6 +126,19 @@ def test_tables_that_are_no_zip_change_nothing(server: DemoServer, archive: Alyx
         assert f"{SESSION}/alf/new.times.npy" in tree_of(mount.path)
 
 
+def test_a_refresh_without_news_has_what_failed_tried_again(
+    server: DemoServer, archive: AlyxArchive, tmp_path: Path
+) -> None:
+    with mount_of(server, tmp_path, *NEVER) as mount:
+        file = archive.file(OTHER)
+        away = file.rename(file.with_name("away"))
+        assert errno_of((mount.path / OTHER).read_bytes) == errno.EIO
+        away.rename(file)
+        assert errno_of((mount.path / OTHER).read_bytes) == errno.EIO
+        assert control(mount, "refresh") == 0
+        assert (mount.path / OTHER).read_bytes() == BYTES[OTHER]
+
+
 def test_a_boot_without_a_network(server: DemoServer, tmp_path: Path) -> None:
     mount = mount_of(server, tmp_path, "--cache-expiry", "0s")
     with mount:
@@ -204,5 +217,16 @@ def test_too_many_requests_leave_what_is_at_hand(server: DemoServer, tmp_path: P
         assert mount.status()["mode"]["effective"] == "local"
         assert tree_of(mount.path) == set(BYTES)
         assert (mount.path / CACHED).read_bytes() == BYTES[CACHED]
+        (passed_over,) = mount.status()["passed_over"]
+        assert passed_over["server"] == server.url.removeprefix("http://")
+        assert "throttled" in passed_over["reason"]
+        assert passed_over["asked_again"] >= mount.status()["started"]
+        assert passed_over["waiting"] == []
+        assert "passed_over.1.asked_again: 20" in (mount.path / ".onefs/status").read_text()
         server.answers.throttle.requests_per_minute = None
+        asked = Asked(server)
+        assert control(mount, "refresh") == errno.EHOSTUNREACH
+        assert asked.paths() == [], "it said for how long it wants to be left alone"
+        assert "too busy until" in mount.status()["mode"]["reason"]
+        assert control(mount, "retry") == 0
         assert control(mount, "refresh") == 0

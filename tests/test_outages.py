@@ -1,0 +1,108 @@
+"""The circuit breaker: a server that failed is left alone for a while, so that not everything costs its time-out."""
+
+import pytest
+
+from onefs.errors import AccessRefusedError, OnefsError, OverloadedError, TimedOutError, UnreachableError
+from onefs.outages import Outages, answered_earlier, noting_age
+
+SERVER = "https://archive.example"
+SILENT = TimedOutError("archive.example did not answer within 30 s.")
+BUSY = OverloadedError("archive.example answered 429.", retry_after_s=58)
+
+
+class Breaker:
+    """The outages of one server, at a time that a test sets."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.outages = Outages(lambda: self.now_s)
+
+    def fails(self, error: OnefsError = SILENT) -> None:
+        self.outages.failed(SERVER, error, 15)
+
+    def may_ask(self) -> bool:
+        return self.outages.claim(SERVER) is None
+
+
+@pytest.fixture
+def breaker() -> Breaker:
+    return Breaker()
+
+
+def test_one_time_out_is_enough(breaker: Breaker) -> None:
+    assert breaker.may_ask()
+    breaker.fails()
+    refused = [breaker.outages.claim(SERVER) for _ in range(3)]
+    assert {str(error) for error in refused} == {str(SILENT)}
+    assert len({id(error) for error in refused}) == 3, "one object must not be raised in several threads"
+
+
+def test_after_the_pause_one_asks_and_the_others_still_do_not(breaker: Breaker) -> None:
+    breaker.fails()
+    breaker.now_s += 15
+    assert [breaker.may_ask() for _ in range(3)] == [True, False, False]
+    breaker.outages.answered(SERVER)
+    assert [breaker.may_ask() for _ in range(3)] == [True, True, True]
+
+
+def test_pauses_grow_with_each_probe_and_not_with_what_fails_at_once(breaker: Breaker) -> None:
+    for _ in range(10):
+        breaker.fails()
+    left_s = []
+    for _ in range(4):
+        left_s.append(breaker.outages.left_s(SERVER))
+        breaker.now_s += left_s[-1]
+        assert breaker.may_ask()
+        breaker.fails()
+    assert left_s == [15, 30, 60, 60]
+
+
+def test_a_server_is_left_alone_for_as_long_as_it_asks(breaker: Breaker) -> None:
+    breaker.fails(BUSY)
+    breaker.now_s += 50
+    assert (breaker.outages.left_s(SERVER), breaker.outages.asked_wait_s(SERVER)) == (8, 8)
+    breaker.fails(UnreachableError("archive.example cannot be reached."))
+    assert breaker.outages.asked_wait_s(SERVER) == 8, "it did not take that back"
+    breaker.outages.forget(even_asked=False)
+    assert breaker.outages.asked_wait_s(SERVER) == 8
+    breaker.outages.forget(even_asked=True)
+    assert breaker.outages.left_s(SERVER) == 0
+
+
+def test_an_outage_lasts_until_the_server_answers(breaker: Breaker) -> None:
+    breaker.fails()
+    first = breaker.outages.lasting()
+    breaker.now_s += 1000
+    assert breaker.outages.facts() == []
+    breaker.fails()
+    assert breaker.outages.lasting() == first
+    breaker.outages.answered(SERVER)
+    assert not breaker.outages.lasting()
+    breaker.fails()
+    assert breaker.outages.lasting().isdisjoint(first)
+
+
+def test_who_waits_is_told(breaker: Breaker) -> None:
+    breaker.fails(BUSY)
+    breaker.now_s += 8
+    with breaker.outages.waiting(SERVER, "labs"), breaker.outages.waiting(SERVER, "labs"):
+        with breaker.outages.waiting(SERVER, "sessions"):
+            (told,) = breaker.outages.facts()
+        assert (told.server, told.since_s, told.left_s, told.reason) == ("archive.example", 8, 50, BUSY.reason)
+        assert told.waiting == ("labs", "sessions")
+    (told,) = breaker.outages.facts()
+    assert told.waiting == ()
+
+
+def test_an_earlier_answer_is_noted_in_its_own_block() -> None:
+    with noting_age() as outer:
+        with noting_age() as inner:
+            answered_earlier(SILENT)
+        assert (inner.outage, outer.outage) == (SILENT, None)
+    answered_earlier(SILENT)
+
+
+def test_what_a_failure_says_is_kept_in_its_copy(breaker: Breaker) -> None:
+    breaker.fails(AccessRefusedError("No.", "Ask."))
+    error = breaker.outages.claim(SERVER)
+    assert (type(error), str(error)) == (AccessRefusedError, "No. Ask.")
