@@ -1,5 +1,6 @@
 """Owns what an HTTP answer means: its status, its range and its end, and our errors for the library's."""
 
+import errno
 import re
 import ssl
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from urllib3 import exceptions as http_errors
 from onefs.errors import (
     AccessRefusedError,
     BrokenAnswerError,
+    ConnectTimedOutError,
     MissingOnServerError,
     OnefsError,
     OverloadedError,
@@ -172,7 +174,7 @@ def from_library(error: Exception, server: str, timeout: Timeout) -> OnefsError:
         return UnreachableError(f"{server} cannot be reached: its name is not known.", CHECK)
     # The library counts a refused connection among the time-outs.
     if isinstance(reason, http_errors.ConnectTimeoutError) and not isinstance(reason, http_errors.NewConnectionError):
-        return UnreachableError(
+        return ConnectTimedOutError(
             f"{server} cannot be reached: no connection within {timeout.connect_timeout:g} s.", CHECK
         )
     if isinstance(reason, http_errors.ReadTimeoutError):
@@ -184,6 +186,8 @@ def from_library(error: Exception, server: str, timeout: Timeout) -> OnefsError:
         )
     if isinstance(root, http_errors.LocationValueError | ValueError):
         return BrokenAnswerError(f"{server} has an address that cannot be used.", "Check the address.")
+    if isinstance(root, OSError) and root.errno == errno.ETIMEDOUT:  # the kernel gave up sooner than we would
+        return ConnectTimedOutError(f"{server} cannot be reached: the connection timed out.", CHECK)
     via = "the proxy for " if isinstance(reason, http_errors.ProxyError) else ""
     text = root.strerror if isinstance(root, OSError) and root.strerror else "the connection broke"
     remedy = "Check the proxy setting." if via else CHECK
