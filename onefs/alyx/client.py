@@ -132,8 +132,12 @@ class AlyxClient:
         return rest.no_cache()
 
     def expire_responses(self) -> None:
-        """Ask the server itself from now on. What is kept stays for when it cannot be reached."""
+        """Ask the server itself from now on, also if it failed a moment ago, but not if it asked to be left alone.
+
+        What is kept stays for when it cannot be reached.
+        """
         self._rest.expire()
+        self._connection.forget_outage()
 
     def clear_responses(self) -> None:
         """Drop the kept responses, of every database and user that share the folder."""

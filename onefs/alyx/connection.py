@@ -91,6 +91,10 @@ class Connection:
         """For how long yet the server is not asked."""
         return self._outages.left_s(self._server)
 
+    def forget_outage(self) -> None:
+        """Ask the server at once, though it failed a moment ago; but not if it asked to be left alone."""
+        self._outages.forget(even_asked=False)
+
     def close(self) -> None:
         """End waits for a busy server at once; further requests fail."""
         self._sender.close()

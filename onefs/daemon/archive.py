@@ -93,10 +93,6 @@ class Archive:
         self.content.forget_failures()
         return is_new
 
-    def ask_servers_again(self) -> None:
-        """Ask those servers too that failed a moment ago, but none that asked to be left alone."""
-        self._outages.forget(even_asked=False)
-
     def _open_database(self, settings: Settings) -> AlyxClient | None:
         database = self.source.database
         if database is None:

@@ -265,7 +265,6 @@ class Service:
         self._showing.renew()
 
     def _ask_again(self) -> None:
-        self._archive.ask_servers_again()
         self._showing.ask_again()
 
     def _refresh(self) -> None:
