@@ -5,25 +5,45 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from forked import ForkServer
+
 ONEFS = (sys.executable, "-m", "onefs")
+FORK_SERVER = ForkServer()
 PATIENCE_S = 30
 
 
-def run_onefs(*arguments: str | Path, timeout_s: float = 60, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run one command line to its end."""
-    return subprocess.run(
-        [*ONEFS, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        env={**os.environ, **environment},
-        check=False,
-    )
+def run_onefs(
+    *arguments: str | Path,
+    folder: str | Path = ".",
+    answers: str = "",
+    timeout_s: float = 60,
+    in_new_interpreter: bool = False,
+    **environment: str,
+) -> "subprocess.CompletedProcess[str]":
+    """Run one command line to its end, in a process of its own, whose questions are answered by the lines `answers`."""
+    words = [str(argument) for argument in arguments]
+    surroundings = {**os.environ, **environment}
+    with tempfile.TemporaryFile() as stdin:
+        stdin.write(answers.encode())
+        stdin.seek(0)
+        if not in_new_interpreter and "PYTHONPATH" not in environment:
+            return FORK_SERVER.run(words, surroundings, folder, stdin.fileno(), timeout_s)
+        return subprocess.run(
+            [*ONEFS, *words],
+            stdin=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            env=surroundings,
+            cwd=folder,
+            check=False,
+        )
 
 
 def is_alive(pid: int) -> bool:
@@ -57,11 +77,13 @@ class Mounted:
         self.environment = {"XDG_CACHE_HOME": str(home / "xdg"), "XDG_CONFIG_HOME": str(home / "config"), **environment}
         self.pid = 0
         self.may_log_errors = False
+        self.in_new_interpreter = False  # for tests that look at the arguments or the environment of its process
 
     def start(self) -> Self:
         """Mount and wait until it is usable."""
         self.path.mkdir(parents=True, exist_ok=True)
-        done = run_onefs("mount", self.source, self.path, "--cache-dir", self.cache, *self.flags, **self.environment)
+        words = ("mount", self.source, self.path, "--cache-dir", self.cache, *self.flags)
+        done = run_onefs(*words, in_new_interpreter=self.in_new_interpreter, **self.environment)
         if done.returncode:
             raise AssertionError(f"mount failed: {done.stdout}{done.stderr}\n{self.log()}")
         self.pid = self.status()["pid"]

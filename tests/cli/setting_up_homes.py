@@ -1,10 +1,9 @@
 """Owns a user's home for tests of `onefs setup`."""
 
-import os
 import subprocess
 from pathlib import Path
 
-from mounted import ONEFS, run_onefs
+from mounted import run_onefs
 
 
 class Home:
@@ -28,16 +27,7 @@ class Home:
 
     def answering(self, *arguments: str | Path, answers: list[str]) -> "subprocess.CompletedProcess[str]":
         """Run one command line, at no terminal, whose questions are answered by these lines."""
-        return subprocess.run(
-            [*ONEFS, *map(str, arguments)],
-            input="".join(f"{answer}\n" for answer in answers),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            env={**os.environ, **self.environment},
-            check=False,
-            start_new_session=True,
-        )
+        return run_onefs(*arguments, answers="".join(f"{answer}\n" for answer in answers), **self.environment)
 
     def setup(self, url: str, *flags: str | Path) -> "subprocess.CompletedProcess[str]":
         """`onefs setup mine` by flags alone, with the right login for the database."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from archives import MADE_SESSION, make_tables, on_servers
-from mounted import ONEFS, Mounted, run_onefs
+from mounted import Mounted, run_onefs
 from servers import Nginx
 
 NAMES = [
@@ -76,9 +76,7 @@ def test_relative_paths_are_from_where_one_stands(tmp_path: Path) -> None:
     (tmp_path / "here" / "mnt").mkdir(parents=True)
 
     def onefs(*arguments: str, folder: Path = tmp_path / "here") -> str:
-        done = subprocess.run(
-            [*ONEFS, *arguments], cwd=folder, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
-        )
+        done = run_onefs(*arguments, folder=folder)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -97,6 +95,6 @@ def test_a_mountpoint_that_looks_like_a_flag(tmp_path: Path) -> None:
     make_tables(tmp_path / "tables", {"alf/a.b.npy": b"x"})
     (tmp_path / "-f").mkdir()
     flags = ["--cache-dir", tmp_path / "cache", "--"]
-    subprocess.run([*ONEFS, "mount", *flags, "tables", "-f"], cwd=tmp_path, check=True, timeout=60)
+    assert run_onefs("mount", *flags, "tables", "-f", folder=tmp_path).returncode == 0
     assert os.listdir(tmp_path / "-f" / MADE_SESSION) == ["alf"]
-    subprocess.run([*ONEFS, "umount", "--", "-f"], cwd=tmp_path, check=True, timeout=60)
+    assert run_onefs("umount", "--", "-f", folder=tmp_path).returncode == 0

@@ -3,13 +3,12 @@
 import errno
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from alyx_archive import AlyxArchive
-from mounted import ONEFS, Mounted, run_onefs
+from mounted import Mounted, run_onefs
 
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.demo.server import DemoServer
@@ -34,30 +33,24 @@ def mount(archive: AlyxArchive, tmp_path: Path) -> Iterator[Mounted]:
         yield mount
 
 
-def onefs(*arguments: str | Path, folder: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [*ONEFS, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=60, check=False
-    )
-
-
 def test_tables_are_saved_where_one_stands(mount: Mounted, tmp_path: Path) -> None:
     (tmp_path / "it's here").mkdir()
-    done = onefs("tables", "save", "my tables", "--clobber", "--mount", mount.path, folder=tmp_path / "it's here")
+    done = run_onefs("tables", "save", "my tables", "--clobber", "--mount", mount.path, folder=tmp_path / "it's here")
     assert done.returncode == 0, done.stderr
     saved = load_snapshot(tmp_path / "it's here" / "my tables", tmp_path / "index")
     assert (saved.n_sessions, saved.n_datasets) == (1, 1)
 
 
 def test_other_tables_are_loaded_and_left_again(mount: Mounted, archive: AlyxArchive, tmp_path: Path) -> None:
-    assert onefs("tables", "save", tmp_path / "before", "--mount", mount.path).returncode == 0
+    assert run_onefs("tables", "save", tmp_path / "before", "--mount", mount.path).returncode == 0
     archive.put(OTHER, b"more")
     newest = archive.publish()
-    assert onefs("refresh", mount.path).returncode == 0
+    assert run_onefs("refresh", mount.path).returncode == 0
     assert sorted(os.listdir(mount.path / "lab/Subjects")) == ["mouse", "rat"]
-    done = onefs("tables", "load", "before", "--mount", mount.path, folder=tmp_path)
+    done = run_onefs("tables", "load", "before", "--mount", mount.path, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert os.listdir(mount.path / "lab/Subjects") == ["mouse"]
-    done = onefs("tables", "reset", "--mount", mount.path)
+    done = run_onefs("tables", "reset", "--mount", mount.path)
     assert done.returncode == 0, done.stderr
     assert newest in done.stdout
     assert sorted(os.listdir(mount.path / "lab/Subjects")) == ["mouse", "rat"]
@@ -65,19 +58,19 @@ def test_other_tables_are_loaded_and_left_again(mount: Mounted, archive: AlyxArc
 
 def test_what_cannot_be_done_is_said(mount: Mounted, tmp_path: Path) -> None:
     for words in (["tables", "load", tmp_path / "nowhere"], ["tables", "tag", "no such"]):
-        done = onefs(*words, "--mount", mount.path)
+        done = run_onefs(*words, "--mount", mount.path)
         assert done.returncode == 1, done.stdout
         assert done.stderr.startswith("onefs: ")
         assert "unforeseen" not in done.stderr
     assert "has no tables of a release no such. Look its tag up" in done.stderr
     assert os.listdir(mount.path / "lab/Subjects") == ["mouse"]
-    assert onefs("tables", "tidy").returncode == 2
+    assert run_onefs("tables", "tidy").returncode == 2
 
 
 def test_an_empty_tag_or_directory_changes_and_writes_nothing(mount: Mounted, tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     for words in (["tag", ""], ["tag", " "], ["save", ""], ["load", ""]):
-        done = onefs("tables", *words, "--mount", mount.path, folder=tmp_path / "here")
+        done = run_onefs("tables", *words, "--mount", mount.path, folder=tmp_path / "here")
         assert (done.returncode, done.stdout) == (2, "")
         assert "empty" in done.stderr
     for command in ("tables tag ''", "tables save ''", "tables load ''"):
@@ -90,23 +83,23 @@ def test_an_empty_tag_or_directory_changes_and_writes_nothing(mount: Mounted, tm
 
 def test_the_help_says_how_long_it_lasts() -> None:
     for words in (["tables"], ["tables", "tag"], ["tables", "load"], ["mode"]):
-        assert "until the mount ends" in " ".join(onefs(*words, "--help").stdout.split())
+        assert "until the mount ends" in " ".join(run_onefs(*words, "--help").stdout.split())
     for words in (["tables"], ["tables", "tag"], ["mode"]):
-        assert "onefs mount --tag TAG" in " ".join(onefs(*words, "--help").stdout.split())
+        assert "onefs mount --tag TAG" in " ".join(run_onefs(*words, "--help").stdout.split())
 
 
 def test_the_responses_of_a_database(mount: Mounted) -> None:
     for words in (["off"], ["on"], ["clear"], ["expiry", "30m"]):
-        done = onefs("rest-cache", *words, "--mount", mount.path)
+        done = run_onefs("rest-cache", *words, "--mount", mount.path)
         assert done.returncode == 0, done.stderr
         assert str(mount.path) in done.stdout
-    assert onefs("rest-cache", "expiry", "soon", "--mount", mount.path).returncode == 2
+    assert run_onefs("rest-cache", "expiry", "soon", "--mount", mount.path).returncode == 2
 
 
 def test_a_mount_without_a_database_has_no_responses(archive: AlyxArchive, tmp_path: Path) -> None:
     with Mounted(archive.directory / "tables", tmp_path / "other") as plain:
         plain.may_log_errors = True
-        done = onefs("rest-cache", "clear", "--mount", plain.path)
+        done = run_onefs("rest-cache", "clear", "--mount", plain.path)
         assert done.returncode == 1
         assert "database" in done.stderr
 

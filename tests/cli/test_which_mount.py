@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from archives import MADE_SESSION, make_tables, on_servers
-from mounted import ONEFS, Mounted, run_onefs
+from mounted import Mounted, run_onefs
 from servers import FaultServer
 
 NAME = "alf/a.b.npy"
@@ -35,7 +35,7 @@ def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Mounted,
 
 
 def standing_in(folder: Path, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([*ONEFS, *arguments], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    return run_onefs(*arguments, folder=folder)
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,9 @@ def secrets_in(mount: Mounted) -> list[str]:
 
 
 def test_with_a_password_from_the_environment(server: Nginx, tmp_path: Path) -> None:
-    with Mounted(server.url, tmp_path, "--data-user", USER, ONEFS_DATA_PASSWORD=PASSWORD) as mount:
+    mount = Mounted(server.url, tmp_path, "--data-user", USER, ONEFS_DATA_PASSWORD=PASSWORD)
+    mount.in_new_interpreter = True
+    with mount:
         check(mount)
         assert secrets_in(mount) == []
         assert (mount.path / "datasets.pqt").read_bytes() == (tmp_path / "served" / "datasets.pqt").read_bytes()
@@ -68,7 +70,9 @@ def test_with_a_password_from_the_environment(server: Nginx, tmp_path: Path) -> 
 def test_with_a_password_from_a_file(server: Nginx, tmp_path: Path) -> None:
     (tmp_path / "password").write_text(PASSWORD + "\n")
     flags = ("--data-user", USER, "--data-password-file", str(tmp_path / "password"))
-    with Mounted(server.url, tmp_path, *flags) as mount:
+    mount = Mounted(server.url, tmp_path, *flags)
+    mount.in_new_interpreter = True
+    with mount:
         check(mount)
         assert secrets_in(mount) == []
 
@@ -77,7 +81,9 @@ def test_with_everything_from_the_configuration_file(server: Nginx, tmp_path: Pa
     (tmp_path / "config" / "onefs").mkdir(parents=True)
     lines = [f'data_user = "{USER}"', f'data_password = "{PASSWORD}"', 'log = "debug"']
     (tmp_path / "config" / "onefs" / "config.toml").write_text("\n".join(lines))
-    with Mounted(server.url, tmp_path) as mount:
+    mount = Mounted(server.url, tmp_path)
+    mount.in_new_interpreter = True
+    with mount:
         check(mount)
         assert secrets_in(mount) == []
 

@@ -188,6 +188,7 @@ def test_a_token_that_ends_is_replaced_unseen(server: DemoServer, archive: AlyxA
 def test_no_secret_is_shown_anywhere(server: DemoServer, archive: AlyxArchive, tmp_path: Path) -> None:
     set_password(archive, server, "s3cret-word")
     mount = mount_of(server, tmp_path, *NEVER, "--log", "debug", password="s3cret-word")
+    mount.in_new_interpreter = True
     with mount:
         (mount.path / ".onefs/mode").write_text("remote\n")
         assert tree_of(mount.path) == set(BYTES)
