@@ -58,6 +58,10 @@ class Keeping:
         """What the cache holds, and what it may."""
         return self._store.usage(counts=True)
 
+    def free_bytes(self) -> int:
+        """Bytes that the cache may still take."""
+        return self._store.free_bytes()
+
     def holds(self, folder: str) -> bool:
         """Whether there may be copies below a folder of the tree."""
         return os.path.isdir(f"{self._store.data_dir}/{folder}")  # noqa: PTH112  (a Path costs more than the call)

@@ -185,6 +185,17 @@ class ContentStore(Places):
             self.room.count()
         return self.room.usage()
 
+    def free_bytes(self) -> int:
+        """Bytes that the cache may still take; 0 where nothing is fetched, or the disk cannot be asked."""
+        if not self.is_cache:
+            return 0
+        if self.room.limits.cache_size_bytes:
+            self.room.count()
+        try:
+            return self.room.free_bytes()
+        except OSError:
+            return 0
+
     def on_evicted(self, tell: Callable[[Dataset], None]) -> None:
         """Have somebody told of each complete file that leaves the cache to make room."""
         self._evictor.on_evicted = tell

@@ -25,12 +25,11 @@ from pyfuse3 import (
     XAttrNameT,
 )
 
-from onefs.alf import LONGEST_NAME_BYTES
 from onefs.errors import GoneError, NotInCatalogueError, OnefsError
 from onefs.fuse.callers import in_thread, until_done
 from onefs.fuse.errnos import errno_of
 from onefs.fuse.opened import Handle, Listing, Pages
-from onefs.fuse.packing import BLOCK_SIZE_BYTES, Packer, absent
+from onefs.fuse.packing import Packer, absent, statistics
 from onefs.fuse.recording import Told
 from onefs.vfs import inodes
 from onefs.vfs.filesystem import FileSystem
@@ -275,14 +274,8 @@ class Operations(pyfuse3.Operations):
 
     @answered
     async def statfs(self, ctx: RequestContext) -> StatvfsData:
-        usage = self.file_system.usage()
-        data = StatvfsData()
-        data.f_bsize = data.f_frsize = BLOCK_SIZE_BYTES
-        data.f_blocks = -(-usage.total_bytes // BLOCK_SIZE_BYTES)
-        data.f_bfree = data.f_bavail = data.f_ffree = data.f_favail = 0
-        data.f_files = usage.files
-        data.f_namemax = LONGEST_NAME_BYTES
-        return data
+        find = self.file_system.usage
+        return statistics(await trio.to_thread.run_sync(find, limiter=self._disk, abandon_on_cancel=True))
 
     @answered
     async def access(self, inode: InodeT, mode: ModeT, ctx: RequestContext) -> bool:

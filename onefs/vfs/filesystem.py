@@ -59,9 +59,10 @@ class Opened(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """What `statfs` tells: the archive's whole size, all of it taken."""
+    """What `statfs` tells: what the archive holds, and what the cache may still take."""
 
-    total_bytes: int
+    archive_bytes: int
+    free_bytes: int
     files: int
 
 
@@ -273,9 +274,9 @@ class FileSystem:
         return []
 
     def usage(self) -> Usage:
-        """Size of the archive."""
+        """Size of the archive and room in the cache. May wait for the cache's disk."""
         catalogue = self.catalogue
-        return Usage(catalogue.total_bytes, catalogue.n_datasets)
+        return Usage(catalogue.total_bytes, self.content.keeping.free_bytes(), catalogue.n_datasets)
 
     def file_ino(self, dataset: Dataset) -> int | None:
         """Inode number of a dataset, if it is shown. Asks nobody."""

@@ -73,6 +73,19 @@ def sampled(measure: Callable[[], int]) -> Iterator[list[int]]:
         thread.join()
 
 
+def test_what_the_cache_may_still_take(place: ArchiveAndCache) -> None:
+    (dataset,) = filled(place, 1)
+    place.cache.mkdir()
+    content = place.content(limits=Limits(LIMIT))
+    assert content.keeping.free_bytes() == LIMIT
+    read(content, dataset)
+    assert LIMIT - MIB - IN_FLIGHT_BYTES <= content.keeping.free_bytes() <= LIMIT - MIB
+    disk_bytes = shutil.disk_usage(place.cache).total
+    assert store_of(place, Limits(disk_bytes * 2)).free_bytes() < disk_bytes
+    assert store_of(place, Limits(0, disk_bytes)).free_bytes() == 0
+    assert place.content(is_cache=False).keeping.free_bytes() == 0
+
+
 def names(place: ArchiveAndCache, datasets: list[Dataset]) -> list[int]:
     """Which of these stand in the cache."""
     return [number for number, dataset in enumerate(datasets) if place.file(dataset).exists()]

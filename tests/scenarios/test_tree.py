@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import stat
 import subprocess
 from collections.abc import Callable
@@ -167,10 +168,14 @@ def test_foreign_attributes_are_not_supported(shared: Mounted) -> None:
     assert failure.value.errno == errno.ENODATA
 
 
-def test_statfs_tells_the_archive(shared: Mounted) -> None:
+def test_statfs_tells_the_archive_and_the_room_in_the_cache(shared: Mounted) -> None:
     usage = os.statvfs(shared.path)
-    assert usage.f_blocks * usage.f_frsize >= sum(row.size or 0 for row in held_rows())
-    assert (usage.f_bavail, usage.f_namemax) == (0, 255)
+    archive_bytes = (usage.f_blocks - usage.f_bavail) * usage.f_frsize
+    assert archive_bytes >= sum(row.size or 0 for row in held_rows())
+    assert 0 < usage.f_bavail * usage.f_frsize <= shutil.disk_usage(shared.cache).total
+    assert (usage.f_bfree, usage.f_namemax) == (usage.f_bavail, 255)
+    shown = subprocess.run(["df", "--output=pcent", shared.path], capture_output=True, text=True, check=True)
+    assert int(shown.stdout.split()[-1].removesuffix("%")) < 100
 
 
 def test_the_control_directory_is_entered_by_name(shared: Mounted) -> None:
