@@ -32,6 +32,8 @@ STATE_FOLDER = ".onefs"
 """The folder that onefs keeps its state in, and the control directory of a mount."""
 
 TABLE_NAMES = ("sessions.pqt", "datasets.pqt")
+INSERTIONS_NAME = "insertions.pqt"
+"""A third table, of probe insertions, which few archives have."""
 
 
 class RemoteNames(StrEnum):

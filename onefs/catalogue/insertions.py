@@ -1,16 +1,16 @@
-"""Owns the optional table of probe insertions, which is read when it is first asked for."""
+"""The optional table of probe insertions, read when it is first asked for."""
 
 import logging
 import threading
 from pathlib import Path
 from uuid import UUID
 
+from onefs.alf import INSERTIONS_NAME
 from onefs.catalogue import columns
 from onefs.catalogue.schema import INSERTION_COLUMNS
 from onefs.catalogue.tables import read_metadata, table_errors
 from onefs.errors import TableError
 
-NAME = "insertions.pqt"
 _log = logging.getLogger(__name__)
 
 Insertion = tuple[UUID, str]
@@ -18,31 +18,45 @@ Insertion = tuple[UUID, str]
 
 
 class Insertions:
-    """The insertions beside a pair of cache tables; none if there is no such table. For several threads at once."""
+    """The insertions beside a pair of cache tables, and those learned since. Safe to use from several threads."""
 
     def __init__(self, directory: Path) -> None:
-        self._file = directory / NAME
+        self._file = directory / INSERTIONS_NAME
         self._lock = threading.Lock()  # guards _known; held while the table is read
         self._known: dict[UUID, Insertion] | None = None
 
     def find(self, pid: UUID) -> Insertion | None:
         """The session and name of an insertion."""
         with self._lock:
-            if self._known is None:
-                self._known = self._read()
-            return self._known.get(pid)
+            return self._all().get(pid)
 
-    def _read(self) -> dict[UUID, Insertion]:
-        """All insertions. A table that cannot be used is warned about, once, and counts as none."""
-        try:
-            with table_errors(self._file):
-                if not self._file.exists():
-                    return {}
-            read_metadata(self._file)
-            return _rows(self._file)
-        except TableError as error:
-            _log.warning("%s Insertions are not known. %s", error.reason, error.remedy)
-            return {}
+    def learn(self, pid: UUID, eid: UUID, name: str) -> None:
+        """Add an insertion that the table does not have."""
+        with self._lock:
+            self._all().setdefault(pid, (eid, name))
+
+    def of_session(self, eid: UUID) -> list[tuple[str, UUID]]:
+        """Names and ids of a session's insertions, sorted."""
+        with self._lock:
+            return sorted((name, pid) for pid, (of, name) in self._all().items() if of == eid)
+
+    def _all(self) -> dict[UUID, Insertion]:
+        if self._known is None:
+            self._known = read_insertions(self._file) or {}
+        return self._known
+
+
+def read_insertions(file: Path) -> dict[UUID, Insertion] | None:
+    """All insertions of a table. None if there is no such table, or if it cannot be used, which is warned about."""
+    try:
+        with table_errors(file):
+            if not file.exists():
+                return None
+        read_metadata(file)
+        return _rows(file)
+    except TableError as error:
+        _log.warning("%s Insertions are not known. %s", error.reason, error.remedy)
+        return None
 
 
 def _rows(file: Path) -> dict[UUID, Insertion]:

@@ -86,6 +86,7 @@ class Catalogue(Protocol):
 
     def datasets(self, row: int) -> Rows: ...
     def dataset_of_id(self, id: UUID) -> Dataset | None: ...  # noqa: A002
+    def probes_of(self, eid: UUID) -> list[tuple[str, UUID]]: ...
 
 
 class Questions(Protocol):

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from onefs.alf import STATE_FOLDER
+from onefs.alf import INSERTIONS_NAME, STATE_FOLDER
+from onefs.catalogue.insertions import read_insertions
 from onefs.catalogue.interface import Learned
 from onefs.catalogue.merging import Merge
-from onefs.catalogue.schema import DATASET_COLUMNS, METADATA_KEY, SESSION_COLUMNS, Column, TableFiles
+from onefs.catalogue.schema import DATASET_COLUMNS, INSERTION_COLUMNS, METADATA_KEY, SESSION_COLUMNS, Column, TableFiles
 from onefs.catalogue.tables import (
     MIN_API_VERSION,
     dataset_table,
     find_tables,
+    insertion_table,
     pandas_metadata,
     read_metadata,
     replacing,
@@ -50,7 +52,8 @@ def save_tables(
     """Merge what was learned, and the tables `base`, into the cache tables in a directory, or replace those.
 
     New rows are added and known ones, told by their ids, updated; other rows and columns stay. What was learned wins
-    over `base`, and `base` over what is in the directory. Both tables are written whole or stay as they were. Raises
+    over `base`, and `base` over what is in the directory. The tables are written whole or stay as they were; that of
+    insertions comes along where there is one. Raises
     `UsageError` if those there are another archive's, `TableError`, `NoRoomError`, or `BusyError` if another process
     keeps the tables locked.
     """
@@ -95,7 +98,7 @@ def _locked(directory: Path) -> Iterator[None]:
 
 def _remove_left_over(files: TableFiles) -> None:
     """Remove what those that were killed in the midst of saving left. The lock is held."""
-    for file in (files.sessions, files.datasets):
+    for file in (files.sessions, files.datasets, files.datasets.with_name(INSERTIONS_NAME)):
         for other in file.parent.iterdir():
             if re.fullmatch(rf"\.{re.escape(file.name)}\.[0-9a-f]{{32}}", other.name):
                 other.unlink(missing_ok=True)
@@ -144,12 +147,17 @@ def _save(directory: Path, learned: Learned, starts: Sequence[TableFiles], chang
     with ExitStack() as stack:  # ends in reverse: sessions get their name first, for datasets refer to them
         _write(stack.enter_context(replacing(files.datasets)), DATASETS, datasets, learned, changes)
         _write(stack.enter_context(replacing(files.sessions)), SESSIONS, sessions, learned, changes)
+        insertions = [start.datasets.with_name(INSERTIONS_NAME) for start in starts]
+        insertions = [file for file in insertions if read_insertions(file) is not None]
+        target = files.datasets.with_name(INSERTIONS_NAME)
+        if insertions and insertions != [target]:
+            _write(stack.enter_context(replacing(target)), INSERTIONS, insertions, learned, changes)
     return files
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """One of the two tables: its columns, its index, and how rows become one."""
+    """One of the tables: its columns, its index, and how rows become one."""
 
     columns: Sequence[Column]
     index: list[str]
@@ -157,6 +165,7 @@ class _Kind:
 
 
 SESSIONS = _Kind(SESSION_COLUMNS, ["id"], lambda learned: session_table(learned.sessions))
+INSERTIONS = _Kind(INSERTION_COLUMNS, ["eid", "id"], lambda _: insertion_table())
 DATASETS = _Kind(DATASET_COLUMNS, ["eid", "id"], lambda learned: dataset_table(learned.datasets))
 
 

@@ -180,3 +180,7 @@ class SilentSnapshot:
                 return found
             rows = self._known.sessions.rows(row, self.session_path(row))
             return rows.dataset(edition.ids.index(id)) if id in edition.ids else None
+
+    def probes_of(self, eid: UUID) -> list[tuple[str, UUID]]:
+        """Names and ids of a session's probe insertions, as far as they are known. May read a table."""
+        return self.base.probes_of(eid) if self.base else []

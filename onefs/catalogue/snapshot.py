@@ -129,7 +129,7 @@ class Snapshot:
         self.path_texts = _Texts(index.arrays.paths)
         self._total_bytes: int | None = None
         self._revision_dates: frozenset[str] | None = None
-        self._insertions = Insertions(files.datasets.parent)
+        self.insertions = Insertions(files.datasets.parent)
         self._lab_texts = _Texts(index.arrays.labs)
         self._subject_texts = _Texts(index.arrays.subjects)
         self._protocol_texts = _Texts(index.arrays.protocols)
@@ -291,7 +291,11 @@ class Snapshot:
 
     def insertion(self, pid: UUID) -> Insertion | None:
         """The eid and name of a probe insertion, if the tables have one of insertions beside them."""
-        return self._insertions.find(pid)
+        return self.insertions.find(pid)
+
+    def probes_of(self, eid: UUID) -> list[tuple[str, UUID]]:
+        """Names and ids of a session's probe insertions, as far as they are known. May read a table."""
+        return self.insertions.of_session(eid)
 
 
 def load_snapshot(tables_dir: Path, state_dir: Path) -> Snapshot:

@@ -192,6 +192,13 @@ def dataset_table(datasets: Sequence[Dataset]) -> "pa.Table":
     return pa.table(arrays)
 
 
+def insertion_table() -> "pa.Table":
+    """A table of insertions without rows."""
+    import pyarrow as pa
+
+    return pa.table({name: pa.array([], pa.string()) for name in ("eid", "id", "name")})
+
+
 def pandas_metadata(table: "pa.Table", index: list[str]) -> dict[str, object]:
     """What pandas writes beside its columns, so that it finds its types and index again."""
     columns = [_pandas_column(field) for field in table.schema]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
-from onefs.alf import TABLE_NAMES
+from onefs.alf import INSERTIONS_NAME, TABLE_NAMES
 from onefs.alyx.client import AlyxClient
 from onefs.alyx.records import TablesInfo
 from onefs.content.download import Pace
@@ -55,7 +55,7 @@ class Origin(Protocol):
         """What its tables are now: one request."""
 
     def download(self, into: Path) -> None:
-        """Bring both tables into an empty folder. What else is left there is of no use."""
+        """Bring both tables into an empty folder, and that of insertions if there is one. Other files are of no use."""
 
 
 class FolderOrigin:
@@ -102,6 +102,7 @@ class FolderOrigin:
                 raise SourceError(
                     f"{self.name} holds neither {ZIP} nor {table}.", f"{ASK_KEEPER[:-1]}, or give another URL."
                 ) from error
+        _download_insertions(self._transport, self._at(INSERTIONS_NAME), into)
 
     def _at(self, name: str) -> Location:
         return self._location.below(name)
@@ -157,6 +158,10 @@ class DatabaseOrigin:
         try:
             if name in TABLE_NAMES:
                 download(self._transport, location, into / name)
+            elif name == INSERTIONS_NAME:
+                _download_insertions(self._transport, location, into)
+            elif name.endswith(".pqt"):
+                _log.info("%s has a table %s, of which onefs makes no use", self.name, name)
             else:
                 unpack(download(self._transport, location, into / ZIP), into)
         except MissingOnServerError as error:
@@ -213,6 +218,14 @@ def download(transport: Transport, location: Location, target: Path) -> Path:
                 _log.warning("%s Going on with %s.", error.reason, target.name)
             time.sleep(_PAUSE_S)
     return target
+
+
+def _download_insertions(transport: Transport, location: Location, into: Path) -> None:
+    """Fetch the table of insertions, if it is there: few archives have it."""
+    try:
+        download(transport, location, into / INSERTIONS_NAME)
+    except (MissingOnServerError, AccessRefusedError):
+        (into / INSERTIONS_NAME).unlink(missing_ok=True)
 
 
 def _text(value: object) -> str:

@@ -240,15 +240,18 @@ class Showing:
         return AlyxQuestions(self._client, known, self.catalogues.tag)
 
     def _eid_of_pid(self, pid: UUID) -> UUID | None:
-        found = self.catalogues.tables.insertion(pid)
+        insertions = self.catalogues.tables.insertions
+        found = insertions.find(pid)
         if found is not None or self._client is None:
             return found[0] if found else None
         if self._mode() is Mode.LOCAL:
             raise OfflineError(f"The tables do not tell of the probe {pid}, and mode local asks nobody.", "Use auto.")
         try:
-            return self._client.insertion(pid).eid
+            told = self._client.insertion(pid)
         except UnknownRecordError:
             return None
+        insertions.learn(pid, told.eid, told.name)
+        return told.eid
 
 
 def _giving_way(names: Iterator[Name]) -> Iterator[Name]:
@@ -271,7 +274,12 @@ def _is_possible(mode: Mode, abilities: Abilities) -> bool:
 
 def _tell_left_out(tables: Snapshot) -> None:
     for reason, left in tables.left_out.items():
-        _log.warning("Not in the tree as the tables have it: %d × %s, such as %s", left.count, reason, ", ".join(left.examples[:3]))
+        _log.warning(
+            "Not in the tree as the tables have it: %d × %s, such as %s",
+            left.count,
+            reason,
+            ", ".join(left.examples[:3]),
+        )
 
 
 def _table_files(tables: Snapshot) -> dict[str, SpecialFile]:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from onefs.alf import STATE_FOLDER, TABLE_NAMES, is_safe_part
+from onefs.alf import INSERTIONS_NAME, STATE_FOLDER, TABLE_NAMES, is_safe_part
 from onefs.catalogue.index import has_index
+from onefs.catalogue.insertions import read_insertions
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
 from onefs.catalogue.tables import TableMetadata, find_tables, read_metadata
 from onefs.content.files import cache_errors
@@ -228,7 +229,8 @@ def _fetch(place: Place, origin: Origin, at_hand: TableMetadata | None) -> None:
         origin.download(work)
         _check_fetched(work, place, origin, at_hand)
         for file in list(work.iterdir()):
-            if file.name in TABLE_NAMES:
+            is_insertions = file.name == INSERTIONS_NAME and read_insertions(file) is not None
+            if is_insertions or file.name in TABLE_NAMES:
                 _sync(file)
             else:
                 file.unlink()
@@ -271,7 +273,7 @@ def _move_in(place: Place) -> None:
     """Give the tables that stand ready their names; does nothing if there are none."""
     ready = _ready(place)
     if ready.exists():
-        for table in TABLE_NAMES:
+        for table in (INSERTIONS_NAME, *TABLE_NAMES):
             if (ready / table).exists():
                 _give_name(ready / table, place.tables_dir / table)
         shutil.rmtree(ready)

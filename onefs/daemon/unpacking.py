@@ -1,4 +1,4 @@
-"""Owns taking the two cache tables out of a `cache.zip`: by their exact names, and never more than is believable."""
+"""Takes the cache tables out of a `cache.zip`: by their exact names, and never more than is believable."""
 
 import errno
 import lzma
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from onefs.alf import TABLE_NAMES
+from onefs.alf import INSERTIONS_NAME, TABLE_NAMES
 from onefs.errors import NoRoomError, TableError
 
 LARGEST_TABLE_BYTES = 16 << 30
@@ -21,15 +21,16 @@ _COPY_BYTES = 1 << 20
 
 
 def unpack(archive: Path, into: Path) -> None:
-    """Take the two tables out of a zip; whatever else is in it stays there.
+    """Take the two tables out of a zip, and that of insertions if it is there; whatever else is in it stays there.
 
     Raises `TableError` if it is no zip, is damaged, lacks a table or claims an unbelievable size, `NoRoomError` if the
     disk has no room for what it claims.
     """
     with _zip_errors(), zipfile.ZipFile(archive) as packed:
-        members = [packed.getinfo(table) for table in TABLE_NAMES]
+        tables = [*TABLE_NAMES, *({INSERTIONS_NAME} & set(packed.namelist()))]
+        members = [packed.getinfo(table) for table in tables]
         _check_sizes(members, archive, into)
-        for table, member in zip(TABLE_NAMES, members, strict=True):
+        for table, member in zip(tables, members, strict=True):
             # No more than the claimed size is ever read: the zip's own check fails if there would be more.
             with packed.open(member) as stream, (into / table).open("wb") as out:
                 shutil.copyfileobj(stream, out, _COPY_BYTES)

@@ -31,7 +31,7 @@ from onefs.fuse.errnos import errno_of
 from onefs.fuse.opened import Handle, Listing, Pages
 from onefs.fuse.packing import Packer, absent, statistics
 from onefs.fuse.recording import Told
-from onefs.vfs import inodes
+from onefs.vfs import inodes, xattrs
 from onefs.vfs.filesystem import FileSystem
 from onefs.vfs.handles import ReadableFile
 
@@ -286,8 +286,9 @@ class Operations(pyfuse3.Operations):
 
     @answered
     async def getxattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> bytes:
-        find = functools.partial(self.file_system.xattr, inode)
-        return await self._ask(inode, ctx.pid, find, os.fsdecode(name))
+        wanted = os.fsdecode(name)
+        may_wait = wanted == xattrs.PROBES or self.file_system.may_ask(inode)
+        return await self._put(functools.partial(self.file_system.xattr, inode), wanted, ctx.pid, may_wait=may_wait)
 
     @answered
     async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[XAttrNameT]:

@@ -314,7 +314,7 @@ class FileSystem:
         tree, rows = self._session_rows(node, row)
         shown = [path is not None for path in tree.view.shown(rows)]
         session = tree.catalogue.session(rows.session)
-        return xattrs.SessionFacts(session, rows, shown, lambda: self._cached_bytes(tree, node))
+        return xattrs.SessionFacts(session, tree.catalogue, rows, shown, lambda: self._cached_bytes(tree, node))
 
     def _session_rows(self, node: Directory, row: int) -> tuple[Tree, Rows]:
         tree = self.forest.tree_of(node.ino)

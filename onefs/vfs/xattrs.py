@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from onefs.catalogue.interface import Rows
+from onefs.catalogue.interface import Catalogue, Rows
 from onefs.catalogue.records import Dataset, Session
 from onefs.catalogue.revisions import Rule, why_hidden
 from onefs.content.access import Inspection
@@ -13,6 +13,9 @@ from onefs.errors import ForeignAttributeError, NoAttributeError
 
 NAMESPACE = "user."
 PREFIX = "user.onefs."
+PROBES = f"{PREFIX}probes"
+"""The attribute that may have to read a table first."""
+
 HIDDEN = f"{PREFIX}hidden:"
 """With a path in the session behind it: why nothing is shown there. It is listed nowhere, and for `onefs info`."""
 
@@ -34,6 +37,7 @@ class SessionFacts:
     """All that is known of one session. `shown` says which rows the tree shows."""
 
     session: Session
+    catalogue: Catalogue
     rows: Rows
     shown: list[bool]
     cached_bytes: Callable[[], int]
@@ -68,6 +72,7 @@ SESSION_ATTRIBUTES: dict[str, Callable[[SessionFacts], str]] = {
         sum(max(size, 0) for size, shown in zip(facts.rows.sizes, facts.shown, strict=True) if shown)
     ),
     "cached": lambda facts: str(facts.cached_bytes()),
+    "probes": lambda facts: ", ".join(f"{name} ({pid})" for name, pid in facts.catalogue.probes_of(facts.session.eid)),
 }
 
 

@@ -31,6 +31,15 @@ def test_an_insertion_is_found_in_text_and_in_older_tables(tmp_path, snapshot, a
     assert snapshot.insertion(OTHER) is None
 
 
+def test_the_insertions_of_a_session_are_those_of_the_table_and_those_learned_since(tmp_path, snapshot):
+    write(tmp_path, {"id": [str(PID)], "eid": [str(SESSION.eid)], "name": ["probe00"]})
+    snapshot.insertions.learn(OTHER, SESSION.eid, "probe01")
+    snapshot.insertions.learn(PID, SESSION.eid, "another name")
+    assert snapshot.probes_of(SESSION.eid) == [("probe00", PID), ("probe01", OTHER)]
+    assert snapshot.insertion(OTHER) == (SESSION.eid, "probe01")
+    assert snapshot.probes_of(an_id("another session")) == []
+
+
 def test_without_such_a_table_no_insertion_is_known(snapshot, caplog):
     assert snapshot.insertion(PID) is None
     assert not caplog.records

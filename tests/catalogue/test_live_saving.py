@@ -14,9 +14,11 @@ from filelock import FileLock
 from one.alf.cache import load_tables, merge_tables
 from table_shapes import (
     CREATED,
+    METADATA,
     a_dataset,
     a_session,
     an_archive,
+    an_id,
     as_pair,
     contents,
     dataset_columns,
@@ -133,6 +135,32 @@ def test_another_directory_gets_the_tables_in_use_and_what_was_learned(tmp_path)
         SESSIONS[:9], here.values()
     )
     assert contents(saved(tmp_path / "base", learned, base=base)) == expected(SESSIONS[:9], here.values())
+
+
+def write_insertions(directory, names):
+    rows = {"id": [str(an_id(name)) for name in names], "eid": [str(SESSIONS[0].eid)] * len(names), "name": names}
+    table = pa.table({**rows, "model": ["3B"] * len(names)})
+    pq.write_table(table.replace_schema_metadata({"one_metadata": json.dumps(METADATA)}), directory / "insertions.pqt")
+
+
+def test_the_table_of_insertions_is_saved_too(tmp_path):
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    write(mine, SESSIONS, DATASETS)
+    write(other, [], [])
+    write_insertions(mine, ["probe00", "probe01"])
+    base = find_tables(mine)
+    for directory in (tmp_path / "new", other):
+        directory.mkdir(exist_ok=True)
+        snapshot = saved(directory, Learned([], []), base=base)
+        assert snapshot.insertion(an_id("probe01")) == (SESSIONS[0].eid, "probe01")
+        assert pq.read_table(directory / "insertions.pqt").column("model").to_pylist() == ["3B", "3B"]
+    write_insertions(other, ["probe01", "probe02"])
+    snapshot = saved(other, Learned([], []), base=base)
+    assert [name for name, _ in snapshot.probes_of(SESSIONS[0].eid)] == ["probe00", "probe01", "probe02"]
+    assert len(load_tables(other)["sessions"]) == len(SESSIONS)
+    before = (mine / "insertions.pqt").read_bytes()
+    saved(mine, Learned([], []), base=base)
+    assert (mine / "insertions.pqt").read_bytes() == before
 
 
 def test_other_columns_and_their_values_stay(tmp_path):

@@ -300,7 +300,7 @@ def test_qc_that_is_not_utf8_is_not_saved_over(tmp_path):
     datasets["qc"] = pa.DictionaryArray.from_arrays(pa.array([0] * len(DATASETS), pa.int32()), names)
     tables = save(tmp_path / "tables", session_columns(SESSIONS), datasets)
     before = (tables / "datasets.pqt").read_bytes()
-    with pytest.raises(TableError, match="(?i)utf-?8") as caught:
+    with pytest.raises(TableError, match=r"(?i)utf-?8") as caught:
         save_tables(tables, Learned([], []), clobber=False)
     assert caught.value.remedy
     assert (tables / "datasets.pqt").read_bytes() == before

@@ -11,6 +11,7 @@ from alyx_archive import AlyxArchive
 from mounted import Mounted, run_onefs
 
 from onefs.catalogue.snapshot import load_snapshot
+from onefs.demo.plan import demo_id
 from onefs.demo.server import DemoServer
 
 FILE = "lab/Subjects/mouse/2024-01-02/001/alf/a.times.npy"
@@ -114,5 +115,9 @@ def test_info_follows_links_and_views_into_the_tree(mount: Mounted, archive: Aly
     plain = facts(mount.path / FILE)
     by_id = facts(mount.path / ".onefs/by-id" / str(archive.id_of(FILE)))
     assert by_id == plain
+    session = archive.put(FILE.replace("a.times", "probe00/a.times"), b"probe")
+    archive.publish()
+    pid = str(demo_id(f"{session.eid}/probe00"))
+    assert facts(mount.path / ".onefs/by-pid" / pid)["probes"] == f"probe00 ({pid})"
     assert facts(mount.path / ".onefs/via/local" / FILE) == {**plain, "view": "via/local"}
     assert plain["path"] == FILE

@@ -7,18 +7,23 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import UUID
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from archives import change_metadata, make_tables
 from filelock import FileLock
 from servers import Fault, FaultServer, Nginx
 
 from onefs.alf import TABLE_NAMES
+from onefs.alyx.client import AlyxClient
+from onefs.alyx.credentials import Credentials
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.catalogue.tables import write_tables
 from onefs.daemon import origins, tables
 from onefs.daemon.archive import make_http, make_transport
-from onefs.daemon.origins import FolderOrigin
+from onefs.daemon.origins import DatabaseOrigin, FolderOrigin
 from onefs.daemon.tables import Place as TablesPlace
 from onefs.daemon.tables import ensure_tables
 from onefs.errors import (
@@ -35,6 +40,7 @@ from onefs.errors import (
 from onefs.settings import Settings
 from onefs.transports.base import Location, Login
 
+EID, PID = UUID(int=5 << 64), UUID(int=6 << 64)
 FILES = {"alf/a.b.npy": b"x"}
 
 
@@ -68,6 +74,15 @@ class Place:
 
     def fetch(self, login: Login | None = None) -> None:
         origin = FolderOrigin(Location(self.url, login), make_transport(make_http(Settings())))
+        ensure_tables(TablesPlace(self.cache, self.cache / ".onefs"), origin)
+
+    def fetch_named(self, server: FaultServer, names: list[str]) -> None:
+        """Fetch as from a database that says where each of its tables is."""
+        located = {"date_created": "2024-01-03T00:00:00", "location": [f"{self.url}/{name}" for name in names]}
+        server.put("/cache/info/", json.dumps(located).encode())
+        waits = {"connect_timeout_s": 5.0, "read_timeout_s": 5.0, "retry_max_s": 1.0}
+        client = AlyxClient(self.url, Credentials(token="t"), responses_dir=None, **waits)
+        origin = DatabaseOrigin(client, make_transport(make_http(Settings())))
         ensure_tables(TablesPlace(self.cache, self.cache / ".onefs"), origin)
 
     def n_datasets(self) -> int:
@@ -373,6 +388,54 @@ def test_a_bucket_that_refuses_what_is_not_there(faulty: tuple[Place, FaultServe
     server.fault("/datasets.pqt")
     place.fetch()
     assert place.n_datasets() == 1
+
+
+def put_insertions(place: Place, metadata: dict[str, str] | None = None) -> bytes:
+    """A table of one insertion on the server; its bytes."""
+    columns = {"eid": [str(EID)], "id": [str(PID)], "name": ["probe00"]}
+    about = json.dumps({"date_created": "2024-01-03 00:00"} if metadata is None else metadata)
+    file = place.server_dir / "insertions.pqt"
+    pq.write_table(pa.table(columns).replace_schema_metadata({"one_metadata": about}), file)
+    return file.read_bytes()
+
+
+@pytest.mark.parametrize("how", ["beside", "zipped", "named by a database"])
+def test_the_table_of_insertions_comes_along(faulty: tuple[Place, FaultServer], how: str) -> None:
+    place, server = faulty
+    insertions = put_insertions(place)
+    if how == "zipped":
+        names = (*TABLE_NAMES, "insertions.pqt")
+        place.pack([(name, (place.server_dir / name).read_bytes()) for name in names])
+        server.put("/cache.zip", (place.server_dir / "cache.zip").read_bytes())
+    else:
+        server.put("/insertions.pqt", insertions)
+    if how == "named by a database":
+        place.fetch_named(server, [*TABLE_NAMES, "insertions.pqt"])
+    else:
+        place.fetch()
+    assert (place.cache / "insertions.pqt").read_bytes() == insertions
+    assert load_snapshot(place.cache, place.cache / ".onefs").insertion(PID) == (EID, "probe00")
+
+
+def test_tables_that_are_named_but_unknown_or_not_there_do_no_harm(faulty: tuple[Place, FaultServer]) -> None:
+    place, server = faulty
+    server.put("/probes.pqt", b"anything")
+    place.fetch_named(server, ["probes.pqt", *TABLE_NAMES, "insertions.pqt"])
+    assert place.n_datasets() == 1
+    assert sorted(path.name for path in place.cache.iterdir()) == [".onefs", "datasets.pqt", "sessions.pqt"]
+
+
+def test_insertions_that_cannot_be_read_are_told_and_do_not_replace_those_at_hand(
+    faulty: tuple[Place, FaultServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    place, server = faulty
+    good = put_insertions(place)
+    (place.cache / "insertions.pqt").write_bytes(good)
+    server.put("/insertions.pqt", put_insertions(place, {}))
+    place.fetch()
+    assert place.n_datasets() == 1
+    assert (place.cache / "insertions.pqt").read_bytes() == good
+    assert "insertions.pqt" in caplog.text
 
 
 def test_the_folder_that_onefs_was_started_in_is_not_run(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
