@@ -8,7 +8,7 @@ from pathlib import Path
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from onefs.catalogue.records import QC, Dataset, Session
-from onefs.catalogue.snapshot import load_snapshot
+from onefs.catalogue.snapshot import NO_EID, load_snapshot
 from onefs.catalogue.tables import write_tables
 from onefs.errors import UnreachableError
 
@@ -62,6 +62,17 @@ class Database:
     def sessions(self, lab: str, subject: str) -> list[Session]:
         found = self.told("sessions", lab, subject)[0]
         return [session for session in found if (session.lab, session.subject) == (lab, subject)]
+
+    def session(self, eid: UUID) -> Session | None:
+        return next((session for session in self.told("session", str(eid))[0] if session.eid == eid), None)
+
+    def sessions_of_ref(self, day: date, number: int, subject: str) -> list[Session]:
+        found = self.told("reference", str(day), str(number), subject)[0]
+        return [each for each in found if (each.date, each.number, each.subject) == (day, number, subject)]
+
+    def session_of_dataset(self, id_: UUID) -> UUID | None:
+        found = self.told("dataset", str(id_))[1]
+        return next((dataset.eid or NO_EID for dataset in found if dataset.id == id_), None)
 
     def datasets(self, session: Session) -> list[Dataset]:
         return [dataset for dataset in self.told("datasets", str(session.eid))[1] if dataset.eid == session.eid]

@@ -46,8 +46,8 @@ class Catalogue(Protocol):
     """What is known of the archive: folders, sessions, datasets. `Snapshot` describes its members.
 
     What a session's row tells of its datasets never changes: where something else is learned of them, `newest` gives
-    another row. If `may_ask`, then `newest`, `datasets`, `folders`, `child` and `sessions_of_ref` may ask a database:
-    they may block, and raise what the database raises.
+    another row. If `may_ask`, then `newest`, `datasets`, `folders`, `child`, `sessions_of_ref`, `find_session` and
+    `find_dataset` may ask a database: they may block, and raise what the database raises.
     """
 
     @property
@@ -78,6 +78,7 @@ class Catalogue(Protocol):
     def session_key(self, row: int) -> int: ...
     def session_of_key(self, key: int) -> int | None: ...
     def session_of_eid(self, eid: UUID) -> int | None: ...
+    def find_session(self, eid: UUID) -> int | None: ...
     def sessions_of_ref(self, day: date, number: int, subject: str) -> list[int]: ...
     def newest(self, row: int) -> int: ...
     def session_digest(self, row: int) -> int: ...
@@ -87,6 +88,7 @@ class Catalogue(Protocol):
     def datasets(self, row: int) -> Rows: ...
     def dataset_of_id(self, id: UUID) -> Dataset | None: ...  # noqa: A002
     def probes_of(self, eid: UUID) -> list[tuple[str, UUID]]: ...
+    def find_dataset(self, id: UUID) -> Dataset | None: ...  # noqa: A002
 
 
 class Questions(Protocol):
@@ -101,8 +103,17 @@ class Questions(Protocol):
     def sessions(self, lab: str, subject: str) -> list[Session]:
         """A subject's sessions; others among them are ignored."""
 
+    def session(self, eid: UUID) -> Session | None:
+        """The session of this eid, None if there is none."""
+
+    def sessions_of_ref(self, day: date, number: int, subject: str) -> list[Session]:
+        """The sessions of this date, number and subject."""
+
     def datasets(self, session: Session) -> list[Dataset]:
-        """A session's datasets."""
+        """A session's datasets. Raises `UnknownRecordError` if there is no such session any more."""
+
+    def session_of_dataset(self, id: UUID) -> UUID | None:  # noqa: A002
+        """The session of a dataset, `NO_EID` if it has none. None if there is no such dataset."""
 
     def aggregates(self) -> list[Dataset]:
         """The datasets of no session."""

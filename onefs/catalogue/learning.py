@@ -71,11 +71,6 @@ class Learning:
             row = folder.row
         return row
 
-    def subject_folders(self) -> list[int]:
-        """Rows of the folders that hold subjects."""
-        found = [self.folders.child(folder.row, SUBJECTS) for folder in self.folders.children(ROOT)]
-        return [ROOT, *(folder.row for folder in found if folder)]
-
     def questions_about(self, row: int, name: str | None = None) -> list[Question]:
         """What to ask to know a folder's children, or whether it has the one of this name."""
         match self.folders.parts(row):
@@ -141,6 +136,38 @@ class Learning:
             self.folders.redate(day_row)
         self.folders.redate(parent)
 
+    def session(self, eid: UUID, told: Session | None) -> None:
+        """A session that was asked for by its eid; None if there is no such."""
+        row = self.sessions.of_eid(eid)
+        if told is not None:
+            self._take_sessions([told])
+        elif row is not None:
+            self._leave(self.sessions.folder(row), row)
+
+    def sessions_of_ref(self, day: date, number: int, subject: str, told: Iterable[Session]) -> None:
+        """All sessions of a date, number and subject."""
+        told = self._take_sessions(told)
+        eids = {session.eid for session in told}
+        for row in self.sessions.of_ref(day, number, subject):
+            known = self.sessions.session(row)
+            if (known.date, known.number, known.subject) == (day, number, subject) and known.eid not in eids:
+                self._leave(self.sessions.folder(row), row)
+
+    def _take_sessions(self, told: Iterable[Session]) -> list[Session]:
+        """Have sessions stand where they are, but for those whose place is another's. Gives those that can stand."""
+        usable = list(_usable(told, LeftOutTally()))  # they are counted when their subject's sessions are listed
+        for session in usable:
+            row = ROOT
+            for name in session.path.split("/"):
+                row = self.folders.place(row, name)
+            other = self.folders.folder(row).session
+            if other is None or self.sessions.session(other).eid == session.eid:
+                self._place_session(session, row)
+                day = self.folders.folder(row).parent
+                self.folders.redate(day)
+                self.folders.redate(self.folders.folder(day).parent)
+        return usable
+
     def _other_children(self, subject: int, lab: str) -> dict[str, int]:
         """What else stands in a subject's folder: a lab may have the name of a subject without one."""
         other = None if lab else self.folders.child(subject, SUBJECTS)
@@ -168,6 +195,11 @@ class Learning:
     def datasets_of(self, question: Question, eid: UUID, datasets: Iterable[Dataset]) -> None:
         """All datasets of a session."""
         self._take_datasets(question, eid, [dataset for dataset in datasets if dataset.eid == eid])
+
+    def dataset(self, id: UUID, eid: UUID | None) -> None:  # noqa: A002
+        """The session of a dataset, `NO_EID` if it has none; None if there is no such dataset."""
+        if eid is not None:
+            self.session_of_dataset[id] = eid
 
     def aggregates(self, question: Question, datasets: Iterable[Dataset]) -> None:
         """All datasets of no session."""

@@ -10,12 +10,12 @@ from uuid import UUID
 from onefs.catalogue.asking import Asking
 from onefs.catalogue.changes import Changes
 from onefs.catalogue.interface import Learned, Questions, Rows
-from onefs.catalogue.learning import AGGREGATED, LABS, Learning, Question
-from onefs.catalogue.live_folders import ROOT
-from onefs.catalogue.records import Session
+from onefs.catalogue.learning import AGGREGATED, Learning, Question
+from onefs.catalogue.records import Dataset, Session
+from onefs.catalogue.session_rows import refusal
 from onefs.catalogue.silent import SilentSnapshot
 from onefs.catalogue.snapshot import NO_EID, Folder, Snapshot
-from onefs.errors import OnefsError
+from onefs.errors import OnefsError, UnknownRecordError
 from onefs.outages import noting_age
 
 __all__ = ["Learned", "LiveSnapshot", "Questions", "merged"]
@@ -28,12 +28,20 @@ _log = logging.getLogger(__name__)
 class LiveSnapshot(SilentSnapshot):
     """A `Catalogue` that asks a database, over the tables at hand. Safe to use from several threads.
 
-    A listing asks, unless it is known since less than what `expiry_s` gives; so does looking up a name that is not
-    known. If the database does not answer, or an earlier answer has to do, what is known of that folder stays, and it
-    is asked again after `retry_s`; where nothing is known, and for a name that is not, its error is raised. Rows of
-    `base` keep their meaning; new ones are added. `on_change` is told of each answer that changed something, with rows
-    of this catalogue (`folders_new` has folders with another session, too), in the thread that asked; `on_answer` of
-    each answer, why an earlier one had to do, or why there is none.
+    A listing asks, unless it is known since less than what `expiry_s` gives; so do looking up a name that is not
+<<<<<<< ours
+    known, and finding something by an identifier. If the database does not answer, or an earlier answer has to do, what
+    is known of that folder stays, and it is asked again after `retry_s`; where nothing is known, and for a name that is
+    not, its error is raised. Rows of `base` keep their meaning; new ones are added. `on_change` is told of each answer
+    that changed something, with rows of this catalogue (`folders_new` has folders with another session, too), in the
+    thread that asked; `on_answer` of each answer, why an earlier one had to do, or why there is none.
+=======
+    known, and finding something by an identifier. If the database does not answer, what is known of that folder stays,
+    and it is asked again after `retry_s`; where nothing is known, and for a name that is not, its error is raised. Rows
+    of `base` keep their meaning; new ones are added. `on_change` is told of each answer that changed something, with
+    rows of this catalogue (`folders_new` has folders with another session, too), in the thread that asked; `on_answer`
+    of each answer, or why there is none.
+>>>>>>> theirs
     """
 
     may_ask = True
@@ -66,14 +74,15 @@ class LiveSnapshot(SilentSnapshot):
     # -- looking -------------------------------------------------------------------------------------------------
 
     def folders(self, row: int) -> list[Folder]:
-        """The folders in a folder, sorted by the bytes of their names. May ask."""
+        """The folders in a folder, sorted by the bytes of their names; none in one that is gone by then. May ask."""
         with self._lock:
             questions = self._known.questions_about(row)
         for question in questions:
             error = self._ask(question)
             if question != AGGREGATED:
                 self._check(error, row, question)
-        return super().folders(row)
+        with self._lock:
+            return super().folders(row) if self._known.folders.stands(row) else []
 
     def child(self, row: int, name: str) -> Folder | None:
         """The folder of this name in a folder. Asks if it is not known, and raises why that cannot be told."""
@@ -87,18 +96,46 @@ class LiveSnapshot(SilentSnapshot):
         return found
 
     def sessions_of_ref(self, day: date, number: int, subject: str) -> list[int]:
-        """Rows of the sessions of this reference. If none is known, asks every lab for the subject and its sessions."""
+        """Rows of the sessions of this reference. Asks for them; raises why they cannot be told if none is known."""
+        if refusal("", subject, day, number):
+            return []
+        error = self._ask(("reference", day.isoformat(), str(number), subject))
         found = super().sessions_of_ref(day, number, subject)
-        if found:
-            return found
-        self._check(self._ask(LABS), ROOT, LABS)
+        if error and not found:
+            raise error
+        return found
+
+    def find_session(self, eid: UUID) -> int | None:
+        """The row that stands for a session. Asks for it; raises why it cannot be told if it is not known."""
+        error = self._ask(("session", str(eid)))
+        found = self.session_of_eid(eid)
+        if error and found is None:
+            raise error
+        return found
+
+    def find_dataset(self, id: UUID) -> Dataset | None:  # noqa: A002
+        """The dataset with this id. Asks for the datasets of its session; raises why it cannot be told."""
+        known = self.dataset_of_id(id)
+        if known is not None:
+            self._renew(known.eid or NO_EID)
+            known = self.dataset_of_id(id)
+        if known is not None:
+            return known
+        error = self._ask(("dataset", str(id)))
         with self._lock:
-            places = self._known.subject_folders()
-        for place in places:
-            folder = self.child(place, subject)
-            if folder:
-                self.folders(folder.row)
-        return super().sessions_of_ref(day, number, subject)
+            eid = self._known.session_of_dataset.get(id)
+        error = error or (self._renew(eid) if eid is not None else None)
+        found = self.dataset_of_id(id)
+        if error and found is None:
+            raise error
+        return found
+
+    def _renew(self, eid: UUID) -> OnefsError | None:
+        """Ask for a session and its datasets, or for the aggregates. Why there is no answer, or None."""
+        if eid == NO_EID:
+            return self._ask(AGGREGATED)
+        error = self._ask(("session", str(eid)))
+        return error if self.session_of_eid(eid) is None else self._ask(("datasets", str(eid)))
 
     def newest(self, row: int) -> int:
         """The row that stands now for a row's session. Asks for its datasets if they are known no more."""
@@ -182,8 +219,20 @@ class LiveSnapshot(SilentSnapshot):
             case ("sessions", lab, subject):
                 sessions = ask.sessions(lab, subject)
                 return lambda: known.sessions_of(question, lab, subject, sessions)
+            case ("session", eid):
+                session = ask.session(UUID(eid))
+                return lambda: known.session(UUID(eid), session)
+            case ("reference", day, number, subject):
+                found = ask.sessions_of_ref(date.fromisoformat(day), int(number), subject)
+                return lambda: known.sessions_of_ref(date.fromisoformat(day), int(number), subject, found)
+            case ("dataset", id_):
+                session_id = ask.session_of_dataset(UUID(id_))
+                return lambda: known.dataset(UUID(id_), session_id)
             case ("datasets", eid):
-                datasets = ask.datasets(self._session_of_eid(UUID(eid)))
+                try:
+                    datasets = ask.datasets(self._session_of_eid(UUID(eid)))
+                except UnknownRecordError:
+                    return lambda: known.session(UUID(eid), None)
                 return lambda: known.datasets_of(question, UUID(eid), datasets)
         aggregates = ask.aggregates()
         return lambda: known.aggregates(question, aggregates)

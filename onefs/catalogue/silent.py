@@ -122,6 +122,8 @@ class SilentSnapshot:
         with self._lock:
             return self._standing(self._known.sessions.of_eid(eid))
 
+    find_session = session_of_eid
+
     def sessions_of_ref(self, day: date, number: int, subject: str) -> list[int]:
         """Rows of the sessions of this reference; there is more than one only if labs share a subject's name."""
         with self._lock:
@@ -184,3 +186,5 @@ class SilentSnapshot:
     def probes_of(self, eid: UUID) -> list[tuple[str, UUID]]:
         """Names and ids of a session's probe insertions, as far as they are known. May read a table."""
         return self.base.probes_of(eid) if self.base else []
+
+    find_dataset = dataset_of_id

@@ -226,6 +226,8 @@ class Snapshot:
         """The row of the session with this eid."""
         return find_id(self.index.arrays.session_eid, self.index.arrays.session_by_eid, eid)
 
+    find_session = session_of_eid
+
     def sessions_of_ref(self, day: date, number: int, subject: str) -> list[int]:
         """Rows of the sessions of this reference; there is more than one only if labs share a subject's name."""
         arrays = self.index.arrays
@@ -288,6 +290,8 @@ class Snapshot:
         # Sessions without datasets share their first row with the next one, so the last that fits is meant.
         session = int(np.searchsorted(self.index.arrays.session_first, row, "right")) - 1
         return self.dataset(row, session)
+
+    find_dataset = dataset_of_id
 
     def insertion(self, pid: UUID) -> Insertion | None:
         """The eid and name of a probe insertion, if the tables have one of insertions beside them."""

@@ -1,19 +1,24 @@
 """Owns what a live catalogue asks of Alyx: its answers as the catalogue's own values."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date
 from uuid import UUID
 
 from onefs.alyx.client import AlyxClient
+from onefs.alyx.filters import Filter
 from onefs.alyx.records import AlyxDataset, AlyxSession
 from onefs.catalogue.records import QC, Dataset, Session
 from onefs.catalogue.session_rows import AGGREGATES
+from onefs.catalogue.snapshot import NO_EID
+from onefs.errors import UnknownRecordError, UsageError
 
 
 class AlyxQuestions:
     """A catalogue's `Questions`, put to Alyx. Each costs a request, or none where a kept response answers it.
 
     `known` gives the session that the tables at hand hold: the order of a session's projects means nothing, so one
-    that differs in that alone is the same. With a `tag`, it is as if there were only the datasets of that release,
+    that differs in that alone is the same. What is asked for by an identifier is asked of Alyx itself: no kept response
+    is to say that there is no such thing. With a `tag`, it is as if there were only the datasets of that release,
     and the sessions that have some.
     """
 
@@ -43,11 +48,34 @@ class AlyxQuestions:
     def sessions(self, lab: str, subject: str) -> list[Session]:
         """A subject's sessions, and perhaps those of others with a similar name. Base sessions have no place."""
         found = self._tagged() if self._tag else self._client.sessions(lab=lab or None, subject=subject)
-        return [self._session(session, session.number) for session in found if session.number is not None]
+        return list(self._placed(found))
+
+    def session(self, eid: UUID) -> Session | None:
+        """The session of this eid; None if there is none that has a place."""
+        found = self._tagged() if self._tag else self._client.sessions_of_ids([eid], no_cache=True)
+        return next(self._placed(told for told in found if told.eid == eid), None)
+
+    def sessions_of_ref(self, day: date, number: int, subject: str) -> list[Session]:
+        """The sessions of this date, number and subject."""
+        if self._tag:
+            found = self._tagged()
+        else:
+            filters: dict[str, Filter] = {"subject": subject, "date_range": (day, day), "number": number}
+            found = self._client.sessions(no_cache=True, **filters)
+        wanted = (day, number, subject)
+        return [each for each in self._placed(found) if (each.date, each.number, each.subject) == wanted]
 
     def datasets(self, session: Session) -> list[Dataset]:
-        """A session's datasets, those of which no copy can be reached included: they do not `exist`."""
-        found = self._client.datasets(session.eid, tag=self._tag or None)
+        """A session's datasets, those of which no copy can be reached included: they do not `exist`.
+
+        Raises `UnknownRecordError` if Alyx has no such session any more.
+        """
+        try:
+            found = self._client.datasets(session.eid, tag=self._tag or None)
+        except UsageError as error:  # what Alyx says of the id of a session that it has not
+            if self.session(session.eid) is not None:
+                raise
+            raise UnknownRecordError(f"The database has no session {session.eid} any more.") from error
         return [dataset_told(dataset, session.eid, session.path) for dataset in found]
 
     def aggregates(self) -> list[Dataset]:
@@ -55,9 +83,18 @@ class AlyxQuestions:
         found = self._client.aggregates()
         return [dataset_told(each, None, AGGREGATES) for each in found if not self._tag or self._tag in each.tags]
 
+    def session_of_dataset(self, id: UUID) -> UUID | None:  # noqa: A002
+        """The session of a dataset, `NO_EID` if it has none. None if there is no such dataset."""
+        found = self._client.datasets_of_ids([id], existing_only=False, no_cache=True)
+        told = next((each for each in found if each.id == id and (not self._tag or self._tag in each.tags)), None)
+        return None if told is None else told.eid or NO_EID
+
     def _tagged(self) -> list[AlyxSession]:
         """The sessions of the release. Kept responses answer all but the first time."""
         return self._client.sessions(tag=self._tag)
+
+    def _placed(self, found: Iterable[AlyxSession]) -> Iterator[Session]:
+        return (self._session(session, session.number) for session in found if session.number is not None)
 
     def _session(self, told: AlyxSession, number: int) -> Session:
         known = self._known(told.eid)

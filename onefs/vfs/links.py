@@ -55,8 +55,8 @@ class LinksMade:
 def resolvers(catalogue: Catalogue, eid_of_pid: Callable[[UUID], UUID | None] | None = None) -> Mapping[str, Resolver]:
     """Folders of links by name. `eid_of_pid` gives the session of a probe insertion; it may ask."""
     found = {
-        "by-id": Resolver(lambda name: path_of_dataset(catalogue, name), may_ask=False),
-        "by-eid": Resolver(lambda name: path_of_session(catalogue, name), may_ask=False),
+        "by-id": Resolver(lambda name: path_of_dataset(catalogue, name), catalogue.may_ask),
+        "by-eid": Resolver(lambda name: path_of_session(catalogue, name), catalogue.may_ask),
         "by-ref": Resolver(lambda name: path_of_reference(catalogue, name), catalogue.may_ask),
     }
     if eid_of_pid is not None:
@@ -68,7 +68,7 @@ def resolvers(catalogue: Catalogue, eid_of_pid: Callable[[UUID], UUID | None] | 
 def path_of_dataset(catalogue: Catalogue, name: str) -> str | None:
     """The path of the dataset whose id this is."""
     id_ = _uuid(name)
-    dataset = None if id_ is None else catalogue.dataset_of_id(id_)
+    dataset = None if id_ is None else catalogue.find_dataset(id_)
     return dataset.path if dataset else None
 
 
@@ -102,7 +102,7 @@ def path_of_reference(catalogue: Catalogue, name: str) -> str | None:
 
 
 def _session_folder(catalogue: Catalogue, eid: UUID) -> str | None:
-    row = catalogue.session_of_eid(eid) if eid.int else None
+    row = catalogue.find_session(eid) if eid.int else None
     return None if row is None else catalogue.session_path(row)
 
 

@@ -3,10 +3,13 @@
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from datetime import date
+from uuid import UUID
 
 from onefs.catalogue.live import LiveSnapshot
 from onefs.catalogue.records import Dataset, Session
-from onefs.errors import OnefsError, UnreachableError
+from onefs.catalogue.snapshot import NO_EID
+from onefs.errors import OnefsError, UnknownRecordError, UnreachableError
 from onefs.outages import answered_earlier
 
 
@@ -44,8 +47,23 @@ class Database:
         self._note("sessions", lab, subject)
         return [session for session in self.all_sessions if session.subject == subject]
 
+    def session(self, eid: UUID) -> Session | None:
+        self._note("session", str(eid))
+        return next((session for session in self.all_sessions if session.eid == eid), None)
+
+    def sessions_of_ref(self, day: date, number: int, subject: str) -> list[Session]:
+        self._note("reference", str(day), str(number), subject)
+        found = self.all_sessions
+        return [each for each in found if (each.date, each.number, each.subject) == (day, number, subject)]
+
+    def session_of_dataset(self, id_: UUID) -> UUID | None:
+        self._note("dataset", str(id_))
+        return next((dataset.eid or NO_EID for dataset in self.all_datasets if dataset.id == id_), None)
+
     def datasets(self, session: Session) -> list[Dataset]:
         self._note("datasets", str(session.eid))
+        if session.eid not in {known.eid for known in self.all_sessions}:
+            raise UnknownRecordError("There is no such session any more.")
         return [dataset for dataset in self.all_datasets if dataset.eid == session.eid]
 
     def aggregates(self) -> list[Dataset]:

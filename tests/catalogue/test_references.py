@@ -3,7 +3,7 @@
 from datetime import date
 
 import pytest
-from live_archive import Database, a_live
+from live_archive import Database, a_live, find
 from table_shapes import a_session, load
 
 from onefs.errors import UnreachableError
@@ -50,27 +50,29 @@ def test_a_reference_that_two_labs_use_finds_both_sessions(tmp_path, kind):
     assert sorted(of_ref(catalogue, MINE), key=str) == sorted([MINE.eid, NAMESAKE.eid], key=str)
 
 
-def test_asks_for_the_subject_alone_and_not_again(tmp_path):
+@pytest.mark.parametrize("n", [0, len(SESSIONS)])
+def test_a_reference_costs_one_question_and_then_none(tmp_path, n):
     database = Database(SESSIONS, [])
-    live = a_live(database)
+    live = a_live(database, load(tmp_path, SESSIONS[:n], []))
     for _ in range(2):
         assert of_ref(live, MINE) == [MINE.eid]
     assert of_ref(live.silent(), MINE) == [MINE.eid]
-    assert set(database.asked.values()) == {1}
-    assert {question for question in database.asked if question[0] not in ("labs", "subjects")} == {
-        ("sessions", "lab", "KS014")
-    }
-    known = a_live(database, load(tmp_path, SESSIONS, []))
-    database.asked.clear()
-    assert of_ref(known, MINE) == [MINE.eid]
-    assert not database.asked
+    assert database.asked == {("reference", "2020-07-01", "1", "KS014"): 1}
 
 
 def test_a_session_that_moved_is_found_where_it_is_now(tmp_path):
     moved = a_session("mine", "lab", "KS014", date(2021, 1, 1), 4)
     live = a_live(Database([moved, *OTHERS], []), load(tmp_path, SESSIONS, []))
-    assert of_ref(live, moved) == [moved.eid]
     assert of_ref(live, MINE) == []
+    assert find(live, MINE.path) is None
+    assert of_ref(live, moved) == [moved.eid]
+    assert find(live, moved.path).session == live.session_of_eid(moved.eid)
+
+
+def test_a_session_of_another_reference_leaves_its_place_for_what_the_database_says(tmp_path):
+    live = a_live(Database([NAMESAKE], []), load(tmp_path, [MINE], []))
+    assert of_ref(live, MINE) == [NAMESAKE.eid]
+    assert live.session_of_eid(MINE.eid) is None
 
 
 def test_a_database_that_is_down_is_told_only_where_nothing_is_known(tmp_path):

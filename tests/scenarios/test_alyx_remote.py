@@ -5,6 +5,7 @@ import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from alyx_archive import AlyxArchive
@@ -78,3 +79,23 @@ def test_a_session_that_is_deleted_leaves_the_tree_and_what_is_open_of_it_stays(
         assert os.fstat(file.fileno()).st_size == len(BYTES[GONE])
     assert tree_of(root) == {KEPT}
     assert (root / KEPT).read_bytes() == BYTES[KEPT]
+
+
+def test_links_by_identifier_ask_the_database(mount: Mounted, server: DemoServer, archive: AlyxArchive) -> None:
+    new = "lab2/Subjects/rat/2024-02-01/003"
+    archive.put(f"{new}/alf/c.times.npy", b"new")
+    archive.publish()
+    links = mount.path / ".onefs"
+    by_eid = links / f"by-eid/{archive.sessions[new].eid}"
+    assert errno_of(by_eid.lstat) == 0
+    assert by_eid.resolve() == mount.path / new
+    assert (by_eid / "alf/c.times.npy").read_bytes() == b"new"
+    assert (links / "by-ref/2024-02-01_3_rat").resolve() == mount.path / new
+    assert (links / f"by-id/{archive.id_of(f'{new}/alf/c.times.npy')}").read_bytes() == b"new"
+    assert sorted(os.listdir(mount.path / "lab2/Subjects/rat")) == ["2024-02-01"]
+    unknown = [f"by-{kind}/{UUID(int=9)}" for kind in ("eid", "id", "pid")] + ["by-ref/2024-02-01_3_nobody"]
+    assert [errno_of((links / link).lstat) for link in unknown] == [errno.ENOENT] * len(unknown)
+    assert control(mount, "refresh") == 0
+    server.stop()
+    assert [errno_of((links / link).lstat) for link in unknown] == [errno.EHOSTUNREACH] * len(unknown)
+    assert by_eid.resolve() == mount.path / new
