@@ -33,8 +33,7 @@ find_python() {
             return
         fi
     done
-    fail "onefs needs Python 3.11 or newer, and there is none on this machine." \
-        "Install one (apt-get install python3), or name one: PYTHON=/path/to/python3.11 $0"
+    return 1
 }
 
 # The packages that are missing: each is asked for by what it provides, so that other sources of it count too.
@@ -100,7 +99,11 @@ install_onefs() {
 }
 
 [[ -z $level || $level == test || $level == bench ]] || fail "usage: scripts/setup.sh [test|bench]"
-python=$(find_python)
+if ! python=$(find_python); then
+    command -v python3 >/dev/null || install_packages python3
+    python=$(find_python) || fail "onefs needs Python 3.11 or newer, and there is none on this machine." \
+        "Install one, or name one: PYTHON=/path/to/python3.11 $0"
+fi
 mapfile -t missing < <(missing_packages)
 [[ ${#missing[@]} == 0 ]] || install_packages "${missing[@]}"
 is_installed || install_onefs

@@ -39,8 +39,10 @@ def test_md5sum(recorded: Mounted) -> None:
 def test_tar(recorded: Mounted, tmp_path: Path) -> None:
     subprocess.run(["tar", "cf", tmp_path / "alf.tar", "-C", recorded.path / ALF, "."], check=True)
     with tarfile.open(tmp_path / "alf.tar") as archive:
-        archive.extractall(tmp_path / "copy", filter="data")
-    assert found(tmp_path / "copy") == expected(ALF)
+        packed = {
+            member.name.removeprefix("./"): file.read() for member in archive if (file := archive.extractfile(member))
+        }
+    assert packed == expected(ALF)
 
 
 def test_rsync(recorded: Mounted, tmp_path: Path) -> None:
