@@ -24,6 +24,7 @@ from urllib.parse import unquote, urlsplit
 NGINX = "/usr/sbin/nginx"
 NGINX_CONFIGURATION = """\
 daemon off;
+user root;
 master_process off;
 pid {home}/pid;
 error_log {home}/error.log;

@@ -15,6 +15,7 @@ from benchmarks.bench import BenchFailedError, find_program
 STARTING_S = 10.0
 CONFIGURATION = """\
 daemon off;
+user root;
 master_process off;
 pid {home}/pid;
 error_log {home}/error.log;

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from archives import MADE_SESSION, make_tables, on_servers
-from lab_members import as_member
+from lab_members import MEMBERS, as_member
 from mounted import ONEFS, Mounted, run_onefs, wait_until
 from servers import Fault, FaultServer
 
@@ -183,10 +183,10 @@ def test_wrong_words(archive: Archive, mount: Mounted, tmp_path: Path) -> None:
         assert failures.startswith("Usage: ") or failures.count("\n") == 1
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a program as somebody else")
+@pytest.mark.needs_root
 def test_a_mount_of_somebody_else_is_told_as_such(mount: Mounted) -> None:
     for words in (["fetch", "--dry-run", mount.path], ["pin", "--mount", mount.path], ["status", mount.path]):
-        command = as_member("nobody", *ONEFS, *words)
+        command = as_member(MEMBERS[0], *ONEFS, *words)
         ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert f"{mount.path} is for the user alone who mounted it." in ended.stdout + ended.stderr
         assert ended.returncode == (words[0] != "status")
@@ -312,6 +312,7 @@ def test_a_mount_that_ends_is_told_to_who_follows_it(tmp_path: Path) -> None:
             assert "ended early" in mount.log()
 
 
+@pytest.mark.needs_mount
 def test_without_fuse(tmp_path: Path) -> None:
     """There is no /dev/fuse, and what talks to it cannot even be imported."""
     (tmp_path / "without" / "pyfuse3").mkdir(parents=True)

@@ -16,7 +16,7 @@ from onefs.content.locks import DatasetLocks
 def main() -> None:
     user, folder, dataset_id, kind, *counting = sys.argv[1:]
     os.umask(0o077)
-    if os.geteuid() == 0:
+    if os.geteuid() != int(user):
         os.setgroups([])
         os.setgid(int(user))
         os.setuid(int(user))

@@ -15,6 +15,7 @@ from uuid import UUID
 
 import pytest
 from archive_and_cache import ArchiveAndCache, Clock, read, read_open, wait_until
+from privileges import is_root
 from servers import Fault
 
 from onefs import mountinfo
@@ -24,7 +25,7 @@ from onefs.content.locks import DatasetLocks, StoppedError
 
 HOLDER = Path(__file__).with_name("lock_holder.py")
 DATASET, ANOTHER = UUID(int=7 << 64 | 7), UUID(int=7 << 64 | 8)
-USERS = (4001, 4002, 4003)
+USERS = (4001, 4002, 4003) if is_root() else (os.getuid(),) * 3
 PATIENT_S = LEASE_S / 2
 DATA = os.urandom(1 << 20) * 4
 PIECE = 2_500_000

@@ -105,6 +105,7 @@ def on_read_only_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", archive], check=True)
 
 
+@pytest.mark.needs_mount
 def test_of_an_archive_that_cannot_be_written_the_user_keeps_the_state(on_read_only_disk: Path, tmp_path: Path) -> None:
     before = everything(on_read_only_disk)
     user = tmp_path / "xdg" / "onefs"

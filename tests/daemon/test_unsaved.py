@@ -74,6 +74,7 @@ def test_a_disk_that_cannot_be_written_is_told_once_and_stops_nobody(
     assert os.strerror(errno.EEXIST) in caplog.text or os.strerror(errno.ENOTDIR) in caplog.text
 
 
+@pytest.mark.needs_mount
 def test_what_a_full_disk_did_not_take_is_written_when_it_has_room(
     entries: list[Entry], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -233,6 +233,7 @@ def test_a_save_without_a_place_goes_to_the_tables_and_a_second_one_over_no_othe
     assert len(list(archive.glob("*_loaded_dataset_uuids.csv"))) == 2
 
 
+@pytest.mark.needs_mount
 def test_a_full_or_locked_disk_leaves_all_as_it_was(plain: Mounted, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()

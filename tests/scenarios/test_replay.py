@@ -331,6 +331,7 @@ def test_wrong_bytes_are_never_handed_over(faulty: Faulty, tmp_path: Path) -> No
     assert files_in(tmp_path / "folder") == {name: data for name, data in FILES.items() if name != BIG}
 
 
+@pytest.mark.needs_mount
 def test_a_full_disk_is_one_sentence_and_nothing_half(faulty: Faulty, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()

@@ -117,6 +117,7 @@ def test_the_tables_of_another_archive_are_only_replaced(saving: Mounted, tmp_pa
         assert load_snapshot(folder, tmp_path / "index").n_sessions == 1
 
 
+@pytest.mark.needs_mount
 def test_a_full_disk_leaves_the_saved_tables_as_they_were(saving: Mounted, small_disk: Path) -> None:
     assert save(saving, small_disk).returncode == 0
     before = {file.name: file.read_bytes() for file in small_disk.glob("*.pqt")}
@@ -135,6 +136,7 @@ def test_a_full_disk_leaves_the_saved_tables_as_they_were(saving: Mounted, small
     assert save(saving, small_disk).returncode == 0
 
 
+@pytest.mark.needs_mount
 def test_what_cannot_be_written_is_one_sentence(saving: Mounted, small_disk: Path, tmp_path: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     (tmp_path / "way in").symlink_to(saving.path / "lab")

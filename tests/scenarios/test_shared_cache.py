@@ -21,6 +21,8 @@ from servers import Fault, FaultServer, Nginx
 from onefs.demo.archive import DATA_DIR, PUBLIC_DIR, TABLES_DIR
 from onefs.demo.server import DemoServer
 
+pytestmark = pytest.mark.needs_root
+
 SESSION = "lab/Subjects/mouse/2024-01-02/001"
 FILES = {f"{SESSION}/alf/object{n:03d}.times.npy": random.Random(n).randbytes(5_000 + n) for n in range(500)}
 WANTED = {path.rpartition("/")[2]: hashlib.md5(data).hexdigest() for path, data in FILES.items()}

