@@ -172,6 +172,10 @@ class Blockwise:
         dataset, before = fetch.dataset, fetch.growing
         try:
             file = self._store.begin_blocks(dataset, self._rules.block_bytes)
+            if fetch.outdated == (file.source, file.edition):
+                file.drop()
+                file.close()
+                file = self._store.begin_blocks(dataset, self._rules.block_bytes)
             if before is not None and not file.source:
                 file.comes_from(before.file.source, before.file.edition)
         except OSError as error:

@@ -40,9 +40,10 @@ class Fetch:
     """A dataset being verified or fetched, for however many wait. Safe to use from several threads.
 
     Those who wait attach, and take the result or detach; the descriptor closes when nobody is attached any more.
-    The worker alone sets `done_bytes`, `total_bytes`, `host`, and `wrong`: the signature and MD5 of a copy that was
-    found wrong, so that it is hashed once. A large file can be read while it is fetched: then it is `growing`, and
-    the fetch may be without a worker while nobody wants more of it; `submit` gives it one.
+    The worker alone sets `done_bytes`, `total_bytes`, `host`, `wrong` (the signature and MD5 of a copy that was
+    found wrong, so that it is hashed once) and `outdated` (the source and edition of blocks that another process has
+    on disk, and that their server no longer has). A large file can be read while it is fetched: then it is
+    `growing`, and the fetch may be without a worker while nobody wants more of it; `submit` gives it one.
     """
 
     def __init__(self, dataset: Dataset, *, may_fetch: bool) -> None:
@@ -52,6 +53,7 @@ class Fetch:
         self.total_bytes = dataset.size_bytes
         self.host = ""
         self.wrong: tuple[Signature, str] | None = None
+        self.outdated: tuple[str, str] | None = None
         self.submit: Callable[[], None] = lambda: None
         self._lock = threading.RLock()  # guards all below
         self._news = _pending()

@@ -64,6 +64,7 @@ class Standby:
             try:
                 outcome = self._filler.fill(location, growing, fetch, is_time)
             except ChangedError:
+                fetch.outdated = _edition(growing.file)
                 self._withdraw(fetch, growing)
                 return None
             except NoRoomError:
@@ -75,7 +76,7 @@ class Standby:
         return Pause.LEFT if outcome is Outcome.UNUSED and fetch.give_up() else None
 
     def _stand_by(self, fetch: Fetch) -> Growing | None:
-        """The file beside the other process's; None if that has nothing yet, or of another edition than was read."""
+        """The file beside the other process's; None if that has nothing yet, or no edition to go on with."""
         before, size_bytes = fetch.growing, fetch.dataset.size_bytes or 0
         if before is not None and isinstance(before.file, BesideFile):
             return before
@@ -85,7 +86,7 @@ class Standby:
             return None
         try:
             is_same = before is None or not before.is_served or _edition(before.file) == _edition(view)
-            if is_same:
+            if is_same and _edition(view) != fetch.outdated:
                 return self._grow(fetch, BesideFile(self._memory, size_bytes, view))
         except (OSError, NoRoomError) as error:
             log.info("%s: it is waited for, as it cannot be read beside its fetch: %s", fetch.dataset.path, error)

@@ -95,6 +95,20 @@ def test_another_edition_is_not_mixed_in(place: ArchiveAndCache) -> None:
     assert read(content, dataset) == DATA
 
 
+def test_nothing_is_read_of_an_edition_that_the_server_no_longer_has(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    process = other_daemon(place, dataset)
+    file, untouched = content.open(dataset, may_fetch=True), content.open(dataset, may_fetch=True)
+    assert part(file, 0, 10) == DATA[:10]
+    place.server.put(place.url_path(dataset), DATA)
+    with pytest.raises(BrokenAnswerError, match="another edition"):
+        part(file, 50 * BLOCK, 10)
+    process.kill()
+    assert part(untouched, 0, BLOCK) == DATA[:BLOCK]
+    assert read_open(untouched) == DATA
+    assert place.withdrawn == [dataset]
+
+
 def test_a_file_begun_anew_by_the_other_is_another_one(place: ArchiveAndCache) -> None:
     dataset, content, other = place.add(DATA), by_blocks(place), by_blocks(place)
     place.server.fault(place.url_path(dataset), Fault(stall_after=3 * BLOCK, times=1))
