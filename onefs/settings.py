@@ -158,6 +158,9 @@ class Settings:
     """The settings in force. Each field is a flag, an `ONEFS_` variable and a line of the configuration file."""
 
     cache_dir: Path | None = _setting(None, _path, "where fetched files are kept", "the user's cache folder")
+    uuid_filenames: bool = _setting(
+        False, _yes_or_no, "put each dataset's UUID into the names of fetched files, as ONE's uuid_filenames does"
+    )
     mode: Mode | None = _setting(None, _mode, "local, auto, refresh or remote", "auto, local for a folder")
     tag: str = _setting("", _text, "release whose datasets alone are shown, of a source with a database")
     alyx_user: str = _setting("", _text, "user name for the database, in place of the one that is kept")

@@ -62,6 +62,7 @@ def test_the_date_that_one_knows_is_honoured(file: Path) -> None:
 
 VALUES = {
     "cache_dir": ("/some/where", Path("/some/where")),
+    "uuid_filenames": ("on", True),
     "mode": ("LOCAL", Mode.LOCAL),
     "tag": ("2024_Q2", "2024_Q2"),
     "alyx_user": ("me", "me"),

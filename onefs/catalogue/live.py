@@ -29,19 +29,11 @@ class LiveSnapshot(SilentSnapshot):
     """A `Catalogue` that asks a database, over the tables at hand. Safe to use from several threads.
 
     A listing asks, unless it is known since less than what `expiry_s` gives; so do looking up a name that is not
-<<<<<<< ours
     known, and finding something by an identifier. If the database does not answer, or an earlier answer has to do, what
     is known of that folder stays, and it is asked again after `retry_s`; where nothing is known, and for a name that is
     not, its error is raised. Rows of `base` keep their meaning; new ones are added. `on_change` is told of each answer
     that changed something, with rows of this catalogue (`folders_new` has folders with another session, too), in the
     thread that asked; `on_answer` of each answer, why an earlier one had to do, or why there is none.
-=======
-    known, and finding something by an identifier. If the database does not answer, what is known of that folder stays,
-    and it is asked again after `retry_s`; where nothing is known, and for a name that is not, its error is raised. Rows
-    of `base` keep their meaning; new ones are added. `on_change` is told of each answer that changed something, with
-    rows of this catalogue (`folders_new` has folders with another session, too), in the thread that asked; `on_answer`
-    of each answer, or why there is none.
->>>>>>> theirs
     """
 
     may_ask = True

@@ -22,7 +22,6 @@ from onefs.content.inspection import Inspection, Inspector, State, is_quarantine
 from onefs.content.keeping import Keeping
 from onefs.content.openfile import OpenFile
 from onefs.content.parts import Means
-from onefs.content.places import Copy
 from onefs.content.quarantine import Record
 from onefs.content.store import ContentStore
 from onefs.content.transfer import Obtained, Obtainer, ending, offline
@@ -116,8 +115,7 @@ class Content:
         Raises OfflineError, a failure that is remembered, or what is wrong with the cache.
         """
         self._store.used(dataset)
-        copy = self._store.open_copy(dataset)
-        if copy is not None:
+        for copy in self._store.open_copies(dataset):
             stamp = self._store.stamps.get(dataset.id)
             if trusted(dataset, copy.signature, stamp, self._verify) is not None:
                 return OpenFile(dataset.path, Descriptor(copy.descriptor, copy.signature), None)
@@ -126,10 +124,11 @@ class Content:
             raise ending(dataset)
         fetch = self._fetches.join(dataset, may_fetch=may_fetch)
         if fetch is None:
-            self._raise_remembered(dataset, copy, may_fetch=may_fetch)
-            if copy is None and not (may_fetch and self._store.is_cache):
+            found = self._store.find_copy(dataset)
+            self._raise_remembered(dataset, found, may_fetch=may_fetch)
+            if found is None and not (may_fetch and self._store.is_cache):
                 raise offline(dataset, self._store)
-            fetch = self._fetches.start(dataset, may_fetch=may_fetch, has_copy=copy is not None)
+            fetch = self._fetches.start(dataset, may_fetch=may_fetch, has_copy=found is not None)
         return OpenFile(dataset.path, None, fetch)
 
     def inspect(self, dataset: Dataset) -> Inspection:
@@ -201,13 +200,13 @@ class Content:
         self._blockwise.close()
         self._store.close()
 
-    def _raise_remembered(self, dataset: Dataset, copy: Copy | None, *, may_fetch: bool) -> None:
-        if copy is None and self._failures.last(dataset) is None:
+    def _raise_remembered(self, dataset: Dataset, found: tuple[str, os.stat_result] | None, *, may_fetch: bool) -> None:
+        if found is None and self._failures.last(dataset) is None:
             record = self._store.quarantine.read(dataset)
             if record is not None:
                 error = MismatchError(record.reason, record.remedy)
                 self._failures.hold(dataset, error, record.times, record.left_s)
-        signature = None if copy is None else copy.signature
+        signature = None if found is None else Signature.of(found[1])
         remembered = self._failures.current(dataset, signature, may_fetch=may_fetch)
         if remembered is not None:
             raise remembered

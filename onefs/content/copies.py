@@ -1,4 +1,4 @@
-"""Owns the look at a dataset's copy in the cache: absent, right, wrong, or still being written."""
+"""The look at a dataset's copy in the cache: absent, right, wrong, or still being written."""
 
 import logging
 import os
@@ -54,10 +54,20 @@ class Copies:
         self._stop = stop
 
     def look(self, fetch: Fetch) -> Look:
-        """Find the copy and judge it. Raises StoppedError, or what is wrong with the cache."""
-        copy = self._store.open_copy(fetch.dataset)
-        if copy is None:
-            return Look(Standing.ABSENT)
+        """Find the copies and judge them: the first that is right, else the first. Raises StoppedError.
+
+        Also raises what is wrong with the cache.
+        """
+        first = Look(Standing.ABSENT)
+        for copy in self._store.open_copies(fetch.dataset):
+            look = self._look_at(fetch, copy)
+            if look.standing is Standing.RIGHT:
+                return look
+            if first.standing is Standing.ABSENT:
+                first = look
+        return first
+
+    def _look_at(self, fetch: Fetch, copy: Copy) -> Look:
         stamp = self._store.stamps.reload(fetch.dataset.id)
         standing = Standing.WRONG
         try:
@@ -79,12 +89,12 @@ class Copies:
     def _judge(self, fetch: Fetch, copy: Copy, stamp: Stamp | None) -> tuple[Standing, str]:
         if trusted(fetch.dataset, copy.signature, stamp, self._policy) is not None:
             return Standing.RIGHT, ""
-        if fetch.wrong is not None and fetch.wrong[0] == copy.signature:
-            verdict, md5 = Verdict.WRONG, fetch.wrong[1]
+        if copy.signature in fetch.wrong:
+            verdict, md5 = Verdict.WRONG, fetch.wrong[copy.signature]
         else:
             verdict, md5 = self._verdict(fetch, copy, stamp)
         if verdict is Verdict.WRONG:
-            fetch.wrong = (copy.signature, md5)
+            fetch.wrong[copy.signature] = md5
         young = verdict is Verdict.UNKNOWN or self._is_young(copy, stamp)
         # One that differs is served at once only where there is no better one to wait for.
         waits = young and fetch.may_fetch and self._store.is_cache

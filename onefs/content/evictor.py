@@ -17,10 +17,9 @@ from onefs.content.locks import DatasetLocks, StoppedError
 from onefs.content.marks import BLOCKS_ENDING, is_open
 from onefs.content.pins import Pins
 from onefs.content.shares import Share
-from onefs.content.stamped import Fetched
+from onefs.content.stamped import Fetched, file_of
 from onefs.content.stamps import Stamps
 from onefs.content.uses import Uses
-from onefs.content.verification import Signature
 from onefs.errors import BusyError
 
 CANDIDATES = 50_000
@@ -141,13 +140,10 @@ class Evictor:
         return freed_bytes
 
     def _drop_copy(self, fetched: Fetched) -> int:
-        path = f"{self._root}/{fetched.dataset.path}"
-        try:
-            status = os.stat(path)  # noqa: PTH116  (a Path costs more than the call)
-        except FileNotFoundError:
+        found = file_of(self._root, fetched)
+        if found is None or found[1].st_nlink > 1:
             return 0
-        if Signature.of(status) != fetched.signature or status.st_nlink > 1:
-            return 0
+        path, status = found
         self._stamps.drop(fetched.dataset.id)
         os.unlink(path)  # noqa: PTH108
         log.debug("%s left the cache to make room.", fetched.dataset.path)
@@ -164,12 +160,12 @@ class Evictor:
 
     def _candidate(self, fetched: Fetched, used_s: float, *, is_coming: bool = False) -> Iterator[Candidate]:
         """The file, if it is still the one that was fetched."""
-        with suppress(OSError):
-            status = os.stat(f"{self._root}/{fetched.dataset.path}")  # noqa: PTH116
-            if Signature.of(status) == fetched.signature:
-                size_bytes, last_use_s = footprint(status.st_size), max(fetched.last_use_s, used_s)
-                is_kept = status.st_nlink > 1
-                yield Candidate(fetched.dataset.id, size_bytes, last_use_s, is_kept, is_coming, fetched.signature)
+        found = file_of(self._root, fetched)
+        if found is not None:
+            status = found[1]
+            size_bytes, last_use_s = footprint(status.st_size), max(fetched.last_use_s, used_s)
+            is_kept = status.st_nlink > 1
+            yield Candidate(fetched.dataset.id, size_bytes, last_use_s, is_kept, is_coming, fetched.signature)
 
     def _parts(self, held: set[UUID]) -> Iterator[Candidate]:
         """What there is of files that are not complete, but for those that room is held for."""

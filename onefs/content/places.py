@@ -1,8 +1,9 @@
-"""Owns where things stand in a cache directory: files of datasets, whole or in parts, and how they are looked for."""
+"""Where things stand in a cache directory: files of datasets, whole or in parts, and how they are looked for."""
 
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,43 +32,39 @@ class Copy:
 
 
 class Places:
-    """A directory laid out as ONE's, and the folder of what onefs keeps beside it. Safe to use from several threads."""
+    """A directory laid out as ONE's, and the folder of what onefs keeps beside it. Safe to use from several threads.
 
-    def __init__(self, data_dir: Path, state_dir: Path) -> None:
+    A dataset's file may have its UUID in its name, or not; with `uuid_filenames` onefs itself puts it there.
+    """
+
+    def __init__(self, data_dir: Path, state_dir: Path, *, uuid_filenames: bool = False) -> None:
         self.data_dir = data_dir
         self.state_dir = state_dir
         self._root = os.fspath(data_dir)
+        self._uuid_filenames = uuid_filenames
         self._own_folder: Path | None = None
 
-    def open_copy(self, dataset: Dataset) -> Copy | None:
-        """The dataset's file as it stands in the cache, verified or not; None if there is none."""
-        path = self.path(dataset)
-        descriptor = _open(dataset, path)
-        if descriptor is None:
-            path = alf.archive_path(path, dataset.id)
-            descriptor = _open(dataset, path)
-        if descriptor is None:
-            return None
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            os.close(descriptor)
-            raise ContentError(f"{path} in the cache is not a file.", "Remove it.")
-        return Copy(descriptor, path, Signature.of(status))
+    def open_copies(self, dataset: Dataset) -> Iterator[Copy]:
+        """The dataset's files as they stand in the cache, verified or not, first under the name that onefs gives."""
+        for path in self._paths(dataset):
+            copy = open_at(dataset, path)
+            if copy is not None:
+                yield copy
 
     @cached_property
     def is_local_disk(self) -> bool:
         """Whether both directories are on disks of this machine, so that opening a file keeps nobody waiting."""
         return disks.is_local(self.data_dir) and disks.is_local(self.state_dir)
 
-    def find_copy(self, dataset: Dataset) -> tuple[str, os.stat_result] | None:
-        """Path and status of the dataset's file in the cache, verified or not; None if there is none."""
-        plain = self.path(dataset)
-        for path in (plain, alf.archive_path(plain, dataset.id)):
+    def find_copies(self, dataset: Dataset) -> list[tuple[str, os.stat_result]]:
+        """Path and status of the dataset's files in the cache, first under the name that onefs gives."""
+        found = []
+        for path in self._paths(dataset):
             with suppress(OSError):
                 status = os.stat(path)  # noqa: PTH116  (a Path costs more than the call)
                 if stat.S_ISREG(status.st_mode):
-                    return path, status
-        return None
+                    found.append((path, status))
+        return found
 
     def partial_blocks(self, dataset: Dataset) -> int:
         """512-byte blocks of what is fetched of a dataset so far."""
@@ -87,7 +84,8 @@ class Places:
                 for entry in entries:
                     if entry.is_file() and not entry.name.startswith("."):
                         plain = alf.without_uuid(entry.name)
-                        if plain == entry.name or plain not in found:
+                        has_uuid = plain != entry.name
+                        if has_uuid is self._uuid_filenames or plain not in found:
                             found[plain] = entry.stat().st_blocks
         except OSError:
             return found
@@ -103,11 +101,17 @@ class Places:
         return found
 
     def path(self, dataset: Dataset) -> str:
-        """Where the dataset's file belongs. Raises ContentError."""
+        """Where onefs puts the dataset's file. Raises ContentError."""
+        return self._paths(dataset)[0]
+
+    def _paths(self, dataset: Dataset) -> tuple[str, str]:
+        """Where the dataset's file may stand, first where onefs puts it. Raises ContentError."""
         path = dataset.path
         if not alf.is_safe_relative(path):
             raise ContentError(f"{path!r} would lead outside the cache directory.", "Tell the archive's maintainers.")
-        return f"{self._root}/{path}"
+        plain = f"{self._root}/{path}"
+        with_uuid = alf.archive_path(plain, dataset.id)
+        return (with_uuid, plain) if self._uuid_filenames else (plain, with_uuid)
 
     def partials(self) -> Path:
         """Where files stand that are not complete. Raises OSError."""
@@ -127,11 +131,16 @@ class Places:
         return self._own_folder / name
 
 
-def _open(dataset: Dataset, path: str) -> int | None:
-    """A descriptor; None if there is no such file. Raises what is wrong with the cache."""
+def open_at(dataset: Dataset, path: str) -> Copy | None:
+    """The dataset's file at a path, opened; None if there is none. Raises what is wrong with the cache."""
     try:
-        return os.open(path, READING)
+        descriptor = os.open(path, READING)
     except OSError as error:
         if error.errno in ABSENT:
             return None
         raise cache_error(dataset.path, path, error) from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise ContentError(f"{path} in the cache is not a file.", "Remove it.")
+    return Copy(descriptor, path, Signature.of(status))

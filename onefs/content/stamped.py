@@ -1,4 +1,4 @@
-"""Owns how a stamp stands on the disk: a small JSON file for each dataset, whose time is that of the last use."""
+"""How a stamp stands on the disk: a small JSON file for each dataset, whose time is that of the last use."""
 
 import json
 import os
@@ -78,6 +78,17 @@ class StampFiles:
                 return fetched_of(dataset_id, json.loads(file.read()), os.fstat(file.fileno()).st_mtime)
         except (OSError, ValueError):
             return None
+
+
+def file_of(root: str, fetched: Fetched) -> tuple[str, os.stat_result] | None:
+    """Path and status of a file that onefs fetched, under either name; None if it is not that file any more."""
+    plain = f"{root}/{fetched.dataset.path}"
+    for path in (plain, alf.archive_path(plain, fetched.dataset.id)):
+        with suppress(OSError):
+            status = os.stat(path)  # noqa: PTH116  (a Path costs more than the call)
+            if Signature.of(status) == fetched.signature:
+                return path, status
+    return None
 
 
 def noted(dataset: Dataset, stamp: Stamp) -> dict[str, Any]:

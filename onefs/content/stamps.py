@@ -14,7 +14,7 @@ from uuid import UUID
 from onefs.catalogue.records import Dataset
 from onefs.content import syncing
 from onefs.content.arrivals import Arrivals
-from onefs.content.stamped import Fetched, StampFiles, fetched_of, noted, stamp_of
+from onefs.content.stamped import Fetched, StampFiles, fetched_of, file_of, noted, stamp_of
 from onefs.content.verification import Signature, Stamp
 
 KEPT_IN_MEMORY = 200_000
@@ -262,7 +262,7 @@ class Stamps:
                 self._arrivals.add({"id": str(dataset.id), **noted(dataset, stamp)})
 
     def _adopt(self, fetched: Fetched, value: dict[str, Any]) -> None:
-        if Signature.of((self._root / fetched.dataset.path).stat()) == fetched.signature:
+        if file_of(os.fspath(self._root), fetched) is not None:
             self._files.adopt(fetched.dataset.id, value)
 
     def _complain(self, error: OSError) -> None:

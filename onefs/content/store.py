@@ -19,7 +19,7 @@ from onefs.content.ledger import Ledger
 from onefs.content.locks import DatasetLocks, StoppedError
 from onefs.content.partial import Partial
 from onefs.content.pins import Pins
-from onefs.content.places import Copy, Places
+from onefs.content.places import Copy, Places, open_at
 from onefs.content.quarantine import Quarantine
 from onefs.content.renaming import part_from_others
 from onefs.content.room import Limits, Room, Usage
@@ -49,8 +49,9 @@ class ContentStore(Places):
         is_cache: bool = True,
         may_displace: bool = True,
         limits: Limits | None = None,
+        uuid_filenames: bool = False,
     ) -> None:
-        super().__init__(data_dir, state_dir)
+        super().__init__(data_dir, state_dir, uuid_filenames=uuid_filenames)
         self.is_cache = is_cache
         self.may_displace = may_displace
         self._locks = DatasetLocks(state_dir / "locks")
@@ -63,6 +64,23 @@ class ContentStore(Places):
         self._evictor = Evictor(data_dir, self.stamps, self._pins, self._uses, partials, self._locks)
         ledger, shares = Ledger(room, self._locks.hold), Shares(room / "daemons", self._sees_all_marks)
         self.room = Room(limits or Limits(), data_dir, ledger, shares, self._evictor, self._locks.hold, self.stamps)
+
+    def find_copy(self, dataset: Dataset) -> tuple[str, os.stat_result] | None:
+        """Path and status of the dataset's file in the cache, verified or not; None if there is none.
+
+        Of two under different names the stamped one, as that is served.
+        """
+        found = self.find_copies(dataset)
+        if len(found) > 1:
+            stamp = self.stamps.get(dataset.id)
+            if stamp is not None and stamp.signature == Signature.of(found[1][1]):
+                return found[1]
+        return found[0] if found else None
+
+    def open_copy(self, dataset: Dataset) -> Copy | None:
+        """The same file, opened. Raises what is wrong with the cache."""
+        found = self.find_copy(dataset)
+        return open_at(dataset, found[0] if found is not None else self.path(dataset))
 
     def vouch(self, dataset: Dataset, copy: Copy, md5: str, accepted: str = "", source: str = "") -> None:
         """Stamp a copy as verified (or, with `accepted`, as served though it differs)."""

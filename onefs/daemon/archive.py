@@ -115,6 +115,7 @@ class Archive:
             is_cache=source.is_cache,
             may_displace=source.may_displace,
             limits=Limits(settings.cache_size, settings.cache_min_free),
+            uuid_filenames=settings.uuid_filenames,
         )
         return self.content_in(store, settings)
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from onefs.alf import STATE_FOLDER
+from onefs.alf import STATE_FOLDER, archive_path
 from onefs.catalogue.records import Dataset, Session
 from onefs.catalogue.snapshot import Snapshot
 from onefs.catalogue.tables import write_tables
@@ -109,8 +109,9 @@ def _content(archive: Archive, folder: Path, settings: Settings) -> Iterator[Con
     cache = archive.source.data_dir
 
     def near(dataset: Dataset) -> Iterator[Location]:
-        if (cache / dataset.path).is_file():
-            yield Location((cache / dataset.path).as_uri())
+        for path in (dataset.path, archive_path(dataset.path, dataset.id)):
+            if (cache / path).is_file():
+                yield Location((cache / path).as_uri())
 
     whole = replace(settings, whole_file_max=1 << 62)
     content = archive.content_in(ContentStore(folder, folder / STATE_FOLDER), whole, near)

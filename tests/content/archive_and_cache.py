@@ -98,13 +98,13 @@ class ArchiveAndCache:
         """The dataset's path on the servers, as `FaultServer` takes it."""
         return "/" + alf.archive_path(dataset.path, dataset.id)
 
-    def file(self, dataset: Dataset) -> Path:
+    def file(self, dataset: Dataset, *, with_uuid: bool = False) -> Path:
         """Where the dataset's file belongs in the cache."""
-        return self.cache / dataset.path
+        return self.cache / (alf.archive_path(dataset.path, dataset.id) if with_uuid else dataset.path)
 
     def put_in_cache(self, dataset: Dataset, data: bytes, *, with_uuid: bool = False) -> Path:
         """Put a file into the cache as another program would."""
-        path = self.cache / (alf.archive_path(dataset.path, dataset.id) if with_uuid else dataset.path)
+        path = self.file(dataset, with_uuid=with_uuid)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         return path
@@ -128,10 +128,16 @@ class ArchiveAndCache:
         locate: Callable[[Dataset], Iterable[Location]] | None = None,
         limits: Limits | None = None,
         may_go_on: Callable[[], bool] = lambda: True,
+        uuid_filenames: bool = False,
     ) -> Content:
         """A `Content` on the cache, closed at the end of the test."""
         store = ContentStore(
-            self.cache, self.cache / ".onefs", is_cache=is_cache, may_displace=may_displace, limits=limits
+            self.cache,
+            self.cache / ".onefs",
+            is_cache=is_cache,
+            may_displace=may_displace,
+            limits=limits,
+            uuid_filenames=uuid_filenames,
         )
         transport = HttpTransport(
             connect_timeout_s=PATIENT_S, read_timeout_s=read_timeout_s, max_connections=max_transfers
@@ -157,7 +163,7 @@ class ArchiveAndCache:
         return content
 
     def other_process(
-        self, dataset: Dataset, blocks: BlockRules | None = None, *, dies: bool = False
+        self, dataset: Dataset, blocks: BlockRules | None = None, *, dies: bool = False, uuid_filenames: bool = False
     ) -> "subprocess.Popen[str]":
         """Start another process that reads the dataset through the same cache and prints its MD5, or `dies` then."""
         argument = json.dumps(
@@ -171,6 +177,7 @@ class ArchiveAndCache:
                 "md5": dataset.md5,
                 "blocks": None if blocks is None else dataclasses.asdict(blocks),
                 "dies": dies,
+                "uuid_filenames": uuid_filenames,
             }
         )
         process = subprocess.Popen(

@@ -42,8 +42,9 @@ def main() -> None:
         return [server.location(wanted.path, wanted.id)]
 
     rules = BlockRules(**asked["blocks"]) if asked["blocks"] is not None else None
+    store = ContentStore(cache, cache / ".onefs", uuid_filenames=asked["uuid_filenames"])
     content = Content(
-        ContentStore(cache, cache / ".onefs"),
+        store,
         HttpTransport(connect_timeout_s=30, read_timeout_s=60, max_connections=4),
         locate,
         locate,
@@ -59,7 +60,7 @@ def main() -> None:
         digest.update(piece or b"")
         done += len(piece or b"")
     while asked["dies"]:
-        if (cache / dataset.path).exists():
+        if Path(store.path(dataset)).exists():
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(0.001)
     print(digest.hexdigest(), flush=True)

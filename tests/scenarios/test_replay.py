@@ -473,6 +473,8 @@ def test_critical_and_unhashed_datasets_are_replayed_too(tmp_path: Path) -> None
     with Replayed(manifest, Mounted(archive, tmp_path), tmp_path / "replay") as mount:
         assert files_in(mount.path) == FILES
     (archive / MADE_SESSION / BIG).unlink()
+    for dataset in [each for name, each in datasets.items() if name != BIG]:  # found under either name
+        (archive / dataset.path).rename(f"{archive}{on_servers(dataset)}")
     done = run_here("replay", manifest, "--fetch", tmp_path / "folder")
     assert done.returncode == 1
     assert "its manifest lists it, but the archive does not say any more where it is" in done.stderr
