@@ -48,8 +48,11 @@ class Paths:
     folder: NDArray[np.int64]
 
 
-def arrange(columns: DatasetColumns, paths: Paths, tally: LeftOutTally) -> None:
-    """Sort rows by (session, rel_path) and leave out those that cannot stand, counting them by reason."""
+def arrange(columns: DatasetColumns, paths: Paths, firsts: NDArray[np.int32], tally: LeftOutTally) -> None:
+    """Sort rows by (session, rel_path) and leave out those that cannot stand, counting them by reason.
+
+    `firsts` has for each session the first one on the same path: what they have stands in one folder.
+    """
 
     def leave_out(reason: Reason, rows: Rows) -> None:
         tally.add(reason, len(rows), (_describe(columns, paths, row) for row in rows.tolist()))
@@ -60,17 +63,19 @@ def arrange(columns: DatasetColumns, paths: Paths, tally: LeftOutTally) -> None:
     rows = np.flatnonzero(paths.unsafe[columns.path])
     if len(rows):
         leave_out(Reason.DATASET_UNSAFE, rows)
-    columns.take(_order(columns, len(paths.texts)))
-    again = (columns.session[1:] == columns.session[:-1]) & (columns.path[1:] == columns.path[:-1])
-    rows = np.flatnonzero(again) + 1
+    columns.take(_order(columns, len(paths.texts), firsts))
+    first = firsts[columns.session]
+    rows = np.flatnonzero((first[1:] == first[:-1]) & (columns.path[1:] == columns.path[:-1])) + 1
     if len(rows):
         leave_out(Reason.DATASET_PATH_TAKEN, rows)
-    rows = _files_that_are_folders(columns, paths)
+    rows = _files_that_are_folders(columns, paths, firsts)
     if len(rows):
         leave_out(Reason.DATASET_IS_FOLDER, rows)
-    rows = _beyond_folders(columns, paths)
+    rows = _beyond_folders(columns, paths, firsts)
     if len(rows):
         leave_out(Reason.DATASET_FOLDERS, rows)
+    if (firsts[columns.session] != columns.session).any():
+        columns.take(np.argsort(columns.session, kind="stable"))
 
 
 def _describe(columns: DatasetColumns, paths: Paths, row: int) -> str:
@@ -78,14 +83,11 @@ def _describe(columns: DatasetColumns, paths: Paths, row: int) -> str:
     return f"{UUID(bytes=columns.id[row].tobytes())} {paths.texts[columns.path[row]]!r}"
 
 
-def _places(columns: DatasetColumns, path: NDArray[np.int64], n_paths: int) -> NDArray[np.int64]:
-    """One number for each (session, path)."""
-    return columns.session.astype(np.int64) * n_paths + path
-
-
-def _order(columns: DatasetColumns, n_paths: int) -> Rows:
-    """Sorts by session, path, rows that exist before those that do not, id."""
-    keys = _places(columns, columns.path.astype(np.int64), n_paths)
+def _order(columns: DatasetColumns, n_paths: int, firsts: NDArray[np.int32]) -> Rows:
+    """Sorts by first session on the path, path, rows that exist before those that do not, id."""
+    keys = firsts[columns.session].astype(np.int64)
+    keys *= n_paths
+    keys += columns.path
     keys *= 2
     keys += (columns.flags & EXISTS) == 0
     order = np.argsort(keys)
@@ -100,8 +102,8 @@ def _order(columns: DatasetColumns, n_paths: int) -> Rows:
     return order
 
 
-def _files_that_are_folders(columns: DatasetColumns, paths: Paths) -> Rows:
-    """Rows that exist and whose path is a folder of another row that exists, in the same session."""
+def _files_that_are_folders(columns: DatasetColumns, paths: Paths, firsts: NDArray[np.int32]) -> Rows:
+    """Rows that exist and whose path is a folder of another row that exists, in a session on the same path."""
     if not len(paths.inside):
         return np.empty(0, np.int64)
     n_paths = len(paths.texts)
@@ -109,7 +111,7 @@ def _files_that_are_folders(columns: DatasetColumns, paths: Paths) -> Rows:
     involved[paths.inside] = True
     involved[paths.folder] = True
     rows = np.flatnonzero(involved[columns.path] & ((columns.flags & EXISTS) != 0))
-    session = columns.session[rows].astype(np.int64)
+    session = firsts[columns.session[rows]].astype(np.int64)
     path = columns.path[rows].astype(np.int64)
     # Pairs sorted by `inside`: each row meets all the folders above it.
     order = np.argsort(paths.inside, kind="stable")
@@ -122,12 +124,13 @@ def _files_that_are_folders(columns: DatasetColumns, paths: Paths) -> Rows:
     return rows[np.isin(session * n_paths + path, above)]
 
 
-def _beyond_folders(columns: DatasetColumns, paths: Paths) -> Rows:
+def _beyond_folders(columns: DatasetColumns, paths: Paths, firsts: NDArray[np.int32]) -> Rows:
     """Rows of sessions with too many folders, in each from the first row on whose folders have no number left."""
+    of = firsts[columns.session]
     deepest = int(paths.depth[columns.path].max(initial=0))
     beyond = [np.empty(0, np.int64)]
-    for session in np.flatnonzero(np.bincount(columns.session) * deepest > MAX_SESSION_FOLDERS).tolist():
-        begin, end = np.searchsorted(columns.session, (session, session + 1)).tolist()
+    for session in np.flatnonzero(np.bincount(of) * deepest > MAX_SESSION_FOLDERS).tolist():
+        begin, end = np.searchsorted(of, (session, session + 1)).tolist()
         codes = columns.path[begin:end]
         if int(paths.depth[codes].sum()) > MAX_SESSION_FOLDERS:
             beyond.append(np.arange(begin + _that_fit(paths.texts[code] for code in codes.tolist()), end))

@@ -62,7 +62,7 @@ def _write(writer: IndexWriter, files: TableFiles, tally: LeftOutTally) -> None:
     eids = session_rows.eids_of(sessions, aggregates=False)
     by_eid = order_of_ids(eids)
     datasets, paths = DatasetReader(eids[by_eid], by_eid, tally).read(files.datasets)
-    arranging.arrange(datasets, paths, tally)
+    arranging.arrange(datasets, paths, session_rows.firsts_of(sessions, aggregates=True), tally)
     aggregates = bool(len(datasets.session)) and int(datasets.session[-1]) == len(sessions)
     path_digests = text_digests(paths.texts.offsets, paths.texts.data)
     own = session_rows.digests_of(sessions, aggregates=aggregates)

@@ -116,7 +116,7 @@ def edition_of(datasets: Iterable[Dataset], tally: LeftOutTally) -> Edition:
     code = {text: at for at, text in enumerate(texts)}
     columns = _columns(rows, [code[row.rel_path] for row in rows])
     paths = _paths(texts)
-    arranging.arrange(columns, paths, tally)
+    arranging.arrange(columns, paths, np.zeros(1, np.int32), tally)
     path_digests = text_digests(paths.texts.offsets, paths.texts.data)
     all_rows = np.array([0]), np.array([len(columns.path)])
     flags = columns.flags.tolist()

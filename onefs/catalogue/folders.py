@@ -51,15 +51,18 @@ class FolderRows:
     key: NDArray[np.uint64]
 
     def of_sessions(self, n_sessions: int) -> NDArray[np.int32]:
-        """The folder's row for each session row."""
+        """The folder's row for each session row; sessions that share a folder come one after the other."""
         rows = np.flatnonzero(self.session >= 0).astype(np.int32)
-        folders = np.empty(n_sessions, np.int32)
-        folders[self.session[rows]] = rows
+        folder = np.empty(n_sessions, np.int32)
+        folder[self.session[rows]] = rows
+        has_own = np.zeros(n_sessions, bool)
+        has_own[self.session[rows]] = True
+        folders: NDArray[np.int32] = folder[np.maximum.accumulate(np.where(has_own, np.arange(n_sessions), 0))]
         return folders
 
 
 def arrange_folders(leaves: Sequence[Leaf]) -> FolderRows:
-    """The tree above these session folders; no leaf's path is above another's."""
+    """The tree above these session folders; no leaf's path is above another's. The first on a path has it."""
     # NUL is in no name and below every byte, so that this is the order by parts.
     levels = _levels(sorted(leaves, key=lambda leaf: "\0".join(leaf.parts).encode()))
     starts = np.cumsum([0, *(len(level.names) for level in levels)])
@@ -98,7 +101,8 @@ def _levels(leaves: Sequence[Leaf]) -> list[_Level]:
             digest = digest64(part.encode() for part in leaf.parts[: depth + 1])
             levels[depth + 1].add(leaf.parts[depth], branch[depth], digest)
             branch.append(len(levels[depth + 1].names) - 1)
-        levels[len(leaf.parts)].sessions[branch[-1]] = leaf.session
+        own = levels[len(leaf.parts)].sessions
+        own[branch[-1]] = leaf.session if own[branch[-1]] < 0 else own[branch[-1]]
         for level, row in zip(levels, branch, strict=False):
             level.dates[row] = max(level.dates[row], leaf.date)
         before = leaf.parts

@@ -51,7 +51,6 @@ class Reason(StrEnum):
     SESSION_UNDATED = "session without date or number"
     SESSION_UNSAFE = "session with an unsafe lab or subject"
     SESSION_RESERVED = "session at a reserved name"
-    SESSION_PATH_TAKEN = "two sessions of one path"
     DATASET_ID = "dataset id is no UUID"
     DATASET_EID = "dataset eid is no UUID"
     DATASET_SESSION = "dataset of an unknown session"
@@ -122,6 +121,7 @@ class Strings:
 class Arrays:
     """Every array of an index. Session rows are in tree order, then the aggregates if there are any.
 
+    Sessions on one path stand one after the other and have one folder, whose `folder_session` is the first of them.
     Dataset rows are ordered by (session, rel_path), folders breadth first with children sorted by name.
     Texts stand as codes into `labs`, `subjects`, `protocols`, `projects` and `paths`, all sorted by their bytes.
     The columns of datasets and their paths are large: they are checked where they are looked into, the others at once.

@@ -1,8 +1,10 @@
 """Owns what each answer of the database changes in a live catalogue."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from itertools import groupby
+from operator import attrgetter
 from uuid import UUID
 
 from onefs import alf
@@ -13,6 +15,7 @@ from onefs.catalogue.live_folders import ROOT, FolderNews, LiveFolders
 from onefs.catalogue.live_sessions import LiveSessions
 from onefs.catalogue.records import Dataset, Session
 from onefs.catalogue.session_rows import AGGREGATES, RESERVED, refusal, standing
+from onefs.catalogue.sharing import SharedRows
 from onefs.catalogue.snapshot import MOST_BYTES, NO_EID, Folder, Snapshot
 
 SUBJECTS = "Subjects"
@@ -59,7 +62,7 @@ class Learning:
     def stands(self, row: int) -> bool:
         """Whether a session's row is the one that stands in the tree."""
         folder = self.sessions.folder(row)
-        return self.folders.folder(folder).session == row and self.folders.stands(folder)
+        return row in self.folders.folder(folder).sessions and self.folders.stands(folder)
 
     def find(self, *parts: str) -> int | None:
         """The row of the folder at a path."""
@@ -124,12 +127,12 @@ class Learning:
         tally = self._tally(question)
         days: dict[str, int] = {}
         numbers: dict[int, dict[str, int]] = {}
-        for session in standing(_usable(own, tally), tally):
-            *_, day, number = session.path.split("/")
+        for path, on_path in groupby(standing(_usable(own, tally), tally), key=attrgetter("path")):
+            *_, day, number = path.split("/")
             days[day] = self.folders.place(parent, day)
             row = self.folders.place(days[day], number)
             numbers.setdefault(days[day], {})[number] = row
-            self._place_session(session, row)
+            self._place_sessions(list(on_path), row)
         self.folders.keep(parent, days | self._other_children(parent, lab))
         for day_row, kept in numbers.items():
             self.folders.keep(day_row, kept)
@@ -173,18 +176,37 @@ class Learning:
         other = None if lab else self.folders.child(subject, SUBJECTS)
         return {SUBJECTS: other.row} if other else {}
 
-    def _place_session(self, session: Session, folder: int) -> None:
-        before, row = self.sessions.learn(session, folder)
-        self.told_sessions[session.eid] = None
-        if before is not None and self.sessions.folder(before) != folder:
-            self._leave(self.sessions.folder(before), before)
-        self.folders.set_session(folder, row, session.date)
+    def _place_sessions(self, sessions: Sequence[Session], folder: int) -> None:
+        rows = []
+        for session in sessions:
+            before, row = self.sessions.learn(session, folder)
+            rows.append(row)
+            self.told_sessions[session.eid] = None
+            if before is not None and self.sessions.folder(before) != folder:
+                self._leave(self.sessions.folder(before), before)
+        self.folders.set_sessions(folder, rows, sessions[0].date)
+        self._tally_shared(folder)
+
+    def _tally_shared(self, folder: int) -> None:
+        """Count the known datasets that cannot stand in a folder because of those of another session on its path."""
+        question = ("shared", str(folder))
+        self._tallies.pop(question, None)
+        there = self.folders.folder(folder).sessions
+        rows = [row for row in there if self.sessions.can_tell(row)] if len(there) > 1 else []
+        if len(rows) > 1:
+            path, tally = "/".join(self.folders.parts(folder)), self._tally(question)
+            for reason, (part, i) in SharedRows([self.sessions.rows(row, path) for row in rows]).left_out:
+                tally.add(reason, 1, [f"{part.id(i)} {part.rel_paths[i]!r}"])
 
     def _leave(self, folder: int, session: int) -> None:
-        """Take a session's folder away from where the session was, and the day's if nothing else was on it."""
-        if self.folders.folder(folder).session != session or not self.folders.stands(folder):
+        """Take a session out of the folder where it was: with the folder, and the day's, if nothing else is there."""
+        there = self.folders.folder(folder)
+        if session not in there.sessions or not self.folders.stands(folder):
             return
-        day = self.folders.folder(folder).parent
+        if there.others:
+            self.folders.set_sessions(folder, [row for row in there.sessions if row != session], there.date)
+            return
+        day = there.parent
         self.folders.remove(folder)
         above = self.folders.folder(day).parent
         if not self.folders.children(day):
@@ -210,7 +232,7 @@ class Learning:
         if known is None:
             folder = self.folders.place(ROOT, AGGREGATES)
             _, row = self.sessions.learn(NO_SESSION, folder)
-            self.folders.set_session(folder, row, None)
+            self.folders.set_sessions(folder, [row], None)
         self._take_datasets(question, NO_EID, own)
         row_now = self.sessions.of_eid(NO_EID)
         told = None if row_now is None else self.sessions.edition(row_now)
@@ -227,8 +249,10 @@ class Learning:
         if before != row:
             self._others.append((before, row))
         folder = self.folders.folder(self.sessions.folder(row))
-        if stood != row and folder.session == stood:
-            self.folders.set_session(folder.row, row, folder.date)
+        if stood != row and stood in folder.sessions:
+            rows = [row if each == stood else each for each in folder.sessions]
+            self.folders.set_sessions(folder.row, rows, folder.date)
+        self._tally_shared(folder.row)
 
     def _tally(self, question: Question) -> LeftOutTally:
         tally = self._tallies[question] = LeftOutTally()

@@ -110,22 +110,19 @@ class LiveFolders:
                     yield from self._base_sessions(child)
         for row, folder in self._changed.items():
             before = self.base_folder(row)
-            if before and before.session is not None and before.session != folder.session:
-                yield before.session
+            yield from set(before.sessions if before else ()).difference(folder.sessions)
 
     def sessions(self) -> Iterator[int]:
         """Rows of the sessions that stand in folders other than where the base has them."""
         for folder in (*self._added, *self._changed.values()):
             before = self.base_folder(folder.row)
-            if folder.session is not None and (before is None or before.session != folder.session):
-                yield folder.session
+            yield from set(folder.sessions).difference(before.sessions if before else ())
 
     def _base_children(self, row: int) -> Sequence[Folder]:
         return self._base.folders(row) if self._base and row < self._n_base else ()
 
     def _base_sessions(self, folder: Folder) -> Iterator[int]:
-        if folder.session is not None:
-            yield folder.session
+        yield from folder.sessions
         for child in self._base_children(folder.row):
             yield from self._base_sessions(child)
 
@@ -158,9 +155,10 @@ class LiveFolders:
             self.news.new.pop(row, None)
             self.news.gone[row] = None
 
-    def set_session(self, row: int, session: int, day: date | None) -> None:
-        """Have a folder be a session's."""
-        self._set(replace(self.folder(row), session=session, date=day))
+    def set_sessions(self, row: int, sessions: Sequence[int], day: date | None) -> None:
+        """Have a folder be that of these sessions, the first by eid first."""
+        first, *others = sessions
+        self._set(replace(self.folder(row), session=first, date=day, others=tuple(others)))
 
     def redate(self, row: int) -> None:
         """Bring the date of a folder that is no session's, and of those above it, up to date."""

@@ -37,17 +37,22 @@ def read_sessions(file: Path, tally: LeftOutTally) -> list[Session]:
 
 
 def standing(sessions: Iterable[Session], tally: LeftOutTally) -> list[Session]:
-    """Those of these sessions that have an id and a path to themselves, in tree order."""
+    """These sessions, each once, in tree order; those on one path in that of their eids."""
     by_eid: dict[UUID, Session] = {}
     # Sorted first, so that which of two rows stays does not hang on the order they come in.
     for session in sorted(sessions, key=_order):
         if by_eid.setdefault(session.eid, session) is not session:
             tally.add(Reason.SESSION_REPEATED, 1, [f"{session.eid} {session.path!r}"])
-    by_path: dict[str, Session] = {}
-    for session in by_eid.values():
-        if by_path.setdefault(session.path, session) is not session:
-            tally.add(Reason.SESSION_PATH_TAKEN, 1, [f"{session.eid} {session.path!r}"])
-    return list(by_path.values())
+    return list(by_eid.values())
+
+
+def firsts_of(sessions: Sequence[Session], *, aggregates: bool) -> NDArray[np.int32]:
+    """For each row, in tree order, the first row of those on the same path."""
+    firsts = list(range(len(sessions) + aggregates))
+    for row in range(1, len(sessions)):
+        if sessions[row].path == sessions[row - 1].path:
+            firsts[row] = firsts[row - 1]
+    return np.array(firsts, np.int32)
 
 
 def _order(session: Session) -> tuple[bytes, bytes, str, str]:

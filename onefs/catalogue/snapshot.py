@@ -43,7 +43,8 @@ _DEFAULT = tuple(bool(flags & DEFAULT) if flags & HAS_DEFAULT else None for flag
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder above or of a session. `session` is the row of the session whose folder it is.
+    """A folder above or of a session. `session` is the row of the session whose folder it is, `others` are those of
+    further sessions on the same path, which come after it by their eids.
 
     `date` is that of the newest session in it or below; None for the aggregates, and for the root of an empty archive.
     The root is row 0, its own parent, with the name "".
@@ -54,6 +55,12 @@ class Folder:
     name: str
     session: int | None
     date: date | None
+    others: tuple[int, ...] = ()
+
+    @property
+    def sessions(self) -> tuple[int, ...]:
+        """Rows of all sessions whose folder it is."""
+        return () if self.session is None else (self.session, *self.others)
 
 
 class _Texts(dict[int, str]):
@@ -166,7 +173,16 @@ class Snapshot:
             arrays.folder_name[row],
             session if session >= 0 else None,
             _date(int(arrays.folder_date[row])),
+            self._others(row, session) if session >= 0 else (),
         )
+
+    def _others(self, folder: int, session: int) -> tuple[int, ...]:
+        """Rows of the sessions after one that have the same folder."""
+        folders = self.index.arrays.session_folder
+        end = session + 1
+        while end < len(folders) and folders[end] == folder:
+            end += 1
+        return tuple(range(session + 1, end))
 
     def folders(self, row: int) -> list[Folder]:
         """The folders in a folder, sorted by the bytes of their names."""

@@ -8,6 +8,7 @@ from onefs.alf import LONGEST_NAME_BYTES, STATE_FOLDER
 from onefs.catalogue.changes import Changes
 from onefs.catalogue.interface import Catalogue, Rows
 from onefs.catalogue.records import Dataset
+from onefs.catalogue.sharing import datasets_shown, sessions_sharing
 from onefs.content.access import Content
 from onefs.errors import (
     CacheDamagedError,
@@ -313,14 +314,14 @@ class FileSystem:
     def _session_facts(self, node: Directory, row: int) -> xattrs.SessionFacts:
         tree, rows = self._session_rows(node, row)
         shown = [path is not None for path in tree.view.shown(rows)]
-        session = tree.catalogue.session(rows.session)
-        return xattrs.SessionFacts(session, tree.catalogue, rows, shown, lambda: self._cached_bytes(tree, node))
+        on_path = [tree.catalogue.session(each) for each in sessions_sharing(tree.catalogue, rows.session)]
+        return xattrs.SessionFacts(on_path, tree.catalogue, rows, shown, lambda: self._cached_bytes(tree, node))
 
     def _session_rows(self, node: Directory, row: int) -> tuple[Tree, Rows]:
         tree = self.forest.tree_of(node.ino)
         if tree is None:
             raise GoneError(f"{node.path} is no longer there.", "Look the path up again.")
-        return tree, tree.catalogue.datasets(tree.catalogue.newest(row))
+        return tree, datasets_shown(tree.catalogue, tree.catalogue.newest(row))
 
     def _blocks_of(self, nodes: Iterable[Node]) -> dict[str, int]:
         """Blocks on the disk of all that is cached in the folders that nodes are from, by path in the archive."""

@@ -95,7 +95,7 @@ def path_of_reference(catalogue: Catalogue, name: str) -> str | None:
     except ValueError:
         return None
     rows = catalogue.sessions_of_ref(day, int(parsed["number"]), parsed["subject"])
-    paths = sorted(catalogue.session_path(row) for row in rows)
+    paths = sorted({catalogue.session_path(row) for row in rows})
     if len(paths) > 1:
         _log.warning("%s is the reference of several sessions; the link leads to the first: %s", name, ", ".join(paths))
     return paths[0] if paths else None

@@ -7,6 +7,7 @@ from cachetools import LRUCache
 
 from onefs import alf
 from onefs.catalogue.interface import Catalogue, Rows
+from onefs.catalogue.sharing import SharedRows, datasets_shown, sessions_sharing
 from onefs.digests import digest64
 from onefs.vfs import inodes
 from onefs.vfs.nodes import DatasetFile, Directory, Node, joined, midnight_s
@@ -80,9 +81,8 @@ def built(view: View, catalogue: Catalogue, session: int, top: Directory) -> Ses
 def file_of_number(catalogue: Catalogue, session: int, top: Directory, ino: int) -> DatasetFile | None:
     """The file of a number in a session's row, whether or not a view shows it. May ask for the datasets."""
     rows = catalogue.datasets(session)
-    number = ino ^ inodes.file_ino(catalogue.session_key(session), 0)
-    for row, fingerprint in enumerate(inodes.file_fingerprints(rows.content)):
-        if fingerprint == number and rows.exists[row]:
+    for row, number in enumerate(_numbers(catalogue, rows)):
+        if number == ino and rows.exists[row]:
             folder, _, name = rows.rel_paths[row].rpartition("/")
             place = joined(top.path, folder) if folder else top.path
             return _file(ino, name, place, _time_s(folder, top.time_s), catalogue, rows, row)
@@ -95,7 +95,7 @@ def number_of_file(catalogue: Catalogue, session: int, rel_path: str) -> int | N
     row = rows.rel_paths.index(rel_path) if rel_path in rows.rel_paths else None
     if row is None or not rows.exists[row]:
         return None
-    return inodes.file_ino(catalogue.session_key(session), inodes.file_fingerprints(rows.content)[row])
+    return _numbers(catalogue, rows)[row]
 
 
 class _SessionBuilder:
@@ -105,7 +105,7 @@ class _SessionBuilder:
         self._view = view
         self._catalogue = catalogue
         self._session = session
-        self._key = catalogue.session_key(session)
+        self._key = catalogue.session_key(sessions_sharing(catalogue, session)[0])
         # What is kept of the folder is shared by all who build it.
         self._top = replace(top, children={})
         self._directories = {"": self._top}
@@ -114,10 +114,11 @@ class _SessionBuilder:
 
     def build(self) -> SessionTree:
         """Fingerprints count every row, shown or not, so that a number does not depend on what a view hides."""
-        rows = self._catalogue.datasets(self._session)
+        rows = datasets_shown(self._catalogue, self._session)
         self._fingerprints = _folder_fingerprints({path.rpartition("/")[0] for path in rows.rel_paths})
-        base = inodes.file_ino(self._key, 0)
-        numbers = inodes.file_fingerprints(rows.content)
+        sources = rows.sources if isinstance(rows, SharedRows) else [(rows, row) for row in range(len(rows))]
+        parts = {part.session: part for part, _ in sources}
+        numbers = {session: _numbers(self._catalogue, part) for session, part in parts.items()}
         shown = self._view.shown(rows)
         for row, path in enumerate(shown):
             if path is None:
@@ -129,8 +130,9 @@ class _SessionBuilder:
             place, time_s = directory.path, directory.time_s
             if path != rows.rel_paths[row]:
                 place, time_s = self._own_place(rows.rel_paths[row])
-            ino = base | numbers[row]
-            node = _file(ino, name, place, time_s, self._catalogue, rows, row)
+            part, at = sources[row]
+            ino = numbers[part.session][at]
+            node = _file(ino, name, place, time_s, self._catalogue, part, at)
             directory.children[name] = self._nodes[ino] = node
         return SessionTree(self._top, self._nodes, shown.doubled)
 
@@ -155,6 +157,12 @@ class _SessionBuilder:
         )
         parent.children[name] = self._nodes[directory.ino] = self._directories[rel_path] = directory
         return directory
+
+
+def _numbers(catalogue: Catalogue, rows: Rows) -> list[int]:
+    """The inode numbers of a session's datasets."""
+    base = inodes.file_ino(catalogue.session_key(rows.session), 0)
+    return [base | fingerprint for fingerprint in inodes.file_fingerprints(rows.content)]
 
 
 def _file(

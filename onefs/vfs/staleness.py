@@ -6,6 +6,8 @@ from typing import NamedTuple
 from onefs.catalogue.changes import Changes
 from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.live import LiveSnapshot
+from onefs.catalogue.sharing import datasets_shown
+from onefs.catalogue.snapshot import Folder
 from onefs.errors import GoneError
 from onefs.vfs.nodes import DatasetFile, Directory, Node
 from onefs.vfs.tree import Tree
@@ -76,7 +78,7 @@ def reruled_names(old: Tree, new: Tree) -> Iterator[Name]:
         row = catalogue.session_of_key(key)
         if row is None:
             continue
-        rows = catalogue.datasets(catalogue.newest(row))
+        rows = datasets_shown(catalogue, catalogue.newest(row))
         if old.view.shown(rows) != new.view.shown(rows):
             before, after = (new.entries_under(view, catalogue, rows.session) for view in (old.view, new.view))
             yield from _different(before, after)
@@ -94,7 +96,7 @@ def learned_names(tree: Tree, changes: Changes) -> list[Name]:
     for row in changes.folders_new:
         folder = tree.catalogue.folder(row)
         before = kept.get(row)
-        is_same = before is not None and _is_same_session(tree, before.session, folder.session)
+        is_same = before is not None and _has_same_sessions(tree, before.folder, folder)
         names.append(Name(tree.folder_ino(row), ITSELF) if is_same else _name_of(tree, row))
     for old_row, new_row in changes.sessions:
         if old_row != new_row:
@@ -110,16 +112,17 @@ def _name_of(tree: Tree, row: int) -> Name:
     return Name(tree.folder_ino(folder.parent), folder.name)
 
 
-def _is_same_session(tree: Tree, one: int | None, other: int | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return tree.catalogue.session_key(one) == tree.catalogue.session_key(other)
+def _has_same_sessions(tree: Tree, one: Folder | None, other: Folder) -> bool:
+    before = one.sessions if one else ()
+    return [*map(tree.catalogue.session_key, before)] == [*map(tree.catalogue.session_key, other.sessions)]
 
 
 def _entries(tree: Tree, row: int | None) -> dict[tuple[int, str], Node]:
     if row is None:
         return {}
     try:
+        if tree.catalogue.session_folder(row).others:  # nothing may be asked of the other sessions there
+            return tree.entries_under(tree.view, _silent(tree.catalogue), row)
         return tree.session_entries(row)
     except GoneError:  # its folder has gone meanwhile, and what was in it with that
         return {}

@@ -1,7 +1,7 @@
 """Owns the tree of one catalogue under one view: names and inode numbers to nodes, sessions built on demand."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from cachetools import LRUCache
 
@@ -106,7 +106,7 @@ class Tree:
             kind, _, key = inodes.decode(ino)
             row = self.catalogue.session_of_key(key) if kind is inodes.Kind.COLLECTION else None
             if row is not None:
-                self.catalogue.newest(row)
+                self._renew(self.catalogue.session_folder(row))
         return self.directory(ino)
 
     def children_of(self, parent: Directory) -> list[Node]:
@@ -133,7 +133,8 @@ class Tree:
             node = child
         # In views of one edition of each file, another than this one may have its name.
         is_it = isinstance(node, DatasetFile) and node.path.endswith(f"/{rel_path}")
-        return node.ino if is_it else sessions.number_of_file(self.catalogue, session, rel_path)
+        is_its = is_it and inodes.decode(node.ino).key == self.catalogue.session_key(session)
+        return node.ino if is_its else sessions.number_of_file(self.catalogue, session, rel_path)
 
     def file_of_number(self, ino: int) -> DatasetFile | None:
         """The file of a number, whether it is shown or not. May ask only where its session was not looked at."""
@@ -176,7 +177,10 @@ class Tree:
             kept = {row: self._folders.pop(self.catalogue.folder_key(row), None) for row in changed}
             self._drop_below(tuple(self.catalogue.folder_path(row) + "/" for row in changes.folders_gone))
             for before, _ in changes.sessions:
-                self._drop_session(before)
+                if before is not None:
+                    self._drop_sessions((before, *self.catalogue.session_folder(before).sessions))
+            for row in changes.folders_new:
+                self._drop_sessions(self.catalogue.folder(row).sessions)
         if _ROOT_ROW in kept:
             kept[_ROOT_ROW] = self.root
             self.root = self._directory(self.catalogue.folder(_ROOT_ROW), "", self.root_ino)
@@ -201,19 +205,28 @@ class Tree:
         found = [(key, directory, self.catalogue.folder_of_key(key)) for key, directory in kept]
         with self._lock:
             self._folders.update(
-                (key, directory) for key, directory, folder in found if folder and folder.session == directory.session
+                (key, directory)
+                for key, directory, folder in found
+                if folder and directory.folder and folder.sessions == directory.folder.sessions
             )
 
-    def _drop_session(self, row: int | None) -> None:
-        if row is not None:
+    def _drop_sessions(self, rows: Iterable[int]) -> None:
+        for row in rows:
             self._kept.drop(self._token, row)
 
     # -- making --------------------------------------------------------------------------------------------------
 
     def _inside(self, parent: Directory) -> Children:
         if parent.folder is not None and parent.session is not None:
+            self._renew(parent.folder)
             return self._session(self.catalogue.newest(parent.session)).top.children
         return parent.children
+
+    def _renew(self, folder: Folder) -> None:
+        """Ask anew for the datasets of all sessions in a folder, where the catalogue may ask."""
+        if self.may_ask:
+            for row in folder.sessions:
+                self.catalogue.newest(row)
 
     def _upper(self, key: int) -> Directory | None:
         with self._lock:
@@ -250,10 +263,13 @@ class Tree:
         tree = self._built(row)
         if tree is None:
             self.looked_into.add(self.catalogue.session_key(row))
+            times_changed = self._times_changed
             tree = self._build(row)
             if tree.doubled:
                 self._on_doubled(f"{tree.top.path}/{tree.doubled[0]}")
-            self._kept.keep(self._token, row, tree)
+            with self._lock:
+                if times_changed == self._times_changed:  # or else another session on its path may have changed
+                    self._kept.keep(self._token, row, tree)
         return tree
 
     def _built(self, row: int) -> SessionTree | None:

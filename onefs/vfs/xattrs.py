@@ -34,9 +34,9 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True)
 class SessionFacts:
-    """All that is known of one session. `shown` says which rows the tree shows."""
+    """All that is known of a session's folder. `sessions` are those on its path; `shown`: which rows the tree shows."""
 
-    session: Session
+    sessions: list[Session]
     catalogue: Catalogue
     rows: Rows
     shown: list[bool]
@@ -64,15 +64,17 @@ FILE_ATTRIBUTES: dict[str, Callable[[FileFacts], str]] = {
 }
 
 SESSION_ATTRIBUTES: dict[str, Callable[[SessionFacts], str]] = {
-    "eid": lambda facts: str(facts.session.eid),
-    "projects": lambda facts: facts.session.projects,
-    "task_protocol": lambda facts: facts.session.task_protocol,
+    "eid": lambda facts: ", ".join(str(each.eid) for each in facts.sessions),
+    "projects": lambda facts: facts.sessions[0].projects,
+    "task_protocol": lambda facts: facts.sessions[0].task_protocol,
     "datasets": lambda facts: str(sum(facts.shown)),
     "size": lambda facts: str(
         sum(max(size, 0) for size, shown in zip(facts.rows.sizes, facts.shown, strict=True) if shown)
     ),
     "cached": lambda facts: str(facts.cached_bytes()),
-    "probes": lambda facts: ", ".join(f"{name} ({pid})" for name, pid in facts.catalogue.probes_of(facts.session.eid)),
+    "probes": lambda facts: ", ".join(
+        f"{name} ({pid})" for each in facts.sessions for name, pid in facts.catalogue.probes_of(each.eid)
+    ),
 }
 
 

@@ -133,12 +133,20 @@ def test_dates_that_no_calendar_has(tmp_path):
     assert counts(snapshot) == {"session without date or number": 2}
 
 
-def test_two_sessions_of_one_path_the_first_by_id_stays(tmp_path):
+def test_of_sessions_on_one_path_all_datasets_stand_but_those_of_one_name(tmp_path):
     sessions = sorted((a_session(n) for n in range(3)), key=lambda s: s.eid.bytes)
     rows = [a_dataset(session, f"{n}.times.npy") for n, session in enumerate(sessions)]
-    snapshot = load(tmp_path, sessions[::-1], rows)
-    assert contents(snapshot) == {sessions[0]: [rows[0]]}
-    assert counts(snapshot) == {"two sessions of one path": 2, "dataset of an unknown session": 2}
+    same = sorted((a_dataset(session, "x.times.npy") for session in sessions), key=lambda d: d.id.bytes)
+    above, inside = a_dataset(sessions[1], "alf"), a_dataset(sessions[2], "alf/y.times.npy")
+    snapshot = load(tmp_path, sessions[::-1], [*rows, *same[::-1], above, inside])
+    told = {session: [rows[n]] for n, session in enumerate(sessions)}
+    told[next(session for session in sessions if session.eid == same[0].eid)].append(same[0])
+    told[sessions[2]].append(inside)
+    assert {s: sorted(d.path for d in ds) for s, ds in contents(snapshot).items()} == {
+        s: sorted(d.path for d in ds) for s, ds in told.items()
+    }
+    assert counts(snapshot) == {"two datasets of one path": 2, "dataset whose path is also a folder": 1}
+    assert any(str(same[1].id) in text for text in snapshot.left_out["two datasets of one path"].examples)
 
 
 def test_one_session_listed_twice(tmp_path):
