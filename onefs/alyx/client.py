@@ -3,38 +3,29 @@
 import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import UUID
 
-from onefs.alyx import fields, filters, parsing, rest
+from onefs.alyx import filters, parsing, rest
 from onefs.alyx.connection import Connection
 from onefs.alyx.credentials import Credentials
-from onefs.alyx.fields import OddRecordError
 from onefs.alyx.filters import Filter
 from onefs.alyx.questions import Questions, segment
 from onefs.alyx.records import (
     AlyxDataset,
     AlyxSession,
-    DatasetType,
     FileRecord,
     Insertion,
     Lab,
-    Project,
     Repository,
-    Revision,
     Subject,
     TablesInfo,
-    Tag,
 )
 from onefs.alyx.responses import ResponseCache
 from onefs.alyx.waiting import Clock
 from onefs.errors import BrokenAnswerError, OnefsError
 from onefs.outages import Outages
-
-SCHEMA_EXPIRY_S = 7 * 86400.0
-OPENAPI = "application/vnd.oai.openapi+json"
 
 
 class AlyxClient:
@@ -177,28 +168,6 @@ class AlyxClient:
         """The sessions of these ids that Alyx knows, without their datasets."""
         return self._questions.of_ids(parsing.session, "sessions", "pk__in", eids, no_cache=no_cache)
 
-    def session(self, eid: UUID, *, no_cache: bool = False) -> AlyxSession:
-        """One session with its datasets and insertions."""
-        path = f"sessions/{eid}"
-        record = self._rest.get(path, no_cache=no_cache)
-        found = self._questions.one(parsing.session, record, path)
-        revisions: dict[UUID, str] = {}
-
-        def revision_name(revision_id: UUID) -> str:
-            if not revisions:
-                revisions.update((known.id, known.name) for known in self.revisions(no_cache=no_cache))
-            if revision_id not in revisions:
-                raise OddRecordError("a revision that is not known")
-            return revisions[revision_id]
-
-        datasets = self._questions.all(
-            lambda nested: parsing.nested_dataset(nested, found.eid, revision_name),
-            fields.records(record, "data_dataset_session_related"),
-            path,
-        )
-        insertions = self._questions.all(parsing.insertion, fields.records(record, "probe_insertion"), path)
-        return replace(found, datasets=tuple(datasets), insertions=tuple(insertions))
-
     def datasets(self, session: UUID, *, no_cache: bool = False, **conditions: Filter) -> list[AlyxDataset]:
         """The datasets of one session that match all filters, with their file records, in no order."""
         query = filters.query("datasets", {"session": session, **conditions})
@@ -221,13 +190,6 @@ class AlyxClient:
             parsing.dataset, "datasets", (("django", "session__isnull,True"),), no_cache=no_cache
         )
 
-    def insertions(
-        self, session: UUID | None = None, *, no_cache: bool = False, **conditions: Filter
-    ) -> list[Insertion]:
-        """Probe insertions, of one session or of all, that match all filters."""
-        query = filters.query("insertions", {"session": session, **conditions})
-        return self._questions.every(parsing.insertion, "insertions", query, no_cache=no_cache)
-
     def insertion(self, pid: UUID, *, no_cache: bool = False) -> Insertion:
         """One probe insertion."""
         return self._questions.read(parsing.insertion, f"insertions/{pid}", no_cache=no_cache)
@@ -237,16 +199,6 @@ class AlyxClient:
     def repositories(self, *, no_cache: bool = False) -> list[Repository]:
         """All data repositories."""
         return self._questions.every(parsing.repository, "data-repository", no_cache=no_cache)
-
-    def repository(self, name: str, *, no_cache: bool = False) -> Repository:
-        """One data repository."""
-        path = f"data-repository/{segment(name, 'data repository')}"
-        return self._questions.read(parsing.repository, path, no_cache=no_cache)
-
-    def files(self, dataset_id: UUID, *, no_cache: bool = False) -> list[FileRecord]:
-        """The file records of a dataset, but for those on personal servers. They have no `url`."""
-        django = f"dataset,{dataset_id},data_repository__globus_is_personal,False"
-        return self._questions.every(parsing.file_record, "files", (("django", django),), no_cache=no_cache)
 
     def report_mismatch(self, file_id: UUID, notes: Mapping[str, Any]) -> FileRecord:
         """Add notes to a file record's `json`. What else stands there is kept; nothing is sent if they stand there."""
@@ -262,15 +214,6 @@ class AlyxClient:
 
     # Names and descriptions
 
-    def schema(self, *, no_cache: bool = False) -> Any:
-        """The description of the database's interface (OpenAPI), kept for a week."""
-        return self._rest.get("api/schema", no_cache=no_cache, expiry_s=SCHEMA_EXPIRY_S, accept=OPENAPI)
-
-    def raw(self, endpoint: str, name: str | UUID, *, no_cache: bool = False) -> Any:
-        """The JSON of one record as Alyx gives it, for `sessions`, `datasets`, `dataset-types` and so on."""
-        path = f"{segment(endpoint, 'endpoint')}/{segment(str(name), 'record')}"
-        return self._rest.get(path, no_cache=no_cache)
-
     def labs(self, *, no_cache: bool = False) -> list[Lab]:
         """All labs."""
         return self._questions.every(parsing.lab, "labs", no_cache=no_cache)
@@ -280,19 +223,3 @@ class AlyxClient:
         of_lab = f"actions_sessions__lab__name__in,{json.dumps([lab], ensure_ascii=False)}"
         query = (("django", of_lab),) if lab else ()
         return self._questions.every(parsing.subject, "subjects", query, no_cache=no_cache)
-
-    def tags(self, *, no_cache: bool = False) -> list[Tag]:
-        """All tags."""
-        return self._questions.every(parsing.tag, "tags", no_cache=no_cache)
-
-    def revisions(self, *, no_cache: bool = False) -> list[Revision]:
-        """All revisions."""
-        return self._questions.every(parsing.revision, "revisions", no_cache=no_cache)
-
-    def dataset_types(self, *, no_cache: bool = False) -> list[DatasetType]:
-        """All dataset types."""
-        return self._questions.every(parsing.dataset_type, "dataset-types", no_cache=no_cache)
-
-    def projects(self, *, no_cache: bool = False) -> list[Project]:
-        """All projects."""
-        return self._questions.every(parsing.project, "projects", no_cache=no_cache)

@@ -99,29 +99,20 @@ class Connection:
         """End waits for a busy server at once; further requests fail."""
         self._sender.close()
 
-    def ask(
-        self,
-        method: str,
-        path: str,
-        query: str = "",
-        *,
-        payload: Any = None,
-        accept: str = JSON,
-        probes: bool = False,
-    ) -> bytes:
+    def ask(self, method: str, path: str, query: str = "", *, payload: Any = None, probes: bool = False) -> bytes:
         """The body of the server's answer, decoded.
 
         For a while after a failure nothing is asked, but for what `probes`; the same failure is raised at once. Raises
         `UnreachableError` or `TimedOutError` if there is no answer, `AccessRefusedError`, `UnknownRecordError`,
         `UsageError` or `BrokenAnswerError` if it is another than was due.
         """
-        with self._breaking(probes), self._answer(method, path, query, payload, accept, stream=False) as response:
+        with self._breaking(probes), self._answer(method, path, query, payload, JSON, stream=False) as response:
             return response.content
 
     @contextmanager
-    def stream(self, path: str, accept: str = "*/*") -> Iterator[Iterator[bytes]]:
+    def stream(self, path: str) -> Iterator[Iterator[bytes]]:
         """The pieces of a large answer."""
-        with self._breaking(True), self._answer("GET", path, "", None, accept, stream=True) as response:
+        with self._breaking(True), self._answer("GET", path, "", None, "*/*", stream=True) as response:
             yield self._sender.pieces(response)
 
     @contextmanager

@@ -59,33 +59,6 @@ KNOWN = {
             "django",
         ]
     ),
-    "insertions": frozenset(
-        [
-            "session",
-            "subject",
-            "lab",
-            "date",
-            "experiment_number",
-            "name",
-            "model",
-            "serial",
-            "datasets",
-            "dataset_types",
-            "dataset_qc_lte",
-            "tag",
-            "task_protocol",
-            "projects",
-            "project",
-            "atlas_name",
-            "atlas_acronym",
-            "atlas_id",
-            "histology",
-            "no_alignments",
-            "no_histology",
-            "queries",
-            "django",
-        ]
-    ),
 }
 
 

@@ -1,8 +1,7 @@
 """Owns how Alyx's JSON becomes records. Odd ones raise `OddRecordError`, which listings skip and count."""
 
 import re
-from collections.abc import Callable, Iterable
-from uuid import UUID
+from collections.abc import Iterable
 
 from onefs import alf
 from onefs.alyx import fields
@@ -10,21 +9,16 @@ from onefs.alyx.fields import OddRecordError, Record
 from onefs.alyx.records import (
     AlyxDataset,
     AlyxSession,
-    DatasetType,
     FileRecord,
     Insertion,
     Lab,
-    Project,
     Repository,
-    Revision,
     Subject,
     TablesInfo,
-    Tag,
 )
 
 IN_SESSION = re.compile(r"(?:^|/)[\w.-]+/\d{4}-\d{2}-\d{2}/\d{1,3}/(?P<rest>.+)")
 BUCKETS = "aws_"
-RevisionName = Callable[[UUID], str]
 
 
 def session(record: Record) -> AlyxSession:
@@ -40,66 +34,23 @@ def session(record: Record) -> AlyxSession:
     )
 
 
-def nested_dataset(record: Record, eid: UUID, revision_name: RevisionName) -> AlyxDataset:
-    """A dataset as `sessions/<eid>` has it: its revision is a UUID, so the name comes from the file's URL.
-
-    `revision_name` is asked only where there is no URL; it raises `OddRecordError` if it cannot tell.
-    """
-    path = fields.raw_path(record, "data_url")
-    rel_path = _inside_session(path)
-    if not rel_path:
-        revision_id = fields.uuid_or_none(record, "revision")
-        revision = alf.split_relative(path).revision if path else ""
-        if not path and revision_id:
-            revision = revision_name(revision_id)
-        rel_path = _joined(record, revision)
-    url = fields.web_address(record, "data_url")
-    return _dataset(
-        record,
-        eid=eid,
-        rel_path=rel_path,
-        default_revision=fields.truth(record, "default_revision"),
-        exists=True,
-        file_records=(FileRecord(None, "", "", url, exists=True),) if url else (),
-    )
-
-
 def dataset(record: Record) -> AlyxDataset:
     """A dataset as the `datasets` endpoint has it."""
     file_records = tuple(_readable(map(_file_record_or_none, fields.records(record, "file_records"))))
     eid = fields.uuid(record.get("session")) if record.get("session") else None
     paths = [_inside_session(copy.relative_path) for copy in file_records] if eid else []
-    return _dataset(
-        record,
-        eid=eid,
-        rel_path=next(filter(None, paths), "") or _joined(record, fields.text(record, "revision")),
-        default_revision=fields.truth(record, "default_dataset"),
-        exists=any(copy.exists and (copy.url or copy.repository.startswith(BUCKETS)) for copy in file_records),
-        file_records=file_records,
-    )
-
-
-def _dataset(
-    record: Record,
-    *,
-    eid: UUID | None,
-    rel_path: str,
-    default_revision: bool | None,
-    exists: bool,
-    file_records: tuple[FileRecord, ...],
-) -> AlyxDataset:
     return AlyxDataset(
         id=fields.own_id(record),
         eid=eid,
-        rel_path=rel_path,
+        rel_path=next(filter(None, paths), "") or _joined(record, fields.text(record, "revision")),
         dataset_type=fields.text(record, "dataset_type"),
         size_bytes=fields.whole_number(record, "file_size"),
         md5=fields.md5(record),
         qc=fields.qc(record),
-        default_revision=default_revision,
+        default_revision=fields.truth(record, "default_dataset"),
         protected=bool(fields.truth(record, "protected")),
         tags=fields.texts(record, "tags"),
-        exists=exists,
+        exists=any(copy.exists and (copy.url or copy.repository.startswith(BUCKETS)) for copy in file_records),
         file_records=file_records,
     )
 
@@ -214,37 +165,3 @@ def subject(record: Record) -> Subject:
         death_date=fields.day(record, "death_date"),
         projects=fields.texts(record, "projects"),
     )
-
-
-def tag(record: Record) -> Tag:
-    """A tag."""
-    return Tag(
-        id=fields.own_id(record),
-        name=fields.needed_text(record, "name"),
-        description=fields.text(record, "description"),
-        protected=bool(fields.truth(record, "protected")),
-        public=bool(fields.truth(record, "public")),
-    )
-
-
-def revision(record: Record) -> Revision:
-    """A revision."""
-    return Revision(
-        id=fields.own_id(record),
-        name=fields.needed_text(record, "name"),
-        description=fields.text(record, "description"),
-    )
-
-
-def dataset_type(record: Record) -> DatasetType:
-    """A dataset type."""
-    return DatasetType(
-        name=fields.needed_text(record, "name"),
-        description=fields.text(record, "description"),
-        filename_pattern=fields.text(record, "filename_pattern"),
-    )
-
-
-def project(record: Record) -> Project:
-    """A project."""
-    return Project(name=fields.needed_text(record, "name"), description=fields.text(record, "description"))

@@ -12,7 +12,7 @@ class FileRecord:
     """One copy of a dataset's file, as Alyx believes it to be.
 
     `url` is percent-encoded and ready for a request, "" if the repository is not on the web. `relative_path` begins
-    at the repository's root and has no UUID in it. `id` is None in what a session or insertion says of its datasets.
+    at the repository's root and has no UUID in it. `id` is None where it is not known.
     """
 
     id: UUID | None
@@ -65,10 +65,7 @@ class Insertion:
 
 @dataclass(frozen=True, slots=True)
 class AlyxSession:
-    """One experiment. `number` is None for a base session, which has no place in the tree.
-
-    `datasets` and `insertions` are empty in listings; only `AlyxClient.session` fills them.
-    """
+    """One experiment. `number` is None for a base session, which has no place in the tree."""
 
     eid: UUID
     lab: str
@@ -77,8 +74,6 @@ class AlyxSession:
     number: int | None
     task_protocol: str
     projects: tuple[str, ...]
-    datasets: tuple[AlyxDataset, ...] = ()
-    insertions: tuple[Insertion, ...] = ()
 
     @property
     def date(self) -> date:
@@ -141,40 +136,3 @@ class Subject:
     birth_date: date | None
     death_date: date | None
     projects: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Tag:
-    """A release. Datasets of a protected one do not change."""
-
-    id: UUID
-    name: str
-    description: str
-    protected: bool
-    public: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Revision:
-    """An edition of files, by its name."""
-
-    id: UUID
-    name: str
-    description: str
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetType:
-    """What a kind of dataset is."""
-
-    name: str
-    description: str
-    filename_pattern: str
-
-
-@dataclass(frozen=True, slots=True)
-class Project:
-    """A project that sessions belong to."""
-
-    name: str
-    description: str

@@ -15,7 +15,6 @@ from onefs.alyx.connection import Connection
 from onefs.alyx.credentials import Credentials
 from onefs.alyx.fields import Record
 from onefs.alyx.responses import ResponseCache, response_key
-from onefs.alyx.sending import JSON
 from onefs.alyx.waiting import Clock
 from onefs.errors import BrokenAnswerError, UnreachableError
 from onefs.outages import answered_earlier
@@ -97,12 +96,10 @@ class Rest:
         self._turn += 1
         self._responses.expire(self._clock.now_s())
 
-    def get(
-        self, path: str, query: Query = (), *, no_cache: bool = False, expiry_s: float = 0, accept: str = JSON
-    ) -> Any:
+    def get(self, path: str, query: Query = (), *, no_cache: bool = False) -> Any:
         """The answer to one question. Raises what `Connection.ask` raises."""
-        answer = self._get(path, query, no_cache=no_cache, expiry_s=expiry_s, accept=accept)
-        self._keep(path, query, answer, expiry_s)
+        answer = self._get(path, query, no_cache=no_cache)
+        self._keep(path, query, answer)
         return answer.content
 
     def ask(self, path: str, query: Query = ()) -> Any:
@@ -128,7 +125,7 @@ class Rest:
             listing = again
         if listing.complete:
             for asked, answer in listing.answers:
-                self._keep(path, asked, answer, 0)
+                self._keep(path, asked, answer)
         else:
             host, found = self._connection.host, len(listing.records)
             log.warning("%s listed only %d of %d records of %s: its pages overlap.", host, found, listing.count, path)
@@ -164,25 +161,16 @@ class Rest:
         except ValueError:
             raise BrokenAnswerError(f"{self._connection.host} does not tell where {path} goes on.") from None
 
-    def _get(
-        self,
-        path: str,
-        query: Query,
-        *,
-        no_cache: bool,
-        expiry_s: float = 0,
-        accept: str = JSON,
-        any_age: bool = False,
-    ) -> Answer:
+    def _get(self, path: str, query: Query, *, no_cache: bool, any_age: bool = False) -> Answer:
         usable = self.cache_rest and not no_cache and not _bypassed.get()
         turn = self._turn
         kept = self._responses.get(self._key(path, query)) if usable else None
         if kept is not None:
             left_s = kept.expires_unix - self._clock.now_s()
-            if any_age or 0 < left_s <= (expiry_s or self.default_expiry_s) + ROUNDING_S:
+            if any_age or 0 < left_s <= self.default_expiry_s + ROUNDING_S:
                 return Answer(kept.content, kept=True, turn=turn)
         try:
-            return Answer(self._ask(path, query, accept), kept=False, turn=turn)
+            return Answer(self._ask(path, query), kept=False, turn=turn)
         except UnreachableError as error:
             if kept is None:
                 raise
@@ -190,16 +178,16 @@ class Rest:
             answered_earlier(error)
             return Answer(kept.content, kept=True, turn=turn)
 
-    def _keep(self, path: str, query: Query, answer: Answer, expiry_s: float) -> None:
+    def _keep(self, path: str, query: Query, answer: Answer) -> None:
         if self.cache_rest and not answer.kept and answer.turn == self._turn:
-            expires_unix = round(self._clock.now_s() + (expiry_s or self.default_expiry_s))
+            expires_unix = round(self._clock.now_s() + self.default_expiry_s)
             self._responses.put(self._key(path, query), answer.content, expires_unix)
 
     def _key(self, path: str, query: Query) -> str:
         return response_key(self._connection.base_url, self._who, path, query)
 
-    def _ask(self, path: str, query: Query, accept: str) -> Any:
-        return self._parsed(self._connection.ask("GET", path, urlencode(query), accept=accept), path)
+    def _ask(self, path: str, query: Query) -> Any:
+        return self._parsed(self._connection.ask("GET", path, urlencode(query)), path)
 
     def _parsed(self, body: bytes, path: str) -> Any:
         try:

@@ -1,6 +1,6 @@
 """Owns what each answer of the database changes in a live catalogue."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date
 from itertools import groupby
@@ -132,7 +132,8 @@ class Learning:
             days[day] = self.folders.place(parent, day)
             row = self.folders.place(days[day], number)
             numbers.setdefault(days[day], {})[number] = row
-            self._place_sessions(list(on_path), row)
+            own_rows = [self._learn(session, row) for session in on_path]
+            self._stand(own_rows, row, self.sessions.session(own_rows[0]).date)
         self.folders.keep(parent, days | self._other_children(parent, lab))
         for day_row, kept in numbers.items():
             self.folders.keep(day_row, kept)
@@ -157,18 +158,17 @@ class Learning:
                 self._leave(self.sessions.folder(row), row)
 
     def _take_sessions(self, told: Iterable[Session]) -> list[Session]:
-        """Have sessions stand where they are, but for those whose place is another's. Gives those that can stand."""
+        """Have sessions stand where they are, beside others on the same path. Gives those that can stand."""
         usable = list(_usable(told, LeftOutTally()))  # they are counted when their subject's sessions are listed
         for session in usable:
-            row = ROOT
+            folder = ROOT
             for name in session.path.split("/"):
-                row = self.folders.place(row, name)
-            other = self.folders.folder(row).session
-            if other is None or self.sessions.session(other).eid == session.eid:
-                self._place_session(session, row)
-                day = self.folders.folder(row).parent
-                self.folders.redate(day)
-                self.folders.redate(self.folders.folder(day).parent)
+                folder = self.folders.place(folder, name)
+            others = [row for row in self.folders.folder(folder).sessions if self._eid(row) != session.eid]
+            self._stand([*others, self._learn(session, folder)], folder, session.date)
+            day = self.folders.folder(folder).parent
+            self.folders.redate(day)
+            self.folders.redate(self.folders.folder(day).parent)
         return usable
 
     def _other_children(self, subject: int, lab: str) -> dict[str, int]:
@@ -176,16 +176,21 @@ class Learning:
         other = None if lab else self.folders.child(subject, SUBJECTS)
         return {SUBJECTS: other.row} if other else {}
 
-    def _place_sessions(self, sessions: Sequence[Session], folder: int) -> None:
-        rows = []
-        for session in sessions:
-            before, row = self.sessions.learn(session, folder)
-            rows.append(row)
-            self.told_sessions[session.eid] = None
-            if before is not None and self.sessions.folder(before) != folder:
-                self._leave(self.sessions.folder(before), before)
-        self.folders.set_sessions(folder, rows, sessions[0].date)
+    def _learn(self, session: Session, folder: int) -> int:
+        """Take what the database told of a session, and it out of the folder where it was. Its row from now on."""
+        before, row = self.sessions.learn(session, folder)
+        self.told_sessions[session.eid] = None
+        if before is not None and self.sessions.folder(before) != folder:
+            self._leave(self.sessions.folder(before), before)
+        return row
+
+    def _stand(self, rows: Iterable[int], folder: int, day: date) -> None:
+        """Have a folder be that of these sessions and of no other."""
+        self.folders.set_sessions(folder, sorted(rows, key=lambda row: self._eid(row).bytes), day)
         self._tally_shared(folder)
+
+    def _eid(self, row: int) -> UUID:
+        return self.sessions.session(row).eid
 
     def _tally_shared(self, folder: int) -> None:
         """Count the known datasets that cannot stand in a folder because of those of another session on its path."""
@@ -278,7 +283,7 @@ class Learning:
 
     def _counted(self, row: int) -> int:
         """1 for a session, 0 for the row that stands for the aggregates."""
-        return 0 if self.sessions.session(row).eid == NO_EID else 1
+        return 0 if self._eid(row) == NO_EID else 1
 
 
 def _names(names: Iterable[str], what: str, reserved: frozenset[str], tally: LeftOutTally) -> list[str]:

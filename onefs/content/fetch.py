@@ -40,10 +40,10 @@ class Fetch:
     """A dataset being verified or fetched, for however many wait. Safe to use from several threads.
 
     Those who wait attach, and take the result or detach; the descriptor closes when nobody is attached any more.
-    The worker alone sets `done_bytes`, `total_bytes`, `host`, `wrong` (the MD5s of copies that were found wrong, so that
-    each is hashed once) and `outdated` (the source and edition of blocks that another process has on disk, and that
-    their server no longer has). A large file can be read while it is fetched: then it is `growing`, and the fetch may
-    be without a worker while nobody wants more of it; `submit` gives it one.
+    The worker alone sets `done_bytes`, `total_bytes`, `host`, `wrong` (the MD5s of copies that were found wrong, so
+    that each is hashed once) and `outdated` (the source and edition of blocks that another process has on disk, and
+    that their server no longer has). A large file can be read while it is fetched: then it is `growing`, and the fetch
+    may be without a worker while nobody wants more of it; `submit` gives it one.
     """
 
     def __init__(self, dataset: Dataset, *, may_fetch: bool) -> None:

@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable
+from uuid import UUID
 
 import pytest
 from replay import USER, MakeClient, Replay, Reply, json_reply, recorded_reply
@@ -100,7 +101,7 @@ def test_a_busy_server_is_asked_nothing_until_it_may(
         client.labs()
     asked = client.requests_sent
     now_s = 2.0
-    for question in (client.labs, client.projects, client.tables_info):
+    for question in (client.labs, client.subjects, client.tables_info):
         with pytest.raises(UnreachableError, match="too busy until 2027-01-15 08:00:58 UTC"):
             question()
     assert client.requests_sent == asked
@@ -109,12 +110,12 @@ def test_a_busy_server_is_asked_nothing_until_it_may(
     waits = Waits(lambda: told.extend(outages.facts()))
     replay.tokens.add("known")
     patient = make_client(Credentials(USER, token="known"), clock=waits.clock, retry_max_s=100.0, outages=outages)
-    assert patient.projects()
+    assert patient.subjects()
     assert waits.waited_s == [58.0], "it has not asked to learn that"
     assert [(each.server, each.left_s, each.waiting) for each in told] == [
-        (replay.host, 58, ("projects?limit=1000",)),
+        (replay.host, 58, ("subjects?limit=1000",)),
     ]
-    assert "too busy until 2027-01-15 08:00:58 UTC: projects?limit=1000 waits." in caplog.text
+    assert "too busy until 2027-01-15 08:00:58 UTC: subjects?limit=1000 waits." in caplog.text
     assert client.outage is None, "it has answered the other"
     assert client.labs()
 
@@ -140,7 +141,7 @@ def test_closing_ends_a_wait_at_once(replay: Replay, make_client: MakeClient) ->
 
 
 def test_a_connection_reset_once_is_not_noticed(replay: Replay, client: AlyxClient) -> None:
-    client.projects()
+    client.subjects()
     replay.script("/labs", Reply(reset=True))
     assert client.labs()
 
@@ -173,10 +174,10 @@ def test_each_failure_is_one_sentence(
 
 
 def test_a_record_that_alyx_does_not_have(client: AlyxClient) -> None:
-    with pytest.raises(UnknownRecordError, match="No DataRepository matches"):
-        client.repository("nope")
-    with pytest.raises(UnknownRecordError, match=r"no data repository named '\.\.'"):
-        client.repository("..")
+    with pytest.raises(UnknownRecordError, match="No Dataset matches"):
+        client.dataset(UUID("00000000-0000-4000-8000-000000000000"))
+    with pytest.raises(UnknownRecordError, match=r"no tag named '\.\.'"):
+        client.tables_info("..")
 
 
 def test_a_server_that_is_not_there(make_client: MakeClient) -> None:
@@ -199,12 +200,12 @@ def test_a_silent_server_costs_one_time_out(make_client: MakeClient) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         client = make_client(base_url=url, read_timeout_s=0.2, outages=Outages(lambda: now_s))
-        for question in (client.labs, client.projects, client.labs):
+        for question in (client.labs, client.subjects, client.labs):
             with pytest.raises(TimedOutError, match=r"did not answer within 0\.2 s"):
                 question()
         assert client.requests_sent == 1
         now_s = PAUSE_S
-        for question in (client.labs, client.projects):
+        for question in (client.labs, client.subjects):
             with pytest.raises(TimedOutError):
                 question()
         assert client.requests_sent == 2
@@ -212,16 +213,16 @@ def test_a_silent_server_costs_one_time_out(make_client: MakeClient) -> None:
 
 @pytest.mark.parametrize("reply", ["unknown_endpoint_404", "files_patch_public_403", "sessions_list_bad_number"])
 def test_a_server_that_answers_at_all_is_up(replay: Replay, client: AlyxClient, reply: str) -> None:
-    replay.script("/tags", recorded_reply(reply))
+    replay.script("/subjects", recorded_reply(reply))
     with pytest.raises(OnefsError):
-        client.tags()
+        client.subjects()
     assert client.outage is None
     assert client.labs()
 
 
 def test_a_refused_login_is_not_sent_again_at_once(replay: Replay, make_client: MakeClient) -> None:
     client = make_client(Credentials(USER, "mistaken"))
-    for question in (client.labs, client.projects):
+    for question in (client.labs, client.subjects):
         with pytest.raises(AccessRefusedError, match="wrong name or password"):
             question()
     assert len(replay.requests("/auth-token", "POST")) == 1
@@ -235,11 +236,11 @@ def test_the_token_never_leaves_for_another_host(replay: Replay, client: AlyxCli
         replay.script("/labs", Reply(302, headers={"Location": f"{other.url}/labs"}))
         with pytest.raises(BrokenAnswerError, match=f"on to {other.url}"):
             client.labs()
-        next_elsewhere = {"count": 3, "next": f"{other.url}/tags?offset=2", "results": [{"id": "x"}]}
-        replay.script("/tags", json_reply(next_elsewhere))
-        client.tags()
+        next_elsewhere = {"count": 3, "next": f"{other.url}/data-repository?offset=2", "results": [{"id": "x"}]}
+        replay.script("/data-repository", json_reply(next_elsewhere))
+        client.repositories()
         assert not other.asked
-        assert replay.requests("/tags")[1].query == {"offset": "2"}
+        assert replay.requests("/data-repository")[1].query == {"offset": "2"}
 
 
 def test_a_redirection_on_the_same_host_is_followed(replay: Replay, client: AlyxClient) -> None:

@@ -57,7 +57,7 @@ def test_json_that_is_nested_without_end(replay: Replay, make_client: MakeClient
         make_client().labs()
     replay.script("/auth-token", Reply(status, NESTED, {"Allow": "POST"}))
     with pytest.raises(OnefsError):
-        make_client().tags()
+        make_client().repositories()
     replay.script("/auth-token", Reply(status, NESTED, {"Allow": "POST"}))
     assert not is_alyx(replay.url, **TIMES)
 
@@ -70,7 +70,7 @@ def test_an_answer_without_end(
     replay.script("/labs", Reply(status, b'["' + b"x" * (2 << 20) + b'"]'))
     with pytest.raises(BrokenAnswerError, match="more than 1 MB"):
         client.labs()
-    assert client.tags()
+    assert client.repositories()
 
 
 @pytest.mark.parametrize("token", ["a\r\nX-Evil: 1", "secret\nline", "secret€", " secret"])

@@ -16,7 +16,7 @@ from onefs.errors import AccessRefusedError, BrokenAnswerError, UnreachableError
 
 def test_one_login_serves_all_questions(replay: Replay, client: AlyxClient) -> None:
     client.labs()
-    client.projects()
+    client.subjects()
     logins = replay.requests("/auth-token", "POST")
     assert len(logins) == 1
     assert [asked.headers["authorization"] for asked in replay.requests("/labs")] == ["Token token-1"]
@@ -94,12 +94,12 @@ def test_no_secret_is_ever_shown(
     client = make_client(credentials)
     client.labs()
     echo = json_reply({"detail": f"hush-hush-token {PASSWORD} http://a:pw@x.example/y?Signature=signed"}, status=500)
-    replay.script("/tags", echo)
+    replay.script("/data-repository", echo)
     with pytest.raises(BrokenAnswerError) as caught:
-        client.tags()
+        client.repositories()
     replay.stop()
     with pytest.raises(UnreachableError, match=r"cannot be reached|broke off") as unreachable:
-        client.projects()
+        client.subjects()
     told = "".join(traceback.format_exception(caught.value)) + "".join(traceback.format_exception(unreachable.value))
     client.close()
     kept = b"".join(path.read_bytes() for path in (tmp_path / "responses").iterdir())
