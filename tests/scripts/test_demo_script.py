@@ -42,6 +42,15 @@ def test_the_script_mounts_shows_checks_and_stops(home: Path) -> None:
     assert "MD5 as in the catalogue" in said
     mountpoint = home / "demo"
     assert os.path.ismount(mountpoint)
+    for doing in ("Setting up onefs", "Making a small archive", "Listing", "Copying"):
+        assert f"\n{doing}" in f"\n{said}"
+    printed = [line.strip() for line in said.partition("Look around")[2].splitlines() if line.startswith("  ")]
+    assert len(printed) == 4
+    for command in printed[:-1]:  # as they are printed, from another folder and with no onefs on the PATH
+        done = subprocess.run(["bash", "-c", command], cwd="/", capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, ""), command
+        assert done.stdout
+    assert printed[-1].endswith("--stop " + str(mountpoint).replace(" ", "\\ "))
     pid = json.loads((mountpoint / ".onefs/status.json").read_text())["pid"]
     assert "mounted at" in run_script(home, "demo")
     assert (mountpoint / ".onefs/errors").read_text() == ""
