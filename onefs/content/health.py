@@ -54,8 +54,12 @@ class LocationHealth:
         return self._outages.left_s(_server(location)) > 0
 
     def asked_wait_s(self, location: Location) -> float:
-        """For how long yet a location's server asks to be left alone; 0 if it does not."""
-        return self._outages.asked_wait_s(_server(location))
+        """For how long to wait, as a location's server asks to be left alone. Raises its error if that is too long."""
+        wait_s = self._outages.asked_wait_s(_server(location))
+        outage = self._outages.of(_server(location))
+        if outage is not None and wait_s > LONGEST_WAIT_S:
+            raise again(outage.error)
+        return wait_s
 
     def waiting(self, location: Location, what: str) -> AbstractContextManager[None]:
         """A block in which a file waits until its server may be asked."""

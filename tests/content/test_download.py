@@ -12,6 +12,7 @@ from servers import Fault
 
 from onefs.catalogue.records import Dataset
 from onefs.content.access import Patience, State, Verify
+from onefs.content.download import Attempts, persist
 from onefs.content.health import LocationHealth
 from onefs.errors import (
     AccessRefusedError,
@@ -20,6 +21,7 @@ from onefs.errors import (
     ContentError,
     MismatchError,
     MissingOnServerError,
+    NoKeysError,
     OnefsError,
     TimedOutError,
     UnreachableError,
@@ -393,6 +395,30 @@ def test_a_server_that_is_down_is_tried_by_one_file_in_a_few_seconds() -> None:
     now_s = 4.0
     assert [error for _, error in health.order([location])] == [None]
     assert [str(error) for _, error in health.order([location])] == [str(down)]
+
+
+@pytest.mark.parametrize(
+    ("error", "is_up"),
+    [
+        (AccessRefusedError("down.example answered 401."), True),
+        (BrokenAnswerError("down.example answered 500."), True),
+        (NoKeysError("down.example wants keys, but there are none."), False),
+        (UnreachableError("down.example cannot be reached."), False),
+    ],
+)
+def test_only_an_answer_tells_that_a_server_is_up(error: OnefsError, is_up: bool) -> None:
+    outages = Outages(lambda: 0.0)
+    health = LocationHealth(outages)
+    location = Location("http://down.example/a")
+    health.failed(location, UnreachableError("down.example cannot be reached."))
+
+    def request(attempts: Attempts) -> None:
+        raise error
+
+    patience = Patience(tries=0)
+    with pytest.raises(type(error)):
+        persist(request, Attempts(patience, 0), lambda: 0, health, location, threading.Event())
+    assert (not outages.lasting()) is is_up
 
 
 def test_warn_serves_the_right_bytes_if_any_server_has_them(place: ArchiveAndCache) -> None:

@@ -1,5 +1,6 @@
 """Servers that fail, each in its way: the next has the file, and they are left alone for a while."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +12,8 @@ from servers import Fault, FaultServer, full_server
 from onefs import alf
 from onefs.catalogue.records import Dataset
 from onefs.content.access import Content, Patience
+from onefs.content.download import Attempts, persist
+from onefs.content.health import LocationHealth
 from onefs.content.store import ContentStore
 from onefs.errors import (
     AccessRefusedError,
@@ -21,8 +24,9 @@ from onefs.errors import (
     OverloadedError,
     UnreachableError,
 )
-from onefs.outages import PassedOver
+from onefs.outages import Outages, PassedOver
 from onefs.transports.archive import ArchiveServer
+from onefs.transports.base import Location
 from onefs.transports.http import HttpTransport
 
 DATA = b"spikes" * 100
@@ -200,6 +204,37 @@ def test_a_server_that_wants_to_be_left_alone_is_asked_for_no_file_until_then(pl
     place.clock.now_s += 59
     assert read(place.content, FILES[0]) == DATA, "that it was busy is not held against a file"
     assert read(place.content, FILES[1]) == DATA
+
+
+def test_a_fetch_under_way_does_not_ask_a_server_that_wants_to_be_left_alone_since() -> None:
+    outages = Outages(lambda: 0.0)
+    health = LocationHealth(outages)
+    location = Location("http://busy.example/a")
+    asked: list[Attempts] = []
+    for (found, _), wait_s in zip(health.order([location]), [58.0], strict=True):
+        health.failed(found, OverloadedError("busy.example answered 429.", retry_after_s=wait_s))
+        with pytest.raises(OverloadedError):
+            persist(asked.append, Attempts(QUICK, 0), lambda: 0, health, found, threading.Event())
+    assert asked == []
+
+
+def test_a_server_that_wants_a_moment_is_left_alone_for_it() -> None:
+    now_s = 0.0
+    outages = Outages(lambda: now_s)
+    health = LocationHealth(outages)
+    location = Location("http://busy.example/a")
+    health.failed(location, OverloadedError("busy.example answered 429.", retry_after_s=3))
+    waited: list[tuple[float | None, list[PassedOver]]] = []
+
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waited.append((timeout, outages.facts()))
+            return False
+
+    assert [error for _, error in health.order([location])] == [None]
+    persist(lambda attempts: None, Attempts(QUICK, 0), lambda: 0, health, location, Stop())
+    ((wait_s, (told,)),) = waited
+    assert (wait_s, told.waiting) == (3, ("http://busy.example/a",))
 
 
 def test_a_command_asks_a_server_that_wants_to_be_left_alone_and_news_do_not(place: Failover) -> None:

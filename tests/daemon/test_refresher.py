@@ -189,11 +189,12 @@ def test_mode_refresh_asks_before_a_listing_but_not_before_each(
     tables.now_s += 61
     tables.refresher.check_before_listing()
     assert tables.created == created
-    tables.refresher.switch(Mode.AUTO)
-    tables.now_s += 61
-    asked = Asked(server)
-    tables.refresher.check_before_listing()
-    assert asked.paths() == []
+    for mode, asks in ((Mode.AUTO, ["/cache/info/"]), (Mode.LOCAL, [])):  # in which it is a look into via/refresh
+        tables.refresher.switch(mode)
+        tables.now_s += 61
+        asked = Asked(server)
+        tables.refresher.check_before_listing()
+        assert asked.paths() == asks
 
 
 def test_many_listings_at_once_ask_once(server: DemoServer, tables: TablesInUse) -> None:

@@ -11,7 +11,14 @@ from s3_service import NO_ROLE, S3Service
 from servers import Fault, FaultServer
 
 from onefs.alf import archive_path
-from onefs.errors import AccessRefusedError, BrokenAnswerError, MissingOnServerError, OnefsError, OverloadedError
+from onefs.errors import (
+    AccessRefusedError,
+    BrokenAnswerError,
+    MissingOnServerError,
+    NoKeysError,
+    OnefsError,
+    OverloadedError,
+)
 from onefs.transports.archive import ArchiveServer, bucket_server
 from onefs.transports.buckets import Bucket, refusal
 from onefs.transports.http import HttpTransport
@@ -129,10 +136,10 @@ def test_a_public_bucket_needs_no_keys_nor_any_library(
     assert read(http, bucket_server("public", "us-east-1", PREFIX, lax.url)) == DATA
     found = FoundKeys()
     assert read(http, bucket_server("public", "us-east-1", PREFIX, lax.url, found, signs_all=False)) == DATA
-    error = refused(http, bucket_server("private", "us-east-1", PREFIX, lax.url, found, signs_all=False))
+    error = refused(http, bucket_server("private", "us-east-1", PREFIX, lax.url, found, signs_all=False), NoKeysError)
     assert "wants keys, but requests cannot be signed, as botocore is not installed." in error.reason
     assert "onefs[s3]" in error.remedy
-    error = refused(http, bucket_server("private", "us-east-1", PREFIX, lax.url, GivenKeys(lax.keys)))
+    error = refused(http, bucket_server("private", "us-east-1", PREFIX, lax.url, GivenKeys(lax.keys)), NoKeysError)
     assert "onefs[s3]" in error.remedy
 
 
@@ -151,7 +158,7 @@ def test_keys_are_looked_for_only_when_a_bucket_wants_them(
     assert read(http, server) == DATA
     assert http.requests_sent == sent + 1
     server = bucket_server("private", "us-east-1", PREFIX, service.url, FoundKeys("mine"), signs_all=True)
-    assert "profile (mine) could not be found" in refused(http, server).reason
+    assert "profile (mine) could not be found" in refused(http, server, NoKeysError).reason
 
 
 def test_keys_that_were_renewed_are_found(
