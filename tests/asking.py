@@ -8,7 +8,7 @@ from pathlib import Path
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from onefs.catalogue.records import QC, Dataset, Session
-from onefs.catalogue.snapshot import NO_EID, load_snapshot
+from onefs.catalogue.snapshot import load_snapshot
 from onefs.catalogue.tables import write_tables
 from onefs.errors import UnreachableError
 
@@ -70,9 +70,13 @@ class Database:
         found = self.told("reference", str(day), str(number), subject)[0]
         return [each for each in found if (each.date, each.number, each.subject) == (day, number, subject)]
 
-    def session_of_dataset(self, id_: UUID) -> UUID | None:
+    def beside(self, id_: UUID) -> tuple[Session | None, list[Dataset]] | None:
         found = self.told("dataset", str(id_))[1]
-        return next((dataset.eid or NO_EID for dataset in found if dataset.id == id_), None)
+        dataset = next((dataset for dataset in found if dataset.id == id_), None)
+        if dataset is None:
+            return None
+        session = next((session for session in self.all_sessions if session.eid == dataset.eid), None)
+        return session, [each for each in found if each.eid == dataset.eid]
 
     def datasets(self, session: Session) -> list[Dataset]:
         return [dataset for dataset in self.told("datasets", str(session.eid))[1] if dataset.eid == session.eid]

@@ -112,8 +112,8 @@ class Questions(Protocol):
     def datasets(self, session: Session) -> list[Dataset]:
         """A session's datasets. Raises `UnknownRecordError` if there is no such session any more."""
 
-    def session_of_dataset(self, id: UUID) -> UUID | None:  # noqa: A002
-        """The session of a dataset, `NO_EID` if it has none. None if there is no such dataset."""
+    def beside(self, id: UUID) -> tuple[Session | None, list[Dataset]] | None:  # noqa: A002
+        """The session of a dataset, if it has one, and all datasets there. None if there is no such dataset."""
 
     def aggregates(self) -> list[Dataset]:
         """The datasets of no session."""

@@ -150,17 +150,22 @@ class Learning:
 
     def sessions_of_ref(self, day: date, number: int, subject: str, told: Iterable[Session]) -> None:
         """All sessions of a date, number and subject."""
-        told = self._take_sessions(told)
+        told = list(told)
         eids = {session.eid for session in told}
         for row in self.sessions.of_ref(day, number, subject):
             known = self.sessions.session(row)
             if (known.date, known.number, known.subject) == (day, number, subject) and known.eid not in eids:
                 self._leave(self.sessions.folder(row), row)
+        self._take_sessions(told)
 
-    def _take_sessions(self, told: Iterable[Session]) -> list[Session]:
-        """Have sessions stand where they are, beside others on the same path. Gives those that can stand."""
-        usable = list(_usable(told, LeftOutTally()))  # they are counted when their subject's sessions are listed
-        for session in usable:
+    def standing(self, path: str) -> list[UUID]:
+        """The eids of the sessions that stand at a path."""
+        folder = self.find(*path.split("/"))
+        return [] if folder is None else [self._eid(row) for row in self.folders.folder(folder).sessions]
+
+    def _take_sessions(self, told: Iterable[Session]) -> None:
+        """Have sessions stand where they are, beside others on the same path."""
+        for session in _usable(told, LeftOutTally()):  # the others are counted when their subject's are listed
             folder = ROOT
             for name in session.path.split("/"):
                 folder = self.folders.place(folder, name)
@@ -169,7 +174,6 @@ class Learning:
             day = self.folders.folder(folder).parent
             self.folders.redate(day)
             self.folders.redate(self.folders.folder(day).parent)
-        return usable
 
     def _other_children(self, subject: int, lab: str) -> dict[str, int]:
         """What else stands in a subject's folder: a lab may have the name of a subject without one."""
@@ -223,10 +227,14 @@ class Learning:
         """All datasets of a session."""
         self._take_datasets(question, eid, [dataset for dataset in datasets if dataset.eid == eid])
 
-    def dataset(self, id: UUID, eid: UUID | None) -> None:  # noqa: A002
-        """The session of a dataset, `NO_EID` if it has none; None if there is no such dataset."""
-        if eid is not None:
-            self.session_of_dataset[id] = eid
+    def dataset(self, session: Session | None, datasets: Iterable[Dataset]) -> None:
+        """The session of a dataset, if it has one, and all datasets there."""
+        if session is None:
+            self.aggregates(AGGREGATED, datasets)
+            return
+        self._take_sessions([session])
+        if self.sessions.of_eid(session.eid) is not None:
+            self.datasets_of(("datasets", str(session.eid)), session.eid, datasets)
 
     def aggregates(self, question: Question, datasets: Iterable[Dataset]) -> None:
         """All datasets of no session."""

@@ -107,27 +107,25 @@ class LiveSnapshot(SilentSnapshot):
 
     def find_dataset(self, id: UUID) -> Dataset | None:  # noqa: A002
         """The dataset with this id. Asks for the datasets of its session; raises why it cannot be told."""
+        question = ("dataset", str(id))
         known = self.dataset_of_id(id)
-        if known is not None:
+        if known is not None and not self._asking.was_answered(question):
             self._renew(known.eid or NO_EID)
             known = self.dataset_of_id(id)
-        if known is not None:
-            return known
-        error = self._ask(("dataset", str(id)))
-        with self._lock:
-            eid = self._known.session_of_dataset.get(id)
-        error = error or (self._renew(eid) if eid is not None else None)
+            if known is not None:
+                return known
+        error = self._ask(question)
         found = self.dataset_of_id(id)
         if error and found is None:
             raise error
         return found
 
-    def _renew(self, eid: UUID) -> OnefsError | None:
-        """Ask for a session and its datasets, or for the aggregates. Why there is no answer, or None."""
-        if eid == NO_EID:
-            return self._ask(AGGREGATED)
-        error = self._ask(("session", str(eid)))
-        return error if self.session_of_eid(eid) is None else self._ask(("datasets", str(eid)))
+    def _renew(self, eid: UUID) -> None:
+        """Ask for a session and its datasets, or for the aggregates."""
+        if eid != NO_EID:
+            self._ask(("session", str(eid)))
+        if self.session_of_eid(eid) is not None:
+            self._ask(AGGREGATED if eid == NO_EID else ("datasets", str(eid)))
 
     def newest(self, row: int) -> int:
         """The row that stands now for a row's session. Asks for its datasets if they are known no more."""
@@ -212,14 +210,13 @@ class LiveSnapshot(SilentSnapshot):
                 sessions = ask.sessions(lab, subject)
                 return lambda: known.sessions_of(question, lab, subject, sessions)
             case ("session", eid):
-                session = ask.session(UUID(eid))
-                return lambda: known.session(UUID(eid), session)
+                return self._put_session(UUID(eid))
             case ("reference", day, number, subject):
                 found = ask.sessions_of_ref(date.fromisoformat(day), int(number), subject)
                 return lambda: known.sessions_of_ref(date.fromisoformat(day), int(number), subject, found)
             case ("dataset", id_):
-                session_id = ask.session_of_dataset(UUID(id_))
-                return lambda: known.dataset(UUID(id_), session_id)
+                beside = ask.beside(UUID(id_))
+                return lambda: known.dataset(*beside) if beside is not None else None
             case ("datasets", eid):
                 try:
                     datasets = ask.datasets(self._session_of_eid(UUID(eid)))
@@ -228,6 +225,19 @@ class LiveSnapshot(SilentSnapshot):
                 return lambda: known.datasets_of(question, UUID(eid), datasets)
         aggregates = ask.aggregates()
         return lambda: known.aggregates(question, aggregates)
+
+    def _put_session(self, eid: UUID) -> Callable[[], None]:
+        """Ask for a session, and for the others that are known to stand on its path: they may have left."""
+        session = self._questions.session(eid)
+        with self._lock:
+            others = set(self._known.standing(session.path)) - {eid} if session is not None else ()
+        told = {other: self._questions.session(other) for other in others} | {eid: session}
+
+        def learn() -> None:
+            for each, what in told.items():
+                self._known.session(each, what)
+
+        return learn
 
     def _session_of_eid(self, eid: UUID) -> Session:
         with self._lock:

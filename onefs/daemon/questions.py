@@ -9,7 +9,6 @@ from onefs.alyx.filters import Filter
 from onefs.alyx.records import AlyxDataset, AlyxSession
 from onefs.catalogue.records import QC, Dataset, Session
 from onefs.catalogue.session_rows import AGGREGATES
-from onefs.catalogue.snapshot import NO_EID
 from onefs.errors import UnknownRecordError, UsageError
 
 
@@ -83,11 +82,17 @@ class AlyxQuestions:
         found = self._client.aggregates()
         return [dataset_told(each, None, AGGREGATES) for each in found if not self._tag or self._tag in each.tags]
 
-    def session_of_dataset(self, id: UUID) -> UUID | None:  # noqa: A002
-        """The session of a dataset, `NO_EID` if it has none. None if there is no such dataset."""
+    def beside(self, id: UUID) -> tuple[Session | None, list[Dataset]] | None:  # noqa: A002
+        """The session of a dataset, if it has one, and all datasets there. None if there is no such dataset."""
         found = self._client.datasets_of_ids([id], existing_only=False, no_cache=True)
-        told = next((each for each in found if each.id == id and (not self._tag or self._tag in each.tags)), None)
-        return None if told is None else told.eid or NO_EID
+        told = next((each for each in found if each.id == id), None)
+        if told is None:
+            return None
+        with self._client.no_cache():
+            if told.eid is None:
+                return None, self.aggregates()
+            session = self.session(told.eid)
+            return (session, self.datasets(session)) if session is not None else None
 
     def _tagged(self) -> list[AlyxSession]:
         """The sessions of the release. Kept responses answer all but the first time."""

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from onefs.catalogue.live import LiveSnapshot
 from onefs.catalogue.records import Dataset, Session
-from onefs.catalogue.snapshot import NO_EID
 from onefs.errors import OnefsError, UnknownRecordError, UnreachableError
 from onefs.outages import answered_earlier
 
@@ -56,9 +55,14 @@ class Database:
         found = self.all_sessions
         return [each for each in found if (each.date, each.number, each.subject) == (day, number, subject)]
 
-    def session_of_dataset(self, id_: UUID) -> UUID | None:
+    def beside(self, id_: UUID) -> tuple[Session | None, list[Dataset]] | None:
         self._note("dataset", str(id_))
-        return next((dataset.eid or NO_EID for dataset in self.all_datasets if dataset.id == id_), None)
+        found = self.all_datasets
+        dataset = next((dataset for dataset in found if dataset.id == id_), None)
+        if dataset is None:
+            return None
+        session = next((session for session in self.all_sessions if session.eid == dataset.eid), None)
+        return session, [each for each in found if each.eid == dataset.eid]
 
     def datasets(self, session: Session) -> list[Dataset]:
         self._note("datasets", str(session.eid))

@@ -1,5 +1,6 @@
 """Sessions and datasets that a live catalogue is asked for by their ids."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from uuid import UUID
 
@@ -42,7 +43,7 @@ def test_a_dataset_is_found_in_its_session(tmp_path, n):
     for _ in range(2):
         assert live.find_dataset(MINE.id) == MINE
     asked = {("session", str(FIRST.eid)): 1, ("datasets", str(FIRST.eid)): 1}
-    assert database.asked == asked | ({} if n else {("dataset", str(MINE.id)): 1})
+    assert database.asked == (asked if n else {("dataset", str(MINE.id)): 1})
     assert live.find_dataset(AGGREGATE.id) == AGGREGATE
     assert live.find_dataset(FIRST.eid) is None
 
@@ -61,6 +62,19 @@ def test_all_that_was_found_by_ids_is_as_in_a_walk(tmp_path):
     walk(walked)
     for found, told in zip(live.learned(), walked.learned(), strict=True):
         assert sorted(found, key=str) == sorted(told, key=str)
+
+
+def test_threads_that_want_the_same_session_share_one_question():
+    database = Database(SESSIONS, DATASETS)
+    live = a_live(database)
+    database.may_answer.clear()
+    with ThreadPoolExecutor(4) as pool:
+        finding = [pool.submit(live.find_session, FIRST.eid) for _ in range(4)]
+        assert database.was_asked.wait(30)
+        assert live.silent().find_session(FIRST.eid) is None
+        database.may_answer.set()
+        assert {live.session(row.result()) for row in finding} == {FIRST}
+    assert database.asked == {("session", str(FIRST.eid)): 1}
 
 
 def test_a_session_whose_record_names_another_lab_moves_there(tmp_path):
@@ -100,6 +114,29 @@ def test_a_session_that_was_deleted_goes_when_its_own_folder_is_looked_into(tmp_
         assert live.folders(folder.parent) == []
     assert live.session_of_eid(ALONE.eid) is None
     assert find(live, ALONE.path) is None
+
+
+def test_a_session_that_was_registered_anew_takes_the_place_of_the_old_one(tmp_path):
+    anew = replace(FIRST, eid=UUID(int=77))
+    database = Database([anew if session is FIRST else session for session in SESSIONS], [])
+    live = over(tmp_path, database, len(SESSIONS))
+    row = live.find_session(anew.eid)
+    assert live.session(row) == anew
+    assert find(live, FIRST.path).session == row
+    assert live.session_of_eid(FIRST.eid) is None
+
+
+def test_a_dataset_that_came_after_its_session_was_listed_is_found(tmp_path):
+    database = Database(SESSIONS, DATASETS)
+    live = over(tmp_path, database, len(SESSIONS))
+    live.newest(live.session_of_eid(FIRST.eid))
+    added = a_dataset(FIRST, "alf/added.times.npy")
+    aggregate = a_dataset(None, "Subjects/added.pqt")
+    database.all_datasets += [added, aggregate]
+    for _ in range(2):
+        assert live.find_dataset(added.id) == added
+        assert live.find_dataset(aggregate.id) == aggregate
+    assert database.asked["dataset", str(added.id)] == 1
 
 
 def test_a_place_that_is_anothers_is_left_to_the_listing():
