@@ -1,6 +1,6 @@
 """Owns what each answer of the database changes in a live catalogue."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from itertools import groupby
@@ -158,18 +158,21 @@ class Learning:
                 self._leave(self.sessions.folder(row), row)
         self._take_sessions(told)
 
-    def standing(self, path: str) -> list[UUID]:
+    def eids_at(self, path: str) -> list[UUID]:
         """The eids of the sessions that stand at a path."""
-        folder = self.find(*path.split("/"))
-        return [] if folder is None else [self._eid(row) for row in self.folders.folder(folder).sessions]
+        return [self._eid(row) for row in self._rows_at(path)]
+
+    def _rows_at(self, path: str) -> Sequence[int]:
+        folder = self.find(*path.split("/"))  # a folder that has gone still knows its sessions
+        return () if folder is None else self.folders.folder(folder).sessions
 
     def _take_sessions(self, told: Iterable[Session]) -> None:
         """Have sessions stand where they are, beside others on the same path."""
         for session in _usable(told, LeftOutTally()):  # the others are counted when their subject's are listed
+            others = [row for row in self._rows_at(session.path) if self._eid(row) != session.eid]
             folder = ROOT
             for name in session.path.split("/"):
                 folder = self.folders.place(folder, name)
-            others = [row for row in self.folders.folder(folder).sessions if self._eid(row) != session.eid]
             self._stand([*others, self._learn(session, folder)], folder, session.date)
             day = self.folders.folder(folder).parent
             self.folders.redate(day)

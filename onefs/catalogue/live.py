@@ -230,7 +230,7 @@ class LiveSnapshot(SilentSnapshot):
         """Ask for a session, and for the others that are known to stand on its path: they may have left."""
         session = self._questions.session(eid)
         with self._lock:
-            others = set(self._known.standing(session.path)) - {eid} if session is not None else ()
+            others = set(self._known.eids_at(session.path)) - {eid} if session is not None else ()
         told = {other: self._questions.session(other) for other in others} | {eid: session}
 
         def learn() -> None:

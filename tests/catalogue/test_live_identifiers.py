@@ -139,12 +139,11 @@ def test_a_dataset_that_came_after_its_session_was_listed_is_found(tmp_path):
     assert database.asked["dataset", str(added.id)] == 1
 
 
-def test_a_place_that_is_anothers_is_left_to_the_listing():
+def test_a_session_on_the_path_of_another_stands_beside_it():
     twin = replace(a_session("twin"), lab=FIRST.lab, subject=FIRST.subject, date=FIRST.date, number=FIRST.number)
     live = a_live(Database([FIRST, twin], []))
-    first = live.find_session(FIRST.eid)
-    assert live.find_session(twin.eid) is None
-    assert find(live, FIRST.path).session == first
+    rows = [live.find_session(session.eid) for session in sorted([FIRST, twin], key=lambda session: session.eid.bytes)]
+    assert list(find(live, FIRST.path).sessions) == rows
 
 
 def test_what_cannot_stand_in_the_tree_is_not_found():

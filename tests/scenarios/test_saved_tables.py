@@ -20,6 +20,7 @@ from onefs.demo.server import DemoServer
 KNOWN = "lab/Subjects/mouse/2024-01-02/001/alf/a.times.npy"
 LEARNED = "lab/Subjects/rat/2024-01-05/002/alf/#2024-02-02#/b.times.npy"
 BYTES = {KNOWN: b"known", LEARNED: b"learned"}
+TABLES = ("sessions.pqt", "datasets.pqt")
 HOLDER = """
 import sys
 from pathlib import Path
@@ -66,6 +67,13 @@ def save(mount: Mounted, *words: str | Path) -> "subprocess.CompletedProcess[str
     return run_onefs("tables", "save", *words, "--mount", mount.path)
 
 
+def told_by(directory: Path, home: Path) -> set[str]:
+    """The paths of all datasets that the tables in a directory tell of."""
+    tables = load_snapshot(directory, home / "state of the tables")
+    rows = [tables.datasets(row) for row in range(tables.n_sessions)]
+    return {each.dataset(number).path for each in rows for number in range(len(each))}
+
+
 def test_a_local_mount_on_saved_tables_shows_what_a_remote_one_had_learned(
     archive: AlyxArchive, server: DemoServer, tmp_path: Path
 ) -> None:
@@ -74,7 +82,15 @@ def test_a_local_mount_on_saved_tables_shows_what_a_remote_one_had_learned(
         archive.publish()
         seen = {path: (mount.path / path).read_bytes() for path in tree_of(mount.path)}
         assert seen == BYTES
+        assert told_by(mount.path, tmp_path) == {KNOWN}
+        assert save(mount, tmp_path / "saved").returncode == 0
+        assert told_by(tmp_path / "saved", tmp_path) == set(BYTES)
+        assert told_by(mount.path, tmp_path) == {KNOWN}
         assert save(mount).returncode == 0
+        assert told_by(mount.path, tmp_path) == set(BYTES)
+        assert [(mount.path / name).stat().st_size for name in TABLES] == [
+            len((mount.path / name).read_bytes()) for name in TABLES
+        ]
     asked = Asked(server)
     with mount_of(server, tmp_path, "--mode", "local") as mount:
         assert {path: (mount.path / path).read_bytes() for path in tree_of(mount.path)} == seen
