@@ -121,3 +121,32 @@ def test_a_release_is_all_that_there_is(client: AlyxClient, tables: Snapshot, tm
     assert sessions == expected_sessions
     assert {key: each for key, each in datasets.items() if each.eid is not None} == expected_datasets
     assert 0 < len(datasets) < tables.n_datasets
+    by_id = LiveSnapshot(AlyxQuestions(client, known, TAG), None)
+    everywhere, every_dataset = _everything(tables)
+    out, out_of_it = (
+        next(id_ for id_ in told if id_ not in kept)
+        for told, kept in ((everywhere, sessions), (every_dataset, datasets))
+    )
+    row = by_id.find_session(next(iter(sessions)))
+    assert row is not None and by_id.session(row) == next(iter(sessions.values()))
+    assert by_id.find_session(out) is None
+    assert [by_id.find_dataset(id_) for id_ in expected_datasets] == list(expected_datasets.values())
+    assert by_id.find_dataset(out_of_it) is None
+
+
+def test_identifiers_find_what_the_tables_tell(client: AlyxClient, tables: Snapshot) -> None:
+    live = LiveSnapshot(AlyxQuestions(client, lambda eid: None), None)
+    sessions, datasets = _everything(tables)
+    for session in list(sessions.values())[::3]:
+        if session.eid != NO_EID:
+            assert live.find_session(session.eid) in live.sessions_of_ref(session.date, session.number, session.subject)
+            assert find_path(live, session) == session.path
+    for dataset in list(datasets.values())[::40]:
+        assert live.find_dataset(dataset.id) == dataset
+
+
+def find_path(live: LiveSnapshot, session: Session) -> str:
+    """Where a session stands that was found by its eid."""
+    row = live.find_session(session.eid)
+    assert row is not None
+    return live.session_path(row)
