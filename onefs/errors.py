@@ -1,33 +1,43 @@
-"""Owns the exceptions of onefs: each failure knows its sentence and its remedy; errno is the kernel adapter's."""
+"""The exceptions of onefs: each has a sentence and a remedy. Their errnos are in the kernel adapter."""
+
+from typing import ClassVar
 
 
 class OnefsError(Exception):
     """A failure that can be told to a person in one sentence.
 
-    `reason` says what, which and why; `remedy` says what to do about it, or is empty. `retry_after_s` is how long the
-    server asks to be left alone, 0 if it does not say.
+    `reason` says what, which and why; `remedy` says what to do about it: that of the class if none is given.
     """
 
-    def __init__(self, reason: str, remedy: str = "", *, retry_after_s: float = 0.0) -> None:
+    default_remedy: ClassVar[str] = "Please report it, with the log of the mount (onefs log)."
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
         super().__init__(reason, remedy)
         self.reason = reason
-        self.remedy = remedy
-        self.retry_after_s = retry_after_s
+        self.remedy = remedy or self.default_remedy
 
     def __str__(self) -> str:
-        return f"{self.reason} {self.remedy}".rstrip()
+        return f"{self.reason} {self.remedy}"
 
 
 class UsageError(OnefsError):
     """What the user asked for cannot be meant: an unknown setting, source or name."""
 
+    default_remedy = "See what is possible: onefs --help."
+
 
 class SourceError(OnefsError):
     """A source that is not known, or that holds no archive."""
 
+    default_remedy = (
+        "Give the URL of a database or of a folder with cache tables, such a folder, or a name from onefs setup."
+    )
+
 
 class TableError(OnefsError):
     """A cache table cannot be used: unreadable, or it lacks a needed column."""
+
+    default_remedy = "Have the tables exported anew, or fetch newer ones with onefs refresh."
 
 
 class DamagedTableError(TableError):
@@ -37,61 +47,91 @@ class DamagedTableError(TableError):
 class MountError(OnefsError):
     """The archive cannot be mounted where it was asked for."""
 
+    default_remedy = "Check what mounting needs: onefs doctor."
+
 
 class NotInCatalogueError(OnefsError):
     """The name is not in the catalogue."""
+
+    default_remedy = "List the folder above it to see what is there."
 
 
 class NameTooLongError(OnefsError):
     """A name longer than any that a directory can hold."""
 
+    default_remedy = "Use a name of at most 255 bytes."
+
 
 class GoneError(OnefsError):
     """The kernel still knows an inode whose dataset has left the catalogue."""
+
+    default_remedy = "Look the path up again."
 
 
 class NotADirectoryInTreeError(OnefsError):
     """A directory was needed where a file stands."""
 
+    default_remedy = "Give the path of a folder."
+
 
 class IsADirectoryInTreeError(OnefsError):
     """A file was needed where a directory stands."""
+
+    default_remedy = "Give the path of a file."
 
 
 class ReadOnlyError(OnefsError):
     """Something would have been written into the tree."""
 
+    default_remedy = "Write outside the mount."
+
 
 class NoAttributeError(OnefsError):
     """The node has no extended attribute of that name."""
+
+    default_remedy = "List the attributes that there are: getfattr -d PATH."
 
 
 class ForeignAttributeError(OnefsError):
     """An extended attribute outside `user.`, which onefs does not serve."""
 
+    default_remedy = "Ask for attributes whose names begin with user.onefs."
+
 
 class OfflineError(OnefsError):
     """The file is not in the cache and fetching is off."""
+
+    default_remedy = "Switch to a mode that fetches: onefs mode auto."
 
 
 class BadCommandError(OnefsError):
     """A control command that is not understood."""
 
+    default_remedy = "Read .onefs/control of the mount for its commands."
+
 
 class BusyError(OnefsError):
     """What is asked for is under way already, or has to wait for something that is."""
+
+    default_remedy = "Wait until that is done; onefs status shows it."
 
 
 class NotAllowedError(OnefsError):
     """The user may not do this."""
 
+    default_remedy = "Ask the user who mounted it, or mount the archive yourself."
+
 
 class UnreachableError(OnefsError):
     """A server cannot be reached, or broke off the connection."""
 
+    default_remedy = "Check the network and the address."
+
 
 class TimedOutError(UnreachableError):
     """A server took too long to answer."""
+
+    default_remedy = "Check the network, or try again later."
 
 
 class ConnectTimedOutError(TimedOutError):
@@ -101,6 +141,8 @@ class ConnectTimedOutError(TimedOutError):
 class AccessRefusedError(OnefsError):
     """The server refused the login or the permission."""
 
+    default_remedy = "Give another login, or ask for the permission."
+
 
 class NoKeysError(AccessRefusedError):
     """A server that wants a login was not asked, as there is none that could be sent."""
@@ -109,13 +151,19 @@ class NoKeysError(AccessRefusedError):
 class UnknownRecordError(OnefsError):
     """The database has no record of that name or id."""
 
+    default_remedy = "Check the name or the id."
+
 
 class ContentError(OnefsError):
     """No location gives the right bytes."""
 
+    default_remedy = "Tell the archive's maintainers."
+
 
 class BrokenAnswerError(ContentError):
     """The server's answer is not what was asked for: a short body, another range, an error status."""
+
+    default_remedy = "Try again later; if it stays so, tell the server's maintainers."
 
 
 class OverloadedError(BrokenAnswerError):
@@ -125,31 +173,40 @@ class OverloadedError(BrokenAnswerError):
 class MissingOnServerError(ContentError):
     """The catalogue lists the file, the server does not have it."""
 
+    default_remedy = "Fetch newer tables (onefs refresh); if that does not help, tell the archive's maintainers."
+
 
 class MismatchError(ContentError):
     """Bytes do not agree with the catalogue's size or hash."""
+
+    default_remedy = "Tell the archive's maintainers; --verify warn serves such files all the same."
 
 
 class CacheDamagedError(OnefsError):
     """The cache directory cannot be read or written."""
 
+    default_remedy = "Check the disk and the permissions of the cache directory, or choose another with --cache-dir."
+
 
 class NoRoomError(OnefsError):
     """The cache's disk is full and no room can be made."""
+
+    default_remedy = "Free some space, or choose another cache directory with --cache-dir."
 
 
 class NotSavedError(OnefsError):
     """What was to be saved cannot be written there."""
 
+    default_remedy = "Save to another directory."
+
 
 class KeptError(OnefsError):
     """A file must stay in the cache: it is pinned, or another program put it there."""
+
+    default_remedy = "Unpin it with onefs unpin, or remove it from the cache directory yourself."
 
 
 class InterruptedByCallerError(OnefsError):
     """The program that waited was interrupted by a signal."""
 
-
-def again(error: OnefsError) -> OnefsError:
-    """The same failure as a new exception, as one object must not be raised in several threads."""
-    return type(error)(error.reason, error.remedy, retry_after_s=error.retry_after_s)
+    default_remedy = "Start the program again."

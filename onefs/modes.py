@@ -44,10 +44,11 @@ class Abilities:
 def check(mode: Mode, source: str, abilities: Abilities) -> None:
     """Raise `UsageError` if a source cannot be in a mode."""
     if ALLOWED[mode].needs_database and not abilities.has_database:
-        raise UsageError(f"Mode {mode} needs a database, and {source} has none.", "Use mode local or auto.")
+        raise UsageError(f"Mode {mode} needs a database, and {source} has none.", "Choose mode auto or local.")
     if ALLOWED[mode].fetching and not abilities.has_server:
         raise UsageError(
-            f"Mode {mode} fetches files, and {source} names no server.", "Give --data-url, or use mode local."
+            f"Mode {mode} fetches files, and {source} names no server.",
+            "Mount it with --data-url, or stay in mode local.",
         )
 
 

@@ -87,14 +87,21 @@ def _block_bytes(text: str) -> int:
     return size_bytes
 
 
-def _one_of(*words: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        for word in words:
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Parses one of several words, in whatever case."""
+
+    words: tuple[str, ...]
+
+    def __call__(self, text: str) -> str:
+        for word in self.words:
             if text.strip().lower() == word.lower():
                 return word
-        raise ValueError("one of " + ", ".join(words))
+        raise ValueError("one of " + ", ".join(self.words))
 
-    return parse
+
+def _one_of(*words: str) -> _Choice:
+    return _Choice(words)
 
 
 def as_of_date(text: str) -> str:
@@ -108,27 +115,6 @@ def as_of_date(text: str) -> str:
 
 
 qc_level = _one_of("NOT_SET", "PASS", "WARNING", "FAIL", "CRITICAL")
-
-
-def _mode(text: str) -> Mode:
-    return Mode(_one_of(*Mode)(text))
-
-
-def _permissions(owner_has: int) -> Callable[[str], Permissions]:
-    """A parser of octal text. TOML's 0o644 comes as "420", so the leading 0 is required."""
-
-    def parse(text: str) -> Permissions:
-        match = _OCTAL.fullmatch(text.strip())
-        if not match or int(match[1], 8) & owner_has != owner_has:
-            example = "0755" if owner_has & stat.S_IXUSR else "0644"
-            raise ValueError(f'octal permissions with a 0 before them that let the owner in, such as "{example}"')
-        return Permissions(match[1], 8)
-
-    return parse
-
-
-def _remote_names(text: str) -> RemoteNames:
-    return RemoteNames(_one_of(*RemoteNames)(text))
 
 
 def _path(text: str) -> Path:
@@ -158,10 +144,7 @@ class Settings:
     """The settings in force. Each field is a flag, an `ONEFS_` variable and a line of the configuration file."""
 
     cache_dir: Path | None = _setting(None, _path, "where fetched files are kept", "the user's cache folder")
-    uuid_filenames: bool = _setting(
-        False, _yes_or_no, "put each dataset's UUID into the names of fetched files, as ONE's uuid_filenames does"
-    )
-    mode: Mode | None = _setting(None, _mode, "local, auto, refresh or remote", "auto, local for a folder")
+    mode: Mode | None = _setting(None, _one_of(*Mode), "local, auto, refresh or remote", "auto, local for a folder")
     tag: str = _setting("", _text, "release whose datasets alone are shown, of a source with a database")
     alyx_user: str = _setting("", _text, "user name for the database, in place of the one that is kept")
     alyx_password: str = _setting("", _text, "password for the database", secret=True)
@@ -259,6 +242,8 @@ class Entry:
     unit: str
     default: object
     secret: bool
+    words: tuple[str, ...] = ()
+    """The words that alone are its values; none if others are, too."""
 
     @property
     def flag(self) -> str:
@@ -274,7 +259,9 @@ class Entry:
 def table() -> tuple[Entry, ...]:
     """Every setting, for help texts and the README."""
     return tuple(
-        Entry(f.name, f.metadata["doc"], f.metadata["unit"], f.default, f.metadata["secret"]) for f in fields(Settings)
+        Entry(f.name, meta["doc"], meta["unit"], f.default, meta["secret"], getattr(meta["parse"], "words", ()))
+        for f in fields(Settings)
+        for meta in [f.metadata]
     )
 
 

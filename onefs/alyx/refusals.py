@@ -31,7 +31,7 @@ HIDDEN_KEYS = ("detail", "status_code")
 
 # Status: the error, what the server did, and the remedy.
 REFUSALS: dict[int, tuple[type[OnefsError], str, str]] = {
-    400: (UsageError, "does not understand", "Check the filters."),
+    400: (UsageError, "does not understand", "Update onefs; if that does not help, please report it."),
     401: (AccessRefusedError, "refuses", "Check the login."),
     403: (AccessRefusedError, "refuses", "Ask for the permission, or use another login."),
     404: (UnknownRecordError, "does not know", ""),
@@ -40,7 +40,7 @@ REFUSALS: dict[int, tuple[type[OnefsError], str, str]] = {
     503: (UnreachableError, "is out of service for", "Try again later."),
     504: (UnreachableError, "cannot reach its database for", "Try again later."),
 }
-FAILURE = (BrokenAnswerError, "failed over", "Check the filters; else ask the database's keepers.")
+FAILURE = (BrokenAnswerError, "failed over", "Try again later; if it stays so, tell the database's maintainers.")
 NO_PAGE = (BrokenAnswerError, "has no page for", "Check the address: it may be no Alyx database.")
 
 

@@ -15,19 +15,11 @@ from weakref import ref
 from filelock import FileLock, Timeout
 
 from onefs import alf
-from onefs.catalogue.known import (
-    Edition,
-    Memo,
-    check_same_stat,
-    edition_of,
-    read_again,
-    read_memo,
-    without_gone,
-    write_memo,
-)
-from onefs.catalogue.layout import TEMPORARY, Index, IndexUnusableError, read_index
-from onefs.catalogue.schema import TableFiles
-from onefs.errors import BusyError, CacheDamagedError, NoRoomError, OnefsError, TableError
+from onefs.catalogue.known import Known, Memo, Stat, read_memo, stat_of, without_gone, write_memo
+from onefs.catalogue.layout import LAYOUT, TEMPORARY, Index, IndexUnusableError, read_index
+from onefs.catalogue.schema import NEW_TABLES, TableFiles
+from onefs.errors import CacheDamagedError, NoRoomError, TableError
+from onefs.progress import report
 
 KEPT = 2
 """Indexes kept for one pair of tables: the current one, and the one before it."""
@@ -180,6 +172,7 @@ def _make(files: TableFiles, directory: Path, edition: Edition) -> Index | None:
             index = _ready(target)
             if index is None and edition.is_current():
                 _set_aside(directory, target)
+                report("building the index of the tables")
                 try:
                     build_index(files, target, edition.is_current)
                 except TableError:

@@ -84,7 +84,7 @@ class Merge:
             if other.id_columns != first.id_columns:
                 raise TableError(
                     f"{other.file} has its ids in other columns than {first.file}, so they cannot become one table.",
-                    "Save to another directory, or replace the tables there (clobber).",
+                    "Save to another directory, or replace the tables there (onefs tables save --clobber).",
                 )
         ids, _ = columns.uuids([self.learned.column("id").combine_chunks()])
         self._order = order_of_ids(ids)
@@ -151,7 +151,7 @@ class Merge:
         except pa.ArrowException as error:
             raise TableError(
                 f"The column {field.name!r} of {self.files[0]} holds {field.type}, into which this does not fit.",
-                "Save to another directory, or replace the tables there (clobber).",
+                "Save to another directory, or replace the tables there (onefs tables save --clobber).",
             ) from error
 
     def _name(self, field: "pa.Field") -> str | None:

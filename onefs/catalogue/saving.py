@@ -123,7 +123,7 @@ def _check_one_archive(directory: Path, base: TableFiles | None, starts: Sequenc
     if theirs and ours and not set(theirs) & set(ours):
         raise UsageError(
             f"The cache tables in {directory} are of {', '.join(theirs)}, and not of {', '.join(ours)}.",
-            "Save to another directory, or have them replaced: tables save DIR clobber.",
+            "Save to another directory, or have them replaced: onefs tables save DIR --clobber.",
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import FrameType
 
-import click
+from onefs.cli.printing import complain
 
 _PR_SET_CHILD_SUBREAPER = 36
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
@@ -31,7 +31,7 @@ def run_program(arguments: Sequence[str]) -> int:
     try:
         child = os.posix_spawnp(arguments[0], list(arguments), os.environ, setsigdef=_RESTORED)
     except OSError as error:
-        click.echo(f"onefs: {arguments[0]} cannot be run: {error.strerror}. Give a program and its words.", err=True)
+        complain(f"{arguments[0]} cannot be run: {error.strerror}. Give a program and its words.")
         return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUN
 
     def pass_on(number: int, _: FrameType | None) -> None:

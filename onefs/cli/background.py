@@ -1,17 +1,22 @@
-"""Owns going to the background: the caller waits until the daemon is usable, or learns why it is not."""
+"""Going to the background: the caller waits until the daemon is usable, or learns why it is not."""
 
+import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
+from typing import Any
 
+from onefs.cli.progress import Display
 from onefs.errors import OnefsError, UsageError
+from onefs.progress import Listener, Step
 
-_READY = b"ready"
+_READY, _STEP, _ERROR = "ready", "step", "error"
 
 
 def in_background(serve: Callable[[Callable[[], None]], None]) -> None:
-    """Run `serve` in a process of its own and return once it calls what it is given.
+    """Run `serve` in a process of its own and return once it calls what it is given; show meanwhile how far it is.
 
     Raises what `serve` raised before that, as an `OnefsError` with the same words.
     """
@@ -24,7 +29,7 @@ def in_background(serve: Callable[[Callable[[], None]], None]) -> None:
         os.close(writer)
         with os.fdopen(reader, "rb") as answers, os.fdopen(said, "rb") as words:
             try:
-                answer = answers.read()
+                answer = _answer(answers)
             except KeyboardInterrupt:
                 os.kill(child, signal.SIGTERM)  # it has a session of its own, so the terminal did not tell it
                 raise
@@ -37,27 +42,58 @@ def in_background(serve: Callable[[Callable[[], None]], None]) -> None:
     os._exit(_child(serve, writer, said))
 
 
-def _relay(answer: bytes) -> None:
-    if answer == _READY:
+def _answer(answers: Iterable[bytes]) -> list[Any]:
+    """The last that the daemon says, which is that it is usable, or why not; [] if it ended without a word."""
+    with Display() as display:
+        for line in answers:
+            kind, *words = json.loads(line)
+            if kind != _STEP:
+                return [kind, *words]
+            display.step(Step(*words))
+    return []
+
+
+def _relay(answer: list[Any]) -> None:
+    if answer[:1] == [_READY]:
         return
     if not answer:
         raise OnefsError("The daemon ended before it was usable.", "Run it with --foreground to see why.")
-    kind, reason, remedy = answer.decode(errors="replace").split("\0")
+    _, kind, reason, remedy = answer
     raise (UsageError if kind == UsageError.__name__ else OnefsError)(reason, remedy)
 
 
-def _child(serve: Callable[[Callable[[], None]], None], writer: int, said: int) -> int:
-    answered = False
+class _Caller(Listener):
+    """The process that waits, at the other end of a pipe."""
 
-    def answer(*words: str) -> None:
-        nonlocal answered
-        if not answered:
-            os.write(writer, "\0".join(word.replace("\0", " ") for word in words).encode(errors="replace"))
-            os.close(writer)
-            answered = True
+    def __init__(self, writer: int) -> None:
+        super().__init__()
+        self._writer = writer
+        self.is_waiting = True
+
+    def show(self, step: Step) -> None:
+        """Tell it how far things are. One that has gone is none the wiser, until it is to be told the last word."""
+        with suppress(BrokenPipeError):
+            self._tell(_STEP, *step)
+
+    def answer(self, *words: str) -> None:
+        """Tell it the last word, if it has not heard it yet."""
+        if self.is_waiting:
+            self._tell(*words)
+            self.is_waiting = False
+            os.close(self._writer)
+
+    def _tell(self, *words: str | int | None) -> None:
+        if self.is_waiting:
+            os.write(self._writer, f"{json.dumps(words)}\n".encode())
+
+
+def _child(serve: Callable[[Callable[[], None]], None], writer: int, said: int) -> int:
+    caller = _Caller(writer)
+    listening = ExitStack()
 
     def ready() -> None:
-        answer(_READY.decode())
+        listening.close()
+        caller.answer(_READY)
         os.chdir("/")
         for stream in (1, 2):
             os.dup2(null, stream)
@@ -68,11 +104,12 @@ def _child(serve: Callable[[Callable[[], None]], None], writer: int, said: int) 
         os.dup2(null, 0)
         for stream in (1, 2):
             os.dup2(said, stream)
+        listening.enter_context(caller)
         serve(ready)
     except OnefsError as error:
-        answer(type(error).__name__, error.reason, error.remedy)
+        caller.answer(_ERROR, type(error).__name__, error.reason, error.remedy)
         return 1
     except BaseException as error:  # noqa: BLE001 - the process ends here, and somebody waits for its word
-        answer("", f"Unforeseen failure: {error!r}.", "Run it with --foreground to see more.")
+        caller.answer(_ERROR, "", f"Unforeseen failure: {error!r}.", "Run it with --foreground to see more.")
         return 1
     return 0

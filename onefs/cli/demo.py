@@ -1,5 +1,6 @@
 """`onefs demo`: mount a small made-up archive."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import click
 
 from onefs.cli.mount import mount
 from onefs.cli.options import PATH, settings_from, with_settings
+from onefs.cli.printing import say
 from onefs.errors import MountError
 
 
@@ -28,4 +30,5 @@ def command(mountpoint: Path, foreground: bool, **flags: Any) -> None:
         raise MountError(f"{mountpoint} cannot be made: {error.strerror}.", "Choose another place.") from error
     mount("demo", settings, mountpoint.absolute(), foreground=foreground)
     if not foreground:
-        click.echo(f"The demo archive is mounted at {mountpoint}. Unmount it with: onefs umount {mountpoint}")
+        unmount = shlex.join(["onefs", "umount", str(mountpoint)])
+        say(f"The demo archive is mounted at {mountpoint}. Unmount it with: {unmount}")

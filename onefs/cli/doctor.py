@@ -8,7 +8,9 @@ import click
 
 from onefs.cli.names import look_up
 from onefs.cli.options import settings_from, with_settings
+from onefs.cli.printing import say
 from onefs.errors import OnefsError
+from onefs.text import counted
 
 
 @click.command("doctor")
@@ -25,11 +27,9 @@ def command(source: str | None, as_json: bool, **flags: Any) -> None:
     for finding in examine(named.source if named else None, settings):
         findings.append(finding)
         if not as_json:
-            click.echo(
-                f"{'ok  ' if finding.is_well else 'FAIL'} {finding.check}: {finding.says} {finding.remedy}".rstrip()
-            )
+            say(f"{'ok  ' if finding.is_well else 'FAIL'} {finding.check}: {finding.says} {finding.remedy}".rstrip())
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
     bad = sum(not finding.is_well for finding in findings)
     if bad:
-        raise OnefsError(f"{bad} of {len(findings)} checks failed.", "Their remedies stand beside them.")
+        raise OnefsError(f"{bad} of {counted(len(findings), 'check')} failed.", "Follow the remedies beside them.")

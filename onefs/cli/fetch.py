@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import click
 
 from onefs.cli.following import have_done, report
 from onefs.cli.names import look_up
-from onefs.cli.options import PATH, PATTERN, settings_from, with_settings
-from onefs.cli.progress import Display
+from onefs.cli.options import PATH, PATTERN, settings_from, with_report, with_settings
+from onefs.cli.printing import complain
+from onefs.cli.progress import Display, Shown
 from onefs.errors import UsageError
 
 LOOK_EVERY_S = 0.2
@@ -22,10 +24,16 @@ LOOK_EVERY_S = 0.2
 @click.option("--source", metavar="SOURCE", help="fetch from SOURCE without a mount, into its cache; needs no FUSE")
 @click.option("--mount", "place", type=PATH, metavar="PATH", help="the mount that holds PATH")
 @click.option("--dry-run", is_flag=True, help="list the files with their sizes, and fetch none")
-@click.option("--json", "as_json", is_flag=True, help="for programs")
+@with_report
 @with_settings
 def command(
-    patterns: tuple[str, ...], source: str | None, place: Path | None, dry_run: bool, as_json: bool, **flags: Any
+    patterns: tuple[str, ...],
+    source: str | None,
+    place: Path | None,
+    dry_run: bool,
+    as_json: bool,
+    is_verbose: bool,
+    **flags: Any,
 ) -> None:
     """Have the files that PATTERN means in the cache, whole and verified, many at once.
 
@@ -38,7 +46,7 @@ def command(
     if source is not None:
         if place is not None:
             raise UsageError("--source and --mount are two ways to say where from.", "Give one of them.")
-        _fetch_from(source, patterns, flags, dry_run=dry_run, as_json=as_json)
+        _fetch_from(source, patterns, flags, dry_run=dry_run, as_json=as_json, is_verbose=is_verbose)
         return
     given = next((key for key, value in flags.items() if value is not None), None)
     if given is not None:
@@ -52,16 +60,20 @@ def command(
 
         print_listing(files_in(mount, paths), as_json=as_json)
         return
-    have_done(mount, "fetch", paths, as_json=as_json)
+    have_done(mount, "fetch", paths, as_json=as_json, is_verbose=is_verbose)
 
 
-def _fetch_from(source: str, patterns: Sequence[str], flags: dict[str, Any], *, dry_run: bool, as_json: bool) -> None:
+def _fetch_from(
+    source: str, patterns: Sequence[str], flags: dict[str, Any], *, dry_run: bool, as_json: bool, is_verbose: bool
+) -> None:
     from onefs.cli.listing import print_listing
     from onefs.daemon.fetching import fetching
 
     logging.basicConfig(level=logging.WARNING, format="onefs: %(message)s", stream=sys.stderr)
     named = look_up(source)
-    with fetching(named.source, settings_from(flags, named.file)) as archive:
+    with ExitStack() as stack:
+        with Shown(is_quiet=as_json):
+            archive = stack.enter_context(fetching(named.source, settings_from(flags, named.file)))
         if dry_run:
             print_listing(archive.listed(patterns), as_json=as_json)
             return
@@ -72,6 +84,7 @@ def _fetch_from(source: str, patterns: Sequence[str], flags: dict[str, Any], *, 
                     display.show([job.facts()])
         except KeyboardInterrupt:
             job.stop()
-            click.echo(f"\nonefs: {job.sentence} What is whole stays; the same again goes on from there.", err=True)
+            click.echo(err=True)  # behind the ^C
+            complain(f"{job.sentence} What is whole stays; the same again goes on from there.")
             raise
-        report([job.facts()], as_json=as_json)
+        report([job.facts()], as_json=as_json, is_verbose=is_verbose)

@@ -11,6 +11,7 @@ from types import FrameType
 import click
 
 from onefs.cli.mounts import order, status_of
+from onefs.cli.printing import complain
 from onefs.cli.progress import Display, Facts, told
 from onefs.errors import BadCommandError, OnefsError
 from onefs.fuse.mounting import Health, Mount, health
@@ -23,7 +24,9 @@ LONGEST_LINE = 60_000
 FAILED = 1
 
 
-def have_done(mount: Mount, verb: str, paths: Sequence[str], *, as_json: bool = False) -> None:
+def have_done(
+    mount: Mount, verb: str, paths: Sequence[str], *, as_json: bool = False, is_verbose: bool = False
+) -> None:
     """Have a mount do something to paths, and return at its end. Exits with 1 if any of it failed."""
     from onefs.daemon.work import key_of
 
@@ -37,7 +40,7 @@ def have_done(mount: Mount, verb: str, paths: Sequence[str], *, as_json: bool = 
     except KeyboardInterrupt:
         _leave(mount, verb, keys)
         raise
-    report(jobs, as_json=as_json)
+    report(jobs, as_json=as_json, is_verbose=is_verbose)
 
 
 @contextmanager
@@ -58,14 +61,13 @@ def _leave(mount: Mount, verb: str, keys: Sequence[str]) -> None:
     for job in _under_way(mount, keys):
         with suppress(BadCommandError):
             order(mount, f"stop {job['number']} mine", BadCommandError)
+    click.echo(err=True)  # behind the ^C
     wanted = [str(job["number"]) for job in _under_way(mount, keys)]
     if wanted:
         how = " ".join(f"onefs stop {number};" for number in wanted).rstrip(";")
-        click.echo(
-            f"\nonefs: {verb} goes on, as somebody else asked for the same. To end it all the same: {how}", err=True
-        )
+        complain(f"{verb} goes on, as somebody else asked for the same. To end it all the same: {how}")
     else:
-        click.echo(f"\nonefs: {verb} was stopped. What is done stays; the same again goes on from there.", err=True)
+        complain(f"{verb} was stopped. What is done stays; the same again goes on from there.")
 
 
 def _under_way(mount: Mount, keys: Sequence[str]) -> list[Facts]:
@@ -78,11 +80,13 @@ def give(mount: Mount, verb: str, paths: Sequence[str]) -> None:
         order(mount, shlex.join([verb, *words]), OnefsError)
 
 
-def report(jobs: Sequence[Facts], *, as_json: bool) -> None:
-    """Tell what became of jobs. Exits with 1 if any of it failed."""
+def report(jobs: Sequence[Facts], *, as_json: bool, is_verbose: bool) -> None:
+    """Tell what became of jobs, with `is_verbose` of each file that failed. Exits with 1 if any of it failed."""
     if as_json:
         click.echo(json.dumps(jobs, indent=1))
-    is_well = all(not job["failures"] and job["stage"] == "done" for job in jobs) if as_json else told(jobs)
+        is_well = all(not job["failures"] and job["stage"] == "done" for job in jobs)
+    else:
+        is_well = told(jobs, is_verbose=is_verbose)
     if not is_well:
         click.get_current_context().exit(FAILED)
 
@@ -105,7 +109,10 @@ def _followed(mount: Mount, keys: Sequence[str], *, is_quiet: bool) -> list[Fact
             _await_answer(mount)
             known |= {job["key"]: job for job in _found(mount, keys)}
             if len(known) < len(set(keys)):
-                raise OnefsError(f"{mount.mountpoint} tells no more of what it was to do.", "Look into its log.")
+                raise OnefsError(
+                    f"{mount.mountpoint} tells no more of what it was to do.",
+                    "See its log with onefs log, and try again.",
+                )
             jobs = [known[key] for key in dict.fromkeys(keys)]
             if all(job["ended"] is not None for job in jobs):
                 return jobs

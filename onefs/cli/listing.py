@@ -10,9 +10,9 @@ import click
 
 from onefs.alf import STATE_FOLDER
 from onefs.cli.mounts import check_alive
-from onefs.cli.printing import plain
 from onefs.errors import NotInCatalogueError
 from onefs.fuse.mounting import Mount
+from onefs.text import counted, size_text, visible
 from onefs.vfs.patterns import Pattern, Position, is_pattern
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ _CACHED = (b"cached", b"verified", b"mismatch")
 
 def print_listing(listed: Iterable["Listed"], *, as_json: bool) -> None:
     """Print files as they come, and what they are together."""
-    from onefs.daemon.wording import size_text
-
     files = size_bytes = cached_files = cached_bytes = unknown = 0
     found: list[dict[str, object]] = []
     for each in listed:
@@ -36,7 +34,7 @@ def print_listing(listed: Iterable["Listed"], *, as_json: bool) -> None:
             found.append({"path": each.path, "size_bytes": each.size_bytes, "is_cached": each.is_cached})
         else:
             size = "?" if each.size_bytes is None else size_text(each.size_bytes)
-            click.echo(f"{size:>10}  {'cached' if each.is_cached else '':6}  {plain(each.path)}")
+            click.echo(f"{size:>10}  {'cached' if each.is_cached else '':6}  {visible(each.path)}")
     totals = {
         "total_files": files,
         "total_bytes": size_bytes,
@@ -47,9 +45,12 @@ def print_listing(listed: Iterable["Listed"], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"files": found, **totals}, indent=1))
         return
-    words = f"{files} files, {size_text(size_bytes)}; {size_text(size_bytes - cached_bytes)} of it to be fetched"
-    words += f", {cached_files} files ({size_text(cached_bytes)}) are in the cache already" if cached_files else ""
-    click.echo(f"{words}; {unknown} are of unknown size." if unknown else f"{words}.")
+    words = (
+        f"{counted(files, 'file')}, {size_text(size_bytes)}; {size_text(size_bytes - cached_bytes)} of it to be fetched"
+    )
+    if cached_files:
+        words += f"; in the cache already: {counted(cached_files, 'file')} ({size_text(cached_bytes)})"
+    click.echo(f"{words}; of unknown size: {counted(unknown, 'file')}." if unknown else f"{words}.")
 
 
 def files_in(mount: Mount, patterns: Sequence[str]) -> Iterator["Listed"]:
@@ -66,7 +67,9 @@ def files_in(mount: Mount, patterns: Sequence[str]) -> Iterator["Listed"]:
                 yield listed
         if not is_found:
             what = "matches" if is_pattern(text) else "is in"
-            raise NotInCatalogueError(f"No file of {mount.mountpoint} {what} {text}.", "Look with ls.")
+            raise NotInCatalogueError(
+                f"No file of {mount.mountpoint} {what} {text}.", "List the folder above it to see what is there."
+            )
 
 
 def _walk(root: Path, text: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Owns the command line: which verbs there are, and how a failure becomes a sentence and an exit code."""
+"""The command line: its verbs, and how a failure becomes a sentence and an exit code."""
 
 import importlib
 import logging
@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from onefs import __version__
+from onefs.cli.printing import complain
 from onefs.errors import OnefsError, UsageError
 
 # Verbs are imported when they are used: a mount must not wait for what only a report needs.
@@ -82,23 +83,21 @@ def run(arguments: list[str]) -> int:
         error.show()
         return WRONG_USE
     except UsageError as error:
-        click.echo(f"onefs: {error}", err=True)
+        complain(str(error))
         return WRONG_USE
     except OnefsError as error:
-        click.echo(f"onefs: {error}", err=True)
+        complain(str(error))
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
         if isinstance(error, FileNotFoundError) and not _is_anywhere():
-            click.echo(
-                "onefs: the current folder has vanished, so no path can be told from it. Go to another.", err=True
-            )
+            complain("the current folder has vanished, so no path can be told from it. Go to another.")
             return WRONG_USE
         if os.environ.get("ONEFS_LOG", "").lower() == "debug":
             logging.basicConfig(level=logging.DEBUG)
         logging.getLogger(__name__).debug("Unforeseen failure", exc_info=True)
-        click.echo(f"onefs: unforeseen failure: {error!r}. Please report it; ONEFS_LOG=debug shows more.", err=True)
+        complain(f"unforeseen failure: {error!r}. Please report it; ONEFS_LOG=debug shows more.")
         return FAILED
     return code if isinstance(code, int) else 0  # what a verb gave to its context's exit
 

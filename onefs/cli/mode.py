@@ -1,20 +1,22 @@
 """`onefs mode`: tell a mount's mode, or switch it."""
 
-from pathlib import Path
-
 import click
 
 from onefs.alf import STATE_FOLDER
+from onefs.cli.completion import complete
 from onefs.cli.mounts import check_alive, mount_at, order
-from onefs.cli.options import PATH
+from onefs.cli.places import value_and_place
+from onefs.cli.printing import say
 from onefs.errors import UsageError
 from onefs.modes import Mode, parse
 
+USAGE = f"onefs mode [{'|'.join(Mode)}] [PATH]"
 
-@click.command("mode")
-@click.argument("words", metavar="[MODE] [PATH]", nargs=-1)
+
+@click.command("mode", options_metavar="")
+@click.argument("words", metavar=f"[{'|'.join(Mode)}] [PATH]", nargs=-1, shell_complete=complete(*Mode))
 def command(words: tuple[str, ...]) -> None:
-    """Tell the mode of the mount that holds PATH, or of the only one; or switch it to MODE until the mount ends.
+    """Tell the mode of the mount that holds PATH, or of the only one; or switch it until the mount ends.
 
     \b
     local    the tables at hand; nothing is fetched, no server is asked
@@ -25,17 +27,12 @@ def command(words: tuple[str, ...]) -> None:
     The last two need a source with a database. Without a PATH, of several mounts the one that you are in is meant.
     To mount in a mode from the start: onefs mount --mode MODE; of a release alone: onefs mount --tag TAG.
     """
-    if len(words) > 2:
-        raise UsageError("Too many words.", "Write: onefs mode [MODE] [PATH]")
-    mode = words[0] if words and (len(words) == 2 or words[0] in set(Mode) or not Path(words[0]).exists()) else None
-    place = words[-1] if len(words) > (mode is not None) else None
+    mode, place = value_and_place(words, lambda word: word.strip().lower() in set(Mode), USAGE)
     wanted = parse(mode) if mode is not None else None
-    mount = mount_at(
-        PATH.convert(place, None, None) if place is not None else None, f"onefs mode {wanted or '[MODE]'} PATH"
-    )
+    mount = mount_at(place, f"onefs mode {wanted or '[MODE]'} PATH")
     if wanted is None:
         check_alive(mount)
         click.echo((mount.mountpoint / STATE_FOLDER / "mode").read_text(encoding="utf-8").strip())
         return
     order(mount, f"mode {wanted}", UsageError)
-    click.echo(f"{mount.mountpoint} is in mode {wanted} now.")
+    say(f"{mount.mountpoint} is in mode {wanted} now.")

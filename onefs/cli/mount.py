@@ -1,6 +1,7 @@
 """`onefs mount`: mount an archive, in the background once it is usable."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import click
 from onefs.cli.background import in_background
 from onefs.cli.names import look_up
 from onefs.cli.options import PATH, settings_from, with_settings
+from onefs.cli.progress import Shown
 from onefs.settings import Settings
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ def mount(
         serve(source, settings, mountpoint, ready, log_to_file=not foreground, instead=instead)
 
     if foreground:
-        serve(lambda: None)
+        with ExitStack() as showing:
+            showing.enter_context(Shown())
+            serve(showing.close)
     else:
         in_background(serve)

@@ -1,4 +1,4 @@
-"""Owns finding the mount that a verb is about, and reading what it says of itself."""
+"""Finding the mount that a verb is about, and reading what it says of itself."""
 
 import contextlib
 import errno
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onefs.alf import STATE_FOLDER
-from onefs.errors import MountError, NotAllowedError, OnefsError
+from onefs.errors import MountError, NotAllowedError, OnefsError, UsageError
 from onefs.fuse.mounting import Health, Mount, health, mount_of, mounts
 
 
@@ -20,7 +20,7 @@ def mount_at(path: Path | None, how: str = "") -> Mount:
     if path is not None:
         found = mount_of(path)
         if found is None:
-            raise MountError(f"{path} is in no onefs mount.", "onefs status lists the mounts.")
+            raise MountError(f"{path} is in no onefs mount.", "List the mounts: onefs status.")
         return found
     present = mounts()
     if not present:
@@ -60,7 +60,7 @@ def check_alive(mount: Mount) -> None:
     if found is Health.SILENT:
         raise MountError(
             f"The daemon of {mount.mountpoint} does not answer.",
-            f"Look into its log; onefs umount --lazy {mount.mountpoint} takes the mount away.",
+            f"Wait, or take the mount away: onefs umount --lazy {mount.mountpoint}",
         )
     if not os.access(mount.mountpoint, os.X_OK):
         raise NotAllowedError(
@@ -77,13 +77,15 @@ def status_of(mount: Mount) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise MountError(f"{mount.mountpoint} is no onefs mount any more.", "Mount it again.") from error
     except OSError as error:
-        raise MountError(f"{mount.mountpoint} does not answer: {error.strerror}.", "Look into its log.") from error
+        raise MountError(f"{mount.mountpoint} does not answer: {error.strerror}.", "See its log: onefs log.") from error
     assert isinstance(facts, dict)
     return facts
 
 
 def order(mount: Mount, line: str, refusal: type[OnefsError]) -> None:
     """Have a mount carry out a control command. Raises `refusal` with the daemon's sentence if it does not."""
+    if len(line.splitlines()) > 1:
+        raise UsageError(f"{line!r} holds the end of a line, which no name here may.", "Leave it out.")
     check_alive(mount)
     control = mount.mountpoint / STATE_FOLDER / "control"
     try:
@@ -110,4 +112,4 @@ def _said(mount: Mount, error: OSError) -> tuple[str, str]:
         _, errno_name, path, reason, remedy, *_ = line.split("\t")
         if (errno_name, path) == (name, f"{STATE_FOLDER}/control"):
             return reason, remedy
-    return f"{mount.mountpoint} did not do it: {error.strerror}.", "Look into its log."
+    return f"{mount.mountpoint} did not do it: {error.strerror}.", "See its log: onefs log."

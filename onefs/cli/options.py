@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from onefs.cli.completion import complete
 from onefs.settings import PREFIX, Settings, config_file, merge, table
 
 Command = Callable[..., None]
@@ -34,6 +35,12 @@ def with_place(command: Command) -> Command:
     return click.option("--mount", "place", type=PATH, metavar="PATH", help="the mount that holds PATH")(command)
 
 
+def with_report(command: Command) -> Command:
+    """Give a command the flags that say how to tell of what it did to many files."""
+    command = click.option("--verbose", "-v", "is_verbose", is_flag=True, help="list every file that failed")(command)
+    return click.option("--json", "as_json", is_flag=True, help="for programs")(command)
+
+
 def with_settings(command: Command) -> Command:
     """Give a command a flag for every setting that may stand on a command line. Secrets may not."""
     for entry in reversed(table()):
@@ -45,7 +52,9 @@ def with_settings(command: Command) -> Command:
         elif entry.unit == "s":
             default = f"{default:g}s"
         doc = entry.doc + (f"  [{default}]" if default else "")
-        command = click.option(entry.flag, entry.key, metavar=_metavar(entry.default), help=doc)(command)
+        metavar = "|".join(entry.words) or _metavar(entry.default)
+        completer = complete(*entry.words) if entry.words else None
+        command = click.option(entry.flag, entry.key, metavar=metavar, help=doc, shell_complete=completer)(command)
     return command
 
 

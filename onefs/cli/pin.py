@@ -8,17 +8,17 @@ import click
 from onefs.alf import STATE_FOLDER
 from onefs.cli.following import have_done
 from onefs.cli.mounts import check_alive, mount_at
-from onefs.cli.options import PATTERN, with_place
+from onefs.cli.options import PATTERN, with_place, with_report
 from onefs.cli.places import find
-from onefs.cli.printing import plain
+from onefs.cli.printing import print_lines
 from onefs.fuse.mounting import Mount
 
 
 @click.command("pin")
 @click.argument("patterns", metavar="[PATTERN…]", nargs=-1, type=PATTERN)
-@click.option("--json", "as_json", is_flag=True, help="for programs")
+@with_report
 @with_place
-def command(patterns: tuple[str, ...], as_json: bool, place: Path | None) -> None:
+def command(patterns: tuple[str, ...], as_json: bool, is_verbose: bool, place: Path | None) -> None:
     """Fetch files, and keep them in the cache whatever room is wanted; without a PATTERN, list those that are kept.
 
     PATTERN is a path, with all below if it is a folder, or a shell's pattern: * does not cross a /, ** does. What is
@@ -26,7 +26,7 @@ def command(patterns: tuple[str, ...], as_json: bool, place: Path | None) -> Non
     """
     if patterns:
         mount, paths = find(patterns, place, "onefs pin --mount PATH PATTERN…")
-        have_done(mount, "pin", paths, as_json=as_json)
+        have_done(mount, "pin", paths, as_json=as_json, is_verbose=is_verbose)
         return
     mount = mount_at(place, "onefs pin --mount PATH")
     check_alive(mount)
@@ -34,9 +34,9 @@ def command(patterns: tuple[str, ...], as_json: bool, place: Path | None) -> Non
     if as_json:
         click.echo(json.dumps(kept, indent=1))
     else:
-        click.echo("".join(f"{plain(path)}\n" for path in kept) or "Nothing is pinned.\n", nl=False)
+        print_lines("".join(f"{path}\n" for path in kept) or "Nothing is pinned.\n")
 
 
 def pinned_in(mount: Mount) -> list[str]:
     """What is pinned, by path."""
-    return (mount.mountpoint / STATE_FOLDER / "pinned").read_text(encoding="utf-8").splitlines()
+    return (mount.mountpoint / STATE_FOLDER / "pinned").read_text(encoding="utf-8").split("\n")[:-1]

@@ -1,15 +1,33 @@
 """Owns what paths and patterns on a command line mean: which mount they are in, and where in it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from onefs.cli.mounts import mount_at, place_in
+from onefs.cli.options import PATH
 from onefs.errors import MountError, UsageError
 from onefs.fuse.mounting import Mount, mount_of
 from onefs.vfs.patterns import is_pattern
 
 ROOT = "/"
+MOST_WORDS = 2
+
+
+def value_and_place(
+    words: Sequence[str], is_value: Callable[[str], bool], usage: str
+) -> tuple[str | None, Path | None]:
+    """What `[VALUE] [PATH]` on a command line mean: one word alone is a value, or a path that exists.
+
+    Raises `UsageError` for too many words.
+    """
+    if len(words) > MOST_WORDS:
+        raise UsageError("There are too many words.", f"Write: {usage}")
+    if not words:
+        return None, None
+    if len(words) == 1 and not is_value(words[0]) and os.path.lexists(words[0]):
+        return None, PATH.convert(words[0], None, None)
+    return words[0], PATH.convert(words[1], None, None) if len(words) > 1 else None
 
 
 def find(patterns: Sequence[str], place: Path | None, how: str) -> tuple[Mount, list[str]]:
@@ -37,7 +55,7 @@ def _held(pattern: str) -> tuple[Mount, str] | None:
     mount = mount_of(path)
     if mount is None:
         if os.path.isabs(pattern):  # noqa: PTH117 - it may hold wildcards
-            raise MountError(f"{pattern} is in no onefs mount.", "onefs status lists the mounts.")
+            raise MountError(f"{pattern} is in no onefs mount.", "List the mounts: onefs status.")
         return None
     inside = place_in(mount, path)
     return mount, "/".join([*inside.parts, *wild]) or ROOT

@@ -1,20 +1,36 @@
-"""Owns how facts look on a terminal: two columns of plain text, whatever stands in it."""
+"""Printing on a terminal: sentences, and facts in two columns, with whatever would move the cursor escaped."""
 
+import sys
 from collections.abc import Iterable
 
 import click
 
+from onefs.text import visible
+
 
 def print_facts(facts: Iterable[tuple[str, object]], title: str = "") -> None:
     """Print names and values in two columns on standard output. No path is cut, so that each can be copied."""
-    rows = [(plain(name), plain(str(value))) for name, value in facts]
+    rows = [(visible(name), visible(str(value))) for name, value in facts]
     width = max((len(name) for name, _ in rows), default=0)
     if title:
-        click.echo(plain(title))
+        say(title)
     for name, value in rows:
         click.echo(f"{name:<{width}}  {value}".rstrip())
 
 
-def plain(text: str) -> str:
-    """What is no text, or would move the cursor, is shown as such."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+def say(sentence: str) -> None:
+    """Print a sentence on standard output."""
+    click.echo(visible(sentence))
+
+
+def complain(sentence: str) -> None:
+    """Print a sentence on standard error, with the program's name."""
+    click.echo(f"onefs: {visible(sentence)}", err=True)
+
+
+def print_lines(text: str) -> None:
+    """Print lines as they are for another program, but escaped on a terminal."""
+    if sys.stdout.isatty():
+        text = "\n".join(map(visible, text.split("\n")))
+    sys.stdout.write(text)  # click's echo leaves some control characters out
+    sys.stdout.flush()

@@ -1,23 +1,39 @@
-"""Owns how long work looks while it goes on: a moving line on a terminal, a plain one now and then elsewhere."""
+"""How long work looks while it goes on: a moving line on a terminal, a plain one now and then elsewhere."""
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import click
 
+from onefs.cli.printing import complain
+from onefs.progress import Listener, Step
+from onefs.text import counted, duration_text, size_text, visible
+
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress, TaskID
 
 Facts = dict[str, Any]
 PLAIN_EVERY_S = 5.0
+PLAIN_STEP_EVERY_S = 30.0
+"""How often a line is written elsewhere than on a terminal: of jobs, and of what a mount waits for."""
 FAILED_STAGES = ("failed", "stopped")
+BAR_WIDTH, TITLE_WIDTH = 12, 16
+"""In columns: what a bar has, and what is left to a title at least."""
+
+
+class Word(NamedTuple):
+    """A part of what is told beside a bar. Those of the greatest rank go first where room is scarce."""
+
+    text: str
+    rank: int
 
 
 class Display:
-    """A context in which jobs are shown on standard error, as what they tell of themselves says."""
+    """A context in which work is shown on standard error, from the first call of `show` or `step` on."""
 
     def __init__(self, *, is_quiet: bool = False) -> None:
         """`is_quiet`: nothing is shown."""
@@ -26,19 +42,6 @@ class Display:
         self._shown_s = time.monotonic()
 
     def __enter__(self) -> Self:
-        if sys.stderr.isatty() and not self._is_quiet:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn
-
-            progress = Progress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                TextColumn("{task.fields[words]}", markup=False),
-                console=Console(stderr=True),
-                transient=True,
-            )
-            self._live = progress, progress.add_task("", total=None, words="")
-            progress.start()
         return self
 
     def __exit__(
@@ -46,52 +49,138 @@ class Display:
     ) -> None:
         if self._live is not None:
             self._live[0].stop()
+            self._live = None
 
     def show(self, jobs: Sequence[Facts]) -> None:
-        """Show how they are by now."""
-        title, words, share = _title(jobs), _words(jobs), _share(jobs)
-        if self._live is not None:
-            progress, task = self._live
-            progress.update(task, description=title, words=words, total=1.0 if share is not None else None)
-            progress.update(task, completed=share or 0.0)
-        elif not self._is_quiet and time.monotonic() > self._shown_s + PLAIN_EVERY_S:
+        """Show how jobs are by now."""
+        self._show(_title(jobs), _words(jobs), _share(jobs), PLAIN_EVERY_S)
+
+    def step(self, step: Step) -> None:
+        """Show how far one step is."""
+        size = size_text(step.done_bytes) if step.done_bytes else ""
+        words = [Word(f"{size} of {size_text(step.total_bytes)}" if step.total_bytes else size, 0)] if size else []
+        self._show(visible(step.what), words, step.share, PLAIN_STEP_EVERY_S)
+
+    def _show(self, title: str, words: Sequence[Word], share: float | None, plain_every_s: float) -> None:
+        if self._is_quiet:
+            return
+        if sys.stderr.isatty():
+            progress, task = self._live = self._live or _begun()
+            room = progress.console.width - BAR_WIDTH - TITLE_WIDTH - 2
+            is_new = progress.tasks[0].description != title
+            progress.update(task, description=title, words=fitting(words, room), total=None if share is None else 1.0)
+            progress.update(task, completed=share or 0.0, refresh=is_new)
+        elif time.monotonic() > self._shown_s + plain_every_s:
             self._shown_s = time.monotonic()
-            click.echo(f"{title}: {words}", err=True)
+            said = joined(words)
+            click.echo(f"{title}: {said}" if said else title, err=True)
 
 
-def told(jobs: Sequence[Facts]) -> bool:
-    """Tell what became of jobs: failures on standard error, the rest on standard output. Whether all is well."""
+class Shown(Listener):
+    """A context in which the steps of this process are shown on standard error."""
+
+    def __init__(self, *, is_quiet: bool = False) -> None:
+        super().__init__()
+        self._display = Display(is_quiet=is_quiet)
+
+    def show(self, step: Step) -> None:
+        """Show how far one step is."""
+        self._display.step(step)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        self._display.__exit__(kind, error, trace)
+
+
+def _begun() -> "tuple[Progress, TaskID]":
+    from rich.console import Console
+
+    progress = moving_line(Console(stderr=True))
+    task = progress.add_task("", total=None, words="")
+    progress.start()
+    return progress, task
+
+
+def moving_line(console: "Console") -> "Progress":
+    """One line as wide as a terminal: a title, cut if it must be, a bar, and words."""
+    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Column
+
+    return Progress(
+        TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+        BarColumn(BAR_WIDTH, table_column=Column(width=BAR_WIDTH)),
+        TextColumn("{task.fields[words]}", markup=False, table_column=Column(no_wrap=True)),
+        console=console,
+        transient=True,
+        expand=True,
+    )
+
+
+def fitting(words: Sequence[Word], width: int) -> str:
+    """Words in one line of at most so many columns, without the least important if there is no room for all."""
+    left = list(words)
+    while len(left) > 1 and len(joined(left)) > width:
+        left.remove(max(left, key=lambda word: word.rank))
+    return joined(left)
+
+
+def joined(words: Iterable[Word]) -> str:
+    """Words in one line."""
+    return ", ".join(word.text for word in words)
+
+
+def told(jobs: Sequence[Facts], *, is_verbose: bool = False) -> bool:
+    """Tell what became of jobs: failures on standard error, the rest on standard output. Whether all is well.
+
+    Files that failed for one cause are one line, unless `is_verbose`.
+    """
     is_well = True
     for job in jobs:
-        failed = job["files"].get("failed", 0)
-        for failure in job["failures"]:
-            click.echo(f"onefs: {failure['reason']} {failure['remedy']}".rstrip(), err=True)
-        if failed > len(job["failures"]):
-            click.echo(f"onefs: … and {failed - len(job['failures'])} more.", err=True)
+        (_list_failures if is_verbose else _tell_causes)(job)
         is_well = is_well and not job["failures"] and job["stage"] not in FAILED_STAGES
-        click.echo(job["sentence"], err=job["stage"] in FAILED_STAGES)
+        click.echo(visible(job["sentence"]), err=job["stage"] in FAILED_STAGES)
     return is_well
 
 
+def _tell_causes(job: Facts) -> None:
+    for cause in job["causes"]:
+        sentence = f"{cause['reason']} {cause['remedy']}"
+        if cause["files"] > 1:
+            sentence = f"{cause['files']} files failed for one cause (--verbose lists them). The first: {sentence}"
+        complain(sentence)
+
+
+def _list_failures(job: Facts) -> None:
+    for failure in job["failures"]:
+        complain(f"{failure['reason']} {failure['remedy']}")
+    untold = sum(cause["files"] for cause in job["causes"]) - len(job["failures"])
+    if untold > 0:
+        complain(f"{counted(untold, 'more file')} failed. The log has them all: onefs log.")
+
+
 def _title(jobs: Sequence[Facts]) -> str:
-    return str(jobs[0]["command"]) if len(jobs) == 1 else f"{str(jobs[0]['command']).partition(' ')[0]} many"
+    first = visible(str(jobs[0]["command"]))
+    return first if len(jobs) == 1 else f"{first.partition(' ')[0]} many"
 
 
-def _words(jobs: Sequence[Facts]) -> str:
-    from onefs.daemon.wording import duration_text, size_text
-
-    done_files = sum(job["done_files"] for job in jobs)
+def _words(jobs: Sequence[Facts]) -> list[Word]:
     if any(job["total_files"] is None for job in jobs):
-        return "counting the files"
-    total_files, done_bytes, total_bytes, rate = (
-        sum(job[key] for job in jobs) for key in ("total_files", "done_bytes", "total_bytes", "rate_bytes_per_s")
+        return [Word("counting the files", 0)]
+    done_files, total_files, done_bytes, total_bytes, rate = (
+        sum(job[key] for job in jobs)
+        for key in ("done_files", "total_files", "done_bytes", "total_bytes", "rate_bytes_per_s")
     )
     failed = sum(job["files"].get("failed", 0) for job in jobs)
     lasting = [job["left_s"] for job in jobs if job["left_s"] is not None]
-    words = [f"{done_files} of {total_files} files", f"{size_text(done_bytes)} of {size_text(total_bytes)}"]
-    words += [f"{size_text(rate)}/s"] if rate else []
-    words += [f"{duration_text(max(lasting))} left"] if lasting else []
-    return ", ".join([*words, *([f"{failed} failed"] if failed else [])])
+    words = [
+        Word(f"{done_files} of {counted(total_files, 'file')}", 2),
+        Word(f"{size_text(done_bytes)} of {size_text(total_bytes)}", 3),
+    ]
+    words += [Word(f"{size_text(rate)}/s", 4)] if rate else []
+    words += [Word(f"{duration_text(max(lasting))} left", 0)] if lasting else []
+    return words + ([Word(f"{failed} failed", 1)] if failed else [])
 
 
 def _share(jobs: Sequence[Facts]) -> float | None:

@@ -1,24 +1,35 @@
-"""`onefs qc`: show a mount's datasets up to a quality control outcome."""
-
-import shlex
-from pathlib import Path
+"""`onefs qc`: tell or set the worst quality control outcome that a mount shows."""
 
 import click
 
-from onefs.cli.mounts import mount_at, order
-from onefs.cli.options import PATH
+from onefs.catalogue.records import QC
+from onefs.cli.completion import complete
+from onefs.cli.mounts import mount_at, order, status_of
+from onefs.cli.places import value_and_place
+from onefs.cli.printing import say
 from onefs.errors import UsageError
+from onefs.settings import qc_level
+
+LEVELS = [level.name for level in QC]
+USAGE = f"onefs qc [{'|'.join(LEVELS)}] [PATH]"
 
 
-@click.command("qc")
-@click.argument("level", metavar="LEVEL")
-@click.argument("path", type=PATH, required=False)
-def command(level: str, path: Path | None) -> None:
-    """Hide what is worse than LEVEL in the mount that holds PATH, or in the only one.
+@click.command("qc", options_metavar="")
+@click.argument("words", metavar="[LEVEL] [PATH]", nargs=-1, shell_complete=complete(*LEVELS))
+def command(words: tuple[str, ...]) -> None:
+    """Hide what is worse than LEVEL in the mount that holds PATH, or in the only one. Without LEVEL, tell it.
 
     From the best to the worst: NOT_SET, PASS, WARNING, FAIL, CRITICAL. Files that are open stay open.
     To mount with a limit from the start: onefs mount --qc LEVEL.
     """
-    mount = mount_at(path, f"onefs qc {level} PATH")
-    order(mount, f"qc {shlex.quote(level)}", UsageError)
-    click.echo(f"{mount.mountpoint} shows outcomes up to {level.strip().upper()} now.")
+    level, place = value_and_place(words, lambda word: word.strip().upper() in LEVELS, USAGE)
+    if level is None:
+        click.echo(status_of(mount_at(place, "onefs qc PATH"))["shown"]["qc"])
+        return
+    try:
+        wanted = qc_level(level)
+    except ValueError as error:
+        raise UsageError(f"{level!r} is not {error}.", f"Write: {USAGE}") from error
+    mount = mount_at(place, f"onefs qc {wanted} PATH")
+    order(mount, f"qc {wanted}", UsageError)
+    say(f"{mount.mountpoint} shows outcomes up to {wanted} now.")

@@ -6,6 +6,7 @@ import click
 
 from onefs.cli.mounts import mount_at, order, status_of
 from onefs.cli.options import PATH
+from onefs.cli.printing import say
 from onefs.errors import OnefsError
 from onefs.modes import ALLOWED, Mode
 
@@ -28,6 +29,6 @@ def command(path: Path | None) -> None:
         return
     after = status_of(mount)["tables"]["created"]
     if after == before:
-        click.echo(f"There are no newer tables than those of {before}.")
+        say(f"There are no newer tables than those of {before}.")
     else:
-        click.echo(f"{mount.mountpoint} shows the tables of {after} now; before, those of {before}.")
+        say(f"{mount.mountpoint} shows the tables of {after} now; before, those of {before}.")

@@ -11,9 +11,10 @@ import click
 from onefs.cli.mount import mount
 from onefs.cli.names import look_up
 from onefs.cli.options import PATH, settings_from, with_settings
-from onefs.cli.printing import plain
+from onefs.cli.printing import complain, say
 from onefs.errors import OnefsError, UsageError
 from onefs.settings import Settings
+from onefs.text import counted, visible
 
 if TYPE_CHECKING:
     from onefs.daemon.fates import Report
@@ -115,18 +116,18 @@ def _check(recorded: "Recorded", settings: Settings, *, as_json: bool) -> None:
     others = sum(not finding.is_same for finding in report.findings)
     if others:
         raise OnefsError(
-            f"{others} of {len(report.findings)} datasets are not known to be what was read.",
-            "onefs replay with --mount or --fetch may still have them.",
+            f"{others} of {counted(len(report.findings), 'dataset')} cannot be shown to be what was read.",
+            "Try onefs replay with --mount or --fetch, which ask the servers themselves.",
         )
 
 
 def _print(report: "Report") -> None:
     if report.warning:
-        click.echo(f"onefs: {report.warning}", err=True)
+        complain(report.warning)
     width = max(len(finding.fate) for finding in report.findings)
     for finding in report.findings:
         note = f"  ({finding.note})" if finding.note else ""
-        click.echo(f"{finding.fate:<{width}}  {plain(finding.entry.path)}{plain(note)}")
+        click.echo(f"{finding.fate:<{width}}  {visible(finding.entry.path)}{visible(note)}")
     click.echo(f"By the tables of {report.created}: {report.counts()}.")
 
 
@@ -150,20 +151,21 @@ def _fetch(recorded: "Recorded", settings: Settings, folder: Path) -> None:
     if missing:
         _tell_missing(missing)
         raise OnefsError(
-            f"{folder} holds {count - len(missing)} of {count} datasets.", "Give the same command again to go on."
+            f"{folder} holds {count - len(missing)} of {counted(count, 'dataset')}.",
+            "Give the same command again to go on.",
         )
-    click.echo(f"{folder} holds all {count} datasets.")
+    say(f"{folder} holds {'the one dataset' if count == 1 else f'all {count} datasets'}.")
 
 
 def _tell_missing(missing: "list[Missing]") -> None:
     for each in missing[:MANY]:
-        click.echo(f"onefs: {plain(str(each.error))}", err=True)
+        complain(str(each.error))
     if len(missing) > MANY:
-        click.echo(f"onefs: {len(missing) - MANY} more could not be had.", err=True)
+        complain(f"{len(missing) - MANY} more could not be had.")
 
 
 def _tell(sentence: str) -> None:
-    click.echo(f"onefs: {plain(sentence)}", err=True)
+    complain(sentence)
 
 
 def _shown_progress() -> "Callable[[Progress], None]":
@@ -173,7 +175,7 @@ def _shown_progress() -> "Callable[[Progress], None]":
 
     def show(progress: "Progress") -> None:
         nonlocal told
-        text = f"{progress.files} of {progress.all_files} datasets, {progress.bytes / 1e6:.1f} MB"
+        text = f"{progress.files} of {counted(progress.all_files, 'dataset')}, {progress.bytes / 1e6:.1f} MB"
         if is_terminal:
             end = "\n" if progress.files == progress.all_files else ""
             click.echo(f"\r\x1b[K{text}{end}", nl=False, err=True)

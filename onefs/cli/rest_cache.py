@@ -6,6 +6,7 @@ import click
 
 from onefs.cli.mounts import mount_at, order
 from onefs.cli.options import with_place
+from onefs.cli.printing import say
 from onefs.errors import OnefsError, UsageError
 from onefs.settings import duration_s
 
@@ -19,21 +20,21 @@ def command() -> None:
 @with_place
 def _on(place: Path | None) -> None:
     """Keep responses, and use those that are kept."""
-    click.echo(f"Responses are kept for {_order(place, 'on')} now.")
+    say(f"Responses are kept for {_order(place, 'on')} now.")
 
 
 @command.command("off")
 @with_place
 def _off(place: Path | None) -> None:
     """Neither keep responses nor use those that are kept."""
-    click.echo(f"No responses are kept for {_order(place, 'off')} now.")
+    say(f"No responses are kept for {_order(place, 'off')} now.")
 
 
 @command.command("clear")
 @with_place
 def _clear(place: Path | None) -> None:
     """Drop the responses that are kept."""
-    click.echo(f"The responses kept for {_order(place, 'clear')} are dropped.")
+    say(f"The responses kept for {_order(place, 'clear')} are dropped.")
 
 
 @command.command("expiry")
@@ -45,7 +46,7 @@ def _expiry(duration: str, place: Path | None) -> None:
         duration_s(duration)
     except ValueError as error:
         raise UsageError(f"{duration!r} is no time for which to keep responses.", f"Give {error}.") from error
-    click.echo(f"Responses are good for {duration} on {_order(place, f'expiry {duration.strip()}')} now.")
+    say(f"Responses are good for {duration} on {_order(place, f'expiry {duration.strip()}')} now.")
 
 
 def _order(place: Path | None, words: str) -> Path:

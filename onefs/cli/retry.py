@@ -7,6 +7,7 @@ import click
 from onefs.cli.mounts import mount_at, order
 from onefs.cli.options import PATTERN
 from onefs.cli.places import ROOT, find
+from onefs.cli.printing import say
 from onefs.errors import NotInCatalogueError
 
 
@@ -24,4 +25,4 @@ def command(path: str | None) -> None:
         mount, (inside,) = find([path], None, "onefs retry PATH")
     order(mount, "retry" if inside == ROOT else shlex.join(["retry", inside]), NotInCatalogueError)
     where = mount.mountpoint / inside.lstrip("/")
-    click.echo(f"No failure is remembered of {where} any more: the next open of what could not be had asks again.")
+    say(f"No failure is remembered of {where} any more: the next open of what could not be had asks again.")

@@ -8,6 +8,7 @@ import click
 
 from onefs.cli.mounts import mount_at, order, status_of
 from onefs.cli.options import PATH, with_place
+from onefs.cli.printing import say
 from onefs.errors import OnefsError, UsageError
 from onefs.fuse.mounting import Mount
 
@@ -32,7 +33,7 @@ def _save(directory: Path | None, clobber: bool, place: Path | None) -> None:
     """
     mount = _mount(place, "save")
     _order(mount, "save", *_absolute(directory), *(["clobber"] if clobber else []))
-    click.echo(f"The tables of {mount.mountpoint} are saved{f' in {directory}' if directory else ''}.")
+    say(f"The tables of {mount.mountpoint} are saved{f' in {directory}' if directory else ''}.")
 
 
 @command.command("load")
@@ -42,7 +43,7 @@ def _load(directory: Path | None, place: Path | None) -> None:
     """Show the tables in DIRECTORY, or again those that are kept, until the mount ends."""
     mount = _mount(place, "load")
     _order(mount, "load", *_absolute(directory))
-    click.echo(f"{mount.mountpoint} shows the tables of {_created(mount)} now.")
+    say(f"{mount.mountpoint} shows the tables of {_created(mount)} now.")
 
 
 @command.command("tag")
@@ -57,7 +58,7 @@ def _tag(tag: str, place: Path | None) -> None:
         raise UsageError("The tag is empty.", "Give a tag; onefs tables reset goes back to the tables of the start.")
     mount = _mount(place, "tag")
     _order(mount, "tag", tag)
-    click.echo(f"{mount.mountpoint} shows the release {tag} of {_created(mount)} now.")
+    say(f"{mount.mountpoint} shows the release {tag} of {_created(mount)} now.")
 
 
 @command.command("reset")
@@ -66,7 +67,7 @@ def _reset(place: Path | None) -> None:
     """Go back to the tables that the server gives, without what was saved, loaded or learned."""
     mount = _mount(place, "reset")
     _order(mount, "reset")
-    click.echo(f"{mount.mountpoint} shows the server's tables of {_created(mount)} now.")
+    say(f"{mount.mountpoint} shows the server's tables of {_created(mount)} now.")
 
 
 def _mount(place: Path | None, verb: str) -> Mount:

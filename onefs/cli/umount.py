@@ -7,6 +7,7 @@ import click
 
 from onefs.cli.mounts import mount_at
 from onefs.cli.options import PATH
+from onefs.cli.printing import say
 from onefs.errors import UsageError
 
 
@@ -23,7 +24,7 @@ def command(mountpoint: Path | None, lazy: bool) -> None:
             f"{mountpoint} lies inside the mount at {mount.mountpoint}.", f"Run: onefs umount {mount.mountpoint}"
         )
     mounting.unmount(mount.mountpoint, lazy=lazy or mounting.health(mount.mountpoint) is mounting.Health.DEAD)
-    click.echo(f"{mount.mountpoint} is unmounted.")
+    say(f"{mount.mountpoint} is unmounted.")
 
 
 def _is(path: Path, mountpoint: Path) -> bool:

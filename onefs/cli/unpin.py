@@ -9,6 +9,8 @@ from onefs.cli.mounts import check_alive
 from onefs.cli.options import PATTERN, with_place
 from onefs.cli.pin import pinned_in
 from onefs.cli.places import find
+from onefs.cli.printing import say
+from onefs.text import counted
 
 
 @click.command("unpin")
@@ -24,5 +26,5 @@ def command(patterns: tuple[str, ...], place: Path | None) -> None:
     before = set(pinned_in(mount))
     give(mount, "unpin", paths)
     files = len(before.difference(pinned_in(mount)))
-    told = "nothing there was pinned" if not files else f"{files} {'file' if files == 1 else 'files'} unpinned"
-    click.echo(f"{', '.join(patterns)}: {told}.")
+    told = f"{counted(files, 'file')} unpinned" if files else "nothing there was pinned"
+    say(f"{', '.join(patterns)}: {told}.")

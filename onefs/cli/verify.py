@@ -6,15 +6,15 @@ import click
 
 from onefs.cli.following import have_done
 from onefs.cli.mounts import mount_at
-from onefs.cli.options import PATTERN, with_place
+from onefs.cli.options import PATTERN, with_place, with_report
 from onefs.cli.places import find
 
 
 @click.command("verify")
 @click.argument("patterns", metavar="[PATTERN…]", nargs=-1, type=PATTERN)
-@click.option("--json", "as_json", is_flag=True, help="for programs")
+@with_report
 @with_place
-def command(patterns: tuple[str, ...], as_json: bool, place: Path | None) -> None:
+def command(patterns: tuple[str, ...], as_json: bool, is_verbose: bool, place: Path | None) -> None:
     """Hash what is in the cache anew, read from the disk, and hold it against the catalogue. Nothing is fetched.
 
     PATTERN is a path, with all below if it is a folder, or a shell's pattern: * does not cross a /, ** does; without
@@ -24,4 +24,4 @@ def command(patterns: tuple[str, ...], as_json: bool, place: Path | None) -> Non
         mount, paths = find(patterns, place, "onefs verify --mount PATH PATTERN…")
     else:
         mount, paths = mount_at(place, "onefs verify --mount PATH"), []
-    have_done(mount, "verify", paths, as_json=as_json)
+    have_done(mount, "verify", paths, as_json=as_json, is_verbose=is_verbose)

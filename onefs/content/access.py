@@ -1,5 +1,6 @@
 """Owns the face of the content: opening datasets, telling their state, and what is under way."""
 
+import logging
 import os
 import threading
 import time
@@ -34,6 +35,7 @@ from onefs.transports.base import Location, Transport
 __all__ = ["BlockRules", "Content", "Inspection", "OpenFile", "Patience", "State", "Totals", "Transfer", "Verify"]
 
 CHECKS_PER_CORE = 2
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +126,10 @@ class Content:
             raise ending(dataset)
         fetch = self._fetches.join(dataset, may_fetch=may_fetch)
         if fetch is None:
-            found = self._store.find_copy(dataset)
-            self._raise_remembered(dataset, found, may_fetch=may_fetch)
-            if found is None and not (may_fetch and self._store.is_cache):
-                raise offline(dataset, self._store)
-            fetch = self._fetches.start(dataset, may_fetch=may_fetch, has_copy=found is not None)
+            self._raise_remembered(dataset, copy, may_fetch=may_fetch)
+            if copy is None and not (may_fetch and self._store.is_cache):
+                raise self._told_offline(dataset, offline(dataset, self._store))
+            fetch = self._fetches.start(dataset, may_fetch=may_fetch, has_copy=copy is not None)
         return OpenFile(dataset.path, None, fetch)
 
     def inspect(self, dataset: Dataset) -> Inspection:
@@ -211,9 +212,18 @@ class Content:
         if remembered is not None:
             raise remembered
 
+    def _told_offline(self, dataset: Dataset, error: OfflineError) -> OfflineError:
+        """The same error, once it is known as the dataset's last and in the log. It is held against no later try."""
+        last = self._failures.last(dataset)
+        if not isinstance(last, OfflineError):
+            _log.info("%s", error)
+        if not is_quarantine(last):  # which says more
+            self._failures.tell(dataset, error)
+        return error
+
     def _refusal(self, dataset: Dataset) -> OnefsError | None:
         if not self._may_go_on():
-            return offline(dataset, self._store)
+            return self._told_offline(dataset, offline(dataset, self._store))
         return self._failures.current(dataset, None, may_fetch=True)
 
     def _received(self, size_bytes: int) -> None:
@@ -225,7 +235,8 @@ class Content:
         def run(fetch: Fetch) -> Descriptor | Pause | None:
             try:
                 obtained = step(fetch)
-            except OfflineError:
+            except OfflineError as error:
+                self._told_offline(fetch.dataset, error)
                 raise
             except OnefsError as error:
                 self._remember(fetch.dataset, error, offline=self._store.is_cache and not fetch.may_fetch)

@@ -24,6 +24,7 @@ from onefs.errors import (
     TimedOutError,
     UnreachableError,
 )
+from onefs.text import counted
 from onefs.transports.addresses import server_name, shown
 from onefs.transports.base import Location, Transport
 
@@ -258,7 +259,7 @@ def mismatch(dataset: Dataset, who: str, size_bytes: int, md5: str, remedy: str 
 
 
 def _described(size_bytes: int | None, md5: str) -> str:
-    size = "" if size_bytes is None else f"{size_bytes} bytes"
+    size = "" if size_bytes is None else counted(size_bytes, "byte")
     digest = f"MD5 {md5}" if md5 else ""
     return " with ".join(part for part in (size, digest) if part)
 

@@ -150,11 +150,8 @@ class Failures:
             before = self._memories.pop(dataset.id, None)
             same = before is not None and before.wanted == wanted(dataset)
             times = (before.times if before is not None and same else 0) + 1
-            delay_s = min(FIRST_S * 2 ** min(times - 1, 20), longest_s)
-            memory = _Memory(error, wanted(dataset), copy, offline, times, self._clock() + delay_s, outages)
-            self._memories[dataset.id] = memory
-            if len(self._memories) > KEPT:
-                del self._memories[next(iter(self._memories))]
+            delay_s = min(FIRST_S * 2 ** min(times - 1, 20), _longest_s(error))
+            self._keep(dataset, _Memory(error, wanted(dataset), copy, offline, times, self._clock() + delay_s))
             return times, delay_s
 
     def hold(self, dataset: Dataset, error: OnefsError, times: int, left_s: float) -> None:
@@ -173,7 +170,7 @@ class Failures:
             same = before if before is not None and before.wanted == wanted(dataset) else None
             if same is None or same.until_s <= self._clock():
                 times = same.times if same is not None else 0
-                self._memories[dataset.id] = _Memory(error, wanted(dataset), None, False, times, self._clock())
+                self._keep(dataset, _Memory(error, wanted(dataset), None, False, times, self._clock()))
 
     def current(self, dataset: Dataset, copy: Signature | None, *, may_fetch: bool) -> OnefsError | None:
         """The failure to answer at once with, or None if the dataset may be tried."""
@@ -188,6 +185,12 @@ class Failures:
         """Why the last attempt failed, however long ago; None if it succeeded."""
         memory = self._memories.get(dataset.id)
         return memory.error if memory is not None and memory.wanted == wanted(dataset) else None
+
+    def _keep(self, dataset: Dataset, memory: _Memory) -> None:
+        """Remember, and forget the oldest beyond `KEPT`. With the lock held."""
+        self._memories[dataset.id] = memory
+        if len(self._memories) > KEPT:
+            del self._memories[next(iter(self._memories))]
 
     def forget(self, dataset: Dataset | None) -> None:
         """Forget a dataset's failure, or all."""

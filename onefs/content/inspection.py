@@ -11,7 +11,7 @@ from onefs.content.fetches import Fetches
 from onefs.content.quarantine import Record
 from onefs.content.store import ContentStore
 from onefs.content.verification import Signature, Verdict, Verify, trusted
-from onefs.errors import MismatchError, OnefsError
+from onefs.errors import MismatchError, OfflineError, OnefsError
 from onefs.transports.addresses import shown
 from onefs.transports.base import Location
 
@@ -61,6 +61,8 @@ class Inspector:
         """How a dataset stands, without network or hashing."""
         found = self._store.find_copy(dataset)
         error = self._failures.last(dataset)
+        if found is not None and isinstance(error, OfflineError):
+            error = None  # another program has put it there since
         record = None if found is not None or error is not None else self._store.quarantine.read(dataset)
         sentence = str(error) if error is not None else ""
         if record is not None:

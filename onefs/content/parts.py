@@ -12,6 +12,7 @@ from onefs.content.growing import Growing
 from onefs.content.health import LocationHealth
 from onefs.content.verification import Verify
 from onefs.errors import BrokenAnswerError, MismatchError
+from onefs.text import counted
 from onefs.transports.addresses import shown
 from onefs.transports.base import Body, Location, Transport
 
@@ -176,7 +177,7 @@ class Parts:
             means.received(len(chunk))
             pace.add(len(chunk))
         if position < end:
-            raise BrokenAnswerError(f"{server_of(self._location)} ended after {position} of {end} bytes.")
+            raise BrokenAnswerError(f"{server_of(self._location)} ended after {position} of {counted(end, 'byte')}.")
         self._note(part, body, done, end)
 
     def _note(self, part: _Part, body: Body, done: int, position: int) -> int:
@@ -197,7 +198,7 @@ class Parts:
         if body.is_part or body.total_bytes is not None:
             return BrokenAnswerError(f"{server} sends more than it said.")
         size_bytes = self._growing.file.map.size_bytes
-        return MismatchError(f"{server} sends more than the {size_bytes} bytes of the file.")
+        return MismatchError(f"{server} sends more than the {counted(size_bytes, 'byte')} of the file.")
 
 
 def _write_missing(file: BlockFile, chunk: "memoryview[int]", position: int) -> None:

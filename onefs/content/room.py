@@ -20,6 +20,7 @@ from onefs.content.shares import Shares
 from onefs.content.stamps import Stamps
 from onefs.content.workers import Workers
 from onefs.errors import NoRoomError
+from onefs.text import counted
 
 AHEAD_PARTS = 64
 """What is evicted ahead of need goes in parts of the limit, so that who waits for room comes in between."""
@@ -172,7 +173,7 @@ class Room:
                 kept_bytes = self._clearing.kept_bytes
                 raise NoRoomError(
                     f"The cache is full ({limit_bytes} bytes, {kept_bytes} of them pinned), and nothing in it may be "
-                    f"evicted for {size_bytes} bytes.",
+                    f"evicted for {counted(size_bytes, 'byte')}.",
                     FULL,
                 )
         self._work_ahead()

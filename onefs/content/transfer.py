@@ -296,12 +296,12 @@ def offline(dataset: Dataset, store: ContentStore) -> OfflineError:
     """The error for a file that is not at hand while nothing is fetched."""
     if not store.is_cache:
         return OfflineError(
-            f"{dataset.path} is in the catalogue but not in {store.data_dir}, and no server is named.",
-            "Give --data-url, put the file there, or have the tables made anew.",
+            f"{dataset.path} is in the catalogue but not in the folder {store.data_dir}, which has no server.",
+            "Put the file there, or mount the folder with --data-url URL of a server that has it.",
         )
     return OfflineError(
-        f"{dataset.path} is not in the cache, and fetching is off.",
-        "Switch to a mode that fetches (onefs mode auto).",
+        f"{dataset.path} is not in the cache, and mode local fetches nothing.",
+        "Switch to a mode that fetches: onefs mode auto.",
     )
 
 

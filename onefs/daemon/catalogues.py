@@ -102,7 +102,7 @@ class Catalogues:
         if live is None and at_home:
             raise UsageError(
                 f"Without a database nothing is learned that could be saved into {directory}.",
-                "Name another directory to keep the tables in use there: tables save DIR.",
+                "Name another directory to keep the tables in use there: onefs tables save DIR.",
             )
         if not at_home:
             _check_in_use(tables)

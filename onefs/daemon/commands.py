@@ -79,7 +79,9 @@ def _tables(controls: Controls) -> list[Command]:
 
     def tag(words: list[str]) -> None:
         if not words[0].strip():
-            raise UsageError("The tag is empty.", "Give a tag; tables reset goes back to the tables of the start.")
+            raise UsageError(
+                "The tag is empty.", "Give a tag; onefs tables reset goes back to the tables of the start."
+            )
         controls.use_tag(words[0])
 
     return [

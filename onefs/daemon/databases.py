@@ -130,7 +130,7 @@ def _login(base_url: str, given: Credentials, inside: Login | None) -> tuple[Cre
     if given.user and given.user != found.user:
         raise UsageError(
             f"There is no password for the database's user {given.user}.",
-            "Set ONEFS_ALYX_PASSWORD, give --alyx-password-file, or keep the login with onefs setup.",
+            "Set ONEFS_ALYX_PASSWORD, or give --alyx-password-file.",
         )
     return found, bool(own)
 

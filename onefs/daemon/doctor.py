@@ -23,6 +23,7 @@ from onefs.daemon.tables import Place, ensure_tables, load_tables
 from onefs.errors import CacheDamagedError, MountError, OnefsError
 from onefs.fuse import mounting
 from onefs.settings import Settings
+from onefs.text import counted
 from onefs.transports.addresses import server_name
 from onefs.transports.base import Transport
 from onefs.transports.keys import INSTALL, KeyRing, can_sign
@@ -145,7 +146,7 @@ def _stale_mounts() -> str:
             raise MountError(
                 f"The daemon of {mount.mountpoint} has died.", f"Clean up: onefs umount {mount.mountpoint}"
             )
-    return f"{len(present)} onefs mounts, all alive."
+    return f"{counted(len(present), 'onefs mount')}, all alive."
 
 
 def _allow_other() -> str:
@@ -157,7 +158,7 @@ def _allow_other() -> str:
         allowed = None
     if not allowed:
         raise MountError(
-            "/etc/fuse.conf does not let users use allow_other.", "Have root add the line user_allow_other."
+            "/etc/fuse.conf does not let users use allow_other.", "As root, add the line user_allow_other to it."
         )
     return "/etc/fuse.conf permits it."
 
@@ -188,7 +189,8 @@ def _keys(ring: KeyRing, profile: str) -> str:
 def _tables(place: Place, origin: Origin | None) -> str:
     ensure_tables(place, origin)
     snapshot = load_tables(place)
-    return f"{snapshot.n_sessions} sessions and {snapshot.n_datasets} datasets, created {snapshot.metadata.created}."
+    sessions, datasets = counted(snapshot.n_sessions, "session"), counted(snapshot.n_datasets, "dataset")
+    return f"{sessions} and {datasets}, created {snapshot.metadata.created}."
 
 
 def _clock(snapshot: Snapshot) -> str:

@@ -14,6 +14,7 @@ from onefs.catalogue.revisions import Rule, edition_of, shown
 from onefs.catalogue.snapshot import NO_EID
 from onefs.daemon.recorded import Recorded
 from onefs.errors import OnefsError
+from onefs.text import counted
 from onefs.vfs.manifest import Entry
 
 NOTHING_TO_COMPARE = "its hash and size are unknown, so nothing could be compared"
@@ -129,7 +130,7 @@ def _difference(entry: Entry, now: Dataset) -> str:
         return "" if entry.hash == now.md5.lower() else f"its hash is {now.md5} now, and was {entry.hash}"
     if entry.size is None or now.size_bytes is None or entry.size == now.size_bytes:
         return ""
-    return f"its size is {now.size_bytes} bytes now, and was {entry.size}"
+    return f"its size is {counted(now.size_bytes or 0, 'byte')} now, and was {entry.size}"
 
 
 def _is_newer(default: Dataset, now: Dataset, entry: Entry) -> bool:

@@ -14,11 +14,10 @@ from onefs.daemon.file_commands import each_once, nothing_at
 from onefs.daemon.job import Job
 from onefs.daemon.jobs import Jobs
 from onefs.daemon.opening import opened
-from onefs.daemon.orders import Orders
+from onefs.daemon.orders import Orders, nothing_fetched
 from onefs.daemon.questions import AlyxQuestions
 from onefs.daemon.sources import prepare
-from onefs.errors import OfflineError
-from onefs.modes import ALLOWED, Mode, check
+from onefs.modes import ALLOWED, Mode
 from onefs.settings import Settings
 from onefs.vfs import inodes
 from onefs.vfs.forest import Forest
@@ -52,14 +51,10 @@ class Fetching:
             yield Listed(dataset.path, dataset.size_bytes, content.cached_size(dataset) is not None)
 
     def start(self, patterns: Sequence[str]) -> Job:
-        """Begin to fetch them.
-
-        Raises `NotInCatalogueError`; `OfflineError` in mode local, or `UsageError` where there is no other.
-        """
+        """Begin to fetch them. Raises `NotInCatalogueError`; `OfflineError` in mode local."""
         source = self.archive.source
         if not ALLOWED[source.mode].fetching:
-            check(Mode.AUTO, source.name, source.abilities)
-            raise OfflineError(f"Mode {source.mode} fetches nothing.", "Give --mode auto.")
+            raise nothing_fetched(source.mode, "Give --mode auto.", has_server=source.abilities.has_server)
         for pattern in patterns:
             if next(datasets_of(self.forest, pattern), None) is None:
                 raise nothing_at(pattern)
@@ -86,7 +81,12 @@ def fetching(source_name: str, settings: Settings) -> Iterator[Fetching]:
         jobs = Jobs()
         try:
             archive.refresher.refresh_if_due()
-            orders = Orders(archive.content, lambda: source.mode, max_transfers=settings.max_transfers)
+            orders = Orders(
+                archive.content,
+                lambda: source.mode,
+                max_transfers=settings.max_transfers,
+                has_server=source.abilities.has_server,
+            )
             yield Fetching(archive, _forest(_catalogue(archive, source.mode), settings), orders, jobs)
             archive.content.flush()  # closing waits for a while only, and what has no stamp is hashed once more
         finally:

@@ -94,7 +94,7 @@ class FileCommands:
     def _stop(self, words: list[str]) -> None:
         number, *rest = words
         if not number.isdecimal():
-            raise UsageError(f"{number!r} is no number of a job.", "See status for the numbers.")
+            raise UsageError(f"{number!r} is no number of a job.", "Look up the number of the job: onefs status.")
         if rest not in ([], [MINE]):
             raise UsageError(f"{rest[0]!r} is not {MINE}.", "Write: stop JOB [mine]")
         end = self._jobs.leave if rest else self._jobs.stop
@@ -159,9 +159,12 @@ def nothing_at(word: str) -> NotInCatalogueError:
     """The error for a path or a pattern that no file belongs to."""
     if is_pattern(word):
         return NotInCatalogueError(
-            f"No file in the catalogue matches {word}.", "* does not cross a /, ** does; quote it against the shell."
+            f"No file in the catalogue matches {word}.",
+            "Quote it against the shell, and write ** for what may cross a /.",
         )
-    return NotInCatalogueError(f"There is no file in {word or 'the archive'}.", "Look with ls.")
+    return NotInCatalogueError(
+        f"There is no file in {word or 'the archive'}.", "List the folder above it to see what is there."
+    )
 
 
 def each_once(several: Sequence[Iterator[Dataset]]) -> Iterator[Dataset]:

@@ -1,4 +1,4 @@
-"""Owns reading whole tables in a process of its own, so that nobody who reads a mount has to wait for it."""
+"""Reading whole tables in a process of its own, so that nobody who reads a mount has to wait for it."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ except OnefsError as error:
     print(json.dumps([type(error).__name__, error.reason, error.remedy]))
     sys.exit(1)
 """
-_OLD_STAY = "The old ones stay in use."
+_OLD_STAY = "Try again with onefs refresh; the old ones stay in use meanwhile."
 
 
 def check_apart(directory: Path) -> None:

@@ -13,11 +13,13 @@ from typing import Any
 from onefs.catalogue.records import Dataset
 from onefs.content.metering import Meter
 from onefs.content.workers import Workers
-from onefs.daemon.wording import moment, size_text
+from onefs.daemon.causes import Causes
+from onefs.daemon.wording import moment
 from onefs.daemon.work import Done, Work
 from onefs.errors import NoRoomError, OfflineError, OnefsError
+from onefs.text import counted, size_text
 
-FAILURES_TOLD = 100
+FAILURES_TOLD = 1000
 WORK_S = REST_S = 0.002
 FAILED = "failed"
 PHRASES = {
@@ -71,6 +73,7 @@ class _Progress:
     moved_bytes: int = 0
     settled_bytes: int = 0
     failures: list[Failure] = field(default_factory=list)
+    causes: Causes = field(default_factory=Causes)
     without_room: int = 0
     under_way: dict[str, int] = field(default_factory=dict)
 
@@ -163,6 +166,7 @@ class Job:
                     {"path": failure.path, "reason": failure.error.reason, "remedy": failure.error.remedy}
                     for failure in progress.failures
                 ],
+                "causes": progress.causes.facts(),
             }
 
     def _run(self) -> None:
@@ -257,7 +261,10 @@ class Job:
                 progress.without_room += 1
             elif done.moved_bytes:
                 progress.without_room = 0
-            if error is not None and len(progress.failures) < FAILURES_TOLD:
+            if error is None:
+                return
+            progress.causes.add(dataset.path, error)
+            if len(progress.failures) < FAILURES_TOLD:
                 progress.failures.append(Failure(dataset.path, error))
 
     def _end(self, stage: Stage, error: OnefsError | None = None) -> None:
@@ -279,11 +286,12 @@ class Job:
             + (f" ({size_text(progress.bytes[word])})" if progress.bytes[word] else "")
             for word, files in sorted(progress.files.items())
         ]
-        counted = ", ".join(words) or "nothing to do"
-        of_all = f" of {self._extent.files}" if self._extent is not None else ""
+        became = ", ".join(words) or "nothing to do"
+        done_files, extent = progress.files.total(), self._extent
+        after = f"{done_files} of {counted(extent.files, 'file')}" if extent else counted(done_files, "file")
         if self.stage is Stage.DONE:
-            return f"{self._work.title}: {counted}."
-        how = f"ended early, after {progress.files.total()}{of_all} files ({counted})"
+            return f"{self._work.title}: {became}."
+        how = f"ended early, after {after} ({became})"
         return f"{self._work.title}: {how}: {self.error}" if self.error is not None else f"{self._work.title}: {how}."
 
 

@@ -76,7 +76,7 @@ class Jobs:
         for job in self._jobs:
             if job.number == number and not job.is_over:
                 return job
-        raise UsageError(f"No job {number} is under way.", "See status for the numbers.")
+        raise UsageError(f"No job {number} is under way.", "Look up the number of the job: onefs status.")
 
     def _kept(self) -> list[Job]:
         ended = [job for job in self._jobs if job.is_over]

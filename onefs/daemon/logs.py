@@ -1,4 +1,4 @@
-"""Owns where the daemon's log goes."""
+"""Where the daemon's log goes, and how its lines look."""
 
 import logging
 import logging.handlers
@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 from onefs.digests import digest64
+from onefs.text import visible
 
 _LARGEST_BYTES = 2 << 20
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -39,13 +40,21 @@ def install(level: str, path: Path | None) -> None:
         if path
         else logging.StreamHandler(sys.stderr)
     )
-    handler.setFormatter(logging.Formatter(_FORMAT))
+    handler.setFormatter(_Formatter(_FORMAT))
     logging.raiseExceptions = False  # a log that cannot be written must not spoil what a person is told
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("onefs").setLevel(level.upper())
     threading.excepthook = _log_thread_failure
+
+
+class _Formatter(logging.Formatter):
+    """Lines for a file and for a terminal: what would move the cursor is escaped."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The lines of a record."""
+        return "\n".join(map(visible, super().format(record).split("\n")))
 
 
 def _log_thread_failure(failure: threading.ExceptHookArgs) -> None:

@@ -15,6 +15,7 @@ from onefs.daemon.sources import Kind, Source, kind_of_itself, prepare, resolve,
 from onefs.daemon.tables import claim
 from onefs.errors import UnreachableError
 from onefs.modes import Mode
+from onefs.progress import report
 from onefs.settings import Settings
 
 DEMO = "demo"
@@ -41,6 +42,7 @@ def _demo(settings: Settings) -> Iterator[Source]:
     from onefs.demo.server import start_demo
 
     home = platformdirs.user_cache_path("onefs") / DEMO
+    report("preparing the demo archive")
     make_archive(home / "archive")
     with start_demo(home / "archive") as server:
         ours = replace(
@@ -71,6 +73,7 @@ def _at_url(url: str, settings: Settings) -> Source:
 def _found(as_folder: Source, settings: Settings) -> Kind:
     """What stands at a URL, found out and noted; with tables at hand, a database if its server cannot be reached."""
     assert as_folder.tables_url is not None
+    report(f"asking {as_folder.name} what it is")
     try:
         kind = kind_at(as_folder.tables_url, settings)
     except UnreachableError as error:

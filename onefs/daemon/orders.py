@@ -31,7 +31,8 @@ _OUTCOMES = {
 class Orders:
     """Makes the work of commands over one content. Safe to use from several threads.
 
-    `mode` is the one asked for; `record` is told of each failure that nobody else is told of.
+    `mode` is the one asked for; `record` is told of each failure that nobody else is told of. `has_server` says
+    whether there is a server that files could be fetched from.
     """
 
     def __init__(
@@ -41,8 +42,10 @@ class Orders:
         record: Callable[[str, OnefsError], None] = lambda path, error: None,  # noqa: ARG005
         *,
         max_transfers: int,
+        has_server: bool,
     ) -> None:
         self._content = content
+        self._has_server = has_server
         self._keeping: Keeping = content.keeping
         self._mode = mode
         self._record = record
@@ -171,7 +174,17 @@ class Orders:
     def _check_may_fetch(self) -> None:
         mode = self._mode()
         if not ALLOWED[mode].fetching:
-            raise OfflineError(f"Mode {mode} fetches nothing.", "Switch to mode auto first: onefs mode auto.")
+            raise nothing_fetched(mode, "Switch to mode auto first: onefs mode auto.", has_server=self._has_server)
+
+
+def nothing_fetched(mode: Mode, remedy: str, *, has_server: bool) -> OfflineError:
+    """The error for a fetch in a mode that fetches nothing. `remedy` is for a source that has a server."""
+    if has_server:
+        return OfflineError(f"Mode {mode} fetches nothing.", remedy)
+    return OfflineError(
+        "The source is a folder without a server, so there is nowhere to fetch from.",
+        "Copy the files into the folder, or mount it with --data-url URL of a server that has them.",
+    )
 
 
 class _OpenFiles:

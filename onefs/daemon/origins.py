@@ -23,6 +23,7 @@ from onefs.errors import (
     UnknownRecordError,
     UnreachableError,
 )
+from onefs.progress import report
 from onefs.transports.addresses import server_name, shown
 from onefs.transports.base import Location, Transport
 
@@ -130,6 +131,13 @@ class DatabaseOrigin:
                 "Look its tag up where the release is described, such as the paper; ls .onefs/tag in a mount lists the "
                 "releases that are at hand.",
             ) from error
+        except BrokenAnswerError as error:  # Alyx fails over a tag that it knows, if no tables of it were exported
+            if not self._tag:
+                raise
+            raise BrokenAnswerError(
+                f"The tag {self._tag} has no tables on {self.name} ({error.reason.rstrip('.')}).",
+                "Give another tag, or ask the database's maintainers to export the tables of this one.",
+            ) from error
         return Offer(info.created.replace(tzinfo=None), info.min_api_version, info.origin)
 
     def download(self, into: Path) -> None:
@@ -149,6 +157,7 @@ class DatabaseOrigin:
                 f"{self.name} does not say where the tables of the tag {self._tag} are, and gives only the full ones.",
                 "Ask the database's keepers.",
             )
+        report(f"downloading {ZIP}")
         with (into / ZIP).open("wb") as stream:
             self._client.write_tables(stream)
         unpack(into / ZIP, into)
@@ -211,6 +220,7 @@ def download(transport: Transport, location: Location, target: Path) -> Path:
                     for chunk in body.chunks:
                         out.write(chunk)
                         pace.add(len(chunk))
+                        report(f"downloading {target.name}", out.tell(), body.total_bytes)
                     break
             except (UnreachableError, BrokenAnswerError) as error:
                 if not tries_left or out.tell() <= before:

@@ -106,7 +106,7 @@ class Refresher:
                 raise OfflineError(
                     f"There are no cache tables of {self._source.name} in {self._place.tables_dir}, "
                     "and mode local asks no server.",
-                    "Mount it in mode auto once.",
+                    "Mount it once with --mode auto.",
                 )
             ensure_tables(self._place, origin)
             self._taken_s = self._clock()
@@ -157,7 +157,7 @@ class Refresher:
             if origin is None and not are_at_hand(place):
                 raise OfflineError(
                     f"The tables of the tag {tag} are not at hand, and mode local asks no server.",
-                    "Switch to mode auto first.",
+                    "Switch to mode auto first: onefs mode auto.",
                 )
             ensure_tables(place, origin)
             self._take(place)
@@ -188,7 +188,9 @@ class Refresher:
         The kernel is told at its end, and not before others may go on: it may itself be waiting for their answers.
         """
         if not self._busy.acquire(timeout=WAIT_S):
-            raise BusyError("The tables are being renewed, changed or saved.", "See status for when it is done.")
+            raise BusyError(
+                "The tables are being renewed, changed or saved.", "Try again once that is done: onefs status shows it."
+            )
         try:
             yield
         finally:
@@ -283,7 +285,7 @@ class Refresher:
     def _replace_saved(self, origin: Origin | None) -> None:
         try:
             if origin is None:
-                raise OfflineError("Mode local asks no server.", "Switch to mode auto first.")
+                raise OfflineError("Mode local asks no server.", "Switch to mode auto first: onefs mode auto.")
             fetch_again(self._home, origin)
         except OnefsError as error:
             _log.warning("The saved tables stay, as those of the server cannot be had: %s", error)
@@ -301,17 +303,20 @@ class Refresher:
             )
         if self._origin_of is None:
             raise UsageError(
-                f"{self._source.name} has no server to ask for newer tables.", "Put new ones there and mount again."
+                f"{self._source.name} has no server to ask for newer tables.", "Put new ones there, and mount it again."
             )
         if self._is_loaded:
             raise UsageError(
-                "The tables in use were loaded from a directory, and stay.", "Go back to the server's: tables reset"
+                "The tables in use were loaded from a directory, and stay.",
+                "Go back to the server's: onefs tables reset.",
             )
         mode = self.state.requested
         if mode is Mode.LOCAL:
-            raise OfflineError("Mode local asks no server for newer tables.", "Switch to mode auto first.")
+            raise OfflineError(
+                "Mode local asks no server for newer tables.", "Switch to mode auto first: onefs mode auto."
+            )
         if not ALLOWED[mode].new_tables:
-            raise UsageError(f"Mode {mode} takes no new tables.", "Switch to mode auto or refresh first.")
+            raise UsageError(f"Mode {mode} takes no new tables.", "Switch to mode auto first: onefs mode auto.")
 
     def _renews_itself(self) -> bool:
         return ALLOWED[self.state.requested].new_tables and self._origin_of is not None and not self._is_loaded

@@ -62,11 +62,14 @@ class Releases:
         place = self._place(tag)
         if not are_at_hand(place):
             if self._origin_of is None:
-                raise NotInCatalogueError(f"There are no tables of a release {tag} in {place.tables_dir}.")
+                raise NotInCatalogueError(
+                    f"There are no tables of a release {tag} in {place.tables_dir}.",
+                    "List the releases that are at hand: ls .onefs/tag in the mount.",
+                )
             if not self._may_ask():
                 raise OfflineError(
                     f"The tables of the tag {tag} are not at hand, and mode local asks no server.",
-                    "Switch to mode auto first.",
+                    "Switch to mode auto first: onefs mode auto.",
                 )
             ensure_tables(place, self._origin_of(tag))
         index_apart(place.tables_dir, place.state_dir)

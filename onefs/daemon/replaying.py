@@ -30,6 +30,7 @@ from onefs.errors import (
 )
 from onefs.modes import ALLOWED, Mode
 from onefs.settings import Settings
+from onefs.text import counted
 
 FOLDER = "replay"
 TOLD_FEW = 3
@@ -87,7 +88,7 @@ def _ask(archive: Archive, datasets: Sequence[Dataset]) -> dict[UUID, Dataset]:
     if client is None:
         return {}
     if archive.refresher.state.requested is Mode.LOCAL:
-        raise OfflineError("Mode local asks no database.", "Use mode auto.")
+        raise OfflineError("Mode local asks no database.", "Give --mode auto.")
     wanted = {dataset.id: dataset for dataset in datasets}
     with client.no_cache():
         told = client.datasets_of_ids(wanted, existing_only=False)
@@ -103,7 +104,7 @@ def source_of_replay(recorded: Recorded, source: Source, settings: Settings, tel
     if ALLOWED[source.mode].needs_database:
         raise UsageError(
             f"A replay has the tables of its manifest, so it cannot be in mode {source.mode}.",
-            "Use mode local or auto.",
+            "Give --mode auto, or --mode local.",
         )
     tables = _tables_at_hand(source, settings)
     if tables is not None:
@@ -171,8 +172,8 @@ def _tell_unlisted(datasets: Sequence[Dataset], tables: Snapshot, tell: Callable
     if unlisted:
         few = ", ".join(unlisted[:TOLD_FEW]) + (", …" if len(unlisted) > TOLD_FEW else "")
         tell(
-            f"{len(unlisted)} of {len(datasets)} datasets are not in the tables of {tables.metadata.created} any more; "
-            f"their files are asked for all the same: {few}"
+            f"Not in the tables of {tables.metadata.created} any more: {len(unlisted)} of "
+            f"{counted(len(datasets), 'dataset')}. Their files are asked for all the same: {few}"
         )
 
 

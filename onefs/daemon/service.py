@@ -28,7 +28,7 @@ from onefs.daemon.releases import Releases
 from onefs.daemon.showing import Showing
 from onefs.daemon.sources import Source
 from onefs.daemon.status import Status
-from onefs.errors import MountError, OnefsError, UsageError
+from onefs.errors import OnefsError, UsageError
 from onefs.fuse import mounting
 from onefs.fuse.errnos import errno_name
 from onefs.fuse.notify import Notifier
@@ -149,6 +149,7 @@ class Service:
             lambda: self._refresher.state.requested,
             self._journal.record,
             max_transfers=self._settings.max_transfers,
+            has_server=self._source.abilities.has_server,
         )
         return FileCommands(
             lambda: self._file_system, self._content, self._jobs, orders, self._mountpoint, self._ask_again
@@ -196,15 +197,11 @@ class Service:
     @contextlib.contextmanager
     def _mounted(self) -> Iterator[None]:
         options = mounting.options(self._source.name, allow_other=self._settings.allow_other)
-        try:
-            pyfuse3.init(self._operations, str(self._mountpoint), options)
-        except RuntimeError as error:
-            remedy = (
-                "To use allow_other, let /etc/fuse.conf say user_allow_other."
-                if self._settings.allow_other and os.geteuid() != 0
-                else "See the messages above; onefs doctor checks what mounting needs."
-            )
-            raise MountError(f"The kernel refused to mount at {self._mountpoint}.", remedy) from error
+        with mounting.words_of_fuse() as said:
+            try:
+                pyfuse3.init(self._operations, str(self._mountpoint), options)
+            except RuntimeError as error:
+                raise mounting.refusal(self._mountpoint, said()) from error
         try:
             self._operations.many_reads_may_wait = mounting.let_many_wait(self._mountpoint)
             self._notifier.start()

@@ -245,7 +245,10 @@ class Showing:
         if found is not None or self._client is None:
             return found[0] if found else None
         if self._mode() is Mode.LOCAL:
-            raise OfflineError(f"The tables do not tell of the probe {pid}, and mode local asks nobody.", "Use auto.")
+            raise OfflineError(
+                f"The tables do not tell of the probe {pid}, and mode local asks nobody.",
+                "Switch to mode auto first: onefs mode auto.",
+            )
         try:
             told = self._client.insertion(pid)
         except UnknownRecordError:

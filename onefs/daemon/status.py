@@ -19,6 +19,7 @@ from onefs.daemon.sources import Source
 from onefs.daemon.wording import flatten, moment
 from onefs.errors import TableError
 from onefs.modes import ModeState
+from onefs.text import visible
 from onefs.vfs.journal import Journal
 
 _ERRORS_SHOWN = 5
@@ -93,7 +94,7 @@ class Status:
 
     def text(self) -> str:
         """The facts for people, one `key: value` a line, nested keys joined by dots."""
-        return "".join(f"{key}: {value}\n" for key, value in flatten(in_brief(self.facts())))
+        return "".join(f"{visible(key)}: {visible(str(value))}\n" for key, value in flatten(in_brief(self.facts())))
 
     def _modes(self) -> dict[str, Any]:
         state = self._mode()
@@ -158,7 +159,7 @@ def in_brief(facts: dict[str, Any]) -> dict[str, Any]:
     jobs = [
         {"number": job["number"], "sentence": job["sentence"]}
         if job["ended"] is not None
-        else {key: value for key, value in job.items() if key not in ("key", "ended", "sentence", "failures")}
+        else {key: value for key, value in job.items() if key not in ("key", "ended", "sentence", "failures", "causes")}
         for job in facts["jobs"]
     ]
     return {**facts, "jobs": jobs}

@@ -22,6 +22,7 @@ from onefs.content.files import cache_errors
 from onefs.daemon.indexing import check_apart
 from onefs.daemon.origins import ASK_KEEPER, Origin
 from onefs.errors import CacheDamagedError, SourceError, TableError, UsageError
+from onefs.progress import report
 
 UNDERSTOOD_API = (3, 6)
 """The newest ONE whose tables onefs was tried with; they may ask for no newer one."""
@@ -206,6 +207,7 @@ def _locked(place: Place) -> Iterator[None]:
         lock.acquire(timeout=_TOLD_AFTER_S)
     except Timeout:
         _log.warning("Waiting for another onefs that is fetching the cache tables (%s)", path)
+        report("waiting for another onefs that is downloading the tables")
         try:
             lock.acquire(timeout=_LOCK_TIMEOUT_S)
         except Timeout:
@@ -222,6 +224,7 @@ def _locked(place: Place) -> Iterator[None]:
 def _fetch(place: Place, origin: Origin, at_hand: TableMetadata | None) -> None:
     """Bring the origin's tables in, in place of those at hand. The lock is held."""
     _log.info("Fetching the cache tables from %s", origin.name)
+    report(f"downloading the tables from {origin.name}")
     work = place.state_dir / "tables.new"
     shutil.rmtree(work, ignore_errors=True)  # what a killed process left
     try:
@@ -246,6 +249,7 @@ def _check_fetched(work: Path, place: Place, origin: Origin, at_hand: TableMetad
     """Raise `TableError` unless what was fetched can be used, and is restricted as it should be."""
     try:
         files = find_tables(work)
+        report("checking the tables")
         check_apart(work)
     except TableError as error:
         reason = error.reason.replace(f"{work}/", "").replace(f" in {work}", "")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from onefs.alf import INSERTIONS_NAME, TABLE_NAMES
 from onefs.errors import NoRoomError, TableError
+from onefs.text import counted
 
 LARGEST_TABLE_BYTES = 16 << 30
 MOST_TIMES_SMALLER = 100
@@ -47,7 +48,7 @@ def _check_sizes(members: list[zipfile.ZipInfo], archive: Path, into: Path) -> N
     needed, free = sum(member.file_size for member in members), shutil.disk_usage(into).free
     if needed > free:
         raise NoRoomError(
-            f"The cache tables need {needed} bytes, and {free} are free in {into.parent}.",
+            f"The cache tables need {counted(needed, 'byte')}, and {free} are free in {into.parent}.",
             "Free some space, or move the cache directory to a larger disk.",
         )
 

@@ -1,6 +1,8 @@
-"""Owns how facts read: sizes, times and durations for people, and nested facts as lines."""
+"""Facts as lines for people: nested ones flattened, sizes, times and durations in words."""
 
 from datetime import UTC, datetime
+
+from onefs.text import duration_text, size_text
 
 _WORDS = {True: "yes", False: "no"}
 
@@ -30,27 +32,6 @@ def _word(value: object, absent: str) -> object:
     if value is None:
         return absent
     return _WORDS[value] if isinstance(value, bool) else value
-
-
-def size_text(size_bytes: int) -> str:
-    """A size for people: `1.2 GB`."""
-    if size_bytes < 1000:
-        return f"{size_bytes} B"
-    size = float(size_bytes)
-    for unit in ("kB", "MB", "GB", "TB", "PB"):
-        size /= 1000
-        if size < 999.95:
-            return f"{size:.1f} {unit}"
-    return f"{size / 1000:.1f} EB"
-
-
-def duration_text(duration_s: float) -> str:
-    """A duration for people: `3 h 20 min`."""
-    minutes, seconds = divmod(round(duration_s), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
 def moment(time_s: float) -> str | None:

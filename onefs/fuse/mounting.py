@@ -1,11 +1,15 @@
-"""Owns mountpoints: whether one can be used, the mount's options, what is mounted, and unmounting."""
+"""Mountpoints: whether one can be used, the mount's options, what is mounted, and unmounting."""
 
 import errno
 import logging
 import os
+import re
 import shutil
 import subprocess
+import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -22,8 +26,16 @@ MOST_READS_AHEAD = 10_000
 _UNMOUNT_TIMEOUT_S = 30
 _ANSWER_S = 3
 _STACKED_MOUNTS = 10
+NOT_YOURS = "Unmount it as the user who mounted it, or as root."
 _DEAD = (errno.ENOTCONN, errno.ECONNABORTED)
 _CONNECTIONS = Path("/sys/fs/fuse/connections")
+_OF_FUSE = re.compile(r"fuse|fusermount")
+_REFUSALS = {
+    "allow_other": "Let /etc/fuse.conf have the line user_allow_other, or mount without --allow-other.",
+    "Operation not permitted": "Run it as a user who may mount; a container needs /dev/fuse and the right SYS_ADMIN.",
+    "too many FUSE filesystems": "Unmount others, or raise mount_max in /etc/fuse.conf.",
+}
+"""What to do about what libfuse says."""
 _log = logging.getLogger(__name__)
 
 
@@ -89,7 +101,7 @@ def check_machine() -> None:
     if os.geteuid() != 0 and shutil.which("fusermount3") is None:
         raise MountError("fusermount3 is missing.", "Install it: sudo apt install fuse3.")
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
-        raise MountError("/dev/fuse may not be used by this user.", "Ask for access: it should have mode 0666.")
+        raise MountError("/dev/fuse may not be used by this user.", "As root, run: chmod 0666 /dev/fuse")
 
 
 def check_mountpoint(mountpoint: Path) -> None:
@@ -130,6 +142,38 @@ def options(source: str, *, allow_other: bool) -> set[str]:
     name = plain.replace("\\", "\\\\").replace(",", "\\,")
     chosen = {f"fsname={name}", "subtype=onefs", "noatime", "nosuid", "nodev"}
     return chosen | {"allow_other"} if allow_other else chosen
+
+
+@contextmanager
+def words_of_fuse() -> Iterator[Callable[[], str]]:
+    """A block during which what libfuse and fusermount3 print on standard error is kept: the result gives it.
+
+    What others print meanwhile is passed on at its end.
+    """
+    sys.stderr.flush()
+    before, kept = os.dup(2), os.memfd_create("onefs-fuse")
+    os.dup2(kept, 2)
+
+    def lines() -> list[str]:
+        return os.pread(kept, os.fstat(kept).st_size, 0).decode(errors="replace").splitlines()
+
+    try:
+        yield lambda: "; ".join(line.strip().rstrip(".") for line in lines() if _OF_FUSE.match(line))
+    finally:
+        sys.stderr.flush()
+        os.dup2(before, 2)
+        os.write(2, "".join(f"{line}\n" for line in lines() if not _OF_FUSE.match(line)).encode())
+        os.close(before)
+        os.close(kept)
+
+
+def refusal(mountpoint: Path, said: str) -> MountError:
+    """The error for a mount that libfuse could not make, with what was printed of it."""
+    why = f": {said}" if said else ""
+    remedy = next(
+        (remedy for words, remedy in _REFUSALS.items() if words in said), "Check what it needs: onefs doctor."
+    )
+    return MountError(f"{mountpoint} cannot be mounted{why}.", remedy)
 
 
 def let_many_wait(mountpoint: Path) -> bool:
@@ -188,5 +232,5 @@ def unmount(mountpoint: Path, *, lazy: bool = False) -> None:
         raise MountError(f"Unmounting {mountpoint} took too long.", f"Try: onefs umount --lazy {mountpoint}") from None
     if done.returncode:
         said = done.stderr.strip().rpartition(": ")[2].rstrip(".") or "no reason given"
-        remedy = f"Close what uses it, or try: onefs umount --lazy {mountpoint}" if "busy" in said else ""
+        remedy = f"Close what uses it, or try: onefs umount --lazy {mountpoint}" if "busy" in said else NOT_YOURS
         raise MountError(f"{mountpoint} cannot be unmounted: {said}.", remedy)

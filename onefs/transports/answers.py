@@ -21,6 +21,7 @@ from onefs.errors import (
     TimedOutError,
     UnreachableError,
 )
+from onefs.text import counted
 from onefs.transports.addresses import server_name, shown
 from onefs.transports.base import Body
 from onefs.transports.limits import own_limit
@@ -91,21 +92,23 @@ def _chunks(response: BaseHTTPResponse, server: str, start: int, end: int | None
             position += len(piece)
             yield piece
     except http_errors.ReadTimeoutError as error:
-        raise TimedOutError(f"{server} stopped sending after {position} bytes.", LATER) from error
+        raise TimedOutError(f"{server} stopped sending after {counted(position, 'byte')}.", LATER) from error
     except (http_errors.HTTPError, OSError) as error:
         if isinstance(root_cause(error), IncompleteRead) or isinstance(error.__cause__, IncompleteRead):
             raise _short(server, position, end) from error
         ours = own_limit(server, root_cause(error))
         if ours is not None:
             raise ours from error
-        raise UnreachableError(f"{server} broke off the connection after {position} bytes.", LATER) from error
+        raise UnreachableError(
+            f"{server} broke off the connection after {counted(position, 'byte')}.", LATER
+        ) from error
     if end is not None and position < end:
         raise _short(server, position, end)
 
 
 def _short(server: str, position: int, end: int | None) -> BrokenAnswerError:
-    promised = f"{end}" if end is not None else "an unknown number of"
-    return BrokenAnswerError(f"{server} ended after {position} of {promised} bytes.", LATER)
+    promised = counted(end, "byte") if end is not None else "an unknown number of bytes"
+    return BrokenAnswerError(f"{server} ended after {position} of {promised}.", LATER)
 
 
 def _edition(headers: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from urllib.parse import unquote, urlsplit
 
 from onefs.errors import AccessRefusedError, BrokenAnswerError, MissingOnServerError, OnefsError
+from onefs.text import counted
 from onefs.transports.base import Body, Location
 from onefs.transports.limits import own_limit
 
@@ -67,7 +68,7 @@ def _chunks(descriptor: int, path: str, start: int, end: int) -> Iterator[bytes]
         except OSError as error:
             raise _problem(path, error) from error
         if not piece:
-            raise BrokenAnswerError(f"{path} ended after {position} of {end} bytes.")
+            raise BrokenAnswerError(f"{path} ended after {position} of {counted(end, 'byte')}.")
         position += len(piece)
         yield piece
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from onefs.alf import STATE_FOLDER
 from onefs.errors import BadCommandError, OnefsError, UsageError
+from onefs.text import visible
 from onefs.vfs import inodes
 from onefs.vfs.handles import MemoryFile
 from onefs.vfs.journal import Journal
@@ -182,19 +183,15 @@ def errors_text(journal: Journal) -> str:
             (
                 _utc(failure.time_s),
                 failure.errno_name,
-                _one_line(failure.path),
-                _one_line(failure.reason),
-                _one_line(failure.remedy),
+                visible(failure.path),
+                visible(failure.reason),
+                visible(failure.remedy),
                 f"×{failure.count}",
             )
         )
         for failure in journal.failures()
     ]
     return "".join(line + "\n" for line in lines)
-
-
-def _one_line(text: str) -> str:
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def _utc(time_s: float) -> str:

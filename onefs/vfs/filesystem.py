@@ -244,7 +244,9 @@ class FileSystem:
             self.refuse_writing(ino)
             raise AssertionError
         if uid not in (0, os.getuid()):
-            raise NotAllowedError(f"{node.path} may be written by the user who mounted, and root.", "Ask them.")
+            raise NotAllowedError(
+                f"{node.path} may be written by the user who mounted, and root.", "Ask one of them to do it."
+            )
         return node.writer()
 
     def refuse_writing(self, ino: int) -> None:

@@ -119,14 +119,15 @@ class Recorder:
         """
         root = None if pid is None else process(pid)
         if pid is not None and root is None:
-            raise UsageError(f"There is no process {pid}.", "Give the number of one that runs.")
+            raise UsageError(f"There is no process {pid}.", "Give the PID of one that runs.")
         with self._lock:
             self._end_finished()
             recording = self._recording(label)
             if recording.is_on and bool(recording.roots) != (root is not None):
                 whom = "some programs alone" if recording.roots else "every program"
                 raise BusyError(
-                    f"{label or 'The recording without a label'} is on for {whom}.", "Turn it off, or take another."
+                    f"{label or 'The recording without a label'} is on for {whom}.",
+                    "Turn it off first (onefs record off), or take another label.",
                 )
             if root is not None:
                 recording.roots.add(root.identity)
@@ -264,7 +265,9 @@ class Recorder:
         if label is None:
             return list(self._recordings.values())
         if label not in self._recordings:
-            raise UsageError(f"Nothing was recorded under the label {label!r}.", "onefs record status lists labels.")
+            raise UsageError(
+                f"Nothing was recorded under the label {label!r}.", "List the labels: onefs record status."
+            )
         return [self._recordings[label]]
 
     def _turned(self) -> None:

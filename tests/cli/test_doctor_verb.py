@@ -56,7 +56,7 @@ def test_a_wrong_password(server: Nginx, tmp_path: Path) -> None:
     done = doctor(*source, password="wrong-word")
     assert "FAIL download: " in done.stdout
     assert "wrong-word" not in done.stdout + done.stderr
-    assert done.stderr == "onefs: 1 of 7 checks failed. Their remedies stand beside them.\n"
+    assert done.stderr == "onefs: 1 of 7 checks failed. Follow the remedies beside them.\n"
 
 
 def test_a_server_that_is_down(tmp_path: Path) -> None:
@@ -97,6 +97,7 @@ def test_a_download_that_is_not_right(tmp_path: Path, fault: Fault, words: str) 
         found = findings(tmp_path / "tables", "--data-url", server.url, "--cache-dir", tmp_path / "cache")
     assert not found["download"]["is_well"]
     assert words in str(found["download"]["says"])
+    assert f"{server.url}{on_servers(datasets['alf/a.b.npy'])} cannot be downloaded" in str(found["download"]["says"])
     assert found["download"]["remedy"]
 
 

@@ -81,8 +81,7 @@ def test_a_dry_run_tells_the_sizes_and_fetches_nothing(archive: Archive, mount: 
     assert (told["cached_files"], told["cached_bytes"]) == (1, len(FILES[NAMES[1]]))
     text = done("fetch", "--dry-run", f"{folder}/**/a1*", folder / NAMES[0])[0]
     assert (
-        text.splitlines()[-1]
-        == "3 files, 2.0 kB; 1.0 kB of it to be fetched, 1 files (1.0 kB) are in the cache already."
+        text.splitlines()[-1] == "3 files, 2.0 kB; 1.0 kB of it to be fetched; in the cache already: 1 file (1.0 kB)."
     )
     assert archive[1].requests() == before
     assert "matches" in done("fetch", "--dry-run", f"{folder}/**/nothing*", code=1)[1]
@@ -116,6 +115,54 @@ def test_what_fails_is_a_sentence_and_an_exit_code(archive: Archive, mount: Moun
     assert [failure["path"] for failure in job["failures"]] == [f"{MADE_SESSION}/{NAMES[2]}"]
     server.fault(on_servers(datasets[NAMES[2]]))
     done("fetch", folder / NAMES[2])
+
+
+def test_many_files_that_fail_for_one_cause_are_one_line(archive: Archive, mount: Mounted) -> None:
+    _, server, datasets = archive
+    for name, status in zip(NAMES, (404, 404, 404, 403), strict=False):
+        server.fault(on_servers(datasets[name]), Fault(status=status))
+    folder = mount.path / MADE_SESSION
+    _, failures = done("fetch", folder, code=1)
+    many, one = sorted(failures.splitlines(), key=lambda line: "failed for one cause" not in line)
+    assert many.startswith("onefs: 3 files failed for one cause (--verbose lists them). The first: lab/Subjects/")
+    assert "404" in many
+    assert f"{NAMES[3]} cannot be fetched" in one
+    assert done("fetch", "--verbose", folder, code=1)[1].count("cannot be fetched") == 4
+    (job,) = json.loads(done("fetch", "--json", folder, code=1)[0])
+    assert sorted(cause["files"] for cause in job["causes"]) == [1, 3]
+    assert len(job["failures"]) == 4
+    for name in NAMES[:4]:
+        server.fault(on_servers(datasets[name]))
+    done("retry", folder)
+
+
+def test_the_date_and_the_limit_in_force_are_told(mount: Mounted) -> None:
+    for verb, before, word, after in (("as-of", "none", "2024-04-01", "2024-04-01"), ("qc", "FAIL", "pass", "PASS")):
+        assert done(verb, mount.path)[0] == f"{before}\n"
+        assert after in done(verb, word, mount.path)[0]
+        assert done(verb, mount.path)[0] == done(verb, folder=mount.path)[0] == f"{after}\n"
+        done(verb, before, mount.path)
+    assert done("as-of", folder=mount.path)[0] == "none\n"
+
+
+def test_wrong_words_are_answered_with_the_command_line(mount: Mounted) -> None:
+    for words, usage in [
+        (["as-of", "yesterday", mount.path], "Write: onefs as-of [DATE|none] [PATH]"),
+        (["qc", "BAD", mount.path], "Write: onefs qc [NOT_SET|PASS|WARNING|FAIL|CRITICAL] [PATH]"),
+        (["qc", "PASS", mount.path, "x"], "Write: onefs qc ["),
+        (["mode", "auto", mount.path, "x"], "Write: onefs mode [local|auto|refresh|remote] [PATH]"),
+        (["record", "on", "--pid", "1", "--mount", mount.path], "Give --label NAME, too."),
+        (["fetch", "--mount", mount.path, "two\nlines"], "holds the end of a line"),
+        (["stop", "999", "--mount", mount.path], "onefs status"),
+    ]:
+        assert usage in done(*words, code=2)[1]
+
+
+def test_names_are_escaped_in_sentences(mount: Mounted) -> None:
+    for verb in ("fetch", "pin", "unpin", "evict"):
+        said, failures = done(verb, f"{mount.path}/\x1b[2J\u202e", code=1)
+        assert "\\x1b[2J\\u202e" in said + failures
+        assert "\x1b" not in said + failures
 
 
 def test_pinned_files_are_listed_and_stay(mount: Mounted) -> None:
@@ -164,7 +211,7 @@ def test_wrong_words(archive: Archive, mount: Mounted, tmp_path: Path) -> None:
     server = ["--data-url", archive[1].url]
     for words, code, what in [
         (["fetch", *source, *server, "nothing/*.npy"], 1, "No file in the catalogue matches nothing/*.npy"),
-        (["fetch", *source, "lab", "--mode", "local"], 2, "names no server. Give --data-url"),
+        (["fetch", *source, "lab", "--mode", "local"], 1, "a folder without a server"),
         (["fetch", *source, *server, "lab", "--mode", "local"], 1, "Mode local fetches nothing. Give --mode auto."),
         (["fetch"], 2, "PATTERN"),
         (["fetch", ""], 2, "it is empty"),

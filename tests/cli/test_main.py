@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.shell_completion import ShellComplete
 from mounted import Mounted, run_onefs
 
 from onefs import __version__
@@ -35,6 +36,34 @@ def test_the_help_of_mount_has_every_setting_but_secrets() -> None:
     words = run_onefs("mount", "--help").stdout
     for entry in table():
         assert (f"{entry.flag} " in words) != entry.secret
+
+
+@pytest.mark.parametrize(
+    ("words", "begun", "completed"),
+    [
+        (["mode"], "", ["local", "auto", "refresh", "remote"]),
+        (["mode"], "re", ["refresh", "remote"]),
+        (["qc"], "w", ["WARNING"]),
+        (["as-of"], "n", ["none"]),
+        (["log"], "d", ["debug"]),
+        (["mount", "--mode"], "l", ["local"]),
+        (["mount", "--verify"], "s", ["strict"]),
+        ([], "rest", ["rest-cache"]),
+    ],
+)
+def test_words_are_completed(words: list[str], begun: str, completed: list[str]) -> None:
+    shell = ShellComplete(main.onefs, {}, "onefs", "_ONEFS_COMPLETE")
+    assert [found.value for found in shell.get_completions(words, begun)] == completed
+
+
+def test_a_path_is_completed_where_no_word_fits() -> None:
+    shell = ShellComplete(main.onefs, {}, "onefs", "_ONEFS_COMPLETE")
+    assert [found.type for found in shell.get_completions(["mode"], "/mnt")] == ["file"]
+
+
+def test_the_help_tells_the_values_of_a_mode() -> None:
+    for verb in ("mode", "mount"):
+        assert "local|auto|refresh|remote" in run_onefs(verb, "--help").stdout
 
 
 def test_the_version() -> None:

@@ -57,7 +57,7 @@ def test_when_nothing_is_mounted(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 def test_a_path_in_no_mount(tmp_path: Path) -> None:
     done = run_onefs("status", tmp_path)
     assert done.returncode == 1
-    assert done.stderr == f"onefs: {tmp_path} is in no onefs mount. onefs status lists the mounts.\n"
+    assert done.stderr == f"onefs: {tmp_path} is in no onefs mount. List the mounts: onefs status.\n"
 
 
 def test_a_dead_daemon(mount: Mounted) -> None:

@@ -89,6 +89,8 @@ def test_not_cached_and_fetching_off(place: ArchiveAndCache) -> None:
         content.open(dataset, may_fetch=False)
     assert place.server.requests() == 0
     assert place.failures == []
+    assert "onefs mode auto" in content.inspect(dataset).error
+    assert read(content, dataset) == DATA  # it is held against no later try
     assert content.inspect(dataset).error == ""
 
 

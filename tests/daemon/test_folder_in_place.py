@@ -46,6 +46,13 @@ def read_all(mount: Mounted) -> None:
     assert fails(session / "alf/wrong.times.npy") == errno.EIO
     assert fails(session / "alf/short.times.npy") == errno.EIO
     assert fails(session / MISSING) == errno.ENETDOWN
+    told = mount.xattr(f"{MADE_SESSION}/{MISSING}", "error")
+    assert "Put the file there, or mount the folder with --data-url" in told
+    assert told in mount.log()
+    with pytest.raises(OSError, match="Network is down"):
+        (mount.path / ".onefs/control").write_text(f"fetch {MADE_SESSION}")
+    assert "a folder without a server" in mount.errors()
+    assert "mode auto" not in told + mount.errors()  # which would be refused
     assert mount.xattr(f"{MADE_SESSION}/alf/wrong.times.npy", "state") == "mismatch"
     for name in ("wrong", "short", "missing"):
         assert f"alf/{name}.times.npy" in mount.errors()

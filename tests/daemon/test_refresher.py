@@ -474,6 +474,15 @@ def test_an_unknown_tag_changes_nothing(tables: TablesInUse, tmp_path: Path) -> 
     assert tables.n_datasets == 2
 
 
+def test_a_tag_without_tables_is_told_as_such(archive: AlyxArchive, tables: TablesInUse) -> None:
+    shutil.rmtree(archive.directory / TABLES_DIR / TAG)
+    with pytest.raises(BrokenAnswerError) as refused:
+        tables.refresher.use_tag(TAG)
+    assert refused.value.reason.startswith(f"The tag {TAG} has no tables on http://127.0.0.1")
+    assert "Give another tag" in refused.value.remedy
+    assert tables.n_datasets == 2
+
+
 # Loaded and saved tables
 
 

@@ -77,7 +77,7 @@ def test_without_its_tables_and_a_server_a_release_is_one_clear_error(server: De
         told = [line for line in mount.errors().splitlines() if "2024_Q1" in line]
         assert len(told) == 1
         assert "ENETDOWN" in told[0]
-        assert "not at hand, and mode local asks no server.\tSwitch to mode auto first." in told[0]
+        assert "not at hand, and mode local asks no server.\tSwitch to mode auto first: onefs mode auto." in told[0]
         (mount.path / ".onefs/mode").write_text("auto")
         assert tree_of(tag(mount, "2024_Q1")) == {OLD}
 

@@ -1,12 +1,13 @@
-"""What is mounted, read from the kernel's table, whatever the names."""
+"""What is mounted, read from the kernel's table, whatever the names; and why something cannot be."""
 
 import os
+import subprocess
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 from archives import make_tables
-from mounted import Mounted
+from mounted import ONEFS, Mounted
 
 from onefs.errors import MountError
 from onefs.fuse import mounting
@@ -67,3 +68,30 @@ def test_unmounting_what_is_not_mounted_says_so(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_mount_is_not_stale(tmp_path: Path) -> None:
     assert mounting.health(tmp_path) is mounting.Health.ALIVE
     assert mounting.health(tmp_path / "nothing") is mounting.Health.ALIVE
+
+
+def test_what_fusermount_prints_is_kept_and_the_rest_passed_on(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with mounting.words_of_fuse() as said:
+        subprocess.run(["fusermount3", "-u", tmp_path], check=False)
+        os.write(2, b"another thread\n")
+        words = said()
+    assert words.startswith("fusermount3: ")
+    assert capfd.readouterr().err == "another thread\n"
+    error = mounting.refusal(tmp_path, words)
+    assert words in error.reason
+    assert error.remedy
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up the right to mount")
+def test_a_mount_that_is_refused_says_what_fusermount_said(tmp_path: Path) -> None:
+    make_tables(tmp_path / "tables", {"alf/a.b.npy": b"x"})
+    (tmp_path / "mnt").mkdir()
+    words = ["mount", tmp_path / "tables", tmp_path / "mnt", "--cache-dir", tmp_path / "cache"]
+    done = subprocess.run(
+        ["setpriv", "--bounding-set=-sys_admin", *ONEFS, *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "fusermount3: mount failed: Operation not permitted" in done.stderr
+    assert done.stderr.count("\n") == 1

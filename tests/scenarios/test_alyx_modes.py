@@ -80,7 +80,7 @@ def test_local_asks_nobody(setting: Setting) -> None:
     assert errno_of(lambda: setting.read(ADDED)) == errno.ENOENT
     assert asked.paths() == []
     assert setting.sockets.noted() == sockets
-    assert "fetching is off" in setting.mount.errors()
+    assert "mode local fetches nothing" in setting.mount.errors()
 
 
 def test_local_from_the_start_opens_no_socket(

@@ -23,7 +23,7 @@ def test_the_mode_is_switched_by_writing_a_word(recorded: Mounted) -> None:
     with pytest.raises(OSError) as failure:
         (recorded.path / SECOND).read_bytes()
     assert failure.value.errno == errno.ENETDOWN
-    assert "fetching is off" in recorded.errors()
+    assert "mode local fetches nothing" in recorded.errors()
     mode.write_text("auto")
     (recorded.path / SECOND).read_bytes()
 

@@ -1,0 +1,62 @@
+"""Progress of what a person waits for: reported here from anywhere, and shown by whoever listens."""
+
+import logging
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from onefs.text import size_text
+
+LOGGER = logging.getLogger("onefs.progress")
+LOGGER.propagate = False  # the log file tells what was done, not how far it is
+LOGGER.addHandler(logging.NullHandler())
+
+
+class Step(NamedTuple):
+    """What is being done, and how far it is. `total_bytes` is None where nobody knows."""
+
+    what: str
+    done_bytes: int = 0
+    total_bytes: int | None = None
+
+    @property
+    def share(self) -> float | None:
+        """How much is done, of 1; None if it is not known."""
+        return min(self.done_bytes / self.total_bytes, 1.0) if self.total_bytes else None
+
+    def __str__(self) -> str:
+        if not self.done_bytes:
+            return self.what
+        of_all = f" of {size_text(self.total_bytes)}" if self.total_bytes else ""
+        return f"{self.what}: {size_text(self.done_bytes)}{of_all}"
+
+
+def report(what: str, done_bytes: int = 0, total_bytes: int | None = None) -> None:
+    """Tell whoever listens what is being done."""
+    if LOGGER.isEnabledFor(logging.INFO):
+        LOGGER.info("%s", Step(what, done_bytes, total_bytes))
+
+
+class Listener(logging.Handler):
+    """Hears the steps while it is used as a context, in the thread that does them. Subclasses show them."""
+
+    def show(self, step: Step) -> None:
+        """Show one step."""
+        raise NotImplementedError
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show the step of a record."""
+        if record.args:
+            for step in record.args:
+                if isinstance(step, Step):
+                    self.show(step)
+
+    def __enter__(self) -> Self:
+        LOGGER.setLevel(logging.INFO)
+        LOGGER.addHandler(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        LOGGER.removeHandler(self)
+        LOGGER.setLevel(logging.NOTSET)

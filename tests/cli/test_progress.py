@@ -1,0 +1,91 @@
+"""Progress: a bar and the time left fit into 80 columns, and what mounting waits for is told from the daemon."""
+
+import io
+import os
+import pty
+import subprocess
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Any
+
+import pytest
+from archives import make_tables
+from mounted import ONEFS
+from rich.console import Console
+
+from onefs.cli import progress
+from onefs.cli.progress import Display, Shown, Word, fitting, moving_line
+from onefs.progress import Step, report
+
+WORDS = [Word("12 of 54 files", 2), Word("1.2 GB of 3.4 GB", 3), Word("12.3 MB/s", 4), Word("3 min 20 s left", 0)]
+JOB: dict[str, Any] = {
+    "command": "fetch northlab/Subjects/NL_001/2023-03-06/001/raw_ephys_data and 3 more",
+    "total_files": 54,
+    "done_files": 12,
+    "done_bytes": 1_200_000_000,
+    "total_bytes": 3_400_000_000,
+    "rate_bytes_per_s": 12_300_000,
+    "left_s": 200.0,
+    "files": {"fetched": 9, "failed": 3},
+}
+
+
+def test_where_room_is_scarce_the_time_left_stays() -> None:
+    assert fitting(WORDS, 80) == "12 of 54 files, 1.2 GB of 3.4 GB, 12.3 MB/s, 3 min 20 s left"
+    assert fitting(WORDS, 50) == "12 of 54 files, 1.2 GB of 3.4 GB, 3 min 20 s left"
+    assert fitting(WORDS, 5) == "3 min 20 s left"
+    assert fitting([], 5) == ""
+
+
+@pytest.mark.parametrize("width", [80, 60, 200])
+def test_a_line_keeps_its_bar_and_the_time_left(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    shown = io.StringIO()
+    console = Console(file=shown, width=width, force_terminal=True)
+    line = moving_line(console)
+    task = line.add_task("", total=None, words="")
+    monkeypatch.setattr(progress, "_begun", lambda: (line, task))
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
+    with redirect_stderr(terminal):
+        Display().show([JOB])
+    with console.capture() as captured:
+        console.print(line.get_renderable())
+    (text,) = captured.get().splitlines()
+    assert "3 min 20 s left" in text
+    assert "3 failed" in text
+    assert "━━" in text
+    assert "fetch nor" in text
+
+
+def test_elsewhere_than_on_a_terminal_a_line_is_written_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "PLAIN_STEP_EVERY_S", -1.0)
+    with redirect_stderr(io.StringIO()) as said, Shown():
+        report("downloading cache.zip", 12_000_000, 80_000_000)
+        report("building the index of the tables")
+    report("nobody hears this")
+    assert said.getvalue() == "downloading cache.zip: 12.0 MB of 80.0 MB\nbuilding the index of the tables\n"
+
+
+def test_a_step_knows_its_share() -> None:
+    assert Step("x").share is None
+    assert Step("x", 5, 20).share == 0.25
+    assert Step("x", 30, 20).share == 1.0
+
+
+def test_mounting_shows_what_it_waits_for(tmp_path: Path) -> None:
+    make_tables(tmp_path / "tables", {"alf/a.times.npy": b"x"})
+    (tmp_path / "mnt").mkdir()
+    command = [*ONEFS, "mount", tmp_path / "tables", tmp_path / "mnt", "--cache-dir", tmp_path / "cache"]
+    master, terminal = pty.openpty()
+    done = subprocess.run(command, stderr=terminal, stdout=terminal, check=False, env={**os.environ, "COLUMNS": "80"})
+    os.close(terminal)
+    said = b""
+    while True:
+        try:
+            said += os.read(master, 1 << 16)
+        except OSError:  # all has been read, and nobody is left to write
+            break
+    os.close(master)
+    subprocess.run([*ONEFS, "umount", tmp_path / "mnt"], check=True, capture_output=True)
+    assert done.returncode == 0, said
+    assert b"building the index of the tables" in said
