@@ -10,8 +10,10 @@ import click
 from onefs.cli.attended import keep_orphans, run_program
 from onefs.cli.mounts import mount_at, order, status_of
 from onefs.cli.options import PATH, with_place
+from onefs.cli.printing import complain, print_lines, say
 from onefs.errors import OnefsError, UsageError
 from onefs.fuse.mounting import Mount, mounts
+from onefs.text import counted
 
 _label = click.option("--label", metavar="NAME", help="a recording of its own, beside all others")
 
@@ -31,9 +33,11 @@ def command() -> None:
 @with_place
 def _on(label: str | None, pid: int | None, place: Path | None) -> None:
     """Begin to record: all that is read, or what is read while a label is on."""
+    if pid is not None and label is None:
+        raise UsageError("What one process reads is recorded under a label of its own.", "Give --label NAME, too.")
     mount = _mount(place, "on")
     _order(mount, "on", *_option("--label", label), *_option("--pid", pid))
-    click.echo(f"{mount.mountpoint} records what is read{_under(label)} now.")
+    say(f"{mount.mountpoint} records what is read{_under(label)} now.")
 
 
 @command.command("off")
@@ -43,7 +47,7 @@ def _off(label: str | None, place: Path | None) -> None:
     """Record no more under a label, or at all. What was recorded is kept."""
     mount = _mount(place, "off")
     _order(mount, "off", *_option("--label", label))
-    click.echo(f"{mount.mountpoint} records no more{_under(label)}.")
+    say(f"{mount.mountpoint} records no more{_under(label)}.")
 
 
 @command.command("save")
@@ -53,16 +57,19 @@ def _off(label: str | None, place: Path | None) -> None:
 @_label
 @with_place
 def _save(sessions: bool, keep: bool, directory: Path | None, label: str | None, place: Path | None) -> None:
-    """Write the ids of what was read into a file, as ONE does, and a manifest beside it; then clear the list."""
+    """Write the ids of what was read into a file, as ONE does, and a manifest beside it; then clear the list.
+
+    The paths of both are printed. Their names hold the label, or the labels, under which it was recorded.
+    """
     mount = _mount(place, "save")
     words = [*(["sessions"] if sessions else []), *(["keep"] if keep else [])]
     to = os.path.abspath(directory) if directory else None
     _order(mount, "save", *words, *_option("--label", label), *_option("--to", to))
-    saved = status_of(mount)["recording"]["saved"]
-    if saved is None:
-        click.echo("onefs: nothing was recorded, so nothing is saved. onefs record on begins to record.", err=True)
+    recording = status_of(mount)["recording"]
+    if recording["saved"] is None:
+        complain("nothing was recorded, so nothing is saved. Begin to record with: onefs record on")
     else:
-        click.echo(saved)
+        print_lines(f"{recording['saved']}\n{recording['manifest']}\n")
 
 
 @command.command("clear")
@@ -72,7 +79,7 @@ def _clear(label: str | None, place: Path | None) -> None:
     """Forget what was recorded under a label, or all. What is on stays on."""
     mount = _mount(place, "clear")
     _order(mount, "clear", *_option("--label", label))
-    click.echo(f"What {mount.mountpoint} recorded{_under(label)} is forgotten.")
+    say(f"What {mount.mountpoint} recorded{_under(label)} is forgotten.")
 
 
 @command.command("status")
@@ -84,7 +91,7 @@ def _status(place: Path | None) -> None:
     for each in recordings:
         whose = f" for process {', '.join(map(str, each['pids']))}" if each["pids"] else ""
         name = each["label"] or "(no label)"
-        click.echo(f"{name}\t{'on' if each['on'] else 'off'}{whose}\t{each['datasets']} datasets")
+        click.echo(f"{name}\t{'on' if each['on'] else 'off'}{whose}\t{counted(each['datasets'], 'dataset')}")
     if not recordings:
         click.echo("Nothing is recorded.")
 
@@ -116,7 +123,7 @@ def _end(mount: Mount, *words: str) -> None:
     except OnefsError as error:
         is_there = mount in mounts()
         gone = f"{mount.mountpoint} was unmounted meanwhile; what was recorded is kept for its next mount there."
-        click.echo(f"onefs: {error if is_there else gone}", err=True)
+        complain(f"{error if is_there else gone}")
 
 
 def _mount(place: Path | None, verb: str) -> Mount:
@@ -124,8 +131,6 @@ def _mount(place: Path | None, verb: str) -> Mount:
 
 
 def _order(mount: Mount, *words: str) -> None:
-    if any("\n" in word for word in words):
-        raise UsageError("A line ends in the middle of a word.", "Leave that out.")
     order(mount, shlex.join(["record", *words]), OnefsError)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onefs.catalogue.records import Dataset
-from onefs.daemon.saving_recordings import write_recording
+from onefs.daemon.saving_recordings import Saved, write_recording
 from onefs.daemon.unsaved import Unsaved, unsaved_file
 from onefs.errors import UsageError
 from onefs.vfs.control import Command
@@ -42,7 +42,7 @@ class Recording:
             source, md5_of, is_default=is_default, on_added=self._unsaved.add, on_taken_away=self._unsaved.rewrite
         )
         self._saving = threading.Lock()  # held while one save finds a name, writes and clears
-        self._saved: Path | None = None
+        self._saved: Saved | None = None
 
     def begin(self, *, is_on: bool) -> None:
         """Take up what the last mount here did not save, and record from the start if `is_on`."""
@@ -61,7 +61,12 @@ class Recording:
     def facts(self) -> dict[str, Any]:
         """What status tells of it."""
         labels = [{"label": label, **facts} for label, facts in self.recorder.facts().items()]
-        return {"saved": str(self._saved) if self._saved else None, "recordings": labels}
+        saved = self._saved
+        return {
+            "saved": str(saved.ids) if saved else None,
+            "manifest": str(saved.manifest) if saved else None,
+            "recordings": labels,
+        }
 
     @property
     def is_on(self) -> bool:
@@ -82,10 +87,16 @@ class Recording:
                 self._saved = None
                 return
             place = directory or self._tables_dir()
-            self._saved = write_recording(place, entries, label or "", sessions_only=sessions_only)
+            self._saved = write_recording(place, entries, self._labels(label), sessions_only=sessions_only)
             if not keep:
                 self.recorder.clear(label, entries)
-        _log.info("Saved what was recorded: %s", self._saved)
+        _log.info("Saved what was recorded: %s", self._saved.ids)
+
+    def _labels(self, label: str | None) -> list[str]:
+        """The labels under which something is recorded, or the one that is asked for."""
+        if label is not None:
+            return [label]
+        return [name for name, facts in self.recorder.facts().items() if name and facts["datasets"]]
 
     def commands(self) -> list[Command]:
         """The members of the family `record`."""
@@ -137,7 +148,7 @@ def _parse(words: list[str], flags: Sequence[str], options: Sequence[str]) -> tu
         elif word in options and word not in values:
             value = next(rest, None)
             if value is None:
-                raise UsageError(f"{word} needs a value.", "Put it behind.")
+                raise UsageError(f"{word} needs a value.", "Write it behind that.")
             values[word] = check_label(value) if word == "--label" else value
         else:
             raise UsageError(f"{word!r} is not understood here.", f"Possible: {', '.join((*flags, *options))}")

@@ -1,46 +1,63 @@
-"""Owns saving a recording: ids in a file as ONE writes them, with a manifest beside it."""
+"""Saving a recording: ids in a file as ONE writes them, with a manifest beside it."""
 
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from onefs.content.files import NO_ROOM
 from onefs.errors import NoRoomError, NotSavedError, OnefsError
 from onefs.vfs.manifest import Entry, manifest_text
 from onefs.vfs.recordings import datasets_csv, sessions_csv
 
+LONGEST_LABELS = 120
 _ELSEWHERE = "save elsewhere: onefs record save --to DIR"
+
+
+class Saved(NamedTuple):
+    """The files that a recording was saved in."""
+
+    ids: Path
+    manifest: Path
 
 
 def write_recording(
     directory: Path,
     entries: Sequence[Entry],
-    label: str,
+    labels: Sequence[str],
     *,
     sessions_only: bool,
     now: Callable[[], datetime] = datetime.now,
-) -> Path:
+) -> Saved:
     """Write ids and a manifest into a directory, both whole or none, over no other file.
 
-    Gives the file of ids. Its name has the local time, as ONE's has. Raises an `OnefsError` that says why not.
+    Their names have the local time, as ONE's has, and the labels. Raises an `OnefsError` that says why not.
     """
     ids = sessions_csv(entries) if sessions_only else datasets_csv(entries)
     kind = f"loaded_{'session' if sessions_only else 'dataset'}_uuids.csv"
-    moment = now()
+    moment, named = now(), _named(labels)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         while True:
-            begin = f"{moment.strftime('%Y-%m-%dT%H-%M-%S')}_{f'{label}_' if label else ''}"
+            begin = f"{moment.strftime('%Y-%m-%dT%H-%M-%S')}_{named}"
             ids_file, manifest = directory / f"{begin}{kind}", directory / f"{begin}manifest.jsonl"
             if not (ids_file.exists() or manifest.exists()):
                 with suppress(_TakenError):
                     _write_new({manifest: manifest_text(entries), ids_file: ids})
-                    return ids_file
+                    return Saved(ids_file, manifest)
             moment += timedelta(seconds=1)
     except OSError as error:
         raise _refusal(directory, error) from error
+
+
+def _named(labels: Sequence[str]) -> str:
+    """The part of a file's name that tells the labels: `fig2_`, `fig2+fig3_`, "" without any."""
+    found = "+".join(labels)
+    if len(found.encode()) > LONGEST_LABELS and len(labels) > 1:
+        found = f"{labels[0]}+{len(labels) - 1}-more"
+    return f"{found}_" if found else ""
 
 
 class _TakenError(Exception):

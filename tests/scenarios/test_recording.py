@@ -168,12 +168,12 @@ def check_saved(mount: Mounted, one: Any, folder: Path, *, sessions: bool) -> No
     word = "--sessions" if sessions else "--keep"
     done = run_onefs("record", "save", word, "--label", "one", "--to", folder, "--mount", mount.path)
     assert done.returncode == 0, done.stderr
-    ours = Path(done.stdout.strip())
+    ours, manifest = map(Path, done.stdout.splitlines())
     assert ours.read_bytes() == theirs.read_bytes()
     moment, _, kind = theirs.name.partition("_")
     assert ours.name.endswith(f"_one_{kind}")
     assert len(ours.name.partition("_")[0]) == len(moment)
-    [manifest] = folder.glob("*_one_manifest.jsonl")
+    assert [manifest] == list(folder.glob("*_one_manifest.jsonl"))
     column = 1 if sessions else 0
     told = {(str(entry.id), str(entry.eid))[column] for entry in read_manifest(manifest).values()}
     assert told == {row[0] for row in csv.reader(ours.open())} - {"dataset_uuid", "session_uuid"}
@@ -222,7 +222,7 @@ def test_a_save_without_a_place_goes_to_the_tables_and_a_second_one_over_no_othe
     (alf(plain) / "c.x.npy").read_bytes()
     first, second = (run_onefs("record", "save", "--keep", "--mount", plain.path) for _ in range(2))
     assert (first.returncode, second.returncode) == (0, 0)
-    files = [Path(each.stdout.strip()) for each in (first, second)]
+    files = [Path(each.stdout.splitlines()[0]) for each in (first, second)]
     assert files[0] != files[1]
     assert {file.parent for file in files} == {archive}
     assert files[0].read_bytes() == files[1].read_bytes() == (plain.path / ".onefs/recorded/datasets.csv").read_bytes()
@@ -233,7 +233,18 @@ def test_a_save_without_a_place_goes_to_the_tables_and_a_second_one_over_no_othe
     assert len(list(archive.glob("*_loaded_dataset_uuids.csv"))) == 2
 
 
-@pytest.mark.needs_mount
+def test_the_labels_are_in_the_names_of_files(plain: Mounted, tmp_path: Path) -> None:
+    for label, name in (("fig2", "e"), ("fig3", "f")):
+        command(plain, f"record on --label {label}")
+        (alf(plain) / f"{name}.x.npy").read_bytes()
+        command(plain, f"record off --label {label}")
+    done = run_onefs("record", "save", "--to", tmp_path / "saved", "--mount", plain.path)
+    ids, manifest = map(Path, done.stdout.splitlines())
+    assert ids.name.endswith("_fig2+fig3_loaded_dataset_uuids.csv")
+    assert manifest.name.endswith("_fig2+fig3_manifest.jsonl")
+    assert {entry.path.rpartition("/")[2] for entry in read_manifest(manifest).values()} >= {"e.x.npy", "f.x.npy"}
+
+
 def test_a_full_or_locked_disk_leaves_all_as_it_was(plain: Mounted, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
