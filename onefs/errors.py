@@ -7,14 +7,16 @@ class OnefsError(Exception):
     """A failure that can be told to a person in one sentence.
 
     `reason` says what, which and why; `remedy` says what to do about it: that of the class if none is given.
+    `retry_after_s` is how long the server asks to be left alone, 0 if it does not say.
     """
 
     default_remedy: ClassVar[str] = "Please report it, with the log of the mount (onefs log)."
 
-    def __init__(self, reason: str, remedy: str = "") -> None:
+    def __init__(self, reason: str, remedy: str = "", *, retry_after_s: float = 0.0) -> None:
         super().__init__(reason, remedy)
         self.reason = reason
         self.remedy = remedy or self.default_remedy
+        self.retry_after_s = retry_after_s
 
     def __str__(self) -> str:
         return f"{self.reason} {self.remedy}"
@@ -210,3 +212,8 @@ class InterruptedByCallerError(OnefsError):
     """The program that waited was interrupted by a signal."""
 
     default_remedy = "Start the program again."
+
+
+def again(error: OnefsError) -> OnefsError:
+    """The same failure as a new exception, as one object must not be raised in several threads."""
+    return type(error)(error.reason, error.remedy, retry_after_s=error.retry_after_s)

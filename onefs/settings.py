@@ -117,6 +117,19 @@ def as_of_date(text: str) -> str:
 qc_level = _one_of("NOT_SET", "PASS", "WARNING", "FAIL", "CRITICAL")
 
 
+def _permissions(owner_has: int) -> Callable[[str], Permissions]:
+    """A parser of octal text. TOML's 0o644 comes as "420", so the leading 0 is required."""
+
+    def parse(text: str) -> Permissions:
+        match = _OCTAL.fullmatch(text.strip())
+        if not match or int(match[1], 8) & owner_has != owner_has:
+            example = "0755" if owner_has & stat.S_IXUSR else "0644"
+            raise ValueError(f'octal permissions with a 0 before them that let the owner in, such as "{example}"')
+        return Permissions(match[1], 8)
+
+    return parse
+
+
 def _path(text: str) -> Path:
     if not text or "\0" in text:
         raise ValueError("a path")
@@ -144,6 +157,9 @@ class Settings:
     """The settings in force. Each field is a flag, an `ONEFS_` variable and a line of the configuration file."""
 
     cache_dir: Path | None = _setting(None, _path, "where fetched files are kept", "the user's cache folder")
+    uuid_filenames: bool = _setting(
+        False, _yes_or_no, "put each dataset's UUID into the names of fetched files, as ONE's uuid_filenames does"
+    )
     mode: Mode | None = _setting(None, _one_of(*Mode), "local, auto, refresh or remote", "auto, local for a folder")
     tag: str = _setting("", _text, "release whose datasets alone are shown, of a source with a database")
     alyx_user: str = _setting("", _text, "user name for the database, in place of the one that is kept")
@@ -153,7 +169,7 @@ class Settings:
     data_url: str = _setting("", _text, "base URL of the files, if they are not beside the tables")
     remote_names: RemoteNames = _setting(
         RemoteNames.AUTO,
-        _remote_names,
+        _one_of(*RemoteNames),
         "names of files on servers: uuid (name.UUID.ext), plain, or auto, which tries both and remembers which it was",
     )
     data_user: str = _setting("", _text, "user name for the data server")

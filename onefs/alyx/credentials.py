@@ -123,9 +123,12 @@ class CredentialsFile:
 
         self._change(host_key(base_url), with_token)
 
-    def forget(self, base_url: str) -> None:
-        """Drop the logins of a database and of its data server."""
-        self._change(host_key(base_url), lambda _: _Kept())
+    def forget(self, base_url: str) -> bool:
+        """Drop the logins of a database and of its data server; whether there were any."""
+        is_known = self._read().get(host_key(base_url), _Kept()) != _Kept()
+        if is_known:
+            self._change(host_key(base_url), lambda _: _Kept())
+        return is_known
 
     def _change(self, host: str, change: Callable[[_Kept], _Kept]) -> None:
         try:

@@ -15,10 +15,19 @@ from weakref import ref
 from filelock import FileLock, Timeout
 
 from onefs import alf
-from onefs.catalogue.known import Known, Memo, Stat, read_memo, stat_of, without_gone, write_memo
-from onefs.catalogue.layout import LAYOUT, TEMPORARY, Index, IndexUnusableError, read_index
-from onefs.catalogue.schema import NEW_TABLES, TableFiles
-from onefs.errors import CacheDamagedError, NoRoomError, TableError
+from onefs.catalogue.known import (
+    Edition,
+    Memo,
+    check_same_stat,
+    edition_of,
+    read_again,
+    read_memo,
+    without_gone,
+    write_memo,
+)
+from onefs.catalogue.layout import TEMPORARY, Index, IndexUnusableError, read_index
+from onefs.catalogue.schema import TableFiles
+from onefs.errors import BusyError, CacheDamagedError, NoRoomError, OnefsError, TableError
 from onefs.progress import report
 
 KEPT = 2

@@ -1,4 +1,4 @@
-"""Owns the names of sources: a file of settings each, the user's own or the system's."""
+"""The names of sources: a file of settings each, the user's own or the system's."""
 
 import difflib
 import json
@@ -65,10 +65,29 @@ def file_of(name: str) -> Path | None:
     return next((file for file in (own_file(name), SYSTEM_FOLDER / f"{name}{_ENDING}") if file.is_file()), None)
 
 
+def source_of(name: str) -> str:
+    """What a name stands for; "" if nothing."""
+    file = file_of(name)
+    return read_file(file).get(SOURCE_KEY, "") if file else ""
+
+
 def known_names() -> list[str]:
     """The names that were given, in order."""
     files = [file for folder in (config_file().parent, SYSTEM_FOLDER) for file in folder.glob(f"*{_ENDING}")]
     return sorted({file.stem for file in files} - set(TAKEN))
+
+
+def remove_name(name: str) -> bool:
+    """Take a user's name away; whether there was one. Raises `CacheDamagedError` if it cannot be."""
+    try:
+        own_file(name).unlink()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise CacheDamagedError(
+            f"{own_file(name)} cannot be removed: {error.strerror}.", "Make the folder writable."
+        ) from error
+    return True
 
 
 def save_name(name: str, changes: Mapping[str, str]) -> None:

@@ -1,7 +1,8 @@
 """`onefs setup`: give a source a name and keep the logins for it, once they are known to work."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,9 +10,10 @@ from urllib.parse import urlsplit
 
 import click
 
-from onefs.cli.names import check_name, file_of, save_name
+from onefs.cli.names import check_name, file_of, known_names, remove_name, save_name, source_of
 from onefs.cli.options import PATH, settings_from
-from onefs.errors import UsageError
+from onefs.cli.printing import say
+from onefs.errors import AccessRefusedError, UsageError
 from onefs.settings import SOURCE_KEY, Settings, read_file
 
 KEPT_WITH_THE_NAME = ("data_url", "s3_profile", "s3_endpoint", "s3_region")
@@ -37,15 +39,64 @@ if TYPE_CHECKING:
 @click.option("--s3-region", metavar="NAME", help="the bucket's region, if the service does not tell it")
 @click.option("--cache-dir", metavar="PATH", help="where fetched files are kept")
 @click.option("--no-input", is_flag=True, help="ask nothing: fail if something is missing")
-def command(name: str | None, url: str | None, no_input: bool, **flags: Any) -> None:
+@click.option("--forget", is_flag=True, help="forget NAME and its logins; what was fetched stays")
+def command(name: str | None, url: str | None, no_input: bool, forget: bool, **flags: Any) -> None:
     """Keep the login for a database, and give it a NAME by which onefs mount knows it.
 
     What no flag tells is asked for. Logins are tried before anything is saved, into files that only you can read;
-    a second time changes what was saved. ONEFS_ALYX_PASSWORD, ONEFS_ALYX_TOKEN and ONEFS_DATA_PASSWORD are heeded too.
+    a second time changes what was saved, and --forget drops it. ONEFS_ALYX_PASSWORD, ONEFS_ALYX_TOKEN and
+    ONEFS_DATA_PASSWORD are heeded too.
     """
-    asks = not no_input
+    if forget:
+        _forget(name)
+        return
     if name:
         check_name(name)
+    with _remedies_besides_setup():
+        _set_up(name, url, flags, asks=not no_input)
+
+
+@contextmanager
+def _remedies_besides_setup() -> Iterator[None]:
+    """A block whose errors say what to change, where they would send whoever runs onefs setup to onefs setup."""
+    try:
+        yield
+    except AccessRefusedError as error:
+        if "onefs setup" not in error.remedy:
+            raise
+        raise AccessRefusedError(
+            error.reason,
+            "Give the right login: --alyx-user and --alyx-password-file for the database, "
+            "--data-user and --data-password-file for the data server.",
+        ) from error
+
+
+def _forget(name: str | None) -> None:
+    """Drop a name and the logins that are kept for its source."""
+    from onefs.daemon.databases import OPENALYX_URL
+    from onefs.daemon.setting_up import forget
+
+    if not name:
+        raise UsageError("It is not said what to forget.", "Write: onefs setup --forget NAME")
+    file = file_of(name)
+    if file is None and name != "openalyx":
+        known = ", ".join(known_names()) or "there are none"
+        raise UsageError(f"{name!r} is no name of a source.", f"Give one of those that were set up ({known}).")
+    source = source_of(name) if file else OPENALYX_URL
+    others = [other for other in known_names() if other != name and source_of(other) == source]
+    had_login, had_name = bool(source) and forget(source), remove_name(name)
+    if had_login:
+        shared = f", which {', '.join(others)} had, too" if others else ""
+        say(f"The login of {source} is forgotten{shared}.")
+    if had_name:
+        say(f"The name {name} is forgotten. What was fetched stays in its cache directory.")
+    elif file is not None:
+        say(f"The name {name} stays, as it is the system's: {file}.")
+    elif not had_login:
+        say(f"No login of {name} was kept.")
+
+
+def _set_up(name: str | None, url: str | None, flags: Mapping[str, Any], *, asks: bool) -> None:
     file = file_of(name) if name else None
     before = read_file(file) if file else {}
     settings = settings_from(_given(flags), file)
@@ -66,7 +117,7 @@ def command(name: str | None, url: str | None, no_input: bool, **flags: Any) -> 
     if keep(url, login, data):
         click.echo("The login is kept.")
     save_name(name, changes)
-    click.echo(f"Mount it with: onefs mount {name} DIRECTORY")
+    say(f"Mount it with: onefs mount {name} DIRECTORY")
 
 
 def _new_name(url: str, asks: bool) -> str:
@@ -144,12 +195,12 @@ def _log_in(url: str, settings: Settings, asks: bool) -> "Credentials":
     if not database.credentials:
         raise UsageError(
             f"There is no login for {url}.",
-            "Give --alyx-user and --alyx-password-file, or --token-file, or set ONEFS_ALYX_PASSWORD.",
+            "Give --alyx-user and --alyx-password-file (or set ONEFS_ALYX_PASSWORD), or --token-file.",
         )
     tried = try_login(database, settings)
     who = f" of {tried.credentials.user}" if tried.credentials.user else ""
     about = f"its tables are of {tried.tables}" if tried.tables else f"but it offers no tables: {tried.problem}"
-    click.echo(f"{url} accepts the login{who}; {about.rstrip('.')}.")
+    say(f"{url} accepts the login{who}; {about.rstrip('.')}.")
     lacking = lacking_for_buckets(replace(database, credentials=tried.credentials), settings)
     if lacking:
         click.echo(lacking, err=True)
@@ -207,7 +258,7 @@ def _data_login(url: str, settings: Settings, login: "Credentials | None", asks:
     if given is None:
         return None
     data = try_data_login(_data_server(url, settings, login, asks), given, settings)
-    click.echo(f"{data.server} accepts the login of {data.user}.")
+    say(f"{data.server} accepts the login of {data.user}.")
     return data
 
 

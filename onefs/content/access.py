@@ -126,10 +126,11 @@ class Content:
             raise ending(dataset)
         fetch = self._fetches.join(dataset, may_fetch=may_fetch)
         if fetch is None:
-            self._raise_remembered(dataset, copy, may_fetch=may_fetch)
-            if copy is None and not (may_fetch and self._store.is_cache):
+            found = self._store.find_copy(dataset)
+            self._raise_remembered(dataset, found, may_fetch=may_fetch)
+            if found is None and not (may_fetch and self._store.is_cache):
                 raise self._told_offline(dataset, offline(dataset, self._store))
-            fetch = self._fetches.start(dataset, may_fetch=may_fetch, has_copy=copy is not None)
+            fetch = self._fetches.start(dataset, may_fetch=may_fetch, has_copy=found is not None)
         return OpenFile(dataset.path, None, fetch)
 
     def inspect(self, dataset: Dataset) -> Inspection:

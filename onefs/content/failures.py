@@ -150,8 +150,9 @@ class Failures:
             before = self._memories.pop(dataset.id, None)
             same = before is not None and before.wanted == wanted(dataset)
             times = (before.times if before is not None and same else 0) + 1
-            delay_s = min(FIRST_S * 2 ** min(times - 1, 20), _longest_s(error))
-            self._keep(dataset, _Memory(error, wanted(dataset), copy, offline, times, self._clock() + delay_s))
+            delay_s = min(FIRST_S * 2 ** min(times - 1, 20), longest_s)
+            memory = _Memory(error, wanted(dataset), copy, offline, times, self._clock() + delay_s, outages)
+            self._keep(dataset, memory)
             return times, delay_s
 
     def hold(self, dataset: Dataset, error: OnefsError, times: int, left_s: float) -> None:

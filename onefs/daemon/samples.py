@@ -7,7 +7,7 @@ from onefs.catalogue.snapshot import Snapshot
 from onefs.content.failures import Problem, is_due, summary
 from onefs.digests import new_md5
 from onefs.errors import MismatchError, MissingOnServerError, OnefsError
-from onefs.transports.addresses import server_name, shown
+from onefs.transports.addresses import server_name
 from onefs.transports.base import Location, Transport
 
 LARGEST_BYTES = 4 << 20
@@ -28,7 +28,7 @@ def download(locate: Callable[[Dataset], Iterable[Location]], snapshot: Snapshot
             try:
                 _fetch(dataset, location, transport)
             except OnefsError as error:
-                failure = _with_url(error, shown(location.url))
+                problems.append(Problem(server_name(location.url), error, location.url))
             else:
                 how = "whole and verified" if dataset.md5 else "whole (the catalogue has no hash of it)"
                 return f"{dataset.path} came {how} from {server_name(location.url)}."
@@ -40,12 +40,6 @@ def download(locate: Callable[[Dataset], Iterable[Location]], snapshot: Snapshot
     raise MissingOnServerError(
         f"There is no place where {nowhere.path} could be.", "Give the server of the files with --data-url."
     )
-
-
-def _with_url(error: OnefsError, url: str) -> OnefsError:
-    """The same failure, with the URL that was asked in its sentence."""
-    reason = error.reason if url in error.reason else f"{url} cannot be downloaded: {error.reason}"
-    return type(error)(reason, error.remedy)
 
 
 def _small(snapshot: Snapshot, session: int) -> Dataset | None:

@@ -1,4 +1,4 @@
-"""Owns trying logins before they are kept, and keeping them."""
+"""Trying logins before they are kept, keeping them, and forgetting them."""
 
 from dataclasses import dataclass, replace
 
@@ -92,6 +92,11 @@ def try_data_login(url: str, login: Login, settings: Settings) -> DataCredential
             "Give the right name and password of the data server.",
         ) from error
     return DataCredentials(origin(url), login.user, login.password)
+
+
+def forget(base_url: str) -> bool:
+    """Drop the logins that are kept for an address and for its data server; whether there were any."""
+    return CredentialsFile(logins_kept.credentials_file()).forget(base_url)
 
 
 def keep(base_url: str, login: Credentials | None, data: DataCredentials | None) -> bool:

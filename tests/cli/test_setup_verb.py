@@ -82,6 +82,8 @@ def test_a_wrong_password_is_told_and_nothing_is_saved(server: DemoServer, home:
     )
     assert done.returncode == 1
     assert "wrong name or password" in done.stderr
+    assert "Give the right login: --alyx-user and --alyx-password-file" in done.stderr
+    assert "onefs setup" not in done.stderr
     assert "wrong-word" not in done.stdout + done.stderr
     assert home.saved() == []
     done = home.answering("setup", "mine", answers=[server.url, "demo", "wrong-word", "", ""])
@@ -113,6 +115,24 @@ def test_a_second_time_changes_what_was_saved(server: DemoServer, home: Home, tm
     assert done.returncode == 0, done.stderr
     lines = (home.config / "mine.toml").read_text().splitlines()
     assert lines == [f'source = "{server.url}"', f'cache_dir = "{tmp_path / "elsewhere"}"', "# by hand", 'qc = "PASS"']
+
+
+def test_a_name_and_its_login_are_forgotten(server: DemoServer, home: Home) -> None:
+    assert home.setup(server.url, "--data-user", "demo", "--data-password-file", home.password).returncode == 0
+    other = ("setup", "other", "--url", server.url, "--user", "demo", "--password-file", home.password, "--no-input")
+    assert home.onefs(*other).returncode == 0
+    done = home.onefs("setup", "--forget", "mine")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"The login of {server.url} is forgotten, which other had, too." in done.stdout
+    assert "The name mine is forgotten" in done.stdout
+    assert home.saved() == ["credentials.toml", "other.toml"]
+    for secret in ("demo", "token", "127.0.0.1"):
+        assert secret not in home.credentials.read_text()
+    again = home.onefs("setup", "--forget", "mine")
+    assert again.returncode == 2
+    assert "'mine' is no name of a source. Give one of those that were set up (other)." in again.stderr
+    assert "Write: onefs setup --forget NAME" in home.onefs("setup", "--forget").stderr
+    assert "No login of openalyx was kept." in home.onefs("setup", "--forget", "openalyx").stdout
 
 
 def test_what_is_no_database_is_told(home: Home, tmp_path: Path) -> None:

@@ -245,6 +245,7 @@ def test_the_labels_are_in_the_names_of_files(plain: Mounted, tmp_path: Path) ->
     assert {entry.path.rpartition("/")[2] for entry in read_manifest(manifest).values()} >= {"e.x.npy", "f.x.npy"}
 
 
+@pytest.mark.needs_mount
 def test_a_full_or_locked_disk_leaves_all_as_it_was(plain: Mounted, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
