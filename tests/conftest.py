@@ -1,12 +1,16 @@
-"""Makes tests/servers.py importable from every test folder, and serves the archives that tests change."""
+"""How the tests are run: helpers from every folder, mounts of their own, and what --quick and other users leave out."""
 
 import ctypes
 import os
 import signal
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from alyx_archive import AlyxArchive
+from privileges import left_to_root, skip_what_is_not_allowed
 
 from onefs.demo.server import DemoServer
 
@@ -18,17 +22,73 @@ HEEDED = {
     signal.SIGQUIT: signal.SIG_DFL,
 }
 """What a job in a shell's background may be started without, and hand down to what it starts."""
+STARTS_A_PROCESS = {"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "subprocess.Popen"}
+SCENARIOS = Path(__file__).with_name("scenarios")
+
+
+class Failures:
+    """Writes down which tests fail, and what they print."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True)
+        self._names, self._reports = directory / "tests", directory / "reports"
+        self._names.touch()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Add a test's report if it failed: there is one for its set-up, one for its call and one for its end."""
+        if not report.failed:
+            return
+        if report.nodeid not in self._names.read_text().splitlines():
+            with self._names.open("a") as names:
+                names.write(f"{report.nodeid}\n")
+        with self._reports.open("a") as reports:
+            reports.write(f"\n{report.nodeid} ({report.when})\n{report.longreprtext}\n")
+            reports.writelines(f"{title}:\n{printed}\n" for title, printed in report.sections)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options by which scripts/test runs pytest."""
+    group = parser.getgroup("onefs")
+    group.addoption("--quick", action="store_true", help="skip tests that start a process or mount, or are slow")
+    group.addoption("--failures", help="new directory for the names and the reports of the tests that fail")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Tests that run beside others see their own mounts only: «the only mount» means something in each."""
     for number, handler in HEEDED.items():
         signal.signal(number, handler)
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(CLONE_NEWNS) or libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None):
-        pytest.exit(f"Mounts cannot be kept apart: {os.strerror(ctypes.get_errno())}. Run the tests without -n.", 1)
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ
+    if config.getoption("failures") and not is_worker:
+        config.pluginmanager.register(Failures(Path(config.getoption("failures"))))
+    if config.getoption("quick"):
+        sys.addaudithook(_skip_at_a_process)
+    elif is_worker:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.unshare(CLONE_NEWNS) or libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None):
+            pytest.exit(f"Mounts cannot be kept apart: {os.strerror(ctypes.get_errno())}. Run the tests without -n.", 1)
+
+
+def _skip_at_a_process(event: str, arguments: tuple[Any, ...]) -> None:
+    """Skip a test that is about to start a process; to mount takes one, too."""
+    if event in STARTS_A_PROCESS and "PYTEST_CURRENT_TEST" in os.environ:
+        pytest.skip("starts a process")
+
+
+@pytest.hookimpl(trylast=True)  # after Hypothesis has marked its tests
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what this user may not do, and with --quick what takes long."""
+    skip_what_is_not_allowed(items)
+    if config.getoption("quick"):
+        for item in items:
+            is_slow = item.get_closest_marker("slow") or item.get_closest_marker("hypothesis")
+            if is_slow or SCENARIOS in item.path.parents:
+                item.add_marker(pytest.mark.skip(reason="takes long"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests are left to root."""
+    if number := left_to_root(terminalreporter.getreports("skipped")):
+        terminalreporter.write_line(f"{number} tests were skipped since they need root. Run them as root: scripts/test")
 
 
 @pytest.fixture

@@ -43,6 +43,7 @@ def database_of(snapshot):
 # -- the same as the index -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_base", [False, True])
 def test_the_demo_is_the_same_by_questions_as_by_tables(demo, has_base):
     live = a_live(database_of(demo), demo if has_base else None)

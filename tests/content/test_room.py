@@ -96,6 +96,7 @@ def missing(place: ArchiveAndCache, datasets: list[Dataset]) -> Dataset:
     return next(each for each in datasets if not place.file(each).exists())
 
 
+@pytest.mark.slow
 def test_under_load_it_stays_within_its_size(place: ArchiveAndCache) -> None:
     choice = random.Random(8)
     data = choice.randbytes(MIB)
@@ -181,6 +182,7 @@ def test_where_all_is_pinned_there_is_no_room_but_large_files_are_served(place: 
     assert names(place, [first, second, third]) == [1, 2]
 
 
+@pytest.mark.slow
 def test_who_finds_no_room_waits_for_those_whose_files_can_go_once_they_came(place: ArchiveAndCache) -> None:
     pinned, *others = filled(place, 9, 3 * MIB)
     content, store = place.content(limits=Limits(LIMIT)), store_of(place)

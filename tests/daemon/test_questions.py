@@ -19,6 +19,8 @@ from onefs.daemon.questions import AlyxQuestions
 from onefs.demo.archive import make_archive
 from onefs.demo.server import DemoServer
 
+pytestmark = pytest.mark.slow
+
 TAG = "Demowide"
 
 

@@ -21,6 +21,8 @@ from onefs.demo.archive import Manifest, make_archive
 from onefs.demo.raw import LARGE_BYTES, LargeRecording
 from onefs.errors import CacheDamagedError, UsageError
 
+pytestmark = pytest.mark.slow
+
 READERS = {
     "npy": np.load,
     "pqt": pd.read_parquet,

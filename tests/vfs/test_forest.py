@@ -254,6 +254,7 @@ def test_a_folder_of_which_nothing_is_known_fails_as_its_question_does(tables: C
     assert names(forest, ".onefs/via/remote") == ["lab"]
 
 
+@pytest.mark.slow
 def test_two_files_of_one_number_in_two_catalogues_are_never_taken_for_each_other(tmp_path: Path) -> None:
     """The number that a name wants may be another's in one catalogue, and free in the other."""
     many = [a_dataset(SESSION, f"x{number}.times.npy") for number in range(60_000)]

@@ -1,0 +1,40 @@
+"""What this process may do that an ordinary user may not, and the tests that need it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+CAP_SYS_ADMIN = 21
+NEEDS = {
+    "needs_root": "needs root, since it acts as several users",
+    "needs_mount": "needs root, or a namespace of its own (unshare -Urm), to mount a disk",
+}
+"""Why a test with this marker is skipped."""
+
+
+def is_root() -> bool:
+    """Whether this is root, rather than an ordinary user who is called root in a namespace of his own."""
+    mapped = [int(line.split()[2]) for line in Path("/proc/self/uid_map").read_text().splitlines()]
+    return os.geteuid() == 0 and sum(mapped) > 1
+
+
+def may_mount() -> bool:
+    """Whether this process may mount file systems that are no FUSE."""
+    status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line)
+    return bool(int(status["CapEff"], 16) >> CAP_SYS_ADMIN & 1)
+
+
+def skip_what_is_not_allowed(items: list[pytest.Item]) -> None:
+    """Skip tests that need more than this process may do."""
+    allowed = {"needs_root": is_root(), "needs_mount": may_mount()}
+    for item in items:
+        for marker, reason in NEEDS.items():
+            if not allowed[marker] and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def left_to_root(skipped: list[pytest.TestReport]) -> int:
+    """How many of these skipped tests are skipped for want of a right."""
+    reasons = [report.longrepr[2] for report in skipped if isinstance(report.longrepr, tuple)]
+    return sum(any(why in reason for why in NEEDS.values()) for reason in reasons)

@@ -1,0 +1,87 @@
+"""scripts/test in a tree that holds a few tests made for it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+STABLE = "def test_stable(): pass\n"
+UNSTABLE = """
+from pathlib import Path
+def test_unstable():
+    print("heard the first time")
+    seen = Path("seen")
+    if not seen.exists():
+        seen.touch()
+        raise ValueError("said the first time")
+"""
+BROKEN = "def test_broken(): assert 1 + 1 == 3\n"
+STARTING = "import subprocess\ndef test_starting(): subprocess.run(['false'], check=True)\n"
+MANY_EXAMPLES = """
+from hypothesis import given, strategies
+@given(strategies.none())
+def test_many(value): assert value
+"""
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A tree with the script and this suite's conftest.py, where all is installed."""
+    for folder in ("scripts", "tests"):
+        (tmp_path / folder).mkdir()
+    shutil.copy(ROOT / "scripts/test", tmp_path / "scripts")
+    shutil.copy(ROOT / "tests/conftest.py", tmp_path / "tests")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "scripts/setup.sh").symlink_to("/bin/true")
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    return tmp_path
+
+
+def run(tree: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COVERAGE_"))}
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
+    command = [tree / "scripts/test", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_what_passes_when_run_once_more_is_named_as_unstable(tree: Path) -> None:
+    (tree / "tests/test_made.py").write_text(STABLE + UNSTABLE)
+    done = run(tree, "tests")
+    assert done.returncode == 0, done.stdout + done.stderr
+    runs, _, unstable = done.stdout.partition("UNSTABLE")
+    first, _, again = runs.partition("Once more, alone")
+    assert "1 failed, 1 passed" in first
+    assert "1 passed" in again
+    assert "tests/test_made.py::test_unstable" in unstable
+    assert "said the first time" in unstable
+    assert "heard the first time" in unstable
+    assert "test_stable" not in unstable
+    assert "ruff" not in done.stdout
+
+
+def test_what_fails_again_fails_the_run(tree: Path) -> None:
+    (tree / "tests/test_made.py").write_text(BROKEN + UNSTABLE)
+    done = run(tree, "tests")
+    assert done.returncode == 1
+    assert "1 failed, 1 passed" in done.stdout.partition("Once more, alone")[2]
+    assert "FAILED: pytest tests" in done.stdout
+    assert "UNSTABLE" not in done.stdout
+
+
+def test_quick_runs_what_starts_no_process(tree: Path) -> None:
+    (tree / "tests/test_made.py").write_text(STABLE + STARTING + MANY_EXAMPLES)
+    done = run(tree, "--quick")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed, 2 skipped" in done.stdout
+    assert "ruff" not in done.stdout
+
+
+def test_help_sets_nothing_up(tree: Path) -> None:
+    (tree / "scripts/setup.sh").unlink()
+    done = run(tree, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--quick" in done.stdout
