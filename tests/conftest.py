@@ -23,6 +23,9 @@ HEEDED = {
 }
 """What a job in a shell's background may be started without, and hand down to what it starts."""
 STARTS_A_PROCESS = {"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "subprocess.Popen"}
+# From scripts/test. Options of pytest's would not do: its workers parse them before they read this file.
+IS_QUICK = bool(os.environ.get("QUICK_TESTS"))
+FAILURES_DIR = os.environ.get("TEST_FAILURES_DIR")
 SCENARIOS = Path(__file__).with_name("scenarios")
 
 
@@ -46,21 +49,14 @@ class Failures:
             reports.writelines(f"{title}:\n{printed}\n" for title, printed in report.sections)
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options by which scripts/test runs pytest."""
-    group = parser.getgroup("onefs")
-    group.addoption("--quick", action="store_true", help="skip tests that start a process or mount, or are slow")
-    group.addoption("--failures", help="new directory for the names and the reports of the tests that fail")
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Tests that run beside others see their own mounts only: «the only mount» means something in each."""
     for number, handler in HEEDED.items():
         signal.signal(number, handler)
     is_worker = "PYTEST_XDIST_WORKER" in os.environ
-    if config.getoption("failures") and not is_worker:
-        config.pluginmanager.register(Failures(Path(config.getoption("failures"))))
-    if config.getoption("quick"):
+    if FAILURES_DIR and not is_worker:
+        config.pluginmanager.register(Failures(Path(FAILURES_DIR)))
+    if IS_QUICK:
         sys.addaudithook(_skip_at_a_process)
     elif is_worker:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -75,10 +71,10 @@ def _skip_at_a_process(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 @pytest.hookimpl(trylast=True)  # after Hypothesis has marked its tests
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what this user may not do, and with --quick what takes long."""
     skip_what_is_not_allowed(items)
-    if config.getoption("quick"):
+    if IS_QUICK:
         for item in items:
             is_slow = item.get_closest_marker("slow") or item.get_closest_marker("hypothesis")
             if is_slow or SCENARIOS in item.path.parents:

@@ -41,10 +41,10 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(tree: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def run(tree: Path, *arguments: str, before: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COVERAGE_"))}
     environment["PYTHONPATH"] = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
-    command = [tree / "scripts/test", *arguments]
+    command = [*before, tree / "scripts/test", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
@@ -78,6 +78,17 @@ def test_quick_runs_what_starts_no_process(tree: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed, 2 skipped" in done.stdout
     assert "ruff" not in done.stdout
+
+
+@pytest.mark.needs_mount
+def test_what_needs_root_is_left_to_root(tree: Path) -> None:
+    """In a namespace in which an ordinary user is called root."""
+    marked = "import os, pytest\n@pytest.mark.needs_root\ndef test_root(): os.setuid(1)\n"
+    (tree / "tests/test_made.py").write_text(marked + "@pytest.mark.needs_mount\n" + STABLE)
+    done = run(tree, "--quick", before=("unshare", "--user", "--map-root-user"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed, 1 skipped" in done.stdout
+    assert "1 tests were skipped since they need root" in done.stdout
 
 
 def test_help_sets_nothing_up(tree: Path) -> None:
