@@ -24,11 +24,10 @@ TABLES = {"cache", "cache.zip", "tables"}
 class Setting:
     """A mount in mode auto with one file cached; then the database is told of one session more."""
 
-    def __init__(self, home: Path, server: DemoServer, archive: AlyxArchive, *flags: str) -> None:
+    def __init__(self, home: Path, server: DemoServer, archive: AlyxArchive, *flags: str, **environment: str) -> None:
         self.server = server
         self.archive = archive
-        self.sockets = SocketWatch(home)
-        self.mount = mount_of(server, home, *flags, **self.sockets.environment)
+        self.mount = mount_of(server, home, *flags, **environment)
 
     def prepare(self) -> None:
         """Cache one file, then let the database know more than the tables at hand."""
@@ -59,17 +58,34 @@ def archive(tmp_path: Path) -> AlyxArchive:
     return archive
 
 
+NEVER_BY_ITSELF = ("--cache-expiry", "365d", "--refresh-interval", "0s")
+
+
 @pytest.fixture
 def setting(tmp_path: Path, server: DemoServer, archive: AlyxArchive) -> Iterator[Setting]:
     """The tables never expire by themselves."""
-    setting = Setting(tmp_path, server, archive, "--cache-expiry", "365d", "--refresh-interval", "0s")
+    setting = Setting(tmp_path, server, archive, *NEVER_BY_ITSELF)
     with setting.mount:
         yield setting
 
 
-def test_local_asks_nobody(setting: Setting) -> None:
+@pytest.fixture
+def watch(tmp_path: Path) -> SocketWatch:
+    return SocketWatch(tmp_path)
+
+
+@pytest.fixture
+def watched(tmp_path: Path, server: DemoServer, archive: AlyxArchive, watch: SocketWatch) -> Iterator[Setting]:
+    """The same, whose connections are noted from the start of its interpreter."""
+    setting = Setting(tmp_path, server, archive, *NEVER_BY_ITSELF, **watch.environment)
+    with setting.mount:
+        yield setting
+
+
+def test_local_asks_nobody(watched: Setting, watch: SocketWatch) -> None:
+    setting = watched
     setting.prepare()
-    asked, sockets = Asked(setting.server), setting.sockets.noted()
+    asked, sockets = Asked(setting.server), watch.noted()
     assert sockets, "the watch sees what auto connects to"
     assert setting.listed() == set(BYTES)
     assert setting.read(FIRST) == BYTES[FIRST]
@@ -79,17 +95,17 @@ def test_local_asks_nobody(setting: Setting) -> None:
         assert setting.mount.xattr(path, "source")
     assert errno_of(lambda: setting.read(ADDED)) == errno.ENOENT
     assert asked.paths() == []
-    assert setting.sockets.noted() == sockets
+    assert watch.noted() == sockets
     assert "mode local fetches nothing" in setting.mount.errors()
 
 
 def test_local_from_the_start_opens_no_socket(
-    setting: Setting, server: DemoServer, archive: AlyxArchive, tmp_path: Path
+    watched: Setting, watch: SocketWatch, server: DemoServer, tmp_path: Path
 ) -> None:
-    setting.prepare()
-    setting.mount.stop()
-    asked, sockets = Asked(server), setting.sockets.noted()
-    again = mount_of(server, tmp_path, "--mode", "local", **setting.sockets.environment)
+    watched.prepare()
+    watched.mount.stop()
+    asked, sockets = Asked(server), watch.noted()
+    again = mount_of(server, tmp_path, "--mode", "local", **watch.environment)
     with again:
         assert again.status()["mode"] == {"requested": "local", "effective": "local"}
         assert tree_of(again.path) == set(BYTES)
@@ -97,7 +113,7 @@ def test_local_from_the_start_opens_no_socket(
         assert errno_of((again.path / SECOND).read_bytes) == errno.ENETDOWN
         assert errno_of(lambda: (again.path / ".onefs/control").write_text("refresh\n")) == errno.ENETDOWN
     assert asked.paths() == []
-    assert setting.sockets.noted() == sockets
+    assert watch.noted() == sockets
 
 
 def test_auto_lists_its_tables_and_fetches(setting: Setting) -> None:
