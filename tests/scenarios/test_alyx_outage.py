@@ -44,7 +44,7 @@ def set_password(archive: AlyxArchive, server: DemoServer, password: str) -> Non
 
 def token_of(server: DemoServer, password: str) -> str:
     """The token that the user has now."""
-    answer = requests.post(f"{server.url}/auth-token", json={"username": "demo", "password": password}, timeout=10)
+    answer = requests.post(f"{server.url}/auth-token", json={"username": "demo", "password": password}, timeout=60)
     token: str = answer.json()["token"]
     return token
 
