@@ -59,11 +59,13 @@ class ForkServer:
         finally:
             for fd in (output[0], errors[0], outcome[0]):
                 os.close(fd)
-        pid, *code = said[2].split()
+        pid_and_code = said[2].split()
         if not is_whole:
-            os.kill(int(pid), signal.SIGKILL)
+            for pid in pid_and_code[:1]:
+                os.kill(int(pid), signal.SIGKILL)
             raise subprocess.TimeoutExpired(arguments, timeout_s)
-        return subprocess.CompletedProcess(arguments, int(code[0]), _text(said[0]), _text(said[1]))
+        assert len(pid_and_code) == 2, "the process that is forked has ended"
+        return subprocess.CompletedProcess(arguments, int(pid_and_code[1]), _text(said[0]), _text(said[1]))
 
     def _ensure_started(self) -> None:
         with self._lock:
@@ -124,7 +126,8 @@ def _serve(control: socket.socket) -> None:
                     control.close()
                     _become(fds)
                     return
-                os.write(fds[-1], f"{child} ".encode())
+                if not _tell(fds[-1], f"{child} "):
+                    os.kill(child, signal.SIGKILL)
                 process = os.pidfd_open(child)
                 outcomes[process] = child, fds[-1]
                 selector.register(process, selectors.EVENT_READ)
@@ -134,8 +137,17 @@ def _serve(control: socket.socket) -> None:
 
 def _tell_outcome(child: int, outcome: int) -> None:
     _, status = os.waitpid(child, 0)
-    os.write(outcome, str(os.waitstatus_to_exitcode(status)).encode())
+    _tell(outcome, str(os.waitstatus_to_exitcode(status)))
     os.close(outcome)
+
+
+def _tell(outcome: int, words: str) -> bool:
+    """Write to whoever asked; False if they no longer wait."""
+    try:
+        os.write(outcome, words.encode())
+    except BrokenPipeError:
+        return False
+    return True
 
 
 def _become(fds: list[int]) -> None:
