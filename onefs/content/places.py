@@ -111,7 +111,9 @@ class Places:
             raise ContentError(f"{path!r} would lead outside the cache directory.", "Tell the archive's maintainers.")
         plain = f"{self._root}/{path}"
         with_uuid = alf.archive_path(plain, dataset.id)
-        return (with_uuid, plain) if self._uuid_filenames else (plain, with_uuid)
+        if self._uuid_filenames and alf.is_safe_part(with_uuid.rpartition("/")[2]):  # not where it would be too long
+            return with_uuid, plain
+        return plain, with_uuid
 
     def partials(self) -> Path:
         """Where files stand that are not complete. Raises OSError."""

@@ -167,6 +167,14 @@ def test_what_is_pinned_stays(place: ArchiveAndCache) -> None:
     assert names(place, dataset) == set()
 
 
+def test_a_name_that_the_uuid_would_make_too_long_stays_plain(place: ArchiveAndCache) -> None:
+    dataset = place.add(DATA, name=f"alf/{'n' * 240}.times.npy")
+    content = place.content(uuid_filenames=True)
+    assert read(content, dataset) == DATA
+    assert place.file(dataset).exists()
+    assert content.inspect(dataset).state is State.VERIFIED
+
+
 def fill(place: ArchiveAndCache, content: Content, numbers: range) -> list[Dataset]:
     datasets = [place.add(random.Random(number).randbytes(MIB), number) for number in numbers]
     for dataset in datasets:
