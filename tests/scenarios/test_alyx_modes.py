@@ -249,6 +249,7 @@ def test_each_mode_is_asked_of_the_mount_by_name(setting: Setting) -> None:
 
 
 def test_the_bucket_is_asked_first_and_the_data_server_next(setting: Setting) -> None:
+    setting.read(FIRST)  # which tells the form of the bucket's names
     setting.archive.keep_only_on(SECOND, "server_lab")
     setting.archive.keep_only_on(THIRD, "aws_lab")
     asked = Asked(setting.server)

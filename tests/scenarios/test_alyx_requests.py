@@ -86,6 +86,7 @@ def test_new_tables_logins_and_repetitions_are_counted(
     (mount.path / ".onefs/control").write_text("refresh\n")
     asked_again = ["cache/info", "auth-token", "cache/info"]
     assert counted.told() == counted.seen() == {"database": len(asked_again), "data": 1}
+    assert (mount.path / FIRST).read_bytes() == b"first"  # which tells the form of the bucket's names
     archive.keep_only_on(SECOND, "server_lab")
     counted = Counted(mount, server)
     assert (mount.path / SECOND).read_bytes() == b"other"
