@@ -34,7 +34,7 @@ class PassingMismatchError(MismatchError):
 
 
 LONGEST_OF_KIND_S: tuple[tuple[type[OnefsError], float], ...] = (
-    (OverloadedError, 0.0),  # it is the server's, and remembered as such
+    (OverloadedError, FIRST_S),  # the outage of its server is remembered for longer
     (PassingMismatchError, 60.0),
     (NoRoomError, 5.0),
     (CacheDamagedError, 5.0),
