@@ -85,6 +85,19 @@ class SilentSnapshot:
         with self._lock:
             return self._known.folders.child(row, name)
 
+    @property
+    def largest_folder(self) -> int:
+        """The greatest number of entries that `n_below` tells of a folder of the tables."""
+        return self.base.largest_folder if self.base else 0
+
+    def n_below(self, folder: Folder) -> int:
+        """How many folders the tables have in a folder, and how many datasets are known of its sessions."""
+        with self._lock:
+            base = self._known.folders.base_folder(folder.row)
+            told = [self._known.sessions.edition(row) for row in folder.sessions]
+        in_base = self.base.n_below(base) if self.base and base else 0
+        return in_base + sum(len(edition.ids) for edition in told if edition)
+
     def folder_path(self, row: int) -> str:
         """Path of a folder from the root, "" for the root."""
         with self._lock:
@@ -168,6 +181,13 @@ class SilentSnapshot:
         """
         with self._lock:
             return self._known.sessions.rows(row, self.session_path(row))
+
+    def dataset_in(self, session: int, i: int) -> Dataset:
+        """The i-th dataset of a session's row."""
+        base = self.base
+        if base and session < base.n_sessions + (base.aggregates is not None):
+            return base.dataset_in(session, i)
+        return self.datasets(session).dataset(i)
 
     def dataset_of_id(self, id: UUID) -> Dataset | None:  # noqa: A002
         """The dataset with this id, as far as it is known."""

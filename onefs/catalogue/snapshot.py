@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from uuid import UUID
 
@@ -184,6 +185,18 @@ class Snapshot:
             end += 1
         return tuple(range(session + 1, end))
 
+    @cached_property
+    def largest_folder(self) -> int:
+        """The greatest number of entries that `n_below` tells of any folder."""
+        arrays = self.index.arrays
+        most = int(arrays.folder_count.max(initial=0)), int(arrays.session_count.max(initial=0))
+        return sum(most)  # sessions on one path are too few to matter
+
+    def n_below(self, folder: Folder) -> int:
+        """How many folders are in a folder, and datasets in its sessions: what there is to make to list it."""
+        arrays = self.index.arrays
+        return int(arrays.folder_count[folder.row]) + sum(int(arrays.session_count[row]) for row in folder.sessions)
+
     def folders(self, row: int) -> list[Folder]:
         """The folders in a folder, sorted by the bytes of their names."""
         arrays = self.index.arrays
@@ -297,6 +310,10 @@ class Snapshot:
             qc=QC_CODES[arrays.dataset_qc[row]],
             default_revision=_DEFAULT[flags],
         )
+
+    def dataset_in(self, session: int, i: int) -> Dataset:
+        """The i-th dataset of a session, without making all of its rows."""
+        return self.dataset(int(self.index.arrays.session_first[session]) + i, session)
 
     def dataset_of_id(self, id: UUID) -> Dataset | None:  # noqa: A002
         """The dataset with this id; if several rows have it, the first in tree order."""

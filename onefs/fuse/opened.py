@@ -1,17 +1,16 @@
 """Owns what programs have open: files with the kernel's pages of them, and directories being listed."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cachetools import LRUCache
 from pyfuse3 import EntryAttributes, FileNameT, InodeT
 
-from onefs.vfs.filesystem import Opened
+from onefs.vfs.filesystem import Entries, Opened
 from onefs.vfs.handles import Edition, Origin
 from onefs.vfs.readers import Reader
 
 EDITIONS_KEPT = 100_000
-Entries = list[tuple[FileNameT, EntryAttributes]]
 
 
 @dataclass(slots=True)
@@ -39,17 +38,28 @@ class Listing:
     """A directory that a program has open, and the thread that opened it.
 
     It is listed once, when it is first read, so that a refresh cannot repeat or skip entries; programs open many
-    directories (as "..") that they never read. `times_changed` is the file system's of when it was listed.
+    directories (as "..") that they never read. `times_changed` is the file system's of when it was listed. `page` are
+    the entries from `begin` on that were packed last.
     """
 
     inode: InodeT
     pid: int
     entries: Entries | None = None
     times_changed: int = -1
+    page: list[tuple[FileNameT, EntryAttributes]] = field(default_factory=list)
+    begin: int = 0
+    is_old: bool = False
+
+    def turn_to(self, begin: int, page: list[tuple[FileNameT, EntryAttributes]]) -> None:
+        """Go on with other entries."""
+        self.begin, self.page = begin, page
+        if self.is_old:
+            self.pass_by()
 
     def pass_by(self) -> None:
         """Names have come to mean something else: have the kernel keep no entry that it is told of from now on."""
-        for _, entry in self.entries or ():
+        self.is_old = True
+        for _, entry in self.page:
             entry.entry_timeout = entry.attr_timeout = 0
 
 

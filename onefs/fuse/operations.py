@@ -38,7 +38,9 @@ from onefs.vfs.handles import ReadableFile
 DISK_THREADS = 64
 DATABASE_THREADS = 128
 TEXT_THREADS = 8
-EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
+PAGE_ENTRIES = 500
+"""Entries of a directory that are packed at once."""
+
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
 _log = logging.getLogger(__name__)
 
@@ -100,13 +102,16 @@ class Operations(pyfuse3.Operations):
 
     async def _ask(self, inode: InodeT, pid: int, question: Callable[[A], R], about: A) -> R:
         """Ask the file system something about a node, or about a name in it, for the thread `pid`."""
-        return await self._put(question, about, pid, may_wait=self.file_system.may_ask(inode))
+        fs = self.file_system
+        return await self._put(question, about, pid, may_wait=fs.may_ask(inode), takes_long=fs.takes_long(inode))
 
-    async def _put(self, question: Callable[[A], R], about: A, pid: int, *, may_wait: bool) -> R:
-        """Ask; in a thread, if a database or the cache's disk could keep the loop waiting."""
+    async def _put(
+        self, question: Callable[[A], R], about: A, pid: int, *, may_wait: bool, takes_long: bool = False
+    ) -> R:
+        """Ask; in a thread, if a database, the cache's disk or much work could keep the loop waiting."""
         if may_wait:
             return await in_thread(functools.partial(question, about), pid, self._database)
-        if not self.file_system.may_block:
+        if not (self.file_system.may_block or takes_long):
             return question(about)
         return await trio.to_thread.run_sync(question, about, limiter=self._disk, abandon_on_cancel=True)
 
@@ -150,24 +155,35 @@ class Operations(pyfuse3.Operations):
         listing = self._listings[fh]
         if listing.entries is None:
             may_wait = self.file_system.may_wait_to_list(listing.inode)
-            await self._put(self._list, listing, listing.pid, may_wait=may_wait)
-        if listing.times_changed != self.file_system.times_changed:
-            listing.times_changed = self.file_system.times_changed
-            listing.pass_by()
-        entries = listing.entries or []
-        for position in range(start_id, len(entries)):
-            name, entry = entries[position]
-            if not pyfuse3.readdir_reply(token, name, entry, position + 1):
-                return
+            takes_long = self.file_system.takes_long(listing.inode, to_list=True)
+            await self._put(self._list, listing, listing.pid, may_wait=may_wait, takes_long=takes_long)
+        position = start_id
+        while listing.entries is not None and position < len(listing.entries):
+            if not listing.begin <= position < listing.begin + len(listing.page):
+                pack = functools.partial(self._pack, listing)
+                await self._put(pack, position, listing.pid, may_wait=False)
+            if listing.times_changed != self.file_system.times_changed:
+                listing.times_changed = self.file_system.times_changed
+                listing.pass_by()
+            for name, entry in listing.page[position - listing.begin :]:
+                if not pyfuse3.readdir_reply(token, name, entry, position + 1):
+                    return
+                position += 1
 
     def _list(self, listing: Listing) -> None:
         """List a directory; again if something was learned by that, as it often is."""
         for _ in range(2):
             listing.times_changed = self.file_system.times_changed
-            found = self.file_system.entries(listing.inode)
-            listing.entries = [(os.fsencode(name), self._packer.entry(attributes)) for name, attributes in found]
+            listing.entries = self.file_system.entries(listing.inode)
+            self._pack(listing, 0)
             if listing.times_changed == self.file_system.times_changed:
                 return
+
+    def _pack(self, listing: Listing, begin: int) -> None:
+        """Make the kernel's form of a directory's entries from a position on: of so many that nobody has to wait."""
+        assert listing.entries is not None
+        found = listing.entries.part(begin, begin + PAGE_ENTRIES)
+        listing.turn_to(begin, [(os.fsencode(name), self._packer.entry(attributes)) for name, attributes in found])
 
     @answered
     async def releasedir(self, fh: FileHandleT) -> None:
@@ -185,7 +201,8 @@ class Operations(pyfuse3.Operations):
             # To write down a million datasets that were recorded takes seconds.
             opened = await trio.to_thread.run_sync(self.file_system.open, inode, limiter=self._texts)
         else:
-            opened = await self._put(self.file_system.open, inode, ctx.pid, may_wait=False)
+            takes_long = self.file_system.takes_long(inode)
+            opened = await self._put(self.file_system.open, inode, ctx.pid, may_wait=False, takes_long=takes_long)
         try:
             is_there = await self._settle(opened.file, ctx.pid)
             is_recorded = self._recorder.turn and opened.dataset is not None
@@ -288,7 +305,9 @@ class Operations(pyfuse3.Operations):
     async def getxattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> bytes:
         wanted = os.fsdecode(name)
         may_wait = wanted == xattrs.PROBES or self.file_system.may_ask(inode)
-        return await self._put(functools.partial(self.file_system.xattr, inode), wanted, ctx.pid, may_wait=may_wait)
+        find = functools.partial(self.file_system.xattr, inode)
+        takes_long = self.file_system.takes_long(inode)
+        return await self._put(find, wanted, ctx.pid, may_wait=may_wait, takes_long=takes_long)
 
     @answered
     async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[XAttrNameT]:

@@ -1,7 +1,7 @@
 """What the mount answers: lookup, list, attributes, open, extended attributes, with plain Python values."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from onefs.alf import LONGEST_NAME_BYTES, STATE_FOLDER
@@ -67,6 +67,39 @@ class Usage(NamedTuple):
     files: int
 
 
+class Entries:
+    """Names and attributes of a directory's entries, `.` and `..` first: attributes are made as they are asked for."""
+
+    def __init__(
+        self,
+        dots: list[tuple[str, Attributes]],
+        nodes: list[Node],
+        cached: Collection[str],
+        attributes: Callable[[Node], Attributes],
+    ) -> None:
+        """`cached` are paths of files of which the cache has something; `attributes` tells all of any node."""
+        self._dots = dots
+        self._nodes = nodes
+        self._cached = cached
+        self._attributes = attributes
+
+    def __len__(self) -> int:
+        return len(self._dots) + len(self._nodes)
+
+    def __iter__(self) -> Iterator[tuple[str, Attributes]]:
+        return self.part(0, len(self))
+
+    def part(self, begin: int, end: int) -> Iterator[tuple[str, Attributes]]:
+        """The entries from one position up to another."""
+        yield from self._dots[begin:end]
+        n_dots = len(self._dots)
+        for node in self._nodes[max(begin - n_dots, 0) : max(end - n_dots, 0)]:
+            if isinstance(node, DatasetFile) and node.size_bytes >= 0 and node.path not in self._cached:
+                yield node.name, node.bare_attributes()
+            else:
+                yield node.name, self._attributes(node)
+
+
 class FileSystem:
     """The mounted archive. Synchronous and safe to use from several threads.
 
@@ -129,6 +162,10 @@ class FileSystem:
         """Whether a question about a node, or about a name in it, may have to wait for a database."""
         return self.forest.may_ask(ino)
 
+    def takes_long(self, ino: int, *, to_list: bool = False) -> bool:
+        """Whether a question about a node, or its listing, takes longer than others should have to wait."""
+        return self.forest.takes_long(ino, to_list=to_list)
+
     def may_wait_to_list(self, ino: int) -> bool:
         """Whether a listing of a directory may have to wait for a database."""
         forest = self.forest
@@ -182,8 +219,8 @@ class FileSystem:
             raise NotInCatalogueError(f"{node.path} is no symbolic link.")
         return node.target
 
-    def entries(self, ino: int) -> Iterator[tuple[str, Attributes]]:
-        """Names and attributes of a directory's entries, `.` and `..` first."""
+    def entries(self, ino: int) -> "Entries":
+        """A directory's entries."""
         if before_listing := self.forest.before_listing(ino):
             before_listing()
         forest = self.forest
@@ -193,14 +230,9 @@ class FileSystem:
             self._unanswered.failed(ino, error, self.path)
             raise
         self._unanswered.answered(ino)
-        blocks = self._blocks_of(nodes)
-        yield ".", self._attributes(directory)
-        yield "..", Attributes(forest.parent_ino(directory), 0, self._modes.directory, 0, 0, directory.time_s)
-        for node in nodes:
-            if isinstance(node, DatasetFile) and node.size_bytes >= 0 and (not blocks or node.path not in blocks):
-                yield node.name, node.bare_attributes(self._modes.file)
-            else:
-                yield node.name, self._attributes(node)
+        own = self._attributes(directory)
+        above = Attributes(forest.parent_ino(directory), 0, DIRECTORY_MODE, 0, 0, directory.time_s)
+        return Entries([(".", own), ("..", above)], nodes, self._blocks_of(nodes).keys(), self._attributes)
 
     def path(self, ino: int) -> str:
         """Path from the mount's root, "" for the root itself."""

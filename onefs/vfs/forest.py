@@ -192,6 +192,11 @@ class Forest:
         tree = self.tree_of(ino)
         return tree is not None and not tree.may_ask and ino != tree.root_ino
 
+    def takes_long(self, ino: int, *, to_list: bool) -> bool:
+        """Whether thousands of nodes are to be made before a question about one is answered, or it is listed."""
+        tree = self._trees.of(ino) or (self.root if inodes.is_file(ino) else None)
+        return tree is not None and tree.takes_long(ino, to_list=to_list)
+
     def before_listing(self, ino: int) -> Callable[[], object] | None:
         """What is to be called before a directory is listed. It may wait."""
         if ino in self._group_in:

@@ -68,7 +68,7 @@ class DatasetFile:
     def dataset(self) -> Dataset:
         """All that the catalogue says of it."""
         if self._dataset is None:
-            self._dataset = self.catalogue.datasets(self.session).dataset(self.row)
+            self._dataset = self.catalogue.dataset_in(self.session, self.row)
         return self._dataset
 
     @property

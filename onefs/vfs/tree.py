@@ -16,6 +16,9 @@ from onefs.vfs.sessions import SessionsKept, SessionTree
 from onefs.vfs.views import View
 
 FOLDERS_KEPT = 20_000
+MOST_AT_ONCE = 1000
+"""Nodes that are made while everybody waits: some 20 ms."""
+
 _ROOT_ROW = 0
 
 
@@ -122,6 +125,23 @@ class Tree:
         if parent.ino == self.root_ino:
             nodes += self.files.values()
         return nodes
+
+    def takes_long(self, ino: int, *, to_list: bool) -> bool:
+        """Whether thousands of nodes are to be made before a question about one is answered, or it is listed."""
+        if self.catalogue.largest_folder <= MOST_AT_ONCE:
+            return False
+        kind, _, key = inodes.decode(ino)
+        folder: Folder | None = None
+        if kind in (inodes.Kind.FILE, inodes.Kind.COLLECTION):
+            row = self.catalogue.session_of_key(key)
+            folder = None if row is None else self.catalogue.session_folder(row)
+        elif ino == self.root_ino:
+            folder = self.root.folder
+        elif kind is inodes.Kind.FOLDER:
+            folder = self.catalogue.folder_of_key(key)
+        if folder is None or self.catalogue.n_below(folder) <= MOST_AT_ONCE:
+            return False
+        return to_list or (folder.session is not None and self._built(folder.session) is None)
 
     def number_of_file(self, session: int, rel_path: str) -> int | None:
         """The inode number of a dataset, shown or not. May ask only where its session has not been looked at."""

@@ -1,0 +1,135 @@
+"""Folders of thousands of entries: what they take is done in small parts, or where nobody has to wait for it."""
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import pytest
+import trio
+from archives import MADE_SESSION, make_tables
+from asking import a_dataset, a_session, tables_of
+from mounted import Mounted
+
+from onefs.catalogue.index import open_index
+from onefs.catalogue.snapshot import DatasetRows, Snapshot
+from onefs.catalogue.tables import find_tables
+from onefs.content.access import Content
+from onefs.content.store import ContentStore
+from onefs.fuse.errnos import errno_name
+from onefs.fuse.operations import PAGE_ENTRIES, Operations
+from onefs.modes import Mode
+from onefs.transports.file import FileTransport
+from onefs.vfs import filesystem, inodes
+from onefs.vfs.filesystem import FileSystem
+from onefs.vfs.forest import Forest
+from onefs.vfs.journal import Journal
+from onefs.vfs.nodes import Attributes, DatasetFile, Directory
+from onefs.vfs.tree import MOST_AT_ONCE, Tree
+from onefs.vfs.views import View
+
+LARGE, SMALL = a_session(), a_session(number=2)
+N = MOST_AT_ONCE + 500
+CALLER = SimpleNamespace(pid=os.getpid(), uid=os.getuid())
+
+
+class Watched(Snapshot):
+    """Tables that note which thread reads a session's datasets."""
+
+    readers: Counter[tuple[int, int]]
+
+    def datasets(self, row: int) -> DatasetRows:
+        self.readers[row, threading.get_ident()] += 1
+        return super().datasets(row)
+
+
+@pytest.fixture
+def operations(tmp_path: Path) -> Iterator[Operations]:
+    datasets = [replace(a_dataset(LARGE, f"raw/{n:05}.npy"), id=UUID(int=n + 1)) for n in range(N)]
+    days = [a_session(subject="rat", number=n) for n in range(N)]
+    home = tables_of(tmp_path / "tables", [LARGE, SMALL, *days], [*datasets, a_dataset(SMALL, "raw/a.npy")])
+    files = find_tables(home)
+    tables = Watched(files, open_index(files, tmp_path / "state"))
+    tables.readers = Counter()
+    content = Content(ContentStore(tmp_path, tmp_path / ".onefs"), FileTransport(), lambda _: [], lambda _: [])
+    control = Directory(2, inodes.ROOT, ".onefs", ".onefs", 0)
+    forest = Forest(Tree(tables, View(), {}), control, {}, {})
+    files_shown = FileSystem(forest, content, Journal(errno_name), lambda: Mode.LOCAL, serves_mismatches=False)
+    yield Operations(files_shown, open_wait_s=1)
+    content.close()
+
+
+def looked_up(operations: Operations, path: str) -> int:
+    """The number of what is at a path, looked up as the kernel does."""
+
+    async def look() -> int:
+        ino: Any = inodes.ROOT
+        caller: Any = CALLER
+        for part in path.split("/"):
+            ino = (await operations.lookup(ino, os.fsencode(part), caller)).st_ino  # type: ignore[arg-type]
+        return int(ino)
+
+    return trio.run(look)
+
+
+def test_a_large_session_is_made_outside_the_loop_and_a_small_one_in_it(operations: Operations) -> None:
+    catalogue = operations.file_system.catalogue
+    assert isinstance(catalogue, Watched)
+    looked_up(operations, f"{SMALL.path}/raw/a.npy")
+    assert {thread for _, thread in catalogue.readers} == {threading.get_ident()}
+    catalogue.readers.clear()
+    ino = looked_up(operations, f"{LARGE.path}/raw/00007.npy")
+    assert catalogue.readers
+    assert threading.get_ident() not in {thread for _, thread in catalogue.readers}
+    assert not operations.file_system.takes_long(ino), "it is made only once"
+
+
+def test_listing_a_large_folder_takes_long_however_often(operations: Operations) -> None:
+    file_system = operations.file_system
+    raw = looked_up(operations, f"{LARGE.path}/raw")
+    assert file_system.takes_long(raw, to_list=True)
+    assert file_system.takes_long(looked_up(operations, "lab/Subjects/rat/2024-01-02"), to_list=True)
+    for small in (f"{SMALL.path}/raw", "lab/Subjects", SMALL.path):
+        assert not file_system.takes_long(looked_up(operations, small), to_list=True)
+
+
+def test_attributes_are_made_for_the_entries_that_are_asked_for(
+    operations: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = 0
+    bare = DatasetFile.bare_attributes
+
+    def counted(node: DatasetFile) -> Attributes:
+        nonlocal made
+        made += 1
+        return bare(node)
+
+    monkeypatch.setattr(filesystem.DatasetFile, "bare_attributes", counted)
+    entries = operations.file_system.entries(looked_up(operations, f"{LARGE.path}/raw"))
+    made = 0
+    assert len(entries) == N + 2
+    assert [name for name, _ in entries.part(0, 4)] == [".", "..", "00000.npy", "00001.npy"]
+    assert made == 2
+    assert [name for name, _ in entries.part(N, N + 9)] == [f"{n:05}.npy" for n in (N - 2, N - 1)]
+    assert made == 4
+    names = [name for begin in range(0, N + 2, 7) for name, _ in entries.part(begin, begin + 7)]
+    assert names == [name for name, _ in entries]
+    assert len(set(names)) == N + 2
+
+
+def test_a_mount_lists_each_entry_once_whatever_was_listed_before(tmp_path: Path) -> None:
+    names = [f"{n:05}.npy" for n in range(2 * PAGE_ENTRIES + 77)]
+    make_tables(tmp_path / "tables", {f"raw/{name}": b"x" for name in names})
+    with Mounted(tmp_path / "tables", tmp_path / "mount") as mount:
+        folder = mount.path / MADE_SESSION / "raw"
+        assert sorted(os.listdir(folder)) == names
+        with os.scandir(folder) as some:
+            first = [next(some).name for _ in range(PAGE_ENTRIES + 3)]
+            assert sorted(os.listdir(folder)) == names
+            assert sorted([*first, *(entry.name for entry in some)]) == names
+        assert {entry.name: entry.stat().st_size for entry in os.scandir(folder)} == dict.fromkeys(names, 1)
