@@ -1,5 +1,6 @@
 """Owns what each answer of the database changes in a live catalogue."""
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
@@ -19,6 +20,7 @@ from onefs.catalogue.sharing import SharedRows
 from onefs.catalogue.snapshot import MOST_BYTES, NO_EID, Folder, Snapshot
 
 SUBJECTS = "Subjects"
+_log = logging.getLogger(__name__)
 NO_SESSION = Session(NO_EID, "", "", date.min, 0, "", "")
 """What stands for the session of datasets that have none."""
 
@@ -202,13 +204,16 @@ class Learning:
     def _tally_shared(self, folder: int) -> None:
         """Count the known datasets that cannot stand in a folder because of those of another session on its path."""
         question = ("shared", str(folder))
-        self._tallies.pop(question, None)
+        before = self._tallies.pop(question, None)
         there = self.folders.folder(folder).sessions
         rows = [row for row in there if self.sessions.can_tell(row)] if len(there) > 1 else []
         if len(rows) > 1:
             path, tally = "/".join(self.folders.parts(folder)), self._tally(question)
             for reason, (part, i) in SharedRows([self.sessions.rows(row, path) for row in rows]).left_out:
                 tally.add(reason, 1, [f"{part.id(i)} {part.rel_paths[i]!r}"])
+            if before is None or before.counts != tally.counts:
+                for why, told in tally.totals().items():
+                    _log.warning("Not in the tree at %s: %d × %s, such as %s", path, told.count, why, told.examples[0])
 
     def _leave(self, folder: int, session: int) -> None:
         """Take a session out of the folder where it was: with the folder, and the day's, if nothing else is there."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from cachetools import LRUCache
 from pyfuse3 import EntryAttributes, FileNameT, InodeT
 
-from onefs.vfs.filesystem import Entries, Opened
+from onefs.vfs.entries import Entries
+from onefs.vfs.filesystem import Opened
 from onefs.vfs.handles import Edition, Origin
 from onefs.vfs.readers import Reader
 

@@ -41,6 +41,7 @@ TEXT_THREADS = 8
 PAGE_ENTRIES = 500
 """Entries of a directory that are packed at once."""
 
+EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
 _log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """What the mount answers: lookup, list, attributes, open, extended attributes, with plain Python values."""
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from onefs.alf import LONGEST_NAME_BYTES, STATE_FOLDER
@@ -24,6 +24,7 @@ from onefs.errors import (
 from onefs.modes import ALLOWED, Mode
 from onefs.vfs import xattrs
 from onefs.vfs.absences import Absences
+from onefs.vfs.entries import Entries
 from onefs.vfs.forest import Forest
 from onefs.vfs.handles import ReadableFile
 from onefs.vfs.journal import Journal, Unanswered
@@ -65,39 +66,6 @@ class Usage(NamedTuple):
     archive_bytes: int
     free_bytes: int
     files: int
-
-
-class Entries:
-    """Names and attributes of a directory's entries, `.` and `..` first: attributes are made as they are asked for."""
-
-    def __init__(
-        self,
-        dots: list[tuple[str, Attributes]],
-        nodes: list[Node],
-        cached: Collection[str],
-        attributes: Callable[[Node], Attributes],
-    ) -> None:
-        """`cached` are paths of files of which the cache has something; `attributes` tells all of any node."""
-        self._dots = dots
-        self._nodes = nodes
-        self._cached = cached
-        self._attributes = attributes
-
-    def __len__(self) -> int:
-        return len(self._dots) + len(self._nodes)
-
-    def __iter__(self) -> Iterator[tuple[str, Attributes]]:
-        return self.part(0, len(self))
-
-    def part(self, begin: int, end: int) -> Iterator[tuple[str, Attributes]]:
-        """The entries from one position up to another."""
-        yield from self._dots[begin:end]
-        n_dots = len(self._dots)
-        for node in self._nodes[max(begin - n_dots, 0) : max(end - n_dots, 0)]:
-            if isinstance(node, DatasetFile) and node.size_bytes >= 0 and node.path not in self._cached:
-                yield node.name, node.bare_attributes()
-            else:
-                yield node.name, self._attributes(node)
 
 
 class FileSystem:
@@ -219,7 +187,7 @@ class FileSystem:
             raise NotInCatalogueError(f"{node.path} is no symbolic link.")
         return node.target
 
-    def entries(self, ino: int) -> "Entries":
+    def entries(self, ino: int) -> Entries:
         """A directory's entries."""
         if before_listing := self.forest.before_listing(ino):
             before_listing()
@@ -231,8 +199,10 @@ class FileSystem:
             raise
         self._unanswered.answered(ino)
         own = self._attributes(directory)
-        above = Attributes(forest.parent_ino(directory), 0, DIRECTORY_MODE, 0, 0, directory.time_s)
-        return Entries([(".", own), ("..", above)], nodes, self._blocks_of(nodes).keys(), self._attributes)
+        above = Attributes(forest.parent_ino(directory), 0, self._modes.directory, 0, 0, directory.time_s)
+        return Entries(
+            [(".", own), ("..", above)], nodes, self._blocks_of(nodes).keys(), self._attributes, self._modes.file
+        )
 
     def path(self, ino: int) -> str:
         """Path from the mount's root, "" for the root itself."""

@@ -116,8 +116,8 @@ class _SessionBuilder:
         """Fingerprints count every row, shown or not, so that a number does not depend on what a view hides."""
         rows = datasets_shown(self._catalogue, self._session)
         self._fingerprints = _folder_fingerprints({path.rpartition("/")[0] for path in rows.rel_paths})
-        sources = rows.sources if isinstance(rows, SharedRows) else [(rows, row) for row in range(len(rows))]
-        parts = {part.session: part for part, _ in sources}
+        sources = rows.sources if isinstance(rows, SharedRows) else None
+        parts = {part.session: part for part, _ in sources} if sources else {rows.session: rows}
         numbers = {session: _numbers(self._catalogue, part) for session, part in parts.items()}
         shown = self._view.shown(rows)
         for row, path in enumerate(shown):
@@ -130,7 +130,7 @@ class _SessionBuilder:
             place, time_s = directory.path, directory.time_s
             if path != rows.rel_paths[row]:
                 place, time_s = self._own_place(rows.rel_paths[row])
-            part, at = sources[row]
+            part, at = sources[row] if sources else (rows, row)
             ino = numbers[part.session][at]
             node = _file(ino, name, place, time_s, self._catalogue, part, at)
             directory.children[name] = self._nodes[ino] = node

@@ -25,7 +25,7 @@ from onefs.fuse.errnos import errno_name
 from onefs.fuse.operations import PAGE_ENTRIES, Operations
 from onefs.modes import Mode
 from onefs.transports.file import FileTransport
-from onefs.vfs import filesystem, inodes
+from onefs.vfs import inodes
 from onefs.vfs.filesystem import FileSystem
 from onefs.vfs.forest import Forest
 from onefs.vfs.journal import Journal
@@ -104,12 +104,12 @@ def test_attributes_are_made_for_the_entries_that_are_asked_for(
     made = 0
     bare = DatasetFile.bare_attributes
 
-    def counted(node: DatasetFile) -> Attributes:
+    def counted(node: DatasetFile, mode: int) -> Attributes:
         nonlocal made
         made += 1
-        return bare(node)
+        return bare(node, mode)
 
-    monkeypatch.setattr(filesystem.DatasetFile, "bare_attributes", counted)
+    monkeypatch.setattr(DatasetFile, "bare_attributes", counted)
     entries = operations.file_system.entries(looked_up(operations, f"{LARGE.path}/raw"))
     made = 0
     assert len(entries) == N + 2

@@ -102,7 +102,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     return Place(tmp_path, request.param, SESSIONS, DATASETS)
 
 
-def test_the_folder_shows_the_datasets_of_both_and_of_two_with_one_name_the_first_by_id(place: Place) -> None:
+def test_the_folder_shows_the_datasets_of_both_and_of_two_with_one_name_the_first_by_id(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
     files = place.files(FIRST.path)
     assert {path: file.dataset for path, file in files.items()} == {dataset.path: dataset for dataset in SHOWN}
     assert {path: file.size_bytes for path, file in files.items()} == {each.path: each.size_bytes for each in SHOWN}
@@ -112,6 +114,8 @@ def test_the_folder_shows_the_datasets_of_both_and_of_two_with_one_name_the_firs
     assert {reason: left.count / times for reason, left in place.catalogue.left_out.items()} == LEFT_OUT
     examples = place.catalogue.left_out["two datasets of one path"].examples
     assert str(LOSES.id) in examples[0]
+    if isinstance(place.catalogue, LiveSnapshot):
+        assert sum(str(LOSES.id) in record.getMessage() for record in caplog.records) == 1
 
 
 def test_every_number_leads_back_to_its_node_in_a_tree_that_has_looked_at_nothing(place: Place) -> None:
@@ -130,6 +134,7 @@ def test_every_number_leads_back_to_its_node_in_a_tree_that_has_looked_at_nothin
 
 def test_both_eids_and_the_reference_lead_there(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     place.files(FIRST.path)
+    caplog.clear()
     assert [path_of_session(place.catalogue, str(each.eid)) for each in (FIRST, SECOND)] == [FIRST.path] * 2
     assert path_of_reference(place.catalogue, "2024-01-02_1_mouse") == FIRST.path
     assert not caplog.records
