@@ -19,7 +19,8 @@ from onefs.daemon.opening import opened
 from onefs.daemon.origins import Origin, origins
 from onefs.daemon.setting_up import try_login
 from onefs.daemon.sources import Source, prepare
-from onefs.daemon.tables import Place, ensure_tables, load_tables
+from onefs.daemon.tables import open_tables
+from onefs.daemon.tables_at_hand import Place, load_tables
 from onefs.errors import CacheDamagedError, MountError, OnefsError
 from onefs.fuse import mounting
 from onefs.settings import Settings
@@ -187,8 +188,7 @@ def _keys(ring: KeyRing, profile: str) -> str:
 
 
 def _tables(place: Place, origin: Origin | None) -> str:
-    ensure_tables(place, origin)
-    snapshot = load_tables(place)
+    snapshot = open_tables(place, origin)
     sessions, datasets = counted(snapshot.n_sessions, "session"), counted(snapshot.n_datasets, "dataset")
     return f"{sessions} and {datasets}, created {snapshot.metadata.created}."
 

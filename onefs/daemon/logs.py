@@ -57,6 +57,14 @@ class _Formatter(logging.Formatter):
         return "\n".join(map(visible, super().format(record).split("\n")))
 
 
+def tell(log: logging.Logger, sentence: str) -> None:
+    """Log a warning; where the log is a file, print it, too: whoever waits for the mount sees it on the terminal."""
+    log.warning("%s", sentence)
+    if any(isinstance(handler, logging.FileHandler) for handler in logging.getLogger().handlers):
+        sys.stderr.write(f"onefs: {sentence}\n")
+        sys.stderr.flush()
+
+
 def _log_thread_failure(failure: threading.ExceptHookArgs) -> None:
     if failure.exc_value is not None:
         name = failure.thread.name if failure.thread else "a thread"

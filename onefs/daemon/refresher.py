@@ -11,21 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
+from onefs.daemon import logs
 from onefs.daemon.effect import ModeInEffect
 from onefs.daemon.indexing import index_apart
 from onefs.daemon.origins import Origin
 from onefs.daemon.sources import Source
 from onefs.daemon.status import table_facts
-from onefs.daemon.tables import (
+from onefs.daemon.tables import ensure_tables, fetch_again, fetch_if_newer, open_tables
+from onefs.daemon.tables_at_hand import (
     Place,
     are_at_hand,
     are_saved,
     check_loadable,
-    ensure_tables,
-    fetch_again,
-    fetch_if_newer,
     load_tables,
     minute_of,
+    version_warning,
 )
 from onefs.daemon.wording import moment
 from onefs.errors import BusyError, OfflineError, OnefsError, UsageError
@@ -108,9 +108,12 @@ class Refresher:
                     "and mode local asks no server.",
                     "Mount it once with --mode auto.",
                 )
-            ensure_tables(self._place, origin)
+            snapshot = open_tables(self._place, origin)
             self._taken_s = self._clock()
-            return load_tables(self._place)
+            warning = version_warning(snapshot.metadata)
+            if warning:
+                logs.tell(_log, warning)
+            return snapshot
 
     def refresh(self) -> bool:
         """Ask for newer tables now, and take them if there are; whether there were.
@@ -220,7 +223,8 @@ class Refresher:
             facts["resting"] = "these are the tables of a replay"
         elif self._is_loaded:
             facts["resting"] = "these tables stay until they are reset"
-        return facts | ({"warning": self._warning} if self._warning else {})
+        warning = " ".join(filter(None, (self._warning, version_warning(snapshot.metadata))))
+        return facts | ({"warning": warning} if warning else {})
 
     # How it is done
 
@@ -268,10 +272,10 @@ class Refresher:
         return load_snapshot(place.tables_dir, place.state_dir) if is_loaded else load_tables(place)
 
     def _use(self, snapshot: Snapshot, place: Place, *, is_loaded: bool = False) -> None:
-        warning = _difference(self._snapshot(), snapshot)
+        difference = _difference(self._snapshot(), snapshot)
         self._tell = self._adopt(snapshot)
-        self._warning = warning
-        if warning:
+        self._warning = difference
+        for warning in filter(None, (self._warning, version_warning(snapshot.metadata))):
             _log.warning("%s", warning)
         self._taken_s = self._clock()
         if (place, is_loaded) != (self._place, self._is_loaded):

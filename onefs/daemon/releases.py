@@ -9,7 +9,8 @@ from onefs.catalogue.snapshot import Snapshot
 from onefs.daemon.indexing import index_apart
 from onefs.daemon.origins import Origin
 from onefs.daemon.sources import Source
-from onefs.daemon.tables import Place, are_at_hand, ensure_tables, load_tables
+from onefs.daemon.tables import ensure_tables
+from onefs.daemon.tables_at_hand import Place, are_at_hand, load_tables
 from onefs.errors import NotInCatalogueError, OfflineError, OnefsError, UsageError
 
 RELEASES_KEPT = 64
@@ -60,18 +61,18 @@ class Releases:
 
     def _load(self, tag: str) -> Snapshot:
         place = self._place(tag)
-        if not are_at_hand(place):
+        origin = self._origin_of(tag) if self._origin_of is not None and self._may_ask() else None
+        if origin is None and not are_at_hand(place):
             if self._origin_of is None:
                 raise NotInCatalogueError(
                     f"There are no tables of a release {tag} in {place.tables_dir}.",
                     "List the releases that are at hand: ls .onefs/tag in the mount.",
                 )
-            if not self._may_ask():
-                raise OfflineError(
-                    f"The tables of the tag {tag} are not at hand, and mode local asks no server.",
-                    "Switch to mode auto first: onefs mode auto.",
-                )
-            ensure_tables(place, self._origin_of(tag))
+            raise OfflineError(
+                f"The tables of the tag {tag} are not at hand, and mode local asks no server.",
+                "Switch to mode auto first: onefs mode auto.",
+            )
+        ensure_tables(place, origin)
         index_apart(place.tables_dir, place.state_dir)
         return load_tables(place)
 

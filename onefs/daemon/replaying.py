@@ -19,7 +19,7 @@ from onefs.daemon.opening import opened
 from onefs.daemon.questions import dataset_told
 from onefs.daemon.recorded import Recorded, described
 from onefs.daemon.sources import Source, prepare
-from onefs.daemon.tables import Place, are_saved
+from onefs.daemon.tables_at_hand import Place, are_saved
 from onefs.errors import (
     AccessRefusedError,
     OfflineError,

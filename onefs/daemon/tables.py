@@ -1,74 +1,84 @@
-"""Owns the cache tables on this machine's disk: which are at hand, and replacing a pair whole or not at all."""
+"""Bringing cache tables to their place: those of a server, a pair whole or not at all."""
 
 import errno
 import logging
 import os
-import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from onefs.alf import INSERTIONS_NAME, STATE_FOLDER, TABLE_NAMES, is_safe_part
-from onefs.catalogue.index import has_index
+from onefs.alf import INSERTIONS_NAME, TABLE_NAMES
 from onefs.catalogue.insertions import read_insertions
-from onefs.catalogue.snapshot import Snapshot, load_snapshot
+from onefs.catalogue.snapshot import Snapshot
 from onefs.catalogue.tables import TableMetadata, find_tables, read_metadata
 from onefs.content.files import cache_errors
+from onefs.daemon import logs, table_digests
 from onefs.daemon.indexing import check_apart
-from onefs.daemon.origins import ASK_KEEPER, Origin
-from onefs.errors import CacheDamagedError, SourceError, TableError, UsageError
+from onefs.daemon.origins import ASK_KEEPER, Offer, Origin
+from onefs.daemon.table_digests import write_digests
+from onefs.daemon.tables_at_hand import (
+    MOVE_AWAY,
+    AtHand,
+    Place,
+    are_at_hand,
+    check_bytes,
+    damage_of,
+    is_for_newer,
+    is_indexed,
+    load_tables,
+    minute_of,
+    ready_folder,
+    what_is_at_hand,
+)
+from onefs.errors import CacheDamagedError, DamagedTableError, OnefsError, SourceError, TableError
 from onefs.progress import report
 
-UNDERSTOOD_API = (3, 6)
-"""The newest ONE whose tables onefs was tried with; they may ask for no newer one."""
-
-MOVE_AWAY = "Move them away to have the server's fetched, or give another --cache-dir."
 _TOLD_AFTER_S = 3.0
 _LOCK_TIMEOUT_S = 600.0
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a pair of tables is, and its state (lock, index). `tag`: what they are restricted to, "" if to nothing."""
-
-    tables_dir: Path
-    state_dir: Path
-    tag: str = ""
-
-    def of_tag(self, tag: str) -> "Place":
-        """Where the tables restricted to a tag are: apart from all others. Raises `UsageError` for a hostile name."""
-        if not tag:
-            return Place(self.tables_dir, self.state_dir)
-        if not is_safe_part(tag) or tag.startswith(".") or tag in TABLE_NAMES or not tag.isprintable():
-            raise UsageError(f"{tag!r} is no name of a tag.", "Give a tag as the database lists it.")
-        directory = self.tables_dir / tag
-        return Place(directory, directory / STATE_FOLDER, tag)
+def open_tables(place: Place, origin: Origin | None) -> Snapshot:
+    """The tables in their place: fetched if there are none, and anew if they are damaged. Raises as `ensure_tables`."""
+    try:
+        ensure_tables(place, origin)
+        return load_tables(place)
+    except DamagedTableError as error:
+        if origin is None:
+            raise
+        with cache_errors("the cache tables", place.tables_dir), _locked(place):
+            _fetch(place, origin, origin.offered(), AtHand(damage=error))
+        return load_tables(place)
 
 
 def ensure_tables(place: Place, origin: Origin | None) -> None:
     """Have both tables in their place: those at hand, else those of `origin`. None: whatever is there will do.
 
     Raises what is wrong with the server or the disk, or `TableError` for tables at hand that do not fit: they are
-    somebody's, and stay.
+    somebody's, and stay. Damaged ones do not.
     """
     with cache_errors("the cache tables", place.tables_dir):
-        if _ready(place).exists():
+        if ready_folder(place).exists():
             with _locked(place):
                 _move_in(place)
-        if origin is None or are_at_hand(place):
+        if is_indexed(place):
             return
-        _check_version(origin.offered().min_api_version, origin.name)
+        if origin is None:
+            check_bytes(place)
+            return
+        if damage_of(place) is None and are_at_hand(place):
+            return
+        offer = origin.offered()
         place.state_dir.mkdir(parents=True, exist_ok=True)
         with _locked(place):
             _move_in(place)
-            if not are_at_hand(place):
-                _fetch(place, origin, None)
+            damage = damage_of(place)
+            if damage is not None or not are_at_hand(place):
+                _fetch(place, origin, offer, AtHand(damage=damage))
 
 
 def claim(tables_dir: Path, state_dir: Path, source: str) -> None:
@@ -89,113 +99,26 @@ def claim(tables_dir: Path, state_dir: Path, source: str) -> None:
 
 
 def fetch_if_newer(place: Place, origin: Origin, created: str) -> bool:
-    """Fetch the tables if the origin's are newer than `created` by a minute at least; whether newer ones are at hand.
+    """Fetch the tables if the origin's are newer than `created` by a minute at least, or those at hand are damaged.
 
-    Raises what is wrong with the server or the disk; then the tables at hand stay.
+    Gives whether there are other tables now. Raises what is wrong with the server or the disk; then nothing changes.
     """
     with cache_errors("the cache tables", place.tables_dir), _locked(place):
         offer = origin.offered()
-        at_hand = _metadata(place)
+        at_hand = what_is_at_hand(place)
         newest = minute_of(created)
-        if at_hand is not None:
-            newest = max(newest, minute_of(at_hand.created))
+        if at_hand.metadata is not None:
+            newest = max(newest, minute_of(at_hand.metadata.created))
             if offer.created - newest < timedelta(minutes=1):
                 return newest > minute_of(created)  # another daemon may have fetched them meanwhile
-        _check_version(offer.min_api_version, origin.name)
-        _fetch(place, origin, at_hand)
+        _fetch(place, origin, offer, at_hand)
         return True
 
 
 def fetch_again(place: Place, origin: Origin) -> None:
     """Fetch the tables whatever is at hand, in whose place they come."""
     with cache_errors("the cache tables", place.tables_dir), _locked(place):
-        _check_version(origin.offered().min_api_version, origin.name)
-        _fetch(place, origin, _metadata(place))
-
-
-def load_tables(place: Place) -> Snapshot:
-    """The tables in a place. Raises `TableError` if they cannot be used, or are other than those of the place's tag."""
-    snapshot = load_snapshot(place.tables_dir, place.state_dir)
-    if place.tag and place.tag not in snapshot.metadata.tags:
-        raise TableError(
-            f"The cache tables in {place.tables_dir} are not restricted to the tag {place.tag}.", MOVE_AWAY
-        )
-    return snapshot
-
-
-def check_loadable(directory: Path) -> None:
-    """Raise `TableError` unless a directory holds a pair of tables that can be used."""
-    files = find_tables(directory)
-    found = [read_metadata(file) for file in (files.sessions, files.datasets)]
-    _check_pair(found, directory, "Save or export them again.")
-    for metadata in found:
-        _check_version(metadata.min_api_version, str(directory))
-
-
-def are_at_hand(place: Place) -> bool:
-    """Whether both tables are there and of one edition. Raises `TableError` if what is there does not fit."""
-    if _ready(place).exists() or not any((place.tables_dir / table).exists() for table in TABLE_NAMES):
-        return False
-    try:
-        files = find_tables(place.tables_dir)
-        if has_index(files, place.state_dir):
-            return True
-        found = [read_metadata(file) for file in (files.sessions, files.datasets)]
-    except TableError as error:
-        raise TableError(error.reason, MOVE_AWAY) from error
-    _check_pair(found, place.tables_dir, MOVE_AWAY)
-    return True
-
-
-def are_saved(place: Place) -> bool:
-    """Whether the tables at hand hold results that were saved into them, by onefs or by ONE."""
-    metadata = _metadata(place)
-    return metadata is not None and "date_modified" in metadata.raw
-
-
-def minute_of(created: str) -> datetime:
-    """When tables were made, as they say themselves; long ago if that cannot be understood."""
-    try:
-        return datetime.fromisoformat(created).replace(tzinfo=None)
-    except ValueError:
-        return datetime(1970, 1, 1)
-
-
-def _check_pair(found: Sequence[TableMetadata], directory: Path, remedy: str) -> None:
-    sessions, datasets = (metadata.created for metadata in found)
-    if sessions != datasets:
-        raise TableError(
-            f"The cache tables in {directory} do not belong together: created {sessions} and {datasets}.", remedy
-        )
-
-
-def _metadata(place: Place) -> TableMetadata | None:
-    """What the tables at hand say, None without any; told by their index where they have one, which costs nothing."""
-    if not any((place.tables_dir / table).exists() for table in TABLE_NAMES):
-        return None
-    files = find_tables(place.tables_dir)
-    if has_index(files, place.state_dir):
-        return load_snapshot(place.tables_dir, place.state_dir).metadata
-    return read_metadata(files.sessions)
-
-
-def _check_version(wanted: str, whose: str) -> None:
-    """Raise `TableError` if tables want a newer reader than this."""
-    found = re.match(r"v?(\d+)(?:\.(\d+))?", wanted)
-    if found and (int(found[1]), int(found[2] or 0)) > UNDERSTOOD_API:
-        ours = ".".join(map(str, UNDERSTOOD_API))
-        raise TableError(
-            f"The cache tables of {whose} are for ONE {wanted} and newer, this onefs understands those for {ours}.",
-            "Update onefs.",
-        )
-
-
-def _ready(place: Place) -> Path:
-    """Where fetched tables stand, checked and synced, until both have their names.
-
-    So a pair that is half replaced is known from this folder, and completed from it.
-    """
-    return place.state_dir / "tables.ready"
+        _fetch(place, origin, origin.offered(), what_is_at_hand(place))
 
 
 @contextmanager
@@ -221,31 +144,56 @@ def _locked(place: Place) -> Iterator[None]:
         lock.release()
 
 
-def _fetch(place: Place, origin: Origin, at_hand: TableMetadata | None) -> None:
+def _fetch(place: Place, origin: Origin, offer: Offer, at_hand: AtHand) -> None:
     """Bring the origin's tables in, in place of those at hand. The lock is held."""
-    _log.info("Fetching the cache tables from %s", origin.name)
+    if at_hand.damage is None:
+        _log.info("Fetching the cache tables from %s", origin.name)
+        _bring(place, origin, offer, at_hand.metadata)
+        return
+    logs.tell(_log, f"{at_hand.damage.reason} The tables are fetched anew from {origin.name}.")
+    try:
+        _keep_unknown(place)
+        _bring(place, origin, offer, None)
+    except OnefsError as error:
+        raise type(error)(f"{at_hand.damage.reason} New ones cannot be had: {error.reason}", error.remedy) from error
+
+
+def _keep_unknown(place: Place) -> None:
+    """Keep damaged tables that onefs did not fetch: they may be somebody's only ones."""
+    if (place.state_dir / table_digests.NAME).exists():
+        return
+    kept = place.state_dir / "tables.damaged"
+    kept.mkdir(exist_ok=True)
+    for table in TABLE_NAMES:
+        if (place.tables_dir / table).exists():
+            shutil.copyfile(place.tables_dir / table, kept / table)
+    _log.warning("The damaged tables are kept in %s", kept)
+
+
+def _bring(place: Place, origin: Origin, offer: Offer, at_hand: TableMetadata | None) -> None:
     report(f"downloading the tables from {origin.name}")
     work = place.state_dir / "tables.new"
     shutil.rmtree(work, ignore_errors=True)  # what a killed process left
     try:
         work.mkdir()
         origin.download(work)
-        _check_fetched(work, place, origin, at_hand)
+        _check_fetched(work, place, origin, offer, at_hand)
         for file in list(work.iterdir()):
             is_insertions = file.name == INSERTIONS_NAME and read_insertions(file) is not None
             if is_insertions or file.name in TABLE_NAMES:
                 _sync(file)
             else:
                 file.unlink()
+        _sync(write_digests(work))
         if at_hand is not None and "date_modified" in at_hand.raw:
             _log.warning("Newer tables replace those in %s, and what was saved into them", place.tables_dir)
-        work.rename(_ready(place))
+        work.rename(ready_folder(place))
         _move_in(place)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _check_fetched(work: Path, place: Place, origin: Origin, at_hand: TableMetadata | None) -> None:
+def _check_fetched(work: Path, place: Place, origin: Origin, offer: Offer, at_hand: TableMetadata | None) -> None:
     """Raise `TableError` unless what was fetched can be used, and is restricted as it should be."""
     try:
         files = find_tables(work)
@@ -253,10 +201,12 @@ def _check_fetched(work: Path, place: Place, origin: Origin, at_hand: TableMetad
         check_apart(work)
     except TableError as error:
         reason = error.reason.replace(f"{work}/", "").replace(f" in {work}", "")
-        raise TableError(f"The tables of {origin.name} cannot be used: {reason}", ASK_KEEPER) from error
+        if is_for_newer(offer.min_api_version):
+            reason = f"they are for ONE {offer.min_api_version} and newer. {reason}"
+        remedy = "Update onefs." if is_for_newer(offer.min_api_version) else ASK_KEEPER
+        raise TableError(f"The tables of {origin.name} cannot be used: {reason}", remedy) from error
     for file in (files.sessions, files.datasets):
         metadata = read_metadata(file)
-        _check_version(metadata.min_api_version, origin.name)
         if place.tag and place.tag not in metadata.tags:
             raise TableError(
                 f"{origin.name} gave other tables than those of the tag {place.tag}.", "Ask the database's keepers."
@@ -275,11 +225,15 @@ def _restriction(metadata: TableMetadata) -> str:
 
 def _move_in(place: Place) -> None:
     """Give the tables that stand ready their names; does nothing if there are none."""
-    ready = _ready(place)
+    ready = ready_folder(place)
     if ready.exists():
+        note = place.state_dir / table_digests.NAME
+        note.unlink(missing_ok=True)  # it is of those that were there before
         for table in (INSERTIONS_NAME, *TABLE_NAMES):
             if (ready / table).exists():
                 _give_name(ready / table, place.tables_dir / table)
+        if (ready / note.name).exists():
+            (ready / note.name).replace(note)
         shutil.rmtree(ready)
 
 

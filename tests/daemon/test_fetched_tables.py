@@ -1,6 +1,7 @@
 """Cache tables brought from a folder on a server: zipped or beside each other, whole or not at all."""
 
 import json
+import random
 import shutil
 import sys
 import tempfile
@@ -19,17 +20,19 @@ from servers import Fault, FaultServer, Nginx
 from onefs.alf import TABLE_NAMES
 from onefs.alyx.client import AlyxClient
 from onefs.alyx.credentials import Credentials
-from onefs.catalogue.snapshot import load_snapshot
+from onefs.catalogue.snapshot import Snapshot, load_snapshot
 from onefs.catalogue.tables import write_tables
 from onefs.daemon import origins, tables
 from onefs.daemon.archive import make_http, make_transport
 from onefs.daemon.origins import DatabaseOrigin, FolderOrigin
-from onefs.daemon.tables import Place as TablesPlace
-from onefs.daemon.tables import ensure_tables
+from onefs.daemon.tables import ensure_tables, open_tables
+from onefs.daemon.tables_at_hand import Place as TablesPlace
+from onefs.daemon.tables_at_hand import damage_of, version_warning
 from onefs.errors import (
     AccessRefusedError,
     BrokenAnswerError,
     CacheDamagedError,
+    DamagedTableError,
     NoRoomError,
     OnefsError,
     SourceError,
@@ -72,9 +75,9 @@ class Place:
             if change:
                 change(packed)
 
-    def fetch(self, login: Login | None = None) -> None:
+    def fetch(self, login: Login | None = None) -> Snapshot:
         origin = FolderOrigin(Location(self.url, login), make_transport(make_http(Settings())))
-        ensure_tables(TablesPlace(self.cache, self.cache / ".onefs"), origin)
+        return open_tables(TablesPlace(self.cache, self.cache / ".onefs"), origin)
 
     def fetch_named(self, server: FaultServer, names: list[str]) -> None:
         """Fetch as from a database that says where each of its tables is."""
@@ -96,7 +99,9 @@ class Place:
         assert self.contents() == before
 
     def contents(self) -> dict[str, bytes]:
-        files = [path for path in self.cache.rglob("*") if path.is_file() and path.name != "tables.lock"]
+        """The tables, and what stands beside them but for the lock and the index."""
+        inside = (path for path in self.cache.rglob("*") if "index" not in path.relative_to(self.cache).parts)
+        files = [path for path in inside if path.is_file() and path.name != "tables.lock"]
         return {str(path.relative_to(self.cache)): path.read_bytes() for path in files}
 
 
@@ -205,16 +210,23 @@ def test_a_zip_that_claims_more_than_the_disk_holds(place: Place, monkeypatch: p
     place.refuses(NoRoomError, "100 are free")
 
 
-@pytest.mark.parametrize("where", ["info", "tables"])
-def test_tables_for_a_newer_reader(place: Place, where: str) -> None:
+def test_tables_for_a_newer_reader_are_used_with_a_warning(place: Place) -> None:
     place.publish()
-    info = {"date_created": "2024-01-03 00:00"}
-    if where == "info":
-        info["min_api_version"] = "4.0.1"
-    else:
-        change_metadata(place.server_dir, min_api_version="4.0.1")
+    change_metadata(place.server_dir, min_api_version="4.0.1")
+    info = {"date_created": "2024-01-03 00:00", "min_api_version": "4.0.1"}
     (place.server_dir / "cache_info.json").write_text(json.dumps(info))
-    place.refuses(TableError, r"for ONE 4\.0\.1 and newer.*Update onefs")
+    metadata = place.fetch().metadata
+    assert place.n_datasets() == 1
+    assert "for ONE 4.0.1 and newer, this onefs knows those for 3.6" in version_warning(metadata)
+    assert version_warning(metadata).endswith("Update onefs.")
+
+
+def test_tables_for_a_newer_reader_that_cannot_be_read(place: Place) -> None:
+    place.publish()
+    (place.server_dir / "datasets.pqt").write_bytes(b"of another form")
+    info = {"date_created": "2024-01-03 00:00", "min_api_version": "4.0.1"}
+    (place.server_dir / "cache_info.json").write_text(json.dumps(info))
+    place.refuses(TableError, r"they are for ONE 4\.0\.1 and newer.*datasets\.pqt.*Update onefs")
 
 
 def test_an_encrypted_zip(place: Place) -> None:
@@ -281,7 +293,7 @@ def test_what_a_killed_process_left_is_cleared_away(place: Place) -> None:
     work.mkdir()
     (work / "cache.zip").write_bytes(b"half")
     place.fetch()
-    assert set(place.contents()) == set(TABLE_NAMES)
+    assert set(place.contents()) == {*TABLE_NAMES, ".onefs/tables.json"}
     assert not work.exists()
 
 
@@ -296,16 +308,101 @@ def test_a_state_directory_on_another_disk(place: Place) -> None:
         assert sorted(path.name for path in place.cache.iterdir()) == [".onefs", "datasets.pqt", "sessions.pqt"]
 
 
-def test_tables_that_cannot_be_read_or_lack_their_pair_stay(place: Place) -> None:
+def test_tables_that_lack_their_pair_stay(place: Place) -> None:
     place.publish()
     write_tables(place.cache, [], [], created="2025-01-01 00:00", origin="tests")
-    (place.cache / "sessions.pqt").write_bytes(HTML)
-    place.refuses(TableError, r"sessions.pqt cannot be read.*Move them away")
     (place.cache / "sessions.pqt").unlink()
     place.refuses(TableError, r"no cache table sessions.pqt.*Move them away")
     (place.cache / "datasets.pqt").unlink()
     place.fetch()
-    assert set(place.contents()) == set(TABLE_NAMES)
+    assert set(place.contents()) == {*TABLE_NAMES, ".onefs/tables.json"}
+
+
+def test_damaged_tables_that_onefs_did_not_fetch_are_kept_beside_new_ones(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    place.publish()
+    write_tables(place.cache, [], [], created="2025-01-01 00:00", origin="tests")
+    (place.cache / "sessions.pqt").write_bytes(HTML)
+    place.fetch()
+    assert place.n_datasets() == 1
+    assert "sessions.pqt cannot be read" in caplog.text
+    assert f"fetched anew from {place.url}" in caplog.text
+    assert place.contents()[".onefs/tables.damaged/sessions.pqt"] == HTML
+
+
+def test_damaged_tables_are_fetched_anew(place: Place) -> None:
+    place.publish()
+    right = place.fetch()
+    before = place.contents()
+    for number, how in enumerate(("byte", "footer", "cut", "zeros", "gone")):
+        if number % 3 == 0:
+            shutil.rmtree(place.cache / ".onefs" / "index")
+        spoil(place.cache / TABLE_NAMES[number % 2], how)
+        assert place.fetch().n_datasets == right.n_datasets == 1
+        assert place.contents() == before
+
+
+def spoil(file: Path, how: str) -> None:
+    data = bytearray(file.read_bytes())
+    match how:
+        case "byte":
+            data[10] ^= 1
+        case "footer":
+            data[-20] ^= 1
+        case "cut":
+            del data[len(data) // 2 :]
+        case "zeros":
+            data[:] = bytes(len(data))
+    if how == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(data)
+
+
+@pytest.mark.parametrize("how", ["byte", "cut", "gone"])
+def test_damaged_tables_without_a_server_are_told_with_a_remedy(place: Place, how: str) -> None:
+    place.publish()
+    place.fetch()
+    spoil(place.cache / "datasets.pqt", how)
+    with pytest.raises(DamagedTableError, match=r"datasets\.pqt is (damaged|no longer there)") as caught:
+        open_tables(TablesPlace(place.cache, place.cache / ".onefs"), None)
+    assert "mode auto" in caught.value.remedy
+    shutil.rmtree(place.server_dir)
+    place.refuses(SourceError, r"cache_info\.json")
+
+
+def test_why_damaged_tables_are_not_replaced_is_told(place: Place) -> None:
+    place.publish()
+    place.fetch()
+    spoil(place.cache / "datasets.pqt", "byte")
+    (place.server_dir / "sessions.pqt").write_bytes(HTML)
+    place.refuses(TableError, r"datasets\.pqt is damaged.* New ones cannot be had: .*sessions\.pqt")
+
+
+def test_tables_that_others_saved_in_place_of_fetched_ones_are_not_damaged(place: Place) -> None:
+    place.publish()
+    place.fetch()
+    write_tables(place.cache, [], [], created="2024-01-03 00:00", origin="tests")
+    change_metadata(place.cache, date_modified="2024-02-03 00:00")
+    assert place.fetch().n_datasets == 0
+
+
+def test_any_other_byte_of_a_fetched_table_is_noticed(place: Place) -> None:
+    place.publish()
+    place.fetch()
+    chance = random.Random(9)
+    kept = TablesPlace(place.cache, place.cache / ".onefs")
+    for table in TABLE_NAMES:
+        file = place.cache / table
+        whole = file.read_bytes()
+        for _ in range(100):
+            data = bytearray(whole)
+            data[chance.randrange(len(data))] ^= chance.randrange(1, 256)
+            file.write_bytes(data)
+            assert isinstance(damage_of(kept), DamagedTableError)
+        file.write_bytes(whole)
+        assert damage_of(kept) is None
 
 
 def test_who_waits_for_another_is_told(

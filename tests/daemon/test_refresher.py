@@ -371,17 +371,28 @@ def test_error_pages(archive: AlyxArchive, server: DemoServer, tables: TablesInU
     assert tables.created == created
 
 
-def test_tables_for_a_newer_reader_are_refused_before_they_are_fetched(
-    archive: AlyxArchive, server: DemoServer, tables: TablesInUse, tmp_path: Path
+def test_tables_for_a_newer_reader_are_taken_with_a_warning(
+    archive: AlyxArchive, tables: TablesInUse, caplog: pytest.LogCaptureFixture
 ) -> None:
     changed(archive)
     edit(archive, min_api_version="9.1")
-    asked = Asked(server)
-    for attempt in (tables.refresher.refresh, TablesInUse(server.url, tmp_path / "other").open):
-        with pytest.raises(TableError, match=r"ONE 9\.1 and newer.*Update onefs"):
-            attempt()
-    assert "/tables/cache.zip" not in asked.paths()
+    assert tables.refresher.refresh()
+    assert tables.n_datasets == 3
+    for told in (caplog.text, tables.refresher.facts()["warning"]):
+        assert "for ONE 9.1 and newer" in told
+
+
+def test_a_refresh_fetches_damaged_tables_though_there_are_no_newer_ones(
+    tables: TablesInUse, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = tmp_path / "cache" / "datasets.pqt"
+    whole = table.read_bytes()
+    table.write_bytes(whole[:100] + b"?" + whole[101:])
+    assert tables.refresher.refresh()
+    assert table.read_bytes() == whole
     assert tables.n_datasets == 2
+    assert "datasets.pqt is damaged" in caplog.text
+    assert not tables.refresher.refresh()
 
 
 # The start

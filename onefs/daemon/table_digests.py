@@ -1,0 +1,59 @@
+"""Digests of the tables that were fetched, kept beside them, by which damage to their bytes is noticed."""
+
+import hashlib
+from pathlib import Path
+
+from onefs.alf import TABLE_NAMES
+from onefs.catalogue.schema import NEW_TABLES
+from onefs.catalogue.tables import read_metadata
+from onefs.content.files import read_json, write_json
+from onefs.errors import DamagedTableError, TableError
+
+NAME = "tables.json"
+
+
+def write_digests(directory: Path) -> Path:
+    """Write the digests of a directory's tables into a file in it, and give that. Raises OSError or `TableError`."""
+    note = directory / NAME
+    write_json(note, {name: _facts(directory / name) for name in TABLE_NAMES})
+    return note
+
+
+def check_digests(directory: Path, note: Path) -> None:
+    """Raise `DamagedTableError` if a fetched table has gone, or has other bytes, and is no other table either.
+
+    Another table, such as ONE's or `onefs tables save` writes, says that it was made or modified at another time.
+    Tables of which there is no note may be anything.
+    """
+    digests = read_json(note)
+    for name, noted in digests.items():
+        file = directory / name
+        if name not in TABLE_NAMES or not isinstance(noted, dict):
+            continue
+        if _is_as_noted(file, noted) or read_json(note) != digests:  # others are being put there just now
+            continue
+        how = "damaged: its bytes are no longer those that were fetched" if file.exists() else "no longer there"
+        raise DamagedTableError(f"The cache table {file} is {how}.", NEW_TABLES)
+
+
+def _is_as_noted(file: Path, noted: dict[str, object]) -> bool:
+    """Whether a table is the one that was fetched, or says that it is another."""
+    try:
+        return _digest(file) == noted.get("blake2b") or _times(file) != noted.get("times")
+    except (TableError, FileNotFoundError):
+        return False
+
+
+def _facts(file: Path) -> dict[str, object]:
+    return {"blake2b": _digest(file), "times": _times(file)}
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _times(file: Path) -> list[str]:
+    """When a table was made and modified, as it says itself."""
+    metadata = read_metadata(file)
+    return [metadata.created, str(metadata.raw.get("date_modified") or "")]
