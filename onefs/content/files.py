@@ -57,16 +57,16 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
-def write_json(path: str | Path, value: dict[str, Any]) -> None:
+def write_json(path: str | Path, value: dict[str, Any], *, mode: int = 0o666) -> None:
     """Write a small file whole: temporary, renamed. Raises OSError."""
     path = os.fspath(path)
     temporary = f"{path}.{uuid4().hex}.tmp"  # process numbers repeat on machines that share it
     data = json.dumps(value).encode()
     try:
-        number = os.open(temporary, NEW, 0o666)
+        number = os.open(temporary, NEW, mode)
     except FileNotFoundError:
         make_folder(Path(path).parent)
-        number = os.open(temporary, NEW, 0o666)
+        number = os.open(temporary, NEW, mode)
     try:
         try:
             if os.write(number, data) < len(data):

@@ -13,6 +13,7 @@ from onefs.content.download import Patience
 from onefs.content.room import Limits
 from onefs.content.store import ContentStore
 from onefs.daemon.databases import open_database
+from onefs.daemon.kept_places import KeptPlaces
 from onefs.daemon.locations import Locations, Repositories
 from onefs.daemon.mismatches import mismatch_reporter
 from onefs.daemon.origins import origins
@@ -104,7 +105,11 @@ class Archive:
         if self.client is None or database is None:
             return None
         return Repositories(
-            self.client, database.data_login, s3_endpoint=settings.s3_endpoint, names=settings.remote_names
+            self.client,
+            database.data_login,
+            s3_endpoint=settings.s3_endpoint,
+            names=settings.remote_names,
+            kept=KeptPlaces(self.source.state_dir, database.base_url),
         )
 
     def _make_content(self, settings: Settings) -> Content:

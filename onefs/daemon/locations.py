@@ -1,8 +1,11 @@
-"""Where a dataset's bytes can be asked for: named servers, its lab's repositories, and its file records."""
+"""Where a dataset's bytes can be asked for: on named servers, in its lab's repositories, and at its file records."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
 from operator import attrgetter
 from urllib.parse import unquote
 from uuid import UUID
@@ -10,18 +13,22 @@ from uuid import UUID
 from onefs.alf import RemoteNames
 from onefs.alyx.client import AlyxClient
 from onefs.catalogue.records import Dataset
+from onefs.daemon.kept_places import KeptPlaces, PlaceLists
 from onefs.daemon.repositories import DataLogin, Places, places_of
-from onefs.errors import OnefsError, UnknownRecordError
+from onefs.errors import AccessRefusedError, OnefsError, UnknownRecordError
 from onefs.outages import PAUSE_S
 from onefs.transports.archive import ArchiveServer
 from onefs.transports.base import Location
+
+_log = logging.getLogger(__name__)
 
 
 class Repositories:
     """What a database says of the places of its files. Safe to use from several threads; asks nothing unasked.
 
-    The lists of labs and repositories are kept in memory for as long as the client keeps responses. Buckets that
-    name no S3 service of their own are at `s3_endpoint`; "" is Amazon. `names` says which names files have there.
+    The lists of labs and repositories are kept in memory for as long as the client keeps responses, and in `kept` for
+    when the database cannot be reached. Buckets that name no S3 service of their own are at `s3_endpoint`; "" is
+    Amazon. `names` says which names files have there.
     """
 
     def __init__(
@@ -31,9 +38,12 @@ class Repositories:
         *,
         s3_endpoint: str = "",
         names: RemoteNames = RemoteNames.AUTO,
+        kept: KeptPlaces | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.database = client.base_url
         self._client = client
+        self._kept = kept
         self._data = data
         self._s3_endpoint = s3_endpoint
         self._names = names
@@ -51,17 +61,32 @@ class Repositories:
         """The servers. Asks if they are not known, or not any more; raises what the client raises."""
         with self._lock:
             now_s = self._clock()
-            if self._places is None or now_s >= self._until_s:
-                try:
-                    labs, repositories = self._client.labs(), self._client.repositories()
-                except OnefsError:
-                    if self._places is None:
-                        raise
-                    self._until_s = now_s + PAUSE_S
-                    return self._places
-                self._places = places_of(labs, repositories, self._data, self._s3_endpoint, self._names)
-                self._until_s = now_s + max(self._client.default_expiry_s, PAUSE_S)
+            if self._places is not None and now_s < self._until_s:
+                return self._places
+            try:
+                lists = PlaceLists(self._client.labs(), self._client.repositories())
+            except OnefsError as error:
+                if self._places is None:
+                    self._places = self._kept_places(error)
+                self._until_s = now_s + PAUSE_S
+                return self._places
+            self._places = self._meant(lists)
+            self._until_s = now_s + max(self._client.default_expiry_s, PAUSE_S)
+            if self._kept is not None:
+                self._kept.write(lists)
             return self._places
+
+    def _kept_places(self, error: OnefsError) -> Places:
+        """The servers as an earlier process was told of them. Raises why they are not known now if there are none."""
+        # Whoever is refused is told so, and does not go on with what an earlier login was given.
+        kept = self._kept.read() if self._kept is not None and not isinstance(error, AccessRefusedError) else None
+        if kept is None:
+            raise error
+        _log.warning("%s Where files are is taken from what it said earlier.", error.reason)
+        return self._meant(kept)
+
+    def _meant(self, lists: PlaceLists) -> Places:
+        return places_of(lists.labs, lists.repositories, self._data, self._s3_endpoint, self._names)
 
     def copies(self, dataset_id: UUID) -> list[Location]:
         """Where the file records of a dataset say that it is; none if the database does not know it."""
@@ -104,11 +129,26 @@ class Locations:
     def _all(self, dataset: Dataset) -> Iterator[Location]:
         yield from _likely_first(self._on_servers(dataset))
         if self._repositories is not None:
-            yield from _likely_first(self._repositories.places().locations(dataset))
-            yield from _likely_first(self._repositories.copies(dataset.id))
+            with self._needing_the_database("where it is"):
+                places = self._repositories.places()
+            yield from _likely_first(places.locations(dataset))
+            with self._needing_the_database("where else it is"):
+                copies = self._repositories.copies(dataset.id)
+            yield from _likely_first(copies)
 
     def _on_servers(self, dataset: Dataset) -> list[Location]:
         return [each for server in self._servers for each in server.locations(dataset.path, dataset.id)]
+
+    @contextmanager
+    def _needing_the_database(self, what: str) -> Iterator[None]:
+        """Have a failure say what the database was to tell."""
+        assert self._repositories is not None
+        try:
+            yield
+        except OnefsError as error:
+            told = copy(error)  # which may be raised again elsewhere
+            told.reason = f"the database {self._repositories.database} is needed to tell {what}: {error.reason}"
+            raise told from error
 
 
 def _likely_first(locations: Iterable[Location]) -> list[Location]:

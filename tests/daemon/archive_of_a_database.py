@@ -14,6 +14,7 @@ from onefs.alyx.credentials import Credentials
 from onefs.catalogue.records import Dataset
 from onefs.content.access import Content, Patience
 from onefs.content.store import ContentStore
+from onefs.daemon.kept_places import KeptPlaces
 from onefs.daemon.locations import Locations, Repositories
 from onefs.daemon.repositories import DataLogin
 from onefs.demo.archive import Manifest
@@ -86,11 +87,10 @@ class ArchiveOfADatabase:
         data: DataLogin | None = None,
         s3_endpoint: str = "",
         names: RemoteNames = RemoteNames.UUID,
+        kept: KeptPlaces | None = None,
     ) -> Repositories:
-        data = data or DataLogin(LOGIN, self.server.url)
-        return Repositories(
-            client or self.client(), data, s3_endpoint=s3_endpoint, names=names, clock=lambda: self.clock_s
-        )
+        client, data = client or self.client(), data or DataLogin(LOGIN, self.server.url)
+        return Repositories(client, data, s3_endpoint=s3_endpoint, names=names, kept=kept, clock=lambda: self.clock_s)
 
     def content(
         self,

@@ -1,6 +1,8 @@
 """Where bytes are asked for when a database knows: in which order, with which login, and when it is asked itself."""
 
+import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -12,11 +14,15 @@ from s3_service import S3Service
 from servers import FaultServer
 
 from onefs.alf import RemoteNames, archive_path
+from onefs.daemon.archive import Archive
+from onefs.daemon.kept_places import KeptPlaces
 from onefs.daemon.locations import Locations
 from onefs.daemon.repositories import DataLogin
+from onefs.daemon.sources import Kind, prepare, resolve
 from onefs.demo.database_file import BUCKET, Aggregate, DatabaseFile, Repository, User, default_repositories
 from onefs.errors import AccessRefusedError, MissingOnServerError, UnreachableError
 from onefs.outages import PAUSE_S
+from onefs.settings import Settings
 from onefs.transports.archive import ArchiveServer
 
 LISTS = ("/labs", "/data-repository")
@@ -116,7 +122,10 @@ def test_a_database_that_is_away_does_not_keep_a_named_server_from_answering(pla
         content = place.content(place.repositories(), [ArchiveServer(mirror.url)])
         place.server.stop()
         assert read(content, place.datasets[0]) == FILES[place.datasets[0].rel_path]
-        with pytest.raises(MissingOnServerError, match=f"404 Not Found; {place.host} cannot be reached"):
+        with pytest.raises(
+            MissingOnServerError,
+            match=f"404 Not Found; the database {place.server.url} is needed .*{place.host} cannot be",
+        ):
             read(content, place.datasets[1])
 
 
@@ -276,3 +285,46 @@ def test_the_data_login_goes_to_its_own_server_only(place: ArchiveOfADatabase, s
         assert not {url for url in with_login if "/onefs-demo/" in url or "/y/" in url}
         assert {url.split("/")[2] for url in with_login} == {each.format(**names) for each in gets_it}
         assert {location.login for location in found} <= {None, LOGIN}
+
+
+# What was said is kept
+
+
+def test_files_are_read_on_in_a_later_mount_whose_database_is_away(
+    place: ArchiveOfADatabase, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place.repositories(kept=KeptPlaces(tmp_path, place.server.url)).places()
+    place.server.fail(LISTS[0])
+    repositories = place.repositories(place.client(keeps=False), kept=KeptPlaces(tmp_path, place.server.url))
+    content = place.content(repositories)
+    assert read(content, place.datasets[0]) == FILES[place.datasets[0].rel_path]
+    assert "Where files are is taken from what it said earlier" in caplog.text
+    place.server.recover()
+    place.clock_s += PAUSE_S
+    asked = len(place.asked(LISTS[0]))
+    repositories.places()
+    assert len(place.asked(LISTS[0])) == asked + 1
+
+
+def test_a_mount_keeps_where_files_are_beside_its_tables(place: ArchiveOfADatabase, tmp_path: Path) -> None:
+    settings = Settings(cache_dir=tmp_path / "cache", alyx_user="demo", alyx_password="demo", retry_max_s=0.0)
+    source = resolve(place.server.url, settings, Kind.DATABASE)
+    prepare(source)
+    with closing(Archive(source, settings)) as mount:
+        read(mount.content, place.datasets[0])
+    shutil.rmtree(source.state_dir / "responses")
+    place.server.fail(LISTS[0])
+    with closing(Archive(source, settings)) as mount:
+        assert read(mount.content, place.datasets[1]) == FILES[place.datasets[1].rel_path]
+
+
+def test_what_the_database_was_needed_for_is_told(place: ArchiveOfADatabase) -> None:
+    content = place.content(place.repositories(place.client(keeps=False)))
+    place.server.stop()
+    with pytest.raises(UnreachableError) as caught:
+        read(content, place.datasets[0])
+    assert caught.value.reason.startswith(
+        f"{place.datasets[0].path} cannot be fetched: the database {place.server.url} is needed to tell where it is: "
+        f"{place.host} cannot be reached"
+    )
+    assert caught.value.remedy
