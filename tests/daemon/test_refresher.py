@@ -519,7 +519,7 @@ def test_loaded_tables_stay_until_they_are_reset(
     assert tables.created == created
 
 
-@pytest.mark.parametrize("spoil", ["nothing there", "half", "no tables", "for a newer reader", "lacks a column"])
+@pytest.mark.parametrize("spoil", ["nothing there", "half", "no tables", "lacks a column"])
 def test_what_cannot_be_loaded_changes_nothing(tables: TablesInUse, tmp_path: Path, spoil: str) -> None:
     saved = tmp_path / "saved"
     make_tables(saved, {"alf/x.y.npy": b"z"})
@@ -529,8 +529,6 @@ def test_what_cannot_be_loaded_changes_nothing(tables: TablesInUse, tmp_path: Pa
         (saved / "datasets.pqt").unlink()
     elif spoil == "no tables":
         (saved / "sessions.pqt").write_bytes(b"<html></html>")
-    elif spoil == "for a newer reader":
-        change_metadata(saved, min_api_version="9.0")
     else:
         shutil.copy(saved / "sessions.pqt", saved / "datasets.pqt")
     with pytest.raises(TableError) as refused:
