@@ -326,7 +326,9 @@ def test_a_failure_of_another_edition_does_not_hide_the_quarantine() -> None:
     failures, old, new = Failures(Clock()), dataset_of(1, b"old"), dataset_of(1, b"new")
     failures.remember(old, MismatchError("old"), None, offline=False)
     failures.hold(new, MismatchError("new"), 1, 100.0)
-    assert str(failures.current(new, None, may_fetch=True)) == "new"
+    current = failures.current(new, None, may_fetch=True)
+    assert current is not None
+    assert current.reason == "new"
 
 
 def test_both_descriptors_are_closed_though_the_first_complains(

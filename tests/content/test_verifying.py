@@ -140,7 +140,11 @@ def test_what_leaves_the_cache_while_it_is_pinned_comes_again(
         return file
 
     monkeypatch.setattr(content, "open", open_and_evict)
-    done = Orders(content, lambda: Mode.AUTO, max_transfers=4).pin(["/"], lambda: iter([dataset])).act(dataset)
+    done = (
+        Orders(content, lambda: Mode.AUTO, max_transfers=4, has_server=True)
+        .pin(["/"], lambda: iter([dataset]))
+        .act(dataset)
+    )
     assert (done.word, done.moved_bytes) == ("fetched", len(DATA))
     assert archive.file(dataset).read_bytes() == DATA
     assert content.keeping.is_pinned(dataset)
@@ -151,7 +155,9 @@ def test_a_look_that_is_not_wanted_any_more_ends_at_once(archive: ArchiveAndCach
     content = archive.content()
     read(content, dataset)
     recorded: list[str] = []
-    orders = Orders(content, lambda: Mode.AUTO, lambda path, error: recorded.append(path), max_transfers=4)
+    orders = Orders(
+        content, lambda: Mode.AUTO, lambda path, error: recorded.append(path), max_transfers=4, has_server=True
+    )
     work = orders.verify(["/"], lambda: iter([dataset]))
     assert work.act(dataset).word == "verified"
     work.stop()

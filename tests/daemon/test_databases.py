@@ -75,7 +75,7 @@ def test_a_user_s_name_alone_means_the_login_that_is_kept_for_it(kept: Credentia
     assert database_of(URL, Settings(alyx_user="own")).credentials == Credentials("own", "secret")
     with pytest.raises(UsageError, match="no password for the database's user other") as refused:
         database_of(URL, Settings(alyx_user="other"))
-    assert "onefs setup" in refused.value.remedy
+    assert "ONEFS_ALYX_PASSWORD" in refused.value.remedy
 
 
 def test_a_password_without_a_name_is_refused() -> None:

@@ -18,6 +18,7 @@ from tables_in_use import DAY_S, NOW_S, TablesInUse, export_tag
 from onefs.alf import TABLE_NAMES
 from onefs.daemon import refresher
 from onefs.demo.archive import TABLES_DIR
+from onefs.demo.database_file import DatabaseFile, Tag
 from onefs.demo.export import INFO, ZIP
 from onefs.demo.server import DemoServer
 from onefs.errors import (
@@ -486,6 +487,7 @@ def test_an_unknown_tag_changes_nothing(tables: TablesInUse, tmp_path: Path) -> 
 
 
 def test_a_tag_without_tables_is_told_as_such(archive: AlyxArchive, tables: TablesInUse) -> None:
+    DatabaseFile(tags=[Tag(TAG)]).write(archive.directory)
     shutil.rmtree(archive.directory / TABLES_DIR / TAG)
     with pytest.raises(BrokenAnswerError) as refused:
         tables.refresher.use_tag(TAG)

@@ -42,6 +42,7 @@ EXPECTED = {
     "UsageError": errno.EIO,
     "SourceError": errno.EIO,
     "TableError": errno.EIO,
+    "DamagedTableError": errno.EIO,
     "MountError": errno.EIO,
 }
 KINDS = dict(inspect.getmembers(errors, inspect.isclass))
