@@ -1,6 +1,7 @@
 """What this process may do that an ordinary user may not, and the tests that need it."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,15 @@ def may_mount() -> bool:
     """Whether this process may mount file systems that are no FUSE."""
     status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line)
     return bool(int(status["CapEff"], 16) >> CAP_SYS_ADMIN & 1)
+
+
+def remount(disk: Path, options: str) -> None:
+    """Mount a disk again with other options.
+
+    Those at hand are ignored: they name its owner by a number that a namespace need not have.
+    """
+    command = ["mount", "--options-mode", "ignore", "-o", f"remount,{options}", disk]
+    subprocess.run(command, check=True)
 
 
 def skip_what_is_not_allowed(items: list[pytest.Item]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from archives import MADE_SESSION, make_tables
 from mounted import Mounted
+from privileges import remount
 
 FILES = {f"alf/{name}.times.npy": os.urandom(3000) for name in ("a", "b", "wrong", "short")}
 MISSING = "alf/missing.times.npy"
@@ -106,7 +107,7 @@ def on_read_only_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", archive], check=True)
     try:
         make_archive(archive)
-        subprocess.run(["mount", "-o", "remount,ro", archive], check=True)
+        remount(archive, "ro")
         yield archive
     finally:
         subprocess.run(["umount", "-l", archive], check=True)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from archives import RECORDINGS, WRONG_MD5, make_tables, sound_rows
 from mounted import ONEFS, Mounted, is_alive, run_onefs, wait_until
+from privileges import remount
 
 from onefs.vfs.manifest import Entry, read_manifest
 
@@ -259,7 +260,7 @@ def test_a_full_or_locked_disk_leaves_all_as_it_was(plain: Mounted, tmp_path: Pa
             command(plain, f"record save --to {disk}")
         assert full.value.errno == errno.ENOSPC
         (disk / "fill").unlink()
-        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        remount(disk, "ro")
         locked = run_onefs("record", "save", "--to", disk, "--mount", plain.path)
         assert locked.returncode == 1
         assert "Read-only file system" in locked.stderr

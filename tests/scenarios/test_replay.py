@@ -20,6 +20,7 @@ from alyx_archive import AlyxArchive
 from alyx_mounts import errno_of, mount_of, tree_of
 from archives import MADE_SESSION, make_tables, on_servers
 from mounted import ONEFS, Mounted, run_onefs, wait_until
+from privileges import remount
 from recordings_of import entry_of, write_manifest
 from servers import Fault, FaultServer
 
@@ -343,7 +344,7 @@ def test_a_full_disk_is_one_sentence_and_nothing_half(faulty: Faulty, tmp_path: 
         assert "room" in done.stderr
         assert all(data == FILES[name] for name, data in files_in(disk / "folder").items())
         assert not list((disk / "folder").glob("*.pqt"))
-        subprocess.run(["mount", "-o", "remount,size=32m", disk], check=True)
+        remount(disk, "size=32m")
         assert faulty.replay("--fetch", disk / "folder").returncode == 0
         assert files_in(disk / "folder") == FILES
     finally:

@@ -13,6 +13,7 @@ from alyx_archive import AlyxArchive
 from alyx_mounts import Asked, mount_of, tree_of
 from archives import MADE_SESSION, change_metadata, make_tables
 from mounted import ONEFS, Mounted, run_onefs
+from privileges import remount
 
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.demo.server import DemoServer
@@ -154,7 +155,7 @@ def test_a_full_disk_leaves_the_saved_tables_as_they_were(saving: Mounted, small
 
 @pytest.mark.needs_mount
 def test_what_cannot_be_written_is_one_sentence(saving: Mounted, small_disk: Path, tmp_path: Path) -> None:
-    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    remount(small_disk, "ro")
     (tmp_path / "way in").symlink_to(saving.path / "lab")
     (tmp_path / "file").write_text("in the way")
     for directory, why in {
