@@ -9,7 +9,7 @@ from onefs.alf import INSERTIONS_NAME
 from onefs.catalogue import columns
 from onefs.catalogue.schema import INSERTION_COLUMNS
 from onefs.catalogue.tables import read_metadata, table_errors
-from onefs.errors import TableError
+from onefs.errors import TableError, again
 
 _log = logging.getLogger(__name__)
 
@@ -22,13 +22,20 @@ class Insertions:
 
     def __init__(self, directory: Path) -> None:
         self._file = directory / INSERTIONS_NAME
-        self._lock = threading.Lock()  # guards _known; held while the table is read
+        self._lock = threading.Lock()  # guards those below; held while the table is read
         self._known: dict[UUID, Insertion] | None = None
+        self._failure: TableError | None = None  # why the table could not be read
 
     def find(self, pid: UUID) -> Insertion | None:
-        """The session and name of an insertion."""
+        """The session and name of an insertion.
+
+        Raises `TableError` if it is not known because the table cannot be used.
+        """
         with self._lock:
-            return self._all().get(pid)
+            found = self._all().get(pid)
+            if found is None and self._failure is not None:
+                raise again(self._failure)
+            return found
 
     def learn(self, pid: UUID, eid: UUID, name: str) -> None:
         """Add an insertion that the table does not have."""
@@ -42,21 +49,34 @@ class Insertions:
 
     def _all(self) -> dict[UUID, Insertion]:
         if self._known is None:
-            self._known = read_insertions(self._file) or {}
+            try:
+                self._known = _read(self._file) or {}
+            except TableError as error:
+                _warn(error)
+                self._known, self._failure = {}, error
         return self._known
 
 
 def read_insertions(file: Path) -> dict[UUID, Insertion] | None:
     """All insertions of a table. None if there is no such table, or if it cannot be used, which is warned about."""
     try:
-        with table_errors(file):
-            if not file.exists():
-                return None
-        read_metadata(file)
-        return _rows(file)
+        return _read(file)
     except TableError as error:
-        _log.warning("%s Insertions are not known. %s", error.reason, error.remedy)
+        _warn(error)
         return None
+
+
+def _read(file: Path) -> dict[UUID, Insertion] | None:
+    """All insertions of a table, None if there is no such table. Raises `TableError` if it cannot be used."""
+    with table_errors(file):
+        if not file.exists():
+            return None
+    read_metadata(file)
+    return _rows(file)
+
+
+def _warn(error: TableError) -> None:
+    _log.warning("%s Insertions are not known. %s", error.reason, error.remedy)
 
 
 def _rows(file: Path) -> dict[UUID, Insertion]:

@@ -327,7 +327,10 @@ class Snapshot:
     find_dataset = dataset_of_id
 
     def insertion(self, pid: UUID) -> Insertion | None:
-        """The eid and name of a probe insertion, if the tables have one of insertions beside them."""
+        """The eid and name of a probe insertion, if the tables have one of insertions beside them.
+
+        Raises `TableError` if that cannot be used.
+        """
         return self.insertions.find(pid)
 
     def probes_of(self, eid: UUID) -> list[tuple[str, UUID]]:

@@ -20,7 +20,7 @@ from onefs.daemon.catalogues import Catalogues, Known
 from onefs.daemon.questions import AlyxQuestions
 from onefs.daemon.releases import Releases
 from onefs.digests import digest64
-from onefs.errors import OfflineError, OnefsError, UnknownRecordError
+from onefs.errors import OfflineError, OnefsError, TableError, UnknownRecordError
 from onefs.fuse.notify import Notifier
 from onefs.modes import ALLOWED, Abilities, Mode, check
 from onefs.settings import Settings
@@ -241,7 +241,12 @@ class Showing:
 
     def _eid_of_pid(self, pid: UUID) -> UUID | None:
         insertions = self.catalogues.tables.insertions
-        found = insertions.find(pid)
+        try:
+            found = insertions.find(pid)
+        except TableError:
+            if self._client is None or self._mode() is Mode.LOCAL:
+                raise
+            found = None  # the database knows it, too
         if found is not None or self._client is None:
             return found[0] if found else None
         if self._mode() is Mode.LOCAL:

@@ -7,6 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from table_shapes import METADATA, a_session, an_id, as_pair, load
 
+from onefs.errors import TableError
+
 SESSION = a_session()
 PID, OTHER = an_id("probe00"), an_id("probe01")
 
@@ -62,9 +64,12 @@ def a_folder(tmp_path):
 
 
 @pytest.mark.parametrize("spoil", [damaged, without_names, of_another_kind, a_folder])
-def test_a_table_that_cannot_be_used_is_warned_of_once(tmp_path, snapshot, caplog, spoil):
+def test_a_table_that_cannot_be_used_is_warned_of_once_and_tells_of_no_absence(tmp_path, snapshot, caplog, spoil):
     spoil(tmp_path)
-    assert snapshot.insertion(PID) is None
-    assert snapshot.insertion(OTHER) is None
+    for pid in (PID, OTHER):
+        with pytest.raises(TableError, match=r"insertions\.pqt"):
+            snapshot.insertion(pid)
+    snapshot.insertions.learn(PID, SESSION.eid, "probe00")
+    assert snapshot.insertion(PID) == (SESSION.eid, "probe00")
     (warning,) = caplog.records
     assert "insertions.pqt" in warning.getMessage()

@@ -13,10 +13,11 @@ from alyx_archive import AlyxArchive
 from alyx_mounts import Asked
 from test_showing import Shown
 
+from onefs.alf import INSERTIONS_NAME
 from onefs.demo.archive import TABLES_DIR
 from onefs.demo.database import read_database
 from onefs.demo.server import DemoServer
-from onefs.errors import GoneError, NotInCatalogueError, UnreachableError
+from onefs.errors import GoneError, NotInCatalogueError, TableError, UnreachableError
 from onefs.modes import Mode
 from onefs.vfs.nodes import Link
 
@@ -160,6 +161,20 @@ def test_in_mode_local_nobody_is_asked_for_an_identifier(
             with pytest.raises(NotInCatalogueError):
                 leads_to(shown, link)
     assert asked.paths() == []
+
+
+def test_a_damaged_table_of_insertions_tells_of_no_absence(archive: AlyxArchive, shown: Shown) -> None:
+    """The database knows the probe; in mode local the damage is told."""
+    tables_dir = shown.showing.catalogues.tables.files.datasets.parent
+    (tables_dir / INSERTIONS_NAME).write_bytes(b"PAR1 rubbish PAR1")
+    link = next(link for link in identifiers(archive, SECOND) if link.startswith("by-pid"))
+    shown.mode.switch(Mode.LOCAL)
+    shown.showing.renew()
+    with pytest.raises(TableError, match=INSERTIONS_NAME):
+        leads_to(shown, link)
+    shown.mode.switch(Mode.REMOTE)
+    shown.showing.renew()
+    assert leads_to(shown, link) == identifiers(archive, SECOND)[link]
 
 
 def test_a_listing_in_a_session_that_was_deleted_has_it_leave_the_tree(archive: AlyxArchive, shown: Shown) -> None:
