@@ -172,11 +172,15 @@ class Learning:
         """Have sessions stand where they are, beside others on the same path."""
         for session in _usable(told, LeftOutTally()):  # the others are counted when their subject's are listed
             others = [row for row in self._rows_at(session.path) if self._eid(row) != session.eid]
-            folder = ROOT
-            for name in session.path.split("/"):
-                folder = self.folders.place(folder, name)
+            *above, number = session.path.split("/")
+            day, is_back = ROOT, False
+            for name in above:
+                is_back = self.folders.child(day, name) is None
+                day = self.folders.place(day, name)
+            if is_back:  # but not the sessions that stood in it when it went
+                self.folders.keep(day, {})
+            folder = self.folders.place(day, number)
             self._stand([*others, self._learn(session, folder)], folder, session.date)
-            day = self.folders.folder(folder).parent
             self.folders.redate(day)
             self.folders.redate(self.folders.folder(day).parent)
 

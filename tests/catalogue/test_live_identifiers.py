@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import date
 from uuid import UUID
 
 import pytest
@@ -114,6 +115,23 @@ def test_a_session_that_was_deleted_goes_when_its_own_folder_is_looked_into(tmp_
         assert live.folders(folder.parent) == []
     assert live.session_of_eid(ALONE.eid) is None
     assert find(live, ALONE.path) is None
+
+
+@pytest.mark.parametrize("has_base", [False, True])
+def test_a_session_that_was_deleted_does_not_come_back_with_another_of_its_day(tmp_path, has_base):
+    deleted, elsewhere = a_session("deleted"), a_session("elsewhere", day=date(2019, 1, 1))
+    database = Database([deleted, elsewhere], [])
+    live = a_live(database, load(tmp_path, [deleted, elsewhere], []) if has_base else None)
+    walk(live)
+    subject = find(live, f"{deleted.lab}/Subjects/{deleted.subject}")
+    added = a_session("added", number=deleted.number + 1)
+    database.all_sessions = [elsewhere]
+    live.expire()
+    assert [folder.name for folder in live.folders(subject.row)] == [str(elsewhere.date)]
+    database.all_sessions = [elsewhere, added]
+    day = live.folder(live.session_folder(live.find_session(added.eid)).parent)
+    assert [folder.name for folder in live.folders(day.row)] == [f"{added.number:03}"]
+    assert live.n_sessions == 2
 
 
 def test_a_session_that_was_registered_anew_takes_the_place_of_the_old_one(tmp_path):
