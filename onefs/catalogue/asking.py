@@ -46,18 +46,19 @@ class Asking:
             return known.error and copy(known.error)
 
     def _try(self, known: _Question, ask: Callable[[], OnefsError | None]) -> None:
-        known.turn = self._turn
+        turn = self._turn
         try:
             error = ask()
             known.answered = True
         except OnefsError as failure:
             error = failure
         known.error = error and error.with_traceback(None)
-        known.asked_s = self._clock()
+        known.turn, known.asked_s = turn, self._clock()
 
     def was_answered(self, question: Hashable) -> bool:
         """Whether there was an answer at any time."""
-        return self._known(question).answered
+        known = self._questions.get(question)
+        return known is not None and known.answered
 
     def expire(self) -> None:
         """Ask everything anew when it is next wanted, also what is being asked now. Waits for nobody."""

@@ -30,7 +30,7 @@ class LiveSnapshot(SilentSnapshot):
 
     A listing asks, unless it is known since less than what `expiry_s` gives; so do looking up a name that is not
     known, and finding something by an identifier. If the database does not answer, or an earlier answer has to do, what
-    is known of that folder stays, and it is asked again after `retry_s`; where nothing is known, and for a name that is
+    it told of that folder stays, and it is asked again after `retry_s`; where nothing is known, and for a name that is
     not, its error is raised. Rows of `base` keep their meaning; new ones are added. `on_change` is told of each answer
     that changed something, with rows of this catalogue (`folders_new` has folders with another session, too), in the
     thread that asked; `on_answer` of each answer, why an earlier one had to do, or why there is none.
@@ -190,6 +190,8 @@ class LiveSnapshot(SilentSnapshot):
             self._on_answer(error)
             raise
         self._on_answer(age.outage)
+        if age.outage is not None and self._asking.was_answered(question):
+            return age.outage  # more may have been learned since that earlier answer
         with self._lock:
             learn()
             changes.append(self._known.news())

@@ -1,6 +1,7 @@
 """The catalogue of remote mode: what a database tells as folders are entered, in the numbers of the index."""
 
 import threading
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
@@ -10,6 +11,7 @@ import pytest
 from live_archive import Clock, Database, a_live, find, session_facts, walk
 from table_shapes import a_dataset, a_session, an_archive, load
 
+from onefs.catalogue import asking
 from onefs.catalogue.live import merged
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.demo.archive import make_archive
@@ -344,6 +346,52 @@ def test_an_earlier_answer_is_shown_and_soon_asked_for_again():
     clock.now_s = 60
     assert {folder.name for folder in live.folders(0)} == {lab, "later"}
     assert told[-1] is None
+
+
+def test_an_earlier_answer_takes_nothing_away_that_was_learned_since():
+    database = Database(SESSIONS[:1], [])
+    live = a_live(database)
+    day = find(live, SESSIONS[0].path.rpartition("/")[0])
+    assert len(live.folders(day.row)) == 1
+    new = replace(SESSIONS[0], eid=UUID(int=7), number=77)
+    database.all_sessions.append(new)
+    assert live.find_session(new.eid) is not None
+    live.expire()
+    database.all_sessions.remove(new)
+    database.outage = DOWN
+    assert len(live.folders(day.row)) == 2
+    database.outage = None
+    live.expire()
+    assert len(live.folders(day.row)) == 1  # now the database itself says so
+
+
+def test_a_question_that_ends_in_an_unforeseen_error_counts_as_not_asked():
+    database = Database(SESSIONS, DATASETS)
+    live = a_live(database)
+    walk(live)
+    live.expire()
+    database.failure = RuntimeError("unforeseen")
+    with pytest.raises(RuntimeError):
+        live.folders(0)
+    database.failure = None
+    database.all_sessions.append(replace(SESSIONS[0], lab="later", eid=UUID(int=7)))
+    assert "later" in {folder.name for folder in live.folders(0)}
+
+
+def test_finding_datasets_of_known_sessions_takes_no_memory_for_each(tmp_path):
+    base = load(tmp_path, SESSIONS, DATASETS)
+    known = [dataset for dataset in DATASETS if base.dataset_of_id(dataset.id)]
+    live = a_live(Database(SESSIONS, DATASETS), base)
+    for session in SESSIONS:
+        live.newest(live.find_session(session.eid))
+    tracemalloc.start()
+    try:
+        for dataset in known:
+            assert live.find_dataset(dataset.id) == dataset
+        allocated = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, asking.__file__)])
+    finally:
+        tracemalloc.stop()
+    assert sum(each.size for each in allocated.traces) < 1000
 
 
 def test_a_failed_question_is_not_asked_again_at_once():
