@@ -1,4 +1,4 @@
-"""Owns the modes of a mount: what each allows, and which a source can be in."""
+"""The modes of a mount: what each allows, and which a source can be in."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""Owns a small archive on disk that a demo server serves while a test changes it."""
+"""A small archive on disk that a demo server serves while a test changes it."""
 
 import hashlib
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Owns a database for the tests of catalogues that ask: it answers from tables, which tests may write anew."""
+"""A database for the tests of catalogues that ask: it answers from tables, which tests may write anew."""
 
 import time
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Owns a real mount for tests: `onefs mount` as a user runs it, in a process of its own."""
+"""A real mount for tests: `onefs mount` as a user runs it, in a process of its own."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Owns the servers that tests talk to: a real nginx, and one that fails in whatever way a test asks for."""
+"""The servers that tests talk to: a real nginx, and one that fails in whatever way a test asks for."""
 
 import contextlib
 import hashlib

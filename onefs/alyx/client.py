@@ -1,4 +1,4 @@
-"""Owns the questions that onefs asks of an Alyx database, and the one change that it can make there."""
+"""The client of an Alyx database: what onefs asks of it, and the one change that it can make there."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Owns the logins that onefs keeps: one file of mode 0600, by host; and where else a login may come from."""
+"""The logins that onefs keeps, by host, in one file of mode 0600; and where else a login may come from."""
 
 import json
 import os

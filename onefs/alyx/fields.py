@@ -1,4 +1,4 @@
-"""Owns the fields of Alyx's JSON: each function turns one into a typed value, or raises `OddRecordError`."""
+"""Fields of Alyx's JSON: each function turns one into a typed value, or raises `OddRecordError`."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Owns the filters of Alyx's lists: which there are, and how their values are spelt in a query."""
+"""The filters of Alyx's lists: which there are, and how their values are written in a query."""
 
 import difflib
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Owns how Alyx's JSON becomes records. Odd ones raise `OddRecordError`, which listings skip and count."""
+"""Alyx's JSON as records. Odd ones raise `OddRecordError`, which listings skip and count."""
 
 import re
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Owns telling whether an Alyx answers at an address, without a login."""
+"""Whether an Alyx answers at an address, found out without a login."""
 
 import requests
 

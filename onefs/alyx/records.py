@@ -1,4 +1,4 @@
-"""Owns the values that say what Alyx answered: sessions, datasets, file records, repositories and the rest."""
+"""The records that Alyx answers with: sessions, datasets, file records, repositories and the rest."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

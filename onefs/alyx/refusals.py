@@ -1,4 +1,4 @@
-"""Owns what an answer that is no success means: one table from status to our error, and its sentence."""
+"""Errors for answers that are no success: one table from HTTP status to exception and sentence."""
 
 import errno
 import re

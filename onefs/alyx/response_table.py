@@ -1,4 +1,4 @@
-"""Owns the table of kept responses in SQLite, on the storage of requests-cache."""
+"""The table of cached responses in SQLite, on the storage of requests-cache."""
 
 import json
 import sqlite3

@@ -1,4 +1,4 @@
-"""Owns the responses of Alyx that are kept on disk, in an SQLite file that several processes share."""
+"""The cache of Alyx's responses, in an SQLite file that several processes share."""
 
 import hashlib
 import json

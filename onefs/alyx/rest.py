@@ -1,4 +1,4 @@
-"""Owns asking for JSON: from the kept responses where they will do, else from the server, page after page."""
+"""Requests for JSON: answered from cached responses where they will do, else by the server, page by page."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Owns sending requests to one Alyx server: connections, redirections, proxies, and patience with a busy server."""
+"""Sending requests to one Alyx server: connections, redirections, proxies, and retries while it is busy."""
 
 import logging
 import ssl

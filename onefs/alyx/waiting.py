@@ -1,4 +1,4 @@
-"""Owns how long a busy server is waited for: as `Retry-After` says, else exponential with jitter, within a limit."""
+"""The back-off for a busy server: as `Retry-After` says, else exponential with jitter, within a limit."""
 
 import random
 import threading

@@ -1,4 +1,4 @@
-"""Owns the order of dataset rows and which of them stand: pure computing on whole columns."""
+"""Sorting dataset rows and leaving out those that cannot be shown: pure computing on whole columns."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

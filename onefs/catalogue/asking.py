@@ -1,4 +1,4 @@
-"""Owns when a question is asked: by one thread at a time, anew after a while, and not again right after a failure."""
+"""`Asking`: asks each question in one thread at a time, again once it has expired, not right after a failure."""
 
 import threading
 from collections.abc import Callable, Hashable

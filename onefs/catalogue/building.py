@@ -1,4 +1,4 @@
-"""Owns the making of an index from the two tables, beside its place and then renamed into it."""
+"""Building an index from the two tables: in a temporary folder, then renamed into its place."""
 
 import errno
 import os

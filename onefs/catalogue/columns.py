@@ -1,4 +1,4 @@
-"""Owns the reading of parquet columns, in whatever types they come, as numpy arrays."""
+"""Reading parquet columns, of whatever types, as numpy arrays."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import date

@@ -1,4 +1,4 @@
-"""Owns the way from the datasets table to columns of numbers: reading, paths as codes, sessions as rows."""
+"""Reading the datasets table into columns of numbers: paths as codes, sessions as rows."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Finds the dates that revisions are named by."""
+"""The dates that revisions are named by, found in the paths of datasets."""
 
 import re
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Owns one session's datasets as told at one time: columns by the rules of the index, from values, not tables."""
+"""One session's datasets as the database told them: columns by the rules of the index, from values, not tables."""
 
 import re
 from collections.abc import Iterable, Sequence

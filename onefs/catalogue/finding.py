@@ -1,4 +1,4 @@
-"""Looks one thing up in a mapped column, given what sorts it. Touches a few rows only."""
+"""Lookups in a memory-mapped column, given the permutation that sorts it. They touch a few rows only."""
 
 from uuid import UUID
 

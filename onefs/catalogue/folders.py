@@ -1,4 +1,4 @@
-"""Owns the upper part of the tree, from the root down to the sessions, as rows in breadth-first order."""
+"""The upper part of the tree, from the root down to the sessions, as rows in breadth-first order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

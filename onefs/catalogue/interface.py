@@ -1,4 +1,4 @@
-"""Owns what the tree asks of a catalogue, and what a catalogue without tables asks of a database."""
+"""Protocols: what the tree asks of a catalogue, and what a catalogue without tables asks of a database."""
 
 from collections.abc import Mapping
 from datetime import date

@@ -1,4 +1,4 @@
-"""Owns what each answer of the database changes in a live catalogue."""
+"""`Learning`: applies each answer of the database to a live catalogue."""
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence

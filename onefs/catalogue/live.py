@@ -1,4 +1,4 @@
-"""Owns the catalogue of remote mode: the tables at hand, and over them what a database tells as folders are entered."""
+"""The catalogue of mode remote: the tables at hand, overlaid with what a database tells as folders are listed."""
 
 import logging
 import threading

@@ -1,4 +1,4 @@
-"""Owns the folders of a live catalogue: those of the tables at hand, and over them what the database told."""
+"""The folders of a live catalogue: those of the tables at hand, overlaid with what the database told."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Owns the session rows of a live catalogue: those of the tables at hand, and new ones for what the database told."""
+"""The session rows of a live catalogue: those of the tables at hand, and new ones that the database told."""
 
 from collections import defaultdict
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Owns how rows that were learned go into a table that exists: batch by batch, in the table's own columns and types."""
+"""Merging learned rows into an existing table: batch by batch, in the table's own columns and types."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence, Set

@@ -1,4 +1,4 @@
-"""Owns the values that describe sessions and datasets."""
+"""The values that describe sessions and datasets."""
 
 from dataclasses import dataclass, replace
 from datetime import date

@@ -1,4 +1,4 @@
-"""Owns saving what was learned: into the cache tables of a directory, which stay whole whatever happens."""
+"""Saving what was learned into the cache tables of a directory, which stay whole whatever happens."""
 
 import errno
 import json

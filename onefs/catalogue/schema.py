@@ -1,4 +1,4 @@
-"""Owns what cache tables look like: their columns, which are needed, and the shapes of older tables."""
+"""What cache tables look like: their columns, which are needed, and the shapes of older tables."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

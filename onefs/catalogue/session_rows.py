@@ -1,4 +1,4 @@
-"""Owns the way from the sessions table to session rows: reading, refusing what cannot stand in a tree, sorting."""
+"""Reading the sessions table into rows: refusing what cannot be shown in a tree, and sorting the rest."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass

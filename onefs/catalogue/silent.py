@@ -1,4 +1,4 @@
-"""Owns telling what a live catalogue knows without asking for more."""
+"""`SilentSnapshot`: what a live catalogue knows already, told without asking the database."""
 
 import threading
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Owns running a program to its end, with all that it starts kept below this process."""
+"""Running a program to its end, with all that it starts kept below this process."""
 
 import ctypes
 import os

@@ -1,4 +1,4 @@
-"""Owns having a mount do what takes long, and following that to its end."""
+"""Having a mount do long work, and following that to its end."""
 
 import json
 import shlex

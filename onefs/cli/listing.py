@@ -1,4 +1,4 @@
-"""Owns the list of what would be fetched: names, sizes, and what is in the cache already."""
+"""The list of what would be fetched: names, sizes, and what is in the cache already."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Owns how settings become flags: one flag for each row of the table of settings."""
+"""Settings as flags: one flag for each row of the table of settings."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Owns what paths and patterns on a command line mean: which mount they are in, and where in it."""
+"""What paths and patterns on a command line mean: which mount they are in, and where in it."""
 
 import os
 from collections.abc import Callable, Sequence

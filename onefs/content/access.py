@@ -1,4 +1,4 @@
-"""Owns the face of the content: opening datasets, telling their state, and what is under way."""
+"""`Content`: opens datasets, tells their state, and what is being fetched."""
 
 import logging
 import os

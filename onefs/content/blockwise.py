@@ -1,4 +1,4 @@
-"""Owns how a large file is had by blocks: which location gives it, when it begins anew, and what becomes of it."""
+"""Fetching a large file by blocks: from which location, when to start again, and what becomes of the result."""
 
 import logging
 from collections.abc import Callable, Iterable

@@ -1,4 +1,4 @@
-"""Owns the download of a file from one location: resuming, pauses, stalls, and the check at its end."""
+"""Downloading a file from one location: resuming, pauses, stalls, and the check at its end."""
 
 import logging
 import threading

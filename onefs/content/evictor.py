@@ -1,4 +1,4 @@
-"""Owns the look through the cache for what could leave it, and the leaving itself."""
+"""`Evictor`: finds what may be evicted from the cache, and evicts it."""
 
 import logging
 import os

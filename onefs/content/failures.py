@@ -1,4 +1,4 @@
-"""Owns failures: for how long one is remembered, and the one sentence that sums up several locations'."""
+"""Failures: for how long one is remembered, and the one sentence that sums up those of several locations."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Owns `Fetch`, one dataset on its way to a reader."""
+"""`Fetch`, one dataset on its way to a reader."""
 
 import threading
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Owns the way the cache's own files are written (whole or not at all), and what their disk's errors mean."""
+"""Writing the cache's own files, whole or not at all, and what errors of their disk mean."""
 
 import errno
 import json

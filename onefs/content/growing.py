@@ -1,4 +1,4 @@
-"""Owns `Growing`: a large file between its disk, those who read it and those who fetch it."""
+"""`Growing`: a large file between its disk, those who read it and those who fetch it."""
 
 import os
 import threading

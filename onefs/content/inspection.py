@@ -1,4 +1,4 @@
-"""Owns how a dataset stands: what is known of its bytes without asking a server or hashing."""
+"""The state of a dataset: what is known of its bytes without asking a server or hashing."""
 
 import os
 from collections.abc import Callable, Sequence

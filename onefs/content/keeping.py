@@ -1,4 +1,4 @@
-"""Owns what a person asks of single copies: to stay, to go, or to be verified anew."""
+"""`Keeping`: pins, evicts or verifies single copies, as a person asks."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""Owns `OpenFile`: a file as one program has it open, before and after its bytes are there."""
+"""`OpenFile`: a file as one program has it open, before and after its bytes are there."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Owns the requests for parts of a growing file: which answers are of its edition, and where their bytes go."""
+"""Requests for parts of a growing file: which answers are of its edition, and where their bytes go."""
 
 import logging
 import threading

@@ -1,4 +1,4 @@
-"""Owns how much the cache may hold: every byte that is to be written is asked for here first."""
+"""`Room`: the limits of the cache. Every byte that is to be written is asked for here first."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""Owns the stamps: which copies were verified, in memory at once and on disk once the bytes are synced."""
+"""The stamps: which copies were verified, in memory at once and on disk once the bytes are synced."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Owns what readers of a large file get while another process fetches it, until it is this one's turn."""
+"""`Standby`: serves readers of a large file while another process fetches it, until this one may."""
 
 import logging
 from collections.abc import Callable, Iterable

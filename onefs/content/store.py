@@ -1,4 +1,4 @@
-"""Owns the cache directory: how a dataset's file comes there, who vouches for it, and what leaves it."""
+"""`ContentStore`, the cache directory: adding files to it, stamping, evicting and quarantining them."""
 
 import functools
 import os

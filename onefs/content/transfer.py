@@ -1,4 +1,4 @@
-"""Owns how a dataset's bytes are had: the copy that is there, or else one location after the other."""
+"""Obtaining a dataset's bytes: from the copy in the cache, or else from one location after the other."""
 
 import logging
 import threading

@@ -1,4 +1,4 @@
-"""Owns the parts of a mount without the mount: an archive's tables, its bytes, and its database."""
+"""`Archive`, the parts of a mount without the mount: its tables, its bytes, and its database."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Owns which catalogues one mount serves: the tables in use, and over them what its database tells."""
+"""The catalogues that one mount serves: the tables in use, overlaid with what its database tells."""
 
 import logging
 import os

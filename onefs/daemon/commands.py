@@ -1,4 +1,4 @@
-"""Owns the commands that a mount obeys while it runs: one table from a word to what it does."""
+"""The commands that a mount obeys while it runs: one table from a word to what it does."""
 
 import logging
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Owns what is known of a database before it is asked: its address, its login, and what is published of it."""
+"""What is known of a database before it is asked: its address, its login, and what is published of it."""
 
 import logging
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Owns the checks of `onefs doctor`: each finds one thing that mounting or fetching needs, with its remedy."""
+"""The checks of `onefs doctor`: each looks at one thing that mounting or fetching needs, and has a remedy."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Owns the mode of one mount: which was asked for, and which is in effect while a server does not answer."""
+"""`ModeInEffect`: the mode that was asked for, and that in effect while a server does not answer."""
 
 import logging
 import threading

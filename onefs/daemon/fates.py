@@ -1,4 +1,4 @@
-"""Owns what became of the datasets of a manifest: whether the archive still gives the bytes that were read."""
+"""What became of the datasets of a manifest: whether the archive still gives the bytes that were read."""
 
 from bisect import bisect_left
 from collections import Counter

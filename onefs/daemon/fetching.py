@@ -1,4 +1,4 @@
-"""Owns fetching without a mount: what a source has, by paths and patterns, and the job that brings it."""
+"""Fetching without a mount: finding files of a source by paths and patterns, and the job that fetches them."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

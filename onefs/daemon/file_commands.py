@@ -1,4 +1,4 @@
-"""Owns the commands about files and folders of a mount: fetch, pin, unpin, evict, verify, retry, and stop."""
+"""The commands about files and folders of a mount: fetch, pin, unpin, evict, verify, retry, and stop."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Owns a folder that holds exactly the datasets of a manifest, with tables of its own: to be handed to others."""
+"""Making a folder that holds exactly the datasets of a manifest, with tables of its own, to hand to others."""
 
 from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait

@@ -1,4 +1,4 @@
-"""Owns one piece of long work over many datasets: how far it is, and what came of it."""
+"""`Job`: long work over many datasets, with its progress and its result."""
 
 import logging
 import threading

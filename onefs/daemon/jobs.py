@@ -1,4 +1,4 @@
-"""Owns the jobs of one mount: those under way, and for a while those that ended."""
+"""The jobs of one mount: those under way, and for a while those that ended."""
 
 import itertools
 import threading

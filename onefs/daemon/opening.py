@@ -1,4 +1,4 @@
-"""Owns making a source ready to be mounted: what stands at its URL is found out once, and the demo's server runs."""
+"""Making a source ready to be mounted: finding out what is at its URL, and running the demo's server."""
 
 import contextlib
 import logging

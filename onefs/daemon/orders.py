@@ -1,4 +1,4 @@
-"""Owns what fetch, pin, unpin, evict and verify mean: the work of each, and what it counts."""
+"""What fetch, pin, unpin, evict and verify mean: the work of each, and what it counts."""
 
 import os
 import threading

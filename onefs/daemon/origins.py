@@ -1,4 +1,4 @@
-"""Owns where newer cache tables come from: a folder on a server, or a database that says where they are."""
+"""Where newer cache tables come from: a folder on a server, or a database that says where they are."""
 
 import json
 import logging

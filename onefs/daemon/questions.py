@@ -1,4 +1,4 @@
-"""Owns what a live catalogue asks of Alyx: its answers as the catalogue's own values."""
+"""What a live catalogue asks of Alyx: its answers as the catalogue's own values."""
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date

@@ -1,4 +1,4 @@
-"""Owns the recordings of one mount: keeping them until they are saved, saving them, and the commands for both."""
+"""The recordings of one mount: keeping them until they are saved, saving them, and the commands for both."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Owns which tables a mount serves and when they are renewed: by the clock, before a listing, or as it is told."""
+"""`Refresher`: which tables a mount serves, and when to renew them: by the clock, before a listing, or as told."""
 
 import logging
 import threading

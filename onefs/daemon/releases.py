@@ -1,4 +1,4 @@
-"""Owns the tables of releases: those restricted to a tag, at hand or fetched when they are first asked for."""
+"""The tables of releases: those restricted to a tag, at hand or fetched when they are first asked for."""
 
 import threading
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Owns replays: whether an archive still gives what was read, and a source of exactly those datasets."""
+"""Replays: whether an archive still gives what was read, and a source of exactly those datasets."""
 
 import logging
 import shutil

@@ -1,4 +1,4 @@
-"""Owns the life of one daemon, from a source's name to the end of its mount."""
+"""The life of one daemon, from a source's name to the end of its mount."""
 
 import contextlib
 import gc

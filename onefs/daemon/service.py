@@ -1,4 +1,4 @@
-"""Owns the composition of one mount: builds every part, serves until told to stop, and takes it down."""
+"""`Service`, one mount: builds every part, serves until told to stop, and takes it down."""
 
 import contextlib
 import logging

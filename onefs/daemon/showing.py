@@ -1,4 +1,4 @@
-"""Owns what a mount shows: another forest whenever its tables, its mode or what it learned change."""
+"""`Showing`: what a mount shows: another forest whenever its tables, its mode or what it learned change."""
 
 import logging
 import threading

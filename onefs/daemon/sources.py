@@ -1,4 +1,4 @@
-"""Owns what a SOURCE means: where the tables come from, where bytes come from, and where they are kept."""
+"""What a SOURCE means: where the tables come from, where bytes come from, and where they are kept."""
 
 import hashlib
 import os

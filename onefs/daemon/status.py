@@ -1,4 +1,4 @@
-"""Owns what a mount says of itself: the same facts as text and as JSON."""
+"""What a mount says of itself: the same facts as text and as JSON."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""Takes the cache tables out of a `cache.zip`: by their exact names, and never more than is believable."""
+"""Taking the cache tables out of a `cache.zip`: by their exact names, and never more than is believable."""
 
 import errno
 import lzma

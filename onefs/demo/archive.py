@@ -1,4 +1,4 @@
-"""Owns the demo's archive on disk: the files as a data server holds them, and the cache tables about them."""
+"""The demo's archive on disk: the files as a data server holds them, and the cache tables about them."""
 
 import hashlib
 import json

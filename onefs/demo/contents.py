@@ -1,4 +1,4 @@
-"""Owns the files of one session: which datasets there are, and what each holds."""
+"""The files of one session of the demo: which datasets there are, and what each holds."""
 
 import io
 from collections.abc import Iterator, Sequence

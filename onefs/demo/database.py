@@ -1,4 +1,4 @@
-"""Owns the demo's database: one edition of what an archive's tables and `database.json` say, as linked rows."""
+"""The demo's database: one edition of what an archive's tables and `database.json` say, as linked rows."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Owns `database.json`: what an archive's database knows and no table says. Every part of it may be left out."""
+"""`database.json`: what an archive's database knows and no table says. Every part of it may be left out."""
 
 import json
 from collections.abc import Sequence

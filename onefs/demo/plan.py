@@ -1,4 +1,4 @@
-"""Owns which sessions the demo has: who, when, what task, how many probes, what is odd about each, and the releases."""
+"""Which sessions the demo has: who, when, what task, how many probes, what is odd about each; and the releases."""
 
 import calendar
 import time

@@ -1,4 +1,4 @@
-"""Owns the endpoints of what has a name: labs, subjects, projects, releases, revisions, repositories, users."""
+"""The endpoints of what has a name: labs, subjects, projects, releases, revisions, repositories, users."""
 
 from collections.abc import Mapping
 from typing import Any

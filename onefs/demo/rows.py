@@ -1,4 +1,4 @@
-"""Owns the rows of the demo's database: values, linked to the rows they belong to."""
+"""The rows of the demo's database: values, linked to the rows they belong to."""
 
 from dataclasses import dataclass, field
 from datetime import date

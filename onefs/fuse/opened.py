@@ -1,4 +1,4 @@
-"""Owns what programs have open: files with the kernel's pages of them, and directories being listed."""
+"""What programs have open: files with the kernel's pages of them, and directories being listed."""
 
 from collections import Counter
 from dataclasses import dataclass, field

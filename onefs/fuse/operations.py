@@ -1,4 +1,4 @@
-"""Owns the kernel's requests: unpack, call the file system, pack, and turn failures into errnos."""
+"""The kernel's requests: unpack, call the file system, pack, and turn failures into errnos."""
 
 import errno
 import functools

@@ -1,4 +1,4 @@
-"""Owns what an HTTP answer means: its status, its range and its end, and our errors for the library's."""
+"""What an HTTP answer means: its status, its range and its end; and our errors for those of the library."""
 
 import errno
 import re

@@ -1,4 +1,4 @@
-"""Owns how an S3 bucket is asked: its addresses and its region, whether requests are signed, what refusals mean."""
+"""Requests to an S3 bucket: its addresses and its region, whether to sign, and what refusals mean."""
 
 import re
 from collections.abc import Iterator, Mapping

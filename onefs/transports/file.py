@@ -1,4 +1,4 @@
-"""Owns reading from `file://` locations: a data server's files on this machine's own disks."""
+"""Reading from `file://` locations: a data server's files on this machine's own disks."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Owns the control directory `.onefs`: one table from a file to what it says, one from a command to what it does."""
+"""The control directory `.onefs`: one table from a file to what it says, one from a command to what it does."""
 
 import difflib
 import shlex

@@ -1,4 +1,4 @@
-"""Owns what stands where in the mount: the root's tree, other views of it below `.onefs`, and links by identifier."""
+"""What is where in the mount: the root's tree, other views of it below `.onefs`, and links by identifier."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Owns symbolic links by identifier: which path in the tree a dataset's, session's or probe's identifier names."""
+"""Symbolic links by identifier: which path in the tree a dataset's, session's or probe's identifier names."""
 
 import logging
 import re

@@ -1,4 +1,4 @@
-"""Owns the recorder: what was read, by whom; one recording for all of the mount, and one for each label."""
+"""`Recorder`: what was read, and by whom; one recording of all of the mount, and one for each label."""
 
 import logging
 import threading

@@ -1,4 +1,4 @@
-"""Owns the part of a tree that lies in one session: its folders and files, built from its rows."""
+"""The part of a tree that is in one session: its folders and files, built from its rows."""
 
 import threading
 from dataclasses import replace

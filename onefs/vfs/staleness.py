@@ -1,4 +1,4 @@
-"""Owns which names the kernel must forget: when a tree takes another's place, when its catalogue learned something."""
+"""The names that the kernel must forget when a tree replaces another, or when its catalogue learned something."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Owns the tree of one catalogue under one view: names and inode numbers to nodes, sessions built on demand."""
+"""`Tree`, one catalogue under one view: inode numbers and names to nodes, sessions built on demand."""
 
 import threading
 from collections.abc import Callable, Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Owns the extended attributes: one table for files, one for session directories."""
+"""The extended attributes: one table for files, one for session directories."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Owns the server that holds the files: a real nginx on loopback, which lists folders as rclone needs it to."""
+"""The server that holds the files: a real nginx on loopback, which lists folders as rclone needs it to."""
 
 import shutil
 import socket

@@ -1,4 +1,4 @@
-"""Owns a user's home for tests of `onefs setup`."""
+"""A user's home for tests of `onefs setup`."""
 
 import subprocess
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Owns the set-up of the content's tests: datasets on a faulty server, caches in front of it, other processes."""
+"""The set-up of the content's tests: datasets on a faulty server, caches in front of it, other processes."""
 
 import dataclasses
 import hashlib

@@ -1,4 +1,4 @@
-"""Owns the set-up of tests about where a database's files are: a small archive on the demo's Alyx, and a cache."""
+"""The set-up of tests about where a database's files are: a small archive on the demo's Alyx, and a cache."""
 
 import time
 from collections.abc import Callable, Sequence

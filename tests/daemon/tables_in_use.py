@@ -1,4 +1,4 @@
-"""Owns a refresher for tests, in the place where a mount has it: over an Alyx, with a clock that the test moves."""
+"""A refresher for tests, in the place where a mount has it: over an Alyx, with a clock that the test moves."""
 
 from collections.abc import Callable
 from dataclasses import replace
