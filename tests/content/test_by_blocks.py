@@ -1,49 +1,17 @@
 """Large files: fetched by blocks as they are read, in any order, from servers that misbehave, until verified."""
 
 import json
-import os
 import random
 import tempfile
 import threading
-from pathlib import Path
 
 import pytest
 from archive_and_cache import ArchiveAndCache, read, read_open, together, wait_until
+from reading_by_blocks import BLOCK, DATA, by_blocks, open_links, part, ranges, sparse
 from servers import Fault
 
-from onefs.catalogue.records import Dataset
-from onefs.content.access import BlockRules, Content, OpenFile, State, Verify
+from onefs.content.access import State, Verify
 from onefs.errors import BrokenAnswerError, MismatchError, OfflineError, OnefsError, UnreachableError
-
-BLOCK = 64 << 10
-DATA = random.Random(5).randbytes(100 * BLOCK + 1234)
-BLOCKS = 101
-RULES = BlockRules(whole_file_max_bytes=1 << 20, block_bytes=BLOCK, read_ahead_max_bytes=4 << 20, parts=4)
-
-
-def by_blocks(place: ArchiveAndCache, **options: object) -> Content:
-    return place.content(blocks=RULES, **options)  # type: ignore[arg-type]
-
-
-def part(file: OpenFile, offset: int, size: int) -> bytes:
-    """A part of an open file, waited for."""
-    while True:
-        while (waiting := file.wait(offset, size)) is not None:
-            waiting.result(timeout=30)
-        found = file.read(offset, size)
-        if found is not None:
-            return found
-
-
-def ranges(place: ArchiveAndCache, dataset: Dataset) -> list[tuple[int, int]]:
-    """The parts that the server was asked for, in bytes."""
-    asked = [headers.get("range", "") for headers in place.server.headers(place.url_path(dataset))]
-    pairs = [text.removeprefix("bytes=").split("-") for text in asked if text]
-    return [(int(first), int(last) + 1) for first, last in pairs]
-
-
-def sparse(place: ArchiveAndCache, dataset: Dataset) -> Path:
-    return place.partial(dataset).with_suffix(".blocks")
 
 
 def test_only_what_is_read_is_fetched_and_kept(place: ArchiveAndCache) -> None:
@@ -475,15 +443,5 @@ def test_nothing_is_left_open(place: ArchiveAndCache) -> None:
     wait_until(lambda: not content.transfers())
     content.flush()
     inside = str(place.cache)
-    wait_until(lambda: not [link for link in _links() if link.startswith(inside) and ".lock" not in link])
+    wait_until(lambda: not [link for link in open_links() if link.startswith(inside) and ".lock" not in link])
     assert threading.active_count() < 60
-
-
-def _links() -> list[str]:
-    found = []
-    for number in os.listdir("/proc/self/fd"):
-        try:
-            found.append(os.readlink(f"/proc/self/fd/{number}"))
-        except OSError:
-            continue
-    return found

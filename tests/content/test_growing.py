@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from archive_and_cache import ArchiveAndCache, dataset_of, read, read_open, together, wait_until
+from reading_by_blocks import BLOCK, BLOCKS, DATA, RULES, by_blocks, part, sparse
 from servers import Fault
-from test_by_blocks import BLOCK, BLOCKS, DATA, RULES, by_blocks, part, sparse
 
 from onefs.content import floating
 from onefs.content.access import Content, State

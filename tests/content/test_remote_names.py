@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from archive_and_cache import ArchiveAndCache, read, wait_until
+from reading_by_blocks import DATA, by_blocks, part
 from servers import Fault, FaultServer
-from test_by_blocks import DATA, by_blocks, part
 
 from onefs.alf import RemoteNames
 from onefs.catalogue.records import Dataset

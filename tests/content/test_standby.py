@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from archive_and_cache import ArchiveAndCache, read, read_open, wait_until
+from reading_by_blocks import BLOCK, DATA, RULES, by_blocks, open_links, part, sparse
 from servers import Fault
-from test_by_blocks import BLOCK, DATA, RULES, _links, by_blocks, part, sparse
 
 from onefs.catalogue.records import Dataset
 from onefs.content import transfer
@@ -151,12 +151,12 @@ def test_it_ends_with_its_readers_and_with_the_mount(place: ArchiveAndCache) -> 
     assert part(first, 0, 10) == DATA[:10]
     first.close()
     wait_until(lambda: not content.transfers())
-    wait_until(lambda: str(sparse(place, dataset)) not in _links())
+    wait_until(lambda: str(sparse(place, dataset)) not in open_links())
     second = content.open(dataset, may_fetch=True)
     assert part(second, 60 * BLOCK, 10) == DATA[60 * BLOCK : 60 * BLOCK + 10]
     content.close()
     with pytest.raises(OfflineError):
         part(second, 0, 10)
-    wait_until(lambda: str(sparse(place, dataset)) not in _links())
+    wait_until(lambda: str(sparse(place, dataset)) not in open_links())
     place.server.release()
     assert ends_well(process)

@@ -7,8 +7,8 @@ import signal
 
 import pytest
 from archive_and_cache import ArchiveAndCache, read, wait_until
-from test_by_blocks import DATA as LARGE_DATA
-from test_by_blocks import RULES
+from reading_by_blocks import DATA as LARGE_DATA
+from reading_by_blocks import RULES
 
 from onefs.catalogue.records import Dataset
 from onefs.content.access import Content, State

@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 from alyx_archive import AlyxArchive
 from alyx_mounts import Asked
-from test_showing import Shown
+from shown import Shown
 
 from onefs.alf import INSERTIONS_NAME
 from onefs.demo.archive import TABLES_DIR

@@ -6,34 +6,21 @@ import weakref
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from alyx_archive import AlyxArchive
 from alyx_mounts import Asked
+from shown import Shown
 from tables_in_use import DAY_S, NOW_S, TablesInUse
 
-from onefs.alf import TABLE_NAMES
 from onefs.catalogue.changes import Changes
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
-from onefs.content.access import Content
-from onefs.content.store import ContentStore
-from onefs.daemon.archive import make_http
 from onefs.daemon.catalogues import Catalogues
-from onefs.daemon.effect import ModeInEffect
 from onefs.daemon.questions import AlyxQuestions
-from onefs.daemon.releases import Releases
-from onefs.daemon.showing import Showing
 from onefs.demo.server import DemoServer
 from onefs.errors import CacheDamagedError, OnefsError, UnknownRecordError, UnreachableError
-from onefs.fuse.errnos import errno_name
-from onefs.fuse.notify import Notifier
-from onefs.modes import Abilities, Mode
-from onefs.outages import PAUSE_S, Outages
-from onefs.settings import Settings
-from onefs.vfs.control import Daemon, control_directory
-from onefs.vfs.filesystem import FileSystem
-from onefs.vfs.journal import Journal
+from onefs.modes import Mode
+from onefs.outages import PAUSE_S
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 """The files of old tables are closed when the last who could read them is gone."""
@@ -48,60 +35,6 @@ def archive(tmp_path: Path) -> AlyxArchive:
     archive.put(A, b"a")
     archive.publish()
     return archive
-
-
-class Shown:
-    """What a mount of a database shows, without the mount."""
-
-    def __init__(self, server: DemoServer, home: Path, mode: Mode, **options: Any) -> None:
-        self.clock_s = 0.0
-        self._in_use = TablesInUse(server.url, home / "cache", outages=Outages(lambda: self.clock_s), **options).open()
-        self.mode = ModeInEffect(mode, lambda: NOW_S)
-        journal = Journal(errno_name)
-        silent = Daemon(status=str, status_json=str, settings=str, log=str, mode=lambda: mode, pinned=str, commands={})
-        self.showing = Showing(
-            self._in_use.adopted[0],
-            self._in_use.client,
-            control_directory(silent, journal),
-            Abilities(has_server=True, has_database=True),
-            lambda: self.mode.state.requested,
-            self._in_use.refresher.check_before_listing,
-            lambda error: self.mode.heard(error or self._in_use.client.outage, PAUSE_S),
-            lambda: self.file_system,
-            Notifier(),
-            Settings(),
-            Releases(self._in_use.source, None, lambda: False),
-        )
-        store = ContentStore(home / "cache", home / "cache" / ".onefs")
-        self.content = Content(store, make_http(Settings()), lambda _: [], lambda _: [])
-        self.file_system = FileSystem(
-            self.showing.forest(), self.content, journal, lambda: mode, serves_mismatches=False
-        )
-
-    def close(self) -> None:
-        """Let all of it go."""
-        self.content.close()
-        vars(self).clear()
-        gc.collect()
-
-    def pass_s(self, seconds: float) -> None:
-        """Let time pass for kept responses, pauses and all that was asked."""
-        self.clock_s += seconds
-        self._in_use.now_s += seconds
-
-    def switch_tables(self, mode: Mode) -> None:
-        """Have the renewal of tables be in a mode."""
-        self._in_use.refresher.switch(mode)
-
-    def tables(self) -> Snapshot:
-        """The newest tables of the database, not shown yet."""
-        self._in_use.refresher.refresh()
-        return self._in_use.adopted.pop()
-
-    def names(self, path: str) -> set[str]:
-        """What is listed in a folder."""
-        ino = self.file_system.forest.find(path).ino
-        return {name for name, _ in self.file_system.entries(ino)} - {".", "..", *TABLE_NAMES}
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from asking import a_dataset, a_session, tables_of
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from test_kernel_memory import MEMORY, Kernel
+from remembering_kernel import MEMORY, Kernel
 
 from onefs.catalogue.records import QC, Dataset
 from onefs.catalogue.revisions import Rule, edition_of
