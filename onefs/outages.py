@@ -1,4 +1,4 @@
-"""The circuit breaker: which servers are not asked for now, why, until when, and who waits for them."""
+"""The circuit breaker: which servers are not asked for now, why, until when, and what waits for them."""
 
 import threading
 import time
@@ -12,43 +12,43 @@ from itertools import count
 from onefs.errors import OnefsError, UnreachableError, again
 
 PAUSE_S = 15.0
-"""For how long a database that did not answer is left alone at first."""
+"""The first back-off for a database that did not answer; it doubles up to `LONGEST_PAUSE_S`."""
 LONGEST_PAUSE_S = 60.0
 LONGEST_ASKED_S = 600.0
-"""However long a server asks to be left alone."""
+"""The longest `Retry-After` that is obeyed."""
 
 
 @dataclass(slots=True)
-class Age:
-    """Whether what was answered is of now: `outage` is why an earlier answer had to do, None if none had to."""
+class Freshness:
+    """Whether answers are fresh: `outage` is why a stale one was used, None if none was."""
 
     outage: UnreachableError | None = None
 
 
-_age: ContextVar[Age | None] = ContextVar("onefs_age", default=None)
+_freshness: ContextVar[Freshness | None] = ContextVar("onefs_freshness", default=None)
 
 
 @contextmanager
-def noting_age() -> Iterator[Age]:
-    """A block of this thread alone, and whether what is answered in it is of now."""
-    age = Age()
-    token = _age.set(age)
+def noting_stale_answers() -> Iterator[Freshness]:
+    """A block that notes, for this thread alone, whether a stale answer is used in it."""
+    freshness = Freshness()
+    token = _freshness.set(freshness)
     try:
-        yield age
+        yield freshness
     finally:
-        _age.reset(token)
+        _freshness.reset(token)
 
 
-def answered_earlier(outage: UnreachableError) -> None:
-    """Note that an earlier answer has to do, and why."""
-    age = _age.get()
-    if age is not None:
-        age.outage = outage
+def note_stale_answer(outage: UnreachableError) -> None:
+    """Note that a stale answer is used, and why."""
+    freshness = _freshness.get()
+    if freshness is not None:
+        freshness.outage = outage
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A server that failed, or asked to be left alone, and has not answered since. Times are of the clock in use."""
+    """A server that failed, or sent `Retry-After`, and has not answered since. Times are those of `Outages.now_s`."""
 
     number: int
     error: OnefsError
@@ -56,19 +56,19 @@ class Outage:
     tried_s: float
     pause_s: float
     probes: int = 0
-    """How often it was tried again."""
+    """How often it was asked again since."""
     asked_until_s: float = float("-inf")
-    """Until when it asked to be left alone."""
+    """When the last `Retry-After` ends."""
 
     @property
     def until_s(self) -> float:
-        """When it may be asked again."""
+        """When the back-off, or `Retry-After`, ends."""
         return max(self.tried_s + self.pause_s, self.asked_until_s)
 
 
 @dataclass(frozen=True, slots=True)
 class PassedOver:
-    """A server that is not asked: since how long, for how long yet, why, and what waits until it may be asked."""
+    """A server that is not asked now: since when and for how many seconds more, why, and what waits for it."""
 
     server: str
     since_s: float
@@ -88,9 +88,9 @@ class Outages:
         self._waiting: Counter[tuple[str, str]] = Counter()
 
     def failed(self, server: str, error: OnefsError, pause_s: float) -> None:
-        """Note a failure. The server is left alone for `pause_s`, doubled with each probe that fails, up to a minute.
+        """Note a failure and start the back-off: `pause_s`, doubled with each probe that fails, up to a minute.
 
-        If it said how long it wants to be left alone, that counts instead.
+        The error's `retry_after_s` counts instead, if the server sent one.
         """
         now_s = self._clock()
         with self._lock:
@@ -105,24 +105,25 @@ class Outages:
             )
 
     def answered(self, server: str) -> None:
-        """Note that a server answered, whatever it said: it may be asked at once."""
+        """End the outage of a server: it answered, whatever it said."""
         if server in self._outages:
             with self._lock:
                 self._outages.pop(server, None)
 
     def of(self, server: str) -> Outage | None:
-        """The outage of a server; it lasts until the server answers, though the server may be asked before."""
+        """The outage of a server, None without one. It lasts until an answer, which may be long after the back-off."""
         return self._outages.get(server)
 
     def left_s(self, server: str) -> float:
-        """For how long yet a server is left alone, if there is another way; 0 if it is not."""
+        """Seconds of back-off or `Retry-After` that are left for a server; 0 if it may be asked."""
         outage = self._outages.get(server)
         return max(0.0, outage.until_s - self._clock()) if outage is not None else 0.0
 
     def claim(self, server: str, pause_s: float | None = None) -> OnefsError | None:
-        """None if the caller may ask the server now; nobody else may, then, during the pause. Else why not.
+        """None if the caller may ask the server now, else the error of its outage.
 
-        The pause is that of the outage, or `pause_s`.
+        During an outage this lets one caller probe the server; others get the error for `pause_s`, by default the
+        back-off of the outage.
         """
         now_s = self._clock()
         with self._lock:
@@ -138,13 +139,13 @@ class Outages:
             return None
 
     def asked_wait_s(self, server: str) -> float:
-        """For how long yet a server asks to be left alone; 0 if it does not."""
+        """Seconds of `Retry-After` that are left for a server; 0 if it sent none."""
         outage = self._outages.get(server)
         return max(0.0, outage.asked_until_s - self._clock()) if outage is not None else 0.0
 
     @contextmanager
     def waiting(self, server: str, what: str) -> Iterator[None]:
-        """A block in which something waits until a server may be asked."""
+        """A block in which `what` is listed among what waits for a server."""
         with self._lock:
             self._waiting[server, what] += 1
         try:
@@ -152,26 +153,26 @@ class Outages:
         finally:
             with self._lock:
                 self._waiting[server, what] -= 1
-                self._waiting += Counter()  # drops what nobody waits for
+                self._waiting += Counter()  # drops the entries at zero
 
     def now_s(self) -> float:
         """The time of the clock in use."""
         return self._clock()
 
     def lasting(self) -> frozenset[int]:
-        """The numbers of the outages that have not ended."""
+        """The numbers of the current outages."""
         with self._lock:
             return frozenset(outage.number for outage in self._outages.values())
 
     def forget(self, *, even_asked: bool) -> None:
-        """Let all servers be asked at once; `even_asked`: those too that asked to be left alone."""
+        """End outages, so that servers are asked at once; with `even_asked` also those that sent `Retry-After`."""
         now_s = self._clock()
         with self._lock:
             kept = self._outages.items() if not even_asked else ()
             self._outages = {server: outage for server, outage in kept if now_s < outage.asked_until_s}
 
     def facts(self) -> list[PassedOver]:
-        """The servers that are left alone now, those that failed first first."""
+        """The servers that are not asked now, sorted by the begin of their outages."""
         now_s = self._clock()
         with self._lock:
             outages = sorted(self._outages.items(), key=lambda item: item[1].since_s)

@@ -3,7 +3,7 @@
 import pytest
 
 from onefs.errors import AccessRefusedError, OnefsError, OverloadedError, TimedOutError, UnreachableError
-from onefs.outages import Outages, answered_earlier, noting_age
+from onefs.outages import Outages, note_stale_answer, noting_stale_answers
 
 SERVER = "https://archive.example"
 SILENT = TimedOutError("archive.example did not answer within 30 s.")
@@ -95,11 +95,11 @@ def test_who_waits_is_told(breaker: Breaker) -> None:
 
 
 def test_an_earlier_answer_is_noted_in_its_own_block() -> None:
-    with noting_age() as outer:
-        with noting_age() as inner:
-            answered_earlier(SILENT)
+    with noting_stale_answers() as outer:
+        with noting_stale_answers() as inner:
+            note_stale_answer(SILENT)
         assert (inner.outage, outer.outage) == (SILENT, None)
-    answered_earlier(SILENT)
+    note_stale_answer(SILENT)
 
 
 def test_what_a_failure_says_is_kept_in_its_copy(breaker: Breaker) -> None:

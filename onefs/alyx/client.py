@@ -33,7 +33,7 @@ class AlyxClient:
 
     Responses are kept in `responses_dir` (None: nowhere) for `default_expiry_s`, and served beyond that, with a
     warning, when the server cannot be reached. Every question takes `no_cache`. `keep_token` is told the token of
-    every login; `outages` knows why a server is not asked for a while. Raises `UnreachableError`, `TimedOutError`,
+    every login; `outages` is the circuit breaker. Raises `UnreachableError`, `TimedOutError`,
     `AccessRefusedError`, `UnknownRecordError`, `BrokenAnswerError`, and `UsageError` for filters that cannot be meant.
     """
 
@@ -92,12 +92,12 @@ class AlyxClient:
 
     @property
     def outage(self) -> OnefsError | None:
-        """Why the server is not asked, or did not answer when it was last asked; None if it did."""
+        """The error of the server's outage; None if the server answered last."""
         return self._connection.outage
 
     @property
     def left_alone_s(self) -> float:
-        """For how long yet the server is not asked."""
+        """Seconds until the server may be asked again; 0 if it may be asked now."""
         return self._connection.left_alone_s
 
     @property
@@ -123,9 +123,9 @@ class AlyxClient:
         return rest.no_cache()
 
     def expire_responses(self) -> None:
-        """Ask the server itself from now on, also if it failed a moment ago, but not if it asked to be left alone.
+        """Expire all cached responses and reset the circuit breaker, but not before the end of a `Retry-After`.
 
-        What is kept stays for when it cannot be reached.
+        The responses stay for when the server cannot be reached.
         """
         self._rest.expire()
         self._connection.forget_outage()

@@ -82,17 +82,17 @@ class Connection:
 
     @property
     def outage(self) -> OnefsError | None:
-        """Why the server is not asked, or did not answer when it was last asked; None if it did."""
+        """The error of the server's outage; None if the server answered last."""
         outage = self._outages.of(self._server)
         return outage.error if outage is not None else None
 
     @property
     def left_alone_s(self) -> float:
-        """For how long yet the server is not asked."""
+        """Seconds until the server may be asked again; 0 if it may be asked now."""
         return self._outages.left_s(self._server)
 
     def forget_outage(self) -> None:
-        """Ask the server at once, though it failed a moment ago; but not if it asked to be left alone."""
+        """Reset the circuit breaker, but not before the end of a `Retry-After`."""
         self._outages.forget(even_asked=False)
 
     def close(self) -> None:
@@ -102,22 +102,22 @@ class Connection:
     def ask(self, method: str, path: str, query: str = "", *, payload: Any = None, probes: bool = False) -> bytes:
         """The body of the server's answer, decoded.
 
-        For a while after a failure nothing is asked, but for what `probes`; the same failure is raised at once. Raises
-        `UnreachableError` or `TimedOutError` if there is no answer, `AccessRefusedError`, `UnknownRecordError`,
-        `UsageError` or `BrokenAnswerError` if it is another than was due.
+        While the circuit breaker is open, only what `probes` is sent; for all else the error of the outage is raised
+        at once. Raises `UnreachableError` or `TimedOutError` if there is no answer; `AccessRefusedError`,
+        `UnknownRecordError`, `UsageError` or `BrokenAnswerError` for an answer of another kind than expected.
         """
-        with self._breaking(probes), self._answer(method, path, query, payload, JSON, stream=False) as response:
+        with self._circuit_breaker(probes), self._answer(method, path, query, payload, JSON, stream=False) as response:
             return response.content
 
     @contextmanager
     def stream(self, path: str) -> Iterator[Iterator[bytes]]:
         """The pieces of a large answer."""
-        with self._breaking(True), self._answer("GET", path, "", None, "*/*", stream=True) as response:
+        with self._circuit_breaker(True), self._answer("GET", path, "", None, "*/*", stream=True) as response:
             yield self._sender.pieces(response)
 
     @contextmanager
-    def _breaking(self, probes: bool) -> Iterator[None]:
-        """Note why a question is not answered. Raises that at once where another one failed so a moment ago."""
+    def _circuit_breaker(self, probes: bool) -> Iterator[None]:
+        """Apply the circuit breaker: raise the error of an outage at once, and note one if the request fails."""
         if probes:
             self._refused_login = None
         failure = None if probes else self._outages.claim(self._server)

@@ -22,7 +22,7 @@ from onefs.errors import (
 
 BUSY = (429, 503)
 GATEWAY = (502, 504)
-"""What a server answers in the place of one behind it that does not."""
+"""Statuses that a proxy answers with when the server behind it does not answer."""
 LONGEST_DETAIL = 300
 LONGEST_QUESTION = 160
 LOGIN_IN_URL = re.compile(r"(?<=://)[^\s/@]*@")
@@ -120,7 +120,7 @@ def is_broken_off(error: Exception) -> bool:
 
 
 def _is_time_out(error: BaseException) -> bool:
-    """Whether the kernel gave up connecting, sooner than we would."""
+    """Whether the connection timed out in the kernel, before our own time-out."""
     return isinstance(error, OSError) and error.errno == errno.ETIMEDOUT
 
 

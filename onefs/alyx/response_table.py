@@ -53,7 +53,7 @@ class ResponseTable(SQLiteDict):
             connection.execute("DELETE FROM responses WHERE expires < ?", (moment_unix,))
 
     def expire_all(self, moment_unix: int) -> None:
-        """Have no response expire later than at a moment."""
+        """Have all responses expire at a moment, unless they expire earlier."""
         with self.connection(commit=True) as connection:
             connection.execute("UPDATE responses SET expires = ?1 WHERE expires > ?1", (moment_unix,))
 

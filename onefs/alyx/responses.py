@@ -71,7 +71,7 @@ class ResponseCache:
         self._with_table(lambda table: table.keep(key, content, expires_unix))
 
     def expire(self, now_s: float) -> None:
-        """Let everything that was kept have expired."""
+        """Expire all cached responses."""
         self._with_table(lambda table: table.expire_all(int(now_s)))
 
     def clear(self) -> None:

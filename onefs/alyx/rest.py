@@ -17,7 +17,7 @@ from onefs.alyx.fields import Record
 from onefs.alyx.responses import ResponseCache, response_key
 from onefs.alyx.waiting import Clock
 from onefs.errors import BrokenAnswerError, UnreachableError
-from onefs.outages import answered_earlier
+from onefs.outages import note_stale_answer
 
 Query = Sequence[tuple[str, str]]
 
@@ -40,14 +40,14 @@ def no_cache() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Parsed JSON; `kept` says that it is not from the server but was kept.
+    """Parsed JSON; `kept` says that it comes from the cache of responses.
 
-    `turn` is how often everything kept had been expired when it was asked for.
+    `generation` counts the calls of `Rest.expire` before it was asked for: an older answer is not cached.
     """
 
     content: Any
     kept: bool
-    turn: int
+    generation: int
 
 
 @dataclass(slots=True)
@@ -89,11 +89,11 @@ class Rest:
         self._responses = responses
         self._clock = clock
         self._who = _who(credentials)
-        self._turn = 0  # counts the calls of `expire`
+        self._generation = 0  # counts the calls of `expire`
 
     def expire(self) -> None:
-        """Ask the server itself from now on. What is kept stays for when it cannot be reached."""
-        self._turn += 1
+        """Expire all cached responses. They stay for when the server cannot be reached."""
+        self._generation += 1
         self._responses.expire(self._clock.now_s())
 
     def get(self, path: str, query: Query = (), *, no_cache: bool = False) -> Any:
@@ -103,7 +103,7 @@ class Rest:
         return answer.content
 
     def ask(self, path: str, query: Query = ()) -> Any:
-        """The server's own answer, neither taken from what was kept nor kept, though it failed a moment ago."""
+        """The server's own answer, past the cache of responses and the circuit breaker."""
         return self._parsed(self._connection.ask("GET", path, urlencode(query), probes=True), path)
 
     def change(self, path: str, payload: Record) -> Any:
@@ -163,23 +163,23 @@ class Rest:
 
     def _get(self, path: str, query: Query, *, no_cache: bool, any_age: bool = False) -> Answer:
         usable = self.cache_rest and not no_cache and not _bypassed.get()
-        turn = self._turn
+        generation = self._generation
         kept = self._responses.get(self._key(path, query)) if usable else None
         if kept is not None:
             left_s = kept.expires_unix - self._clock.now_s()
             if any_age or 0 < left_s <= self.default_expiry_s + ROUNDING_S:
-                return Answer(kept.content, kept=True, turn=turn)
+                return Answer(kept.content, kept=True, generation=generation)
         try:
-            return Answer(self._ask(path, query), kept=False, turn=turn)
+            return Answer(self._ask(path, query), kept=False, generation=generation)
         except UnreachableError as error:
             if kept is None:
                 raise
             log.warning("%s An earlier answer to %s is used.", error.reason, path)
-            answered_earlier(error)
-            return Answer(kept.content, kept=True, turn=turn)
+            note_stale_answer(error)
+            return Answer(kept.content, kept=True, generation=generation)
 
     def _keep(self, path: str, query: Query, answer: Answer) -> None:
-        if self.cache_rest and not answer.kept and answer.turn == self._turn:
+        if self.cache_rest and not answer.kept and answer.generation == self._generation:
             expires_unix = round(self._clock.now_s() + self.default_expiry_s)
             self._responses.put(self._key(path, query), answer.content, expires_unix)
 

@@ -63,7 +63,7 @@ class Sender:
         outages: Outages,
         server: str,
     ) -> None:
-        """`server` is the host's name in `outages`."""
+        """`server` is the name of the host in `outages`."""
         self._host = host
         self._outages = outages
         self._server = server
@@ -91,9 +91,9 @@ class Sender:
 
     @contextmanager
     def answer(self, question: Question) -> Iterator[requests.Response]:
-        """The answer, whatever its status but busy, after waiting for a busy server as long as allowed.
+        """The answer, of any status but 429 and 503: those are retried for at most `retry_max_s`.
 
-        A server that told one question to wait is not asked another meanwhile. Raises `UnreachableError`.
+        While a `Retry-After` lasts, all requests to the server wait. Raises `UnreachableError`.
         """
         patience = Patience(self._retry_max_s, self._clock)
         wait_s = self._outages.asked_wait_s(self._server)

@@ -33,7 +33,7 @@ class Patience:
         self._attempts = 0
 
     def next_wait_s(self, retry_after: str) -> float:
-        """How long to wait after an answer with this `Retry-After`, "" for none."""
+        """Seconds to wait after an answer with this `Retry-After`, "" for none."""
         asked_s = _retry_after_s(retry_after, self._clock.now_s())
         if asked_s is None:
             guess_s = min(LONGEST_GUESS_S, 2.0**self._attempts)
@@ -41,7 +41,7 @@ class Patience:
         return max(SHORTEST_WAIT_S, asked_s)
 
     def allows(self, wait_s: float) -> bool:
-        """Whether so much is left. It is used up."""
+        """Whether a wait fits into what is left of the limit; if so, take it from that."""
         if wait_s > self._left_s:
             return False
         self._attempts += 1

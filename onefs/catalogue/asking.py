@@ -14,7 +14,7 @@ class _Question:
 
     lock: threading.Lock = field(default_factory=threading.Lock)  # guards the rest; held while it is being asked
     asked_s: float = float("-inf")
-    turn: int = -1
+    generation: int = -1
     answered: bool = False
     error: OnefsError | None = None
 
@@ -31,29 +31,29 @@ class Asking:
         self._clock = clock
         self._lock = threading.Lock()  # guards _questions
         self._questions: dict[Hashable, _Question] = {}
-        self._turn = 0  # counts the calls of `expire`
+        self._generation = 0  # counts the calls of `expire`
 
     def once(self, question: Hashable, ask: Callable[[], OnefsError | None]) -> OnefsError | None:
-        """Run `ask`, unless it is known how that ends. Why it failed, or None.
+        """Run `ask`, unless its last result has not expired yet; the error of that result, or None.
 
-        If `ask` gives an error, it had an answer, but an earlier one: that is good for no longer than a failure.
+        `ask` returns the error of an outage if it used a stale answer, which then expires as soon as a failure does.
         """
         known = self._known(question)
         with known.lock:
             rest_s = self._retry_s if known.error else self._expiry_s()
-            if known.turn != self._turn or self._clock() >= known.asked_s + rest_s:
+            if known.generation != self._generation or self._clock() >= known.asked_s + rest_s:
                 self._try(known, ask)
             return known.error and copy(known.error)
 
     def _try(self, known: _Question, ask: Callable[[], OnefsError | None]) -> None:
-        turn = self._turn
+        generation = self._generation
         try:
             error = ask()
             known.answered = True
         except OnefsError as failure:
             error = failure
         known.error = error and error.with_traceback(None)
-        known.turn, known.asked_s = turn, self._clock()
+        known.generation, known.asked_s = generation, self._clock()
 
     def was_answered(self, question: Hashable) -> bool:
         """Whether there was an answer at any time."""
@@ -61,9 +61,9 @@ class Asking:
         return known is not None and known.answered
 
     def expire(self) -> None:
-        """Ask everything anew when it is next wanted, also what is being asked now. Waits for nobody."""
+        """Expire all answers, also those that are being waited for. Does not block."""
         with self._lock:
-            self._turn += 1
+            self._generation += 1
 
     def _known(self, question: Hashable) -> _Question:
         with self._lock:

@@ -16,7 +16,7 @@ from onefs.catalogue.session_rows import refusal
 from onefs.catalogue.silent import SilentSnapshot
 from onefs.catalogue.snapshot import NO_EID, Folder, Snapshot
 from onefs.errors import OnefsError, UnknownRecordError
-from onefs.outages import noting_age
+from onefs.outages import noting_stale_answers
 
 __all__ = ["Learned", "LiveSnapshot", "Questions", "merged"]
 
@@ -29,11 +29,11 @@ class LiveSnapshot(SilentSnapshot):
     """A `Catalogue` that asks a database, over the tables at hand. Safe to use from several threads.
 
     A listing asks, unless it is known since less than what `expiry_s` gives; so do looking up a name that is not
-    known, and finding something by an identifier. If the database does not answer, or an earlier answer has to do, what
-    it told of that folder stays, and it is asked again after `retry_s`; where nothing is known, and for a name that is
+    known, and finding something by an identifier. If the database does not answer, or the answer is stale, what it told
+    of that folder stays, and it is asked again after `retry_s`; where nothing is known, and for a name that is
     not, its error is raised. Rows of `base` keep their meaning; new ones are added. `on_change` is told of each answer
     that changed something, with rows of this catalogue (`folders_new` has folders with another session, too), in the
-    thread that asked; `on_answer` of each answer, why an earlier one had to do, or why there is none.
+    thread that asked; `on_answer` of each answer: None, why it is stale, or why there is none.
     """
 
     may_ask = True
@@ -172,7 +172,7 @@ class LiveSnapshot(SilentSnapshot):
             raise error
 
     def _ask(self, question: Question) -> OnefsError | None:
-        """Ask, unless the answer is known, and take what is answered. Why there is no answer of now, or None."""
+        """Ask, unless the answer has not expired, and learn from it. Why it failed or the answer is stale, or None."""
         changes: list[Changes] = []
         error = self._asking.once(question, lambda: self._answer(question, changes))
         for change in changes:
@@ -181,21 +181,21 @@ class LiveSnapshot(SilentSnapshot):
         return error
 
     def _answer(self, question: Question, changes: list[Changes]) -> OnefsError | None:
-        """Ask, and add what changed. Why an earlier answer had to do, or None; raises why there is none."""
+        """Ask, and add what changed. Why the answer is stale, or None; raises if there is no answer."""
         try:
-            with noting_age() as age:
+            with noting_stale_answers() as freshness:
                 learn = self._put(question)
         except OnefsError as error:
             _log.warning("%s What is known of %s stays as it is.", error.reason, " ".join(question))
             self._on_answer(error)
             raise
-        self._on_answer(age.outage)
-        if age.outage is not None and self._asking.was_answered(question):
-            return age.outage  # more may have been learned since that earlier answer
+        self._on_answer(freshness.outage)
+        if freshness.outage is not None and self._asking.was_answered(question):
+            return freshness.outage  # more may have been learned since that stale answer
         with self._lock:
             learn()
             changes.append(self._known.news())
-        return age.outage
+        return freshness.outage
 
     def _put(self, question: Question) -> Callable[[], None]:
         """Put a question to the database; what takes in the answer."""

@@ -1,4 +1,4 @@
-"""In which order the locations of a file are tried, by the outages of their servers."""
+"""The order in which to try the locations of a file, by the outages of their servers."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -11,7 +11,7 @@ from onefs.transports.base import Location
 SKIPPED_S = 60.0
 PROBED_EVERY_S = 3.0
 LONGEST_WAIT_S = 5.0
-"""For how long a server that asks to be left alone is waited for if no other has the file."""
+"""The longest `Retry-After` that is waited for, if no other server has the file."""
 
 
 class LocationHealth:
@@ -19,7 +19,7 @@ class LocationHealth:
 
     Safe to use from several threads. A file that has no other server left tries them all the same; those that accept
     no connection at most once in a few seconds, whatever the number of files that wait: in between they get the error
-    of that try. One that asked to be left alone is not asked before that time is over.
+    of that try. None is asked before the end of its `Retry-After`.
     """
 
     def __init__(self, outages: Outages) -> None:
@@ -54,7 +54,7 @@ class LocationHealth:
         return self._outages.left_s(_server(location)) > 0
 
     def asked_wait_s(self, location: Location) -> float:
-        """For how long to wait, as a location's server asks to be left alone. Raises its error if that is too long."""
+        """Seconds of `Retry-After` that are left for a location's server. Raises its error if they are too many."""
         wait_s = self._outages.asked_wait_s(_server(location))
         outage = self._outages.of(_server(location))
         if outage is not None and wait_s > LONGEST_WAIT_S:
@@ -62,11 +62,11 @@ class LocationHealth:
         return wait_s
 
     def waiting(self, location: Location, what: str) -> AbstractContextManager[None]:
-        """A block in which a file waits until its server may be asked."""
+        """A block in which `what` is listed among what waits for a location's server."""
         return self._outages.waiting(_server(location), what)
 
     def _claim(self, location: Location, begun_s: float) -> OnefsError | None:
-        """None if the caller, who `begun_s`, may try the server now; else why not."""
+        """None if the server may be tried now, else the error of its outage. The caller began at `begun_s`."""
         server = _server(location)
         outage = self._outages.of(server)
         if outage is None:

@@ -19,7 +19,7 @@ from onefs.alyx.credentials import Credentials
 from onefs.alyx.responses import FILE_NAME, ResponseCache
 from onefs.alyx.waiting import Clock
 from onefs.errors import OnefsError, TimedOutError, UnknownRecordError, UnreachableError
-from onefs.outages import noting_age
+from onefs.outages import noting_stale_answers
 
 DAY_S = 86400.0
 
@@ -199,15 +199,15 @@ def test_a_silent_server_costs_one_time_out_though_kept_responses_are_served(
     replay.stop()
     with socket.create_server(("127.0.0.1", int(replay.host.partition(":")[2]))):
         again = make_client(clock=now.clock, read_timeout_s=0.2)
-        with noting_age() as age:
+        with noting_stale_answers() as freshness:
             assert (again.labs(), again.subjects(), again.repositories()) == before
         assert again.requests_sent == 1
-    assert isinstance(age.outage, TimedOutError)
+    assert isinstance(freshness.outage, TimedOutError)
     assert isinstance(again.outage, TimedOutError)
     now.s -= 2 * DAY_S
-    with noting_age() as age:
+    with noting_stale_answers() as freshness:
         assert again.labs() == before[0]
-    assert age.outage is None, "what has not expired is as good as new"
+    assert freshness.outage is None, "what has not expired is as good as new"
 
 
 def test_a_refusal_is_not_hidden_by_an_expired_response(replay: Replay, make_client: MakeClient) -> None:

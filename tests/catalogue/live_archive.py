@@ -9,7 +9,7 @@ from uuid import UUID
 from onefs.catalogue.live import LiveSnapshot
 from onefs.catalogue.records import Dataset, Session
 from onefs.errors import OnefsError, UnknownRecordError, UnreachableError
-from onefs.outages import answered_earlier
+from onefs.outages import note_stale_answer
 
 
 class Database:
@@ -32,7 +32,7 @@ class Database:
         if self.failure:
             raise self.failure
         if self.outage:
-            answered_earlier(self.outage)
+            note_stale_answer(self.outage)
 
     def labs(self) -> list[str]:
         self._note("labs")
