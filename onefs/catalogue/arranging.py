@@ -51,7 +51,7 @@ class Paths:
 def arrange(columns: DatasetColumns, paths: Paths, firsts: NDArray[np.int32], tally: LeftOutTally) -> None:
     """Sort rows by (session, rel_path) and leave out those that cannot stand, counting them by reason.
 
-    `firsts` has for each session the first one on the same path: what they have stands in one folder.
+    `firsts` has for each session the first one on the same path: such sessions share a folder.
     """
 
     def leave_out(reason: Reason, rows: Rows) -> None:

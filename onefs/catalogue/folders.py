@@ -62,7 +62,7 @@ class FolderRows:
 
 
 def arrange_folders(leaves: Sequence[Leaf]) -> FolderRows:
-    """The tree above these session folders; no leaf's path is above another's. The first on a path has it."""
+    """The tree above these session folders, none of which is above another. Of those on one path the first counts."""
     # NUL is in no name and below every byte, so that this is the order by parts.
     levels = _levels(sorted(leaves, key=lambda leaf: "\0".join(leaf.parts).encode()))
     starts = np.cumsum([0, *(len(level.names) for level in levels)])

@@ -74,7 +74,7 @@ def open_index(files: TableFiles, state_dir: Path) -> Index:
                 if is_alone:  # or else next time
                     _note(directory, place, edition)
         if index is not None:
-            _Mender(files, directory, edition, index)
+            _Rebuilder(files, directory, edition, index)
             return index
     if edition is not None and edition.is_current():
         raise CacheDamagedError(
@@ -97,7 +97,7 @@ def has_index(files: TableFiles, state_dir: Path) -> bool:
 
 
 def _ready(directory: Path, *, is_checked: bool = False) -> Index | None:
-    """The index in a directory, None if it is absent or found damaged; `is_checked`: all of it, and not some."""
+    """The index in a directory, None if it is absent or damaged. With `is_checked`, large columns are checked, too."""
     try:
         index = read_index(directory)
         if is_checked:
@@ -107,28 +107,28 @@ def _ready(directory: Path, *, is_checked: bool = False) -> Index | None:
     return index
 
 
-class _Mender:
-    """Makes an index anew when damage is found in it while it is in use. Safe to use from several threads.
+class _Rebuilder:
+    """Rebuilds an index when damage is found in it while it is in use. Safe to use from several threads.
 
-    The same tables make the same index, so that what was told of the old one stays true.
+    The same tables give the same index, so all that was read from the old one stays valid.
     """
 
     def __init__(self, files: TableFiles, directory: Path, edition: Edition, index: Index) -> None:
         self._files = files
         self._directory = directory
         self._edition = edition
-        # The columns hold this. Held in turn, a removed index would stay mapped until the garbage is collected.
+        # The columns refer to this object: strong references back would keep a removed index mapped until a collection.
         self._columns = [ref(column) for column in index.large_columns()]
         for column in index.large_columns():
-            column.mender = self
+            column.rebuilder = self
         self._lock = threading.Lock()  # held while the index is made; guards those below
-        self._is_mended = False
+        self._is_rebuilt = False
         self._failure: tuple[Edition, OnefsError] | None = None
 
-    def mend(self) -> None:
-        """Have the columns in use look into a whole index. Raises `OnefsError` if none can be made of the tables."""
+    def rebuild(self) -> None:
+        """Switch the columns in use to a good index. Raises `OnefsError` if the tables give none."""
         with self._lock:
-            if self._is_mended:
+            if self._is_rebuilt:
                 return
             if self._failure is not None and self._failure[0].is_current():
                 error = self._failure[1]
@@ -138,7 +138,7 @@ class _Mender:
                 old = used()
                 if old is not None:
                     old.become(new)
-            self._is_mended = True
+            self._is_rebuilt = True
 
     def _whole(self) -> Index:
         target = self._directory / self._edition.digest

@@ -117,7 +117,7 @@ class Questions(Protocol):
         """A session's datasets. Raises `UnknownRecordError` if there is no such session any more."""
 
     def beside(self, id: UUID) -> tuple[Session | None, list[Dataset]] | None:  # noqa: A002
-        """The session of a dataset, if it has one, and all datasets there. None if there is no such dataset."""
+        """The session of a dataset (None for an aggregate) and all datasets there; None if there is no such dataset."""
 
     def aggregates(self) -> list[Dataset]:
         """The datasets of no session."""

@@ -1,4 +1,4 @@
-"""What is known of tables: their digests, noted by their stat beside the indexes, and which indexes belong to them."""
+"""A file beside the indexes that maps tables, by their stat, to their digests and to their indexes."""
 
 import hashlib
 import json
@@ -86,9 +86,9 @@ def _table(file: Path, noted: Known | None) -> Known:
 
 
 def read_again(edition: Edition, memo: Memo) -> Edition:
-    """An edition by the bytes of its tables, not by what was noted of them: an index is to be made from these.
+    """The edition with digests of the bytes that are there now, where they came from the note: to build an index.
 
-    Raises `DamagedTableError` if the bytes are others though nobody wrote into the file.
+    Raises `DamagedTableError` if the bytes changed but the stat did not.
     """
     if not any(memo.files.get(str(file.absolute())) == known for file, known in edition.files.items()):
         return edition
@@ -98,7 +98,7 @@ def read_again(edition: Edition, memo: Memo) -> Edition:
 
 
 def check_same_stat(found: Edition, noted: Edition) -> None:
-    """Raise `DamagedTableError` if a table has other bytes than were noted, and the stat that was."""
+    """Raise `DamagedTableError` if the bytes of a table changed but its stat did not."""
     for file, known in found.files.items():
         if known.stat == noted.files[file].stat and known.digest != noted.files[file].digest:
             raise DamagedTableError(

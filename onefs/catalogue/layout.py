@@ -44,7 +44,7 @@ MAX_EXAMPLES, EXAMPLE_CHARACTERS = 20, 400
 
 
 class Reason(StrEnum):
-    """Why rows of the tables are not in the index, or are there with a value less."""
+    """Why rows of the tables are not in the index, or lack a value there."""
 
     SESSION_ID = "session id is no UUID"
     SESSION_REPEATED = "session listed twice"
@@ -124,7 +124,7 @@ class Arrays:
     Sessions on one path stand one after the other and have one folder, whose `folder_session` is the first of them.
     Dataset rows are ordered by (session, rel_path), folders breadth first with children sorted by name.
     Texts stand as codes into `labs`, `subjects`, `protocols`, `projects` and `paths`, all sorted by their bytes.
-    The columns of datasets and their paths are large: they are checked where they are looked into, the others at once.
+    The columns of datasets and their paths are large: they are checked when they are read, the others at once.
     """
 
     session_eid: NDArray[np.uint8]
@@ -177,7 +177,7 @@ COLUMNS = {
 """Type of each array on disk, and the width of its rows if they are not single values."""
 
 STRINGS = ("folder_name", "labs", "subjects", "protocols", "projects")
-"""Columns of texts that are checked at once; there is one more, `paths`."""
+"""Columns of texts that are checked when the index is opened; `paths`, the only other one, is large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,12 +189,12 @@ class Index:
     left_out: Mapping[str, LeftOut]
 
     def large_columns(self) -> Iterator[Column]:
-        """Those that are checked where they are looked into, always in the same order."""
+        """The columns that are checked only when they are read, always in the same order."""
         yield from (getattr(self.arrays, name) for name in COLUMNS if _is_large(name))
         yield from (self.arrays.paths.offsets, self.arrays.paths.data)
 
     def check(self) -> None:
-        """Compare all that has not been compared with its checksums. Raises `IndexUnusableError`."""
+        """Check the checksums of all large columns. Raises `IndexUnusableError`."""
         try:
             for column in self.large_columns():
                 column.checked()

@@ -143,7 +143,7 @@ class Learning:
         self.folders.redate(parent)
 
     def session(self, eid: UUID, told: Session | None) -> None:
-        """A session that was asked for by its eid; None if there is no such."""
+        """Apply the answer about one eid: its session, or None if there is none."""
         row = self.sessions.of_eid(eid)
         if told is not None:
             self._take_sessions([told])
@@ -151,7 +151,7 @@ class Learning:
             self._leave(self.sessions.folder(row), row)
 
     def sessions_of_ref(self, day: date, number: int, subject: str, told: Iterable[Session]) -> None:
-        """All sessions of a date, number and subject."""
+        """Apply the answer about a reference: all sessions of a date, number and subject."""
         told = list(told)
         eids = {session.eid for session in told}
         for row in self.sessions.of_ref(day, number, subject):
@@ -161,7 +161,7 @@ class Learning:
         self._take_sessions(told)
 
     def eids_at(self, path: str) -> list[UUID]:
-        """The eids of the sessions that stand at a path."""
+        """The eids of the sessions at a path."""
         return [self._eid(row) for row in self._rows_at(path)]
 
     def _rows_at(self, path: str) -> Sequence[int]:
@@ -169,7 +169,7 @@ class Learning:
         return () if folder is None else self.folders.folder(folder).sessions
 
     def _take_sessions(self, told: Iterable[Session]) -> None:
-        """Have sessions stand where they are, beside others on the same path."""
+        """Put sessions at their paths, beside others there."""
         for session in _usable(told, LeftOutTally()):  # the others are counted when their subject's are listed
             others = [row for row in self._rows_at(session.path) if self._eid(row) != session.eid]
             *above, number = session.path.split("/")
@@ -190,7 +190,7 @@ class Learning:
         return {SUBJECTS: other.row} if other else {}
 
     def _learn(self, session: Session, folder: int) -> int:
-        """Take what the database told of a session, and it out of the folder where it was. Its row from now on."""
+        """Update a session, and remove it from the folder where it was; returns its new row."""
         before, row = self.sessions.learn(session, folder)
         self.told_sessions[session.eid] = None
         if before is not None and self.sessions.folder(before) != folder:
@@ -198,7 +198,7 @@ class Learning:
         return row
 
     def _stand(self, rows: Iterable[int], folder: int, day: date) -> None:
-        """Have a folder be that of these sessions and of no other."""
+        """Set the sessions of a folder."""
         self.folders.set_sessions(folder, sorted(rows, key=lambda row: self._eid(row).bytes), day)
         self._tally_shared(folder)
 
@@ -206,7 +206,7 @@ class Learning:
         return self.sessions.session(row).eid
 
     def _tally_shared(self, folder: int) -> None:
-        """Count the known datasets that cannot stand in a folder because of those of another session on its path."""
+        """Count the known datasets that a folder cannot show because of another session on its path."""
         question = ("shared", str(folder))
         before = self._tallies.pop(question, None)
         there = self.folders.folder(folder).sessions
@@ -220,7 +220,7 @@ class Learning:
                     _log.warning("Not in the tree at %s: %d × %s, such as %s", path, told.count, why, told.examples[0])
 
     def _leave(self, folder: int, session: int) -> None:
-        """Take a session out of the folder where it was: with the folder, and the day's, if nothing else is there."""
+        """Remove a session from its folder; and the folder, and the day's, if they are empty then."""
         there = self.folders.folder(folder)
         if session not in there.sessions or not self.folders.stands(folder):
             return
@@ -240,7 +240,7 @@ class Learning:
         self._take_datasets(question, eid, [dataset for dataset in datasets if dataset.eid == eid])
 
     def dataset(self, session: Session | None, datasets: Iterable[Dataset]) -> None:
-        """The session of a dataset, if it has one, and all datasets there."""
+        """Apply the answer about one dataset: its session, if it has one, and all datasets there."""
         if session is None:
             self.aggregates(AGGREGATED, datasets)
             return

@@ -1,4 +1,4 @@
-"""The datasets of several sessions on one path, as the folder that they share shows them."""
+"""The datasets of several sessions on one path, merged for the folder that they share."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -14,8 +14,8 @@ Source = tuple[Rows, int]
 class SharedRows:
     """The datasets of several sessions on one path. Has what `Rows` has; `session` is that of the first ones.
 
-    `sources` tells from where each comes, `left_out` which ones cannot stand beside the others: of two datasets of one
-    path the first by id stands, one that exists before one that does not.
+    `sources` says where each comes from, `left_out` which are not shown: of two datasets of one path, one that exists
+    wins over one that does not, then the first by id.
     """
 
     def __init__(self, parts: Sequence[Rows]) -> None:
@@ -71,7 +71,7 @@ def _precedence(source: Source) -> tuple[bool, bytes]:
 
 
 def sessions_sharing(catalogue: Catalogue, session: int) -> list[int]:
-    """Rows of the sessions in the folder of a session's row, that row among them in its session's place."""
+    """Rows of all sessions in the folder of a session; its own row is the one given."""
     there = catalogue.session_folder(session).sessions
     key = catalogue.session_key(session)
     keys = [catalogue.session_key(row) for row in there] if len(there) > 1 else []

@@ -190,10 +190,10 @@ class Snapshot:
         """The greatest number of entries that `n_below` tells of any folder."""
         arrays = self.index.arrays
         most = int(arrays.folder_count.max(initial=0)), int(arrays.session_count.max(initial=0))
-        return sum(most)  # sessions on one path are too few to matter
+        return sum(most)  # an upper bound; sessions that share a path are too few to matter
 
     def n_below(self, folder: Folder) -> int:
-        """How many folders are in a folder, and datasets in its sessions: what there is to make to list it."""
+        """The number of folders in a folder plus that of datasets in its sessions: the work of listing it."""
         arrays = self.index.arrays
         return int(arrays.folder_count[folder.row]) + sum(int(arrays.session_count[row]) for row in folder.sessions)
 
@@ -312,7 +312,7 @@ class Snapshot:
         )
 
     def dataset_in(self, session: int, i: int) -> Dataset:
-        """The i-th dataset of a session, without making all of its rows."""
+        """The i-th dataset of a session, without building the other rows."""
         return self.dataset(int(self.index.arrays.session_first[session]) + i, session)
 
     def dataset_of_id(self, id: UUID) -> Dataset | None:  # noqa: A002

@@ -1,4 +1,4 @@
-"""Columns of an index on disk: written with checksums, memory-mapped, and looked into once the checksums agree."""
+"""Columns of an index on disk: written with checksums, memory-mapped, and checked before they are read."""
 
 import os
 from dataclasses import dataclass
@@ -12,22 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 CHUNK_ROWS = 1 << 16
-"""Rows that have one checksum: to check them takes about a millisecond."""
+"""Rows per checksum: checking them takes about a millisecond."""
 
 
 class ColumnDamagedError(Exception):
     """A column's file does not hold what was written into it. Never told to a user: the index is built again."""
 
 
-class Mender(Protocol):
+class Rebuilder(Protocol):
     """Replaces the damaged index that a column belongs to."""
 
-    def mend(self) -> None:
-        """Have all columns of the index look into whole files. Raises `OnefsError` if that is impossible."""
+    def rebuild(self) -> None:
+        """Switch all columns of the index to good files. Raises `OnefsError` if that is impossible."""
 
 
 def write_column(file: Path, array: NDArray[np.generic]) -> list[int]:
-    """Write an array's bytes, down to the disk; the checksums of its chunks."""
+    """Write and sync an array's bytes; returns the checksums of its chunks."""
     sums = []
     with file.open("wb") as stream:
         for begin in range(0, len(array), CHUNK_ROWS):
@@ -49,15 +49,15 @@ class _File:
 
 
 class Column:
-    """A memory-mapped column. Each chunk is checked when it is first looked into. Safe to use from several threads.
+    """A memory-mapped column. Each chunk is checked before it is first read. Safe to use from several threads.
 
-    `mender` is called for a damaged chunk; without one, `ColumnDamagedError` is raised.
+    `rebuilder` is called for a damaged chunk; without one, `ColumnDamagedError` is raised.
     """
 
     def __init__(self, file: Path, dtype: np.dtype[Any], shape: tuple[int, ...], sums: list[int]) -> None:
         """Raises OSError, or `ColumnDamagedError` if the file is not of the size that it should be."""
         row_bytes = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
-        self.mender: Mender | None = None
+        self.rebuilder: Rebuilder | None = None
         self._chunk_bytes = CHUNK_ROWS * row_bytes
         self._sums = sums
         self._file = _File(file)
@@ -86,9 +86,9 @@ class Column:
         return rows
 
     def become(self, other: "Column") -> None:
-        """Look into another file of the same rows, all of which was checked."""
+        """Switch to another file of the same rows, which was checked."""
         self._file, self._sums, self._rows = other._file, other._sums, other._rows
-        self._is_checked = other._is_checked  # the last: whoever finds a chunk checked looks at the new rows
+        self._is_checked = other._is_checked  # set last: a thread that sees a chunk as checked must read the new rows
 
     def _check(self, chunk: int) -> None:
         """Compare a chunk with its checksum.
@@ -96,7 +96,7 @@ class Column:
         It is read, not looked at through the mapping: where the file became shorter, or the disk cannot read it, that
         would end the process.
         """
-        file = self._file  # held, as another thread may mend the column meanwhile
+        file = self._file  # kept, as another thread may switch the column meanwhile
         begin = chunk * self._chunk_bytes
         wanted_bytes = min(self._chunk_bytes, self._size_bytes - begin)
         try:
@@ -105,8 +105,8 @@ class Column:
             piece = b""
         if len(piece) == wanted_bytes and crc32(piece) == self._sums[chunk]:
             self._is_checked[chunk] = True
-        elif self.mender is not None:
-            self.mender.mend()
+        elif self.rebuilder is not None:
+            self.rebuilder.rebuild()
         else:
             raise ColumnDamagedError(f"chunk {chunk} of {file.path}")
 

@@ -16,8 +16,8 @@ class AlyxQuestions:
     """A catalogue's `Questions`, put to Alyx. Each costs a request, or none where a kept response answers it.
 
     `known` gives the session that the tables at hand hold: the order of a session's projects means nothing, so one
-    that differs in that alone is the same. What is asked for by an identifier is asked of Alyx itself: no kept response
-    is to say that there is no such thing. With a `tag`, it is as if there were only the datasets of that release,
+    that differs in that alone is the same. Questions by identifier bypass the cache of responses: a stale
+    one could say that there is no such record. With a `tag`, it is as if there were only the datasets of that release,
     and the sessions that have some.
     """
 
@@ -71,7 +71,7 @@ class AlyxQuestions:
         """
         try:
             found = self._client.datasets(session.eid, tag=self._tag or None)
-        except UsageError as error:  # what Alyx says of the id of a session that it has not
+        except UsageError as error:  # 400, which is what Alyx answers for an id that is of no session
             if self.session(session.eid) is not None:
                 raise
             raise UnknownRecordError(f"The database has no session {session.eid} any more.") from error
@@ -83,7 +83,7 @@ class AlyxQuestions:
         return [dataset_told(each, None, AGGREGATES) for each in found if not self._tag or self._tag in each.tags]
 
     def beside(self, id: UUID) -> tuple[Session | None, list[Dataset]] | None:  # noqa: A002
-        """The session of a dataset, if it has one, and all datasets there. None if there is no such dataset."""
+        """The session of a dataset (None for an aggregate) and all datasets there; None if there is no such dataset."""
         found = self._client.datasets_of_ids([id], existing_only=False, no_cache=True)
         told = next((each for each in found if each.id == id), None)
         if told is None:
