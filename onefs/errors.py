@@ -7,7 +7,7 @@ class OnefsError(Exception):
     """A failure that can be told to a person in one sentence.
 
     `reason` says what, which and why; `remedy` says what to do about it: that of the class if none is given.
-    `retry_after_s` is how long the server asks to be left alone, 0 if it does not say.
+    `retry_after_s` is the `Retry-After` of the server, 0 if it sent none.
     """
 
     default_remedy: ClassVar[str] = "Please report it, with the log of the mount (onefs log)."
@@ -147,7 +147,7 @@ class AccessRefusedError(OnefsError):
 
 
 class NoKeysError(AccessRefusedError):
-    """A server that wants a login was not asked, as there is none that could be sent."""
+    """A bucket was not asked, as there are no keys to sign the request with."""
 
 
 class UnknownRecordError(OnefsError):
@@ -215,5 +215,5 @@ class InterruptedByCallerError(OnefsError):
 
 
 def again(error: OnefsError) -> OnefsError:
-    """The same failure as a new exception, as one object must not be raised in several threads."""
+    """A copy of an error, to raise again: one object must not be raised in several threads."""
     return type(error)(error.reason, error.remedy, retry_after_s=error.retry_after_s)

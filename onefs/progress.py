@@ -1,4 +1,4 @@
-"""Progress of what a person waits for: reported here from anywhere, and shown by whoever listens."""
+"""Progress of long steps: `report` tells it from anywhere, a `Listener` shows it."""
 
 import logging
 from types import TracebackType
@@ -12,7 +12,7 @@ LOGGER.addHandler(logging.NullHandler())
 
 
 class Step(NamedTuple):
-    """What is being done, and how far it is. `total_bytes` is None where nobody knows."""
+    """What is being done, and how far it is. `total_bytes` is None if unknown."""
 
     what: str
     done_bytes: int = 0
@@ -20,7 +20,7 @@ class Step(NamedTuple):
 
     @property
     def share(self) -> float | None:
-        """How much is done, of 1; None if it is not known."""
+        """The part that is done, from 0 to 1; None if unknown."""
         return min(self.done_bytes / self.total_bytes, 1.0) if self.total_bytes else None
 
     def __str__(self) -> str:
@@ -31,13 +31,13 @@ class Step(NamedTuple):
 
 
 def report(what: str, done_bytes: int = 0, total_bytes: int | None = None) -> None:
-    """Tell whoever listens what is being done."""
+    """Tell the listeners what is being done."""
     if LOGGER.isEnabledFor(logging.INFO):
         LOGGER.info("%s", Step(what, done_bytes, total_bytes))
 
 
 class Listener(logging.Handler):
-    """Hears the steps while it is used as a context, in the thread that does them. Subclasses show them."""
+    """A context in which steps are passed to `show`, in the thread that reports them. Subclasses show them."""
 
     def show(self, step: Step) -> None:
         """Show one step."""

@@ -1,4 +1,4 @@
-"""Text for people: counts with their nouns, sizes, durations, and names that move no cursor."""
+"""Text for people: counts with their nouns, sizes, durations, and names with control characters escaped."""
 
 
 def counted(number: int, noun: str) -> str:
@@ -28,7 +28,7 @@ def duration_text(duration_s: float) -> str:
 
 
 def visible(text: str) -> str:
-    """The text with all that is not printable escaped: control characters, bytes that are no text, text direction."""
+    """The text with what is not printable escaped: control characters, marks of text direction, invalid bytes."""
     return text if text.isprintable() else "".join(map(_visible, text))
 
 

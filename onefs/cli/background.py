@@ -16,7 +16,7 @@ _READY, _STEP, _ERROR = "ready", "step", "error"
 
 
 def in_background(serve: Callable[[Callable[[], None]], None]) -> None:
-    """Run `serve` in a process of its own and return once it calls what it is given; show meanwhile how far it is.
+    """Run `serve` in a process of its own, show its progress, and return once it calls what it is given.
 
     Raises what `serve` raised before that, as an `OnefsError` with the same words.
     """
@@ -43,7 +43,7 @@ def in_background(serve: Callable[[Callable[[], None]], None]) -> None:
 
 
 def _answer(answers: Iterable[bytes]) -> list[Any]:
-    """The last that the daemon says, which is that it is usable, or why not; [] if it ended without a word."""
+    """The daemon's last message: that it is usable, or its error; [] if it ended without one. Shows its progress."""
     with Display() as display:
         for line in answers:
             kind, *words = json.loads(line)
@@ -63,7 +63,7 @@ def _relay(answer: list[Any]) -> None:
 
 
 class _Caller(Listener):
-    """The process that waits, at the other end of a pipe."""
+    """The end of a pipe by which the daemon tells the waiting process its progress, and then its result."""
 
     def __init__(self, writer: int) -> None:
         super().__init__()
@@ -71,12 +71,12 @@ class _Caller(Listener):
         self.is_waiting = True
 
     def show(self, step: Step) -> None:
-        """Tell it how far things are. One that has gone is none the wiser, until it is to be told the last word."""
+        """Send one step. A caller that has gone is ignored here, and noticed when the result is sent."""
         with suppress(BrokenPipeError):
             self._tell(_STEP, *step)
 
     def answer(self, *words: str) -> None:
-        """Tell it the last word, if it has not heard it yet."""
+        """Send the result and close the pipe; does nothing the second time."""
         if self.is_waiting:
             self._tell(*words)
             self.is_waiting = False

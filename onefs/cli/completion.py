@@ -9,7 +9,7 @@ Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]
 
 
 def complete(*words: str) -> Completer:
-    """What completes a word: those of `words` that begin as it does, else paths."""
+    """A completer that offers those of `words` that begin as the typed one does, else paths."""
 
     def completed(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
         del context, parameter

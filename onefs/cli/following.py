@@ -81,7 +81,7 @@ def give(mount: Mount, verb: str, paths: Sequence[str]) -> None:
 
 
 def report(jobs: Sequence[Facts], *, as_json: bool, is_verbose: bool) -> None:
-    """Tell what became of jobs, with `is_verbose` of each file that failed. Exits with 1 if any of it failed."""
+    """Print the results of jobs; with `is_verbose` every file that failed. Exits with 1 if any of it failed."""
     if as_json:
         click.echo(json.dumps(jobs, indent=1))
         is_well = all(not job["failures"] and job["stage"] == "done" for job in jobs)
@@ -110,7 +110,7 @@ def _followed(mount: Mount, keys: Sequence[str], *, is_quiet: bool) -> list[Fact
             known |= {job["key"]: job for job in _found(mount, keys)}
             if len(known) < len(set(keys)):
                 raise OnefsError(
-                    f"{mount.mountpoint} tells no more of what it was to do.",
+                    f"{mount.mountpoint} no longer lists the job that it was given.",
                     "See its log with onefs log, and try again.",
                 )
             jobs = [known[key] for key in dict.fromkeys(keys)]

@@ -85,7 +85,7 @@ def status_of(mount: Mount) -> dict[str, Any]:
 def order(mount: Mount, line: str, refusal: type[OnefsError]) -> None:
     """Have a mount carry out a control command. Raises `refusal` with the daemon's sentence if it does not."""
     if len(line.splitlines()) > 1:
-        raise UsageError(f"{line!r} holds the end of a line, which no name here may.", "Leave it out.")
+        raise UsageError(f"{line!r} contains a line break, which no command to a mount may.", "Leave it out.")
     check_alive(mount)
     control = mount.mountpoint / STATE_FOLDER / "control"
     try:
@@ -112,4 +112,4 @@ def _said(mount: Mount, error: OSError) -> tuple[str, str]:
         _, errno_name, path, reason, remedy, *_ = line.split("\t")
         if (errno_name, path) == (name, f"{STATE_FOLDER}/control"):
             return reason, remedy
-    return f"{mount.mountpoint} did not do it: {error.strerror}.", "See its log: onefs log."
+    return f"{mount.mountpoint} did not carry out the command: {error.strerror}.", "See its log: onefs log."

@@ -66,7 +66,7 @@ def file_of(name: str) -> Path | None:
 
 
 def source_of(name: str) -> str:
-    """What a name stands for; "" if nothing."""
+    """The source that a name stands for; "" if there is none."""
     file = file_of(name)
     return read_file(file).get(SOURCE_KEY, "") if file else ""
 
@@ -78,7 +78,7 @@ def known_names() -> list[str]:
 
 
 def remove_name(name: str) -> bool:
-    """Take a user's name away; whether there was one. Raises `CacheDamagedError` if it cannot be."""
+    """Remove a user's name; whether there was one. Raises `CacheDamagedError` if that fails."""
     try:
         own_file(name).unlink()
     except FileNotFoundError:

@@ -17,12 +17,12 @@ MOST_WORDS = 2
 def value_and_place(
     words: Sequence[str], is_value: Callable[[str], bool], usage: str
 ) -> tuple[str | None, Path | None]:
-    """What `[VALUE] [PATH]` on a command line mean: one word alone is a value, or a path that exists.
+    """The value and the path that `[VALUE] [PATH]` mean: a single word is a path if it exists and is no value.
 
-    Raises `UsageError` for too many words.
+    Raises `UsageError` for more than two words.
     """
     if len(words) > MOST_WORDS:
-        raise UsageError("There are too many words.", f"Write: {usage}")
+        raise UsageError("There are too many arguments.", f"Write: {usage}")
     if not words:
         return None, None
     if len(words) == 1 and not is_value(words[0]) and os.path.lexists(words[0]):

@@ -1,4 +1,4 @@
-"""Printing on a terminal: sentences, and facts in two columns, with whatever would move the cursor escaped."""
+"""Printing on a terminal: sentences, and facts in two columns, with control characters escaped."""
 
 import sys
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ def complain(sentence: str) -> None:
 
 
 def print_lines(text: str) -> None:
-    """Print lines as they are for another program, but escaped on a terminal."""
+    """Print lines on standard output: unchanged into a pipe or file, escaped on a terminal."""
     if sys.stdout.isatty():
         text = "\n".join(map(visible, text.split("\n")))
     sys.stdout.write(text)  # click's echo leaves some control characters out

@@ -1,4 +1,4 @@
-"""How long work looks while it goes on: a moving line on a terminal, a plain one now and then elsewhere."""
+"""The display of progress: a bar on a terminal, a plain line now and then elsewhere."""
 
 import sys
 import time
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 Facts = dict[str, Any]
 PLAIN_EVERY_S = 5.0
 PLAIN_STEP_EVERY_S = 30.0
-"""How often a line is written elsewhere than on a terminal: of jobs, and of what a mount waits for."""
+"""How often a plain line is written: of jobs, and of the steps of mounting."""
 FAILED_STAGES = ("failed", "stopped")
 BAR_WIDTH, TITLE_WIDTH = 12, 16
-"""In columns: what a bar has, and what is left to a title at least."""
+"""In columns: the width of the bar, and the least width of the title."""
 
 
 class Word(NamedTuple):
-    """A part of what is told beside a bar. Those of the greatest rank go first where room is scarce."""
+    """A part of the text beside the bar. On a narrow terminal those of the greatest rank are left out first."""
 
     text: str
     rank: int
@@ -52,11 +52,11 @@ class Display:
             self._live = None
 
     def show(self, jobs: Sequence[Facts]) -> None:
-        """Show how jobs are by now."""
+        """Show the progress of jobs."""
         self._show(_title(jobs), _words(jobs), _share(jobs), PLAIN_EVERY_S)
 
     def step(self, step: Step) -> None:
-        """Show how far one step is."""
+        """Show the progress of one step."""
         size = size_text(step.done_bytes) if step.done_bytes else ""
         words = [Word(f"{size} of {size_text(step.total_bytes)}" if step.total_bytes else size, 0)] if size else []
         self._show(visible(step.what), words, step.share, PLAIN_STEP_EVERY_S)
@@ -104,7 +104,7 @@ def _begun() -> "tuple[Progress, TaskID]":
 
 
 def moving_line(console: "Console") -> "Progress":
-    """One line as wide as a terminal: a title, cut if it must be, a bar, and words."""
+    """A progress bar in one line as wide as the terminal: a title, cut if it is too long, the bar, and words."""
     from rich.progress import BarColumn, Progress, TextColumn
     from rich.table import Column
 
@@ -119,7 +119,7 @@ def moving_line(console: "Console") -> "Progress":
 
 
 def fitting(words: Sequence[Word], width: int) -> str:
-    """Words in one line of at most so many columns, without the least important if there is no room for all."""
+    """The words in one line of at most `width` columns, without the least important ones if they do not fit."""
     left = list(words)
     while len(left) > 1 and len(joined(left)) > width:
         left.remove(max(left, key=lambda word: word.rank))
@@ -132,9 +132,9 @@ def joined(words: Iterable[Word]) -> str:
 
 
 def told(jobs: Sequence[Facts], *, is_verbose: bool = False) -> bool:
-    """Tell what became of jobs: failures on standard error, the rest on standard output. Whether all is well.
+    """Print the results of jobs: failures on standard error, the rest on standard output; whether nothing failed.
 
-    Files that failed for one cause are one line, unless `is_verbose`.
+    Files that failed for one cause share a line, unless `is_verbose`.
     """
     is_well = True
     for job in jobs:

@@ -58,7 +58,7 @@ def command(name: str | None, url: str | None, no_input: bool, forget: bool, **f
 
 @contextmanager
 def _remedies_besides_setup() -> Iterator[None]:
-    """A block whose errors say what to change, where they would send whoever runs onefs setup to onefs setup."""
+    """A block that replaces the remedy «run onefs setup» by one for whoever is running it."""
     try:
         yield
     except AccessRefusedError as error:
@@ -77,7 +77,7 @@ def _forget(name: str | None) -> None:
     from onefs.daemon.setting_up import forget
 
     if not name:
-        raise UsageError("It is not said what to forget.", "Write: onefs setup --forget NAME")
+        raise UsageError("There is no name to forget.", "Write: onefs setup --forget NAME")
     file = file_of(name)
     if file is None and name != "openalyx":
         known = ", ".join(known_names()) or "there are none"

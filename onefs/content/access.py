@@ -174,7 +174,7 @@ class Content:
         return self._totals
 
     def passed_over(self) -> list[PassedOver]:
-        """The servers that failed a moment ago, or asked to be left alone."""
+        """The servers that are not asked now, as they failed or sent `Retry-After`."""
         return self._outages.facts()
 
     def retry(self, dataset: Dataset | None) -> None:
@@ -184,7 +184,7 @@ class Content:
         self._outages.forget(even_asked=True)
 
     def forget_failures(self) -> None:
-        """Have everything tried again that failed, but at no server that asked to be left alone."""
+        """Forget all failures, but for servers whose `Retry-After` has not ended."""
         self._failures.forget(None)
         self._store.quarantine.forget(None)
         self._outages.forget(even_asked=False)
@@ -214,7 +214,7 @@ class Content:
             raise remembered
 
     def _told_offline(self, dataset: Dataset, error: OfflineError) -> OfflineError:
-        """The same error, once it is known as the dataset's last and in the log. It is held against no later try."""
+        """Log the error and note it as the dataset's last, without holding back later tries; returns it."""
         last = self._failures.last(dataset)
         if not isinstance(last, OfflineError):
             _log.info("%s", error)

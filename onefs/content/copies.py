@@ -1,4 +1,4 @@
-"""The look at a dataset's copy in the cache: absent, right, wrong, or still being written."""
+"""`Copies`: judges a dataset's copy in the cache: absent, right, wrong, or still being written."""
 
 import logging
 import os

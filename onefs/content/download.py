@@ -125,7 +125,7 @@ class Downloader:
             attempts.opened = attempts.answered = True
             self._health.reached(location)
             agree(dataset, location, body.total_bytes, policy)
-            location.found()
+            location.remember_name_form()
             if body.start != partial.size_bytes:
                 partial.restart()
             partial.comes_from(source, body.edition)
@@ -194,9 +194,9 @@ def persist(
 ) -> None:
     """Repeat a request after each break, with pauses, as long as that brings any bytes. Raises the last break.
 
-    A server that asks to be left alone for a moment is waited for.
+    Waits as long as a server's `Retry-After` says, if that is short.
     """
-    _leave_alone(location, health.asked_wait_s(location), health, stop)
+    _wait_for_retry_after(location, health.asked_wait_s(location), health, stop)
     while True:
         attempts.opened = False
         try:
@@ -218,16 +218,16 @@ def persist(
         if pause_s is None:
             raise error
         if error.retry_after_s:
-            _leave_alone(location, pause_s, health, stop)
+            _wait_for_retry_after(location, pause_s, health, stop)
         elif stop.wait(pause_s):
             raise StoppedError
 
 
-def _leave_alone(location: Location, wait_s: float, health: LocationHealth, stop: threading.Event) -> None:
-    """Wait as long as a location's server asks to be left alone."""
+def _wait_for_retry_after(location: Location, wait_s: float, health: LocationHealth, stop: threading.Event) -> None:
+    """Wait for the end of a `Retry-After` of the location's server. Raises `StoppedError`."""
     if not wait_s:
         return
-    log.info("%s wants to be left alone for %.1f s: %s waits", server_of(location), wait_s, shown(location.url))
+    log.info("%s asked to retry after %.1f s: %s waits", server_of(location), wait_s, shown(location.url))
     with health.waiting(location, shown(location.url)):
         if stop.wait(wait_s):
             raise StoppedError

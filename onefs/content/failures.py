@@ -34,7 +34,7 @@ class PassingMismatchError(MismatchError):
 
 
 LONGEST_OF_KIND_S: tuple[tuple[type[OnefsError], float], ...] = (
-    (OverloadedError, FIRST_S),  # the outage of its server is remembered for longer
+    (OverloadedError, FIRST_S),  # longer waits are up to the outage of its server
     (PassingMismatchError, 60.0),
     (NoRoomError, 5.0),
     (CacheDamagedError, 5.0),
@@ -53,7 +53,7 @@ KINDS: tuple[tuple[type[OnefsError], str], ...] = (
         MissingOnServerError,
         "Have the catalogue renewed (onefs refresh); if that does not help, tell the archive's maintainers.",
     ),
-    (OverloadedError, "Try again later; status tells when."),
+    (OverloadedError, "Try again later; see when with onefs status."),
     (BrokenAnswerError, "Try again later (onefs retry), or tell the archive's maintainers."),
     (ContentError, "Tell the archive's maintainers."),
     (TimedOutError, "Check the network; onefs tries again by itself."),
@@ -88,9 +88,9 @@ def summary(dataset: Dataset, problems: Sequence[Problem]) -> OnefsError:
 
 
 def is_due(location: Location, problems: Sequence[Problem]) -> bool:
-    """Whether a location is to be asked: one under a file's other name only if nothing stands under the first.
+    """Whether to try a location: one with a file's second name only if there is nothing under the first.
 
-    A bucket that may not be listed refuses what it does not have.
+    Refused counts as missing: a bucket that may not be listed refuses what it does not have.
     """
     nothing_there = (MissingOnServerError, AccessRefusedError)
     return not location.instead_of or any(
@@ -188,7 +188,7 @@ class Failures:
         return memory.error if memory is not None and memory.wanted == wanted(dataset) else None
 
     def _keep(self, dataset: Dataset, memory: _Memory) -> None:
-        """Remember, and forget the oldest beyond `KEPT`. With the lock held."""
+        """Remember a failure, and forget the oldest beyond `KEPT`. The lock is held."""
         self._memories[dataset.id] = memory
         if len(self._memories) > KEPT:
             del self._memories[next(iter(self._memories))]
@@ -203,7 +203,7 @@ class Failures:
 
 
 def _may_pass(error: OnefsError) -> bool:
-    """Whether a server that failed could have made the difference."""
+    """Whether another server could still give the file, once it answers again."""
     is_wrong = isinstance(error, MismatchError) and not isinstance(error, PassingMismatchError)
     return not (is_wrong or isinstance(error, NoRoomError | CacheDamagedError))
 

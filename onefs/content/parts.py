@@ -96,7 +96,7 @@ class Parts:
                 attempts.opened = attempts.answered = True
                 means.health.reached(self._location)
                 agree(self._fetch.dataset, self._location, body.total_bytes, means.length)
-                self._location.found()
+                self._location.remember_name_form()
                 if self._is_for_us(body, question):
                     try:
                         self._receive(part, body)

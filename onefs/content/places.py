@@ -1,4 +1,4 @@
-"""Where things stand in a cache directory: files of datasets, whole or in parts, and how they are looked for."""
+"""Paths in a cache directory: files of datasets, whole or in parts, and how to find and open them."""
 
 import errno
 import os
@@ -45,7 +45,7 @@ class Places:
         self._own_folder: Path | None = None
 
     def open_copies(self, dataset: Dataset) -> Iterator[Copy]:
-        """The dataset's files as they stand in the cache, verified or not, first under the name that onefs gives."""
+        """The dataset's files in the cache, opened, verified or not; first the one with the name that onefs gives."""
         for path in self._paths(dataset):
             copy = open_at(dataset, path)
             if copy is not None:
@@ -57,7 +57,7 @@ class Places:
         return disks.is_local(self.data_dir) and disks.is_local(self.state_dir)
 
     def find_copies(self, dataset: Dataset) -> list[tuple[str, os.stat_result]]:
-        """Path and status of the dataset's files in the cache, first under the name that onefs gives."""
+        """Path and status of the dataset's files in the cache; first the one with the name that onefs gives."""
         found = []
         for path in self._paths(dataset):
             with suppress(OSError):
@@ -105,7 +105,7 @@ class Places:
         return self._paths(dataset)[0]
 
     def _paths(self, dataset: Dataset) -> tuple[str, str]:
-        """Where the dataset's file may stand, first where onefs puts it. Raises ContentError."""
+        """Both paths that the dataset's file may have, first the one that onefs gives. Raises ContentError."""
         path = dataset.path
         if not alf.is_safe_relative(path):
             raise ContentError(f"{path!r} would lead outside the cache directory.", "Tell the archive's maintainers.")

@@ -123,10 +123,7 @@ class Room:
         return Usage(used_bytes, files, self.limits, clearing.evicted_bytes, clearing.evicted_files)
 
     def free_bytes(self) -> int:
-        """Bytes that may be written before a limit or the disk's end is reached, as far as anybody has counted.
-
-        Raises OSError.
-        """
+        """Bytes that may be written until the cache's limit or the disk's end, by the last count. Raises OSError."""
         free_bytes = -self._missing_on_disk(0)
         if self.limits.cache_size_bytes:
             free_bytes = min(free_bytes, self.limits.cache_size_bytes - (self.usage().used_bytes or 0))

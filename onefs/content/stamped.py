@@ -1,4 +1,4 @@
-"""How a stamp stands on the disk: a small JSON file for each dataset, whose time is that of the last use."""
+"""Stamps on disk: a small JSON file for each dataset, whose time is that of the last use."""
 
 import json
 import os

@@ -89,7 +89,7 @@ class Archive:
             self.client.close()
 
     def refresh(self) -> bool:
-        """Ask for newer tables now; whether there were. What failed is tried again in any case. Raises as that does."""
+        """Ask for newer tables now, and forget all failures; whether there were newer tables. Raises `OnefsError`."""
         is_new = self.refresher.refresh()
         self.content.forget_failures()
         return is_new

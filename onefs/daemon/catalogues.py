@@ -61,7 +61,7 @@ class Catalogues:
             self._has_learned = False
 
     def expire(self) -> None:
-        """Ask for everything anew when it is next looked at."""
+        """Expire all that the database told."""
         with self._lock:
             live = self._live
         if live is not None:

@@ -19,7 +19,7 @@ class Causes:
         self._by_cause: dict[tuple[type[OnefsError], str], dict[str, Any]] = {}
 
     def add(self, path: str, error: OnefsError) -> None:
-        """Count one file. Beyond `CAUSES_KEPT` causes, new ones are not told apart."""
+        """Count one file. Causes beyond `CAUSES_KEPT` are counted together."""
         cause = type(error), _OF_ONE_FILE.sub("", error.reason.replace(path, ""))
         if cause not in self._by_cause and len(self._by_cause) >= CAUSES_KEPT:
             cause = OnefsError, ""

@@ -1,4 +1,4 @@
-"""What a database says of the places of its files, kept on disk for when it is away."""
+"""`KeptPlaces`: a database's labs and data repositories, kept on disk for when it cannot be reached."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ class PlaceLists(NamedTuple):
 
 
 class KeptPlaces:
-    """The lists of one database, in a file of this user's in a state directory. Nothing here is ever fatal.
+    """The lists of one database, in a file of this user's in a state directory. Its errors are only logged.
 
     No secret is in it: private buckets, for which the database gives keys, are left out. A file that anybody else could
     have written is not used, as logins are sent to where it leads.
@@ -36,7 +36,7 @@ class KeptPlaces:
         self._database = database
 
     def read(self) -> PlaceLists | None:
-        """The lists as last written, without private buckets; None if there are no usable ones of this database."""
+        """The lists as last written, without private buckets; None if there are no good ones of this database."""
         try:
             raw = self._own_json()
             if raw["database"] != self._database:
@@ -50,7 +50,7 @@ class KeptPlaces:
             return None
 
     def write(self, lists: PlaceLists) -> None:
-        """Put lists in place of those that were there."""
+        """Replace the lists on disk."""
         value = {
             "database": self._database,
             "labs": [asdict(lab) for lab in lists.labs],

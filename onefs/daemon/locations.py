@@ -77,7 +77,7 @@ class Repositories:
             return self._places
 
     def _kept_places(self, error: OnefsError) -> Places:
-        """The servers as an earlier process was told of them. Raises why they are not known now if there are none."""
+        """The servers as the database last told an earlier process. Raises `error` if none were kept."""
         # Whoever is refused is told so, and does not go on with what an earlier login was given.
         kept = self._kept.read() if self._kept is not None and not isinstance(error, AccessRefusedError) else None
         if kept is None:
@@ -141,12 +141,12 @@ class Locations:
 
     @contextmanager
     def _needing_the_database(self, what: str) -> Iterator[None]:
-        """Have a failure say what the database was to tell."""
+        """A block whose errors say what the database was needed for."""
         assert self._repositories is not None
         try:
             yield
         except OnefsError as error:
-            told = copy(error)  # which may be raised again elsewhere
+            told = copy(error)  # the error itself may be raised again elsewhere
             told.reason = f"the database {self._repositories.database} is needed to tell {what}: {error.reason}"
             raise told from error
 

@@ -1,4 +1,4 @@
-"""Where the daemon's log goes, and how its lines look."""
+"""The daemon's log: its file, and the format of its lines."""
 
 import logging
 import logging.handlers
@@ -50,7 +50,7 @@ def install(level: str, path: Path | None) -> None:
 
 
 class _Formatter(logging.Formatter):
-    """Lines for a file and for a terminal: what would move the cursor is escaped."""
+    """Lines with control characters escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The lines of a record."""

@@ -1,4 +1,4 @@
-"""What keeps the daemon's process quick and small: which freed memory it keeps, and which library stays out of it."""
+"""Memory and start-up time of the daemon: how much freed memory it keeps, and keeping pandas out of it."""
 
 import ctypes
 import sys

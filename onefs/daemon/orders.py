@@ -178,7 +178,7 @@ class Orders:
 
 
 def nothing_fetched(mode: Mode, remedy: str, *, has_server: bool) -> OfflineError:
-    """The error for a fetch in a mode that fetches nothing. `remedy` is for a source that has a server."""
+    """The error for a fetch in a mode that fetches nothing. `remedy` is used if the source has a server."""
     if has_server:
         return OfflineError(f"Mode {mode} fetches nothing.", remedy)
     return OfflineError(

@@ -148,7 +148,7 @@ def _parse(words: list[str], flags: Sequence[str], options: Sequence[str]) -> tu
         elif word in options and word not in values:
             value = next(rest, None)
             if value is None:
-                raise UsageError(f"{word} needs a value.", "Write it behind that.")
+                raise UsageError(f"{word} needs a value.", f"Write: {word} VALUE")
             values[word] = check_label(value) if word == "--label" else value
         else:
             raise UsageError(f"{word!r} is not understood here.", f"Possible: {', '.join((*flags, *options))}")

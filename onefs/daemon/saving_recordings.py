@@ -53,7 +53,7 @@ def write_recording(
 
 
 def _named(labels: Sequence[str]) -> str:
-    """The part of a file's name that tells the labels: `fig2_`, `fig2+fig3_`, "" without any."""
+    """The part of a file name that has the labels: `fig2_`, `fig2+fig3_`, or "" without any."""
     found = "+".join(labels)
     if len(found.encode()) > LONGEST_LABELS and len(labels) > 1:
         found = f"{labels[0]}+{len(labels) - 1}-more"

@@ -252,7 +252,7 @@ class Service:
             _log.warning("The tables could not be renewed: %s", error)
 
     def _heard(self, error: OnefsError | None) -> None:
-        """A question to the database was answered, perhaps from what is kept, or why it was not."""
+        """Note whether the database answered: `error` is why it did not, or why a stale answer was used."""
         assert self._client is not None
         self._refresher.mode.heard(error or self._client.outage, self._client.left_alone_s or PAUSE_S)
 
@@ -265,7 +265,7 @@ class Service:
         self._showing.ask_again()
 
     def _refresh(self) -> None:
-        """Have the database asked anew as folders are listed; and ask for newer tables, unless the mode has it so."""
+        """Expire all answers of the database, and ask for newer tables, unless the mode takes none."""
         self._ask_again()
         if ALLOWED[self._refresher.state.requested].live_catalogue:
             self._content.forget_failures()

@@ -141,7 +141,7 @@ class Showing:
         self._notifier.names_changed(names)
 
     def ask_again(self) -> None:
-        """Have each folder that is listed from now on asked for, whatever the database said, or why it did not."""
+        """Expire all answers of the database, so that it is asked again for each folder that is listed."""
         if self._client is not None:
             self._client.expire_responses()
         self.catalogues.expire()

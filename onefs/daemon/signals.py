@@ -1,4 +1,4 @@
-"""What the daemon does at signals: before it serves, while it mounts and unmounts, and while it serves."""
+"""The daemon's signals: before it serves, while it mounts and unmounts, and while it serves."""
 
 import signal
 import sys

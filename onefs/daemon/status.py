@@ -124,7 +124,7 @@ class Status:
         return facts
 
     def _passed_over(self) -> list[dict[str, Any]]:
-        """The servers that are not asked for now, or asked last, as they failed or asked to be left alone."""
+        """The servers that are not asked now, or asked last, as they failed or sent `Retry-After`."""
         now_s = time.time()
         return [
             {

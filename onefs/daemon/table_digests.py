@@ -1,4 +1,4 @@
-"""Digests of the tables that were fetched, kept beside them, by which damage to their bytes is noticed."""
+"""Digests of fetched tables, kept beside them to detect damage."""
 
 import hashlib
 from pathlib import Path
@@ -20,10 +20,10 @@ def write_digests(directory: Path) -> Path:
 
 
 def check_digests(directory: Path, note: Path) -> None:
-    """Raise `DamagedTableError` if a fetched table has gone, or has other bytes, and is no other table either.
+    """Raise `DamagedTableError` if a fetched table has gone, or has other bytes with the same times.
 
-    Another table, such as ONE's or `onefs tables save` writes, says that it was made or modified at another time.
-    Tables of which there is no note may be anything.
+    A table with other times, such as ONE or `onefs tables save` writes, has replaced it and is not damaged. Tables
+    without digests are not checked.
     """
     digests = read_json(note)
     for name, noted in digests.items():

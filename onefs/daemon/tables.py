@@ -1,4 +1,4 @@
-"""Bringing cache tables to their place: those of a server, a pair whole or not at all."""
+"""Fetching cache tables from a server into their place, both whole or not at all."""
 
 import errno
 import logging
@@ -145,7 +145,7 @@ def _locked(place: Place) -> Iterator[None]:
 
 
 def _fetch(place: Place, origin: Origin, offer: Offer, at_hand: AtHand) -> None:
-    """Bring the origin's tables in, in place of those at hand. The lock is held."""
+    """Replace the tables at hand by those of the origin. The lock is held."""
     if at_hand.damage is None:
         _log.info("Fetching the cache tables from %s", origin.name)
         _bring(place, origin, offer, at_hand.metadata)
@@ -159,7 +159,7 @@ def _fetch(place: Place, origin: Origin, offer: Offer, at_hand: AtHand) -> None:
 
 
 def _keep_unknown(place: Place) -> None:
-    """Keep damaged tables that onefs did not fetch: they may be somebody's only ones."""
+    """Copy damaged tables that onefs did not fetch to `tables.damaged`: they may be somebody's only ones."""
     if (place.state_dir / table_digests.NAME).exists():
         return
     kept = place.state_dir / "tables.damaged"

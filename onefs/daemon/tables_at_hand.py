@@ -39,7 +39,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class AtHand:
-    """The tables that fetched ones replace: what they say, None if there are none, or what is wrong with them."""
+    """The tables that fetched ones replace: their metadata, None if there are no tables, or their damage."""
 
     metadata: TableMetadata | None = None
     damage: DamagedTableError | None = None
@@ -103,7 +103,7 @@ def damage_of(place: Place) -> DamagedTableError | None:
 
 
 def is_indexed(place: Place) -> bool:
-    """Whether the tables at hand were read before, and are still the same files; told without reading them."""
+    """Whether there is an index of the tables at hand, told by their stat, without reading them."""
     return has_index(tables_in(place.tables_dir), place.state_dir)
 
 
@@ -147,7 +147,7 @@ def ready_folder(place: Place) -> Path:
 
 
 def _metadata(place: Place) -> TableMetadata | None:
-    """What the tables at hand say, None without any; told by their index where they have one, which costs nothing."""
+    """The metadata of the tables at hand, None if there are none; from their index if they have one."""
     if not _is_any_there(place):
         return None
     check_bytes(place)

@@ -35,7 +35,7 @@ _REFUSALS = {
     "Operation not permitted": "Run it as a user who may mount; a container needs /dev/fuse and the right SYS_ADMIN.",
     "too many FUSE filesystems": "Unmount others, or raise mount_max in /etc/fuse.conf.",
 }
-"""What to do about what libfuse says."""
+"""Remedies, by a part of the message of libfuse."""
 _log = logging.getLogger(__name__)
 
 
@@ -146,9 +146,9 @@ def options(source: str, *, allow_other: bool) -> set[str]:
 
 @contextmanager
 def words_of_fuse() -> Iterator[Callable[[], str]]:
-    """A block during which what libfuse and fusermount3 print on standard error is kept: the result gives it.
+    """A block that captures standard error; its result is a function that returns the lines of libfuse and fusermount3.
 
-    What others print meanwhile is passed on at its end.
+    Other lines are printed at the end of the block.
     """
     sys.stderr.flush()
     before, kept = os.dup(2), os.memfd_create("onefs-fuse")
@@ -168,7 +168,7 @@ def words_of_fuse() -> Iterator[Callable[[], str]]:
 
 
 def refusal(mountpoint: Path, said: str) -> MountError:
-    """The error for a mount that libfuse could not make, with what was printed of it."""
+    """The error for a mount that libfuse could not make; `said` is its message."""
     why = f": {said}" if said else ""
     remedy = next(
         (remedy for words, remedy in _REFUSALS.items() if words in said), "Check what it needs: onefs doctor."

@@ -39,8 +39,8 @@ class Listing:
     """A directory that a program has open, and the thread that opened it.
 
     It is listed once, when it is first read, so that a refresh cannot repeat or skip entries; programs open many
-    directories (as "..") that they never read. `times_changed` is the file system's of when it was listed. `page` are
-    the entries from `begin` on that were packed last.
+    directories (as "..") that they never read. `times_changed` is that of the file system when it was listed. `page`
+    are the entries packed last, those from `begin` on; `is_old` says that the tree changed since the listing.
     """
 
     inode: InodeT
@@ -52,13 +52,13 @@ class Listing:
     is_old: bool = False
 
     def turn_to(self, begin: int, page: list[tuple[FileNameT, EntryAttributes]]) -> None:
-        """Go on with other entries."""
+        """Set the packed entries."""
         self.begin, self.page = begin, page
         if self.is_old:
-            self.pass_by()
+            self.zero_timeouts()
 
-    def pass_by(self) -> None:
-        """Names have come to mean something else: have the kernel keep no entry that it is told of from now on."""
+    def zero_timeouts(self) -> None:
+        """Have the kernel cache no entry from now on: the tree changed during the listing."""
         self.is_old = True
         for _, entry in self.page:
             entry.entry_timeout = entry.attr_timeout = 0

@@ -39,7 +39,7 @@ DISK_THREADS = 64
 DATABASE_THREADS = 128
 TEXT_THREADS = 8
 PAGE_ENTRIES = 500
-"""Entries of a directory that are packed at once."""
+"""The most entries of a directory to pack at once, so that other requests need not wait."""
 
 EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
@@ -165,7 +165,7 @@ class Operations(pyfuse3.Operations):
                 await self._put(pack, position, listing.pid, may_wait=False)
             if listing.times_changed != self.file_system.times_changed:
                 listing.times_changed = self.file_system.times_changed
-                listing.pass_by()
+                listing.zero_timeouts()
             for name, entry in listing.page[position - listing.begin :]:
                 if not pyfuse3.readdir_reply(token, name, entry, position + 1):
                     return
@@ -181,7 +181,7 @@ class Operations(pyfuse3.Operations):
                 return
 
     def _pack(self, listing: Listing, begin: int) -> None:
-        """Make the kernel's form of a directory's entries from a position on: of so many that nobody has to wait."""
+        """Pack at most `PAGE_ENTRIES` entries of a directory, from a position on."""
         assert listing.entries is not None
         found = listing.entries.part(begin, begin + PAGE_ENTRIES)
         listing.turn_to(begin, [(os.fsencode(name), self._packer.entry(attributes)) for name, attributes in found])

@@ -20,9 +20,9 @@ class Login:
 
 
 class ServerNames:
-    """Whether the files of one server have UUIDs in their names, as the last file found there tells.
+    """Whether the files of one server have UUIDs in their names, as of the last file found there.
 
-    Safe to use from several threads, as it is one value.
+    Safe to use from several threads: reading and setting one value is atomic.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class ServerNames:
 class NameForm:
     """One of the two names that a file may have on a server.
 
-    `instead_of` is the URL under the other name if that is to be asked first, else "".
+    `instead_of` is the URL with the other name if that must be tried first, else "".
     """
 
     has_uuid: bool
@@ -47,7 +47,7 @@ class Location:
     """One place that may hold a file. `url` is ready for a request: percent-encoded, no login and no signature in it.
 
     Requests to a `bucket` are made as that wants them: signed, and at the service of its region. `form` is None where
-    the name is sure.
+    only one name is possible.
     """
 
     url: str
@@ -57,17 +57,17 @@ class Location:
 
     @property
     def instead_of(self) -> str:
-        """The URL that must turn out to hold nothing before this one is asked; "" if there is none."""
+        """The URL that must be found missing before this one is tried; "" if there is none."""
         return self.form.instead_of if self.form is not None else ""
 
     @property
     def is_unlikely(self) -> bool:
-        """Whether other files of the server have names of the other form."""
+        """Whether the last file found on the server had a name of the other form."""
         form = self.form
         return form is not None and form.server_names.have_uuids not in (None, form.has_uuid)
 
-    def found(self) -> None:
-        """Remember that the server's files have names of this form."""
+    def remember_name_form(self) -> None:
+        """Note that a file was found here: the server's files have names of this form."""
         if self.form is not None:
             self.form.server_names.have_uuids = self.form.has_uuid
 

@@ -1,4 +1,4 @@
-"""A directory's entries as a listing tells them, made a part at a time."""
+"""`Entries`, a directory's entries as a listing tells them, made a part at a time."""
 
 from collections.abc import Callable, Collection, Iterator
 
@@ -6,7 +6,7 @@ from onefs.vfs.nodes import Attributes, DatasetFile, Node
 
 
 class Entries:
-    """Names and attributes of a directory's entries, `.` and `..` first: attributes are made as they are asked for."""
+    """Names and attributes of a directory's entries, `.` and `..` first. Attributes are made when they are read."""
 
     def __init__(
         self,
@@ -16,7 +16,7 @@ class Entries:
         attributes: Callable[[Node], Attributes],
         file_mode: int,
     ) -> None:
-        """`cached` are paths of files of which the cache has something; `attributes` tells all of any node."""
+        """`cached` are paths of files in the cache, whole or in part; `attributes` computes those of any node."""
         self._file_mode = file_mode
         self._dots = dots
         self._nodes = nodes
@@ -30,7 +30,7 @@ class Entries:
         return self.part(0, len(self))
 
     def part(self, begin: int, end: int) -> Iterator[tuple[str, Attributes]]:
-        """The entries from one position up to another."""
+        """The entries from position `begin` up to, but without, `end`."""
         yield from self._dots[begin:end]
         n_dots = len(self._dots)
         for node in self._nodes[max(begin - n_dots, 0) : max(end - n_dots, 0)]:

@@ -61,7 +61,7 @@ class Opened(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """What `statfs` tells: what the archive holds, and what the cache may still take."""
+    """What `statfs` tells: the size of the archive, and the room that is left in the cache."""
 
     archive_bytes: int
     free_bytes: int
@@ -131,7 +131,7 @@ class FileSystem:
         return self.forest.may_ask(ino)
 
     def takes_long(self, ino: int, *, to_list: bool = False) -> bool:
-        """Whether a question about a node, or its listing, takes longer than others should have to wait."""
+        """Whether to answer in a thread: a question about a node, or its listing, would hold up all other requests."""
         return self.forest.takes_long(ino, to_list=to_list)
 
     def may_wait_to_list(self, ino: int) -> bool:

@@ -193,7 +193,7 @@ class Forest:
         return tree is not None and not tree.may_ask and ino != tree.root_ino
 
     def takes_long(self, ino: int, *, to_list: bool) -> bool:
-        """Whether thousands of nodes are to be made before a question about one is answered, or it is listed."""
+        """Whether a question about a node, or its listing, makes thousands of nodes first."""
         tree = self._trees.of(ino) or (self.root if inodes.is_file(ino) else None)
         return tree is not None and tree.takes_long(ino, to_list=to_list)
 

@@ -18,7 +18,7 @@ LINK_MODE = stat.S_IFLNK | 0o777
 
 
 class NodeModes(NamedTuple):
-    """Types and permissions that directories and the archive's files show. They do not say what may be written."""
+    """Types and permissions that directories and the archive's files show. They permit no writing."""
 
     directory: int = stat.S_IFDIR | 0o755
     file: int = stat.S_IFREG | 0o644

@@ -17,7 +17,7 @@ from onefs.vfs.views import View
 
 FOLDERS_KEPT = 20_000
 MOST_AT_ONCE = 1000
-"""Nodes that are made while everybody waits: some 20 ms."""
+"""The most nodes to make in the event loop: that takes some 20 ms, in which nothing else is answered."""
 
 _ROOT_ROW = 0
 
@@ -127,7 +127,7 @@ class Tree:
         return nodes
 
     def takes_long(self, ino: int, *, to_list: bool) -> bool:
-        """Whether thousands of nodes are to be made before a question about one is answered, or it is listed."""
+        """Whether a question about a node, or its listing, makes more than `MOST_AT_ONCE` nodes first."""
         if self.catalogue.largest_folder <= MOST_AT_ONCE:
             return False
         kind, _, key = inodes.decode(ino)
@@ -243,7 +243,7 @@ class Tree:
         return parent.children
 
     def _renew(self, folder: Folder) -> None:
-        """Ask anew for the datasets of all sessions in a folder, where the catalogue may ask."""
+        """Have the catalogue refresh the datasets of all sessions in a folder, if it may ask a database."""
         if self.may_ask:
             for row in folder.sessions:
                 self.catalogue.newest(row)
@@ -288,7 +288,7 @@ class Tree:
             if tree.doubled:
                 self._on_doubled(f"{tree.top.path}/{tree.doubled[0]}")
             with self._lock:
-                if times_changed == self._times_changed:  # or else another session on its path may have changed
+                if times_changed == self._times_changed:  # else another session on its path may have changed
                     self._kept.keep(self._token, row, tree)
         return tree
 

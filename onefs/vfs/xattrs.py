@@ -14,7 +14,7 @@ from onefs.errors import ForeignAttributeError, NoAttributeError
 NAMESPACE = "user."
 PREFIX = "user.onefs."
 PROBES = f"{PREFIX}probes"
-"""The attribute that may have to read a table first."""
+"""The attribute whose value may take reading a table first."""
 
 HIDDEN = f"{PREFIX}hidden:"
 """With a path in the session behind it: why nothing is shown there. It is listed nowhere, and for `onefs info`."""
@@ -34,7 +34,7 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True)
 class SessionFacts:
-    """All that is known of a session's folder. `sessions` are those on its path; `shown`: which rows the tree shows."""
+    """All that is known of a session's folder. `sessions` are those on its path; `shown` says which rows are shown."""
 
     sessions: list[Session]
     catalogue: Catalogue

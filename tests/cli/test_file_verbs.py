@@ -152,7 +152,7 @@ def test_wrong_words_are_answered_with_the_command_line(mount: Mounted) -> None:
         (["qc", "PASS", mount.path, "x"], "Write: onefs qc ["),
         (["mode", "auto", mount.path, "x"], "Write: onefs mode [local|auto|refresh|remote] [PATH]"),
         (["record", "on", "--pid", "1", "--mount", mount.path], "Give --label NAME, too."),
-        (["fetch", "--mount", mount.path, "two\nlines"], "holds the end of a line"),
+        (["fetch", "--mount", mount.path, "two\nlines"], "contains a line break"),
         (["stop", "999", "--mount", mount.path], "onefs status"),
     ]:
         assert usage in done(*words, code=2)[1]

@@ -194,7 +194,7 @@ def test_a_name_of_the_other_form_is_asked_for_after_the_other_servers(place: Ar
 
     a, b = "a.example", "b.example"
     assert in_order() == [f"{a}{with_uuid}", f"{a}{plain}", f"{b}{with_uuid}", f"{b}{plain}"]
-    first.locations(dataset.path, dataset.id)[1].found()
+    first.locations(dataset.path, dataset.id)[1].remember_name_form()
     assert in_order() == [f"{a}{plain}", f"{b}{with_uuid}", f"{b}{plain}", f"{a}{with_uuid}"]
     assert [location.url.removeprefix("http://") for location in locations.known(dataset)] == [
         f"{a}{plain}",
