@@ -8,9 +8,10 @@ import pytest
 
 from onefs import settings
 from onefs.alf import RemoteNames
+from onefs.configuration import config_file, merge
 from onefs.errors import UsageError
 from onefs.modes import Mode
-from onefs.settings import Settings, duration_s, merge, settings_text, table
+from onefs.settings import Settings, duration_s, settings_text, table
 
 ROOT = Path(__file__).parents[1]
 SECRET = "correct-horse"
@@ -259,10 +260,10 @@ def test_relative_and_home_paths_become_absolute(file: Path, tmp_path: Path, mon
 
 def test_the_configuration_file_is_where_the_desktop_standard_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", "/config")
-    assert settings.config_file() == Path("/config/onefs/config.toml")
+    assert config_file() == Path("/config/onefs/config.toml")
     monkeypatch.delenv("XDG_CONFIG_HOME")
     monkeypatch.setenv("HOME", "/home/me")
-    assert settings.config_file() == Path("/home/me/.config/onefs/config.toml")
+    assert config_file() == Path("/home/me/.config/onefs/config.toml")
 
 
 def test_permissions_are_shown_in_octal_and_a_toml_number_is_not_mistaken_for_them(file: Path) -> None:

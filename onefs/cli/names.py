@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onefs.alyx.credentials import write_whole
+from onefs.configuration import SOURCE_KEY, config_file, read_file
 from onefs.errors import CacheDamagedError, SourceError, UsageError
-from onefs.settings import SOURCE_KEY, config_file, read_file
 
 SYSTEM_FOLDER = Path("/etc/onefs")
 BUILT_IN = ("demo", "openalyx")

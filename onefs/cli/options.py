@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from onefs.cli.completion import complete
-from onefs.settings import PREFIX, Settings, config_file, merge, table
+from onefs.configuration import config_file, merge
+from onefs.settings import PREFIX, Settings, table
 
 Command = Callable[..., None]
 
