@@ -98,3 +98,8 @@ def errno_of(act: Callable[[], object]) -> int | None:
     except OSError as error:
         return error.errno
     return 0
+
+
+def control(mount: Mounted, line: str) -> int | None:
+    """Give a mount a command; the errno with which it fails, or 0."""
+    return errno_of(lambda: (mount.path / ".onefs/control").write_text(f"{line}\n"))

@@ -103,6 +103,15 @@ def make_tables(
     return datasets
 
 
+def make_served_folder(folder: Path, files: Mapping[str, bytes], *, with_uuids: bool) -> None:
+    """A folder as it is on a server: tables, `cache_info.json`, and files with UUIDs in their names or plain ones."""
+    for name, dataset in make_tables(folder, files).items():
+        path = folder / (archive_path(dataset.path, dataset.id) if with_uuids else dataset.path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(files[name])
+    (folder / "cache_info.json").write_text(json.dumps({"date_created": "2024-01-03 00:00"}))
+
+
 def change_metadata(directory: Path, **changes: object) -> None:
     """Let both tables of a directory say something else of themselves; None takes a value away."""
     for table in ("sessions.pqt", "datasets.pqt"):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from archives import MADE_SESSION, make_tables
+from archives import MADE_SESSION, make_served_folder
 from mounted import Mounted, run_onefs
 from s3_service import S3Service
 from servers import Nginx
@@ -17,11 +17,7 @@ FILES = {f"alf/#2024-05-06#/a b+{name}.times.npy": name.encode() * 5000 for name
 def folder(tmp_path: Path) -> Path:
     """Two tables, `cache_info.json`, and files without UUIDs in their names."""
     folder = tmp_path / "laid-out"
-    for name, dataset in make_tables(folder, FILES).items():
-        path = folder / dataset.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(FILES[name])
-    (folder / "cache_info.json").write_text(json.dumps({"date_created": "2024-01-03 00:00"}))
+    make_served_folder(folder, FILES, with_uuids=False)
     return folder
 
 

@@ -2,18 +2,15 @@
 
 import errno
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from archives import MADE_SESSION, make_tables
+from archives import MADE_SESSION, make_served_folder
 from mounted import Mounted, run_onefs
 from servers import Nginx
-
-from onefs.alf import archive_path
 
 FILES = {f"alf/{name}.times.npy": os.urandom(5000) for name in "abc"}
 A, B, C = (f"{MADE_SESSION}/{name}" for name in FILES)
@@ -24,11 +21,7 @@ USER, PASSWORD = "me", "correct horse"
 def served(tmp_path: Path) -> Path:
     """A folder with tables and files, as it stands on a server."""
     folder = tmp_path / "served"
-    for name, dataset in make_tables(folder, FILES).items():
-        path = folder / archive_path(dataset.path, dataset.id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(FILES[name])
-    (folder / "cache_info.json").write_text(json.dumps({"date_created": "2024-01-03 00:00"}))
+    make_served_folder(folder, FILES, with_uuids=True)
     return folder
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import requests
 from alyx_archive import AlyxArchive
-from alyx_mounts import PASSWORD, Asked, errno_of, mount_of, tree_of
-from mounted import Mounted, wait_until
+from alyx_mounts import PASSWORD, Asked, control, errno_of, mount_of, tree_of
+from mounted import wait_until
 
 from onefs.demo.database_file import USERS, DatabaseFile, User
 from onefs.demo.server import DemoServer
@@ -27,11 +27,6 @@ def archive(tmp_path: Path) -> AlyxArchive:
     archive.put_all(BYTES)
     archive.publish()
     return archive
-
-
-def control(mount: Mounted, line: str) -> int:
-    """Give a command; the errno it fails with, or 0."""
-    return errno_of(lambda: (mount.path / ".onefs/control").write_text(f"{line}\n"))
 
 
 def set_password(archive: AlyxArchive, server: DemoServer, password: str) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 from alyx_archive import AlyxArchive
-from alyx_mounts import Asked, errno_of, mount_of, tree_of
+from alyx_mounts import Asked, control, errno_of, mount_of, tree_of
 from mounted import Mounted, run_onefs, wait_until
 
 from onefs.demo.server import DemoServer
@@ -33,11 +33,6 @@ def archive(tmp_path: Path) -> AlyxArchive:
 def mount(server: DemoServer, tmp_path: Path) -> Iterator[Mounted]:
     with mount_of(server, tmp_path, "--mode", "remote", "--cache-expiry", "365d") as mount:
         yield mount
-
-
-def control(mount: Mounted, line: str) -> int:
-    """Give a command; the errno it fails with, or 0."""
-    return errno_of(lambda: (mount.path / ".onefs/control").write_text(f"{line}\n"))
 
 
 def test_each_command_has_the_next_listing_ask_again(mount: Mounted, server: DemoServer, archive: AlyxArchive) -> None:
