@@ -8,8 +8,6 @@ from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
-LAB = re.compile(r"\w+")
-SUBJECT = re.compile(r"[\w.-]+")
 SESSION = re.compile(r"(?:(?P<lab>\w+)/Subjects/)?(?P<subject>[\w.-]+)/(?P<date>\d{4}-\d{2}-\d{2})/(?P<number>\d{1,3})")
 REVISION_FOLDER = re.compile(r"#(?P<revision>[\w.-]+)#")
 FILE = re.compile(
@@ -22,7 +20,6 @@ FILE = re.compile(
 )
 UUID_PART = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 CALENDAR_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-COLLECTION_PART = re.compile(r"[\w.-]+")
 LONGEST_NAME_BYTES = 255
 LONGEST_PATH_BYTES = 2048
 """Of a path in a session: what stands above it and the system's own limit of 4096 leave room for it."""

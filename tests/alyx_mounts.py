@@ -1,4 +1,4 @@
-"""Owns mounts of an Alyx for tests: `onefs mount URL` of a demo server, with the login of a user of ONE."""
+"""Mounts of an Alyx for tests: `onefs mount URL` of a demo server, with the login of a user of ONE."""
 
 import json
 import os

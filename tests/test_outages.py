@@ -57,7 +57,7 @@ def test_pauses_grow_with_each_probe_and_not_with_what_fails_at_once(breaker: Br
     assert left_s == [15, 30, 60, 60]
 
 
-def test_a_server_is_left_alone_for_as_long_as_it_asks(breaker: Breaker) -> None:
+def test_a_server_is_not_asked_before_its_retry_after_ends(breaker: Breaker) -> None:
     breaker.fails(BUSY)
     breaker.now_s += 50
     assert (breaker.outages.left_s(SERVER), breaker.outages.asked_wait_s(SERVER)) == (8, 8)
@@ -82,7 +82,7 @@ def test_an_outage_lasts_until_the_server_answers(breaker: Breaker) -> None:
     assert breaker.outages.lasting().isdisjoint(first)
 
 
-def test_who_waits_is_told(breaker: Breaker) -> None:
+def test_what_waits_is_listed(breaker: Breaker) -> None:
     breaker.fails(BUSY)
     breaker.now_s += 8
     with breaker.outages.waiting(SERVER, "labs"), breaker.outages.waiting(SERVER, "labs"):
@@ -94,7 +94,7 @@ def test_who_waits_is_told(breaker: Breaker) -> None:
     assert told.waiting == ()
 
 
-def test_an_earlier_answer_is_noted_in_its_own_block() -> None:
+def test_a_stale_answer_is_noted_in_its_own_block() -> None:
     with noting_stale_answers() as outer:
         with noting_stale_answers() as inner:
             note_stale_answer(SILENT)

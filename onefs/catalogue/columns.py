@@ -145,7 +145,7 @@ def uuids(columns: "list[pa.Array]") -> tuple[Ids, Mask]:
 
 
 def md5s(array: "pa.Array") -> tuple[Ids, Mask]:
-    """MD5s of shape (n, 16), zero where unknown, and which are known. Dashes may stand in them as in a UUID."""
+    """MD5s of shape (n, 16), zero where unknown, and which are known. Dashes as in a UUID are allowed."""
     array = plain(array)
     found, known = _hex(array, _MD5_DIGITS, 32)
     if not known.all():

@@ -27,7 +27,7 @@ from onefs.catalogue.records import QC_CODES, Dataset
 from onefs.catalogue.snapshot import DatasetRows
 
 MD5 = re.compile(r"[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-"""An MD5; dashes may stand in it as in a UUID."""
+"""An MD5, with dashes as in a UUID or without."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,7 +153,7 @@ class _Rebuilder:
                 check_same_stat(found, self._edition)
                 raise CacheDamagedError(
                     f"The index in {target} is damaged, and the tables that it was made from are no longer there.",
-                    "Take those that are with onefs refresh or onefs tables load, or mount again.",
+                    "Use the tables that are there now: onefs refresh or onefs tables load, or mount again.",
                 )
             whole = _make(self._files, self._directory, found)
             if whole is None:

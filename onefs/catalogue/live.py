@@ -88,7 +88,7 @@ class LiveSnapshot(SilentSnapshot):
         return found
 
     def sessions_of_ref(self, day: date, number: int, subject: str) -> list[int]:
-        """Rows of the sessions of this reference. Asks for them; raises why they cannot be told if none is known."""
+        """Rows of the sessions of this reference. Asks the database; raises its error if none is known."""
         if refusal("", subject, day, number):
             return []
         error = self._ask(("reference", day.isoformat(), str(number), subject))
@@ -98,7 +98,7 @@ class LiveSnapshot(SilentSnapshot):
         return found
 
     def find_session(self, eid: UUID) -> int | None:
-        """The row that stands for a session. Asks for it; raises why it cannot be told if it is not known."""
+        """The row of a session. Asks the database; raises its error if the session is not known."""
         error = self._ask(("session", str(eid)))
         found = self.session_of_eid(eid)
         if error and found is None:
@@ -106,7 +106,7 @@ class LiveSnapshot(SilentSnapshot):
         return found
 
     def find_dataset(self, id: UUID) -> Dataset | None:  # noqa: A002
-        """The dataset with this id. Asks for the datasets of its session; raises why it cannot be told."""
+        """The dataset with this id. Asks for those of its session; raises the error if it is not known."""
         question = ("dataset", str(id))
         known = self.dataset_of_id(id)
         if known is not None and not self._asking.was_answered(question):
@@ -229,7 +229,7 @@ class LiveSnapshot(SilentSnapshot):
         return lambda: known.aggregates(question, aggregates)
 
     def _put_session(self, eid: UUID) -> Callable[[], None]:
-        """Ask for a session, and for the others that are known to stand on its path: they may have left."""
+        """Ask for a session, and for the others that are known on its path: they may have moved."""
         session = self._questions.session(eid)
         with self._lock:
             others = set(self._known.eids_at(session.path)) - {eid} if session is not None else ()

@@ -51,7 +51,7 @@ KINDS: tuple[tuple[type[OnefsError], str], ...] = (
     ),
     (
         MissingOnServerError,
-        "Have the catalogue renewed (onefs refresh); if that does not help, tell the archive's maintainers.",
+        "Fetch newer tables (onefs refresh); if that does not help, tell the archive's maintainers.",
     ),
     (OverloadedError, "Try again later; see when with onefs status."),
     (BrokenAnswerError, "Try again later (onefs retry), or tell the archive's maintainers."),

@@ -275,7 +275,7 @@ class Obtainer:
 def _nowhere(dataset: Dataset) -> MissingOnServerError:
     return MissingOnServerError(
         f"{dataset.path} is in the catalogue, but no server is known that holds it.",
-        "Refresh the catalogue; if that does not help, tell the archive's maintainers.",
+        "Fetch newer tables (onefs refresh); if that does not help, tell the archive's maintainers.",
     )
 
 

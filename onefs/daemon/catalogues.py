@@ -137,5 +137,5 @@ def _check_in_use(tables: Snapshot) -> None:
         raise BusyError(
             f"The tables in {tables.files.datasets.parent} are of {found} now, those in use are of "
             f"{tables.metadata.created}.",
-            "Have the newer ones taken with onefs refresh or onefs tables load, and save then.",
+            "Take the newer ones with onefs refresh or onefs tables load, then save.",
         )

@@ -87,7 +87,9 @@ def _login(database: Database, settings: Settings) -> Iterator[Finding]:
     who = f" of {tried.credentials.user}" if tried.credentials.user else ""
     yield Finding("login", True, f"{host} accepts the login{who}.", "")
     if tried.problem:
-        yield Finding("newest tables", False, tried.problem, "Ask the database's keepers to export its cache tables.")
+        yield Finding(
+            "newest tables", False, tried.problem, "Ask the database's maintainers to export its cache tables."
+        )
     else:
         yield Finding("newest tables", True, f"{host} has tables of {tried.tables}.", "")
 

@@ -160,7 +160,7 @@ def nothing_at(word: str) -> NotInCatalogueError:
     if is_pattern(word):
         return NotInCatalogueError(
             f"No file in the catalogue matches {word}.",
-            "Quote it against the shell, and write ** for what may cross a /.",
+            "Quote it, so that the shell does not expand it, and write ** to match across a /.",
         )
     return NotInCatalogueError(
         f"There is no file in {word or 'the archive'}.", "List the folder above it to see what is there."

@@ -110,7 +110,7 @@ class Locations:
         self._repositories = repositories
 
     def known(self, dataset: Dataset) -> list[Location]:
-        """Those that can be told at once, without asking anybody."""
+        """The locations that are known without asking the database."""
         found = self._on_servers(dataset)
         places = self._repositories.known if self._repositories is not None else None
         if places is not None:

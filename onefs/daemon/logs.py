@@ -58,7 +58,7 @@ class _Formatter(logging.Formatter):
 
 
 def tell(log: logging.Logger, sentence: str) -> None:
-    """Log a warning; where the log is a file, print it, too: whoever waits for the mount sees it on the terminal."""
+    """Log a warning, and print it if the log is a file, so that it is seen on the terminal while mounting."""
     log.warning("%s", sentence)
     if any(isinstance(handler, logging.FileHandler) for handler in logging.getLogger().handlers):
         sys.stderr.write(f"onefs: {sentence}\n")

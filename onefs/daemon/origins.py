@@ -30,7 +30,7 @@ from onefs.transports.base import Location, Transport
 INFO = "cache_info.json"
 ZIP = "cache.zip"
 LONGEST_INFO_BYTES = 1 << 20
-ASK_KEEPER = "Ask the archive's keeper."
+ASK_MAINTAINERS = "Ask the archive's maintainers."
 _TRIES = 4
 _PAUSE_S = 0.5
 _STALL_S = 30.0
@@ -81,7 +81,7 @@ class FolderOrigin:
             created = datetime.fromisoformat(info["date_created"]).replace(tzinfo=None)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BrokenAnswerError(
-                f"{self.name}/{INFO} does not tell when the tables were made.", ASK_KEEPER
+                f"{self.name}/{INFO} does not tell when the tables were made.", ASK_MAINTAINERS
             ) from error
         return Offer(created, _text(info.get("min_api_version")), _text(info.get("origin")))
 
@@ -101,7 +101,7 @@ class FolderOrigin:
                 download(self._transport, self._at(table), into / table)
             except MissingOnServerError as error:
                 raise SourceError(
-                    f"{self.name} holds neither {ZIP} nor {table}.", f"{ASK_KEEPER[:-1]}, or give another URL."
+                    f"{self.name} holds neither {ZIP} nor {table}.", f"{ASK_MAINTAINERS[:-1]}, or give another URL."
                 ) from error
         _download_insertions(self._transport, self._at(INSERTIONS_NAME), into)
 
@@ -155,7 +155,7 @@ class DatabaseOrigin:
         if self._tag:
             raise TableError(
                 f"{self.name} does not say where the tables of the tag {self._tag} are, and gives only the full ones.",
-                "Ask the database's keepers.",
+                "Ask the database's maintainers.",
             )
         report(f"downloading {ZIP}")
         with (into / ZIP).open("wb") as stream:
@@ -176,7 +176,7 @@ class DatabaseOrigin:
         except MissingOnServerError as error:
             raise MissingOnServerError(
                 f"{self.name} says that its tables are at {shown(location.url)}, and they are not there.",
-                "Ask the database's keepers.",
+                "Ask the database's maintainers.",
             ) from error
 
 
@@ -201,7 +201,9 @@ def read_whole(transport: Transport, location: Location, most_bytes: int) -> byt
         for chunk in body.chunks:
             found += chunk
             if len(found) > most_bytes:
-                raise BrokenAnswerError(f"{shown(location.url)} is far too long for what it should be.", ASK_KEEPER)
+                raise BrokenAnswerError(
+                    f"{shown(location.url)} is far too long for what it should be.", ASK_MAINTAINERS
+                )
     return bytes(found)
 
 

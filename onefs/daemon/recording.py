@@ -151,7 +151,7 @@ def _parse(words: list[str], flags: Sequence[str], options: Sequence[str]) -> tu
                 raise UsageError(f"{word} needs a value.", f"Write: {word} VALUE")
             values[word] = check_label(value) if word == "--label" else value
         else:
-            raise UsageError(f"{word!r} is not understood here.", f"Possible: {', '.join((*flags, *options))}")
+            raise UsageError(f"{word!r} is not understood here.", f"Use one of: {', '.join((*flags, *options))}")
     return found, values
 
 

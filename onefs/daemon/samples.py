@@ -58,10 +58,10 @@ def _fetch(dataset: Dataset, location: Location, transport: Transport) -> None:
             size_bytes += len(chunk)
             if size_bytes > LARGEST_BYTES:
                 raise MismatchError(
-                    f"{dataset.path} came with more bytes than the tables say.", "Tell the archive's keeper."
+                    f"{dataset.path} came with more bytes than the tables say.", "Tell the archive's maintainers."
                 )
     if dataset.md5 and md5.hexdigest() != dataset.md5:
         raise MismatchError(
             f"{dataset.path} came with MD5 {md5.hexdigest()}, the tables say {dataset.md5}.",
-            "Tell the archive's keeper.",
+            "Tell the archive's maintainers.",
         )

@@ -18,7 +18,7 @@ from onefs.catalogue.tables import TableMetadata, find_tables, read_metadata
 from onefs.content.files import cache_errors
 from onefs.daemon import logs, table_digests
 from onefs.daemon.indexing import check_apart
-from onefs.daemon.origins import ASK_KEEPER, Offer, Origin
+from onefs.daemon.origins import ASK_MAINTAINERS, Offer, Origin
 from onefs.daemon.table_digests import write_digests
 from onefs.daemon.tables_at_hand import (
     MOVE_AWAY,
@@ -203,13 +203,13 @@ def _check_fetched(work: Path, place: Place, origin: Origin, offer: Offer, at_ha
         reason = error.reason.replace(f"{work}/", "").replace(f" in {work}", "")
         if is_for_newer(offer.min_api_version):
             reason = f"they are for ONE {offer.min_api_version} and newer. {reason}"
-        remedy = "Update onefs." if is_for_newer(offer.min_api_version) else ASK_KEEPER
+        remedy = "Update onefs." if is_for_newer(offer.min_api_version) else ASK_MAINTAINERS
         raise TableError(f"The tables of {origin.name} cannot be used: {reason}", remedy) from error
     for file in (files.sessions, files.datasets):
         metadata = read_metadata(file)
         if place.tag and place.tag not in metadata.tags:
             raise TableError(
-                f"{origin.name} gave other tables than those of the tag {place.tag}.", "Ask the database's keepers."
+                f"{origin.name} gave other tables than those of the tag {place.tag}.", "Ask the database's maintainers."
             )
         if not place.tag and at_hand is not None and set(metadata.tags) != set(at_hand.tags):
             raise TableError(
@@ -224,7 +224,7 @@ def _restriction(metadata: TableMetadata) -> str:
 
 
 def _move_in(place: Place) -> None:
-    """Give the tables that stand ready their names; does nothing if there are none."""
+    """Move the tables from the ready folder into their place; does nothing if there are none."""
     ready = ready_folder(place)
     if ready.exists():
         note = place.state_dir / table_digests.NAME

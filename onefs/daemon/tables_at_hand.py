@@ -92,7 +92,7 @@ def what_is_at_hand(place: Place) -> AtHand:
 
 
 def damage_of(place: Place) -> DamagedTableError | None:
-    """What is wrong with the bytes of the tables at hand, as far as that can be told without reading them all."""
+    """The damage of the tables at hand, None if none is found without reading all their bytes."""
     try:
         _metadata(place)
     except DamagedTableError as error:

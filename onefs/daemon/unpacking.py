@@ -43,7 +43,7 @@ def _check_sizes(members: list[zipfile.ZipInfo], archive: Path, into: Path) -> N
         if member.file_size > min(believed, LARGEST_TABLE_BYTES):
             raise TableError(
                 f"{member.filename} in {archive.name} claims {member.file_size} bytes, which no such table has.",
-                "Ask the archive's keeper.",
+                "Ask the archive's maintainers.",
             )
     needed, free = sum(member.file_size for member in members), shutil.disk_usage(into).free
     if needed > free:
@@ -69,5 +69,5 @@ def _zip_errors() -> Iterator[None]:
 def _damaged(error: Exception) -> TableError:
     return TableError(
         f"cache.zip from the server is damaged or lacks a table: {str(error).rstrip('.')}.",
-        "Try again, or ask the archive's keeper.",
+        "Try again, or ask the archive's maintainers.",
     )

@@ -126,7 +126,7 @@ class Bucket:
     def error(self, asked: Asked, told: Refusal) -> OnefsError | None:
         """The error for a refusal, if its status alone would not tell it."""
         server = server_name(asked.url)
-        remedy = self._ring.remedy if self._ring is not None else "Ask the archive's keepers."
+        remedy = self._ring.remedy if self._ring is not None else "Ask the archive's maintainers."
         if told.code in REFUSALS:
             why, what_to_do = REFUSALS[told.code]
             return AccessRefusedError(f"{server} {why}.", what_to_do or remedy)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from onefs.errors import AccessRefusedError
 
 INSTALL = 'Install it: pip install "onefs[s3]".'
-ASK_KEEPERS = "Ask the database's keepers for the right ones."
+ASK_MAINTAINERS = "Ask the database's maintainers for the right ones."
 AS_AWS_TOOLS = (
     "Give them as the AWS tools take them: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
     "or a profile in ~/.aws (--s3-profile)."
@@ -47,7 +47,7 @@ class GivenKeys:
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
-        self.remedy = ASK_KEEPERS
+        self.remedy = ASK_MAINTAINERS
 
     def keys(self) -> Keys:
         """Always the same."""

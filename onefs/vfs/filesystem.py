@@ -234,7 +234,7 @@ class FileSystem:
             return
         error = CacheDamagedError(
             f"{opened.path}: its cached copy ended after {end} of {opened.size_bytes} bytes while it was being read.",
-            "Something else changes files in the cache directory; open the file again to have it checked.",
+            "Open the file again to have it checked: another program changes files in the cache directory.",
         )
         self.journal.record(opened.path, error)
         raise error

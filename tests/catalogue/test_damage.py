@@ -122,7 +122,7 @@ def test_what_is_damaged_before_it_is_looked_into_changes_no_answer(place: Place
     place.check_whole()
 
 
-def test_an_index_is_mended_once_for_all_threads_and_snapshots(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_index_is_rebuilt_once_for_all_threads_and_snapshots(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     first, second = place.open(), place.open()
     (place.index / "dataset_size").write_bytes(bytes((place.index / "dataset_size").stat().st_size))
     assert everything(first) == everything(second) == everything(place.open()) == place.right

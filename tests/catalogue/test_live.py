@@ -331,7 +331,7 @@ def test_where_nothing_is_known_a_failure_is_told(tmp_path):
     assert len(live.datasets(row)) == 4
 
 
-def test_an_earlier_answer_is_shown_and_soon_asked_for_again():
+def test_a_stale_answer_is_shown_and_soon_asked_for_again():
     database, clock, told = Database(SESSIONS[:1], []), Clock(), []
     database.outage = DOWN
     live = a_live(database, clock=clock, on_answer=told.append)

@@ -192,7 +192,7 @@ def test_a_busy_server_that_alone_has_a_file_is_asked_for_each(place: Failover) 
 BUSY = Fault(status=429, headers=(("Retry-After", "58"),))
 
 
-def test_a_server_that_wants_to_be_left_alone_is_asked_for_no_file_until_then(place: Failover) -> None:
+def test_a_server_is_asked_for_no_file_before_its_retry_after_ends(place: Failover) -> None:
     place.good.stop()
     place.first.fault(path_of(FILES[0]), BUSY)
     for dataset in (FILES[0], FILES[1], FILES[0]):
@@ -206,7 +206,7 @@ def test_a_server_that_wants_to_be_left_alone_is_asked_for_no_file_until_then(pl
     assert read(place.content, FILES[1]) == DATA
 
 
-def test_a_fetch_under_way_does_not_ask_a_server_that_wants_to_be_left_alone_since() -> None:
+def test_a_fetch_under_way_asks_no_server_before_its_retry_after_ends() -> None:
     outages = Outages(lambda: 0.0)
     health = LocationHealth(outages)
     location = Location("http://busy.example/a")
@@ -218,7 +218,7 @@ def test_a_fetch_under_way_does_not_ask_a_server_that_wants_to_be_left_alone_sin
     assert asked == []
 
 
-def test_a_server_that_wants_a_moment_is_left_alone_for_it() -> None:
+def test_a_short_retry_after_is_waited_for() -> None:
     now_s = 0.0
     outages = Outages(lambda: now_s)
     health = LocationHealth(outages)
@@ -237,7 +237,7 @@ def test_a_server_that_wants_a_moment_is_left_alone_for_it() -> None:
     assert (wait_s, told.waiting) == (3, ("http://busy.example/a",))
 
 
-def test_a_command_asks_a_server_that_wants_to_be_left_alone_and_news_do_not(place: Failover) -> None:
+def test_a_command_asks_a_server_before_its_retry_after_ends_and_new_tables_do_not(place: Failover) -> None:
     place.good.stop()
     place.first.fault(path_of(FILES[0]), BUSY)
     for _ in range(2):

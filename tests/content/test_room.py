@@ -73,7 +73,7 @@ def sampled(measure: Callable[[], int]) -> Iterator[list[int]]:
         thread.join()
 
 
-def test_what_the_cache_may_still_take(place: ArchiveAndCache) -> None:
+def test_the_room_that_is_left_in_the_cache(place: ArchiveAndCache) -> None:
     (dataset,) = filled(place, 1)
     place.cache.mkdir()
     content = place.content(limits=Limits(LIMIT))

@@ -69,7 +69,9 @@ def tables(url: str, http: HttpTransport) -> None:
 
 
 @pytest.mark.parametrize("ask", [database, data_server, bucket, tables])
-def test_it_has_one_errno(url: str, http: HttpTransport, ask: Callable[[str, HttpTransport], None]) -> None:
+def test_every_kind_of_server_gives_etimedout(
+    url: str, http: HttpTransport, ask: Callable[[str, HttpTransport], None]
+) -> None:
     with pytest.raises(OnefsError) as caught:
         ask(url, http)
     assert errno_of(caught.value) == errno.ETIMEDOUT
@@ -77,7 +79,7 @@ def test_it_has_one_errno(url: str, http: HttpTransport, ask: Callable[[str, Htt
     assert caught.value.reason.startswith(url.removeprefix("http://"))
 
 
-def test_doctor_says_so(url: str, tmp_path: Path) -> None:
+def test_doctor_tells_the_connect_time_out(url: str, tmp_path: Path) -> None:
     archive = AlyxArchive(tmp_path / "archive")
     archive.put(FILE[0], b"a")
     archive.publish()

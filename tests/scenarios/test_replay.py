@@ -101,7 +101,7 @@ class Analysis:
         self.gone_on(home)
 
     def gone_on(self, home: Path) -> None:
-        """The archive's keepers publish a newer edition, change, move and take away files."""
+        """The archive's maintainers publish a newer edition, change, move and take away files."""
         archive = self.archive
         archive.datasets[NEWER] = replace(archive.datasets[NEWER], default_revision=False)
         archive.put(EDITION, npy(home, 77))

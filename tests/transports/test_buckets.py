@@ -119,7 +119,7 @@ def test_wrong_keys_are_told_from_each_other(service: S3Service, http: HttpTrans
     assert "the secret key does not belong to the access key" in error.reason
     error = refused(http, bucket_server("private", "us-east-1", PREFIX, service.url, GivenKeys(STRANGER)))
     assert "does not know the access key" in error.reason
-    assert "database's keepers" in error.remedy
+    assert "database's maintainers" in error.remedy
 
 
 def test_what_is_missing_is_told(service: S3Service, http: HttpTransport) -> None:
@@ -192,7 +192,7 @@ def told(status: int, code: str, more: str = "") -> Fault:
             told(403, "AccessDenied"),
             AccessRefusedError,
             "does not let these keys read it, or does not have it",
-            "keepers",
+            "maintainers",
         ),
         (told(301, "PermanentRedirect"), BrokenAnswerError, "answered 301 PermanentRedirect", "--s3-endpoint"),
         (told(503, "SlowDown"), OverloadedError, "answered 503", "later"),
