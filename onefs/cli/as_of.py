@@ -1,4 +1,4 @@
-"""`onefs as-of`: tell as of which date a mount is shown, or show it as it was on a date."""
+"""`onefs as-of`: print or set the date as of which a mount is shown."""
 
 import click
 
@@ -17,9 +17,9 @@ USAGE = "onefs as-of [DATE|none] [PATH]"
 @click.command("as-of", options_metavar="")
 @click.argument("words", metavar="[DATE|none] [PATH]", nargs=-1, shell_complete=complete(NONE))
 def command(words: tuple[str, ...]) -> None:
-    """Hide editions later than DATE in the mount that holds PATH, or in the only one; with none, hide them no longer.
+    """Hide editions later than DATE in the mount that holds PATH, or in the only one; with none, show them again.
 
-    Without a DATE, tell the one in force. Editions are told apart by their #revision# folders, whose names are
+    Without a DATE, print the current one. Editions are told apart by their #revision# folders, whose names are
     compared as texts: 2024-04-01 comes before 2024-04-01a. Files that are open stay open. The archive as of any date,
     whatever this says, is at .onefs/as-of/DATE in the mount; there files have one edition each, without such folders.
     To mount as of a date from the start: onefs mount --as-of DATE.

@@ -15,7 +15,7 @@ from onefs.text import counted
 
 @click.command("doctor")
 @click.argument("source", required=False)
-@click.option("--json", "as_json", is_flag=True, help="for programs")
+@click.option("--json", "as_json", is_flag=True, help="print JSON, for programs")
 @with_settings
 def command(source: str | None, as_json: bool, **flags: Any) -> None:
     """Check this machine, and SOURCE if it is given: login, tables, one download, cache, disk and clock."""

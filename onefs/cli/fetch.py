@@ -1,4 +1,4 @@
-"""`onefs fetch`: have files in the cache, whole and verified, with or without a mount."""
+"""`onefs fetch`: fetch files into the cache, whole and verified, with or without a mount."""
 
 import logging
 import sys
@@ -35,7 +35,7 @@ def command(
     is_verbose: bool,
     **flags: Any,
 ) -> None:
-    """Have the files that PATTERN means in the cache, whole and verified, many at once.
+    """Fetch the files that PATTERN matches into the cache, whole and verified, many at once.
 
     PATTERN is a path, with all below if it is a folder, or a shell's pattern: * does not cross a /, ** does. In a
     mount, its own daemon fetches. With --source, as onefs mount takes it, nothing is mounted; paths are then from the

@@ -19,7 +19,7 @@ _VIEWS = (STATE_FOLDER, "via")
 
 @click.command("info")
 @click.argument("path", type=PATH)
-@click.option("--json", "as_json", is_flag=True, help="for programs")
+@click.option("--json", "as_json", is_flag=True, help="print JSON, for programs")
 def command(path: Path, as_json: bool) -> None:
     """Tell all that is known of PATH: its identifiers, size, hash, state, where it comes from and where it is kept."""
     facts = facts_of(path)

@@ -1,4 +1,4 @@
-"""`onefs mode`: tell a mount's mode, or switch it."""
+"""`onefs mode`: print or switch a mount's mode."""
 
 import click
 
@@ -16,7 +16,7 @@ USAGE = f"onefs mode [{'|'.join(Mode)}] [PATH]"
 @click.command("mode", options_metavar="")
 @click.argument("words", metavar=f"[{'|'.join(Mode)}] [PATH]", nargs=-1, shell_complete=complete(*Mode))
 def command(words: tuple[str, ...]) -> None:
-    """Tell the mode of the mount that holds PATH, or of the only one; or switch it until the mount ends.
+    """Print the mode of the mount that holds PATH, or of the only one; or switch it until the mount ends.
 
     \b
     local    the tables at hand; nothing is fetched, no server is asked

@@ -39,7 +39,7 @@ def with_place(command: Command) -> Command:
 def with_report(command: Command) -> Command:
     """Give a command the flags --json and --verbose."""
     command = click.option("--verbose", "-v", "is_verbose", is_flag=True, help="list every file that failed")(command)
-    return click.option("--json", "as_json", is_flag=True, help="for programs")(command)
+    return click.option("--json", "as_json", is_flag=True, help="print JSON, for programs")(command)
 
 
 def with_settings(command: Command) -> Command:

@@ -1,4 +1,4 @@
-"""`onefs qc`: tell or set the worst quality control outcome that a mount shows."""
+"""`onefs qc`: print or set the worst quality control outcome that a mount shows."""
 
 import click
 
@@ -17,7 +17,7 @@ USAGE = f"onefs qc [{'|'.join(LEVELS)}] [PATH]"
 @click.command("qc", options_metavar="")
 @click.argument("words", metavar="[LEVEL] [PATH]", nargs=-1, shell_complete=complete(*LEVELS))
 def command(words: tuple[str, ...]) -> None:
-    """Hide what is worse than LEVEL in the mount that holds PATH, or in the only one. Without LEVEL, tell it.
+    """Hide what is worse than LEVEL in the mount that holds PATH, or in the only one. Without LEVEL, print it.
 
     From the best to the worst: NOT_SET, PASS, WARNING, FAIL, CRITICAL. Files that are open stay open.
     To mount with a limit from the start: onefs mount --qc LEVEL.

@@ -59,7 +59,7 @@ def _off(label: str | None, place: Path | None) -> None:
 def _save(sessions: bool, keep: bool, directory: Path | None, label: str | None, place: Path | None) -> None:
     """Write the ids of what was read into a file, as ONE does, and a manifest beside it; then clear the list.
 
-    The paths of both are printed. Their names hold the label, or the labels, under which it was recorded.
+    Prints the paths of both. Their names have the label, or the labels, under which it was recorded.
     """
     mount = _mount(place, "save")
     words = [*(["sessions"] if sessions else []), *(["keep"] if keep else [])]

@@ -14,9 +14,9 @@ from onefs.modes import ALLOWED, Mode
 @click.command("refresh")
 @click.argument("path", type=PATH, required=False)
 def command(path: Path | None) -> None:
-    """Have the mount that holds PATH, or the only one, ask for newer tables now, and take them if there are.
+    """Have the mount that holds PATH, or the only one, ask for newer tables now, and use them if there are any.
 
-    In mode remote, have the database asked anew for each folder that is listed from now on.
+    In mode remote, have it ask the database again for each folder that is listed from now on.
 
     Without a PATH, of several mounts the one that you are in is asked.
     """
@@ -25,7 +25,7 @@ def command(path: Path | None) -> None:
     before = status["tables"]["created"]
     order(mount, "refresh", OnefsError)
     if ALLOWED[Mode(status["mode"]["requested"])].live_catalogue:
-        click.echo(f"{mount.mountpoint} asks the database anew for each folder that is listed from now on.")
+        click.echo(f"{mount.mountpoint} asks the database again for each folder that is listed from now on.")
         return
     after = status_of(mount)["tables"]["created"]
     if after == before:

@@ -34,7 +34,7 @@ HOLDING = ("auto", "strict")
 @click.option("--check", is_flag=True, help="tell whether the archive still gives the same bytes  [without the others]")
 @click.option("--mount", "mountpoint", type=PATH, metavar="DIR", help="mount a tree of exactly the datasets at DIR")
 @click.option("--fetch", "folder", type=PATH, metavar="DIR", help="fetch exactly the datasets into the folder DIR")
-@click.option("--json", "as_json", is_flag=True, help="for programs, with --check")
+@click.option("--json", "as_json", is_flag=True, help="print JSON, for programs; with --check")
 @click.option("--foreground", "-f", is_flag=True, help="stay in the foreground, with --mount")
 @with_settings
 def command(

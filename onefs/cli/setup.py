@@ -42,11 +42,11 @@ if TYPE_CHECKING:
 @click.option("--no-input", is_flag=True, help="ask nothing: fail if something is missing")
 @click.option("--forget", is_flag=True, help="forget NAME and its logins; what was fetched stays")
 def command(name: str | None, url: str | None, no_input: bool, forget: bool, **flags: Any) -> None:
-    """Keep the login for a database, and give it a NAME by which onefs mount knows it.
+    """Save the login for a database, and give it a NAME for onefs mount.
 
-    What no flag tells is asked for. Logins are tried before anything is saved, into files that only you can read;
-    a second time changes what was saved, and --forget drops it. ONEFS_ALYX_PASSWORD, ONEFS_ALYX_TOKEN and
-    ONEFS_DATA_PASSWORD are heeded too.
+    What no flag gives is asked for. Logins are tried before they are saved, into files that only you can read. Run it
+    again to change what was saved, with --forget to remove it. ONEFS_ALYX_PASSWORD, ONEFS_ALYX_TOKEN and
+    ONEFS_DATA_PASSWORD are used, too.
     """
     if forget:
         _forget(name)

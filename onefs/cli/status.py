@@ -13,7 +13,7 @@ from onefs.errors import OnefsError
 
 @click.command("status")
 @click.argument("path", type=PATH, required=False)
-@click.option("--json", "as_json", is_flag=True, help="for programs")
+@click.option("--json", "as_json", is_flag=True, help="print JSON, for programs")
 def command(path: Path | None, as_json: bool) -> None:
     """Tell about the mount that holds PATH, or about every mount."""
     from onefs.fuse.mounting import mounts
