@@ -260,17 +260,6 @@ READERS: "dict[str, Callable[[list[pa.Array]], object]]" = {
 }
 """What reads each column of the tables."""
 
-PARSED = frozenset(("date", "number", "file_size", "exists", "default_revision"))
-"""Columns whose readers refuse texts that are not what belongs there."""
-
-
-def check_values(name: str, arrays: "list[pa.Array]") -> None:
-    """Raise what an index's making would raise over the values of a column."""
-    for array in arrays:
-        _bare(array).validate(full=True)
-    if name in PARSED:
-        READERS[name](arrays)
-
 
 def _hex(array: "pa.Array", digits: NDArray[np.int64], width: int) -> tuple[Ids, Mask]:
     """16 bytes for every text of `width` characters that has hex digits at `digits`, and which rows are such."""

@@ -96,6 +96,12 @@ def has_index(files: TableFiles, state_dir: Path) -> bool:
     return len(edition.files) == len(known) and edition.is_current() and _ready(directory / edition.digest) is not None
 
 
+def has_index_of_bytes(files: TableFiles, state_dir: Path) -> bool:
+    """Whether tables with these bytes are indexed, wherever they stood then. Raises `TableError` as `open_index`."""
+    directory = indexes_of(state_dir)
+    return _ready(directory / edition_of(files, read_memo(directory)).digest) is not None
+
+
 def _ready(directory: Path, *, is_checked: bool = False) -> Index | None:
     """The index in a directory, None if it is absent or damaged. With `is_checked`, large columns are checked, too."""
     try:

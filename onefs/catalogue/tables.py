@@ -10,15 +10,11 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from onefs import alf
-from onefs.catalogue.columns import batches, check_values, release
 from onefs.catalogue.records import QC_CODES, Dataset, Session
 from onefs.catalogue.schema import (
-    CODED,
-    DATASET_COLUMNS,
     METADATA_KEY,
     NEW_TABLES,
     QC_NAMES,
-    SESSION_COLUMNS,
     TableFiles,
     TableMetadata,
 )
@@ -28,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
-    "TableFiles", "TableMetadata", "check_tables", "find_tables", "read_metadata", "table_errors", "tables_in",
+    "TableFiles", "TableMetadata", "find_tables", "read_metadata", "table_errors", "tables_in",
     "write_tables",
 ]  # fmt: skip
 
@@ -84,17 +80,6 @@ def read_metadata(file: Path) -> TableMetadata:
             "Take tables that Alyx exported or ONE saved.",
         )
     return TableMetadata.of(raw)
-
-
-def check_tables(files: TableFiles) -> None:
-    """Read both tables to the end. Raises `TableError` if that fails, or if one lacks what an index is made from."""
-    for file, wanted in ((files.sessions, SESSION_COLUMNS), (files.datasets, DATASET_COLUMNS)):
-        read_metadata(file)
-        with table_errors(file):
-            for batch in batches(file, wanted, as_codes=CODED):
-                for name, arrays in batch.items():
-                    check_values(name, arrays)
-    release()
 
 
 def write_tables(

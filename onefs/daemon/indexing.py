@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 from onefs import errors
+from onefs.catalogue.index import has_index_of_bytes
+from onefs.catalogue.tables import find_tables
 from onefs.errors import CacheDamagedError, OnefsError, TableError
 
 _READING = """
@@ -13,11 +15,9 @@ import json, pathlib, sys
 from onefs.daemon.memory import keep_pandas_out
 keep_pandas_out()
 from onefs.catalogue.snapshot import load_snapshot
-from onefs.catalogue.tables import check_tables, find_tables
 from onefs.errors import OnefsError
 try:
-    tables, *state = map(pathlib.Path, sys.argv[1:])
-    load_snapshot(tables, *state) if state else check_tables(find_tables(tables))
+    load_snapshot(*map(pathlib.Path, sys.argv[1:]))
 except OnefsError as error:
     print(json.dumps([type(error).__name__, error.reason, error.remedy]))
     sys.exit(1)
@@ -25,19 +25,15 @@ except OnefsError as error:
 _OLD_STAY = "Try again with onefs refresh; the old ones stay in use meanwhile."
 
 
-def check_apart(directory: Path) -> None:
-    """Read the tables in a directory to the end. Raises `TableError` if they cannot be used."""
-    _read(directory)
-
-
 def index_apart(directory: Path, state_dir: Path) -> None:
-    """Have an index for the tables in a directory. Raises `TableError`, `CacheDamagedError` or `NoRoomError`."""
-    _read(directory, state_dir)
+    """Index the tables in a directory, unless tables with the same bytes are indexed already.
 
-
-def _read(directory: Path, *state: Path) -> None:
+    Raises `TableError` if they cannot be used, `CacheDamagedError` or `NoRoomError` if the index cannot be written.
+    """
+    if has_index_of_bytes(find_tables(directory), state_dir):
+        return
     # -P: what lies in the folder that onefs was started in is no part of it.
-    command = [sys.executable, "-P", "-c", _READING, str(directory), *map(str, state)]
+    command = [sys.executable, "-P", "-c", _READING, str(directory), str(state_dir)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     except OSError as error:

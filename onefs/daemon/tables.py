@@ -17,7 +17,7 @@ from onefs.catalogue.snapshot import Snapshot
 from onefs.catalogue.tables import TableMetadata, find_tables, read_metadata
 from onefs.content.files import cache_errors
 from onefs.daemon import logs, table_digests
-from onefs.daemon.indexing import check_apart
+from onefs.daemon.indexing import index_apart
 from onefs.daemon.origins import ASK_MAINTAINERS, Offer, Origin
 from onefs.daemon.table_digests import write_digests
 from onefs.daemon.tables_at_hand import (
@@ -197,8 +197,8 @@ def _check_fetched(work: Path, place: Place, origin: Origin, offer: Offer, at_ha
     """Raise `TableError` unless what was fetched can be used, and is restricted as it should be."""
     try:
         files = find_tables(work)
-        report("checking the tables")
-        check_apart(work)
+        report("indexing the tables")
+        index_apart(work, place.state_dir)
     except TableError as error:
         reason = error.reason.replace(f"{work}/", "").replace(f" in {work}", "")
         if is_for_newer(offer.min_api_version):

@@ -30,7 +30,6 @@ from onefs.catalogue.interface import Learned
 from onefs.catalogue.records import QC
 from onefs.catalogue.saving import save_tables
 from onefs.catalogue.snapshot import load_snapshot
-from onefs.catalogue.tables import check_tables, find_tables
 from onefs.errors import TableError
 
 SESSIONS, DATASETS = an_archive()
@@ -222,7 +221,6 @@ def test_a_column_that_is_there_twice_is_named(tmp_path, table, column):
     pa.parquet.write_table(whole.append_column(column, values).append_column(column, values), file)
     for use in (
         lambda: load_snapshot(tables, tmp_path / "state"),
-        lambda: check_tables(find_tables(tables)),
         lambda: save_tables(tables, Learned([], []), clobber=False),
     ):
         with pytest.raises(TableError, match=rf"{table}\.pqt has two columns '{column}'") as caught:

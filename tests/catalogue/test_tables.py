@@ -1,7 +1,6 @@
 """Cache tables as files: what is written is what pandas and ONE read, and what is no table is refused."""
 
 import json
-import re
 
 import one.alf.cache
 import pandas as pd
@@ -21,7 +20,7 @@ from table_shapes import (
 )
 
 from onefs.catalogue.snapshot import load_snapshot
-from onefs.catalogue.tables import check_tables, find_tables, read_metadata, write_tables
+from onefs.catalogue.tables import find_tables, read_metadata, write_tables
 from onefs.errors import TableError
 
 
@@ -185,41 +184,37 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", HARMLESS)
-def test_good_tables_pass_the_check(tmp_path, damage):
-    files = odd_tables(tmp_path / "tables", HARMLESS[damage])
-    check_tables(files)
+def test_odd_but_good_tables_are_indexed(tmp_path, damage):
+    odd_tables(tmp_path / "tables", HARMLESS[damage])
     assert load_snapshot(tmp_path / "tables", tmp_path / "state").n_sessions == len(an_archive()[0])
 
 
-def test_the_recorded_tables_and_empty_ones_pass_the_check(tmp_path):
-    check_tables(find_tables(RECORDED))
-    check_tables(write_tables(tmp_path, [], [], created=CREATED, origin="test"))
+def test_the_recorded_tables_and_empty_ones_are_indexed(tmp_path):
+    assert load_snapshot(RECORDED, tmp_path / "recorded").n_sessions
+    write_tables(tmp_path, [], [], created=CREATED, origin="test")
+    assert load_snapshot(tmp_path, tmp_path / "empty").n_sessions == 0
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_the_check_refuses_what_no_index_can_be_made_of(tmp_path, damage):
-    files = odd_tables(tmp_path / "tables", DAMAGES[damage])
-    with pytest.raises(TableError) as caught:
+def test_tables_that_no_index_can_be_made_of_are_refused(tmp_path, damage):
+    odd_tables(tmp_path / "tables", DAMAGES[damage])
+    with pytest.raises(TableError, match=r"\w+\.pqt") as caught:
         load_snapshot(tmp_path / "tables", tmp_path / "state")
-    with pytest.raises(TableError) as checked:
-        check_tables(files)
-    tables = [re.search(r"\w+\.pqt", error.value.reason)[0] for error in (caught, checked)]
-    assert tables[0] == tables[1]
-    assert checked.value.remedy
+    assert caught.value.remedy
 
 
 @pytest.mark.parametrize("table", ["sessions", "datasets"])
 @pytest.mark.parametrize("cut", [lambda whole: whole[:-100], lambda whole: whole[:4] + b"\xff" * 400 + whole[404:]])
-def test_the_check_reads_to_the_end(tmp_path, table, cut):
-    files = write_tables(tmp_path, *an_archive(), created=CREATED, origin="test")
+def test_tables_are_read_to_the_end(tmp_path, table, cut):
+    write_tables(tmp_path, *an_archive(), created=CREATED, origin="test")
     file = tmp_path / f"{table}.pqt"
     file.write_bytes(cut(file.read_bytes()))
     with pytest.raises(TableError, match=rf"{table}\.pqt cannot be read"):
-        check_tables(files)
+        load_snapshot(tmp_path, tmp_path / "state")
 
 
-def test_the_check_wants_the_metadata_of_both_tables(tmp_path):
+def test_both_tables_must_have_metadata(tmp_path):
     files = write_tables(tmp_path, *an_archive(), created=CREATED, origin="test")
     pq.write_table(pq.read_table(files.datasets).replace_schema_metadata(None), files.datasets)
     with pytest.raises(TableError, match="is not a cache table"):
-        check_tables(files)
+        load_snapshot(tmp_path, tmp_path / "state")
