@@ -79,12 +79,14 @@ def _forget(name: str | None) -> None:
 
     if not name:
         raise UsageError("There is no name to forget.", "Write: onefs setup --forget NAME")
-    file = file_of(name)
-    if file is None and name != "openalyx":
-        known = ", ".join(known_names()) or "there are none"
-        raise UsageError(f"{name!r} is no name of a source.", f"Give one of those that were set up ({known}).")
+    known, file = known_names(), None
+    if name in known:
+        file = file_of(name)
+    elif name != "openalyx":
+        listed = ", ".join(known) or "there are none"
+        raise UsageError(f"{name!r} is no name of a source.", f"Give one of those that were set up ({listed}).")
     source = source_of(name) if file else OPENALYX_URL
-    others = [other for other in known_names() if other != name and source_of(other) == source]
+    others = [other for other in known if other != name and source_of(other) == source]
     had_login, had_name = bool(source) and forget(source), remove_name(name)
     if had_login:
         shared = f", which {', '.join(others)} had, too" if others else ""

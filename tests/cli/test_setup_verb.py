@@ -135,6 +135,18 @@ def test_a_name_and_its_login_are_forgotten(server: DemoServer, home: Home) -> N
     assert "No login of openalyx was kept." in home.onefs("setup", "--forget", "openalyx").stdout
 
 
+@pytest.mark.parametrize("name", ["config", "credentials", "../config", "mine/../config"])
+def test_only_a_name_is_forgotten_and_no_other_file(home: Home, name: str) -> None:
+    home.config.mkdir(parents=True)
+    files = [home.config / "config.toml", home.config / "credentials.toml", home.config.parent / "config.toml"]
+    for file in files:
+        file.write_text("")
+    done = home.onefs("setup", "--forget", name)
+    assert done.returncode == 2
+    assert f"'{name}' is no name of a source." in done.stderr
+    assert all(file.exists() for file in files)
+
+
 def test_what_is_no_database_is_told(home: Home, tmp_path: Path) -> None:
     (tmp_path / "www").mkdir()
     with Nginx(tmp_path / "www") as server:
