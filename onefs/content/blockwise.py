@@ -301,11 +301,11 @@ class Blockwise:
         """The location itself, if what it gave was not all of one answer, or if it may be of any length."""
         file = growing.file
         again = file.was_begun or file.is_mixed or self._policy is Verify.WARN
-        return _untried([location] if again else [])
+        return _untried([replace(location, form=None)] if again else [])  # its name is sure, as it gave something
 
     def _note(self, location: Location, fetch: Fetch, error: OnefsError, problems: list[Problem]) -> None:
         log.info("%s: %s", fetch.dataset.path, error.reason)
-        problems.append(Problem(server_of(location), error, location.url))
+        problems.append(Problem(server_of(location), error, location.url, location.instead_of))
         if isinstance(error, MismatchError):
             self._on_mismatch(fetch.dataset, location)
 

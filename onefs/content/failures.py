@@ -66,12 +66,13 @@ KINDS: tuple[tuple[type[OnefsError], str], ...] = (
 class Problem:
     """Why one server did not give the file; `server` is "" if it is not known which servers have it.
 
-    `url` is what was asked there, "" if nothing was.
+    `url` is what was asked there, "" if nothing was; `instead_of` the location's.
     """
 
     server: str
     error: OnefsError
     url: str = ""
+    instead_of: str = ""
 
 
 def summary(dataset: Dataset, problems: Sequence[Problem]) -> OnefsError:
@@ -99,8 +100,13 @@ def is_due(location: Location, problems: Sequence[Problem]) -> bool:
 
 
 def are_final(problems: Sequence[Problem]) -> bool:
-    """Whether no server will ever give the right bytes: each gave wrong ones, or has none."""
-    return all(isinstance(problem.error, MismatchError | MissingOnServerError) for problem in problems)
+    """Whether no server will ever give the right bytes: each gave wrong ones, or has none.
+
+    A server that refused one name and gave wrong bytes under the other has none under the first.
+    """
+    not_needed = {problem.instead_of for problem in problems if isinstance(problem.error, MismatchError)} - {""}
+    final = (MismatchError, MissingOnServerError)
+    return all(isinstance(problem.error, final) or problem.url in not_needed for problem in problems)
 
 
 def _rank(error: OnefsError) -> int:

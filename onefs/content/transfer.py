@@ -255,7 +255,7 @@ class Obtainer:
                 return self._downloader.download(location, partial, fetch, policy)
             except (UnreachableError, AccessRefusedError, ContentError) as error:
                 log.info("%s: %s", fetch.dataset.path, error.reason)
-                problems.append(Problem(server, error, location.url))
+                problems.append(Problem(server, error, location.url, location.instead_of))
                 if isinstance(error, MismatchError):
                     self._on_mismatch(fetch.dataset, location)
         return None

@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from archive_and_cache import ArchiveAndCache, read, wait_until
-from reading_by_blocks import DATA, by_blocks, part
+from reading_by_blocks import DATA, by_blocks, part, sparse
 from servers import Fault, FaultServer
 
 from onefs.alf import RemoteNames
 from onefs.catalogue.records import Dataset
-from onefs.content.access import State
+from onefs.content.access import State, Verify
 from onefs.errors import AccessRefusedError, BrokenAnswerError, MissingOnServerError
 from onefs.transports.archive import ArchiveServer, bucket_server
 from onefs.transports.base import Location
@@ -104,6 +104,15 @@ def test_a_bucket_that_may_not_be_listed_refuses_what_it_does_not_have(place: Ar
         read(content, gone)
 
 
+@pytest.mark.parametrize("data", [SMALL[0], DATA], ids=["whole", "by blocks"])
+def test_verify_warn_serves_what_differs_from_such_a_bucket(place: ArchiveAndCache, data: bytes) -> None:
+    dataset = place.add(data, md5="0" * 32)
+    place.server.fault(f"/bucket{place.url_path(dataset)}", Fault(status=403))
+    place.server.put(f"/bucket/{dataset.path}", data)
+    content = by_blocks(place, locate=on(bucket_server("bucket", "", "", place.server.url)), verify=Verify.WARN)
+    assert read(content, dataset) == data
+
+
 def test_a_large_file_goes_on_from_the_plain_name_that_it_was_begun_from(place: ArchiveAndCache) -> None:
     dataset = add_plain(place, DATA)
     first = by_blocks(place, locate=on(ArchiveServer(place.server.url)))
@@ -118,6 +127,23 @@ def test_a_large_file_goes_on_from_the_plain_name_that_it_was_begun_from(place: 
     assert place.server.bytes_sent("/" + dataset.path) == len(DATA)
     assert second.inspect(dataset).source == f"{place.server.url}/{dataset.path.replace('#', '%23')}"
     assert place.withdrawn == []
+
+
+def test_a_large_file_that_was_begun_from_a_plain_name_and_decayed_is_fetched_once_more(place: ArchiveAndCache) -> None:
+    dataset = add_plain(place, DATA)
+    first = by_blocks(place, locate=on(ArchiveServer(place.server.url)))
+    file = first.open(dataset, may_fetch=True)
+    part(file, 0, 4096)
+    file.close()
+    wait_until(lambda: not first.transfers())  # so that what came is on the disk
+    first.close()
+    with sparse(place, dataset).open("r+b") as blocks:
+        blocks.write(b"decayed")
+    second = by_blocks(place, locate=on(ArchiveServer(place.server.url)))
+    file = second.open(dataset, may_fetch=True)
+    file.wait_whole()
+    file.close()
+    assert read(second, dataset) == DATA
 
 
 def test_another_server_s_plain_name_goes_on_with_a_large_file(place: ArchiveAndCache) -> None:
