@@ -146,8 +146,10 @@ class ContentStore(Places):
     def _take_away(self, dataset: Dataset, copy: Copy, take: Callable[[], object]) -> bool:
         with cache_errors(dataset.path, copy.path), suppress(FileNotFoundError):
             if Signature.of(os.stat(copy.path)) == copy.signature:  # noqa: PTH116
-                stamp = self.stamps.get(dataset.id)
-                self.stamps.drop(dataset.id)
+                stamp = self.stamps.reload(dataset.id)
+                others = [Signature.of(status) for path, status in self.find_copies(dataset) if path != copy.path]
+                if stamp is None or stamp.signature not in others:
+                    self.stamps.drop(dataset.id)
                 take()
                 if stamp is not None and stamp.source and stamp.signature == copy.signature:
                     self.room.give_back(footprint(copy.signature.size_bytes))

@@ -9,12 +9,13 @@ import pytest
 from archive_and_cache import ArchiveAndCache, read, wait_until
 from reading_by_blocks import DATA as LARGE_DATA
 from reading_by_blocks import RULES
+from servers import Fault
 
 from onefs.catalogue.records import Dataset
 from onefs.content.access import Content, State
 from onefs.content.room import Limits
 from onefs.content.verifying import Outcome
-from onefs.errors import KeptError, MismatchError
+from onefs.errors import BrokenAnswerError, KeptError, MismatchError
 
 MIB = 1 << 20
 DATA = random.Random(1).randbytes(5000)
@@ -136,6 +137,26 @@ def test_a_new_edition_takes_the_place_of_the_old_one_under_whichever_name(place
     assert read(content, changed) == OTHER_DATA
     assert names(place, dataset) == {True}
     assert place.quarantined() == []
+
+
+@both_settings
+def test_another_program_s_wrong_file_takes_nothing_from_what_was_fetched(
+    place: ArchiveAndCache, uuid_filenames: bool
+) -> None:
+    dataset = place.add(DATA)
+    before = place.content(uuid_filenames=True)
+    read(before, dataset)
+    before.flush()
+    before.close()
+    place.put_in_cache(dataset, b"wrong")
+    changed = place.add(OTHER_DATA)
+    place.server.fault(place.url_path(dataset), Fault(status=500))
+    content = place.content(uuid_filenames=uuid_filenames)
+    with pytest.raises(BrokenAnswerError):
+        read(content, changed)
+    assert DATA not in place.quarantined()  # before the new edition is there to take its place
+    assert read(content, dataset, may_fetch=False) == DATA
+    assert content.keeping.evict(dataset) > 0
 
 
 def test_a_copy_that_decayed_is_found_and_replaced(place: ArchiveAndCache) -> None:
