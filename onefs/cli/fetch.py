@@ -68,8 +68,11 @@ def _fetch_from(
 ) -> None:
     from onefs.cli.listing import print_listing
     from onefs.daemon.fetching import fetching
+    from onefs.daemon.logs import VisibleFormatter
 
-    logging.basicConfig(level=logging.WARNING, format="onefs: %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(VisibleFormatter("onefs: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     named = look_up(source)
     with ExitStack() as stack:
         with Shown(is_quiet=as_json):

@@ -12,7 +12,7 @@ import click
 
 from onefs.cli.names import check_name, file_of, known_names, remove_name, save_name, source_of
 from onefs.cli.options import PATH, settings_from
-from onefs.cli.printing import say
+from onefs.cli.printing import complain, say
 from onefs.configuration import SOURCE_KEY, read_file
 from onefs.errors import AccessRefusedError, UsageError
 from onefs.settings import Settings
@@ -206,7 +206,7 @@ def _log_in(url: str, settings: Settings, asks: bool) -> "Credentials":
     say(f"{url} accepts the login{who}; {about.rstrip('.')}.")
     lacking = lacking_for_buckets(replace(database, credentials=tried.credentials), settings)
     if lacking:
-        click.echo(lacking, err=True)
+        complain(lacking)
     return tried.credentials
 
 

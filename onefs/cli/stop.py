@@ -6,6 +6,7 @@ import click
 
 from onefs.cli.mounts import mount_at, order, status_of
 from onefs.cli.options import with_place
+from onefs.cli.printing import say
 from onefs.errors import UsageError
 
 
@@ -19,4 +20,4 @@ def command(job: int, place: Path | None) -> None:
     """
     mount = mount_at(place, "onefs stop --mount PATH JOB")
     order(mount, f"stop {job}", UsageError)
-    click.echo(next(each["sentence"] for each in status_of(mount)["jobs"] if each["number"] == job))
+    say(next(each["sentence"] for each in status_of(mount)["jobs"] if each["number"] == job))

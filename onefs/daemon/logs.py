@@ -40,7 +40,7 @@ def install(level: str, path: Path | None) -> None:
         if path
         else logging.StreamHandler(sys.stderr)
     )
-    handler.setFormatter(_Formatter(_FORMAT))
+    handler.setFormatter(VisibleFormatter(_FORMAT))
     logging.raiseExceptions = False  # a log that cannot be written must not spoil what a person is told
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -49,7 +49,7 @@ def install(level: str, path: Path | None) -> None:
     threading.excepthook = _log_thread_failure
 
 
-class _Formatter(logging.Formatter):
+class VisibleFormatter(logging.Formatter):
     """Lines with control characters escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -61,7 +61,7 @@ def tell(log: logging.Logger, sentence: str) -> None:
     """Log a warning, and print it if the log is a file, so that it is seen on the terminal while mounting."""
     log.warning("%s", sentence)
     if any(isinstance(handler, logging.FileHandler) for handler in logging.getLogger().handlers):
-        sys.stderr.write(f"onefs: {sentence}\n")
+        sys.stderr.write(f"onefs: {visible(sentence)}\n")
         sys.stderr.flush()
 
 

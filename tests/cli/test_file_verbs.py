@@ -398,3 +398,15 @@ def test_without_fuse(tmp_path: Path) -> None:
             assert (process.returncode, job["files"]) == (0, {"cached": 6, "fetched": 1})
         assert (cache / dataset.path).stat().st_size == dataset.size_bytes
         assert server.bytes_sent(on_servers(dataset)) <= 1.2 * (dataset.size_bytes or 0)
+
+
+def test_what_is_logged_of_a_name_moves_no_cursor_where_nothing_is_mounted(tmp_path: Path) -> None:
+    name = "alf/\x1b[2Ja.times.npy"
+    datasets = make_tables(tmp_path / "tables", {name: b"x"}, md5="0" * 32)
+    with FaultServer() as server:
+        server.put(on_servers(datasets[name]), b"x")
+        flags = ("--data-url", server.url, "--verify", "warn", "--cache-dir", tmp_path / "cache")
+        done = run_onefs("fetch", "--source", tmp_path / "tables", *flags, MADE_SESSION)
+    assert done.returncode == 0, done.stderr
+    assert "\\x1b[2Ja.times.npy is served though it differs from the catalogue." in done.stderr
+    assert "\x1b" not in done.stderr + done.stdout
