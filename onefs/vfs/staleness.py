@@ -8,7 +8,7 @@ from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.live import LiveSnapshot
 from onefs.catalogue.sharing import datasets_shown
 from onefs.catalogue.snapshot import Folder
-from onefs.errors import GoneError
+from onefs.errors import GoneError, OnefsError
 from onefs.vfs.nodes import DatasetFile, Directory, Node
 from onefs.vfs.tree import Tree
 
@@ -43,9 +43,13 @@ def _candidates(old: Tree, new: Tree, changes: Changes) -> Iterator[Name]:
         else:
             yield Name(new.folder_ino(row), ITSELF)
     for old_row, new_row in changes.sessions:
-        before = old.session_entries(old_row) if old_row is not None else {}
-        after = new.session_entries(new_row) if new_row is not None else {}
-        yield from _different(before, after)
+        try:
+            before = old.session_entries(old_row) if old_row is not None else {}
+            after = new.session_entries(new_row) if new_row is not None else {}
+        except OnefsError:  # one of the indexes is damaged: the kernel forgets the whole folder
+            yield from (_folder_of(tree, row) for tree, row in ((old, old_row), (new, new_row)) if row is not None)
+        else:
+            yield from _different(before, after)
 
 
 def stale_files(old: Tree, new: Tree) -> Iterator[Name]:
@@ -110,6 +114,11 @@ def _name_of(tree: Tree, row: int) -> Name:
     if folder.row == folder.parent:
         return Name(tree.root_ino, ITSELF)
     return Name(tree.folder_ino(folder.parent), folder.name)
+
+
+def _folder_of(tree: Tree, session: int) -> Name:
+    """The entry of a session's folder."""
+    return _name_of(tree, tree.catalogue.session_folder(session).row)
 
 
 def _has_same_sessions(tree: Tree, one: Folder | None, other: Folder) -> bool:

@@ -13,7 +13,8 @@ from alyx_mounts import Asked
 from shown import Shown
 from tables_in_use import DAY_S, NOW_S, TablesInUse
 
-from onefs.catalogue.changes import Changes
+from onefs.catalogue.changes import Changes, compare
+from onefs.catalogue.index import indexes_of
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
 from onefs.daemon.catalogues import Catalogues
 from onefs.daemon.questions import AlyxQuestions
@@ -56,6 +57,25 @@ def test_tables_that_vanish_before_they_are_shown_change_nothing(archive: AlyxAr
     away.rename(new.files.datasets)
     shown.showing.adopt(new)
     assert shown.names("lab/Subjects/mouse") == {"2024-01-02", "2024-01-03"}
+
+
+def test_new_tables_take_the_place_of_old_ones_whose_index_is_damaged(archive: AlyxArchive, shown: Shown) -> None:
+    """The sentence about that damage says that they do. The kernel forgets the folders that cannot be compared."""
+    old, old_forest = shown.showing.catalogues.tables, shown.file_system.forest
+    day = old_forest.find(".onefs/via/local/lab/Subjects/mouse/2024-01-02")
+    archive.put(A, b"other bytes")
+    archive.publish()
+    shown.tables()
+    for file in indexes_of(old.files.datasets.parent / ".onefs").rglob("dataset_*"):
+        with file.open("r+b") as stream:
+            stream.write(b"\xff" * 16)
+    new = load_snapshot(old.files.datasets.parent, old.files.datasets.parent / ".onefs")
+    with pytest.raises(CacheDamagedError, match="onefs refresh"):
+        old.datasets(0)
+    shown.showing.adopt(new)()
+    stale = list(shown.file_system.forest.stale_names(old_forest, compare(old, new)))
+    assert (day.ino, "001") in stale
+    assert shown.names(A.rpartition("/")[0]) == {"a.times.npy"}
 
 
 def test_a_mode_is_switched_though_the_files_of_the_tables_are_gone(shown: Shown) -> None:
