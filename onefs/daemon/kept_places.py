@@ -63,7 +63,8 @@ class KeptPlaces:
 
     def _own_json(self) -> Any:
         """The file's contents. Raises `ValueError` if it is damaged, or not this user's own."""
-        with os.fdopen(os.open(self._file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb") as stream:
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # another user may have put a pipe there
+        with os.fdopen(os.open(self._file, flags), "rb") as stream:
             found = os.fstat(stream.fileno())
             if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
                 raise ValueError("others may have written or read it")

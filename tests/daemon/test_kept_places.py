@@ -79,6 +79,15 @@ def test_anothers_file_is_not_used(kept: KeptPlaces, tmp_path: Path, monkeypatch
     assert kept.read() is None
 
 
+def test_a_pipe_in_its_place_is_not_waited_for(kept: KeptPlaces, tmp_path: Path) -> None:
+    file = the_file(tmp_path)
+    file.unlink()
+    os.mkfifo(file, 0o600)
+    assert kept.read() is None
+    kept.write(LISTS)
+    assert kept.read() == LISTS
+
+
 def test_a_damaged_file_is_ignored_and_written_anew(kept: KeptPlaces, tmp_path: Path) -> None:
     file = the_file(tmp_path)
     whole = file.read_bytes()
