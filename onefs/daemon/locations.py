@@ -16,7 +16,7 @@ from onefs.catalogue.records import Dataset
 from onefs.daemon.kept_places import KeptPlaces, PlaceLists
 from onefs.daemon.repositories import DataLogin, Places, places_of
 from onefs.errors import AccessRefusedError, OnefsError, UnknownRecordError
-from onefs.outages import PAUSE_S
+from onefs.outages import PAUSE_S, noting_stale_answers
 from onefs.transports.archive import ArchiveServer
 from onefs.transports.base import Location
 
@@ -64,14 +64,15 @@ class Repositories:
             if self._places is not None and now_s < self._until_s:
                 return self._places
             try:
-                lists = PlaceLists(self._client.labs(), self._client.repositories())
+                with noting_stale_answers() as freshness:
+                    lists = PlaceLists(self._client.labs(), self._client.repositories())
             except OnefsError as error:
                 if self._places is None:
                     self._places = self._kept_places(error)
                 self._until_s = now_s + PAUSE_S
                 return self._places
             self._places = self._meant(lists)
-            self._until_s = now_s + max(self._client.default_expiry_s, PAUSE_S)
+            self._until_s = now_s + (PAUSE_S if freshness.outage else max(self._client.default_expiry_s, PAUSE_S))
             if self._kept is not None:
                 self._kept.write(lists)
             return self._places

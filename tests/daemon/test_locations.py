@@ -149,6 +149,21 @@ def test_lists_in_memory_outlive_a_database_that_fails(place: ArchiveOfADatabase
     assert repositories.places() is not before
 
 
+def test_lists_of_earlier_are_asked_for_again_soon_after_the_database_was_away(place: ArchiveOfADatabase) -> None:
+    client = place.client()
+    place.repositories(client).places()
+    client.expire_responses()
+    place.server.fail(LISTS[0])
+    repositories = place.repositories(client)
+    earlier = repositories.places()
+    place.server.recover()
+    asked = len(place.asked(LISTS[0]))
+    assert repositories.places() is earlier
+    place.clock_s += PAUSE_S
+    assert repositories.places() is not earlier
+    assert len(place.asked(LISTS[0])) == asked + 1
+
+
 def test_a_login_that_the_database_refuses(place: ArchiveOfADatabase) -> None:
     place.knows(DatabaseFile(users=[User("demo", "another password")]))
     content = place.content(place.repositories())
