@@ -1,6 +1,7 @@
 """Digests of fetched tables, kept beside them to detect damage."""
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 
 from onefs.alf import TABLE_NAMES
@@ -34,6 +35,15 @@ def check_digests(directory: Path, note: Path) -> None:
             continue
         how = "damaged: its bytes are no longer those that were fetched" if file.exists() else "no longer there"
         raise DamagedTableError(f"The cache table {file} is {how}.", NEW_TABLES)
+
+
+def is_one_as_fetched(directory: Path, note: Path) -> bool:
+    """Whether one of the tables, at least, has the bytes that were fetched."""
+    for name, noted in read_json(note).items():
+        with suppress(OSError):
+            if name in TABLE_NAMES and isinstance(noted, dict) and _digest(directory / name) == noted.get("blake2b"):
+                return True
+    return False
 
 
 def _is_as_noted(file: Path, noted: dict[str, object]) -> bool:

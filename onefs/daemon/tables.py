@@ -159,8 +159,11 @@ def _fetch(place: Place, origin: Origin, offer: Offer, at_hand: AtHand) -> None:
 
 
 def _keep_unknown(place: Place) -> None:
-    """Copy damaged tables that onefs did not fetch to `tables.damaged`: they may be somebody's only ones."""
-    if (place.state_dir / table_digests.NAME).exists():
+    """Copy damaged tables to `tables.damaged`, unless the other one is as it was fetched.
+
+    Results that were saved into them may be nowhere else.
+    """
+    if table_digests.is_one_as_fetched(place.tables_dir, place.state_dir / table_digests.NAME):
         return
     kept = place.state_dir / "tables.damaged"
     kept.mkdir(exist_ok=True)

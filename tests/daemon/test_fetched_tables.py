@@ -331,6 +331,19 @@ def test_damaged_tables_that_onefs_did_not_fetch_are_kept_beside_new_ones(
     assert place.contents()[".onefs/tables.damaged/sessions.pqt"] == HTML
 
 
+def test_damaged_tables_that_took_the_place_of_fetched_ones_are_kept_too(place: Place) -> None:
+    """Such as those into which results were saved."""
+    place.publish()
+    place.fetch()
+    write_tables(place.cache, [], [], created="2025-01-01 00:00", origin="tests")
+    saved = (place.cache / "datasets.pqt").read_bytes()
+    (place.cache / "sessions.pqt").write_bytes(HTML)
+    place.fetch()
+    assert place.n_datasets() == 1
+    assert place.contents()[".onefs/tables.damaged/sessions.pqt"] == HTML
+    assert place.contents()[".onefs/tables.damaged/datasets.pqt"] == saved
+
+
 def test_damaged_tables_are_fetched_anew(place: Place) -> None:
     place.publish()
     right = place.fetch()
