@@ -93,7 +93,7 @@ install_onefs() {
     if ! "$venv/bin/python" -c 'import pip' 2>/dev/null; then
         quietly "$python" -m venv --clear "$venv"
     fi
-    echo "Installing onefs into .venv …"
+    echo "Installing onefs into .venv, which takes some minutes the first time …"
     quietly "$venv/bin/python" -m pip install --disable-pip-version-check -e "$root${extra:+[$extra]}"
     fingerprint >"$venv/.installed${extra:+-$extra}"
 }
