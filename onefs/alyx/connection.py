@@ -25,6 +25,7 @@ from onefs.errors import (
 from onefs.outages import PAUSE_S, Outages
 
 HOW_TO_LOG_IN = "Run onefs setup, or give --alyx-user and --alyx-password-file."
+HOW_TO_RENEW = "Set a new ONEFS_ALYX_TOKEN or, without one, log in: onefs setup --alyx-user NAME."
 TOKEN = re.compile(r"[\x21-\x7e]+")
 """What may be sent as one: a line of a password's file, say, must not become a header of its own."""
 
@@ -155,14 +156,16 @@ class Connection:
             if not self._token:
                 self._token = self._log_in()
             if not TOKEN.fullmatch(self._token):
-                raise AccessRefusedError(f"What is given as the token for {self.host} can be none.", HOW_TO_LOG_IN)
+                raise AccessRefusedError(
+                    f"The token for {self.host} is no token: it has spaces or line breaks.", HOW_TO_RENEW
+                )
             return self._token
 
     def _renewed_token(self, rejected: str) -> str:
         with self._login_lock:
             if self._token == rejected:
                 if not (self._credentials.user and self._credentials.password):
-                    raise AccessRefusedError(f"{self.host} no longer accepts the token.", HOW_TO_LOG_IN)
+                    raise AccessRefusedError(f"{self.host} does not accept the token.", HOW_TO_RENEW)
                 self._token = ""
                 self._token = self._log_in()
             return self._token

@@ -175,6 +175,8 @@ def _address(url: str | None, before: Mapping[str, str], asks: bool) -> str:
     url = (url or known).strip().rstrip("/")
     if not url:
         raise UsageError("It is not said what to set up.", "Give --url.")
+    if "://" not in url and (url.startswith(("/", ".", "~")) or Path(url).is_dir()):
+        raise UsageError(f"{url} is a folder on this machine: it needs no login.", f"Run: onefs mount {url} MOUNTPOINT")
     url = url_of(url) or (url if "://" in url else f"https://{url}")
     _refuse_login_in(url)
     if not url.lower().startswith(("http://", "https://", "s3://")):

@@ -78,7 +78,7 @@ def test_what_can_be_no_token_is_neither_sent_nor_told(
     replay: Replay, make_client: MakeClient, token: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    with pytest.raises(AccessRefusedError, match=r"can be none.*onefs setup") as told:
+    with pytest.raises(AccessRefusedError, match=r"is no token.*onefs setup") as told:
         make_client(Credentials(token=token)).labs()
     assert "secret" not in str(told.value) + caplog.text
     replay.script("/auth-token", json_reply({"token": token}))

@@ -46,7 +46,7 @@ def test_a_token_rejected_again_after_login_is_told_and_not_tried_for_ever(repla
 
 
 def test_a_rejected_token_without_a_password_asks_for_a_login(make_client: MakeClient, replay: Replay) -> None:
-    with pytest.raises(AccessRefusedError, match="no longer accepts the token") as caught:
+    with pytest.raises(AccessRefusedError, match="does not accept the token") as caught:
         make_client(Credentials(USER, token="old")).labs()
     assert "onefs setup" in caught.value.remedy
     assert not replay.requests("/auth-token", "POST")

@@ -56,6 +56,13 @@ def test_by_answers(server: DemoServer, home: Home) -> None:
     assert (home.config / "127.0.0.1.toml").read_text() == f'source = "{server.url}"\n'
 
 
+def test_a_folder_on_this_machine_needs_no_name(home: Home, tmp_path: Path) -> None:
+    refused = home.onefs("setup", "mine", "--url", tmp_path, "--no-input")
+    assert refused.returncode == 2
+    assert f"Run: onefs mount {tmp_path} MOUNTPOINT" in refused.stderr
+    assert home.saved() == []
+
+
 QUESTIONS = [
     ("Address of the database", "--url"),
     ("User name", "--alyx-user"),
@@ -97,7 +104,7 @@ def test_a_token_in_place_of_a_password(server: DemoServer, home: Home, tmp_path
     flags = ("setup", "mine", "--url", server.url, "--token-file", tmp_path / "token", "--no-input")
     refused = home.onefs(*flags)
     assert refused.returncode == 1
-    assert "no longer accepts the token" in refused.stderr
+    assert "does not accept the token" in refused.stderr
     assert home.saved() == []
     first = ("setup", "mine", "--url", server.url, "--user", "demo", "--password-file", home.password, "--no-input")
     assert home.onefs(*first).returncode == 0
