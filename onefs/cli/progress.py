@@ -1,5 +1,6 @@
 """The display of progress: a bar on a terminal, a plain line now and then elsewhere."""
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -73,7 +74,16 @@ class Display:
         elif time.monotonic() > self._shown_s + plain_every_s:
             self._shown_s = time.monotonic()
             said = joined(words)
-            click.echo(f"{title}: {said}" if said else title, err=True)
+            self._write(f"{title}: {said}" if said else title)
+
+    def _write(self, line: str) -> None:
+        try:
+            click.echo(line, err=True)
+        except BrokenPipeError:  # nobody reads it any more, and the work goes on
+            self._is_quiet = True
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stderr.fileno())  # or what is still in its buffer would fail again
+            os.close(nowhere)
 
 
 class Shown(Listener):

@@ -4,6 +4,7 @@ import io
 import os
 import pty
 import subprocess
+import sys
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,30 @@ def test_elsewhere_than_on_a_terminal_a_line_is_written_now_and_then(monkeypatch
         report("building the index of the tables")
     report("nobody hears this")
     assert said.getvalue() == "downloading cache.zip: 12.0 MB of 80.0 MB\nbuilding the index of the tables\n"
+
+
+WITHOUT_A_READER = """
+import sys
+from onefs.cli import progress
+from onefs.cli.main import run
+progress.PLAIN_STEP_EVERY_S = -1.0
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+def test_a_mount_comes_to_be_though_nobody_reads_its_progress(tmp_path: Path) -> None:
+    make_tables(tmp_path / "tables", {"alf/a.times.npy": b"x"})
+    (tmp_path / "mnt").mkdir()
+    words = ["mount", tmp_path / "tables", tmp_path / "mnt", "--cache-dir", tmp_path / "cache"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-c", WITHOUT_A_READER, *words], stderr=writer, check=False)
+    os.close(writer)
+    try:
+        assert done.returncode == 0
+        assert (tmp_path / "mnt" / "lab").is_dir()
+    finally:
+        subprocess.run([*ONEFS, "umount", tmp_path / "mnt"], check=False)
 
 
 def test_a_step_knows_its_share() -> None:
