@@ -72,6 +72,16 @@ def test_what_fails_again_fails_the_run(tree: Path) -> None:
     assert "UNSTABLE" not in done.stdout
 
 
+def test_a_run_that_fails_without_a_failed_test_stays_so(tree: Path) -> None:
+    (tree / "tests/made").mkdir()
+    (tree / "tests/made/test_made.py").write_text(STABLE)
+    (tree / "tests/made/conftest.py").write_text("def pytest_sessionfinish(session): session.exitstatus = 1\n")
+    done = run(tree, "tests/made")
+    assert done.returncode == 1
+    assert "Once more, alone" not in done.stdout
+    assert "FAILED: pytest tests/made" in done.stdout
+
+
 def test_quick_runs_what_starts_no_process(tree: Path) -> None:
     (tree / "tests/test_made.py").write_text(STABLE + STARTING + MANY_EXAMPLES)
     done = run(tree, "--quick")
