@@ -11,6 +11,8 @@ from uuid import UUID
 from cachetools import LRUCache
 
 from onefs.catalogue.interface import Catalogue
+from onefs.catalogue.records import Dataset
+from onefs.catalogue.sharing import datasets_shown, sessions_sharing
 from onefs.digests import digest64
 from onefs.vfs import inodes
 from onefs.vfs.nodes import Link, joined
@@ -69,7 +71,16 @@ def path_of_dataset(catalogue: Catalogue, name: str) -> str | None:
     """The path of the dataset whose id this is."""
     id_ = _uuid(name)
     dataset = None if id_ is None else catalogue.find_dataset(id_)
-    return dataset.path if dataset else None
+    return dataset.path if dataset and _is_in_tree(catalogue, dataset) else None
+
+
+def _is_in_tree(catalogue: Catalogue, dataset: Dataset) -> bool:
+    """Whether the dataset itself stands at its path, not one of another session on the same path. May ask."""
+    row = catalogue.session_of_eid(dataset.eid) if dataset.eid else None
+    if row is None or len(sessions_sharing(catalogue, row)) == 1:
+        return True
+    rows = datasets_shown(catalogue, row)
+    return dataset.rel_path in rows.rel_paths and rows.id(rows.rel_paths.index(dataset.rel_path)) == dataset.id
 
 
 def path_of_session(catalogue: Catalogue, name: str) -> str | None:

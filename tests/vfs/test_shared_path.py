@@ -14,7 +14,7 @@ from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.live import LiveSnapshot
 from onefs.catalogue.records import Dataset, Session
 from onefs.catalogue.snapshot import load_snapshot
-from onefs.vfs.links import path_of_reference, path_of_session
+from onefs.vfs.links import path_of_dataset, path_of_reference, path_of_session
 from onefs.vfs.nodes import DatasetFile, Directory
 from onefs.vfs.staleness import Name, learned_names, stale_names
 from onefs.vfs.tree import Tree
@@ -140,6 +140,15 @@ def test_both_eids_and_the_reference_lead_there(place: Place, caplog: pytest.Log
     assert not caplog.records
     rows = [place.catalogue.session_of_eid(each.eid) for each in (FIRST, SECOND)]
     assert [row is not None and place.catalogue.session(row).eid for row in rows] == [FIRST.eid, SECOND.eid]
+
+
+def test_an_id_leads_to_its_own_dataset_and_to_no_other_on_its_path(place: Place) -> None:
+    for _ in range(2):  # before anything was looked at, and after
+        for dataset in (*SHOWN, BESIDE):
+            assert path_of_dataset(place.catalogue, str(dataset.id)) == dataset.path
+        for dataset in (LOSES, ABOVE):
+            assert path_of_dataset(place.catalogue, str(dataset.id)) is None
+        place.files(FIRST.path)
 
 
 def move(sessions: list[Session], datasets: list[Dataset]) -> tuple[list[Session], list[Dataset]]:
