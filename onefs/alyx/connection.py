@@ -72,6 +72,7 @@ class Connection:
         self._token = credentials.token
         self._refused_login: AccessRefusedError | None = None
         self._refused_until_s = 0.0
+        self._failed_login: UnreachableError | None = None  # why the last login had no answer
 
     def __repr__(self) -> str:
         return f"Connection({self.host!r}, {self._credentials!r})"
@@ -107,13 +108,16 @@ class Connection:
         at once. Raises `UnreachableError` or `TimedOutError` if there is no answer; `AccessRefusedError`,
         `UnknownRecordError`, `UsageError` or `BrokenAnswerError` for an answer of another kind than expected.
         """
-        with self._circuit_breaker(probes), self._answer(method, path, query, payload, JSON, stream=False) as response:
+        url_query = f"{path}?{query}" if query else path
+        failed, breaker = self._failed_login, self._circuit_breaker(probes)
+        with breaker, self._answer(method, url_query, payload, JSON, failed, stream=False) as response:
             return response.content
 
     @contextmanager
     def stream(self, path: str) -> Iterator[Iterator[bytes]]:
         """The pieces of a large answer."""
-        with self._circuit_breaker(True), self._answer("GET", path, "", None, "*/*", stream=True) as response:
+        failed = self._failed_login
+        with self._circuit_breaker(True), self._answer("GET", path, None, "*/*", failed, stream=True) as response:
             yield self._sender.pieces(response)
 
     @contextmanager
@@ -133,51 +137,59 @@ class Connection:
 
     @contextmanager
     def _answer(
-        self, method: str, path: str, query: str, payload: Any, accept: str, *, stream: bool
+        self, method: str, question: str, payload: Any, accept: str, failed: UnreachableError | None, *, stream: bool
     ) -> Iterator[requests.Response]:
-        question = f"{path}?{query}" if query else path
+        """The answer to a question, with the login. `failed` is the failed login that was the last before it."""
         url = f"{self.base_url}/{question}"
-        token = self._current_token()
+        token = self._current_token(failed)
         for renewed in (False, True):
             asked = Question(
                 method, url, question, self._secrets(token), json=payload, accept=accept, token=token, stream=stream
             )
             with self._sender.answer(asked) as response:
                 if not renewed and refusals.is_rejected_token(response):
-                    token = self._renewed_token(token)
+                    token = self._renewed_token(token, failed)
                     continue
                 if not response.ok:
                     raise refusals.refusal(response, self.host, question, self._secrets(token))
                 yield response
                 return
 
-    def _current_token(self) -> str:
+    def _current_token(self, failed: UnreachableError | None) -> str:
         with self._login_lock:
             if not self._token:
-                self._token = self._log_in()
+                self._token = self._log_in(failed)
             if not TOKEN.fullmatch(self._token):
                 raise AccessRefusedError(
                     f"The token for {self.host} is no token: it has spaces or line breaks.", HOW_TO_RENEW
                 )
             return self._token
 
-    def _renewed_token(self, rejected: str) -> str:
+    def _renewed_token(self, rejected: str, failed: UnreachableError | None) -> str:
         with self._login_lock:
             if self._token == rejected:
                 if not (self._credentials.user and self._credentials.password):
                     raise AccessRefusedError(f"{self.host} does not accept the token.", HOW_TO_RENEW)
                 self._token = ""
-                self._token = self._log_in()
+                self._token = self._log_in(failed)
             return self._token
 
-    def _log_in(self) -> str:
-        """A new token. A login that was refused is not tried again for a while, lest the account is locked."""
+    def _log_in(self, failed: UnreachableError | None) -> str:
+        """A new token. A login that was refused is not tried again for a while, lest the account is locked.
+
+        One that had no answer while this waited for the lock is not tried again at all: each try may take a time-out.
+        """
+        if self._failed_login is not None and self._failed_login is not failed:
+            raise again(self._failed_login)
         if self._refused_login is not None and self._clock.now_s() < self._refused_until_s:
             raise again(self._refused_login)
         try:
             token = self._ask_for_token()
         except AccessRefusedError as error:
             self._refused_login, self._refused_until_s = error, self._clock.now_s() + PAUSE_S
+            raise
+        except UnreachableError as error:
+            self._failed_login = error.with_traceback(None)
             raise
         self._tell(token)
         return token

@@ -3,6 +3,8 @@
 import socket
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from uuid import UUID
 
 import pytest
@@ -209,6 +211,30 @@ def test_a_silent_server_costs_one_time_out(make_client: MakeClient) -> None:
             with pytest.raises(TimedOutError):
                 question()
         assert client.requests_sent == 2
+
+
+def test_a_login_that_fails_fails_for_all_who_wait_for_it(make_client: MakeClient) -> None:
+    """One after the other they would each wait for the time-out."""
+    asking = threading.Semaphore(0)
+
+    class Noting(Outages):
+        def claim(self, server: str, pause_s: float | None = None) -> OnefsError | None:
+            asking.release()
+            return super().claim(server, pause_s)
+
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(4) as pool:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        client = make_client(base_url=url, outages=Noting(), cache_rest=False)
+        questions = [pool.submit(client.labs) for _ in range(4)]
+        for _ in questions:
+            assert asking.acquire(timeout=30)
+        while not all(question.done() for question in questions):
+            silent.settimeout(0.1)
+            with suppress(TimeoutError):
+                silent.accept()[0].close()
+        for question in questions:
+            assert isinstance(question.exception(), UnreachableError)
+        assert client.requests_sent == 1
 
 
 @pytest.mark.parametrize("reply", ["unknown_endpoint_404", "files_patch_public_403", "sessions_list_bad_number"])
