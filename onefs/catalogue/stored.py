@@ -1,6 +1,9 @@
 """Columns of an index on disk: written with checksums, memory-mapped, and checked before they are read."""
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -17,6 +20,23 @@ CHUNK_ROWS = 1 << 16
 
 class ColumnDamagedError(Exception):
     """A column's file does not hold what was written into it. Never told to a user: the index is built again."""
+
+
+class MustWaitError(Exception):
+    """A damaged index must be rebuilt, and this thread may not wait for that. Ask again in another thread."""
+
+
+_thread = threading.local()
+
+
+@contextmanager
+def not_waiting() -> Iterator[None]:
+    """A block in which this thread never waits for the rebuilding of an index: `MustWaitError` is raised instead."""
+    _thread.may_not_wait = True
+    try:
+        yield
+    finally:
+        _thread.may_not_wait = False
 
 
 class Rebuilder(Protocol):
@@ -106,6 +126,8 @@ class Column:
         if len(piece) == wanted_bytes and crc32(piece) == self._sums[chunk]:
             self._is_checked[chunk] = True
         elif self.rebuilder is not None:
+            if getattr(_thread, "may_not_wait", False):
+                raise MustWaitError
             self.rebuilder.rebuild()
         else:
             raise ColumnDamagedError(f"chunk {chunk} of {file.path}")

@@ -7,6 +7,7 @@ import logging
 import os
 import stat
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pyfuse3
@@ -25,6 +26,7 @@ from pyfuse3 import (
     XAttrNameT,
 )
 
+from onefs.catalogue.stored import MustWaitError, not_waiting
 from onefs.errors import GoneError, NotInCatalogueError, OnefsError
 from onefs.fuse.callers import in_thread, until_done
 from onefs.fuse.errnos import errno_of
@@ -113,7 +115,8 @@ class Operations(pyfuse3.Operations):
         if may_wait:
             return await in_thread(functools.partial(question, about), pid, self._database)
         if not (self.file_system.may_block or takes_long):
-            return question(about)
+            with suppress(MustWaitError), not_waiting():
+                return question(about)
         return await trio.to_thread.run_sync(question, about, limiter=self._disk, abandon_on_cancel=True)
 
     @answered

@@ -16,7 +16,8 @@ from archives import MADE_SESSION, make_tables
 from asking import a_dataset, a_session, tables_of
 from mounted import Mounted
 
-from onefs.catalogue.index import open_index
+from onefs.catalogue.building import build_index
+from onefs.catalogue.index import indexes_of, open_index
 from onefs.catalogue.snapshot import DatasetRows, Snapshot
 from onefs.catalogue.tables import find_tables
 from onefs.content.access import Content
@@ -87,6 +88,24 @@ def test_a_large_session_is_made_outside_the_loop_and_a_small_one_in_it(operatio
     assert catalogue.readers
     assert threading.get_ident() not in {thread for _, thread in catalogue.readers}
     assert not operations.file_system.takes_long(ino), "it is made only once"
+
+
+def test_a_damaged_index_is_made_anew_outside_the_loop(
+    operations: Operations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builders = []
+
+    def build(*args: Any) -> None:
+        builders.append(threading.get_ident())
+        build_index(*args)
+
+    monkeypatch.setattr("onefs.catalogue.building.build_index", build)
+    for file in indexes_of(tmp_path / "state").rglob("dataset_*"):
+        with file.open("r+b") as stream:
+            stream.write(b"\xff" * 16)
+    assert looked_up(operations, f"{SMALL.path}/raw/a.npy")
+    assert len(builders) == 1
+    assert threading.get_ident() not in builders
 
 
 def test_listing_a_large_folder_takes_long_however_often(operations: Operations) -> None:
