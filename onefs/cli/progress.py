@@ -125,6 +125,8 @@ def moving_line(console: "Console") -> "Progress":
         console=console,
         transient=True,
         expand=True,
+        redirect_stdout=False,
+        redirect_stderr=False,  # or a log that begins meanwhile would be broken into lines as wide as the terminal
     )
 
 

@@ -1,6 +1,7 @@
 """Progress: a bar and the time left fit into 80 columns, and what mounting waits for is told from the daemon."""
 
 import io
+import logging
 import os
 import pty
 import subprocess
@@ -65,6 +66,24 @@ def test_elsewhere_than_on_a_terminal_a_line_is_written_now_and_then(monkeypatch
         report("building the index of the tables")
     report("nobody hears this")
     assert said.getvalue() == "downloading cache.zip: 12.0 MB of 80.0 MB\nbuilding the index of the tables\n"
+
+
+class Terminal(io.StringIO):
+    """A file that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        """Whether it is one."""
+        return True
+
+
+def test_a_log_that_begins_while_the_line_moves_keeps_its_long_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with redirect_stderr(Terminal()) as terminal:
+        with Shown():
+            report("downloading cache.zip")
+            handler = logging.StreamHandler(sys.stderr)
+        handler.emit(logging.makeLogRecord({"msg": "long " * 40}))
+    assert f"{'long ' * 40}\n" in terminal.getvalue()
 
 
 WITHOUT_A_READER = """
