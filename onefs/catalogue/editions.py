@@ -35,10 +35,10 @@ class Edition:
     """A session's datasets as columns, as `DatasetRows` has them. `digest` tells editions apart."""
 
     rel_paths: list[str]
-    sizes: list[int]
+    sizes: Sequence[int]
     exists: list[bool]
-    qc: list[int]
-    content: list[int]
+    qc: Sequence[int]
+    content: Sequence[int]
     default_revision: list[bool | None]
     ids: list[UUID]
     md5s: list[str]

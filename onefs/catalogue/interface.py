@@ -1,6 +1,6 @@
 """Protocols: what the tree asks of a catalogue, and what a catalogue without tables asks of a database."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import NamedTuple, Protocol
 from uuid import UUID
@@ -19,7 +19,7 @@ class Learned(NamedTuple):
 
 
 class Rows(Protocol):
-    """A session's datasets, existing or not, as columns: lists of equal length, sorted by `rel_paths`.
+    """A session's datasets, existing or not, as columns of equal length, sorted by `rel_paths`.
 
     `sizes` are in bytes, -1 if unknown. `qc` holds codes 0 to 4. `content` is a 64-bit number that changes if and
     only if the bytes under the name do.
@@ -27,11 +27,17 @@ class Rows(Protocol):
 
     session: int
     rel_paths: list[str]
-    sizes: list[int]
-    exists: list[bool]
-    qc: list[int]
-    content: list[int]
-    default_revision: list[bool | None]
+
+    @property
+    def sizes(self) -> Sequence[int]: ...
+    @property
+    def exists(self) -> list[bool]: ...
+    @property
+    def qc(self) -> Sequence[int]: ...
+    @property
+    def content(self) -> Sequence[int]: ...
+    @property
+    def default_revision(self) -> list[bool | None]: ...
 
     def __len__(self) -> int: ...
 

@@ -1,5 +1,6 @@
 """`Snapshot`: one immutable edition of the catalogue, its folders, sessions and datasets."""
 
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -79,7 +80,7 @@ class _Texts(dict[int, str]):
 
 
 class DatasetRows:
-    """A session's datasets, existing or not, as columns: lists of equal length, sorted by `rel_paths`.
+    """A session's datasets, existing or not, as columns of equal length, sorted by `rel_paths`.
 
     `sizes` are in bytes, -1 if unknown. `qc` holds codes 0 to 4. `content` is a 64-bit number that changes if and
     only if the bytes under the name do.
@@ -96,11 +97,11 @@ class DatasetRows:
         self._snapshot = snapshot
         self._start = start
         self.session = session
-        self.rel_paths: list[str] = [texts[code] for code in arrays.dataset_path[start:stop].tolist()]
-        self.sizes: list[int] = arrays.dataset_size[start:stop].tolist()
+        self.rel_paths = [texts[code] for code in array("i", arrays.dataset_path[start:stop].tobytes())]
+        self.sizes = array("q", arrays.dataset_size[start:stop].tobytes())
         self.exists: list[bool] = [_EXISTS[flag] for flag in flags]
-        self.qc: list[int] = arrays.dataset_qc[start:stop].tolist()
-        self.content: list[int] = arrays.dataset_content[start:stop].tolist()
+        self.qc = arrays.dataset_qc[start:stop].tobytes()
+        self.content = array("Q", arrays.dataset_content[start:stop].tobytes())
         self.default_revision: list[bool | None] = [_DEFAULT[flag] for flag in flags]
 
     def __len__(self) -> int:

@@ -12,7 +12,7 @@ from onefs.text import visible
 from onefs.vfs import inodes
 from onefs.vfs.handles import MemoryFile
 from onefs.vfs.journal import Journal
-from onefs.vfs.nodes import Directory, SpecialFile
+from onefs.vfs.nodes import Directory, Node, SpecialFile
 from onefs.vfs.recorder import Recorder
 from onefs.vfs.recordings import recorded_folder
 
@@ -114,13 +114,14 @@ def control_directory(daemon: Daemon, journal: Journal, recorder: Recorder | Non
         "mode": lambda: _mode_writer(daemon.commands, journal),
         "control": lambda: lambda text: _obey(daemon.commands, text.splitlines(), f"{NAME}/control", journal),
     }
-    directory = Directory(_DIRECTORY_INO, inodes.ROOT, NAME, NAME, 0)
+    children: dict[str, Node] = {}
+    directory = Directory(_DIRECTORY_INO, inodes.ROOT, NAME, NAME, 0, children=children)
     for ino, (name, reader) in enumerate(readers.items(), _DIRECTORY_INO + 1):
         node = SpecialFile(ino, name, f"{NAME}/{name}", _opener(reader), writer=writers.get(name))
-        directory.children[name] = node
+        children[name] = node
     if recorder is not None:
         folder = recorded_folder(recorder, directory)
-        directory.children[folder.name] = folder
+        children[folder.name] = folder
     return directory
 
 

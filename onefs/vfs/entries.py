@@ -1,6 +1,6 @@
 """`Entries`, a directory's entries as a listing tells them, made a part at a time."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from onefs.vfs.nodes import Attributes, DatasetFile, Node
 
@@ -11,7 +11,7 @@ class Entries:
     def __init__(
         self,
         dots: list[tuple[str, Attributes]],
-        nodes: list[Node],
+        nodes: Sequence[Node],
         cached: Collection[str],
         attributes: Callable[[Node], Attributes],
         file_mode: int,

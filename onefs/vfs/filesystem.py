@@ -1,7 +1,7 @@
 """What the mount answers: lookup, list, attributes, open, extended attributes, with plain Python values."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 from onefs.alf import LONGEST_NAME_BYTES, STATE_FOLDER
@@ -24,6 +24,7 @@ from onefs.errors import (
 from onefs.modes import ALLOWED, Mode
 from onefs.vfs import xattrs
 from onefs.vfs.absences import Absences
+from onefs.vfs.contents import Nodes
 from onefs.vfs.entries import Entries
 from onefs.vfs.forest import Forest
 from onefs.vfs.handles import ReadableFile
@@ -327,12 +328,11 @@ class FileSystem:
             raise GoneError(f"{node.path} is no longer there.", "Look the path up again.")
         return tree, datasets_shown(tree.catalogue, tree.catalogue.newest(row))
 
-    def _blocks_of(self, nodes: Iterable[Node]) -> dict[str, int]:
+    def _blocks_of(self, nodes: Nodes) -> dict[str, int]:
         """Blocks on the disk of all that is cached in the folders that nodes are from, by path in the archive."""
-        folders = {node.folder_path for node in nodes if isinstance(node, DatasetFile)}
         return {
             f"{folder}/{name}": blocks
-            for folder in folders
+            for folder in nodes.file_folders()
             for name, blocks in self.content.cached_blocks_in(folder).items()
         }
 

@@ -11,6 +11,7 @@ from onefs.catalogue.snapshot import Snapshot
 from onefs.digests import digest64
 from onefs.errors import GoneError, NotADirectoryInTreeError, NotInCatalogueError, OnefsError
 from onefs.vfs import inodes
+from onefs.vfs.contents import Nodes, nodes_of
 from onefs.vfs.entered import LISTED_MOST, EnteredViews, Group, Numbers
 from onefs.vfs.links import LinksMade, Resolver
 from onefs.vfs.nodes import Directory, Link, LinkFolder, LiveFolder, Node, as_directory, joined
@@ -119,19 +120,17 @@ class Forest:
             raise NotInCatalogueError(f"{joined(parent.path, name)} does not exist.")
         return found
 
-    def listed(self, ino: int) -> tuple[Directory, list[Node]]:
+    def listed(self, ino: int) -> tuple[Directory, Nodes]:
         """A directory and what a listing of it shows."""
         tree = self.tree_of(ino)
         if tree is not None:
             directory = tree.listed(ino)
             nodes = tree.children_of(directory)
-            return directory, [*nodes, self.control] if ino == inodes.ROOT and self._lists_control else nodes
+            lists_control = self._lists_control and ino == inodes.ROOT
+            return directory, Nodes(None, [*nodes, self.control]) if lists_control else nodes
         directory = self.directory(ino)
         views = self._views_in.get(ino) or self._listed_views(ino)
-        return directory, [
-            *directory.children.values(),
-            *(replace(view.root, name=name) for name, view in views.items()),
-        ]
+        return directory, nodes_of(directory.children, (replace(view.root, name=name) for name, view in views.items()))
 
     def _listed_views(self, ino: int) -> dict[str, Tree]:
         """The views of a group that a listing shows. Their numbers are theirs for good."""

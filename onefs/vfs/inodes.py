@@ -9,8 +9,12 @@
 A file's number does not hold the view: the same bytes have the same number, and the same kernel cache, in every view.
 """
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from onefs.catalogue.layout import FOLDER_BITS, SESSION_BITS
 from onefs.catalogue.mixing import take_free
@@ -53,9 +57,30 @@ def _mask(bits: int) -> int:
     return (1 << bits) - 1
 
 
-def file_fingerprints(content: list[int]) -> list[int]:
+def file_fingerprints(content: Sequence[int]) -> NDArray[np.uint64]:
     """28-bit numbers, one for each file of a session, from 64-bit digests of name and bytes; all different."""
-    return _distinct([digest & _mask(FILE_BITS) for digest in content], _mask(FILE_BITS))
+    mask = _mask(FILE_BITS)
+    wanted = np.array(content, np.uint64) & np.uint64(mask)
+    contested = _contested(wanted, mask)
+    if len(contested):
+        wanted[contested] = _distinct(wanted[contested].tolist(), mask)
+    return wanted
+
+
+def _contested(wanted: NDArray[np.uint64], mask: int) -> NDArray[np.int64]:
+    """Where numbers stand that others want, too, or may have to be given; they are few among many that are none's."""
+    order = np.argsort(wanted, kind="stable")
+    ordered = wanted[order].astype(np.int64)
+    if (ordered[1:] != ordered[:-1]).all():
+        return order[:0]
+    places = np.arange(len(wanted))
+    given = np.maximum.accumulate(ordered - places) + places  # whoever comes too late has the next free number
+    if given[-1] > mask:  # some go on from 0
+        return places
+    run = np.cumsum(np.diff(given, prepend=-1) > 1)  # runs of numbers without a free one between
+    is_contested = np.bincount(run, given != ordered) > 0
+    found: NDArray[np.int64] = np.sort(order[is_contested[run]])
+    return found
 
 
 def _distinct(numbers: list[int], mask: int) -> list[int]:

@@ -46,7 +46,7 @@ class Directory:
     time_s: int
     session: int | None = None
     folder: Folder | None = None
-    children: dict[str, "Node"] = field(default_factory=dict)
+    children: Mapping[str, "Node"] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)

@@ -1,16 +1,17 @@
-"""The part of a tree that is in one session: its folders and files, built from its rows."""
+"""The part of a tree that lies in one session, built from its rows, and the sessions that were built last."""
 
 import threading
+from array import array
 from dataclasses import replace
 
 from cachetools import LRUCache
 
-from onefs import alf
-from onefs.catalogue.interface import Catalogue, Rows
-from onefs.catalogue.sharing import SharedRows, datasets_shown, sessions_sharing
+from onefs.catalogue.interface import Catalogue
+from onefs.catalogue.sharing import datasets_shown, sessions_sharing
 from onefs.digests import digest64
 from onefs.vfs import inodes
-from onefs.vfs.nodes import DatasetFile, Directory, Node, joined, midnight_s
+from onefs.vfs.contents import Contents, SessionFiles, nodes_of, numbers_of, revision_time_s
+from onefs.vfs.nodes import DatasetFile, Directory, Node, joined
 from onefs.vfs.views import View
 
 NODES_KEPT = 250_000
@@ -19,27 +20,31 @@ NODES_KEPT = 250_000
 class SessionTree:
     """The folders and files of one session. `doubled`: names of which several editions are marked as the default."""
 
-    __slots__ = ("doubled", "nodes", "top")
+    __slots__ = ("_files", "_folders", "doubled", "top")
 
-    def __init__(self, top: Directory, nodes: dict[int, Node], doubled: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, top: Directory, folders: dict[int, Directory], files: SessionFiles, doubled: tuple[str, ...]
+    ) -> None:
+        """`folders` are those below `top`, by their inode numbers."""
         self.top = top
-        self.nodes = nodes
+        self._folders = folders
+        self._files = files
         self.doubled = doubled
 
     def __len__(self) -> int:
-        return len(self.nodes) + 1
+        return len(self._files) + len(self._folders) + 1
+
+    def find(self, ino: int) -> Node | None:
+        """The file or folder of an inode number."""
+        return self._files.shown_of_number(ino) if inodes.is_file(ino) else self._folders.get(ino)
 
     def entries(self) -> dict[tuple[int, str], Node]:
         """Every file and folder, by its folder's inode number and its name."""
-        entries: dict[tuple[int, str], Node] = {}
-        below = [self.top]
-        while below:
-            directory = below.pop()
-            for name, node in directory.children.items():
-                entries[directory.ino, name] = node
-                if isinstance(node, Directory):
-                    below.append(node)
-        return entries
+        return {
+            (folder.ino, node.name): node
+            for folder in (self.top, *self._folders.values())
+            for node in nodes_of(folder.children)
+        }
 
 
 class SessionsKept:
@@ -80,13 +85,7 @@ def built(view: View, catalogue: Catalogue, session: int, top: Directory) -> Ses
 
 def file_of_number(catalogue: Catalogue, session: int, top: Directory, ino: int) -> DatasetFile | None:
     """The file of a number in a session's row, whether or not a view shows it. May ask for the datasets."""
-    rows = catalogue.datasets(session)
-    for row, number in enumerate(_numbers(catalogue, rows)):
-        if number == ino and rows.exists[row]:
-            folder, _, name = rows.rel_paths[row].rpartition("/")
-            place = joined(top.path, folder) if folder else top.path
-            return _file(ino, name, place, _time_s(folder, top.time_s), catalogue, rows, row)
-    return None
+    return SessionFiles(catalogue, catalogue.datasets(session), top).of_number(ino)
 
 
 def number_of_file(catalogue: Catalogue, session: int, rel_path: str) -> int | None:
@@ -95,7 +94,7 @@ def number_of_file(catalogue: Catalogue, session: int, rel_path: str) -> int | N
     row = rows.rel_paths.index(rel_path) if rel_path in rows.rel_paths else None
     if row is None or not rows.exists[row]:
         return None
-    return _numbers(catalogue, rows)[row]
+    return numbers_of(catalogue, rows)[row]
 
 
 class _SessionBuilder:
@@ -103,93 +102,53 @@ class _SessionBuilder:
 
     def __init__(self, view: View, catalogue: Catalogue, session: int, top: Directory) -> None:
         self._view = view
-        self._catalogue = catalogue
-        self._session = session
         self._key = catalogue.session_key(sessions_sharing(catalogue, session)[0])
+        self._rows = datasets_shown(catalogue, session)
+        self._files = SessionFiles(catalogue, self._rows, top)
+        self._contents = {"": Contents(self._files, "")}
         # What is kept of the folder is shared by all who build it.
-        self._top = replace(top, children={})
-        self._directories = {"": self._top}
-        self._nodes: dict[int, Node] = {}
+        self._directories = {"": replace(top, children=self._contents[""])}
         self._fingerprints: dict[str, int] = {}
 
     def build(self) -> SessionTree:
         """Fingerprints count every row, shown or not, so that a number does not depend on what a view hides."""
-        rows = datasets_shown(self._catalogue, self._session)
-        self._fingerprints = _folder_fingerprints({path.rpartition("/")[0] for path in rows.rel_paths})
-        sources = rows.sources if isinstance(rows, SharedRows) else None
-        parts = {part.session: part for part, _ in sources} if sources else {rows.session: rows}
-        numbers = {session: _numbers(self._catalogue, part) for session, part in parts.items()}
-        shown = self._view.shown(rows)
-        for row, path in enumerate(shown):
+        rel_paths = self._rows.rel_paths
+        self._fingerprints = _folder_fingerprints({path.rpartition("/")[0] for path in rel_paths})
+        shown_paths = self._view.shown(self._rows)
+        shown = array("i")
+        for row, path in enumerate(shown_paths):
             if path is None:
                 continue
+            shown.append(row)
             folder, _, name = path.rpartition("/")
-            directory = self._directories.get(folder) or self._directory(folder)
-            if name in directory.children:
-                continue
-            place, time_s = directory.path, directory.time_s
-            if path != rows.rel_paths[row]:
-                place, time_s = self._own_place(rows.rel_paths[row])
-            part, at = sources[row] if sources else (rows, row)
-            ino = numbers[part.session][at]
-            node = _file(ino, name, place, time_s, self._catalogue, part, at)
-            directory.children[name] = self._nodes[ino] = node
-        return SessionTree(self._top, self._nodes, shown.doubled)
+            contents = self._contents.get(folder)
+            if contents is None:
+                contents = self._make_folder(folder)
+            if path == rel_paths[row]:
+                contents.rows.append(row)
+            else:
+                contents.moved[name] = row
+        self._files.show(shown)
+        top = self._directories.pop("")
+        folders = {directory.ino: directory for directory in self._directories.values()}
+        return SessionTree(top, folders, self._files, shown_paths.doubled)
 
-    def _own_place(self, rel_path: str) -> tuple[str, int]:
-        """Where a file stands in the archive, and its time: the same in every view."""
-        folder = rel_path.rpartition("/")[0]
-        place = joined(self._top.path, folder) if folder else self._top.path
-        return place, _time_s(folder, self._top.time_s)
-
-    def _directory(self, rel_path: str) -> Directory:
-        known = self._directories.get(rel_path)
-        if known is not None:
-            return known
+    def _make_folder(self, rel_path: str) -> Contents:
+        """Make a folder, and those above it that are not there; what it holds."""
         above, _, name = rel_path.rpartition("/")
-        parent = self._directory(above)
-        directory = Directory(
+        if above not in self._contents:
+            self._make_folder(above)
+        parent = self._directories[above]
+        contents = self._contents[rel_path] = Contents(self._files, rel_path)
+        self._directories[rel_path] = self._contents[above].folders[name] = Directory(
             ino=inodes.collection_ino(self._view.number, self._key, self._fingerprints[rel_path]),
             parent_ino=parent.ino,
             name=name,
             path=joined(parent.path, name),
-            time_s=_time_s(name, parent.time_s),
+            time_s=revision_time_s(name, parent.time_s),
+            children=contents,
         )
-        parent.children[name] = self._nodes[directory.ino] = self._directories[rel_path] = directory
-        return directory
-
-
-def _numbers(catalogue: Catalogue, rows: Rows) -> list[int]:
-    """The inode numbers of a session's datasets."""
-    base = inodes.file_ino(catalogue.session_key(rows.session), 0)
-    return [base | fingerprint for fingerprint in inodes.file_fingerprints(rows.content)]
-
-
-def _file(
-    ino: int, name: str, folder_path: str, time_s: int, catalogue: Catalogue, rows: Rows, row: int
-) -> DatasetFile:
-    return DatasetFile(
-        ino=ino,
-        generation=inodes.generation(rows.content[row]),
-        name=name,
-        folder_path=folder_path,
-        size_bytes=rows.sizes[row],
-        time_s=time_s,
-        catalogue=catalogue,
-        session=rows.session,
-        row=row,
-    )
-
-
-def _time_s(folder: str, above_s: int) -> int:
-    """The time of what is in a folder, by its path: that of the innermost revision that is a date, else `above_s`."""
-    if "#" in folder:
-        for name in reversed(folder.split("/")):
-            revision = alf.REVISION_FOLDER.fullmatch(name)
-            day = alf.revision_date(revision["revision"]) if revision else None
-            if day:
-                return midnight_s(day)
-    return above_s
+        return contents
 
 
 def _folder_fingerprints(folders: set[str]) -> dict[str, int]:

@@ -11,6 +11,7 @@ from onefs.catalogue.silent import SilentSnapshot
 from onefs.catalogue.snapshot import Folder
 from onefs.errors import GoneError, NotInCatalogueError
 from onefs.vfs import inodes, sessions
+from onefs.vfs.contents import Nodes, nodes_of
 from onefs.vfs.nodes import Children, DatasetFile, Directory, Node, SpecialFile, as_directory, joined, midnight_s
 from onefs.vfs.sessions import SessionsKept, SessionTree
 from onefs.vfs.views import View
@@ -75,7 +76,7 @@ class Tree:
             found = self._upper(key)
         elif kind is not inodes.Kind.LINK:
             row = self.catalogue.session_of_key(key)
-            found = None if row is None else self._session(row).nodes.get(ino)
+            found = None if row is None else self._session(row).find(ino)
         if found is None:
             raise GoneError(f"Inode {ino} is no longer in the catalogue.", "Look the path up again.")
         return found
@@ -99,7 +100,7 @@ class Tree:
             raise NotInCatalogueError(f"{joined(parent.path, name)} is not in the catalogue.")
         return found
 
-    def children(self, ino: int) -> list[Node]:
+    def children(self, ino: int) -> Nodes:
         """What a listing of a directory shows."""
         return self.children_of(self.listed(ino))
 
@@ -112,19 +113,19 @@ class Tree:
                 self._renew(self.catalogue.session_folder(row))
         return self.directory(ino)
 
-    def children_of(self, parent: Directory) -> list[Node]:
+    def children_of(self, parent: Directory) -> Nodes:
         """What a listing shows of a directory that is at hand."""
         inside = self._inside(parent)
-        nodes = list(inside.values())
+        others: list[Node] = []
         if parent.folder is not None:
-            nodes += [
+            others += [
                 self._directory(folder, parent.path, parent.ino)
                 for folder in self.catalogue.folders(parent.folder.row)
                 if folder.name not in inside
             ]
         if parent.ino == self.root_ino:
-            nodes += self.files.values()
-        return nodes
+            others += self.files.values()
+        return nodes_of(inside, others)
 
     def takes_long(self, ino: int, *, to_list: bool) -> bool:
         """Whether a question about a node, or its listing, makes more than `MOST_AT_ONCE` nodes first."""
@@ -165,7 +166,7 @@ class Tree:
         """The file of a number, if its session's part stands ready and shows it."""
         row = self.catalogue.session_of_key(inodes.decode(ino).key)
         built = None if row is None else self._built(row)
-        found = built.nodes.get(ino) if built else None
+        found = built.find(ino) if built else None
         return found if isinstance(found, DatasetFile) else None
 
     def entries_under(self, view: View, catalogue: Catalogue, row: int) -> dict[tuple[int, str], Node]:

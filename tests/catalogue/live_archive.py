@@ -112,7 +112,10 @@ def rows_of_folders(catalogue) -> list[int]:
 def session_facts(catalogue, row: int) -> tuple[object, ...]:
     """All that is told of one session, but for its row."""
     rows = catalogue.datasets(row)
-    columns = (rows.rel_paths, rows.sizes, rows.exists, rows.qc, rows.content, rows.default_revision)
+    columns = [
+        list(column)
+        for column in (rows.rel_paths, rows.sizes, rows.exists, rows.qc, rows.content, rows.default_revision)
+    ]
     assert rows.session == row
     return (
         catalogue.session(row),

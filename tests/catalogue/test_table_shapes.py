@@ -173,7 +173,7 @@ def test_qc_categories_in_another_order(tmp_path):
     datasets = dataset_columns([a_dataset(session, f"{n}.times.npy") for n in "abc"])
     datasets["qc"] = pa.DictionaryArray.from_arrays(pa.array([0, 1, 2]), names)
     snapshot = load_snapshot(save(tmp_path / "tables", session_columns([session]), datasets), tmp_path / "state")
-    assert snapshot.datasets(0).qc == [4, 1, 0]
+    assert list(snapshot.datasets(0).qc) == [4, 1, 0]
 
 
 def test_unknown_sizes_and_hashes(tmp_path):
@@ -205,7 +205,7 @@ def test_sizes_beyond_32_bits(tmp_path):
     datasets = dataset_columns([a_dataset(session, f"{n}.times.npy") for n in "abcd"])
     datasets["file_size"] = pa.array([2**40, 2**50, 2**50 + 1, 2**63 + 5], pa.uint64())
     snapshot = load_snapshot(save(tmp_path / "tables", session_columns([session]), datasets), tmp_path / "state")
-    assert snapshot.datasets(0).sizes == [2**40, 2**50, -1, -1]
+    assert list(snapshot.datasets(0).sizes) == [2**40, 2**50, -1, -1]
     (reason,), (left,) = snapshot.left_out.keys(), snapshot.left_out.values()
     assert (reason, left.count) == ("dataset of an impossible size, shown as unknown", 2)
     assert "c.times.npy" in left.examples[0]

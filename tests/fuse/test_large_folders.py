@@ -1,5 +1,6 @@
 """Folders of thousands of entries: what they take is done in small parts, or where nobody has to wait for it."""
 
+import gc
 import os
 import threading
 from collections import Counter
@@ -22,11 +23,13 @@ from onefs.catalogue.snapshot import DatasetRows, Snapshot
 from onefs.catalogue.tables import find_tables
 from onefs.content.access import Content
 from onefs.content.store import ContentStore
+from onefs.errors import NotInCatalogueError
 from onefs.fuse.errnos import errno_name
 from onefs.fuse.operations import PAGE_ENTRIES, Operations
 from onefs.modes import Mode
 from onefs.transports.file import FileTransport
 from onefs.vfs import inodes
+from onefs.vfs.contents import FILES_KEPT
 from onefs.vfs.filesystem import FileSystem
 from onefs.vfs.forest import Forest
 from onefs.vfs.journal import Journal
@@ -139,6 +142,24 @@ def test_attributes_are_made_for_the_entries_that_are_asked_for(
     names = [name for begin in range(0, N + 2, 7) for name, _ in entries.part(begin, begin + 7)]
     assert names == [name for name, _ in entries]
     assert len(set(names)) == N + 2
+
+
+def test_of_a_large_folder_few_nodes_are_kept_and_all_are_found(operations: Operations) -> None:
+    files, ino = operations.file_system, looked_up(operations, f"{LARGE.path}/raw")
+    listed = dict(files.entries(ino))
+    gc.collect()
+    kept = [node for node in gc.get_objects() if isinstance(node, DatasetFile) and node.catalogue is files.catalogue]
+    assert len(listed) == N + 2
+    assert len(kept) == FILES_KEPT < N
+    names = [f"{n:05}.npy" for n in (0, FILES_KEPT - 1, FILES_KEPT, N - 1)]
+    for name in names:
+        found = files.forest.node(listed[name].ino)
+        assert (found.name, found.path) == (name, f"{LARGE.path}/raw/{name}")
+        assert files.forest.child(ino, name).ino == listed[name].ino
+    assert len({attributes.ino for attributes in listed.values()}) == len(listed)
+    for absent in ("", "00000", "00000.npy.", "99999.npy", "raw"):
+        with pytest.raises(NotInCatalogueError):
+            files.forest.child(ino, absent)
 
 
 def test_a_mount_lists_each_entry_once_whatever_was_listed_before(tmp_path: Path) -> None:
