@@ -74,7 +74,9 @@ class BesideFile(FloatingFile):
 
     def look(self) -> None:
         """Have what the other process has by now. Raises OSError."""
-        self._there_bits = self._view.bits()
+        bits = self._view.bits()
+        there = int.from_bytes(self._there_bits, "little") | int.from_bytes(bits, "little")
+        self._there_bits = there.to_bytes(max(len(self._there_bits), len(bits)), "little")
         self.map.merge(self._there_bits)
 
     def is_on_disk(self, offset: int, size: int) -> bool:

@@ -87,24 +87,33 @@ class FloatingFile:
         self.source, self.edition = source, edition
 
     def write(self, chunk: "memoryview[int]", offset: int) -> None:
-        """Put bytes into their place. Each block has one writer, who needs no lock."""
+        """Put bytes into their place. Each block has one writer, who needs no lock.
+
+        The bytes of a block must come in order, from its first to its last, or `add` drops them.
+        """
         while chunk:
             block, within = divmod(offset, self.map.block_bytes)
-            begin, end = self.map.part(range(block, block + 1))
-            content = self._coming.get(block)
-            if content is None:
-                content = self._coming[block] = bytearray(end - begin)
-            piece = chunk[: len(content) - within]
-            content[within : within + len(piece)] = piece
+            piece = chunk[: self.map.block_bytes - within]
+            if within == 0:
+                self._coming[block] = bytearray(piece)
+            elif len(self._coming.get(block, b"")) == within:
+                self._coming[block] += piece
+            else:
+                self._coming.pop(block, None)
             offset += len(piece)
             chunk = chunk[len(piece) :]
 
     def add(self, first: int, stop: int) -> None:
-        """Note blocks whose bytes were written; the least used ones go."""
+        """Note blocks whose bytes were written; the least used ones go.
+
+        A block of which some bytes were not written, as it was there when they came, is not taken from memory.
+        """
         for block in range(first, stop):
-            if block in self._coming:
+            begin, end = self.map.part(range(block, block + 1))
+            content = self._coming.pop(block, b"")
+            if isinstance(content, bytearray) and len(content) == end - begin:
                 self._there.pop(block, None)
-                self._there[block] = self._coming.pop(block)
+                self._there[block] = content
                 self.map.add(block, block + 1)
         while len(self._there) > self.most_blocks:
             oldest = next(iter(self._there))

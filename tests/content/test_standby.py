@@ -12,6 +12,9 @@ from servers import Fault
 from onefs.catalogue.records import Dataset
 from onefs.content import transfer
 from onefs.content.access import State
+from onefs.content.beside import BesideFile
+from onefs.content.floating import FloatingFile, Memory
+from onefs.content.store import ContentStore
 from onefs.errors import BrokenAnswerError, OfflineError
 
 
@@ -50,6 +53,39 @@ def test_it_is_read_while_another_process_fetches_it(place: ArchiveAndCache) -> 
     assert content.inspect(dataset).state is State.VERIFIED
     assert place.server.bytes_sent() <= 2 * len(DATA)
     assert place.withdrawn == []
+
+
+def test_a_block_that_another_process_has_first_is_read_from_there(place: ArchiveAndCache) -> None:
+    dataset = place.add(DATA)
+    store = ContentStore(place.cache, place.cache / ".onefs")
+    other = store.begin_blocks(dataset, BLOCK)
+    other.comes_from("http://server/file", "edition")
+    beside = BesideFile(Memory(), len(DATA), store.view_blocks(dataset))
+    beside.write(memoryview(DATA)[: BLOCK // 2], 0)
+    other.write(memoryview(DATA)[:BLOCK], 0)
+    other.add(0, 1)
+    beside.look()
+    assert beside.map.has(0), "so whoever fetches writes no more of it"
+    beside.add(0, 1)
+    assert beside.at_hand(0, BLOCK) == DATA[:BLOCK]
+    beside.close()
+    other.close()
+
+
+def test_a_block_that_went_in_the_midst_of_its_coming_again_is_not_there() -> None:
+    file = FloatingFile(Memory(), len(DATA), BLOCK)
+    file.write(memoryview(DATA)[BLOCK // 2 : BLOCK], BLOCK // 2)
+    file.add(0, 1)
+    assert not file.map.has(0)
+    file.write(memoryview(DATA)[: BLOCK // 3], 0)
+    file.write(memoryview(DATA)[BLOCK // 3 : 2 * BLOCK], BLOCK // 3)
+    file.add(0, 2)
+    assert file.at_hand(0, 2 * BLOCK) == DATA[: 2 * BLOCK]
+    last = (len(DATA) - 1) // BLOCK
+    file.write(memoryview(DATA)[last * BLOCK :], last * BLOCK)
+    file.add(last, last + 1)
+    assert file.at_hand(last * BLOCK, BLOCK) == DATA[last * BLOCK :]
+    file.close()
 
 
 def test_who_wants_all_of_it_leaves_it_to_the_other(place: ArchiveAndCache) -> None:
