@@ -58,10 +58,14 @@ def make_folder(path: Path) -> None:
 
 
 def write_json(path: str | Path, value: dict[str, Any], *, mode: int = 0o666) -> None:
+    """Write a small file of JSON whole: temporary, renamed. Raises OSError."""
+    write_whole(path, json.dumps(value).encode(), mode=mode)
+
+
+def write_whole(path: str | Path, data: bytes, *, mode: int = 0o666) -> None:
     """Write a small file whole: temporary, renamed. Raises OSError."""
     path = os.fspath(path)
     temporary = f"{path}.{uuid4().hex}.tmp"  # process numbers repeat on machines that share it
-    data = json.dumps(value).encode()
     try:
         number = os.open(temporary, NEW, mode)
     except FileNotFoundError:

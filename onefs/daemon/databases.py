@@ -19,7 +19,7 @@ from onefs.transports.addresses import origin
 from onefs.transports.archive import ArchiveServer, bucket_server
 from onefs.transports.base import Login
 
-OPENALYX = "openalyx"
+DEMO, OPENALYX = "demo", "openalyx"
 OPENALYX_URL = "https://openalyx.internationalbrainlab.org"
 OPENALYX_DATA = "https://ibl.flatironinstitute.org/public"
 RESPONSES = "responses"

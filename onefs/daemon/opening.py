@@ -4,21 +4,20 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import platformdirs
 
 from onefs.alf import TABLE_NAMES
 from onefs.content.files import cache_errors
+from onefs.daemon.databases import DEMO
 from onefs.daemon.finding import kind_at
 from onefs.daemon.sources import Kind, Source, kind_of_itself, prepare, resolve, url_of
-from onefs.daemon.tables import claim
+from onefs.daemon.tables import claim, source_note, write_source_note
 from onefs.errors import UnreachableError
 from onefs.modes import Mode
 from onefs.progress import report
 from onefs.settings import Settings
 
-DEMO = "demo"
 _log = logging.getLogger(__name__)
 
 
@@ -83,26 +82,20 @@ def _found(as_folder: Source, settings: Settings) -> Kind:
         return Kind.DATABASE
     prepare(as_folder)
     claim(as_folder.tables_dir, as_folder.state_dir, as_folder.name)
-    with cache_errors("what is known of the source", _note(as_folder)):
-        fresh = _note(as_folder).with_suffix(".new")
-        fresh.write_text(f"{as_folder.name}\n{kind}\n", encoding="utf-8")
-        fresh.replace(_note(as_folder))
+    with cache_errors("what is known of the source", source_note(as_folder.state_dir)):
+        write_source_note(as_folder.state_dir, as_folder.name, kind)
     return kind
 
 
 def _noted(source: Source) -> Kind | None:
     """What was found earlier to stand at a source's URL. Raises `SourceError` if its cache is another source's."""
-    note = _note(source)
+    note = source_note(source.state_dir)
     with cache_errors("what is known of the source", note):
         if not note.exists():
             return None
         claim(source.tables_dir, source.state_dir, source.name)
         kind = note.read_text(encoding="utf-8", errors="replace").partition("\n")[2].strip()
     return Kind(kind) if kind in set(Kind) else None
-
-
-def _note(source: Source) -> Path:
-    return source.state_dir / "source"
 
 
 def _tables_at_hand(source: Source, settings: Settings) -> bool:

@@ -144,6 +144,16 @@ def test_the_cache_of_another_source_is_refused_before_anybody_is_asked(
         source(NOBODY, settings)
 
 
+@pytest.mark.parametrize("damage", [b"garbage", b"\x00\xff\x17\n", b"http://x.exa\x00mple\ndatabase\n", b""])
+def test_a_damaged_note_is_written_anew(alyx: DemoServer, home: Path, settings: Settings, damage: bytes) -> None:
+    make_tables(home / "cache", {"alf/a.times.npy": b"x"})
+    (home / "cache" / ".onefs").mkdir()
+    (home / "cache" / ".onefs" / "source").write_bytes(damage)
+    assert source(alyx.url, settings).database is not None
+    assert note(settings) == [alyx.url, "database"]
+    assert [path.name for path in (home / "cache" / ".onefs").iterdir()] == ["source"], "no temporary file is left"
+
+
 def test_a_note_without_a_kind_is_completed(alyx: DemoServer, home: Path, settings: Settings) -> None:
     (home / "cache" / ".onefs").mkdir(parents=True)
     (home / "cache" / ".onefs" / "source").write_text(f"{alyx.url}\n")
