@@ -79,9 +79,9 @@ def whole_number(record: Record, key: str) -> int | None:
 
 
 def md5(record: Record) -> str:
-    """The hash in lower case, without the dashes of a UUID; "" if it is null, blank or no MD5."""
-    value = text(record, "hash").strip().lower()
-    return value.replace("-", "") if MD5.fullmatch(value) else ""
+    """The hash in lower case, without the dashes of a UUID; "" if it is null or blank. No other text is changed."""
+    value = text(record, "hash").strip()
+    return value.lower().replace("-", "") if MD5.fullmatch(value.lower()) else value
 
 
 def qc(record: Record) -> str:

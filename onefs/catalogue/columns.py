@@ -32,6 +32,8 @@ _NIBBLES[np.frombuffer(b"ABCDEF", np.uint8)] = np.arange(10, 16)
 NO_ID = ("", "None", "nan", "NaN", "<NA>")
 """What stands in text columns where an id was null when pandas turned the column into text."""
 
+_NOTHING = rf"^\s*({'|'.join(NO_ID)})\s*$"
+
 QC_CODE_OF_NAME = {name: code for code, name in enumerate(QC_NAMES)}
 QC_CODE_OF_VALUE: dict[float, int] = {0: 0, 10: 1, 30: 2, 40: 3, 50: 4}
 
@@ -153,6 +155,19 @@ def md5s(array: "pa.Array") -> tuple[Ids, Mask]:
         found |= dashed
         known |= is_dashed
     return found, known
+
+
+def stated(array: "pa.Array", among: Mask) -> Mask:
+    """Which of the rows `among` hold a text that stands for something, neither null nor blank."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = np.flatnonzero(among)
+    texts = plain(array.take(pa.array(rows))).cast(pa.large_binary()).fill_null(b"")
+    nothing = pc.match_substring_regex(texts, _NOTHING).to_numpy(zero_copy_only=False)
+    found = np.zeros(len(among), bool)
+    found[rows] = ~nothing
+    return found
 
 
 def sizes(array: "pa.Array") -> NDArray[np.int64]:

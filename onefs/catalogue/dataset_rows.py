@@ -51,17 +51,18 @@ class DatasetReader:
         ids, valid = columns.uuids(batch["id"])
         valid &= ids.any(axis=1)
         session = self._session_rows(batch["eid"])
+        md5, known = columns.md5s(batch["hash"][0])
         reasons = (
             (Reason.DATASET_ID, ~valid),
             (Reason.DATASET_EID, valid & (session == _RUBBISH)),
             (Reason.DATASET_SESSION, valid & (session == _UNKNOWN)),
             (Reason.DATASET_SIZE, valid & (session >= 0) & columns.oversized(batch["file_size"][0])),
+            (Reason.DATASET_HASH, valid & (session >= 0) & ~known & columns.stated(batch["hash"][0], ~known)),
         )
         for reason, mask in reasons:
             if mask.any():
                 self.tally.add(reason, int(mask.sum()), _examples(batch, np.flatnonzero(mask)[:MAX_EXAMPLES]))
         path, dictionary = _path_codes(batch["rel_path"][0], session == len(self.rows))
-        md5, known = columns.md5s(batch["hash"][0])
         part = DatasetColumns(
             session=session.astype(np.int32),
             path=path,

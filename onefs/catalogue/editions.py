@@ -142,6 +142,11 @@ def is_text(text: str) -> bool:
     return True
 
 
+def without_odd_hash(dataset: Dataset) -> Dataset:
+    """The dataset, its MD5 unknown if what stands there is none."""
+    return dataset if MD5.fullmatch(dataset.md5) else replace(dataset, md5="")
+
+
 def _readable(datasets: Iterable[Dataset], tally: LeftOutTally) -> Iterable[Dataset]:
     for dataset in datasets:
         reason = None if dataset.id.int else Reason.DATASET_ID
@@ -151,6 +156,8 @@ def _readable(datasets: Iterable[Dataset], tally: LeftOutTally) -> Iterable[Data
             continue
         if (dataset.size_bytes or 0) > LARGEST_SIZE:
             tally.add(Reason.DATASET_SIZE, 1, [f"{dataset.id} {dataset.rel_path!r}"])
+        if dataset.md5 and not MD5.fullmatch(dataset.md5):
+            tally.add(Reason.DATASET_HASH, 1, [f"{dataset.id} {dataset.rel_path!r}, hash {dataset.md5!r}"])
         if dataset.eid is None:
             yield replace(dataset, rel_path=ABOVE_AGGREGATES.sub("", dataset.rel_path))
         else:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onefs.catalogue.schema import TableMetadata
 from onefs.catalogue.stored import Column, ColumnDamagedError, StoredTexts, write_column
 
-LAYOUT = 3
+LAYOUT = 4
 """To be raised whenever the arrays, or how they are computed, change."""
 
 TEMPORARY = ".building-"
@@ -58,6 +58,7 @@ class Reason(StrEnum):
     DATASET_PATH_TAKEN = "two datasets of one path"
     DATASET_IS_FOLDER = "dataset whose path is also a folder"
     DATASET_SIZE = "dataset of an impossible size, shown as unknown"
+    DATASET_HASH = "dataset with a hash that is no MD5, so that the file is not verified"
     DATASET_FOLDERS = "dataset in a session of too many folders"
 
 

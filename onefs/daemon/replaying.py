@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from onefs.alf import STATE_FOLDER, TABLE_NAMES
+from onefs.catalogue.editions import without_odd_hash
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
 from onefs.catalogue.tables import write_tables
@@ -92,7 +93,7 @@ def _ask(archive: Archive, datasets: Sequence[Dataset]) -> dict[UUID, Dataset]:
     wanted = {dataset.id: dataset for dataset in datasets}
     with client.no_cache():
         told = client.datasets_of_ids(wanted, existing_only=False)
-    return {each.id: dataset_told(each, each.eid, wanted[each.id].session_path) for each in told}
+    return {each.id: without_odd_hash(dataset_told(each, each.eid, wanted[each.id].session_path)) for each in told}
 
 
 def source_of_replay(recorded: Recorded, source: Source, settings: Settings, tell: Callable[[str], None]) -> Source:

@@ -116,7 +116,11 @@ def test_a_hash_with_the_dashes_of_a_uuid_is_an_md5() -> None:
     (record,) = recorded("datasets_special_clusters_table_pqt")["json"]["results"]
     plain = "0123456789abcdef" * 2
     assert parsing.dataset(record | {"hash": str(UUID(plain)).upper()}).md5 == plain
-    assert parsing.dataset(record | {"hash": plain[:-4] + "-" + plain[-4:]}).md5 == ""
+
+
+def test_a_hash_that_is_no_md5_stays_to_be_counted() -> None:
+    (record,) = recorded("datasets_special_clusters_table_pqt")["json"]["results"]
+    assert parsing.dataset(record | {"hash": " xyZ "}).md5 == "xyZ"
 
 
 def test_a_base_session_has_no_number(client: AlyxClient) -> None:

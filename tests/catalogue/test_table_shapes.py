@@ -200,6 +200,25 @@ def test_an_md5_with_the_dashes_of_a_uuid(tmp_path, kind):
     assert [rows.dataset(i).md5 for i in range(4)] == [plain, plain, plain, ""]
 
 
+@pytest.mark.parametrize("kind", [*TEXTS, "binary"])
+def test_hashes_that_are_no_md5_are_counted(tmp_path, kind):
+    session = a_session()
+    hashes = ["xyz", None, "", "None", " ", "nan", "<NA>", "0123456789abcdef" * 2, "None of these", "nan " * 8]
+    datasets = dataset_columns([a_dataset(session, f"{n}.times.npy") for n in range(len(hashes))])
+    column = pa.array(hashes)
+    datasets["hash"] = column.cast(pa.binary()) if kind == "binary" else TEXTS[kind](column)
+    snapshot = load_snapshot(save(tmp_path / "tables", session_columns([session]), datasets), tmp_path / "state")
+    (reason,), (left,) = snapshot.left_out.keys(), snapshot.left_out.values()
+    assert (reason, left.count) == ("dataset with a hash that is no MD5, so that the file is not verified", 3)
+    assert all(f"{n}.times" in text for n, text in zip((0, 8, 9), left.examples, strict=True))
+    assert shown_hashes(snapshot) == [""] * 7 + [hashes[7], "", ""]
+
+
+def shown_hashes(snapshot):
+    rows = snapshot.datasets(0)
+    return [rows.dataset(i).md5 for i in range(len(rows))]
+
+
 def test_sizes_beyond_32_bits(tmp_path):
     session = a_session()
     datasets = dataset_columns([a_dataset(session, f"{n}.times.npy") for n in "abcd"])
