@@ -28,8 +28,8 @@ class AlyxDataset:
     """One file of the archive. `eid` is None for aggregates, whose `rel_path` is relative to the aggregates' root.
 
     `size_bytes` None, `md5` "" and `default_revision` None mean that Alyx did not say. `md5` may be a text that is no
-    MD5. `qc` is one of the names NOT_SET, PASS, WARNING, FAIL, CRITICAL. `exists` means what it means in the cache tables: a copy stands on the web
-    or in a lab's bucket, not only on a lab's own server. `file_records` may be empty.
+    MD5. `qc` is one of the names NOT_SET, PASS, WARNING, FAIL, CRITICAL. `exists` means what it means in the cache
+    tables: a copy stands on the web or in a lab's bucket, not only on a lab's own server. `file_records` may be empty.
     """
 
     id: UUID

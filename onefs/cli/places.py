@@ -7,7 +7,7 @@ from pathlib import Path
 from onefs.cli.mounts import mount_at, place_in
 from onefs.cli.options import PATH
 from onefs.errors import MountError, UsageError
-from onefs.fuse.mounting import Mount, mount_of
+from onefs.fuse.mounting import Mount, mount_of, mounts
 from onefs.vfs.patterns import is_pattern
 
 ROOT = "/"
@@ -33,19 +33,31 @@ def value_and_place(
 def find(patterns: Sequence[str], place: Path | None, how: str) -> tuple[Mount, list[str]]:
     """The one mount that paths and patterns lie in, and what they are from its root on.
 
-    One that lies in no mount is meant from the root of the mount at `place`, or of the only one, or of that which one
-    stands in; `how` is the command line that says which. Raises `MountError`, `UsageError`.
+    One that lies in no mount is meant from the root of the mount at `place`; without a place it is refused. `how` is
+    the command line that gives one. Raises `MountError`, `UsageError`.
     """
     held = [_held(pattern) for pattern in patterns]
     present = {mount.mountpoint: mount for mount, _ in filter(None, held)}
-    if place is not None or not all(held):
-        mount = mount_at(place, how)
+    if place is not None:
+        mount = mount_at(place)
         present[mount.mountpoint] = mount
+    elif not all(held):
+        raise _outside(patterns[held.index(None)], how)
     if len(present) > 1:
         places = ", ".join(map(str, present))
         raise UsageError(f"The paths are about several mounts: {places}.", "Give those of one mount at a time.")
     (mount,) = present.values()
     return mount, [found[1] if found else pattern for found, pattern in zip(held, patterns, strict=True)]
+
+
+def _outside(pattern: str, how: str) -> MountError:
+    """The error for a path or pattern that lies in no mount."""
+    present = mounts()
+    if not present:
+        return MountError(f"{pattern} is in no mount: nothing is mounted.", "Mount an archive with onefs mount.")
+    places = ", ".join(str(mount.mountpoint) for mount in present)
+    among = f"the mount {places}" if len(present) == 1 else f"any of the mounts {places}"
+    return MountError(f"{pattern} is not in {among}.", f"Give a path inside, or say which mount it is from: {how}")
 
 
 def _held(pattern: str) -> tuple[Mount, str] | None:

@@ -22,7 +22,7 @@ def command(path: str | None) -> None:
     if path is None:
         mount, inside = mount_at(None, "onefs retry PATH"), ROOT
     else:
-        mount, (inside,) = find([path], None, "onefs retry PATH")
+        mount, (inside,) = find([path], None, "onefs retry MOUNTPOINT/PATH")
     order(mount, "retry" if inside == ROOT else shlex.join(["retry", inside]), NotInCatalogueError)
     where = mount.mountpoint / inside.lstrip("/")
     say(f"No failure is remembered of {where} any more: the next open of what could not be had asks again.")

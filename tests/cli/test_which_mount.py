@@ -11,6 +11,10 @@ from archives import MADE_SESSION, make_tables, on_servers
 from mounted import Mounted, run_onefs
 from servers import FaultServer
 
+from onefs.cli.places import find
+from onefs.errors import MountError
+from onefs.fuse.mounting import Mount
+
 NAME = "alf/a.b.npy"
 
 
@@ -45,10 +49,7 @@ def standing_in(folder: Path, *arguments: str | Path) -> "subprocess.CompletedPr
         (["mode", "local"], "onefs mode local PATH"),
         (["refresh"], "onefs refresh PATH"),
         (["retry"], "onefs retry PATH"),
-        (["fetch", "lab/**"], "onefs fetch --mount PATH PATTERN…"),
         (["pin"], "onefs pin --mount PATH"),
-        (["pin", "lab"], "onefs pin --mount PATH PATTERN…"),
-        (["unpin", "lab"], "onefs unpin --mount PATH PATTERN…"),
         (["evict", "all"], "onefs evict --mount PATH all"),
         (["verify"], "onefs verify --mount PATH"),
         (["umount"], "onefs umount MOUNTPOINT"),
@@ -67,6 +68,24 @@ def test_of_several_one_has_to_be_named(
     assert (done.returncode, done.stdout) == (1, "")
     assert all(str(mount.path) in done.stderr for mount in lasting)
     assert done.stderr.endswith(f"Say which one: {how}\n")
+
+
+def test_a_path_outside_is_not_taken_for_one_of_the_only_mount(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nor for one of several mounts, which are listed, whether it exists or not."""
+    present = [Mount(Path("/mnt/one"), "source", "0:1")]
+    monkeypatch.setattr("onefs.cli.places.mounts", lambda: present)
+    monkeypatch.setattr("onefs.fuse.mounting.mounts", lambda: present)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lab").mkdir()
+    how = "onefs evict --mount PATH PATTERN…"
+    for words in ("the mount /mnt/one", "any of the mounts /mnt/one, /mnt/two"):
+        for pattern in ("lab", "lab/**", "northlab", "**/*.npy"):
+            with pytest.raises(MountError) as refused:
+                find([pattern], None, how)
+            assert refused.value.reason == f"{pattern} is not in {words}."
+            assert refused.value.remedy.endswith(how)
+        assert find(["lab"], Path("/mnt/one"), how) == (present[0], ["lab"])
+        present.append(Mount(Path("/mnt/two"), "source", "0:2"))
 
 
 def test_of_several_the_one_that_one_stands_in_is_meant(two: tuple[Mounted, Mounted]) -> None:
