@@ -1,6 +1,19 @@
-"""`python -m onefs`: the command line."""
+"""The command `onefs`, and `python -m onefs`."""
 
-from onefs.cli.main import main
+import sys
+
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line. Ctrl-C while it is still being imported ends it as quietly as later."""
+    try:
+        from onefs.cli.main import main as run
+
+        run()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
 
 if __name__ == "__main__":
     main()

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import click
@@ -123,6 +124,15 @@ def test_without_a_path_the_only_mount_is_meant(monkeypatch: pytest.MonkeyPatch)
     present.append(Mount(Path("/mnt/two"), "source", "0:2"))
     with pytest.raises(MountError, match=r"/mnt/one, /mnt/two.*Say which one: onefs retry PATH"):
         mount_at(None, "onefs retry PATH")
+
+
+def test_ctrl_c_while_the_command_is_imported_shows_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt")
+    scripts = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["scripts"]
+    module, _, name = scripts["onefs"].partition(":")
+    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from {module} import {name}; {name}()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 @pytest.mark.parametrize("words", [["info", "a.x.npy"], ["as-of", "none", "."], ["mount", "demo", "m"]])
