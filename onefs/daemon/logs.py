@@ -4,6 +4,7 @@ import logging
 import logging.handlers
 import sys
 import threading
+from io import TextIOWrapper
 from pathlib import Path
 
 from onefs.digests import digest64
@@ -26,6 +27,10 @@ def last_lines(path: Path | None, size_bytes: int = 64 << 10) -> str:
         with path.open("rb") as stream:
             stream.seek(max(0, path.stat().st_size - size_bytes))
             text = stream.read(size_bytes).decode(errors="replace")
+    except FileNotFoundError:
+        return (
+            f"There is no {path}: it was deleted, or nothing was logged yet. The next line that is logged makes it.\n"
+        )
     except OSError as error:
         return f"{path} cannot be read: {error.strerror}.\n"
     return text if len(text) < size_bytes else text.partition("\n")[2]
@@ -34,9 +39,7 @@ def last_lines(path: Path | None, size_bytes: int = 64 << 10) -> str:
 def install(level: str, path: Path | None) -> None:
     """Log to a file of bounded size, or to standard error if there is none."""
     handler: logging.Handler = (
-        logging.handlers.RotatingFileHandler(
-            path, maxBytes=_LARGEST_BYTES, backupCount=1, delay=True, encoding="utf-8", errors="backslashreplace"
-        )
+        _LogFile(path, maxBytes=_LARGEST_BYTES, backupCount=1, delay=True, encoding="utf-8", errors="backslashreplace")
         if path
         else logging.StreamHandler(sys.stderr)
     )
@@ -47,6 +50,21 @@ def install(level: str, path: Path | None) -> None:
     root.setLevel(logging.WARNING)
     logging.getLogger("onefs").setLevel(level.upper())
     threading.excepthook = _log_thread_failure
+
+
+class _LogFile(logging.handlers.RotatingFileHandler):
+    """A log file of bounded size that is made anew, with its folder, after somebody deleted it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        if self.stream is not None and not Path(self.baseFilename).exists():
+            self.stream.close()
+            self.stream = None  # the base class opens it again
+        super().emit(record)
+
+    def _open(self) -> TextIOWrapper:
+        Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
+        return super()._open()
 
 
 class VisibleFormatter(logging.Formatter):
