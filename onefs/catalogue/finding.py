@@ -1,4 +1,4 @@
-"""Lookups in a memory-mapped column, given the permutation that sorts it. They touch a few rows only."""
+"""Lookups in a column, given the permutation that sorts it. They touch a few rows only."""
 
 from uuid import UUID
 
@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 from onefs.catalogue.layout import Strings
 from onefs.catalogue.stored import Column
+
+MOST_MET = 1 << 12
+"""About how many ids a search keeps: those of its first twelve steps."""
 
 
 def find_key(keys: NDArray[np.uint64], order: NDArray[np.int32], key: int) -> int | None:
@@ -21,12 +24,26 @@ def find_key(keys: NDArray[np.uint64], order: NDArray[np.int32], key: int) -> in
     return int(order[low]) if low < len(order) and int(keys[order[low]]) == key else None
 
 
-def find_id(ids: NDArray[np.uint8] | Column, order: NDArray[np.int32] | Column, wanted: UUID) -> int | None:
-    """The first row of an id, given the permutation that sorts them."""
+def find_id(
+    ids: NDArray[np.uint8] | Column,
+    order: NDArray[np.int32] | Column,
+    wanted: UUID,
+    met: dict[int, bytes] | None = None,
+) -> int | None:
+    """The first row of an id, given the permutation that sorts them.
+
+    `met` keeps the ids that many searches of one column compare with, so that they are read once.
+    """
+    met = {} if met is None else met
     low, high = 0, len(order)
     while low < high:
         middle = (low + high) // 2
-        if ids[int(order[middle])].tobytes() < wanted.bytes:
+        found = met.get(middle)
+        if found is None:
+            found = ids[int(order[middle])].tobytes()
+            if (high - low) * MOST_MET > len(order):
+                met[middle] = found
+        if found < wanted.bytes:
             low = middle + 1
         else:
             high = middle

@@ -27,6 +27,7 @@ from onefs.catalogue.known import (
 )
 from onefs.catalogue.layout import TEMPORARY, Index, IndexUnusableError, read_index
 from onefs.catalogue.schema import TableFiles
+from onefs.catalogue.stored import Column, ColumnFile
 from onefs.errors import BusyError, CacheDamagedError, NoRoomError, OnefsError, TableError
 from onefs.progress import report
 
@@ -45,14 +46,14 @@ _log = logging.getLogger(__name__)
 def indexes_of(state_dir: Path) -> Path:
     """The directory of this host's indexes. Each host has its own, and removes nothing from another's.
 
-    On a shared file system a host knows only its own maps: a file that another one removes is gone from under them.
+    On a shared file system a host knows only its own open files: one that another removes is gone from under them.
     """
     host = os.uname().nodename
     return state_dir / "index" / (host if alf.is_safe_part(host) else "unnamed")
 
 
 def open_index(files: TableFiles, state_dir: Path) -> Index:
-    """The index of two tables, memory-mapped; made if it is missing, damaged or of an older layout.
+    """The index of two tables; made if it is missing, damaged or of an older layout.
 
     Raises `TableError` if a table cannot be used, `CacheDamagedError` or `NoRoomError` if an index is needed and
     cannot be written.
@@ -123,18 +124,20 @@ class _Rebuilder:
         self._files = files
         self._directory = directory
         self._edition = edition
-        # The columns refer to this object: strong references back would keep a removed index mapped until a collection.
+        # The columns refer to this object: strong references back would keep a removed index open until a collection.
         self._columns = [ref(column) for column in index.large_columns()]
         for column in index.large_columns():
             column.rebuilder = self
         self._lock = threading.Lock()  # held while the index is made; guards those below
-        self._is_rebuilt = False
         self._failure: tuple[Edition, OnefsError] | None = None
 
-    def rebuild(self) -> None:
-        """Switch the columns in use to a good index. Raises `OnefsError` if the tables give none."""
+    def rebuild(self, column: Column, damaged: ColumnFile) -> None:
+        """Switch the columns in use to a good index, unless another thread has just done so.
+
+        Raises `OnefsError` if the tables give none.
+        """
         with self._lock:
-            if self._is_rebuilt:
+            if column.file is not damaged:
                 return
             if self._failure is not None and self._failure[0].is_current():
                 error = self._failure[1]
@@ -143,8 +146,7 @@ class _Rebuilder:
             for used, new in zip(self._columns, whole.large_columns(), strict=True):
                 old = used()
                 if old is not None:
-                    old.become(new)
-            self._is_rebuilt = True
+                    old.file = new.file
 
     def _whole(self) -> Index:
         target = self._directory / self._edition.digest
@@ -272,7 +274,7 @@ def _note(directory: Path, place: str, edition: Edition) -> None:
 
 
 def _remove_old(directory: Path, kept: set[str]) -> None:
-    """Whoever has a removed index mapped keeps it: the files live until they are unmapped."""
+    """Whoever has a removed index open keeps it: the files live until they are closed."""
     for entry in list(directory.iterdir()):
         if not entry.is_dir() or entry.name in kept:
             continue

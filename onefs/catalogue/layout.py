@@ -1,4 +1,4 @@
-"""The index on disk: its arrays, one memory-mapped file each, and their shapes and checksums in `meta.json`."""
+"""The index on disk: its arrays, one file each, and their shapes and checksums in `meta.json`."""
 
 import json
 import os
@@ -125,7 +125,8 @@ class Arrays:
     Sessions on one path stand one after the other and have one folder, whose `folder_session` is the first of them.
     Dataset rows are ordered by (session, rel_path), folders breadth first with children sorted by name.
     Texts stand as codes into `labs`, `subjects`, `protocols`, `projects` and `paths`, all sorted by their bytes.
-    The columns of datasets and their paths are large: they are checked when they are read, the others at once.
+    The columns of datasets and their paths are large: they are read, and checked, at each look. The others are in
+    memory: what happens to their files later changes no answer.
     """
 
     session_eid: NDArray[np.uint8]
@@ -178,19 +179,19 @@ COLUMNS = {
 """Type of each array on disk, and the width of its rows if they are not single values."""
 
 STRINGS = ("folder_name", "labs", "subjects", "protocols", "projects")
-"""Columns of texts that are checked when the index is opened; `paths`, the only other one, is large."""
+"""Columns of texts that are read when the index is opened; `paths`, the only other one, is large."""
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """An index, memory-mapped: its arrays, and what its `meta.json` says."""
+    """An index that is open: its arrays, and what its `meta.json` says."""
 
     arrays: Arrays
     metadata: TableMetadata
     left_out: Mapping[str, LeftOut]
 
     def large_columns(self) -> Iterator[Column]:
-        """The columns that are checked only when they are read, always in the same order."""
+        """The columns that are not in memory, always in the same order."""
         yield from (getattr(self.arrays, name) for name in COLUMNS if _is_large(name))
         yield from (self.arrays.paths.offsets, self.arrays.paths.data)
 
@@ -198,7 +199,7 @@ class Index:
         """Check the checksums of all large columns. Raises `IndexUnusableError`."""
         try:
             for column in self.large_columns():
-                column.checked()
+                column.check()
         except ColumnDamagedError as error:
             raise IndexUnusableError(str(error)) from error
 
@@ -250,7 +251,7 @@ class IndexWriter:
 
 
 def read_index(directory: Path) -> Index:
-    """Map an index and check all but its large columns. Raises `IndexUnusableError` if it is not of this layout."""
+    """Read an index, all but its large columns. Raises `IndexUnusableError` if it is not of this layout."""
     try:
         meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
         if meta.pop("crc32") != _sum_of(meta) or meta["layout"] != LAYOUT:
@@ -259,13 +260,13 @@ def read_index(directory: Path) -> Index:
         columns: dict[str, Any] = {}
         for name, kind in COLUMNS.items():
             column = _column(directory, name, kind, about)
-            columns[name] = column if _is_large(name) else column.checked()
+            columns[name] = column if _is_large(name) else column.rows()
         for name in (*STRINGS, "paths"):
             parts = (
                 _column(directory, f"{name}.offsets", "<i8", about),
                 _column(directory, f"{name}.bytes", "u1", about),
             )
-            columns[name] = StoredTexts(*parts) if name == "paths" else Strings(*(part.checked() for part in parts))
+            columns[name] = StoredTexts(*parts) if name == "paths" else Strings(*(part.rows() for part in parts))
         left_out = {
             reason: LeftOut(int(count), tuple(map(str, examples)))
             for reason, (count, examples) in meta["left_out"].items()

@@ -38,7 +38,7 @@ CACHED_TEXTS = 100_000
 MOST_BYTES = 1 << 62
 """The greatest sum of sizes that is told: tables may claim any."""
 
-# By flags: the mapped bytes become Python values by one look into these.
+# By flags: the bytes become Python values by one look into these.
 _EXISTS = tuple(bool(flags & EXISTS) for flags in range(256))
 _DEFAULT = tuple(bool(flags & DEFAULT) if flags & HAS_DEFAULT else None for flags in range(256))
 
@@ -144,6 +144,7 @@ class Snapshot:
         self._protocol_texts = _Texts(index.arrays.protocols)
         self._project_texts = _Texts(index.arrays.projects)
         self._last_datasets: DatasetRows | None = None
+        self._ids_met: dict[int, bytes] = {}
 
     @property
     def total_bytes(self) -> int:
@@ -152,8 +153,9 @@ class Snapshot:
         Found out when first asked for: it reads a whole column.
         """
         if self._total_bytes is None:
-            sizes = self.index.arrays.dataset_size.checked()
-            self._total_bytes = min(int(np.sum(sizes, where=sizes > 0, dtype=np.float64)), MOST_BYTES)
+            pieces = self.index.arrays.dataset_size.pieces()
+            total = sum(float(np.sum(sizes, where=sizes > 0, dtype=np.float64)) for sizes in pieces)
+            self._total_bytes = min(int(total), MOST_BYTES)
         return self._total_bytes
 
     @property
@@ -318,7 +320,7 @@ class Snapshot:
 
     def dataset_of_id(self, id: UUID) -> Dataset | None:  # noqa: A002
         """The dataset with this id; if several rows have it, the first in tree order."""
-        row = find_id(self.index.arrays.dataset_id, self.index.arrays.dataset_by_id, id)
+        row = find_id(self.index.arrays.dataset_id, self.index.arrays.dataset_by_id, id, self._ids_met)
         if row is None:
             return None
         # Sessions without datasets share their first row with the next one, so the last that fits is meant.

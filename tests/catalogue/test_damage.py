@@ -93,7 +93,7 @@ def damage(file: Path, chance: random.Random) -> str:
         case _:
             how = "longer"
             data += b"\0" * chance.randrange(1, 2 * PAGE_BYTES)
-    with file.open("r+b") as stream:  # the same file, which may be mapped
+    with file.open("r+b") as stream:  # the same file, which may be open
         stream.truncate(len(data))
         stream.write(data)
     return f"{file.name}: {how}"
@@ -114,12 +114,38 @@ def test_whatever_is_damaged_between_two_mounts_changes_no_answer(place: Place, 
 @pytest.mark.parametrize("name", ["dataset_md5", "dataset_by_id", "dataset_path", "paths.offsets", "paths.bytes"])
 @pytest.mark.parametrize("seed", range(3))
 def test_what_is_damaged_before_it_is_looked_into_changes_no_answer(place: Place, name: str, seed: int) -> None:
-    """Also a file that becomes shorter while it is mapped."""
+    """Also a file that becomes shorter while it is open."""
     snapshot = place.open()
     damage(place.index / name, random.Random(seed))
     assert everything(snapshot) == place.right
     assert everything(place.open()) == place.right
     place.check_whole()
+
+
+@pytest.mark.parametrize("is_read_before", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_damaged_while_the_index_is_open_changes_no_answer(
+    place: Place, seed: int, *, is_read_before: bool
+) -> None:
+    """Any file, also one that was read; and again what was made anew in its place."""
+    chance = random.Random(seed)
+    snapshot = place.open()
+    for _ in range(3):
+        if is_read_before:
+            everything(snapshot)
+        how = [damage(file, chance) for file in sorted(place.index.iterdir())]
+        assert everything(snapshot) == place.right, how
+    assert everything(place.open()) == place.right
+    place.check_whole()
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1])
+def test_an_index_that_becomes_shorter_while_it_is_open_changes_no_answer(place: Place, size_bytes: int) -> None:
+    snapshot = place.open()
+    everything(snapshot)
+    for file in place.index.iterdir():
+        os.truncate(file, size_bytes)
+    assert everything(snapshot) == place.right
 
 
 def test_an_index_is_rebuilt_once_for_all_threads_and_snapshots(place: Place, caplog: pytest.LogCaptureFixture) -> None:
@@ -190,7 +216,7 @@ def test_a_column_gives_what_was_written(tmp_path: Path) -> None:
     assert len(column) == N_ROWS
     for where in (0, CHUNK_ROWS, N_ROWS - 1, slice(CHUNK_ROWS - 2, CHUNK_ROWS + 2), slice(5, 5), slice(0, 10 * N_ROWS)):
         np.testing.assert_array_equal(column[where], rows[where])
-    np.testing.assert_array_equal(column.checked(), rows)
+    np.testing.assert_array_equal(column.rows(), rows)
     with pytest.raises(ValueError, match="read-only"):
         column[0][0] = 1
 
@@ -224,6 +250,27 @@ def test_a_damaged_chunk_is_refused_and_the_others_are_not(tmp_path: Path) -> No
                 column[where]
 
 
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_a_chunk_is_checked_again_after_its_file_was_written_to(tmp_path: Path, *, is_cut: bool) -> None:
+    file, rows, sums = a_column(tmp_path)
+    column = opened(file, rows, sums)
+    column.check()
+    with file.open("r+b") as stream:
+        if is_cut:
+            stream.truncate(PAGE_BYTES)
+        else:
+            stream.seek(CHUNK_ROWS * 8 - 4)
+            stream.write(b"x")
+    for where in (CHUNK_ROWS - 1, slice(0, CHUNK_ROWS)):
+        with pytest.raises(ColumnDamagedError):
+            column[where]
+    if is_cut:
+        with pytest.raises(ColumnDamagedError):
+            column[CHUNK_ROWS]
+    else:
+        np.testing.assert_array_equal(column[CHUNK_ROWS:], rows[CHUNK_ROWS:])
+
+
 def test_a_column_of_another_size_is_refused(tmp_path: Path) -> None:
     file, rows, sums = a_column(tmp_path)
     for size_bytes in (0, rows.nbytes - 1, rows.nbytes + 1):
@@ -236,4 +283,4 @@ def test_an_empty_column(tmp_path: Path) -> None:
     rows = np.empty((0, 16), np.uint8)
     column = opened(tmp_path / "column", rows, write_column(tmp_path / "column", rows))
     assert len(column) == 0
-    assert column.checked().shape == (0, 16)
+    assert column.rows().shape == (0, 16)
