@@ -75,8 +75,13 @@ def _fetch_from(
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     named = look_up(source)
     with ExitStack() as stack:
-        with Shown(is_quiet=as_json):
-            archive = stack.enter_context(fetching(named.source, settings_from(flags, named.file)))
+        try:
+            with Shown(is_quiet=as_json):
+                archive = stack.enter_context(fetching(named.source, settings_from(flags, named.file)))
+        except KeyboardInterrupt:
+            click.echo(err=True)  # behind the ^C
+            complain(f"stopped while {source} was being opened, before the first file.")
+            raise
         if dry_run:
             print_listing(archive.listed(patterns), as_json=as_json)
             return

@@ -286,12 +286,12 @@ class Job:
             + (f" ({size_text(progress.bytes[word])})" if progress.bytes[word] else "")
             for word, files in sorted(progress.files.items())
         ]
-        became = ", ".join(words) or "nothing to do"
+        became = ", ".join(words)
         done_files, extent = progress.files.total(), self._extent
         after = f"{done_files} of {counted(extent.files, 'file')}" if extent else counted(done_files, "file")
         if self.stage is Stage.DONE:
-            return f"{self._work.title}: {became}."
-        how = f"ended early, after {after} ({became})"
+            return f"{self._work.title}: {became or 'nothing to do'}."
+        how = f"ended early, after {after}" + (f" ({became})" if became else "")
         return f"{self._work.title}: {how}: {self.error}" if self.error is not None else f"{self._work.title}: {how}."
 
 

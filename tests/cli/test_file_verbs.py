@@ -400,6 +400,17 @@ def test_without_fuse(tmp_path: Path) -> None:
         assert server.bytes_sent(on_servers(dataset)) <= 1.2 * (dataset.size_bytes or 0)
 
 
+def test_ctrl_c_while_a_source_is_opened_says_that_nothing_was_fetched(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def interrupted_there(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("onefs.daemon.fetching.fetching", interrupted_there)
+    assert run(["fetch", "--source", str(tmp_path), "lab/**"]) == 130
+    assert f"onefs: stopped while {tmp_path} was being opened, before the first file." in capsys.readouterr().err
+
+
 def test_what_is_logged_of_a_name_moves_no_cursor_where_nothing_is_mounted(tmp_path: Path) -> None:
     name = "alf/\x1b[2Ja.times.npy"
     datasets = make_tables(tmp_path / "tables", {name: b"x"}, md5="0" * 32)

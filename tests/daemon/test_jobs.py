@@ -148,5 +148,6 @@ def test_all_end_with_the_mount(jobs: Jobs) -> None:
     job = jobs.start(work_on(lambda: iter(datasets(20)), act))
     jobs.close()
     assert job.stage is Stage.STOPPED
+    assert job.sentence == "fetch lab: ended early, after 0 of 20 files."
     assert ended(jobs.start(work_on(lambda: iter(datasets(2)), act))).stage is Stage.STOPPED
     goes_on.set()
