@@ -11,6 +11,9 @@ from itertools import count
 
 from onefs.errors import OnefsError, UnreachableError, again
 
+DATABASE = "alyx+"
+"""What a server's name begins with where it is asked as a database, which counts apart from its files."""
+
 PAUSE_S = 15.0
 """The first back-off for a database that did not answer; it doubles up to `LONGEST_PAUSE_S`."""
 LONGEST_PAUSE_S = 60.0
@@ -68,9 +71,13 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class PassedOver:
-    """A server that is not asked now: since when and for how many seconds more, why, and what waits for it."""
+    """A server that is not asked now: since when and for how many seconds more, why, and what waits for it.
+
+    `role` is "database" or "data server": one address may be both.
+    """
 
     server: str
+    role: str
     since_s: float
     left_s: float
     reason: str
@@ -180,6 +187,7 @@ class Outages:
         return [
             PassedOver(
                 server.partition("://")[2],
+                "database" if server.startswith(DATABASE) else "data server",
                 now_s - outage.since_s,
                 outage.until_s - now_s,
                 outage.error.reason,

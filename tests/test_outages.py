@@ -3,7 +3,7 @@
 import pytest
 
 from onefs.errors import AccessRefusedError, OnefsError, OverloadedError, TimedOutError, UnreachableError
-from onefs.outages import Outages, note_stale_answer, noting_stale_answers
+from onefs.outages import DATABASE, Outages, note_stale_answer, noting_stale_answers
 
 SERVER = "https://archive.example"
 SILENT = TimedOutError("archive.example did not answer within 30 s.")
@@ -106,3 +106,10 @@ def test_what_a_failure_says_is_kept_in_its_copy(breaker: Breaker) -> None:
     breaker.fails(AccessRefusedError("No.", "Ask."))
     error = breaker.outages.claim(SERVER)
     assert (type(error), str(error)) == (AccessRefusedError, "No. Ask.")
+
+
+def test_a_server_of_both_kinds_is_told_apart(breaker: Breaker) -> None:
+    breaker.fails()
+    breaker.outages.failed(f"{DATABASE}{SERVER}", SILENT, 15)
+    told = {(each.server, each.role) for each in breaker.outages.facts()}
+    assert told == {("archive.example", "data server"), ("archive.example", "database")}

@@ -22,7 +22,7 @@ from onefs.errors import (
     UsageError,
     again,
 )
-from onefs.outages import PAUSE_S, Outages
+from onefs.outages import DATABASE, PAUSE_S, Outages
 
 HOW_TO_LOG_IN = "Run onefs setup, or give --alyx-user and --alyx-password-file."
 HOW_TO_RENEW = "Set a new ONEFS_ALYX_TOKEN or, without one, log in: onefs setup --alyx-user NAME."
@@ -55,7 +55,7 @@ class Connection:
         self.host = refusals.server_name(base_url)
         self._clock = clock or Clock()
         self._outages = outages or Outages()
-        self._server = f"alyx+{self.base_url}"  # another than that of files at the same address
+        self._server = f"{DATABASE}{self.base_url}"  # another than that of files at the same address
         self._credentials = credentials
         self._sender = Sender(
             self.host,

@@ -129,6 +129,7 @@ class Status:
         return [
             {
                 "server": each.server,
+                "role": each.role,
                 "since_s": round(each.since_s),
                 "left_s": round(each.left_s),
                 "asked_again": moment(now_s + each.left_s),

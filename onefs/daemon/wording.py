@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from onefs.text import duration_text, size_text
 
 _WORDS = {True: "yes", False: "no"}
+_ABSENT = {"files": "unknown", "of": "none"}
+"""What is said for None, by the last word of a key, where "never" is not meant."""
 
 
 def flatten(value: object, prefix: str = "") -> list[tuple[str, object]]:
@@ -25,7 +27,7 @@ def flatten(value: object, prefix: str = "") -> list[tuple[str, object]]:
     if parts[-1] == "s":
         named = key.removesuffix("_s")
         return [(named, duration_text(value) if isinstance(value, int | float) else _word(value, "unknown"))]
-    return [(key, _word(value, "unknown" if parts[-1] == "files" else "never"))]
+    return [(key, _word(value, _ABSENT.get(parts[-1], "never")))]
 
 
 def _word(value: object, absent: str) -> object:
