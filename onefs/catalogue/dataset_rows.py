@@ -1,7 +1,7 @@
 """Reading the datasets table into columns of numbers: paths as codes, sessions as rows."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from onefs.catalogue.mixing import find_ids
 from onefs.catalogue.schema import CODED, DATASET_COLUMNS
 from onefs.catalogue.tables import table_errors
 from onefs.catalogue.vocabulary import Vocabulary
+from onefs.text import visible
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -110,9 +111,14 @@ def _examples(batch: "dict[str, list[pa.Array]]", rows: NDArray[np.int64]) -> li
         [columns.plain(array.take(rows)).to_pylist() for array in batch[name]] for name in ("id", "eid", "rel_path")
     )
     return [
-        f"id {list(id_)}, eid {list(eid)}, {path!r}"
+        f"id {_plain(id_)}, eid {_plain(eid)}, {path!r}"
         for id_, eid, path in zip(zip(*ids, strict=True), zip(*eids, strict=True), paths[0], strict=True)
     ]
+
+
+def _plain(values: "Iterable[object]") -> str:
+    """One value, or two halves of an id, on one line."""
+    return visible(" ".join(map(str, values)))
 
 
 def _path_codes(array: "pa.Array", aggregates: NDArray[np.bool_]) -> tuple[NDArray[np.int32], "pa.Array"]:

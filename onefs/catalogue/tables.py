@@ -75,8 +75,9 @@ def read_metadata(file: Path) -> TableMetadata:
     except ValueError as error:
         raise TableError(f"The metadata of the cache table {file} is not JSON.", NEW_TABLES) from error
     if not isinstance(raw, dict) or not raw.get("date_created"):
+        lacks = "has no date_created" if METADATA_KEY in metadata else "is missing"
         raise TableError(
-            f"{file} is not a cache table: its metadata has no date_created.",
+            f"{file} is not a cache table: its metadata key one_metadata {lacks}.",
             "Take tables that Alyx exported or ONE saved.",
         )
     return TableMetadata.of(raw)

@@ -56,7 +56,7 @@ def _tag(tag: str, place: Path | None) -> None:
     """
     if not tag.strip():
         raise UsageError("The tag is empty.", "Give a tag; onefs tables reset goes back to the tables of the start.")
-    mount = _mount(place, "tag")
+    mount = _mount(place, shlex.join(["tag", tag]))
     _order(mount, "tag", tag)
     say(f"{mount.mountpoint} shows the release {tag} of {_created(mount)} now.")
 

@@ -36,7 +36,8 @@ def first_line(path: Path, what: str = "password") -> str:
         with path.open(encoding="utf-8") as stream:
             return stream.readline().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The {what} file {path} cannot be read: {error}.", "Check its path and mode.") from error
+        why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else (error.strerror or "unknown").lower()
+        raise UsageError(f"The {what} file {path} cannot be read: {why}.", "Check its path and mode.") from error
 
 
 def _password(given: str, file: Path | None) -> str:

@@ -321,7 +321,7 @@ def test_a_single_table_is_no_pair_to_merge_with(tmp_path):
 def test_a_file_that_is_no_cache_table_is_not_merged_with(tmp_path):
     save(tmp_path, session_columns(SESSIONS), dataset_columns(SHOWN), metadata={})
     before = contents_of_files(tmp_path)
-    with pytest.raises(TableError, match="no date_created"):
+    with pytest.raises(TableError, match="its metadata key one_metadata has no date_created"):
         save_tables(tmp_path, Learned(SESSIONS, SHOWN), clobber=False)
     assert contents_of_files(tmp_path) == before
 

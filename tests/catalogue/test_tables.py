@@ -128,6 +128,7 @@ def test_a_parquet_file_that_is_no_cache_table(tmp_path, one_metadata):
     with pytest.raises(TableError, match=r"sessions\.pqt") as caught:
         read_metadata(file)
     assert caught.value.remedy
+    assert ("its metadata key one_metadata is missing." in caught.value.reason) == (one_metadata is None)
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"not parquet at all", None])

@@ -55,7 +55,7 @@ def standing_in(folder: Path, *arguments: str | Path) -> "subprocess.CompletedPr
         (["umount"], "onefs umount MOUNTPOINT"),
         (["tables", "save"], "onefs tables save --mount PATH"),
         (["tables", "load"], "onefs tables load --mount PATH"),
-        (["tables", "tag", "x"], "onefs tables tag --mount PATH"),
+        (["tables", "tag", "x"], "onefs tables tag x --mount PATH"),
         (["tables", "reset"], "onefs tables reset --mount PATH"),
         (["rest-cache", "clear"], "onefs rest-cache clear --mount PATH"),
         (["rest-cache", "expiry", "1h"], "onefs rest-cache expiry 1h --mount PATH"),

@@ -178,6 +178,12 @@ def test_fetching_without_a_server_is_refused(folder: Path) -> None:
         resolve(str(folder), Settings(mode=Mode.AUTO))
 
 
+def test_a_password_file_that_is_not_there_is_one_sentence(home: Path) -> None:
+    with pytest.raises(UsageError) as refused:
+        login_of(Settings(data_user="me", data_password_file=home / "none"))
+    assert refused.value.reason == f"The password file {home / 'none'} cannot be read: no such file or directory."
+
+
 def test_a_password_from_a_file_is_its_first_line(home: Path) -> None:
     (home / "password").write_text("päss word \r\nnot this\n")
     settings = Settings(data_user="me", data_password="other", data_password_file=home / "password")
