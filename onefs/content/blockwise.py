@@ -8,7 +8,7 @@ from uuid import UUID
 
 from onefs.catalogue.records import Dataset
 from onefs.content.beside import BesideFile
-from onefs.content.download import Found, mismatch, server_of
+from onefs.content.download import Found, giver, mismatch, server_of
 from onefs.content.failures import Problem, is_due
 from onefs.content.fetch import Fetch, Pause
 from onefs.content.files import NO_ROOM, cache_error
@@ -288,7 +288,7 @@ class Blockwise:
         verdict = judge(dataset, size_bytes, md5, self._policy)
         if verdict is Verdict.RIGHT:
             return Whole(file, Found(md5, file.source))
-        error = mismatch(dataset, f"{server_of(location)} gave", size_bytes, md5)
+        error = mismatch(dataset, f"{giver(location)} gave", size_bytes, md5)
         is_one_answer = not (file.was_begun or file.is_mixed)
         if is_one_answer:
             self._note(location, fetch, error, problems)

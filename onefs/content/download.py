@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
 
 from onefs.catalogue.records import Dataset
 from onefs.content.fetch import Fetch
@@ -92,7 +93,7 @@ class Downloader:
                 return Found(md5, partial.source or source)
             partial.restart()
             if anew or one_answer:
-                raise mismatch(dataset, f"{server_of(location)} gave", size_bytes, md5)
+                raise mismatch(dataset, f"{giver(location)} gave", size_bytes, md5)
             anew = True  # once more, from the first byte
 
     def _fill(self, location: Location, source: str, partial: Partial, fetch: Fetch, policy: Verify) -> None:
@@ -153,7 +154,7 @@ def agree(dataset: Dataset, location: Location, total_bytes: int | None, policy:
     if total_bytes is None:
         return
     if judge(dataset, total_bytes, dataset.md5.lower(), policy) is Verdict.WRONG:
-        raise mismatch(dataset, f"{server_of(location)} gives", total_bytes, "")
+        raise mismatch(dataset, f"{giver(location)} gives", total_bytes, "")
 
 
 class Attempts:
@@ -267,3 +268,8 @@ def _described(size_bytes: int | None, md5: str) -> str:
 def server_of(location: Location) -> str:
     """Name of a location's server, for people."""
     return server_name(location.url) or "this machine"
+
+
+def giver(location: Location) -> str:
+    """The server that gave wrong bytes, or the file on this machine that holds them, in the cache for one."""
+    return server_name(location.url) or f"The file {unquote(urlsplit(location.url).path)}"

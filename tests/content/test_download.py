@@ -12,7 +12,7 @@ from servers import Fault
 
 from onefs.catalogue.records import Dataset
 from onefs.content.access import Patience, State, Verify
-from onefs.content.download import Attempts, persist
+from onefs.content.download import Attempts, giver, persist
 from onefs.content.health import LocationHealth
 from onefs.errors import (
     AccessRefusedError,
@@ -31,6 +31,11 @@ from onefs.transports.base import Location
 
 DATA = os.urandom(1 << 20) * 3
 PIECE = 500_000
+
+
+def test_wrong_bytes_are_said_to_be_of_the_server_or_of_the_file_on_this_machine() -> None:
+    assert giver(Location("http://me:secret@archive.example/lab/a.npy")) == "archive.example"
+    assert giver(Location("file:///cache/lab/a%20b.npy")) == "The file /cache/lab/a b.npy"
 
 
 @pytest.mark.parametrize(
