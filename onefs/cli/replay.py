@@ -12,7 +12,7 @@ from onefs.cli.mount import mount
 from onefs.cli.names import look_up
 from onefs.cli.options import PATH, settings_from, with_settings
 from onefs.cli.printing import complain, say
-from onefs.errors import OnefsError, UsageError
+from onefs.errors import GoneError, MismatchError, MissingOnServerError, NotInCatalogueError, OnefsError, UsageError
 from onefs.settings import Settings
 from onefs.text import counted, visible
 
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from onefs.daemon.recorded import Recorded
 
 MANY = 20
+LASTING = (MismatchError, MissingOnServerError, GoneError, NotInCatalogueError)
+"""Failures that the same command would meet again."""
+
+AGAIN = "Give the same command again to go on."
+NOT_AS_READ = "The others are not to be had as they were read: ask whoever keeps the archive."
 SETTLED = ("as_of", "qc", "ignore_qc_not_set", "report_mismatch")
 """Settings that a replay has its own values of."""
 OF_A_MOUNT = ("view", "record", "control_dir", "allow_other")
@@ -152,7 +157,7 @@ def _fetch(recorded: "Recorded", settings: Settings, folder: Path) -> None:
         _tell_missing(missing)
         raise OnefsError(
             f"{folder} holds {count - len(missing)} of {counted(count, 'dataset')}.",
-            "Give the same command again to go on.",
+            NOT_AS_READ if all(isinstance(each.error, LASTING) for each in missing) else AGAIN,
         )
     say(f"{folder} holds {'the one dataset' if count == 1 else f'all {count} datasets'}.")
 

@@ -75,7 +75,10 @@ def _renew(archive: Archive) -> str:
     if source.tables_url is None and source.database is None:
         return ""
     if are_saved(Place(source.tables_dir, source.state_dir).of_tag(source.tag)):
-        return "Results were saved into these tables, so newer ones were not fetched in their place."
+        return (
+            "Results were saved into these tables, so newer ones were not fetched in their place. "
+            "Mount the source and give onefs tables reset to have the server's, without what was saved."
+        )
     try:
         archive.refresher.refresh()
     except OnefsError as error:

@@ -209,7 +209,7 @@ def test_what_the_tables_do_not_list_is_asked_of_the_database(tmp_path: Path) ->
         words = ("replay", write_manifest(tmp_path / "m.jsonl", entries), "--cache-dir", mount.cache)
         saved = (mount.cache / "datasets.pqt").read_bytes()
         done = run_here(*words, **mount.environment)
-        assert (done.returncode, "saved" in done.stderr) == (0, True)
+        assert (done.returncode, "onefs tables reset" in done.stderr) == (0, True)
         assert "the database does" in done.stdout
         assert (mount.cache / "datasets.pqt").read_bytes() == saved, "what was saved stays"
         server.stop()
@@ -283,7 +283,7 @@ def test_a_folder_goes_on_after_a_kill_and_after_the_server_was_away(faulty: Fau
     server.stop()
     away = faulty.replay("--fetch", folder)
     assert away.returncode == 1
-    assert "holds 5 of 6" in away.stderr
+    assert "holds 5 of 6 datasets. Give the same command again to go on." in away.stderr
     assert "127.0.0.1" in away.stderr
     assert load_snapshot(folder, tmp_path / "index").n_datasets == 6
     server.start()
@@ -327,6 +327,8 @@ def test_wrong_bytes_are_never_handed_over(faulty: Faulty, tmp_path: Path) -> No
     assert done.returncode == 1
     assert f"{BIG} cannot be fetched" in done.stderr
     assert "but it should be 8388608 bytes" in done.stderr
+    assert "ask whoever keeps the archive" in done.stderr
+    assert "same command again" not in done.stderr
     assert "verify = warn" not in done.stderr
     assert "catalogue" not in done.stderr
     assert files_in(tmp_path / "folder") == {name: data for name, data in FILES.items() if name != BIG}
