@@ -6,7 +6,7 @@ import itertools
 import logging
 import os
 import stat
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -43,6 +43,7 @@ TEXT_THREADS = 8
 PAGE_ENTRIES = 500
 """The most entries of a directory to pack at once, so that other requests need not wait."""
 
+UNFORESEEN_REMEDY = "Try again; if it stays, mount again, and report it with the log of the mount (onefs log)."
 EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
 _log = logging.getLogger(__name__)
@@ -63,8 +64,10 @@ def answered(method: Method[P, R]) -> Method[P, R]:
             raise pyfuse3.FUSEError(errno_of(error)) from None
         except pyfuse3.FUSEError:
             raise
-        except Exception:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001
             _log.exception("Unforeseen failure in %s%r; the mount goes on", method.__name__, args)
+            tell = functools.partial(self._tell_unforeseen, method.__name__, args[0], error)
+            await trio.to_thread.run_sync(tell, limiter=self._disk, abandon_on_cancel=True)
             raise pyfuse3.FUSEError(errno.EIO) from None
 
     functools.update_wrapper(handler, method)
@@ -102,6 +105,19 @@ class Operations(pyfuse3.Operations):
         self._pages = Pages()
         self._recorder = file_system.recorder
         self._told = Told(self._recorder, self._pages, self._files)
+
+    def _tell_unforeseen(self, method: str, number: Any, error: Exception) -> None:
+        """Tell in `.onefs/errors` of a failure that nobody foresaw. `number` is the method's inode or handle."""
+        handles: dict[str, Mapping[int, Handle | Listing]] = {
+            "readdir": self._listings, "releasedir": self._listings, "read": self._files, "release": self._files,
+            "write": {}, "statfs": {},
+        }  # fmt: skip
+        path = ""
+        with suppress(Exception):  # what failed may fail again
+            path = self.file_system.path(handles[method][number].inode if method in handles else number)
+        reason = f"Nobody foresaw this failure: {error!r}."
+        _log.error("%s: %s %s", path or "/", reason, UNFORESEEN_REMEDY)
+        self.file_system.journal.record(path, OnefsError(reason, UNFORESEEN_REMEDY))
 
     async def _ask(self, inode: InodeT, pid: int, question: Callable[[A], R], about: A) -> R:
         """Ask the file system something about a node, or about a name in it, for the thread `pid`."""

@@ -1,4 +1,4 @@
-"""An exception that nobody foresaw, inside a real mount: EIO and a traceback in the log, and the mount lives on."""
+"""An exception that nobody foresaw, inside a real mount: EIO, a sentence, a traceback in the log."""
 
 import contextlib
 import errno
@@ -80,9 +80,13 @@ service.run(lambda: print("ready", flush=True))
 class Broken:
     """The mount, its process and its log."""
 
-    session: Path
+    mountpoint: Path
     process: "subprocess.Popen[str]"
     log_file: Path
+
+    @property
+    def session(self) -> Path:
+        return self.mountpoint / MADE_SESSION
 
     def log(self) -> str:
         return self.log_file.read_text()
@@ -110,7 +114,7 @@ def broken(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broken]:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n", log_file.read_text()
-            yield Broken(mountpoint / MADE_SESSION, process, log_file)
+            yield Broken(mountpoint, process, log_file)
             process.terminate()
             assert process.wait(PATIENCE_S) == 0
             assert not os.path.ismount(mountpoint)
@@ -135,6 +139,16 @@ def test_the_mount_outlives_it(broken: Broken) -> None:
     for words in ("ZeroDivisionError: entries of ", "RuntimeError: open of ", "LookupError: read of ", "UnicodeError"):
         assert words in broken.log()
     assert broken.log().count("Traceback") >= 4
+    lines = [line.split("\t") for line in (broken.mountpoint / ".onefs/errors").read_text().splitlines()]
+    told = {
+        path.removeprefix(f"{MADE_SESSION}/"): (number, reason, remedy) for _, number, path, reason, remedy, _ in lines
+    }
+    assert set(told) == {"broken", "sound/shut.times.npy", "sound/torn.times.npy", "sound/b.times.npy"}
+    for number, reason, remedy in told.values():
+        assert number == "EIO"
+        assert f"{reason} {remedy}" in broken.log()
+        assert "onefs log" in remedy
+    assert "ZeroDivisionError('entries of " in told["broken"][1]
     assert fails(os.listdir, broken.session / "broken") == errno.EIO
     assert sorted(os.listdir(broken.session)) == ["broken", "sound"]
     assert (broken.session / "broken/a.times.npy").read_bytes() == DATA
