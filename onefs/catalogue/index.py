@@ -169,6 +169,7 @@ class _Rebuilder:
             whole.check()
         except OnefsError as error:
             self._failure = found, error
+            _log.error("%s", error)  # once; whoever looks is told each time
             raise
         except IndexUnusableError as error:
             raise CacheDamagedError(

@@ -155,7 +155,7 @@ def test_an_index_is_rebuilt_once_for_all_threads_and_snapshots(place: Place, ca
     assert [record.message.partition(" in ")[0] for record in caplog.records] == ["The index of the cache tables"]
 
 
-def test_an_index_whose_tables_are_gone_is_told_and_not_guessed(place: Place) -> None:
+def test_an_index_whose_tables_are_gone_is_told_and_not_guessed(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     snapshot = place.open()
     write_tables(place.home / "tables", SESSIONS[:1], [], created=CREATED, origin="test")
     damage_all(place.index)
@@ -163,7 +163,8 @@ def test_an_index_whose_tables_are_gone_is_told_and_not_guessed(place: Place) ->
         with pytest.raises(CacheDamagedError, match="no longer there") as caught:
             snapshot.datasets(1)
         assert "onefs refresh" in caught.value.remedy
-    assert snapshot.session_of_eid(SESSIONS[0].eid) is not None  # what was checked is told on
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [str(caught.value)]
+    assert snapshot.session_of_eid(SESSIONS[0].eid) is not None  # what is not in the damaged files is told on
     assert place.open().n_sessions == 1
 
 

@@ -1,5 +1,6 @@
 """Folders of thousands of entries: what they take is done in small parts, or where nobody has to wait for it."""
 
+import errno
 import gc
 import os
 import threading
@@ -16,6 +17,7 @@ import trio
 from archives import MADE_SESSION, make_tables
 from asking import a_dataset, a_session, tables_of
 from mounted import Mounted
+from pyfuse3 import FUSEError
 
 from onefs.catalogue.building import build_index
 from onefs.catalogue.index import indexes_of, open_index
@@ -109,6 +111,18 @@ def test_a_damaged_index_is_made_anew_outside_the_loop(
     assert looked_up(operations, f"{SMALL.path}/raw/a.npy")
     assert len(builders) == 1
     assert threading.get_ident() not in builders
+
+
+def test_an_index_that_cannot_be_made_anew_is_told_with_path_and_remedy(operations: Operations, tmp_path: Path) -> None:
+    for file in (*indexes_of(tmp_path / "state").rglob("dataset_*"), *(tmp_path / "tables").iterdir()):
+        with file.open("r+b") as stream:
+            stream.write(b"\xff" * 16)
+    with pytest.raises(FUSEError) as caught:
+        looked_up(operations, f"{SMALL.path}/raw/a.npy")
+    assert caught.value.errno == errno.EIO
+    (failure,) = operations.file_system.journal.failures()
+    assert failure.path == SMALL.path
+    assert failure.remedy
 
 
 def test_listing_a_large_folder_takes_long_however_often(operations: Operations) -> None:
