@@ -44,7 +44,7 @@ def test_an_answer_makes_the_rows_that_tables_make(datasets):
         edition = edition_of(datasets, tally)
         rows = snapshot.datasets(0)
         for column in ("rel_paths", "sizes", "exists", "qc", "content", "default_revision"):
-            assert getattr(edition, column) == getattr(rows, column), column
+            assert list(getattr(edition, column)) == list(getattr(rows, column)), column
         assert edition.ids == [rows.id(i) for i in range(len(rows))]
         assert edition.md5s == [rows.dataset(i).md5 for i in range(len(rows))]
         own = int(digests_of([SESSION], aggregates=False)[0])
