@@ -28,7 +28,7 @@ from onefs.catalogue.known import (
 from onefs.catalogue.layout import TEMPORARY, Index, IndexUnusableError, read_index
 from onefs.catalogue.schema import TableFiles
 from onefs.catalogue.stored import Column, ColumnFile
-from onefs.errors import BusyError, CacheDamagedError, NoRoomError, OnefsError, TableError
+from onefs.errors import BusyError, CacheDamagedError, NoRoomError, OnefsError, TableError, again
 from onefs.progress import report
 
 KEPT = 2
@@ -140,8 +140,7 @@ class _Rebuilder:
             if column.file is not damaged:
                 return
             if self._failure is not None and self._failure[0].is_current():
-                error = self._failure[1]
-                raise type(error)(error.reason, error.remedy)
+                raise again(self._failure[1])
             whole = self._whole()
             for used, new in zip(self._columns, whole.large_columns(), strict=True):
                 old = used()

@@ -104,14 +104,14 @@ class FloatingFile:
             chunk = chunk[len(piece) :]
 
     def add(self, first: int, stop: int) -> None:
-        """Note blocks whose bytes were written; the least used ones go.
+        """Note blocks whose bytes were all written, and discard the least used ones beyond the limit.
 
-        A block of which some bytes were not written, as it was there when they came, is not taken from memory.
+        The bytes of a block that was written in part only are dropped.
         """
         for block in range(first, stop):
             begin, end = self.map.part(range(block, block + 1))
-            content = self._coming.pop(block, b"")
-            if isinstance(content, bytearray) and len(content) == end - begin:
+            content = self._coming.pop(block, None)
+            if content is not None and len(content) == end - begin:
                 self._there.pop(block, None)
                 self._there[block] = content
                 self.map.add(block, block + 1)
