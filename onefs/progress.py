@@ -1,10 +1,11 @@
-"""Progress of long steps: `report` tells it from anywhere, a `Listener` shows it."""
+"""Progress of long steps: `report` tells it from anywhere, a `Listener` shows it. Warnings on the way: `warn`."""
 
 import logging
+import sys
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from onefs.text import size_text
+from onefs.text import size_text, visible
 
 LOGGER = logging.getLogger("onefs.progress")
 LOGGER.propagate = False  # the log file tells what was done, not how far it is
@@ -34,6 +35,14 @@ def report(what: str, done_bytes: int = 0, total_bytes: int | None = None) -> No
     """Tell the listeners what is being done."""
     if LOGGER.isEnabledFor(logging.INFO):
         LOGGER.info("%s", Step(what, done_bytes, total_bytes))
+
+
+def warn(log: logging.Logger, sentence: str) -> None:
+    """Log a warning, and print it if the log is a file, so that it is seen on the terminal while mounting."""
+    log.warning("%s", sentence)
+    if any(isinstance(handler, logging.FileHandler) for handler in logging.getLogger().handlers):
+        sys.stderr.write(f"onefs: {visible(sentence)}\n")
+        sys.stderr.flush()
 
 
 class Listener(logging.Handler):

@@ -1,4 +1,6 @@
-"""Text for people: counts with their nouns, sizes, durations, and names with control characters escaped."""
+"""Text for people: counts with their nouns, sizes, durations, times, and names with control characters escaped."""
+
+from datetime import UTC, datetime
 
 
 def counted(number: int, noun: str) -> str:
@@ -25,6 +27,11 @@ def duration_text(duration_s: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+
+
+def moment(time_s: float) -> str | None:
+    """A time in UTC; None for 0, which stands for never."""
+    return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if time_s else None
 
 
 def visible(text: str) -> str:

@@ -92,3 +92,12 @@ def server(archive: AlyxArchive) -> Iterator[DemoServer]:
     """An Alyx of the archive that a module makes."""
     with DemoServer(archive.directory) as server:
         yield server
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where nothing of the user who runs the tests is found."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    return tmp_path

@@ -43,7 +43,7 @@ class ALFError(OnefsError):
         return " ".join(filter(None, (self.reason, self.remedy)))
 
 
-class ALFObjectNotFound(ALFError):  # noqa: N818 - ONE's name, as all below
+class ALFObjectNotFound(ALFError):
     """The dataset, object or session is not there, or its file is not to be had."""
 
     explanation = "See what there is with list_datasets, list_collections or search."
@@ -67,13 +67,13 @@ class ALFMultipleRevisionsFound(ALFError):
     explanation = "Say which one with revision."
 
 
-class ALFInvalid(ALFError, ValueError):  # noqa: N818
+class ALFInvalid(ALFError, ValueError):
     """A path or name that does not follow the ALF specification."""
 
     explanation = "Write names as [_namespace_]object.attribute[_timescale][.extra].extension."
 
 
-class AlyxSubjectNotFound(ALFError):  # noqa: N818
+class AlyxSubjectNotFound(ALFError):
     """Kept for its name, which programs written for ONE import."""
 
     explanation = "Check the subject's name with list_subjects."
@@ -143,7 +143,7 @@ def _made(ours: type[OnefsError], error: OnefsError) -> OnefsError:
     made = ours(error.reason, error.remedy, retry_after_s=error.retry_after_s)
     if isinstance(made, requests.HTTPError):
         response = requests.Response()
-        response.status_code = getattr(error, "status", None) or _STATUS[type(made)]  # type: ignore[index]
+        response.status_code = getattr(error, "status", None) or _STATUS[type(made)]
         made.response = response
     return made
 

@@ -14,7 +14,7 @@ from onefs.cli.progress import Shown
 from onefs.settings import Settings
 
 if TYPE_CHECKING:
-    from onefs.daemon.sources import Source
+    from onefs.sources.source import Source
 
 
 @click.command("mount")

@@ -21,7 +21,7 @@ KEPT_WITH_THE_NAME = ("data_url", "s3_profile", "s3_endpoint", "s3_region")
 
 if TYPE_CHECKING:
     from onefs.alyx.credentials import Credentials, DataCredentials
-    from onefs.daemon.sources import Kind
+    from onefs.sources.source import Kind
 
 
 @click.command("setup")
@@ -74,8 +74,8 @@ def _remedies_besides_setup() -> Iterator[None]:
 
 def _forget(name: str | None) -> None:
     """Drop a name and the logins that are kept for its source."""
-    from onefs.daemon.databases import OPENALYX_URL
-    from onefs.daemon.setting_up import forget
+    from onefs.sources.databases import OPENALYX_URL
+    from onefs.sources.setting_up import forget
 
     if not name:
         raise UsageError("There is no name to forget.", "Write: onefs setup --forget NAME")
@@ -105,8 +105,8 @@ def _set_up(name: str | None, url: str | None, flags: Mapping[str, Any], *, asks
     settings = settings_from(_given(flags), file)
     url = _address(url, before, asks)
     _refuse_login_in(settings.data_url)
-    from onefs.daemon.setting_up import kind_of  # what knows servers is slow to import
-    from onefs.daemon.sources import Kind
+    from onefs.sources.setting_up import kind_of  # what knows servers is slow to import
+    from onefs.sources.source import Kind
 
     kind = kind_of(url, settings)
     login = _log_in(url, settings, asks) if kind is Kind.DATABASE else None
@@ -115,7 +115,7 @@ def _set_up(name: str | None, url: str | None, flags: Mapping[str, Any], *, asks
     changes |= {key: flags[key].rstrip("/") for key in KEPT_WITH_THE_NAME if flags[key]}
     name = name or _new_name(url, asks)
     # Only now is anything written: whoever breaks off before leaves all as it was.
-    from onefs.daemon.setting_up import keep
+    from onefs.sources.setting_up import keep
 
     if keep(url, login, data):
         click.echo("The login is kept.")
@@ -151,7 +151,7 @@ def _ask(question: str, flag: str, **how: Any) -> str:
 
 def _given(flags: Mapping[str, Any]) -> dict[str, str | None]:
     """The flags as the settings that they are."""
-    from onefs.daemon.logins import first_line
+    from onefs.sources.logins import first_line
 
     token_file = flags["token_file"]
     return {
@@ -166,8 +166,8 @@ def _given(flags: Mapping[str, Any]) -> dict[str, str | None]:
 
 
 def _address(url: str | None, before: Mapping[str, str], asks: bool) -> str:
-    from onefs.daemon.databases import OPENALYX_URL
-    from onefs.daemon.sources import url_of
+    from onefs.sources.databases import OPENALYX_URL
+    from onefs.sources.source import url_of
 
     known = before.get(SOURCE_KEY, "")
     if url is None and asks:
@@ -193,8 +193,8 @@ def _refuse_login_in(url: str) -> None:
 
 def _log_in(url: str, settings: Settings, asks: bool) -> "Credentials":
     """The login for the database, which works."""
-    from onefs.daemon.databases import database_of
-    from onefs.daemon.setting_up import lacking_for_buckets, try_login
+    from onefs.sources.databases import database_of
+    from onefs.sources.setting_up import lacking_for_buckets, try_login
 
     database = database_of(url, _with_login(url, settings) if asks else settings)
     if not database.credentials:
@@ -214,7 +214,7 @@ def _log_in(url: str, settings: Settings, asks: bool) -> "Credentials":
 
 def _with_login(url: str, settings: Settings) -> Settings:
     """Settings that hold a login, asked for if they do not."""
-    from onefs.daemon.databases import database_of
+    from onefs.sources.databases import database_of
 
     if settings.alyx_token:
         return settings
@@ -237,9 +237,9 @@ def _password(flag: str, *, is_known: bool) -> str:
 
 def _data_login(url: str, settings: Settings, login: "Credentials | None", asks: bool) -> "DataCredentials | None":
     """The login for the data server, which works; None if nobody gives one. It is for that one server."""
-    from onefs.daemon.databases import data_login_of, published
-    from onefs.daemon.logins import login_of
-    from onefs.daemon.setting_up import try_data_login
+    from onefs.sources.databases import data_login_of, published
+    from onefs.sources.logins import login_of
+    from onefs.sources.setting_up import try_data_login
 
     has_password = settings.data_password or settings.data_password_file
     if has_password and not (settings.data_user or asks):
@@ -269,8 +269,8 @@ def _data_login(url: str, settings: Settings, login: "Credentials | None", asks:
 
 def _data_server(url: str, settings: Settings, login: "Credentials | None", asks: bool) -> str:
     """The address of the data server that a login is for."""
-    from onefs.daemon.databases import data_login_of, database_of
-    from onefs.daemon.setting_up import data_servers_of
+    from onefs.sources.databases import data_login_of, database_of
+    from onefs.sources.setting_up import data_servers_of
 
     known = settings.data_url or data_login_of(url, settings).server
     if known or login is None:
@@ -286,7 +286,7 @@ def _data_server(url: str, settings: Settings, login: "Credentials | None", asks
 
 def _cache(url: str, settings: Settings, kind: "Kind", given: str | None, asks: bool) -> dict[str, str]:
     """The cache directory to keep with the name, if it is another than would be taken anyway."""
-    from onefs.daemon.sources import resolve
+    from onefs.sources.source import resolve
 
     usual = str(resolve(url, replace(settings, mode=None, tag=""), kind).data_dir)
     if given is not None or not asks:

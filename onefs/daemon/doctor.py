@@ -10,20 +10,20 @@ from functools import partial
 from pathlib import Path
 
 from onefs.alyx.client import AlyxClient
+from onefs.archive.archive import make_http, make_transport
+from onefs.archive.opening import opened
 from onefs.catalogue.snapshot import Snapshot
 from onefs.daemon import samples
-from onefs.daemon.archive import make_http, make_transport
-from onefs.daemon.databases import Database, open_database
-from onefs.daemon.locations import Locations, Repositories
-from onefs.daemon.opening import opened
-from onefs.daemon.origins import Origin, origins
-from onefs.daemon.setting_up import try_login
-from onefs.daemon.sources import Source, prepare
-from onefs.daemon.tables import open_tables
-from onefs.daemon.tables_at_hand import Place, load_tables
 from onefs.errors import CacheDamagedError, MountError, OnefsError
 from onefs.fuse import mounting
 from onefs.settings import Settings
+from onefs.sources.databases import Database, open_database
+from onefs.sources.locations import Locations, Repositories
+from onefs.sources.origins import Origin, origins
+from onefs.sources.setting_up import try_login
+from onefs.sources.source import Source, prepare
+from onefs.sources.tables import open_tables
+from onefs.sources.tables_at_hand import Place, load_tables
 from onefs.text import counted
 from onefs.transports.addresses import server_name
 from onefs.transports.base import Transport

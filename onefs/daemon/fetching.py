@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from onefs.alf import STATE_FOLDER
+from onefs.archive.archive import Archive, rule_of
+from onefs.archive.catalogues import Catalogues, Known
+from onefs.archive.opening import opened
+from onefs.archive.questions import AlyxQuestions
 from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.records import Dataset
-from onefs.daemon.archive import Archive, rule_of
-from onefs.daemon.catalogues import Catalogues, Known
 from onefs.daemon.file_commands import each_once, nothing_at
 from onefs.daemon.job import Job
 from onefs.daemon.jobs import Jobs
-from onefs.daemon.opening import opened
 from onefs.daemon.orders import Orders, nothing_fetched
-from onefs.daemon.questions import AlyxQuestions
-from onefs.daemon.sources import prepare
 from onefs.modes import ALLOWED, Mode
 from onefs.settings import Settings
+from onefs.sources.source import prepare
 from onefs.vfs import inodes
 from onefs.vfs.forest import Forest
 from onefs.vfs.nodes import Directory

@@ -14,10 +14,9 @@ from onefs.catalogue.records import Dataset
 from onefs.content.metering import Meter
 from onefs.content.workers import Workers
 from onefs.daemon.causes import Causes
-from onefs.daemon.wording import moment
 from onefs.daemon.work import Done, Work
 from onefs.errors import NoRoomError, OfflineError, OnefsError
-from onefs.text import counted, size_text
+from onefs.text import counted, moment, size_text
 
 FAILURES_TOLD = 1000
 WORK_S = REST_S = 0.002

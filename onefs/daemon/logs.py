@@ -75,14 +75,6 @@ class VisibleFormatter(logging.Formatter):
         return "\n".join(map(visible, super().format(record).split("\n")))
 
 
-def tell(log: logging.Logger, sentence: str) -> None:
-    """Log a warning, and print it if the log is a file, so that it is seen on the terminal while mounting."""
-    log.warning("%s", sentence)
-    if any(isinstance(handler, logging.FileHandler) for handler in logging.getLogger().handlers):
-        sys.stderr.write(f"onefs: {visible(sentence)}\n")
-        sys.stderr.flush()
-
-
 def _log_thread_failure(failure: threading.ExceptHookArgs) -> None:
     if failure.exc_value is not None:
         name = failure.thread.name if failure.thread else "a thread"

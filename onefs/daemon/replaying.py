@@ -9,18 +9,16 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from onefs.alf import STATE_FOLDER, TABLE_NAMES
+from onefs.archive.archive import Archive
+from onefs.archive.opening import opened
+from onefs.archive.questions import dataset_told
 from onefs.catalogue.editions import without_odd_hash
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
 from onefs.catalogue.tables import write_tables
 from onefs.content.files import cache_errors
-from onefs.daemon.archive import Archive
 from onefs.daemon.fates import Report, findings
-from onefs.daemon.opening import opened
-from onefs.daemon.questions import dataset_told
 from onefs.daemon.recorded import Recorded, described
-from onefs.daemon.sources import Source, prepare
-from onefs.daemon.tables_at_hand import Place, are_saved
 from onefs.errors import (
     AccessRefusedError,
     OfflineError,
@@ -31,6 +29,8 @@ from onefs.errors import (
 )
 from onefs.modes import ALLOWED, Mode
 from onefs.settings import Settings
+from onefs.sources.source import Source, prepare
+from onefs.sources.tables_at_hand import Place, are_saved
 from onefs.text import counted
 
 FOLDER = "replay"

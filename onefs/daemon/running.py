@@ -7,13 +7,14 @@ import resource
 from collections.abc import Callable
 from pathlib import Path
 
-from onefs.daemon import logs, memory, signals
-from onefs.daemon.opening import opened
+from onefs import memory
+from onefs.archive.opening import opened
+from onefs.daemon import logs, signals
 from onefs.daemon.service import Service
-from onefs.daemon.sources import Source, prepare
 from onefs.errors import MountError, OnefsError
 from onefs.fuse import mounting
 from onefs.settings import Settings
+from onefs.sources.source import Source, prepare
 
 _log = logging.getLogger(__name__)
 

@@ -12,21 +12,19 @@ from pathlib import Path
 import pyfuse3
 import trio
 
+from onefs import memory
+from onefs.archive.archive import Archive, Hooks
+from onefs.archive.defaults import Defaults
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot
 from onefs.content.access import Verify
-from onefs.daemon import logs, memory, signals
-from onefs.daemon.archive import Archive, Hooks
+from onefs.daemon import logs, signals
 from onefs.daemon.commands import Controls, commands
-from onefs.daemon.defaults import Defaults
 from onefs.daemon.file_commands import FileCommands
 from onefs.daemon.jobs import Jobs
 from onefs.daemon.orders import Orders
-from onefs.daemon.origins import origins
 from onefs.daemon.recording import Recording
-from onefs.daemon.releases import Releases
 from onefs.daemon.showing import Showing
-from onefs.daemon.sources import Source
 from onefs.daemon.status import Status
 from onefs.errors import OnefsError, UsageError
 from onefs.fuse import mounting
@@ -36,6 +34,9 @@ from onefs.fuse.operations import Operations
 from onefs.modes import ALLOWED, Mode, check
 from onefs.outages import PAUSE_S
 from onefs.settings import Settings, settings_text
+from onefs.sources.origins import origins
+from onefs.sources.releases import Releases
+from onefs.sources.source import Source
 from onefs.vfs.control import Daemon, control_directory
 from onefs.vfs.filesystem import FileSystem
 from onefs.vfs.journal import Journal

@@ -10,20 +10,20 @@ from uuid import UUID
 
 from onefs.alf import TABLE_NAMES, calendar_date
 from onefs.alyx.client import AlyxClient
+from onefs.archive.archive import DEFAULT_VIEW, rule_of
+from onefs.archive.catalogues import Catalogues, Known
+from onefs.archive.questions import AlyxQuestions
 from onefs.catalogue.changes import Changes, compare
 from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.records import QC
 from onefs.catalogue.revisions import Rule
 from onefs.catalogue.snapshot import Snapshot
-from onefs.daemon.archive import DEFAULT_VIEW, rule_of
-from onefs.daemon.catalogues import Catalogues, Known
-from onefs.daemon.questions import AlyxQuestions
-from onefs.daemon.releases import Releases
 from onefs.digests import digest64
 from onefs.errors import OfflineError, OnefsError, TableError, UnknownRecordError
 from onefs.fuse.notify import Notifier
 from onefs.modes import ALLOWED, Abilities, Mode, check
 from onefs.settings import Settings
+from onefs.sources.releases import Releases
 from onefs.vfs import inodes
 from onefs.vfs.entered import Group, Numbers
 from onefs.vfs.filesystem import FileSystem

@@ -1,7 +1,6 @@
 """What a mount says of itself: the same facts as text and as JSON."""
 
 import dataclasses
-import functools
 import json
 import os
 import shutil
@@ -11,15 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from onefs import __version__
-from onefs.catalogue.snapshot import Snapshot
-from onefs.catalogue.tables import read_metadata
 from onefs.content.access import Content
 from onefs.daemon.jobs import Jobs
-from onefs.daemon.sources import Source
-from onefs.daemon.wording import flatten, moment
-from onefs.errors import TableError
+from onefs.daemon.wording import flatten
 from onefs.modes import ModeState
-from onefs.text import visible
+from onefs.sources.source import Source
+from onefs.text import moment, visible
 from onefs.vfs.journal import Journal
 
 _ERRORS_SHOWN = 5
@@ -164,38 +160,3 @@ def in_brief(facts: dict[str, Any]) -> dict[str, Any]:
         for job in facts["jobs"]
     ]
     return {**facts, "jobs": jobs}
-
-
-def table_facts(snapshot: Snapshot) -> dict[str, Any]:
-    """What tables say of themselves, each of the two in its own words, and how much is in them."""
-    metadata = snapshot.metadata
-    files = (snapshot.files.sessions, snapshot.files.datasets)
-    raw = {file.stem: dict(_metadata(file, _time_ns(file))) for file in files}
-    told = [str(each["date_modified"]) for each in raw.values() if "date_modified" in each]
-    return {
-        "created": metadata.created,
-        "modified": max(told) if told else moment(max(map(_time_ns, files)) / 1e9),
-        "origin": metadata.origin,
-        "sessions": snapshot.n_sessions,
-        "datasets": snapshot.n_datasets,
-        "left_out": {reason: left.count for reason, left in snapshot.left_out.items()},
-        "metadata": raw,
-    }
-
-
-@functools.lru_cache(maxsize=8)
-def _metadata(file: Path, modified_ns: int) -> Mapping[str, object]:
-    """A table's raw metadata, read once for each edition; {} if it has become unreadable."""
-    del modified_ns
-    try:
-        return read_metadata(file).raw
-    except TableError:
-        return {}
-
-
-def _time_ns(file: Path) -> int:
-    """When a file was last changed, 0 if it is gone."""
-    try:
-        return file.stat().st_mtime_ns
-    except OSError:
-        return 0

@@ -1,7 +1,5 @@
 """Facts as lines for people: nested ones flattened, sizes, times and durations in words."""
 
-from datetime import UTC, datetime
-
 from onefs.text import duration_text, size_text
 
 _WORDS = {True: "yes", False: "no"}
@@ -34,8 +32,3 @@ def _word(value: object, absent: str) -> object:
     if value is None:
         return absent
     return _WORDS[value] if isinstance(value, bool) else value
-
-
-def moment(time_s: float) -> str | None:
-    """A time in UTC; None for 0, which stands for never."""
-    return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if time_s else None

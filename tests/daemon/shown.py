@@ -7,12 +7,11 @@ from typing import Any
 from tables_in_use import NOW_S, TablesInUse
 
 from onefs.alf import TABLE_NAMES
+from onefs.archive.archive import make_http
+from onefs.archive.effect import ModeInEffect
 from onefs.catalogue.snapshot import Snapshot
 from onefs.content.access import Content
 from onefs.content.store import ContentStore
-from onefs.daemon.archive import make_http
-from onefs.daemon.effect import ModeInEffect
-from onefs.daemon.releases import Releases
 from onefs.daemon.showing import Showing
 from onefs.demo.server import DemoServer
 from onefs.fuse.errnos import errno_name
@@ -20,6 +19,7 @@ from onefs.fuse.notify import Notifier
 from onefs.modes import Abilities, Mode
 from onefs.outages import PAUSE_S, Outages
 from onefs.settings import Settings
+from onefs.sources.releases import Releases
 from onefs.vfs.control import Daemon, control_directory
 from onefs.vfs.filesystem import FileSystem
 from onefs.vfs.journal import Journal

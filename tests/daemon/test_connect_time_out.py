@@ -13,10 +13,10 @@ from servers import full_server
 from onefs.alyx.client import AlyxClient
 from onefs.alyx.credentials import Credentials
 from onefs.daemon.doctor import examine
-from onefs.daemon.origins import FolderOrigin
 from onefs.errors import OnefsError
 from onefs.fuse.errnos import errno_of
 from onefs.settings import Settings
+from onefs.sources.origins import FolderOrigin
 from onefs.transports.archive import ArchiveServer, bucket_server
 from onefs.transports.base import Location
 from onefs.transports.http import HttpTransport

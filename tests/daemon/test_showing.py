@@ -13,11 +13,11 @@ from alyx_mounts import Asked
 from shown import Shown
 from tables_in_use import DAY_S, NOW_S, TablesInUse
 
+from onefs.archive.catalogues import Catalogues
+from onefs.archive.questions import AlyxQuestions
 from onefs.catalogue.changes import Changes, compare
 from onefs.catalogue.index import indexes_of
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
-from onefs.daemon.catalogues import Catalogues
-from onefs.daemon.questions import AlyxQuestions
 from onefs.demo.server import DemoServer
 from onefs.errors import CacheDamagedError, OnefsError, UnknownRecordError, UnreachableError
 from onefs.modes import Mode

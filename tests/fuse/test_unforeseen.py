@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 from onefs.daemon import logs
 from onefs.daemon.service import Service
-from onefs.daemon.sources import prepare, resolve
+from onefs.sources.source import prepare, resolve
 from onefs.settings import Settings
 
 tables, cache, url, mountpoint, breaks_fetch = sys.argv[1:]

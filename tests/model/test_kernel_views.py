@@ -16,11 +16,11 @@ from remembering_kernel import MEMORY, Kernel
 from onefs.catalogue.records import QC, Dataset
 from onefs.catalogue.revisions import Rule, edition_of
 from onefs.catalogue.snapshot import load_snapshot
-from onefs.daemon.releases import Releases
 from onefs.daemon.showing import Showing
-from onefs.daemon.sources import resolve
 from onefs.modes import Abilities, Mode
 from onefs.settings import Settings
+from onefs.sources.releases import Releases
+from onefs.sources.source import resolve
 from onefs.vfs import inodes
 from onefs.vfs.forest import Forest
 from onefs.vfs.nodes import DatasetFile, Directory

@@ -6,11 +6,11 @@ from uuid import UUID
 
 from archives import make_tables
 
+from onefs.archive.defaults import Defaults
 from onefs.catalogue.records import QC, Dataset
 from onefs.catalogue.revisions import Rule
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
 from onefs.catalogue.tables import write_tables
-from onefs.daemon.defaults import Defaults
 
 FILES = {"alf/h.x.npy": b"a", "alf/#2024-01-01#/h.x.npy": b"b", "alf/#2025-01-01#/h.x.npy": b"c", "alf/k.x.npy": b"d"}
 PLAIN, OLDER, NEWER, ONLY = FILES

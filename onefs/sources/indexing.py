@@ -12,7 +12,7 @@ from onefs.errors import CacheDamagedError, OnefsError, TableError
 
 _READING = """
 import json, pathlib, sys
-from onefs.daemon.memory import keep_pandas_out
+from onefs.memory import keep_pandas_out
 keep_pandas_out()
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.errors import OnefsError

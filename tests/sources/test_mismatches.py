@@ -13,9 +13,9 @@ from servers import FaultServer
 
 from onefs.alyx.client import AlyxClient
 from onefs.catalogue.records import Dataset
-from onefs.daemon.mismatches import mismatch_reporter
 from onefs.errors import MismatchError
 from onefs.settings import Settings
+from onefs.sources.mismatches import mismatch_reporter
 from onefs.transports.archive import ArchiveServer
 from onefs.transports.base import Location
 
@@ -90,7 +90,7 @@ def test_what_a_mirror_gives_is_not_noted(place: ArchiveOfADatabase, caplog: pyt
         wait_until(lambda: notes(place, dataset)["aws_lab"] == {"mismatch_hash": True})
         mirror.put(on_servers(place.datasets[1]), place.file(place.datasets[1]).read_bytes())
         place.file(place.datasets[1]).unlink()
-        with caplog.at_level(logging.INFO, "onefs.daemon.mismatches"):
+        with caplog.at_level(logging.INFO, "onefs.sources.mismatches"):
             read_wrong(1)
             wait_until(lambda: "none is marked" in caplog.text)
     assert patches(place) == 1
@@ -102,5 +102,5 @@ def test_a_login_that_may_not_note_is_told_once(place: ArchiveOfADatabase, caplo
     read_wrong(0)
     wait_until(lambda: "no more will be" in caplog.text)
     read_wrong(1)
-    assert len([record for record in caplog.records if record.name == "onefs.daemon.mismatches"]) == 1
+    assert len([record for record in caplog.records if record.name == "onefs.sources.mismatches"]) == 1
     assert patches(place) == 1

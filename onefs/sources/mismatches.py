@@ -7,9 +7,9 @@ from uuid import UUID
 from onefs.alyx.client import AlyxClient
 from onefs.catalogue.records import Dataset
 from onefs.content.workers import Workers
-from onefs.daemon.locations import Repositories
 from onefs.errors import AccessRefusedError, OnefsError
 from onefs.settings import Settings
+from onefs.sources.locations import Repositories
 from onefs.transports.base import Location
 
 NOTE = {"mismatch_hash": True}

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 
 from onefs.alyx import fields
 from onefs.alyx.recognition import is_alyx
-from onefs.daemon.sources import Kind
 from onefs.errors import AccessRefusedError, ContentError, SourceError
 from onefs.settings import Settings
+from onefs.sources.source import Kind
 from onefs.transports.base import Location
 from onefs.transports.http import HttpTransport
 

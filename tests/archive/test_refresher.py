@@ -16,7 +16,7 @@ from mounted import wait_until
 from tables_in_use import DAY_S, NOW_S, TablesInUse, export_tag
 
 from onefs.alf import TABLE_NAMES
-from onefs.daemon import refresher
+from onefs.archive import refresher
 from onefs.demo.archive import TABLES_DIR
 from onefs.demo.database_file import DatabaseFile, Tag
 from onefs.demo.export import INFO, ZIP

@@ -11,7 +11,7 @@ from onefs.alf import RemoteNames
 from onefs.alyx import parsing
 from onefs.alyx.records import AlyxDataset, FileRecord
 from onefs.catalogue.records import QC, Dataset
-from onefs.daemon.repositories import DataLogin, Places, places_of
+from onefs.sources.repositories import DataLogin, Places, places_of
 from onefs.transports.base import Login
 
 LOGIN = Login("me", "sesame")

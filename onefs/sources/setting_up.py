@@ -4,13 +4,13 @@ from dataclasses import dataclass, replace
 
 from onefs.alyx import credentials as logins_kept
 from onefs.alyx.credentials import Credentials, CredentialsFile, DataCredentials
-from onefs.daemon.databases import Database, open_database, published
-from onefs.daemon.finding import brief_http, kind_at
-from onefs.daemon.origins import FolderOrigin
-from onefs.daemon.repositories import data_servers
-from onefs.daemon.sources import Kind, kind_of_itself, resolve
 from onefs.errors import AccessRefusedError, BrokenAnswerError, MissingOnServerError, UnknownRecordError
 from onefs.settings import Settings
+from onefs.sources.databases import Database, open_database, published
+from onefs.sources.origins import FolderOrigin
+from onefs.sources.probe import brief_http, kind_at
+from onefs.sources.repositories import data_servers
+from onefs.sources.source import Kind, kind_of_itself, resolve
 from onefs.transports.addresses import origin, server_name
 from onefs.transports.base import Location, Login
 from onefs.transports.keys import INSTALL, can_sign

@@ -13,10 +13,10 @@ from uuid import UUID
 from onefs.alf import RemoteNames
 from onefs.alyx.client import AlyxClient
 from onefs.catalogue.records import Dataset
-from onefs.daemon.kept_places import KeptPlaces, PlaceLists
-from onefs.daemon.repositories import DataLogin, Places, places_of
 from onefs.errors import AccessRefusedError, OnefsError, UnknownRecordError
 from onefs.outages import PAUSE_S, noting_stale_answers
+from onefs.sources.kept_places import KeptPlaces, PlaceLists
+from onefs.sources.repositories import DataLogin, Places, places_of
 from onefs.transports.archive import ArchiveServer
 from onefs.transports.base import Location
 

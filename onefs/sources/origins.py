@@ -13,7 +13,6 @@ from onefs.alf import INSERTIONS_NAME, TABLE_NAMES
 from onefs.alyx.client import AlyxClient
 from onefs.alyx.records import TablesInfo
 from onefs.content.download import Pace
-from onefs.daemon.unpacking import unpack
 from onefs.errors import (
     AccessRefusedError,
     BrokenAnswerError,
@@ -24,6 +23,7 @@ from onefs.errors import (
     UnreachableError,
 )
 from onefs.progress import report
+from onefs.sources.unpacking import unpack
 from onefs.transports.addresses import server_name, shown
 from onefs.transports.base import Location, Transport
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from cachetools import LRUCache
 
 from onefs.catalogue.snapshot import Snapshot
-from onefs.daemon.indexing import index_apart
-from onefs.daemon.origins import Origin
-from onefs.daemon.sources import Source
-from onefs.daemon.tables import ensure_tables
-from onefs.daemon.tables_at_hand import Place, are_at_hand, load_tables
 from onefs.errors import NotInCatalogueError, OfflineError, OnefsError, UsageError
+from onefs.sources.indexing import index_apart
+from onefs.sources.origins import Origin
+from onefs.sources.source import Source
+from onefs.sources.tables import ensure_tables
+from onefs.sources.tables_at_hand import Place, are_at_hand, load_tables
 
 RELEASES_KEPT = 64
 

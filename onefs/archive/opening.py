@@ -9,14 +9,14 @@ import platformdirs
 
 from onefs.alf import TABLE_NAMES
 from onefs.content.files import cache_errors
-from onefs.daemon.databases import DEMO
-from onefs.daemon.finding import kind_at
-from onefs.daemon.sources import Kind, Source, kind_of_itself, prepare, resolve, url_of
-from onefs.daemon.tables import claim, source_note, write_source_note
 from onefs.errors import UnreachableError
 from onefs.modes import Mode
 from onefs.progress import report
 from onefs.settings import Settings
+from onefs.sources.databases import DEMO
+from onefs.sources.probe import kind_at
+from onefs.sources.source import Kind, Source, kind_of_itself, prepare, resolve, url_of
+from onefs.sources.tables import claim, source_note, write_source_note
 
 _log = logging.getLogger(__name__)
 

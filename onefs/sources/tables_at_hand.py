@@ -10,8 +10,8 @@ from onefs.alf import STATE_FOLDER, TABLE_NAMES, is_safe_part
 from onefs.catalogue.index import has_index
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
 from onefs.catalogue.tables import TableMetadata, find_tables, read_metadata, tables_in
-from onefs.daemon import table_digests
 from onefs.errors import DamagedTableError, TableError, UsageError
+from onefs.sources import table_digests
 
 UNDERSTOOD_API = (3, 6)
 """The newest ONE whose tables onefs was tried with; those that ask for a newer one are used with a warning."""

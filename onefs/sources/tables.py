@@ -16,12 +16,14 @@ from onefs.catalogue.insertions import read_insertions
 from onefs.catalogue.snapshot import Snapshot
 from onefs.catalogue.tables import TableMetadata, find_tables, read_metadata
 from onefs.content.files import cache_errors, write_whole
-from onefs.daemon import logs, table_digests
-from onefs.daemon.databases import DEMO
-from onefs.daemon.indexing import index_apart
-from onefs.daemon.origins import ASK_MAINTAINERS, Offer, Origin
-from onefs.daemon.table_digests import write_digests
-from onefs.daemon.tables_at_hand import (
+from onefs.errors import CacheDamagedError, DamagedTableError, OnefsError, SourceError, TableError
+from onefs.progress import report, warn
+from onefs.sources import table_digests
+from onefs.sources.databases import DEMO
+from onefs.sources.indexing import index_apart
+from onefs.sources.origins import ASK_MAINTAINERS, Offer, Origin
+from onefs.sources.table_digests import write_digests
+from onefs.sources.tables_at_hand import (
     MOVE_AWAY,
     AtHand,
     Place,
@@ -35,8 +37,6 @@ from onefs.daemon.tables_at_hand import (
     ready_folder,
     what_is_at_hand,
 )
-from onefs.errors import CacheDamagedError, DamagedTableError, OnefsError, SourceError, TableError
-from onefs.progress import report
 
 _TOLD_AFTER_S = 3.0
 _LOCK_TIMEOUT_S = 600.0
@@ -167,7 +167,7 @@ def _fetch(place: Place, origin: Origin, offer: Offer, at_hand: AtHand) -> None:
         _log.info("Fetching the cache tables from %s", origin.name)
         _bring(place, origin, offer, at_hand.metadata)
         return
-    logs.tell(_log, f"{at_hand.damage.reason} The tables are fetched anew from {origin.name}.")
+    warn(_log, f"{at_hand.damage.reason} The tables are fetched anew from {origin.name}.")
     try:
         _keep_unknown(place)
         _bring(place, origin, offer, None)

@@ -14,14 +14,14 @@ from onefs.alyx.credentials import Credentials
 from onefs.catalogue.records import Dataset
 from onefs.content.access import Content, Patience
 from onefs.content.store import ContentStore
-from onefs.daemon.kept_places import KeptPlaces
-from onefs.daemon.locations import Locations, Repositories
-from onefs.daemon.repositories import DataLogin
 from onefs.demo.archive import Manifest
 from onefs.demo.database_file import DatabaseFile
 from onefs.demo.server import DemoServer
 from onefs.demo.visits import Visit
 from onefs.outages import Outages
+from onefs.sources.kept_places import KeptPlaces
+from onefs.sources.locations import Locations, Repositories
+from onefs.sources.repositories import DataLogin
 from onefs.transports.archive import ArchiveServer
 from onefs.transports.base import Location, Login
 from onefs.transports.http import HttpTransport

@@ -9,17 +9,17 @@ from alyx_archive import AlyxArchive
 from onefs.alyx.client import AlyxClient
 from onefs.alyx.credentials import Credentials
 from onefs.alyx.waiting import Clock
+from onefs.archive.archive import make_http, make_transport
+from onefs.archive.refresher import Refresher
 from onefs.catalogue.snapshot import Snapshot
-from onefs.daemon.archive import make_http, make_transport
-from onefs.daemon.databases import Database
-from onefs.daemon.origins import origins
-from onefs.daemon.refresher import Refresher
-from onefs.daemon.sources import Kind, prepare, resolve
 from onefs.demo.archive import TABLES_DIR
 from onefs.demo.export import write_export
 from onefs.modes import Mode
 from onefs.outages import Outages
 from onefs.settings import Settings
+from onefs.sources.databases import Database
+from onefs.sources.origins import origins
+from onefs.sources.source import Kind, prepare, resolve
 
 NOW_S = 1_750_000_000.0
 DAY_S = 86400.0

@@ -10,12 +10,12 @@ from alyx_archive import AlyxArchive
 
 from onefs.alyx.credentials import Credentials, CredentialsFile, DataCredentials
 from onefs.alyx.one_parameters import key_of
-from onefs.daemon.databases import OPENALYX_URL, database_of, open_database
-from onefs.daemon.repositories import DataLogin
-from onefs.daemon.sources import Kind, resolve
 from onefs.demo.server import DemoServer
 from onefs.errors import AccessRefusedError, UsageError
 from onefs.settings import Settings
+from onefs.sources.databases import OPENALYX_URL, database_of, open_database
+from onefs.sources.repositories import DataLogin
+from onefs.sources.source import Kind, resolve
 from onefs.transports.base import Login
 
 URL = "https://alyx.example"

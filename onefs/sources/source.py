@@ -12,11 +12,11 @@ import platformdirs
 
 from onefs.alf import STATE_FOLDER, is_safe_part
 from onefs.alyx import one_parameters
-from onefs.daemon.databases import OPENALYX, OPENALYX_URL, Database, data_login_of, database_of, published
-from onefs.daemon.logins import login_of
 from onefs.errors import CacheDamagedError, SourceError, UsageError
 from onefs.modes import Abilities, Mode, check
 from onefs.settings import Settings
+from onefs.sources.databases import OPENALYX, OPENALYX_URL, Database, data_login_of, database_of, published
+from onefs.sources.logins import login_of
 from onefs.transports.addresses import origin
 from onefs.transports.archive import ArchiveServer, bucket_server
 from onefs.transports.base import Location, Login

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from onefs.alyx.client import AlyxClient
+from onefs.archive.refresher import Refresher
 from onefs.catalogue.records import QC, Dataset
 from onefs.catalogue.revisions import Rule
 from onefs.catalogue.snapshot import Snapshot
@@ -12,17 +13,16 @@ from onefs.content.access import BlockRules, Content, Verify
 from onefs.content.download import Patience
 from onefs.content.room import Limits
 from onefs.content.store import ContentStore
-from onefs.daemon.databases import open_database
-from onefs.daemon.kept_places import KeptPlaces
-from onefs.daemon.locations import Locations, Repositories
-from onefs.daemon.mismatches import mismatch_reporter
-from onefs.daemon.origins import origins
-from onefs.daemon.refresher import Refresher
-from onefs.daemon.sources import Source
-from onefs.daemon.tables import claim
 from onefs.errors import AccessRefusedError, MismatchError, MissingOnServerError, OnefsError, UnreachableError
 from onefs.outages import Outages
 from onefs.settings import Settings
+from onefs.sources.databases import open_database
+from onefs.sources.kept_places import KeptPlaces
+from onefs.sources.locations import Locations, Repositories
+from onefs.sources.mismatches import mismatch_reporter
+from onefs.sources.origins import origins
+from onefs.sources.source import Source
+from onefs.sources.tables import claim
 from onefs.transports.base import Location, Transport
 from onefs.transports.file import FileTransport
 from onefs.transports.http import HttpTransport

@@ -9,12 +9,12 @@ from alyx_archive import AlyxArchive
 from archives import make_tables
 from servers import Fault, FaultServer, Nginx
 
-from onefs.daemon.opening import opened
-from onefs.daemon.sources import Source
+from onefs.archive.opening import opened
 from onefs.demo.server import DemoServer
 from onefs.errors import AccessRefusedError, BrokenAnswerError, SourceError, UnreachableError
 from onefs.modes import Mode
 from onefs.settings import Settings
+from onefs.sources.source import Source
 
 pytestmark = pytest.mark.usefixtures("home")
 NOBODY = "http://127.0.0.1:9"

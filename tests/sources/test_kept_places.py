@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from onefs.alyx.records import Lab, Repository
-from onefs.daemon.kept_places import KeptPlaces, PlaceLists
+from onefs.sources.kept_places import KeptPlaces, PlaceLists
 
 URL = "https://alyx.example.org"
 LISTS = PlaceLists(

@@ -10,15 +10,17 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any
 
+from onefs.archive.effect import ModeInEffect
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
-from onefs.daemon import logs
-from onefs.daemon.effect import ModeInEffect
-from onefs.daemon.indexing import index_apart
-from onefs.daemon.origins import Origin
-from onefs.daemon.sources import Source
-from onefs.daemon.status import table_facts
-from onefs.daemon.tables import ensure_tables, fetch_again, fetch_if_newer, open_tables
-from onefs.daemon.tables_at_hand import (
+from onefs.catalogue.table_facts import table_facts
+from onefs.errors import BusyError, OfflineError, OnefsError, UsageError
+from onefs.modes import ALLOWED, Mode, ModeState
+from onefs.progress import warn
+from onefs.sources.indexing import index_apart
+from onefs.sources.origins import Origin
+from onefs.sources.source import Source
+from onefs.sources.tables import ensure_tables, fetch_again, fetch_if_newer, open_tables
+from onefs.sources.tables_at_hand import (
     Place,
     are_at_hand,
     are_saved,
@@ -27,9 +29,7 @@ from onefs.daemon.tables_at_hand import (
     minute_of,
     version_warning,
 )
-from onefs.daemon.wording import moment
-from onefs.errors import BusyError, OfflineError, OnefsError, UsageError
-from onefs.modes import ALLOWED, Mode, ModeState
+from onefs.text import moment
 
 LONGEST_LOOK_S = 5.0
 """How soon it is seen that the mode, or the tables, have become others."""
@@ -112,7 +112,7 @@ class Refresher:
             self._taken_s = self._clock()
             warning = version_warning(snapshot.metadata)
             if warning:
-                logs.tell(_log, warning)
+                warn(_log, warning)
             return snapshot
 
     def refresh(self) -> bool:

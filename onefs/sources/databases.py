@@ -10,11 +10,11 @@ from onefs.alyx import credentials as logins_kept
 from onefs.alyx import one_parameters
 from onefs.alyx.client import AlyxClient
 from onefs.alyx.credentials import Credentials, CredentialsFile, DataCredentials
-from onefs.daemon.logins import credentials_of, login_of
-from onefs.daemon.repositories import DataLogin
 from onefs.errors import AccessRefusedError, UsageError
 from onefs.outages import Outages
 from onefs.settings import Settings
+from onefs.sources.logins import credentials_of, login_of
+from onefs.sources.repositories import DataLogin
 from onefs.transports.addresses import origin
 from onefs.transports.archive import ArchiveServer, bucket_server
 from onefs.transports.base import Login

@@ -20,14 +20,9 @@ from servers import Fault, FaultServer, Nginx
 from onefs.alf import TABLE_NAMES
 from onefs.alyx.client import AlyxClient
 from onefs.alyx.credentials import Credentials
+from onefs.archive.archive import make_http, make_transport
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
 from onefs.catalogue.tables import write_tables
-from onefs.daemon import origins, tables
-from onefs.daemon.archive import make_http, make_transport
-from onefs.daemon.origins import DatabaseOrigin, FolderOrigin
-from onefs.daemon.tables import ensure_tables, open_tables
-from onefs.daemon.tables_at_hand import Place as TablesPlace
-from onefs.daemon.tables_at_hand import damage_of, version_warning
 from onefs.errors import (
     AccessRefusedError,
     BrokenAnswerError,
@@ -41,6 +36,11 @@ from onefs.errors import (
     UnreachableError,
 )
 from onefs.settings import Settings
+from onefs.sources import origins, tables
+from onefs.sources.origins import DatabaseOrigin, FolderOrigin
+from onefs.sources.tables import ensure_tables, open_tables
+from onefs.sources.tables_at_hand import Place as TablesPlace
+from onefs.sources.tables_at_hand import damage_of, version_warning
 from onefs.transports.base import Location, Login
 
 EID, PID = UUID(int=5 << 64), UUID(int=6 << 64)

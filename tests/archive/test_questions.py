@@ -12,10 +12,10 @@ import pytest
 
 from onefs.alyx.client import AlyxClient
 from onefs.alyx.credentials import Credentials
+from onefs.archive.questions import AlyxQuestions
 from onefs.catalogue.live import LiveSnapshot
 from onefs.catalogue.records import Dataset, Session
 from onefs.catalogue.snapshot import NO_EID, Snapshot, load_snapshot
-from onefs.daemon.questions import AlyxQuestions
 from onefs.demo.archive import make_archive
 from onefs.demo.server import DemoServer
 

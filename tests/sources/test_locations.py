@@ -14,15 +14,15 @@ from s3_service import S3Service
 from servers import FaultServer
 
 from onefs.alf import RemoteNames, archive_path
-from onefs.daemon.archive import Archive
-from onefs.daemon.kept_places import KeptPlaces
-from onefs.daemon.locations import Locations
-from onefs.daemon.repositories import DataLogin
-from onefs.daemon.sources import Kind, prepare, resolve
+from onefs.archive.archive import Archive
 from onefs.demo.database_file import BUCKET, Aggregate, DatabaseFile, Repository, User, default_repositories
 from onefs.errors import AccessRefusedError, MissingOnServerError, UnreachableError
 from onefs.outages import PAUSE_S
 from onefs.settings import Settings
+from onefs.sources.kept_places import KeptPlaces
+from onefs.sources.locations import Locations
+from onefs.sources.repositories import DataLogin
+from onefs.sources.source import Kind, prepare, resolve
 from onefs.transports.archive import ArchiveServer
 
 LISTS = ("/labs", "/data-repository")

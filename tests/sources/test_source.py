@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from onefs.daemon.logins import login_of
-from onefs.daemon.sources import Kind, Source, default_cache, prepare, resolve
 from onefs.errors import CacheDamagedError, SourceError, UsageError
 from onefs.modes import Abilities, Mode
 from onefs.settings import Settings
+from onefs.sources.logins import login_of
+from onefs.sources.source import Kind, Source, default_cache, prepare, resolve
 from onefs.transports.base import Location, Login
 
 URL = "https://host.org/public"

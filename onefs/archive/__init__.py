@@ -1,0 +1,1 @@
+"""A source opened without a mount, its catalogue, cache and fetches: for the daemon, the Python face and `onefs`."""
