@@ -9,6 +9,7 @@ from operator import attrgetter
 from uuid import UUID
 
 from onefs import alf
+from onefs.catalogue.asked import PlainColumns, Told, overlaid
 from onefs.catalogue.changes import Changes
 from onefs.catalogue.editions import edition_of, is_text
 from onefs.catalogue.layout import LeftOut, LeftOutTally, Reason
@@ -45,10 +46,11 @@ class Learning:
         self._tallies: dict[Question, LeftOutTally] = {}
         self._others: list[tuple[int, int]] = []  # rows of sessions whose datasets became others: before, now
         self._counts: tuple[int, int, int] | None = None
+        self._columns: PlainColumns | None = None
 
     def news(self) -> Changes:
         """What changed since this was last asked, which is to be after each answer."""
-        self._counts = None
+        self._counts = self._columns = None
         folders, self.folders.news = self.folders.news, FolderNews()
         others, self._others = self._others, []
         return Changes(tuple(others), tuple(folders.gone), tuple(folders.new))
@@ -292,6 +294,15 @@ class Learning:
             sessions, datasets, size_bytes = (sum(column) for column in zip(base, *self._differences(), strict=True))
             self._counts = sessions, datasets, min(max(size_bytes, 0), MOST_BYTES)
         return self._counts
+
+    def columns(self) -> PlainColumns:
+        """The columns to search in: those of the tables, and what was learned beyond them."""
+        if self._columns is None:
+            rows = sorted({row for row in self.folders.sessions() if self.stands(row)})
+            told = [Told(row, self.sessions.session(row), self.sessions.known_datasets(row)) for row in rows]
+            index = self._base.index if self._base else None
+            self._columns = overlaid(index, self.folders.lost_sessions(), told)
+        return self._columns
 
     def _differences(self) -> Iterator[tuple[int, int, int]]:
         """What to add to the counts of the tables."""

@@ -119,6 +119,11 @@ class LiveSessions:
             self._editions[row] = self._told(source)
         return self._editions.get(row) is not _NOTHING
 
+    def known_datasets(self, row: int) -> Edition | int | None:
+        """What tells a session's datasets: an edition, or a row of the base. None if they are not known."""
+        source = self._knower(row)
+        return source if source is None else self._editions.get(source, source)
+
     def _knower(self, row: int) -> int | None:
         """The newest row, of this one and those before it, that knows datasets."""
         before = self._teller(row)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import date
 from uuid import UUID
 
+from onefs.catalogue.asked import PlainColumns
 from onefs.catalogue.dates import dates_of
 from onefs.catalogue.interface import Rows
 from onefs.catalogue.layout import LeftOut
@@ -67,6 +68,11 @@ class SilentSnapshot:
     def _counts(self) -> tuple[int, int, int]:
         with self._lock:
             return self._known.counts()
+
+    def columns(self) -> PlainColumns:
+        """The columns to search in, with what is known by now."""
+        with self._lock:
+            return self._known.columns()
 
     # -- folders -------------------------------------------------------------------------------------------------
 

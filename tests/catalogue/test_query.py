@@ -1,0 +1,273 @@
+"""Searches, compared with a plain Python reference over random archives: tables, and what is learned beyond them."""
+
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from live_archive import Database, a_live
+from table_shapes import RECORDED, a_dataset, a_session, contents, load
+
+from onefs.catalogue.asked import PlainColumns, Texts
+from onefs.catalogue.live import LiveSnapshot
+from onefs.catalogue.matching import FEW, Expression, FileName, JoinedTexts, Part, Pattern, matching
+from onefs.catalogue.query import columns_of, eids_of, search
+from onefs.catalogue.records import QC, Dataset, Session
+from onefs.catalogue.snapshot import Snapshot, load_snapshot
+from onefs.catalogue.terms import Terms, terms_of
+
+Archive = Mapping[Session, Sequence[Dataset]]
+
+NAMES = ("KS014", "KS.14", "ks", "S-2", "é\n", "ZM_1")
+PATHS = ("alf/spikes.times.npy", "spikes.times.npy", "alf/#2024-01-02#/a.b.npy", "x/é.ü.npy", "a/licks.times.npy")
+PARTS = ("", "KS", "KS.1", "^ks$", "é", "npy", "spikes.times", "/", "(a|b)+", "[^a-z]", r"\d", "(?=K)", r"$", "nothing")
+
+
+# -- the reference -------------------------------------------------------------------------------------------------
+
+
+def expected(archive: Archive, terms: Terms) -> list[UUID]:
+    found = [session for session, datasets in archive.items() if _meets(session, datasets, terms)]
+    found.sort(key=lambda session: session.eid.bytes)
+    found.sort(key=lambda session: (session.date, session.subject, session.number), reverse=True)
+    return [session.eid for session in found]
+
+
+def _meets(session: Session, datasets: Iterable[Dataset], terms: Terms) -> bool:
+    def has(text: str, part: str) -> bool:
+        return bool(re.search(part, text)) if terms.are_expressions else part in text
+
+    for wanted, text in (
+        (terms.subject, session.subject),
+        (terms.laboratory, session.lab),
+        (terms.task_protocol, session.task_protocol),
+        (terms.projects, session.projects),
+    ):
+        if wanted is not None and not any(has(text, part) for part in wanted):
+            return False
+    if terms.numbers is not None and session.number not in terms.numbers:
+        return False
+    if not (terms.first_day or date.min) <= session.date <= (terms.last_day or date.max):
+        return False
+    limit = QC.FAIL if terms.qc_limit is None else terms.qc_limit
+    paths = [dataset.rel_path for dataset in datasets if dataset.exists and dataset.qc <= limit]
+    return (
+        (terms.qc_limit is None or bool(paths))
+        and all(any(has(path, part) for path in paths) for part in terms.dataset or ())
+        and all(any(path.split("/")[-1] == name for path in paths) for name in terms.datasets or ())
+    )
+
+
+def found(catalogue: Snapshot | LiveSnapshot, terms: Terms) -> list[UUID]:
+    rows = search(columns_of(catalogue), terms)
+    assert [catalogue.session(row).eid for row in rows.tolist()] == list(
+        map(UUID, eids_of(columns_of(catalogue), rows))
+    )
+    return [catalogue.session(row).eid for row in rows.tolist()]
+
+
+# -- random archives -----------------------------------------------------------------------------------------------
+
+days = st.integers(0, 3).map(lambda n: date(2020, 1, 2) + timedelta(n))
+names = st.sampled_from(NAMES)
+parts = st.sampled_from(PARTS)
+
+
+@st.composite
+def sessions(draw: st.DrawFn, name: str) -> Session:
+    safe = st.sampled_from([each for each in NAMES if "\n" not in each])
+    return a_session(
+        name, draw(st.sampled_from(["laba", "labb", ""])), draw(safe), draw(days), draw(st.integers(1, 3)),
+        draw(names), draw(names | st.just("")),
+    )  # fmt: skip
+
+
+@st.composite
+def datasets(draw: st.DrawFn, session: Session | None) -> Dataset:
+    path, name = draw(st.sampled_from(PATHS)), draw(st.integers(0, 2))
+    return a_dataset(session, path, name, exists=draw(st.booleans()), qc=draw(st.sampled_from(QC)))
+
+
+@st.composite
+def archives(draw: st.DrawFn, first: int = 0) -> tuple[list[Session], list[Dataset]]:
+    those = [draw(sessions(str(n))) for n in range(first, first + draw(st.integers(0, 6)))]
+    files = [
+        file for each in [*those, None] for file in draw(st.lists(datasets(each), max_size=4, unique_by=lambda d: d.id))
+    ]
+    return those, files
+
+
+@st.composite
+def terms(draw: st.DrawFn) -> Terms:
+    def maybe(values: st.SearchStrategy[Any]) -> Any:
+        return draw(st.none() | st.none() | values)
+
+    given = {
+        **{name: maybe(st.lists(parts, max_size=2) | parts) for name in ("subject", "lab", "task", "proj", "dataset")},
+        "datasets": maybe(st.lists(st.sampled_from(["spikes.times.npy", "a.b.npy", "é.ü.npy", "npy", ""]), max_size=2)),
+        "number": maybe(st.lists(st.integers(0, 4)) | st.just([1 << 70, 2])),
+        "date": maybe(days | st.tuples(st.none() | days, st.none() | days)),
+        "dataset_qc": maybe(st.sampled_from(QC)),
+    }
+    return terms_of(given, wildcards=draw(st.booleans()))
+
+
+@settings(max_examples=60, deadline=None)
+@given(archive=archives(), asked=st.lists(terms(), min_size=1, max_size=30))
+def test_it_finds_in_the_index_what_the_reference_finds(
+    archive: tuple[list[Session], list[Dataset]], asked: list[Terms]
+) -> None:
+    with TemporaryDirectory() as directory:
+        snapshot = load(Path(directory), *archive)
+        told = contents(snapshot)
+        for each in asked:
+            assert found(snapshot, each) == expected(told, each)
+
+
+@settings(max_examples=60, deadline=None)
+@given(archives(), archives(first=2), st.booleans(), st.data())
+def test_what_was_learned_takes_the_place_of_rows_of_the_index(
+    tables: tuple[list[Session], list[Dataset]],
+    database: tuple[list[Session], list[Dataset]],
+    has_tables: bool,
+    data: st.DataObject,
+) -> None:
+    with TemporaryDirectory() as directory:
+        live = a_live(Database(*database), load(Path(directory), *tables) if has_tables else None)
+        for _ in range(3):
+            _ask_something(live, [*tables[0], *database[0]], data)
+            told = _told(live)
+            for each in data.draw(st.lists(terms(), min_size=1, max_size=10)):
+                assert found(live, each) == expected(told, each)
+                assert search(columns_of(live.silent()), each).tolist() == search(columns_of(live), each).tolist()
+
+
+def _ask_something(live: LiveSnapshot, known: list[Session], data: st.DataObject) -> None:
+    """List some folders, and look at the datasets of some sessions."""
+    folders = [live.folder(0)]
+    for folder in folders:
+        if data.draw(st.booleans()):
+            folders += live.folders(folder.row)
+    for session in known:
+        if data.draw(st.booleans()):
+            row = live.find_session(session.eid)
+            if row is not None and data.draw(st.booleans()):
+                live.datasets(live.newest(row))
+
+
+def _told(live: LiveSnapshot) -> dict[Session, list[Dataset]]:
+    """All sessions in the tree, and what is known of their datasets, without asking."""
+    silent = live.silent()
+    told = {}
+    folders = [silent.folder(0)]
+    for folder in folders:
+        folders += silent.folders(folder.row)
+        for row in folder.sessions:
+            if silent.session(row).eid.int:
+                rows = silent.datasets(row)
+                told[silent.session(row)] = [rows.dataset(i) for i in range(len(rows))]
+    return told
+
+
+def test_searches_of_the_recorded_tables() -> None:
+    with TemporaryDirectory() as directory:
+        snapshot = load_snapshot(RECORDED, Path(directory))
+        told = contents(snapshot)
+        for given_terms in (
+            {"subject": "^KS0"}, {"date": ["2020-01-01", None]}, {"dataset": ["licks", "wheel"], "dataset_qc": "PASS"},
+            {"datasets": "spikes.times.npy"}, {"lab": ["cortexlab", "mainenlab"]}, {"number": "001"}, {},
+        ):  # fmt: skip
+            asked = terms_of(given_terms, wildcards=True)
+            assert found(snapshot, asked) == expected(told, asked) != []
+
+
+# -- texts ---------------------------------------------------------------------------------------------------------
+
+TOKENS = (
+    "a", "b", "K", ".", "^", "$", "*", "+", "?", "(", ")", "(?:", "|", "[a-c]", "[^a]", "[.]", r"\w", r"\W", r"\d",
+    r"\D", r"\b", r"\.", "{2}", "{1,3}", "{,2}", "??", "(?i)", "é", "ſ", " ", "_", "/", r"\s", r"\B", r"\Z", "(?=a)",
+    "[[:alpha:]]", r"[\w-]", "{", "}", "]", "-", r"\n", "(?P<n>a)", r"(a)\1", "(?s)", "a{2000}", "[K-a]", r"\\",
+)  # fmt: skip
+SAMPLES = [
+    "",
+    "a",
+    "b",
+    "aa",
+    "ab\n",
+    "a\n",
+    "K",
+    "\u212a",
+    "é",
+    "ſ",
+    "_a.b",
+    "a-b/K9",
+    "aab ab",
+    "\x1c",
+    "\x0b",
+    "ı",
+    "I]",
+    "\\",
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(TOKENS), max_size=6).map("".join), st.lists(st.text("abK. \n/é_1\x0b"), max_size=5))
+def test_many_texts_match_what_the_expression_module_finds(expression: str, texts: list[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            pattern = Expression(expression)
+        except re.error:
+            return
+    _check(pattern, [*SAMPLES, *texts], lambda text: bool(re.search(pattern.compiled, text)))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text("ab./é\udc80", max_size=4), st.lists(st.text("ab./é\udc80"), max_size=9))
+def test_parts_of_texts_and_names_of_files(wanted: str, texts: list[str]) -> None:
+    _check(Part(wanted), [*SAMPLES, *texts], lambda text: wanted in text)
+    _check(FileName(wanted), [*SAMPLES, *texts, f"a/{wanted}"], lambda path: path.split("/")[-1] == wanted)
+
+
+def _check(pattern: Pattern, few: list[str], fits: Any) -> None:
+    """Compare what is found among few texts, and among many, with what fits."""
+    right = [fits(text) for text in few]
+    assert matching(few, pattern).tolist() == right
+    times = FEW // len(few) + 1
+    assert matching(few * times, pattern).reshape(times, -1).tolist() == [right] * times
+    needed = np.arange(len(few)) % 2 == 0
+    assert matching(JoinedTexts(few, few), pattern, np.append(needed, ~needed)).tolist() == [
+        *(right * needed).tolist(), *(right * ~needed).tolist()
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "expression", ["KS014", "^KS0", "spikes.times", "(a+)+$", r"alf/.*\.npy$", "(?i)ks", "[^/]+/#2024", "a|b"]
+)
+def test_usual_expressions_need_no_loop_over_many_texts(expression: str) -> None:
+    assert Expression(expression).is_same_in_re2
+
+
+def test_an_expression_that_tries_many_ways_ends() -> None:
+    """`re` would need years for it."""
+    assert not matching(["a" * 100 + "!"], Expression("(a+)+$")).any()
+    assert not matching(["a" * 1000 + "!"], Expression(".*a.*a.*a.*a.*a.*b")).any()
+
+
+def test_code_minus_one_stands_for_no_text() -> None:
+    texts = Texts(np.array([-1, 0]), ["KS"])
+    none = Texts(np.empty(0, np.int32), [])
+    columns = PlainColumns(
+        np.eye(2, 16, dtype=np.uint8), texts, texts, texts, texts, np.zeros(2, np.int32), np.ones(2, np.uint16),
+        none.codes, none, none.codes == 0, none.codes, np.empty((0, 16), np.uint8),
+    )  # fmt: skip
+    assert search(columns, terms_of({"projects": "^$"}, wildcards=True)).tolist() == [0]
+    assert search(columns, terms_of({"projects": "KS"}, wildcards=True)).tolist() == [1]
