@@ -58,6 +58,12 @@ class NotInCatalogueError(OnefsError):
     default_remedy = "List the folder above it to see what is there."
 
 
+class BadTermError(NotInCatalogueError):
+    """The name of a query folder is no term of a search."""
+
+    default_remedy = "List .onefs/query to see the terms."
+
+
 class NameTooLongError(OnefsError):
     """A name longer than any that a directory can hold."""
 

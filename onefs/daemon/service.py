@@ -91,6 +91,7 @@ class Service:
             self._notifier,
             settings,
             self._releases(),
+            source.state_dir,
         )
         self._file_system = FileSystem(
             self._showing.forest(),

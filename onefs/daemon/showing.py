@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from onefs.alyx.client import AlyxClient
 from onefs.archive.archive import DEFAULT_VIEW, rule_of
 from onefs.archive.catalogues import Catalogues, Known
 from onefs.archive.questions import AlyxQuestions
+from onefs.archive.searches import Searches
 from onefs.catalogue.changes import Changes, compare
 from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.records import QC
@@ -31,6 +33,7 @@ from onefs.vfs.forest import Forest
 from onefs.vfs.handles import DiskFile
 from onefs.vfs.links import resolvers
 from onefs.vfs.nodes import Directory, SpecialFile
+from onefs.vfs.queries import Queries
 from onefs.vfs.sessions import SessionsKept
 from onefs.vfs.staleness import Name
 from onefs.vfs.tree import Tree
@@ -65,6 +68,7 @@ class Showing:
         notifier: Notifier,
         settings: Settings,
         releases: Releases,
+        state_dir: Path,
     ) -> None:
         """`mode` is the one asked for; `check_for_tables` is called before a listing in mode refresh.
 
@@ -82,6 +86,7 @@ class Showing:
         self._lists_control = settings.control_dir == "visible"
         questions = None if client is None else self._questions
         self.catalogues = Catalogues(tables, questions, self._learned, heard, expiry_s=self._expiry_s)
+        self._queries = Queries(control, Searches(lambda: self.catalogues.at_rest, state_dir))
         self._lock = threading.RLock()  # held while one forest takes another's place; guards those below
         self.rule = rule_of(settings)
         self._has_told_doubled = False
@@ -104,6 +109,7 @@ class Showing:
             links,
             groups=(self._dates(root, rule, kept), self._tags(rule, kept)),
             numbers=self._numbers,
+            queries=self._queries,
             lists_control=self._lists_control,
         )
 

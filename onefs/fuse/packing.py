@@ -1,7 +1,6 @@
 """The kernel's form of attributes and of statistics, and for how long it may keep attributes."""
 
 import os
-import stat
 
 from pyfuse3 import EntryAttributes, InodeT, ModeT, StatvfsData
 
@@ -10,8 +9,6 @@ from onefs.vfs.filesystem import Usage
 from onefs.vfs.nodes import Attributes
 
 FOREVER_S = 10 * 365 * 86400
-LINK_KEPT_S = 1.0
-"""What an identifier leads to may move, and nobody tells the kernel then."""
 BLOCK_SIZE_BYTES = 4096
 MOST_USED_PER_FREE = 99
 """Used blocks for each free one: `df` rounds up, and with more it would show 100 % while there is room."""
@@ -24,11 +21,12 @@ class Packer:
         self._uid, self._gid = os.getuid(), os.getgid()
 
     def entry(self, attributes: Attributes) -> EntryAttributes:
-        """An entry that the kernel keeps until it is told to forget it; a link's it keeps for a moment."""
+        """An entry that the kernel keeps until it is told to forget it, or for as long as the attributes say."""
         entry = EntryAttributes()
         entry.st_ino = InodeT(attributes.ino)
         entry.generation = attributes.generation
-        entry.entry_timeout = entry.attr_timeout = LINK_KEPT_S if stat.S_ISLNK(attributes.mode) else FOREVER_S
+        kept_s = FOREVER_S if attributes.kept_s is None else attributes.kept_s
+        entry.entry_timeout = entry.attr_timeout = kept_s
         entry.st_mode = ModeT(attributes.mode)
         entry.st_nlink = 1
         entry.st_uid, entry.st_gid = self._uid, self._gid

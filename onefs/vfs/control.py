@@ -58,6 +58,11 @@ not saved is here again at the next mount. onefs replay MANIFEST checks, mounts 
   by-eid/UUID                     to the session with that eid
   by-pid/UUID                     to the session in which the probe insertion with that id was made
   by-ref/DATE_NUMBER_SUBJECT      to that session: by-ref/2020-07-01_1_KS014
+  query/TERM=VALUE/…              links to the sessions that meet all terms, newest first: query/lab=main/subject=^KS0
+  query/saved/NAME                links to the sessions that onefs search … --save NAME found
+A text is part of the session's, or a regular expression: subject=^KS0, lab=a|b. date=2020-07-01, or 2020-01-01.. or
+2020-01-01..2020-06-30 · number=1,2 · dataset=spikes.times · dataset_qc_lte=PASS. Terms may be shortened: subj=KS. A /
+in a value is written %2F, a % is %25. ls query shows the terms; errors says what is wrong with one that is not found.
 The by-* directories list nothing: links are found by their names; as-of lists the dates that revisions have, tag the
 releases whose tables are at hand, and any other can be entered.
 

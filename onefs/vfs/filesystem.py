@@ -11,6 +11,7 @@ from onefs.catalogue.records import Dataset
 from onefs.catalogue.sharing import datasets_shown, sessions_sharing
 from onefs.content.access import Content
 from onefs.errors import (
+    BadTermError,
     CacheDamagedError,
     GoneError,
     IsADirectoryInTreeError,
@@ -31,6 +32,7 @@ from onefs.vfs.handles import ReadableFile
 from onefs.vfs.journal import Journal, Unanswered
 from onefs.vfs.nodes import (
     LINK_MODE,
+    MOMENT_S,
     READABLE_MODE,
     WRITABLE_MODE,
     Attributes,
@@ -41,6 +43,7 @@ from onefs.vfs.nodes import (
     NodeModes,
     SpecialFile,
 )
+from onefs.vfs.queries import QueryFolder
 from onefs.vfs.recorder import Recorder
 from onefs.vfs.staleness import Name
 from onefs.vfs.tree import Tree
@@ -153,6 +156,9 @@ class FileSystem:
             raise NameTooLongError(f"{name[:20]}… is longer than a name can be.")
         try:
             node = self._looked_up(parent, name)
+        except BadTermError as error:
+            self.journal.record(f"{self.path(parent)}/{name}", error)
+            raise
         except OnefsError as error:
             self._unanswered.failed(parent, error, self.path)
             raise
@@ -290,11 +296,12 @@ class FileSystem:
 
     def _attributes(self, node: Node) -> Attributes:
         if isinstance(node, Directory):
-            return Attributes(node.ino, 0, self._modes.directory, 0, 0, node.time_s)
+            kept_s = MOMENT_S if isinstance(node, QueryFolder) else None
+            return Attributes(node.ino, 0, self._modes.directory, 0, 0, node.time_s, kept_s)
         if isinstance(node, SpecialFile):
             return Attributes(node.ino, 0, self._special_mode(node), node.size_bytes, 0, node.time_s)
         if isinstance(node, Link):
-            return Attributes(node.ino, 0, LINK_MODE, len(node.target.encode(errors="surrogateescape")), 0, 0)
+            return Attributes(node.ino, 0, LINK_MODE, len(node.target.encode(errors="surrogateescape")), 0, 0, MOMENT_S)
         dataset = node.dataset
         size = max(node.size_bytes, 0)
         if node.size_bytes < 0 or self._serves_mismatches:

@@ -15,6 +15,7 @@ from onefs.vfs.contents import Nodes, nodes_of
 from onefs.vfs.entered import LISTED_MOST, EnteredViews, Group, Numbers
 from onefs.vfs.links import LinksMade, Resolver
 from onefs.vfs.nodes import Directory, Link, LinkFolder, LiveFolder, Node, as_directory, joined
+from onefs.vfs.queries import Queries
 from onefs.vfs.staleness import Name, learned_names, reruled_names, stale_files, stale_names, top_names
 from onefs.vfs.tree import Tree
 from onefs.vfs.trees import Trees
@@ -26,7 +27,7 @@ class Forest:
     `views` are trees by folder and name: `{"via": {"local": tree}}` stands at `.onefs/via/local`, and those of the
     folder "" in `.onefs` itself. `groups` are folders of views that are made when they are entered; `numbers` are
     theirs. The numbers of views tell their folders apart; a file has the same inode number in all of them. `links` are
-    folders of symbolic links.
+    folders of symbolic links; `queries` is the folder of searches, if there is one.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Forest:
         *,
         groups: Sequence[Group] = (),
         numbers: Numbers | None = None,
+        queries: Queries | None = None,
         lists_control: bool = False,
     ) -> None:
         """`control` is `.onefs` with its files; it is listed only with `lists_control`."""
@@ -49,7 +51,9 @@ class Forest:
         self._groups = {group: Directory(_ino(control, group), control.ino, group, _path(control, group), 0)
                         for group in names if group}  # fmt: skip
         folders = {name: self._link_folder(control, name, resolver) for name, resolver in links.items()}
-        self.control = replace(control, children={**control.children, **self._groups, **folders})
+        self._queries = queries
+        searches = {queries.root.name: queries.root} if queries is not None else {}
+        self.control = replace(control, children={**control.children, **self._groups, **folders, **searches})
         self._groups[""] = self.control
         self._views_in = {self._groups[group].ino: trees for group, trees in views.items()}
         self._group_in = {self._groups[group.name].ino: group for group in groups}
@@ -86,6 +90,8 @@ class Forest:
         found = self._own.get(ino) or next((nodes[ino] for nodes in self._live if ino in nodes), None)
         if found is None:
             found = self._links.find(ino) or self._trees.own_file(ino)
+        if found is None and self._queries is not None:
+            found = self._queries.node(ino)
         if found is None:
             raise GoneError(f"Inode {ino} is no longer there.", "Look the path up again.")
         return found
@@ -110,7 +116,9 @@ class Forest:
             return self.control if ino == inodes.ROOT and name == self.control.name else tree.child(ino, name)
         parent = self.directory(ino)
         found: Node | None = parent.children.get(name)
-        if isinstance(parent, LinkFolder):
+        if self._queries is not None and self._queries.has(ino):
+            found = self._queries.child(parent, name)
+        elif isinstance(parent, LinkFolder):
             found = self._link(parent, name)
         elif ino in self._group_in:
             found = self._entered.enter(self._group_in[ino], name, for_kernel=False).root
@@ -129,6 +137,8 @@ class Forest:
             lists_control = self._lists_control and ino == inodes.ROOT
             return directory, Nodes(None, [*nodes, self.control]) if lists_control else nodes
         directory = self.directory(ino)
+        if self._queries is not None and self._queries.has(ino):
+            return directory, Nodes(None, self._queries.listed(directory))
         views = self._views_in.get(ino) or self._listed_views(ino)
         return directory, nodes_of(directory.children, (replace(view.root, name=name) for name, view in views.items()))
 
@@ -180,6 +190,8 @@ class Forest:
             return self.root.may_ask
         if ino in self._group_in:
             return self._group_in[ino].may_ask
+        if self._queries is not None and self._queries.has(ino):
+            return True  # a search takes long, even where it asks nobody
         node = self._own.get(ino)
         return isinstance(node, LinkFolder) and node.may_ask
 

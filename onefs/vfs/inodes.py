@@ -5,6 +5,7 @@
     upper folder       0 0 0 1 <view: 10> … <path: 48>
     special            0 0 0 0 1 <edition: 48>, or a small number: the root, the tables, the control directory
     symbolic link      0 0 0 0 0 1 <name and target: 58>
+    link of a query    0 0 0 0 0 0 1 <query folder: 23> <session: 34>
 
 A file's number does not hold the view: the same bytes have the same number, and the same kernel cache, in every view.
 """
@@ -26,12 +27,14 @@ COLLECTION_BITS = 17
 VIEW_BITS = 10
 SPECIAL_BITS = 48
 LINK_BITS = 58
+QUERY_BITS = 23
 
 _FILE = 1 << 62
 _COLLECTION = 1 << 61
 _FOLDER = 1 << 60
 _SPECIAL = 1 << 59
 _LINK = 1 << 58
+_QUERY_LINK = 1 << 57
 _GENERATION_MASK = (1 << 31) - 1
 
 
@@ -132,6 +135,23 @@ def special_ino(digest: int) -> int:
 def link_ino(digest: int) -> int:
     """The number of a symbolic link, from a digest of its path and target."""
     return _LINK | digest & _mask(LINK_BITS)
+
+
+def query_number(folder_ino: int) -> int:
+    """The number of a query folder in the inode numbers of its links."""
+    return folder_ino & _mask(QUERY_BITS)
+
+
+def query_link_ino(number: int, session_key: int) -> int:
+    """The number of a link to a session in the query folder of this number."""
+    return _QUERY_LINK | number << SESSION_BITS | session_key
+
+
+def decode_query_link(ino: int) -> tuple[int, int] | None:
+    """The query folder's number and the session's key of a link in a query folder; None for other numbers."""
+    if ino >> LINK_BITS or not ino & _QUERY_LINK:
+        return None
+    return ino >> SESSION_BITS & _mask(QUERY_BITS), ino & _mask(SESSION_BITS)
 
 
 def is_file(ino: int) -> bool:

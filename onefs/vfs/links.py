@@ -98,18 +98,22 @@ def path_of_insertion(catalogue: Catalogue, name: str, eid_of_pid: Callable[[UUI
 
 def path_of_reference(catalogue: Catalogue, name: str) -> str | None:
     """The folder of the session of a reference, `2020-07-01_1_KS014`. If several labs have it, the first by path."""
-    parsed = REFERENCE.fullmatch(name)
-    if parsed is None:
-        return None
-    try:
-        day = date.fromisoformat(parsed["day"])
-    except ValueError:
-        return None
-    rows = catalogue.sessions_of_ref(day, int(parsed["number"]), parsed["subject"])
-    paths = sorted({catalogue.session_path(row) for row in rows})
+    paths = sorted({catalogue.session_path(row) for row in rows_of_reference(catalogue, name)})
     if len(paths) > 1:
         _log.warning("%s is the reference of several sessions; the link leads to the first: %s", name, ", ".join(paths))
     return paths[0] if paths else None
+
+
+def rows_of_reference(catalogue: Catalogue, name: str) -> list[int]:
+    """Rows of the sessions of a reference; none if it is not one."""
+    parsed = REFERENCE.fullmatch(name)
+    if parsed is None:
+        return []
+    try:
+        day = date.fromisoformat(parsed["day"])
+    except ValueError:
+        return []
+    return catalogue.sessions_of_ref(day, int(parsed["number"]), parsed["subject"])
 
 
 def _session_folder(catalogue: Catalogue, eid: UUID) -> str | None:

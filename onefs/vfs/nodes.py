@@ -24,8 +24,15 @@ class NodeModes(NamedTuple):
     file: int = stat.S_IFREG | 0o644
 
 
+MOMENT_S = 1.0
+"""How long the kernel keeps what may change without anybody telling it: what a link leads to, a saved search."""
+
+
 class Attributes(NamedTuple):
-    """What `stat` tells. `generation` changes when a number comes to stand for other bytes."""
+    """What `stat` tells. `generation` changes when a number comes to stand for other bytes.
+
+    `kept_s` is for how many seconds the kernel may keep it; None until it is told to forget it.
+    """
 
     ino: int
     generation: int
@@ -33,6 +40,7 @@ class Attributes(NamedTuple):
     size_bytes: int
     blocks: int
     time_s: int
+    kept_s: float | None = None
 
 
 @dataclass(slots=True, eq=False)

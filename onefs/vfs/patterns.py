@@ -10,6 +10,7 @@ from onefs.catalogue.records import Dataset
 from onefs.errors import NotADirectoryInTreeError, NotInCatalogueError
 from onefs.vfs.forest import Forest
 from onefs.vfs.nodes import DatasetFile, Directory, Link, Node
+from onefs.vfs.queries import QueryFolder
 
 ANY_FOLDERS = "**"
 _WILD = re.compile(r"[*?\[]")
@@ -116,7 +117,8 @@ def _below(forest: Forest, top: Node, may_hold: Callable[[Directory], bool]) -> 
         if isinstance(node, DatasetFile):
             yield node.dataset
         elif isinstance(node, Directory) and node is not forest.control and may_hold(node):
-            below += reversed(forest.listed(node.ino)[1])
+            nodes = forest.listed(node.ino)[1]
+            below += reversed([_beyond(forest, each) for each in nodes] if isinstance(node, QueryFolder) else nodes)
 
 
 def _beyond(forest: Forest, node: Node) -> Node:

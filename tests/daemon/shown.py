@@ -46,6 +46,7 @@ class Shown:
             Notifier(),
             Settings(),
             Releases(self._in_use.source, None, lambda: False),
+            self._in_use.source.state_dir,
         )
         store = ContentStore(home / "cache", home / "cache" / ".onefs")
         self.content = Content(store, make_http(Settings()), lambda _: [], lambda _: [])

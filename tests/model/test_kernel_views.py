@@ -99,6 +99,7 @@ class Mount:
             told,  # type: ignore[arg-type]
             Settings(view=view),
             Releases(resolve(str(home), Settings()), None, lambda: False),
+            home / "state",
         )
         self.shown: Any = Swapping(self.showing.forest())
         self.kernel = told.kernel = self.shown.kernel = Looking(self.shown.forest)

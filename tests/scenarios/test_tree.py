@@ -197,6 +197,7 @@ def test_the_control_directory_is_entered_by_name(shared: Mounted) -> None:
         "log",
         "mode",
         "pinned",
+        "query",
         "recorded",
         "status",
         "status.json",

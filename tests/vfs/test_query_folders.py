@@ -1,0 +1,178 @@
+"""Folders of searches below .onefs/query, and saved searches."""
+
+import itertools
+import posixpath
+from pathlib import Path
+
+import pytest
+from asking import a_dataset, a_session, tables_of
+
+from onefs.archive.saved_searches import SavedSearches
+from onefs.archive.searches import Searches
+from onefs.catalogue.interface import Catalogue
+from onefs.catalogue.records import QC
+from onefs.catalogue.snapshot import load_snapshot
+from onefs.errors import BadTermError, CacheDamagedError, GoneError, NotInCatalogueError, UsageError
+from onefs.vfs import inodes
+from onefs.vfs.forest import Forest
+from onefs.vfs.nodes import Directory, Link
+from onefs.vfs.patterns import datasets_of
+from onefs.vfs.queries import Queries
+from onefs.vfs.tree import Tree
+from onefs.vfs.views import View
+
+NEW = a_session("lab", "mouse_1", "2024-05-06", 2)
+OLD = a_session("lab", "mouse_1", "2020-01-31", 1)
+ELSEWHERE = a_session("other", "mouse_1", "2020-01-31", 1)
+RAT = a_session("other", "rat", "2021-07-08", 1)
+DATASETS = [
+    a_dataset(NEW, "alf/spikes.times.npy"),
+    a_dataset(OLD, "alf/spikes.times.npy", qc=QC.CRITICAL),
+    a_dataset(OLD, "alf/probe00/spikes.amps.npy"),
+    a_dataset(RAT, "alf/wheel.position.npy"),
+]
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Catalogue:
+    return load_snapshot(tables_of(tmp_path, [NEW, OLD, ELSEWHERE, RAT], DATASETS), tmp_path / "state")
+
+
+@pytest.fixture
+def forest(tables: Catalogue, tmp_path: Path) -> Forest:
+    return a_forest(tables, tmp_path)
+
+
+def a_forest(tables: Catalogue, home: Path) -> Forest:
+    control = Directory(2, inodes.ROOT, ".onefs", ".onefs", 0)
+    queries = Queries(control, Searches(lambda: tables, home / "state"))
+    return Forest(Tree(tables, View(), {}), control, {}, {}, queries=queries)
+
+
+def links(forest: Forest, query: str) -> dict[str, str]:
+    """Names of the links in a folder, and the paths that they lead to."""
+    folder = f".onefs/query/{query}"
+    found = {}
+    for node in forest.listed(forest.find(folder).ino)[1]:
+        assert isinstance(node, Link)
+        found[node.name] = posixpath.normpath(posixpath.join(folder, node.target))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("query", "sessions"),
+    [
+        ("subject=mouse", [NEW, OLD, ELSEWHERE]),
+        ("subject=^rat$", [RAT]),
+        ("subject=rat|mouse", [NEW, RAT, OLD, ELSEWHERE]),
+        ("lab=other", [RAT, ELSEWHERE]),
+        ("lab=other/subj=mouse", [ELSEWHERE]),
+        ("date=2020-01-31", [OLD, ELSEWHERE]),
+        ("date=2020-02-01..", [NEW, RAT]),
+        ("date=..2021-07-08/date=2020-01-31", None),
+        ("number=2", [NEW]),
+        ("dataset=spikes.times", [NEW]),
+        ("dataset=spikes.times/dataset_qc_lte=CRITICAL", [NEW, OLD]),
+        ("dataset=probe00%2Fspikes", [OLD]),
+        ("dataset=spikes/dataset=wheel", []),
+    ],
+)
+def test_a_folder_holds_links_to_the_sessions_that_meet_its_terms(forest: Forest, query: str, sessions) -> None:
+    if sessions is None:
+        with pytest.raises(BadTermError, match="given twice"):
+            forest.find(f".onefs/query/{query}")
+        return
+    found = links(forest, query)
+    assert sorted(found.values()) == sorted(session.path for session in sessions)
+    days = [path.split("/")[-2] for path in found.values()]
+    assert days == sorted(days, reverse=True)
+    for name, path in found.items():
+        link = forest.find(f".onefs/query/{query}/{name}")
+        assert isinstance(link, Link)
+        assert forest.node(link.ino) == link or "@" in name
+        assert forest.find(path).path == path
+
+
+def test_a_link_is_called_by_its_reference_and_by_the_lab_too_where_several_have_it(forest: Forest) -> None:
+    assert list(links(forest, "subject=mouse")) == ["2024-05-06_2_mouse_1", "2020-01-31_1_mouse_1@lab",
+                                                    "2020-01-31_1_mouse_1@other"]  # fmt: skip
+    assert list(links(forest, "lab=other/subject=mouse")) == ["2020-01-31_1_mouse_1"]
+    for name in ("2020-01-31_1_mouse_1", "2020-01-31_1_mouse_1@no", "2021-07-08_1_rat"):
+        with pytest.raises(NotInCatalogueError):
+            forest.find(f".onefs/query/subject=mouse/{name}")
+
+
+def test_the_top_lists_the_terms_and_what_has_no_value_is_empty(forest: Forest) -> None:
+    top = [node.name for node in forest.listed(forest.find(".onefs/query").ino)[1]]
+    assert {"lab=", "subject=", "date=", "dataset=", "saved"} <= set(top)
+    for name in top:
+        assert links(forest, name) == {}
+    assert links(forest, "lab=/subject=rat") == links(forest, "subject=rat")
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("subjekt=KS", "There is no search term 'subjekt'"),
+        ("da=2020", "may mean"),
+        ("date=yesterday", "is no date"),
+        ("number=one", "is no session number"),
+        ("subject=(", "is no regular expression"),
+        ("KS014", "is no term"),
+    ],
+)
+def test_a_bad_term_is_absent_with_a_sentence(forest: Forest, name: str, sentence: str) -> None:
+    with pytest.raises(BadTermError, match=sentence):
+        forest.find(f".onefs/query/{name}")
+
+
+def test_no_number_stands_for_two_things(forest: Forest) -> None:
+    folders = [
+        ".onefs/query",
+        *(f".onefs/query/{term}" for term in ("subject=mouse", "lab=lab", "subject=mouse/lab=lab")),
+    ]
+    nodes = [forest.find(folder) for folder in folders]
+    nodes += itertools.chain(*(forest.listed(node.ino)[1] for node in nodes))
+    assert len({node.ino for node in nodes}) == len({node.path for node in nodes})
+    for node in nodes:
+        assert forest.node(node.ino).ino == node.ino
+    with pytest.raises(GoneError):
+        forest.node(inodes.query_link_ino(12345, 1))
+
+
+def test_what_is_below_a_query_are_the_datasets_of_its_sessions(forest: Forest) -> None:
+    found = [dataset.path for dataset in datasets_of(forest, ".onefs/query/subject=mouse")]
+    assert found == [DATASETS[0].path, DATASETS[2].path]
+
+
+def test_a_saved_search_keeps_what_was_found(forest: Forest, tmp_path: Path) -> None:
+    saved = SavedSearches(tmp_path / "state")
+    assert saved.names() == []
+    saved.save("my mice", ["subject=mouse"], [NEW.eid, OLD.eid])
+    assert saved.read("my mice").words == ("subject=mouse",)
+    assert [node.name for node in forest.listed(forest.find(".onefs/query/saved").ino)[1]] == ["my mice"]
+    assert list(links(forest, "saved/my mice").values()) == [NEW.path, OLD.path]
+    assert len(list(datasets_of(forest, ".onefs/query/saved/my mice"))) == 2
+    folder = forest.find(".onefs/query/saved/my mice")
+    saved.forget("my mice")
+    with pytest.raises(NotInCatalogueError):
+        forest.find(".onefs/query/saved/my mice")
+    with pytest.raises(GoneError):
+        forest.listed(folder.ino)
+    with pytest.raises(NotInCatalogueError, match="Saved are: none"):
+        saved.forget("my mice")
+
+
+@pytest.mark.parametrize("name", ["", ".hidden", "-x", "a/b", "a=b", "a\nb", "n" * 201])
+def test_a_name_that_cannot_be_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="cannot be saved as"):
+        SavedSearches(tmp_path).save(name, [], [])
+    assert SavedSearches(tmp_path).read(name) is None
+
+
+def test_a_damaged_saved_search_is_told(tmp_path: Path) -> None:
+    saved = SavedSearches(tmp_path)
+    saved.save("one", [], [NEW.eid])
+    next((tmp_path / "searches").iterdir()).write_text("{")
+    with pytest.raises(CacheDamagedError, match="is damaged"):
+        saved.read("one")
