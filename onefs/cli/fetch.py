@@ -1,18 +1,19 @@
 """`onefs fetch`: fetch files into the cache, whole and verified, with or without a mount."""
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
 from onefs.cli.following import have_done, report
 from onefs.cli.names import look_up
 from onefs.cli.options import PATH, PATTERN, settings_from, with_report, with_settings
-from onefs.cli.printing import complain
+from onefs.cli.printing import complain, say
 from onefs.cli.progress import Display, Shown
 from onefs.errors import UsageError
 
@@ -20,7 +21,15 @@ LOOK_EVERY_S = 0.2
 
 
 @click.command("fetch")
-@click.argument("patterns", metavar="PATTERN…", nargs=-1, required=True, type=PATTERN)
+@click.argument("patterns", metavar="[PATTERN…]", nargs=-1, type=PATTERN)
+@click.option(
+    "--from",
+    "lists",
+    metavar="FILE",
+    multiple=True,
+    type=click.File("rb"),
+    help="fetch the paths in FILE too, one a line or NUL-separated; - is standard input",
+)
 @click.option("--source", metavar="SOURCE", help="fetch from SOURCE without a mount, into its cache; needs no FUSE")
 @click.option("--mount", "place", type=PATH, metavar="PATH", help="the mount that holds PATH")
 @click.option("--dry-run", is_flag=True, help="list the files with their sizes, and fetch none")
@@ -28,6 +37,7 @@ LOOK_EVERY_S = 0.2
 @with_settings
 def command(
     patterns: tuple[str, ...],
+    lists: tuple[BinaryIO, ...],
     source: str | None,
     place: Path | None,
     dry_run: bool,
@@ -41,8 +51,17 @@ def command(
     mount, its own daemon fetches. With --source, as onefs mount takes it, nothing is mounted; paths are then from the
     archive's root on, and the settings below are those of onefs mount.
 
+    A query folder stands for the datasets of its sessions: onefs fetch .onefs/query/saved/NAME. --from takes what
+    onefs search and onefs list print: onefs search subject=KS014 | onefs fetch --from -
+
     What is in the cache already is only verified. Ctrl-C stops; what is whole stays, and the same command goes on.
     """
+    patterns = (*patterns, *(path for stream in lists for path in _listed_in(stream)))
+    if not patterns:
+        if not lists:
+            raise UsageError("No PATTERN is given, so there is nothing to fetch.", "Give a path, a pattern, or --from FILE.")
+        say("The list is empty, so nothing is fetched.")
+        return
     if source is not None:
         if place is not None:
             raise UsageError("--source and --mount are two ways to say where from.", "Give one of them.")
@@ -61,6 +80,13 @@ def command(
         print_listing(files_in(mount, paths), as_json=as_json)
         return
     have_done(mount, "fetch", paths, as_json=as_json, is_verbose=is_verbose)
+
+
+def _listed_in(stream: BinaryIO) -> list[str]:
+    """The paths in a list, one a line, or each ended by a NUL if there is one."""
+    data = stream.read()
+    lines = data.split(b"\0") if b"\0" in data else data.split(b"\n")
+    return [os.fsdecode(line) for line in lines if line]
 
 
 def _fetch_from(

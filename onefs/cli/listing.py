@@ -94,7 +94,9 @@ def _below(root: Path, top: str) -> Iterator[str]:
     below = [top]
     while below:
         path = below.pop()
-        if (root / path).is_dir():
+        if (root / path).is_symlink():  # of a query folder, or by an identifier
+            below.append(os.path.relpath(os.path.realpath(root / path), root))
+        elif (root / path).is_dir():
             below += [f"{path}/{name}" if path else name for name in reversed(_names(root / path))]
         else:
             yield path

@@ -26,6 +26,7 @@ VERBS = {
     "tables": "save, load or restrict the tables of a mount",
     "record": "record what is read, and by whom",
     "rest-cache": "turn the cache of a database's responses on or off, or clear it",
+    "search": "find sessions by subject, date, lab, datasets and more",
     "fetch": "fetch files into the cache, with or without a mount",
     "pin": "fetch files and keep them, or list those that are kept",
     "unpin": "let pinned files be evicted again",

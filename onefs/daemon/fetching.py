@@ -5,26 +5,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from onefs.alf import STATE_FOLDER
-from onefs.archive.archive import Archive, rule_of
-from onefs.archive.catalogues import Catalogues, Known
-from onefs.archive.opening import opened
-from onefs.archive.questions import AlyxQuestions
-from onefs.catalogue.interface import Catalogue
+from onefs.archive.archive import Archive
+from onefs.archive.reading import reading
 from onefs.catalogue.records import Dataset
 from onefs.daemon.file_commands import each_once, nothing_at
 from onefs.daemon.job import Job
 from onefs.daemon.jobs import Jobs
 from onefs.daemon.orders import Orders, nothing_fetched
-from onefs.modes import ALLOWED, Mode
+from onefs.modes import ALLOWED
 from onefs.settings import Settings
-from onefs.sources.source import prepare
-from onefs.vfs import inodes
 from onefs.vfs.forest import Forest
-from onefs.vfs.nodes import Directory
 from onefs.vfs.patterns import datasets_of
-from onefs.vfs.tree import Tree
-from onefs.vfs.views import View
 
 
 class Listed(NamedTuple):
@@ -75,44 +66,17 @@ class Fetching:
 @contextmanager
 def fetching(source_name: str, settings: Settings) -> Iterator[Fetching]:
     """A source, ready to be fetched from; its tables are renewed first if they are old. Raises any `OnefsError`."""
-    with opened(source_name, settings) as source:
-        prepare(source)
-        archive = Archive(source, settings)
-        jobs = Jobs()
+    with reading(source_name, settings) as found:
+        archive, jobs = found.archive, Jobs()
+        source = archive.source
         try:
-            archive.refresher.refresh_if_due()
             orders = Orders(
                 archive.content,
                 lambda: source.mode,
                 max_transfers=settings.max_transfers,
                 has_server=source.abilities.has_server,
             )
-            yield Fetching(archive, _forest(_catalogue(archive, source.mode), settings), orders, jobs)
+            yield Fetching(archive, found.forest, orders, jobs)
             archive.content.flush()  # closing waits for a while only, and what has no stamp is hashed once more
         finally:
             jobs.close()
-            archive.close()
-
-
-def _catalogue(archive: Archive, mode: Mode) -> Catalogue:
-    client = archive.client
-    if client is None or not ALLOWED[mode].live_catalogue:
-        return archive.tables
-
-    def questions(known: Known) -> AlyxQuestions:
-        assert client is not None
-        return AlyxQuestions(client, known, archive.source.tag)
-
-    return Catalogues(
-        archive.tables,
-        questions,
-        lambda edition, changes: None,  # noqa: ARG005
-        lambda error: None,  # noqa: ARG005
-        expiry_s=lambda: client.default_expiry_s,
-    ).asking
-
-
-def _forest(catalogue: Catalogue, settings: Settings) -> Forest:
-    """The tree as a mount would show it."""
-    control = Directory(inodes.ROOT + 1, inodes.ROOT, STATE_FOLDER, STATE_FOLDER, 0)
-    return Forest(Tree(catalogue, View(0, rule_of(settings)), {}), control, {}, {})

@@ -1,0 +1,69 @@
+"""A source opened to be asked and read without a mount."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from onefs.alf import STATE_FOLDER
+from onefs.archive.archive import Archive, rule_of
+from onefs.archive.catalogues import Catalogues, Known
+from onefs.archive.opening import opened
+from onefs.archive.questions import AlyxQuestions
+from onefs.archive.searches import Searches
+from onefs.catalogue.interface import Catalogue
+from onefs.modes import ALLOWED, Mode
+from onefs.settings import Settings
+from onefs.sources.source import prepare
+from onefs.vfs import inodes
+from onefs.vfs.forest import Forest
+from onefs.vfs.nodes import Directory
+from onefs.vfs.queries import Queries
+from onefs.vfs.tree import Tree
+from onefs.vfs.views import View
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An archive, its catalogue, its searches, and its tree as a mount would show it."""
+
+    archive: Archive
+    catalogue: Catalogue
+    searches: Searches
+    forest: Forest
+
+
+@contextmanager
+def reading(source_name: str, settings: Settings) -> Iterator[Reading]:
+    """A source by its name. Its tables are renewed first if they are old. Raises any `OnefsError`."""
+    with opened(source_name, settings) as source:
+        prepare(source)
+        archive = Archive(source, settings)
+        try:
+            archive.refresher.refresh_if_due()
+            catalogue = _catalogue(archive, source.mode)
+            searches = Searches(lambda: catalogue, source.state_dir)
+            control = Directory(inodes.ROOT + 1, inodes.ROOT, STATE_FOLDER, STATE_FOLDER, 0)
+            root = Tree(catalogue, View(0, rule_of(settings)), {})
+            yield Reading(
+                archive, catalogue, searches, Forest(root, control, {}, {}, queries=Queries(control, searches))
+            )
+        finally:
+            archive.close()
+
+
+def _catalogue(archive: Archive, mode: Mode) -> Catalogue:
+    client = archive.client
+    if client is None or not ALLOWED[mode].live_catalogue:
+        return archive.tables
+
+    def questions(known: Known) -> AlyxQuestions:
+        assert client is not None
+        return AlyxQuestions(client, known, archive.source.tag)
+
+    return Catalogues(
+        archive.tables,
+        questions,
+        lambda edition, changes: None,  # noqa: ARG005
+        lambda error: None,  # noqa: ARG005
+        expiry_s=lambda: client.default_expiry_s,
+    ).asking

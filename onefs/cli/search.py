@@ -1,0 +1,87 @@
+"""`onefs search`: find sessions by what they are and by their datasets."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from onefs.catalogue.records import Session
+from onefs.cli.asked import asked, print_json, print_paths, print_table, with_archive, with_output
+from onefs.cli.printing import say
+from onefs.errors import UsageError
+from onefs.text import counted
+
+
+@click.command("search")
+@click.argument("terms", metavar="TERM=VALUE…", nargs=-1)
+@click.option("--save", "save_as", metavar="NAME", help="keep the result, as .onefs/query/saved/NAME")
+@click.option("--forget", metavar="NAME", help="remove a saved search")
+@with_output
+@with_archive
+def command(
+    terms: tuple[str, ...],
+    save_as: str | None,
+    forget: str | None,
+    is_null: bool,
+    as_paths: bool,
+    as_json: bool,
+    source: str | None,
+    place: Path | None,
+    **flags: Any,
+) -> None:
+    """Find the sessions that meet every TERM, newest first.
+
+    \b
+    subject, lab, projects, task_protocol   part of the text, or a regular expression: subject=^KS0  lab=a|b
+    date      2020-07-01, 2020-01-01..2020-06-30, 2020-01-01.. or ..2020-06-30, both ends included
+    number    1 or 1,2,3
+    dataset   part of a dataset's path; given several times, each must be there
+    datasets  a dataset's whole file name
+    dataset_qc_lte  count only datasets of this quality or better: PASS, WARNING, FAIL, CRITICAL
+
+    Terms may be shortened: subj=KS014. On a terminal the sessions are shown as a table, in a pipe as one path a line:
+    onefs search subject=KS014 | onefs fetch --from -
+    """
+    if not terms and forget is None:
+        raise UsageError("There is no term to search for.", "Write one, such as subject=KS014.")
+    if terms and forget is not None:
+        raise UsageError("--forget removes a saved search, and searches for nothing.", "Leave the terms out.")
+    with asked(source, place, flags, "search") as archive:
+        if forget is not None:
+            archive.searches.forget(forget)
+            say(f"The saved search {forget} is removed.")
+            return
+        found = archive.searches.search(terms)
+        sessions = [found.catalogue.session(row) for row in found.rows.tolist()]
+        if save_as is not None:
+            archive.searches.save(save_as, terms, [session.eid for session in sessions])
+        if as_json:
+            print_json([_facts(session, archive.path(session.path)) for session in sessions])
+        elif as_paths or is_null or not sys.stdout.isatty():
+            print_paths((archive.path(session.path) for session in sessions), is_null=is_null)
+        else:
+            _show(sessions)
+
+
+def _show(sessions: list[Session]) -> None:
+    rows = [
+        (each.date, f"{each.number:03d}", each.subject, each.lab, each.projects, each.task_protocol, each.eid)
+        for each in sessions
+    ]
+    if rows:
+        print_table(("date", "number", "subject", "lab", "projects", "task_protocol", "eid"), rows)
+    say(f"{counted(len(rows), 'session')}.")
+
+
+def _facts(session: Session, path: str) -> dict[str, object]:
+    return {
+        "eid": str(session.eid),
+        "lab": session.lab,
+        "subject": session.subject,
+        "date": session.date.isoformat(),
+        "number": session.number,
+        "task_protocol": session.task_protocol,
+        "projects": session.projects,
+        "path": path,
+    }
