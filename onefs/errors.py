@@ -28,6 +28,12 @@ class UsageError(OnefsError):
     default_remedy = "See what is possible: onefs --help."
 
 
+class UnknownPartError(OnefsError, KeyError):
+    """A dict of ALF parts has a key that is no part."""
+
+    default_remedy = "Use namespace, object, attribute, timescale, extra, extension or collection."
+
+
 class SourceError(OnefsError):
     """A source that is not known, or that holds no archive."""
 

@@ -1,6 +1,6 @@
-"""Owns which datasets of a session are shown, and under which names: editions, quality limits, as-of dates."""
+"""Editions of files, the rule that chooses one of each, and which datasets a view shows: QC limit, as-of date."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -36,17 +36,87 @@ class Shown(list[str | None]):
     doubled: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """One edition of each file. `rows` are ascending places in the paths that were given.
+
+    `unmarked` are the files of several editions none of which is marked as the default, `doubled` those of which
+    several are: for both the greatest was taken. `revisions` are the distinct ones of the chosen rows, sorted.
+    """
+
+    rows: list[int]
+    unmarked: tuple[str, ...]
+    doubled: tuple[str, ...]
+    revisions: tuple[str, ...]
+
+    @property
+    def warnings(self) -> list[str]:
+        """A sentence for each file whose default edition the tables do not decide."""
+        return [
+            *(f"No default revision for dataset {name}; using the most recent." for name in self.unmarked),
+            *(f"Multiple default revisions for dataset {name}; using the most recent." for name in self.doubled),
+        ]
+
+    @property
+    def mixed(self) -> str:
+        """A sentence that names the revisions if there are several, else ""."""
+        if len(self.revisions) < 2:
+            return ""
+        return "Multiple revisions: " + ", ".join(f'"{revision}"' for revision in self.revisions)
+
+
+def editions(
+    rel_paths: Sequence[str],
+    defaults: Sequence[bool | None],
+    revision: str | None = None,
+    sessions: Sequence[Hashable] | None = None,
+) -> Chosen:
+    """One edition of each file: of the rows whose paths differ in the revision folder only.
+
+    `revision` None takes the one marked as the default; if none or several are, the greatest, of these or of all.
+    A text takes the greatest at or before it, however they are marked; "" so takes the one in no revision folder.
+    A file of which there is no such edition has none. Revisions are compared as texts. `defaults` may be empty for
+    no marks. `sessions` keep the files of several sessions apart.
+    """
+    limit = None if revision is None else revision.strip("#")
+    candidates: dict[Hashable, list[tuple[str, int]]] = {}
+    for row, path in enumerate(rel_paths):
+        name, this = edition_of(path)
+        if limit is None or this <= limit:
+            key = name if sessions is None else (sessions[row], name)
+            candidates.setdefault(key, []).append((this, row))
+    rows, revisions = [], set()
+    unmarked: dict[str, None] = {}
+    doubled: dict[str, None] = {}
+    for those in candidates.values():
+        among = those
+        if limit is None and len(those) > 1:
+            marked = [each for each in those if defaults and defaults[each[1]]]
+            among = marked or those
+            if len(marked) != 1:
+                (doubled if marked else unmarked)[edition_of(rel_paths[those[0][1]])[0]] = None
+        this, row = max(among)
+        rows.append(row)
+        revisions.add(this)
+    return Chosen(sorted(rows), tuple(unmarked), tuple(doubled), tuple(sorted(revisions)))
+
+
+def qc_range(limit: QC = QC.FAIL, ignore_not_set: bool = False) -> range:
+    """The QC codes that pass a limit."""
+    return range(NOT_SET + ignore_not_set, QC_CODES.index(limit) + 1)
+
+
 def shown(rows: Rows, rule: Rule) -> Shown:
     """What a rule shows of a session. The QC limit counts first, as for ONE: an edition that it hides is none."""
-    limit, least = QC_CODES.index(rule.qc_limit), NOT_SET + rule.ignore_qc_not_set
+    passing = qc_range(rule.qc_limit, rule.ignore_qc_not_set)
     found = Shown(
-        path if exists and least <= qc <= limit else None
+        path if exists and qc in passing else None
         for path, exists, qc in zip(rows.rel_paths, rows.exists, rows.qc, strict=True)
     )
-    if rule.as_of:
-        _hide_later(found, rule.as_of)
     if rule.default_only and any("#" in path for path in found if path):
-        return _default_editions(found, [] if rule.as_of else rows.default_revision)
+        return _default_editions(found, rows.default_revision, rule.as_of or None)
+    if rule.as_of:
+        return Shown(path if path is not None and edition_of(path)[1] <= rule.as_of else None for path in found)
     return found
 
 
@@ -77,31 +147,18 @@ def why_hidden(rows: Rows, rule: Rule, rel_path: str) -> tuple[str, str] | None:
     return None
 
 
-def _hide_later(found: Shown, as_of: str) -> None:
-    for row, path in enumerate(found):
-        if path is not None and edition_of(path)[1] > as_of:
-            found[row] = None
-
-
-def _default_editions(found: Shown, marked: Sequence[bool | None]) -> Shown:
+def _default_editions(found: Shown, marked: Sequence[bool | None], as_of: str | None) -> Shown:
     """One edition of each file, under the name that all share. A name that is a folder of others gives way to them."""
-    best: dict[str, tuple[bool, str, int]] = {}
-    doubled: dict[str, None] = {}
-    for row, path in enumerate(found):
-        if path is None:
-            continue
-        name, revision = edition_of(path)
-        this = bool(marked and marked[row]), revision, row
-        known = best.get(name)
-        if known is not None and this[0] and known[0]:
-            doubled[name] = None
-        best[name] = this if known is None else max(known, this)
-    folders = _folders_above(best)
+    rows = [row for row, path in enumerate(found) if path is not None]
+    paths = [path for path in found if path is not None]
+    one_each = editions(paths, [marked[row] for row in rows] if marked else [], as_of)
+    names = {rows[place]: edition_of(paths[place])[0] for place in one_each.rows}
+    folders = _folders_above(names.values())
     chosen = Shown([None] * len(found))
-    for name, (_, _, row) in best.items():
+    for row, name in names.items():
         if name not in folders:
             chosen[row] = name
-    chosen.doubled = tuple(doubled)
+    chosen.doubled = one_each.doubled
     return chosen
 
 

@@ -1,25 +1,18 @@
-"""Owns paths with wildcards, and the datasets that they stand for: `*` stays within one folder, `**` does not."""
+"""Paths with wildcards, and the datasets they stand for: `*` stays within one folder, `**` does not."""
 
-import fnmatch
 import os
-import re
 from collections.abc import Callable, Iterator
-from functools import cache
 
+from onefs.catalogue.globs import is_pattern, path_rules
 from onefs.catalogue.records import Dataset
 from onefs.errors import NotADirectoryInTreeError, NotInCatalogueError
 from onefs.vfs.forest import Forest
 from onefs.vfs.nodes import DatasetFile, Directory, Link, Node
 from onefs.vfs.queries import QueryFolder
 
-ANY_FOLDERS = "**"
-_WILD = re.compile(r"[*?\[]")
+__all__ = ["Pattern", "Position", "datasets_of", "is_pattern"]
+
 Position = frozenset[int]
-
-
-def is_pattern(text: str) -> bool:
-    """Whether a path holds a wildcard."""
-    return _WILD.search(text) is not None
 
 
 class Pattern:
@@ -32,7 +25,7 @@ class Pattern:
     def __init__(self, text: str) -> None:
         self.text = text
         self._parts = [part for part in text.split("/") if part not in ("", ".")]
-        self._rules = [None if part == ANY_FOLDERS else _rule(part) for part in self._parts]
+        self._rules = path_rules(text)
 
     @property
     def start(self) -> Position:
@@ -46,7 +39,7 @@ class Pattern:
             rule = self._rules[position] if position < len(self._rules) else None
             if rule is None:
                 after.add(position)
-            elif rule(name):
+            elif rule.match(name):
                 after.add(position + 1)
         return self._with_none_between(after)
 
@@ -126,8 +119,3 @@ def _beyond(forest: Forest, node: Node) -> Node:
     if not isinstance(node, Link):
         return node
     return forest.find(os.path.normpath(f"{node.path}/../{node.target}"))
-
-
-@cache
-def _rule(part: str) -> Callable[[str], object]:
-    return re.compile(fnmatch.translate(part)).match
