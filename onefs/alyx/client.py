@@ -1,15 +1,16 @@
 """The client of an Alyx database: what onefs asks of it, and the one change that it can make there."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import UUID
 
-from onefs.alyx import filters, parsing, rest
+from onefs.alyx import filters, parsing, rest, schema, told
 from onefs.alyx.connection import Connection
 from onefs.alyx.credentials import Credentials
+from onefs.alyx.fields import Record
 from onefs.alyx.filters import Filter
 from onefs.alyx.questions import Questions, segment
 from onefs.alyx.records import (
@@ -23,6 +24,9 @@ from onefs.alyx.records import (
     TablesInfo,
 )
 from onefs.alyx.responses import ResponseCache
+from onefs.alyx.rest import Page, Query
+from onefs.alyx.schema import Schema
+from onefs.alyx.told import Told
 from onefs.alyx.waiting import Clock
 from onefs.errors import BrokenAnswerError, OnefsError
 from onefs.outages import Outages
@@ -69,13 +73,13 @@ class AlyxClient:
         self._responses = ResponseCache(responses_dir)
         self._rest = rest.Rest(
             self._connection,
-            credentials,
             self._responses,
             clock,
             default_expiry_s=default_expiry_s,
             cache_rest=cache_rest,
         )
         self._questions = Questions(self._rest, self._connection.host)
+        self._schema: Schema | None = None
 
     def __repr__(self) -> str:
         return f"AlyxClient({self.base_url!r})"
@@ -84,6 +88,24 @@ class AlyxClient:
     def base_url(self) -> str:
         """The database's address, without a slash at its end."""
         return self._connection.base_url
+
+    @property
+    def user(self) -> str:
+        """The name that is or would be logged in, "" if only a token is known."""
+        return self._connection.credentials.user
+
+    @property
+    def is_logged_in(self) -> bool:
+        """Whether there is a token, kept or from a login."""
+        return self._connection.is_logged_in
+
+    def log_in(self, credentials: Credentials) -> None:
+        """Use another login from now on. A name and password are tried at once."""
+        self._connection.log_in(credentials)
+
+    def log_out(self) -> None:
+        """Forget the login: further questions are refused until there is another."""
+        self._connection.log_out()
 
     @property
     def requests_sent(self) -> int:
@@ -128,6 +150,7 @@ class AlyxClient:
         The responses stay for when the server cannot be reached.
         """
         self._rest.expire()
+        self._schema = None
         self._connection.forget_outage()
 
     def clear_responses(self) -> None:
@@ -138,6 +161,35 @@ class AlyxClient:
         """End waits for a busy server and close all files; a later question fails if the server would be asked."""
         self._connection.close()
         self._responses.end(self._clock.now_s())
+
+    # Records as Alyx has them
+
+    def get(self, path: str, query: Query = (), *, no_cache: bool = False, expiry_s: float | None = None) -> Any:
+        """The answer to any question, kept for `expiry_s`, else as long as others."""
+        return self._rest.get(path, query, no_cache=no_cache, expiry_s=expiry_s)
+
+    def page(self, path: str, query: Query = (), *, no_cache: bool = False) -> Page:
+        """One page of any list."""
+        return self._rest.page(path, query, no_cache=no_cache)
+
+    def records(self, path: str, query: Query = (), *, no_cache: bool = False) -> list[dict[str, Any]]:
+        """Every record of any list, each once."""
+        return [dict(record) for record in self._rest.every(path, query, no_cache=no_cache)]
+
+    def schema(self) -> Schema:
+        """The description of the database's interface, kept for a week."""
+        if self._schema is None:
+            content = self._rest.get("api/schema", expiry_s=schema.EXPIRY_S, accept=schema.MEDIA_TYPE)
+            self._schema = Schema(content)
+        return self._schema
+
+    def told_by_list(self, endpoint: str, records: Sequence[Record]) -> Told:
+        """What records of a list tell of sessions, datasets and insertions."""
+        return told.told_by_list(self._questions, endpoint, records)
+
+    def told_by_session(self, record: Record) -> Told:
+        """What the whole record of a session tells of it, its datasets and its insertions."""
+        return told.told_by_session(self._questions, record)
 
     # Tables
 

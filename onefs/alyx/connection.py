@@ -83,6 +83,33 @@ class Connection:
         return self._sender.requests_sent
 
     @property
+    def credentials(self) -> Credentials:
+        """The login in use; its `token` is the one that was given, not that of a later login."""
+        return self._credentials
+
+    @property
+    def is_logged_in(self) -> bool:
+        """Whether there is a token, kept or from a login."""
+        return bool(self._token)
+
+    def log_in(self, credentials: Credentials) -> None:
+        """Use another login from now on. A name and password are tried at once. Raises what `ask` raises."""
+        with self._login_lock:
+            before = self._credentials, self._token
+            self._credentials, self._token = credentials, credentials.token
+            self._refused_login = self._failed_login = None
+            try:
+                self._token = self._token or self._log_in(None)
+            except OnefsError:
+                self._credentials, self._token = before
+                raise
+
+    def log_out(self) -> None:
+        """Forget the login: further requests are refused until there is another."""
+        with self._login_lock:
+            self._credentials, self._token = Credentials(), ""
+
+    @property
     def outage(self) -> OnefsError | None:
         """The error of the server's outage; None if the server answered last."""
         outage = self._outages.of(self._server)
@@ -101,7 +128,16 @@ class Connection:
         """End waits for a busy server at once; further requests fail."""
         self._sender.close()
 
-    def ask(self, method: str, path: str, query: str = "", *, payload: Any = None, probes: bool = False) -> bytes:
+    def ask(
+        self,
+        method: str,
+        path: str,
+        query: str = "",
+        *,
+        payload: Any = None,
+        accept: str = JSON,
+        probes: bool = False,
+    ) -> bytes:
         """The body of the server's answer, decoded.
 
         While the circuit breaker is open, only what `probes` is sent; for all else the error of the outage is raised
@@ -110,7 +146,7 @@ class Connection:
         """
         url_query = f"{path}?{query}" if query else path
         failed, breaker = self._failed_login, self._circuit_breaker(probes)
-        with breaker, self._answer(method, url_query, payload, JSON, failed, stream=False) as response:
+        with breaker, self._answer(method, url_query, payload, accept, failed, stream=False) as response:
             return response.content
 
     @contextmanager

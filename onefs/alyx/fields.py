@@ -105,6 +105,14 @@ def own_id(record: Record) -> UUID:
     return uuid(record.get("id") or record.get("url"))
 
 
+def uuid_or_none(record: Record, key: str) -> UUID | None:
+    """A UUID, None if it is null, missing or none."""
+    try:
+        return uuid(record.get(key))
+    except OddRecordError:
+        return None
+
+
 def moment(record: Record, key: str) -> datetime:
     """A time, as the archive's clock showed it: any zone is dropped, not converted."""
     try:
@@ -135,6 +143,14 @@ def web_address(record: Record, key: str) -> str:
     path = quote(unquote(parts.path), safe=SAFE_IN_PATHS)
     server = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, server, path, parts.query.replace("#", "%23"), ""))
+
+
+def raw_path(record: Record, key: str) -> str:
+    """The path of a URL as the file system has it, with `#` in it; "" if it is null."""
+    try:
+        return unquote(urlsplit(text(record, key), allow_fragments=False).path)
+    except ValueError:
+        return ""
 
 
 def _is_whole(value: str) -> bool:

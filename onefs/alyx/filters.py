@@ -72,12 +72,11 @@ def query(endpoint: str, filters: Mapping[str, Filter]) -> tuple[tuple[str, str]
                 f"{endpoint} have no filter {name!r}.",
                 f"Did you mean {near[0]!r}?" if near else f"Use one of {', '.join(sorted(known))}.",
             )
-    return tuple((name, _spelt(value)) for name, value in filters.items() if value is not None)
+    return tuple((name, spelt(value)) for name, value in filters.items() if value is not None)
 
 
-def _spelt(value: Value | Iterable[Value]) -> str:
-    if isinstance(value, str | int | float | UUID):
-        return str(value)
-    if isinstance(value, date):
-        return value.isoformat()
-    return ",".join(map(_spelt, value))
+def spelt(value: object) -> str:
+    """A value as it is written in a query; several are joined by commas."""
+    if isinstance(value, bytes | str) or not isinstance(value, Iterable):
+        return value.isoformat() if isinstance(value, date) else str(value)
+    return ",".join(map(spelt, value))

@@ -1,7 +1,8 @@
 """Alyx's JSON as records. Odd ones raise `OddRecordError`, which listings skip and count."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from uuid import UUID
 
 from onefs import alf
 from onefs.alyx import fields
@@ -34,23 +35,73 @@ def session(record: Record) -> AlyxSession:
     )
 
 
+def nested_dataset(record: Record, eid: UUID, revisions: Mapping[UUID, str]) -> AlyxDataset:
+    """A dataset as `sessions/<eid>` has it: its revision is a UUID there, so its name comes from the file's URL.
+
+    Where there is no URL it comes from `revisions`; a revision that is not there raises `OddRecordError`.
+    """
+    path = fields.raw_path(record, "data_url")
+    rel_path = _inside_session(path)
+    if not rel_path:
+        revision = alf.split_relative(path).revision if path else ""
+        revision_id = revision_of_nested(record)
+        if revision_id is not None:
+            if revision_id not in revisions:
+                raise OddRecordError("a revision that is not known")
+            revision = revisions[revision_id]
+        rel_path = _joined(record, revision)
+    url = fields.web_address(record, "data_url")
+    return _dataset(
+        record,
+        eid=eid,
+        rel_path=rel_path,
+        default_revision=fields.truth(record, "default_revision"),
+        exists=True,
+        file_records=(FileRecord(None, "", "", url, exists=True),) if url else (),
+    )
+
+
+def revision_of_nested(record: Record) -> UUID | None:
+    """The revision whose name must be looked up, as the dataset has no URL to tell it; None if there is no need."""
+    return None if fields.text(record, "data_url") else fields.uuid_or_none(record, "revision")
+
+
 def dataset(record: Record) -> AlyxDataset:
     """A dataset as the `datasets` endpoint has it."""
     file_records = tuple(_readable(map(_file_record_or_none, fields.records(record, "file_records"))))
     eid = fields.uuid(record.get("session")) if record.get("session") else None
     paths = [_inside_session(copy.relative_path) for copy in file_records] if eid else []
+    return _dataset(
+        record,
+        eid=eid,
+        rel_path=next(filter(None, paths), "") or _joined(record, fields.text(record, "revision")),
+        default_revision=fields.truth(record, "default_dataset"),
+        exists=any(copy.exists and (copy.url or copy.repository.startswith(BUCKETS)) for copy in file_records),
+        file_records=file_records,
+    )
+
+
+def _dataset(
+    record: Record,
+    *,
+    eid: UUID | None,
+    rel_path: str,
+    default_revision: bool | None,
+    exists: bool,
+    file_records: tuple[FileRecord, ...],
+) -> AlyxDataset:
     return AlyxDataset(
         id=fields.own_id(record),
         eid=eid,
-        rel_path=next(filter(None, paths), "") or _joined(record, fields.text(record, "revision")),
+        rel_path=rel_path,
         dataset_type=fields.text(record, "dataset_type"),
         size_bytes=fields.whole_number(record, "file_size"),
         md5=fields.md5(record),
         qc=fields.qc(record),
-        default_revision=fields.truth(record, "default_dataset"),
+        default_revision=default_revision,
         protected=bool(fields.truth(record, "protected")),
         tags=fields.texts(record, "tags"),
-        exists=any(copy.exists and (copy.url or copy.repository.startswith(BUCKETS)) for copy in file_records),
+        exists=exists,
         file_records=file_records,
     )
 
@@ -105,6 +156,7 @@ def insertion(record: Record) -> Insertion:
         model=fields.text(record, "model"),
         serial=fields.text(record, "serial"),
         qc=fields.qc(fields.mapping(record, "json")),
+        record=record,
     )
 
 
@@ -165,3 +217,8 @@ def subject(record: Record) -> Subject:
         death_date=fields.day(record, "death_date"),
         projects=fields.texts(record, "projects"),
     )
+
+
+def revision(record: Record) -> tuple[UUID, str]:
+    """The id and the name of a revision."""
+    return fields.own_id(record), fields.needed_text(record, "name")

@@ -12,7 +12,7 @@ class FileRecord:
     """One copy of a dataset's file, as Alyx believes it to be.
 
     `url` is percent-encoded and ready for a request, "" if the repository is not on the web. `relative_path` begins
-    at the repository's root and has no UUID in it. `id` is None where it is not known.
+    at the repository's root and has no UUID in it. `id` is None in what a session says of its datasets.
     """
 
     id: UUID | None
@@ -53,7 +53,7 @@ class AlyxDataset:
 
 @dataclass(frozen=True, slots=True)
 class Insertion:
-    """One probe in one session."""
+    """One probe in one session. `record` is what Alyx has of it, with fields that have no name here."""
 
     pid: UUID
     eid: UUID
@@ -61,6 +61,7 @@ class Insertion:
     model: str
     serial: str
     qc: str
+    record: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from onefs.alyx.connection import Connection
 from onefs.alyx.credentials import Credentials
 from onefs.alyx.fields import Record
 from onefs.alyx.responses import ResponseCache, response_key
+from onefs.alyx.sending import JSON
 from onefs.alyx.waiting import Clock
 from onefs.errors import BrokenAnswerError, UnreachableError
 from onefs.outages import note_stale_answer
@@ -50,6 +51,14 @@ class Answer:
     generation: int
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a list, and how many records the list has in all."""
+
+    records: tuple[dict[str, Any], ...]
+    count: int
+
+
 @dataclass(slots=True)
 class _Listing:
     """What the pages of one list held. Records are told apart by what identifies them."""
@@ -76,7 +85,6 @@ class Rest:
     def __init__(
         self,
         connection: Connection,
-        credentials: Credentials,
         responses: ResponseCache,
         clock: Clock,
         *,
@@ -88,7 +96,6 @@ class Rest:
         self._connection = connection
         self._responses = responses
         self._clock = clock
-        self._who = _who(credentials)
         self._generation = 0  # counts the calls of `expire`
 
     def expire(self) -> None:
@@ -96,11 +103,26 @@ class Rest:
         self._generation += 1
         self._responses.expire(self._clock.now_s())
 
-    def get(self, path: str, query: Query = (), *, no_cache: bool = False) -> Any:
-        """The answer to one question. Raises what `Connection.ask` raises."""
-        answer = self._get(path, query, no_cache=no_cache)
-        self._keep(path, query, answer)
+    def get(
+        self,
+        path: str,
+        query: Query = (),
+        *,
+        no_cache: bool = False,
+        expiry_s: float | None = None,
+        accept: str = JSON,
+    ) -> Any:
+        """The answer to one question, kept for `expiry_s`, else for the usual time. Raises what `Connection.ask` does."""
+        answer = self._get(path, query, no_cache=no_cache, expiry_s=expiry_s, accept=accept)
+        self._keep(path, query, answer, expiry_s)
         return answer.content
+
+    def page(self, path: str, query: Query = (), *, no_cache: bool = False) -> Page:
+        """One page of a list."""
+        content = self.get(path, query, no_cache=no_cache)
+        records = self._records(path, content)
+        count = content.get("count") if isinstance(content, dict) else None
+        return Page(tuple(records), count if isinstance(count, int) else len(records))
 
     def ask(self, path: str, query: Query = ()) -> Any:
         """The server's own answer, past the cache of responses and the circuit breaker."""
@@ -149,10 +171,8 @@ class Rest:
 
     def _add_page(self, listing: _Listing, path: str, content: Any) -> Query | None:
         """Note a page's records; the query of the next page, which is asked of our own host whatever `next` says."""
-        page = {"results": content} if isinstance(content, list) else content
-        if not isinstance(page, dict) or not isinstance(page.get("results"), list):
-            raise BrokenAnswerError(f"{self._connection.host} answered {path} with something other than a list.")
-        listing.records.update((_identity(record), record) for record in page["results"] if isinstance(record, dict))
+        listing.records.update((identity(record), record) for record in self._records(path, content))
+        page = content if isinstance(content, dict) else {}
         count = page.get("count")
         listing.count = count if isinstance(count, int) else 0
         following = fields.text(page, "next")
@@ -161,16 +181,32 @@ class Rest:
         except ValueError:
             raise BrokenAnswerError(f"{self._connection.host} does not tell where {path} goes on.") from None
 
-    def _get(self, path: str, query: Query, *, no_cache: bool, any_age: bool = False) -> Answer:
+    def _records(self, path: str, content: Any) -> list[dict[str, Any]]:
+        """The records in a page of a list, or in a list that has no pages."""
+        results = content.get("results") if isinstance(content, dict) else content
+        if not isinstance(results, list):
+            raise BrokenAnswerError(f"{self._connection.host} answered {path} with something other than a list.")
+        return [record for record in results if isinstance(record, dict)]
+
+    def _get(
+        self,
+        path: str,
+        query: Query,
+        *,
+        no_cache: bool,
+        expiry_s: float | None = None,
+        accept: str = JSON,
+        any_age: bool = False,
+    ) -> Answer:
         usable = self.cache_rest and not no_cache and not _bypassed.get()
         generation = self._generation
         kept = self._responses.get(self._key(path, query)) if usable else None
         if kept is not None:
             left_s = kept.expires_unix - self._clock.now_s()
-            if any_age or 0 < left_s <= self.default_expiry_s + ROUNDING_S:
+            if any_age or 0 < left_s <= self._expiry_s(expiry_s) + ROUNDING_S:
                 return Answer(kept.content, kept=True, generation=generation)
         try:
-            return Answer(self._ask(path, query), kept=False, generation=generation)
+            return Answer(self._ask(path, query, accept), kept=False, generation=generation)
         except UnreachableError as error:
             if kept is None:
                 raise
@@ -178,16 +214,19 @@ class Rest:
             note_stale_answer(error)
             return Answer(kept.content, kept=True, generation=generation)
 
-    def _keep(self, path: str, query: Query, answer: Answer) -> None:
+    def _expiry_s(self, asked_s: float | None) -> float:
+        return self.default_expiry_s if asked_s is None else asked_s
+
+    def _keep(self, path: str, query: Query, answer: Answer, expiry_s: float | None = None) -> None:
         if self.cache_rest and not answer.kept and answer.generation == self._generation:
-            expires_unix = round(self._clock.now_s() + self.default_expiry_s)
+            expires_unix = round(self._clock.now_s() + self._expiry_s(expiry_s))
             self._responses.put(self._key(path, query), answer.content, expires_unix)
 
     def _key(self, path: str, query: Query) -> str:
-        return response_key(self._connection.base_url, self._who, path, query)
+        return response_key(self._connection.base_url, _who(self._connection.credentials), path, query)
 
-    def _ask(self, path: str, query: Query) -> Any:
-        return self._parsed(self._connection.ask("GET", path, urlencode(query)), path)
+    def _ask(self, path: str, query: Query, accept: str = JSON) -> Any:
+        return self._parsed(self._connection.ask("GET", path, urlencode(query), accept=accept), path)
 
     def _parsed(self, body: bytes, path: str) -> Any:
         try:
@@ -206,7 +245,8 @@ def _who(credentials: Credentials) -> str:
     return f"token {hashlib.sha256(credentials.token.encode()).hexdigest()}"
 
 
-def _identity(record: Record) -> str:
+def identity(record: Record) -> str:
+    """What tells a record of a list from the others."""
     for key in ("id", "url", "nickname", "name"):
         if isinstance(record.get(key), str):
             return str(record[key])
