@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from onefs.catalogue.records import Dataset
-from onefs.vfs.manifest import Entry, manifest_text
+from onefs.recording.manifest import Entry, manifest_text
 
 
 def entry_of(dataset: Dataset, source: str | Path, **changes: Any) -> Entry:

@@ -5,6 +5,9 @@ import threading
 
 from onefs.content.verification import Signature
 
+Edition = tuple[int, int, int]
+"""Size (bytes), modification time (ns) and inode number of the copy on disk that an open file reads from."""
+
 
 class Origin:
     """Which copy bytes were read from, once that is known: they are read before, of a file that grows."""
@@ -12,7 +15,7 @@ class Origin:
     __slots__ = ("edition",)
 
     def __init__(self) -> None:
-        self.edition: tuple[int, int, int] | None = None
+        self.edition: Edition | None = None
 
 
 class Descriptor:
@@ -35,7 +38,7 @@ class Descriptor:
         return self.signature.size_bytes
 
     @property
-    def edition(self) -> tuple[int, int, int]:
+    def edition(self) -> Edition:
         """Size (bytes), mtime (ns) and inode, as it was trusted."""
         return self.signature.size_bytes, self.signature.mtime_ns, self.signature.inode
 

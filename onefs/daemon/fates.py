@@ -14,8 +14,8 @@ from onefs.catalogue.revisions import Rule, edition_of, shown
 from onefs.catalogue.snapshot import NO_EID
 from onefs.daemon.recorded import Recorded
 from onefs.errors import OnefsError
+from onefs.recording.manifest import Entry
 from onefs.text import counted
-from onefs.vfs.manifest import Entry
 
 NOTHING_TO_COMPARE = "its hash and size are unknown, so nothing could be compared"
 

@@ -13,7 +13,7 @@ from onefs.catalogue.session_rows import AGGREGATES, refusal
 from onefs.catalogue.snapshot import Snapshot
 from onefs.digests import digest64
 from onefs.errors import UsageError
-from onefs.vfs.manifest import Entry, read_manifest
+from onefs.recording.manifest import Entry, read_manifest
 
 SUBJECTS = "Subjects"
 LARGEST_BYTES = (1 << 63) - 1

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from onefs.catalogue.records import Dataset
-from onefs.daemon.saving_recordings import Saved, write_recording
-from onefs.daemon.unsaved import Unsaved, unsaved_file
+from onefs.content.descriptors import Edition
 from onefs.errors import UsageError
+from onefs.recording.recorder import EVERYTHING, Recorder, check_label
+from onefs.recording.saving import Saved, write_recording
+from onefs.recording.unsaved import Unsaved, unsaved_file
 from onefs.vfs.control import Command
-from onefs.vfs.handles import Edition
-from onefs.vfs.recorder import EVERYTHING, Recorder, check_label
 
 _log = logging.getLogger(__name__)
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from cachetools import LRUCache
 from pyfuse3 import EntryAttributes, FileNameT, InodeT
 
+from onefs.content.descriptors import Edition
+from onefs.recording.processes import Reader
 from onefs.vfs.entries import Entries
 from onefs.vfs.filesystem import Opened
-from onefs.vfs.handles import Edition, Origin
-from onefs.vfs.readers import Reader
+from onefs.vfs.handles import Origin
 
 EDITIONS_KEPT = 100_000
 

@@ -7,8 +7,8 @@ import trio
 from cachetools import LRUCache
 
 from onefs.fuse.opened import Handle, Pages
-from onefs.vfs.readers import Reader, process, reader
-from onefs.vfs.recorder import Recorder
+from onefs.recording.processes import Reader, process, reader
+from onefs.recording.recorder import Recorder
 
 LONGEST_LOOK_S = 1.0
 LOOK_THREADS = 16

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 
 from onefs.alf import STATE_FOLDER
 from onefs.errors import BadCommandError, OnefsError, UsageError
+from onefs.recording.recorder import Recorder
 from onefs.text import visible
 from onefs.vfs import inodes
 from onefs.vfs.handles import MemoryFile
 from onefs.vfs.journal import Journal
 from onefs.vfs.nodes import Directory, Node, SpecialFile
-from onefs.vfs.recorder import Recorder
 from onefs.vfs.recordings import recorded_folder
 
 NAME = STATE_FOLDER

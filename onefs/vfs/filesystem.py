@@ -23,6 +23,7 @@ from onefs.errors import (
     ReadOnlyError,
 )
 from onefs.modes import ALLOWED, Mode
+from onefs.recording.recorder import Recorder
 from onefs.vfs import xattrs
 from onefs.vfs.absences import Absences
 from onefs.vfs.contents import Nodes
@@ -44,7 +45,6 @@ from onefs.vfs.nodes import (
     SpecialFile,
 )
 from onefs.vfs.queries import QueryFolder
-from onefs.vfs.recorder import Recorder
 from onefs.vfs.staleness import Name
 from onefs.vfs.tree import Tree
 

@@ -6,10 +6,8 @@ from copy import copy
 from pathlib import Path
 from typing import Protocol
 
+from onefs.content.descriptors import Edition
 from onefs.errors import CacheDamagedError, GoneError
-
-# Size, modification time in nanoseconds and inode number of the copy on the disk that an open file reads from.
-Edition = tuple[int, int, int]
 
 
 class Origin(Protocol):

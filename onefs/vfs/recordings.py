@@ -1,27 +1,17 @@
-"""Owns `.onefs/recorded`: what was recorded, as files that tell what is known when they are opened."""
+"""`.onefs/recorded`: what was recorded, as files whose text is made when they are opened."""
 
 from collections.abc import Callable, Iterable, Mapping
 
 from onefs.digests import digest64
+from onefs.recording.manifest import Entry, manifest_text
+from onefs.recording.recorder import FILES, Recorder
+from onefs.recording.saving import datasets_csv, sessions_csv
 from onefs.vfs import inodes
 from onefs.vfs.handles import MemoryFile
-from onefs.vfs.manifest import Entry, manifest_text
 from onefs.vfs.nodes import Directory, LiveFolder, Node, SpecialFile, joined
-from onefs.vfs.recorder import FILES, Recorder
 
 NAME = "recorded"
 _DATASETS, _SESSIONS, _MANIFEST = FILES
-
-
-def datasets_csv(entries: Iterable[Entry]) -> str:
-    """Ids of the datasets, sorted and unique, as ONE writes them."""
-    return "".join(f"{line}\n" for line in ("dataset_uuid", *sorted({str(entry.id) for entry in entries})))
-
-
-def sessions_csv(entries: Iterable[Entry]) -> str:
-    """Ids of the sessions that the datasets are of, sorted and unique, as ONE writes them."""
-    eids = sorted({str(entry.eid) for entry in entries if entry.eid is not None})
-    return "".join(f"{line}\n" for line in ("session_uuid", *eids))
 
 
 TEXTS: Mapping[str, Callable[[Iterable[Entry]], str]] = {

@@ -23,14 +23,14 @@ from onefs.fuse import recording
 from onefs.fuse.errnos import errno_name
 from onefs.fuse.operations import Operations
 from onefs.modes import Mode
+from onefs.recording.processes import reader
+from onefs.recording.recorder import Recorder
 from onefs.transports.file import FileTransport
 from onefs.vfs.control import Daemon, control_directory
 from onefs.vfs.filesystem import FileSystem
 from onefs.vfs.forest import Forest
 from onefs.vfs.handles import MemoryFile
 from onefs.vfs.journal import Journal
-from onefs.vfs.readers import reader
-from onefs.vfs.recorder import Recorder
 from onefs.vfs.tree import Tree
 from onefs.vfs.views import View
 

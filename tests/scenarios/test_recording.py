@@ -16,7 +16,7 @@ from archives import RECORDINGS, WRONG_MD5, make_tables, sound_rows
 from mounted import ONEFS, Mounted, is_alive, run_onefs, wait_until
 from privileges import remount
 
-from onefs.vfs.manifest import Entry, read_manifest
+from onefs.recording.manifest import Entry, read_manifest
 
 ROWS = {row.path: row for row in sound_rows()}
 PATHS = list(ROWS)

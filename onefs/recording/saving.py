@@ -1,7 +1,7 @@
 """Saving a recording: ids in a file as ONE writes them, with a manifest beside it."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 from onefs.content.files import NO_ROOM
 from onefs.errors import NoRoomError, NotSavedError, OnefsError
-from onefs.vfs.manifest import Entry, manifest_text
-from onefs.vfs.recordings import datasets_csv, sessions_csv
+from onefs.recording.manifest import Entry, manifest_text
 
 LONGEST_LABELS = 120
 _ELSEWHERE = "save elsewhere: onefs record save --to DIR"
@@ -21,6 +20,17 @@ class Saved(NamedTuple):
 
     ids: Path
     manifest: Path
+
+
+def datasets_csv(entries: Iterable[Entry]) -> str:
+    """Ids of the datasets, sorted and unique, as ONE writes them."""
+    return "".join(f"{line}\n" for line in ("dataset_uuid", *sorted({str(entry.id) for entry in entries})))
+
+
+def sessions_csv(entries: Iterable[Entry]) -> str:
+    """Ids of the sessions that the datasets are of, sorted and unique, as ONE writes them."""
+    eids = sorted({str(entry.eid) for entry in entries if entry.eid is not None})
+    return "".join(f"{line}\n" for line in ("session_uuid", *eids))
 
 
 def write_recording(

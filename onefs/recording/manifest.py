@@ -1,4 +1,4 @@
-"""Owns the manifest: what was read, by whom, as one JSON object a line."""
+"""The manifest: what was read, and by whom, as one JSON object a line."""
 
 import json
 import re

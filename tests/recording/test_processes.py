@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from onefs.vfs.readers import Identity, Reader, process, reader
+from onefs.recording.processes import Identity, Reader, process, reader
 
 WAIT = "import sys; sys.stdin.read()"
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onefs.errors import UsageError
-from onefs.vfs.manifest import Entry, manifest_text, parse, read_manifest
+from onefs.recording.manifest import Entry, manifest_text, parse, read_manifest
 
 ENTRY = Entry(
     id=UUID("00c234a3-a4ff-4f97-a522-939d15528a45"),

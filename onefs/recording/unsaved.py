@@ -1,4 +1,4 @@
-"""Owns what was recorded and is not saved yet, on the disk: it outlives a daemon that is killed."""
+"""What a mount recorded and has not saved yet, in a file that outlives a daemon that is killed."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from onefs.digests import digest64
 from onefs.errors import UsageError
-from onefs.vfs.manifest import Entry, manifest_text, parse
+from onefs.recording.manifest import Entry, manifest_text, parse
 
 FOLDER = "recorded"
 CLOSING_S = 5.0

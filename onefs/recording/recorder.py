@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from onefs.catalogue.records import Dataset
+from onefs.content.descriptors import Edition
 from onefs.errors import BusyError, UsageError
-from onefs.vfs.handles import Edition
-from onefs.vfs.manifest import Entry
-from onefs.vfs.readers import Identity, Reader, process
+from onefs.recording.manifest import Entry
+from onefs.recording.processes import Identity, Reader, process
 
 EVERYTHING = ""
 """The label of the recording that has none: it takes every read."""

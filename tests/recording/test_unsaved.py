@@ -13,8 +13,8 @@ from archives import make_tables
 from mounted import wait_until
 from recordings_of import entry_of
 
-from onefs.daemon.unsaved import Unsaved, unsaved_file
-from onefs.vfs.manifest import Entry
+from onefs.recording.manifest import Entry
+from onefs.recording.unsaved import Unsaved, unsaved_file
 
 
 @pytest.fixture

@@ -10,12 +10,11 @@ from uuid import UUID, uuid5
 import pytest
 
 from onefs.catalogue.records import QC, Dataset
-from onefs.daemon.saving_recordings import write_recording
+from onefs.content.descriptors import Edition
 from onefs.errors import BusyError, UsageError
-from onefs.vfs.handles import Edition
-from onefs.vfs.readers import Reader, reader
-from onefs.vfs.recorder import LONGEST_LABEL, LONGEST_LABEL_BYTES, Recorder, check_label
-from onefs.vfs.recordings import datasets_csv, sessions_csv
+from onefs.recording.processes import Reader, reader
+from onefs.recording.recorder import LONGEST_LABEL, LONGEST_LABEL_BYTES, Recorder, check_label
+from onefs.recording.saving import datasets_csv, sessions_csv, write_recording
 
 EID = UUID(int=7)
 READER = Reader(4711, "python3.11 fit.py", "mouse", frozenset(), frozenset())

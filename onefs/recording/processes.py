@@ -1,4 +1,4 @@
-"""Owns who reads: what the system tells of a process, and of those that it descends from."""
+"""Who reads: what the system tells of a process, and of those that it descends from."""
 
 import functools
 import os

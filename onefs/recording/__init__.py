@@ -1,0 +1,1 @@
+"""What was read, and by whom: the recorder, the processes that read, the manifest, and saving it."""
