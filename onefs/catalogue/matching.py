@@ -182,17 +182,26 @@ def pieces(texts: TextSequence) -> Iterator[Strings]:
 
 def _matching(piece: Strings, rows: Rows, pattern: Pattern, *, by_arrow: bool) -> Mask:
     """Which of these rows of a piece match."""
-    found = np.zeros(len(rows), bool)
-    one_by_one = np.ones(len(rows), bool)
-    if by_arrow:
-        plain = ~_are_odd(piece)[rows]
+    plain = ~_are_odd(piece)[rows] if by_arrow else np.zeros(len(rows), bool)
+    if plain.any():
         matches = pattern.arrow_matches(_as_arrow(piece, rows[plain]))
         if matches is not None:
+            found = ~plain
             found[plain] = matches.to_numpy(zero_copy_only=False)
-            one_by_one = ~plain
-    for at in np.flatnonzero(one_by_one).tolist():
-        found[at] = pattern.matches(piece.encoded(rows[at]).decode(errors="surrogatepass"))
-    return found
+            found[~plain] = _matching_one_by_one(piece, rows[~plain], pattern)
+            return found
+    return _matching_one_by_one(piece, rows, pattern)
+
+
+def _matching_one_by_one(piece: Strings, rows: Rows, pattern: Pattern) -> Mask:
+    begins, ends = piece.offsets[rows].tolist(), piece.offsets[rows + 1].tolist()
+    places, data = zip(begins, ends, strict=True), piece.data.tobytes()
+    if data.isascii():
+        whole = data.decode()
+        texts = (whole[begin:end] for begin, end in places)
+    else:
+        texts = (data[begin:end].decode(errors="surrogatepass") for begin, end in places)
+    return np.fromiter(map(pattern.matches, texts), bool, len(rows))
 
 
 def _are_odd(piece: Strings) -> Mask:

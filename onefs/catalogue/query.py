@@ -25,7 +25,8 @@ def columns_of(catalogue: Snapshot | SilentSnapshot) -> Columns:
 
 def search(columns: Columns, terms: Terms) -> Rows:
     """The rows of the sessions that meet all terms: by date, subject and number, all descending, then by eid."""
-    meets = np.any(columns.eids != 0, axis=1)
+    high, low = words(columns.eids)
+    meets = (high | low) != 0
     for wanted, column in (
         (terms.laboratory, columns.labs),
         (terms.subject, columns.subjects),
@@ -73,8 +74,6 @@ def _with_datasets(columns: Columns, terms: Terms, among: Mask) -> Mask:
     """Which of the sessions have counted datasets, and for each name one of that name."""
     patterns = [_pattern(text, terms) for text in terms.dataset or ()]
     patterns += [FileName(name) for name in terms.datasets or ()]
-    if not patterns and terms.qc_limit is None:
-        return among
     limit = QC_CODES.index(QC.FAIL if terms.qc_limit is None else terms.qc_limit)
     counted = _Counted(columns, limit)
     if not patterns:
@@ -125,9 +124,9 @@ def _ordered(columns: Columns, rows: Rows) -> Rows:
     """Rows by date, subject and number, all descending, then by eid."""
     used, codes = np.unique(columns.subjects.codes[rows], return_inverse=True)
     texts = ["" if code < 0 else columns.subjects.texts[code] for code in used.tolist()]
-    rank = np.empty(len(used), np.int64)
-    rank[sorted(range(len(used)), key=texts.__getitem__)] = np.arange(len(used))
-    high, low = words(np.ascontiguousarray(columns.eids[rows]))
+    place = {text: at for at, text in enumerate(sorted(set(texts)))}  # several codes may stand for one text
+    rank = np.array([place[text] for text in texts], np.int64)
+    high, low = words(columns.eids[rows])
     numbers = columns.numbers[rows].astype(np.int64)
     order = np.lexsort((low, high, -numbers, -rank[codes], -columns.days[rows].astype(np.int64)))
     return rows[order]
