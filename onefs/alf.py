@@ -1,6 +1,7 @@
 """The path grammar of ALF archives: parsing, building, and the archive's file names with the UUID in them."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -8,16 +9,42 @@ from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
-SESSION = re.compile(r"(?:(?P<lab>\w+)/Subjects/)?(?P<subject>[\w.-]+)/(?P<date>\d{4}-\d{2}-\d{2})/(?P<number>\d{1,3})")
-REVISION_FOLDER = re.compile(r"#(?P<revision>[\w.-]+)#")
-FILE = re.compile(
-    r"(?:_(?P<namespace>[a-zA-Z0-9]+)_)?"
-    r"(?P<object>\w+)"
-    r"\.(?P<attribute>[a-zA-Z0-9]+(?:_times|_intervals)?)"
-    r"(?:_(?P<timescale>\w+))?"
-    r"(?:\.(?P<extra>[\w-]+(?:\.[\w-]+)*))?"
-    r"\.(?P<extension>\w+)"
-)
+PARTS = {
+    "lab": r"\w+",
+    "subject": r"[\w.-]+",
+    "date": r"\d{4}-\d{2}-\d{2}",
+    "number": r"\d{1,3}",
+    "collection": r"[\w.-]+(?:/[\w.-]+)*",
+    "revision": r"[\w.-]+",
+    "namespace": r"[a-zA-Z0-9]+",
+    "object": r"\w+",
+    "attribute": r"[a-zA-Z0-9]+(?:_times|_intervals)?",
+    "timescale": r"\w+",
+    "extra": r"[\w-]+(?:\.[\w-]+)*",
+    "extension": r"\w+",
+}
+"""The regular expression of each part of a path."""
+
+OLD_ATTRIBUTE = rf"(?:_[a-z]+_)?{PARTS['attribute']}"
+"""An attribute that may have a namespace of its own (`_phy_ids`), as names once had. Such names are not indexed."""
+
+LAB_SPEC = "{lab}/Subjects/"
+SESSION_SPEC = f"(?:{LAB_SPEC})?{{subject}}/{{date}}/{{number}}"
+REVISION_SPEC = "#{revision}#"
+COLLECTION_SPEC = f"(?:{{collection}}/)?(?:{REVISION_SPEC}/)?"
+FILE_SPEC = r"(?:_{namespace}_)?{object}\.{attribute}(?:_{timescale})?(?:\.{extra})?\.{extension}"
+
+
+def expression(spec: str, parts: Mapping[str, str] = PARTS) -> str:
+    """The regular expression of a template, with a named group for each part in it."""
+    return spec.format_map({name: f"(?P<{name}>{pattern})" for name, pattern in parts.items()})
+
+
+SESSION = re.compile(expression(SESSION_SPEC))
+SESSION_IN_PATH = re.compile(rf"(?<![^/]){SESSION.pattern}(?![^/])")
+LAB_IN_PATH = re.compile(rf"(?<![^/]){expression(LAB_SPEC)}")
+REVISION_FOLDER = re.compile(expression(REVISION_SPEC))
+FILE = re.compile(expression(FILE_SPEC))
 UUID_PART = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 CALENDAR_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 LONGEST_NAME_BYTES = 255
@@ -52,6 +79,14 @@ class FileName:
     extra: str
     extension: str
 
+    @property
+    def text(self) -> str:
+        """The file name."""
+        prefix = f"_{self.namespace}_" if self.namespace else ""
+        clock = f"_{self.timescale}" if self.timescale else ""
+        extra = f".{self.extra}" if self.extra else ""
+        return f"{prefix}{self.object}.{self.attribute}{clock}{extra}.{self.extension}"
+
 
 class RelativePath(NamedTuple):
     """A dataset's path inside its session, in its three parts; absent parts are ""."""
@@ -61,9 +96,9 @@ class RelativePath(NamedTuple):
     name: str
 
 
-def parse_file_name(name: str) -> FileName | None:
-    """The parts of an ALF file name, or None if the name is not one."""
-    match = FILE.fullmatch(name)
+def parse_file_name(name: str, expected: re.Pattern[str] = FILE) -> FileName | None:
+    """The parts of an ALF file name, or None if the name is not one as `expected`."""
+    match = expected.fullmatch(name)
     return FileName(**{key: value or "" for key, value in match.groupdict().items()}) if match else None
 
 
@@ -73,6 +108,11 @@ def split_relative(rel_path: str) -> RelativePath:
     above, _, last = folder.rpartition("/")
     match = REVISION_FOLDER.fullmatch(last)
     return RelativePath(above, match["revision"], name) if match else RelativePath(folder, "", name)
+
+
+def find_session(path: str) -> re.Match[str] | None:
+    """The first `[lab/Subjects/]subject/date/number` in a path, with a group for each part."""
+    return SESSION_IN_PATH.search(path)
 
 
 def calendar_date(text: str) -> date | None:

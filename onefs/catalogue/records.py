@@ -6,6 +6,13 @@ from enum import IntEnum
 from uuid import UUID
 
 from onefs import alf
+from onefs.errors import UsageError
+
+
+class QCError(UsageError, ValueError):
+    """What is no quality control outcome."""
+
+    default_remedy = "Write NOT_SET, PASS, WARNING, FAIL or CRITICAL, or 0, 10, 30, 40 or 50."
 
 
 class QC(IntEnum):
@@ -16,6 +23,16 @@ class QC(IntEnum):
     WARNING = 30
     FAIL = 40
     CRITICAL = 50
+
+    @staticmethod
+    def validate(value: "QC | int | str") -> "QC":
+        """The outcome that is meant by a member, a value, its digits, or a name in any case. Raises `QCError`."""
+        try:
+            if not isinstance(value, str):
+                return QC(value)
+            return QC(int(value)) if value.isdecimal() else QC[value.upper()]
+        except (KeyError, ValueError):
+            raise QCError(f"{value!r} is no quality control outcome.") from None
 
 
 QC_CODES = tuple(QC)
