@@ -60,7 +60,7 @@ def load(path: str, size_bytes: int, *, allow_pickle: bool = False) -> Any:
     """The content of a file whose size is known; see `load_file_content`."""
     if not size_bytes:
         return None
-    extension = path.rpartition("/")[2].rpartition(".")[2]
+    extension = os.path.splitext(path)[1][1:]  # noqa: PTH122
     try:
         if extension in _OF_NUMPY:
             return _OF_NUMPY[extension](path, allow_pickle)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, fields
 from fnmatch import translate
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +36,7 @@ def parsed(path: AnyPath) -> FileName:
     return name
 
 
+@lru_cache(1 << 12)  # sessions have the same names
 def parsed_or_none(file: str) -> FileName | None:
     """The parts of a file name, also of an old one (`channels._phy_ids.csv`); None if it is none of ALF."""
     match = FILE.fullmatch(file)
@@ -116,12 +117,13 @@ def iter_sessions(root_dir: AnyPath, pattern: str = "*") -> Iterator[ALFPath]:
         yield from (ALFPath(path) for path in sorted(root.rglob(pattern)) if is_session_path(path) and path.is_dir())
 
 
-def _sessions_below(folder: Path) -> Iterator[ALFPath]:
-    for path in sorted(path for path in folder.iterdir() if path.is_dir()):
-        if is_session_path(path):
-            yield ALFPath(path)
-        elif not path.is_symlink():
-            yield from _sessions_below(path)
+def _sessions_below(root: Path) -> Iterator[ALFPath]:
+    """The session folders below a folder, without looking into them."""
+    for folder, below, _ in os.walk(root):
+        paths = [ALFPath(folder, name) for name in sorted(below)]
+        sessions = [path for path in paths if is_session_path(path)]
+        yield from sessions
+        below[:] = [path.name for path in paths if path not in sessions]
 
 
 def find_variants(

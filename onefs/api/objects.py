@@ -15,15 +15,15 @@ from onefs.alf import FileName
 from onefs.api.bunch import AlfBunch, common_length, is_timestamps, ts2vec, warn_of_lengths
 from onefs.api.contents import load, load_file_content
 from onefs.api.exceptions import ALFMultipleObjectsFound
-from onefs.api.folders import parsed
+from onefs.api.folders import parsed, parsed_or_none
 from onefs.api.parts import AnyPath
 
-PARALLEL_FROM_BYTES = 1 << 20
-"""What is smaller is read faster than it is handed to another thread."""
+PARALLEL_FROM_BYTES = 4 << 20
+"""Of all files but the largest. What is smaller is read about as fast by one thread."""
 
 _TABLE = re.compile(r"table([_.].*)?")
 _NUMBERED = re.compile(r"(.+)(_[01])")
-_METADATA = "metadata"
+_METADATA_END = ".metadata.json"
 
 
 class ObjectFiles(NamedTuple):
@@ -46,8 +46,8 @@ def object_files(files: Iterable[AnyPath], *, short_keys: bool = False) -> Objec
     found = ObjectFiles("".join(objects), {}, {})
     described = {}
     for path, name in names.items():
-        if _is_metadata(name):
-            described[_described(name)] = path
+        if (of := _described(path)) is not None:
+            described[_identity(of)] = path
             continue
         key = _key(name, short_keys)
         if key in found.contents:
@@ -99,13 +99,12 @@ def _identity(name: FileName) -> tuple[str, ...]:
     return name.namespace, name.attribute, name.timescale, name.extra
 
 
-def _is_metadata(name: FileName) -> bool:
-    return name.extension == "json" and (name.extra == _METADATA or name.extra.endswith(f".{_METADATA}"))
-
-
-def _described(name: FileName) -> tuple[str, ...]:
-    """The identity of the file that a `.metadata.json` describes."""
-    return name.namespace, name.attribute, name.timescale, name.extra.removesuffix(_METADATA).removesuffix(".")
+def _described(path: str) -> FileName | None:
+    """The name of the file that a `.metadata.json` describes; None for other files."""
+    plain = alf.without_uuid(path)
+    if not plain.endswith(_METADATA_END):
+        return None
+    return parsed_or_none(alf.without_uuid(f"{plain.removesuffix(_METADATA_END)}.json").rpartition("/")[2])
 
 
 def _two_files(key: str, first: str, second: str) -> ALFMultipleObjectsFound:
@@ -127,7 +126,7 @@ def _describe(result: AlfBunch, key: str, metadata: Any) -> None:
         dict.update(result, {str(name): wide[..., place] for place, name in enumerate(columns)})
         metadata = {name: value for name, value in metadata.items() if name != "columns"}
     if metadata:
-        result[f"{key}{_METADATA}"] = metadata
+        result[f"{key}metadata"] = metadata
 
 
 def _width(content: Any) -> int:

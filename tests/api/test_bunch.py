@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from alf_objects import objects
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from one.alf import io as one_io
 
@@ -22,19 +21,6 @@ from onefs.api.bunch import AlfBunch, Bunch
 from onefs.api.exceptions import OnefsError
 
 quick = settings(deadline=None, max_examples=100)
-KEYS = st.text("abcxyz", min_size=1, max_size=3).filter(lambda key: not hasattr(AlfBunch, key))
-DTYPES = st.sampled_from([np.dtype(name) for name in ("f8", "f4", "i8", "u2", "?", "M8[ns]")])
-
-
-@st.composite
-def objects(draw: st.DrawFn, widths: tuple[int, ...] = (0, 2)) -> dict[str, NDArray[Any]]:
-    """Arrays of one length, vectors (width 0) or of so many columns."""
-    length = draw(st.integers(2, 6))
-    made = {}
-    for key in draw(st.lists(KEYS, min_size=1, max_size=4, unique=True)):
-        width = draw(st.sampled_from(widths))
-        made[key] = draw(arrays(draw(DTYPES), (length, width) if width else (length,)))
-    return made
 
 
 def assert_same(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:

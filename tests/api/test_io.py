@@ -3,8 +3,10 @@
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from alf_objects import objects
+from hypothesis import given, settings
+from numpy.typing import NDArray
 from one.alf import io as one_io
 
 from onefs.alf import without_uuid
@@ -111,6 +116,8 @@ CONTENTS: dict[str, Any] = {
     "a.b.txt": "text",
     "a.b.zip": b"PK",
     "README": "no name of ALF",
+    "npy": "no extension",
+    ".json": "no extension",
     **{f"a.empty.{extension}": b"" for extension in ("npy", "npz", "csv", "pqt", "json", "jsonable", "yml", "mp4")},
 }
 
@@ -396,6 +403,21 @@ def test_metadata_belong_to_the_file_of_their_name_alone(tmp_path: Path) -> None
     assert set(io.load_object(tmp_path, "a")) == {"time", "times", "timesmetadata", "other"}
 
 
+@pytest.mark.parametrize(
+    "metadata", [f"a.b.metadata.{UUID}.json", f"a.b.{UUID}.metadata.json", f"a.b.{UUID}.metadata.{UUID}.json"]
+)
+def test_metadata_of_a_file_with_a_uuid_in_its_name(tmp_path: Path, metadata: str) -> None:
+    write(tmp_path, f"a.b.{UUID}.npy", np.arange(6).reshape(3, 2))
+    write(tmp_path, metadata, '{"columns": ["x", "y"]}')
+    assert set(io.load_object(tmp_path, "a")) == {"x", "y"}
+
+
+def test_an_attribute_named_metadata(tmp_path: Path) -> None:
+    write(tmp_path, "probe.metadata.json", '{"x": 1}')
+    write(tmp_path, "probe.y.npy", np.arange(3))
+    assert io.load_object(tmp_path, "probe").metadata == {"x": 1}
+
+
 def test_the_last_dimension_is_split(tmp_path: Path) -> None:
     """ONE splits the second, and cannot split a single column."""
     write(tmp_path, "a.b.npy", np.arange(12).reshape(3, 2, 2))
@@ -477,18 +499,19 @@ def test_lengths_that_disagree_are_logged(tmp_path: Path, caplog: pytest.LogCapt
     assert "b (3,), c (4,), d (1,)" in told.getMessage()
 
 
-def test_large_files_are_read_in_parallel_and_small_ones_are_not(tmp_path: Path) -> None:
+def test_large_files_are_read_in_parallel_and_arrays_need_no_pandas(tmp_path: Path) -> None:
     code = (
         "import sys, threading; from onefs.api import io; "
         "small = io.load_object(sys.argv[1], 'small'); before = threading.active_count(); "
         "large = io.load_object(sys.argv[1], 'large'); "
-        "print(before, threading.active_count() > 1, sorted(large), large.a[-1], large.b[-1])"
+        "print(before, threading.active_count() > 1, sorted(large), large.a[-1], large.b[-1], "
+        "{'pandas', 'pyarrow', 'yaml'} & set(sys.modules))"
     )
     n = PARALLEL_FROM_BYTES // 8
     for name, length in (("small.a", 3), ("small.b", 3), ("large.a", n), ("large.b", n)):
         write(tmp_path, f"{name}.npy", np.arange(length))
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert done.stdout.split("\n")[0] == f"1 True ['a', 'b'] {n - 1} {n - 1}"
+    assert done.stdout.split("\n")[0] == f"1 True ['a', 'b'] {n - 1} {n - 1} set()"
 
 
 def test_a_forked_process_reads_large_files_too(tmp_path: Path) -> None:
@@ -499,6 +522,7 @@ def test_a_forked_process_reads_large_files_too(tmp_path: Path) -> None:
         warnings.simplefilter("ignore", DeprecationWarning)  # later Pythons warn of forks beside threads
         child = os.fork()
     if not child:
+        signal.alarm(60)  # ends a child that waits for threads which it does not have
         os._exit(0 if set(io.load_object(tmp_path, "large")) == {"a", "b"} else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
@@ -574,6 +598,17 @@ def test_whether_an_object_is_there(tmp_path: Path) -> None:
     assert not io.exists(tmp_path / "none", "wheel")
 
 
+def test_a_session_that_is_a_link_and_a_folder_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "KS" / "2020-01-01" / "001").mkdir(parents=True)
+    (tmp_path / "KS" / "2020-01-01" / "002").symlink_to(tmp_path / "KS" / "2020-01-01" / "001")
+    (tmp_path / "KS" / "2020-01-01" / "notes").mkdir()
+    write(tmp_path / "KS" / "2020-01-01", "003", "a file")
+    sessions = [str(path) for path in io.iter_sessions(tmp_path)]
+    assert sessions == [str(path) for path in one_io.iter_sessions(tmp_path)]
+    assert len(sessions) == 2
+    assert list(io.iter_sessions(tmp_path / "none")) == list(one_io.iter_sessions(tmp_path / "none")) == []
+
+
 def test_sessions_and_their_files(public: Path) -> None:
     sessions = list(io.iter_sessions(public))
     assert [str(path) for path in sessions] == [str(path) for path in one_io.iter_sessions(public)]
@@ -617,6 +652,16 @@ def test_an_object_is_saved_as_one_saves_it(tmp_path: Path) -> None:
     assert_same(io.load_object(tmp_path, "licks"), arrays)
     with pytest.raises(ValueError, match=r"b \(2,\)"):
         io.save_object_npy(tmp_path, {"a": np.arange(3), "b": np.arange(2)}, "spikes")
+
+
+@given(objects())
+@settings(deadline=None, max_examples=50)
+def test_saved_and_loaded_again(arrays: dict[str, NDArray[Any]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        io.save_object_npy(folder, arrays, "spikes")
+        assert_same(io.load_object(folder, "spikes"), arrays)
+        io.AlfBunch(arrays).to_df().to_parquet(f"{folder}/licks.table.pqt")
+        assert_same(io.load_object(folder, "licks"), arrays)
 
 
 def test_metadata_are_saved_where_they_are_looked_for(tmp_path: Path) -> None:
