@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 LOCK_TIMEOUT_S = 60.0
 """Whoever asked for the saving waits, and nothing else can be done with a mount's tables meanwhile."""
 
+LEFT_OVER = re.compile(r"\..+\.pqt\.[0-9a-f]{32}")
+"""What `replacing` names the tables that it writes, until they are whole."""
+
 REMEDY = "Make the directory writable, or save to another."
 
 
@@ -57,15 +60,26 @@ def save_tables(
     `UsageError` if those there are another archive's, `TableError`, `NoRoomError`, or `BusyError` if another process
     keeps the tables locked.
     """
+    with changing_tables(directory):
+        starts = _starts(directory, base, clobber=clobber)
+        _check_one_archive(directory, base, starts, origin)
+        changes = {"date_modified": now().isoformat(" ", "minutes")} | _origin(starts, origin)
+        return _save(directory, learned, starts, changes)
+
+
+@contextmanager
+def changing_tables(directory: Path) -> Iterator[None]:
+    """A block that replaces cache tables in a directory, under the lock that guards them.
+
+    What those that were killed in the midst of it left is removed. Raises `TableError`, `NoRoomError`, or `BusyError`
+    if another process keeps the tables locked.
+    """
     import pyarrow as pa
 
     try:
         with _locked(directory):
-            _remove_left_over(tables_in(directory))
-            starts = _starts(directory, base, clobber=clobber)
-            _check_one_archive(directory, base, starts, origin)
-            changes = {"date_modified": now().isoformat(" ", "minutes")} | _origin(starts, origin)
-            return _save(directory, learned, starts, changes)
+            _remove_left_over(directory)
+            yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise NoRoomError(
@@ -96,12 +110,11 @@ def _locked(directory: Path) -> Iterator[None]:
         ) from None
 
 
-def _remove_left_over(files: TableFiles) -> None:
-    """Remove what those that were killed in the midst of saving left. The lock is held."""
-    for file in (files.sessions, files.datasets, files.datasets.with_name(INSERTIONS_NAME)):
-        for other in file.parent.iterdir():
-            if re.fullmatch(rf"\.{re.escape(file.name)}\.[0-9a-f]{{32}}", other.name):
-                other.unlink(missing_ok=True)
+def _remove_left_over(directory: Path) -> None:
+    """Remove the temporary files of tables that were never finished. The lock is held."""
+    for file in directory.iterdir():
+        if LEFT_OVER.fullmatch(file.name):
+            file.unlink(missing_ok=True)
 
 
 def _starts(directory: Path, base: TableFiles | None, *, clobber: bool) -> list[TableFiles]:

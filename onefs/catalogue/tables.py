@@ -66,21 +66,27 @@ def table_errors(file: Path) -> Iterator[None]:
 
 def read_metadata(file: Path) -> TableMetadata:
     """What a table says of itself. Raises `TableError` if the file is not a readable cache table."""
-    import pyarrow.parquet as pq
-
-    with table_errors(file):
-        metadata = pq.read_schema(file).metadata or {}
-    try:
-        raw = json.loads(metadata.get(METADATA_KEY, b"{}"))
-    except ValueError as error:
-        raise TableError(f"The metadata of the cache table {file} is not JSON.", NEW_TABLES) from error
-    if not isinstance(raw, dict) or not raw.get("date_created"):
-        lacks = "has no date_created" if METADATA_KEY in metadata else "is missing"
+    raw = raw_metadata(file)
+    if not raw or not raw.get("date_created"):
+        lacks = "is missing" if raw is None else "has no date_created"
         raise TableError(
             f"{file} is not a cache table: its metadata key one_metadata {lacks}.",
             "Take tables that Alyx exported or ONE saved.",
         )
     return TableMetadata.of(raw)
+
+
+def raw_metadata(file: Path) -> dict[str, Any] | None:
+    """A parquet file's `one_metadata`, None if it has none. Raises `TableError` if the file cannot be read."""
+    import pyarrow.parquet as pq
+
+    with table_errors(file):
+        metadata = pq.read_schema(file).metadata or {}
+    try:
+        raw = json.loads(metadata.get(METADATA_KEY, b"null"))
+    except ValueError as error:
+        raise TableError(f"The metadata of the cache table {file} is not JSON.", NEW_TABLES) from error
+    return raw if isinstance(raw, dict) or raw is None else {}
 
 
 def write_tables(
@@ -90,14 +96,34 @@ def write_tables(
 
     `created` is "YYYY-MM-DD HH:MM". Raises `TableError` if the directory cannot be written.
     """
+    metadata = {"date_created": created, "origin": origin, "min_api_version": MIN_API_VERSION}
+    with _writing_errors(directory):
+        return write_pair(directory, session_table(sessions), dataset_table(datasets), metadata)
+
+
+def write_pair(
+    directory: Path,
+    sessions: "pa.Table",
+    datasets: "pa.Table",
+    metadata: Mapping[str, object],
+    *,
+    is_indexed: bool = True,
+) -> TableFiles:
+    """Write both tables as `write_tables`. `is_indexed`: pandas is to make an index of the ids."""
+    files = tables_in(directory)
+    with _writing_errors(directory), ExitStack() as stack:
+        _write(stack, files.sessions, sessions, ["id"] if is_indexed else [], metadata)
+        _write(stack, files.datasets, datasets, ["eid", "id"] if is_indexed else [], metadata)
+    return files
+
+
+@contextmanager
+def _writing_errors(directory: Path) -> Iterator[None]:
+    """Turns what is raised while tables are made and written into `TableError`."""
     import pyarrow as pa
 
-    metadata = {"date_created": created, "origin": origin, "min_api_version": MIN_API_VERSION}
-    files = tables_in(directory)
     try:
-        with ExitStack() as stack:
-            _write(stack, files.sessions, session_table(sessions), ["id"], metadata)
-            _write(stack, files.datasets, dataset_table(datasets), ["eid", "id"], metadata)
+        yield
     except OSError as error:
         raise TableError(
             f"The cache tables cannot be written to {directory}: {error.strerror or error}.",
@@ -107,7 +133,6 @@ def write_tables(
         raise TableError(
             f"The cache tables for {directory} cannot hold this: {error}.", "Correct the value."
         ) from error
-    return files
 
 
 def _write(stack: ExitStack, file: Path, table: "pa.Table", index: list[str], metadata: Mapping[str, object]) -> None:

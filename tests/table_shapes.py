@@ -17,7 +17,7 @@ from onefs.catalogue.tables import write_tables
 SPACE = UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
 CREATED = "2026-01-02 03:04"
 METADATA = {"date_created": CREATED, "origin": "test", "min_api_version": "2.10"}
-RECORDED = Path(__file__).parents[1] / "recordings" / "tables"
+RECORDED = Path(__file__).with_name("recordings") / "tables"
 
 
 def an_id(name: object) -> UUID:
