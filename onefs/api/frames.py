@@ -1,19 +1,28 @@
 """`FrameCatalogue`: a catalogue that answers from frames, edits made in place included."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import date
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onefs import alf
+from onefs.api.frame_values import (
+    Positions,
+    day_of,
+    is_null,
+    positions_of,
+    qc_code,
+    size_of,
+    text_of,
+    truth_of,
+    uuid_of,
+    values_at,
+)
 from onefs.catalogue.dataset_rows import ABOVE_AGGREGATES
 from onefs.catalogue.insertions import Insertion
-from onefs.catalogue.layout import LARGEST_SIZE
 from onefs.catalogue.records import QC_CODES, Dataset, Session
-from onefs.catalogue.schema import QC_NAMES
 from onefs.catalogue.session_rows import refusal
 from onefs.catalogue.snapshot import NO_EID
 from onefs.digests import digest64
@@ -21,12 +30,7 @@ from onefs.digests import digest64
 if TYPE_CHECKING:
     import pandas as pd
 
-Positions = NDArray[np.int64]
-
-_CODE_OF_QC: Mapping[object, int] = {
-    **{name: code for code, name in enumerate(QC_NAMES)},
-    **{int(qc): code for code, qc in enumerate(QC_CODES)},
-}
+    from onefs.api.frame_columns import FrameColumns
 
 
 class FrameRows:
@@ -40,11 +44,11 @@ class FrameRows:
         self.session = session
         self._eid = of.eid if of else None
         self._session_path = of.path if of else "aggregates"
-        paths = [_text(path) for path in _values(frame, "rel_path", positions, "")]
+        paths = [text_of(path) for path in values_at(frame, "rel_path", positions, "")]
         if of is None:
             paths = [ABOVE_AGGREGATES.sub("", path) for path in paths]
-        ids = [_text(id_) for id_ in _values(frame, "id", positions, "")]
-        exists = [_truth(one) for one in _values(frame, "exists", positions, value=True)]
+        ids = [text_of(id_) for id_ in values_at(frame, "id", positions, "")]
+        exists = [truth_of(one) for one in values_at(frame, "exists", positions, value=True)]
         order: dict[str, int] = {}
         for at in sorted(range(len(paths)), key=lambda at: (paths[at], not exists[at], ids[at])):
             if alf.is_safe_relative(paths[at]):
@@ -54,11 +58,11 @@ class FrameRows:
         self.rel_paths = list(order)
         self._ids = [ids[at] for at in kept]
         self.exists = [exists[at] for at in kept]
-        self.sizes: Sequence[int] = [_size(one) for one in _values(frame, "file_size", self.positions, None)]
-        self.qc: Sequence[int] = [_CODE_OF_QC.get(one, 0) for one in _values(frame, "qc", self.positions, 0)]
-        self._md5s = [_text(one) for one in _values(frame, "hash", self.positions, "")]
-        defaults = _values(frame, "default_revision", self.positions, None)
-        self.default_revision = [None if _is_null(one) else bool(one) for one in defaults]
+        self.sizes: Sequence[int] = [size_of(one) for one in values_at(frame, "file_size", self.positions, None)]
+        self.qc: Sequence[int] = [qc_code(one) for one in values_at(frame, "qc", self.positions, 0)]
+        self._md5s = [text_of(one) for one in values_at(frame, "hash", self.positions, "")]
+        defaults = values_at(frame, "default_revision", self.positions, None)
+        self.default_revision = [None if is_null(one) else bool(one) for one in defaults]
 
     def __len__(self) -> int:
         return len(self.rel_paths)
@@ -71,7 +75,7 @@ class FrameRows:
 
     def id(self, i: int) -> UUID:
         """The id of the i-th dataset."""
-        return _uuid(self._ids[i])
+        return uuid_of(self._ids[i])
 
     def dataset(self, i: int) -> Dataset:
         """The i-th dataset in full."""
@@ -100,6 +104,12 @@ class FrameCatalogue:
 
     def __init__(self, tables: "Mapping[str, pd.DataFrame]") -> None:
         self._tables = tables
+
+    def columns(self) -> "FrameColumns":
+        """What searches look at: the frames as they are at this moment."""
+        from onefs.api.frame_columns import FrameColumns
+
+        return FrameColumns(self._tables)
 
     @property
     def n_sessions(self) -> int:
@@ -130,18 +140,18 @@ class FrameCatalogue:
             return None
         place = np.array([row])
         eid, lab, subject, day, number, protocol, projects = (
-            _values(frame, name, place, None)[0]
+            values_at(frame, name, place, None)[0]
             for name in ("id", "lab", "subject", "date", "number", "task_protocol", "projects")
         )
-        lab, subject, day = _text(lab), _text(subject), _day(day)
-        number = -1 if _is_null(number) else int(number)
-        if day is None or refusal(lab, subject, day, number) or _uuid(eid) == NO_EID:
+        lab, subject, day = text_of(lab), text_of(subject), day_of(day)
+        number = -1 if is_null(number) else int(number)
+        if day is None or refusal(lab, subject, day, number) or uuid_of(eid) == NO_EID:
             return None
-        return Session(_uuid(eid), lab, subject, day, number, _text(protocol), _text(projects))
+        return Session(uuid_of(eid), lab, subject, day, number, text_of(protocol), text_of(projects))
 
     def rows_of_eid(self, eid: UUID) -> list[int]:
         """Rows of all sessions that have this eid: more than one is a fault of the table."""
-        rows = _positions(self._tables["sessions"], "id", eid).tolist()
+        rows = positions_of(self._tables["sessions"], "id", eid).tolist()
         return [row for row in rows if self._session(row) is not None]
 
     def session_of_eid(self, eid: UUID) -> int | None:
@@ -176,7 +186,7 @@ class FrameCatalogue:
         return FrameRows(self._tables["datasets"], places, row, of)
 
     def _datasets_of(self, eid: UUID | None) -> Positions:
-        return _positions(self._tables["datasets"], "eid", eid)
+        return positions_of(self._tables["datasets"], "eid", eid)
 
     def dataset_in(self, session: int, i: int) -> Dataset:
         """The i-th dataset of a session."""
@@ -186,8 +196,8 @@ class FrameCatalogue:
         """All datasets that have this id: more than one is a fault of the table."""
         frame = self._tables["datasets"]
         found = []
-        for place in _positions(frame, "id", id):
-            eid = _uuid(_values(frame, "eid", np.array([place]), None)[0])
+        for place in positions_of(frame, "id", id):
+            eid = uuid_of(values_at(frame, "eid", np.array([place]), None)[0])
             row = self.n_sessions if eid == NO_EID else self.session_of_eid(eid)
             if row is not None:
                 rows = FrameRows(frame, np.array([place]), row, self._session(row))
@@ -205,100 +215,18 @@ class FrameCatalogue:
     def insertion(self, pid: UUID) -> Insertion | None:
         """The eid and name of a probe insertion."""
         frame = self._tables.get("insertions")
-        places = np.empty(0, np.int64) if frame is None else _positions(frame, "id", pid)
+        places = np.empty(0, np.int64) if frame is None else positions_of(frame, "id", pid)
         if frame is None or not len(places):
             return None
-        return _uuid(_values(frame, "eid", places[:1], None)[0]), _text(_values(frame, "name", places[:1], "")[0])
+        return uuid_of(values_at(frame, "eid", places[:1], None)[0]), text_of(
+            values_at(frame, "name", places[:1], "")[0]
+        )
 
     def probes_of(self, eid: UUID) -> list[tuple[str, UUID]]:
         """Names and ids of a session's probe insertions, sorted."""
         frame = self._tables.get("insertions")
         if frame is None:
             return []
-        places = _positions(frame, "eid", eid)
-        names, ids = _values(frame, "name", places, ""), _values(frame, "id", places, None)
-        return sorted((_text(name), _uuid(pid)) for name, pid in zip(names, ids, strict=True))
-
-
-def _positions(frame: "pd.DataFrame", name: str, key: UUID | None) -> Positions:
-    """Where an id (None: no id) stands in a frame's index or column, in the frame's order."""
-    index = frame.index
-    wanted = [None, "", str(NO_EID), NO_EID] if key is None else [str(key), key]
-    if name not in index.names:
-        if name not in frame.columns:
-            return np.empty(0, np.int64)
-        column = frame[name]
-        found = column.isna() | column.isin(wanted[1:]) if key is None else column.isin(wanted)
-        return np.flatnonzero(found.to_numpy(bool))
-    if index.nlevels == 1:
-        return np.flatnonzero(index.isna() | index.isin(wanted[1:])) if key is None else _places(index, wanted)
-    level = index.names.index(name)
-    codes = [int(code) for code in _places(index.levels[level], wanted[1:] if key is None else wanted)]
-    codes += [-1] if key is None else []
-    places = [_places_of_code(index, level, code) for code in codes]
-    return np.sort(np.concatenate([np.empty(0, np.int64), *places]))
-
-
-def _places(index: "pd.Index", wanted: Sequence[object]) -> Positions:
-    """Where any of these stands in an index of one level."""
-    found = [np.empty(0, np.int64)]
-    for one in wanted:
-        try:
-            found.append(np.atleast_1d(np.arange(len(index))[index.get_loc(one)]))
-        except (KeyError, TypeError):
-            continue
-    return np.sort(np.concatenate(found))
-
-
-def _places_of_code(index: "pd.MultiIndex", level: int, code: int) -> Positions:
-    codes = index.codes[level]
-    is_sorted = level == 0 and index.is_monotonic_increasing and index.levels[0].is_monotonic_increasing
-    if is_sorted:  # pandas remembers that, so a session costs no look at all rows
-        begin, end = np.searchsorted(codes, (code, code + 1))
-        return np.arange(begin, end)
-    return np.flatnonzero(codes == code)
-
-
-def _values(frame: "pd.DataFrame", name: str, places: Positions, value: object) -> list[Any]:
-    """The values of a column, or of a level of the index, at these places; `value` for each if there is no such."""
-    if name in frame.columns:
-        return list(frame[name].array[places])
-    if name in frame.index.names:
-        return list(frame.index[places].get_level_values(name))
-    return [value] * len(places)
-
-
-def _is_null(value: object) -> bool:
-    import pandas as pd
-
-    return value is None or bool(pd.api.types.is_scalar(value) and pd.isna(value))
-
-
-def _text(value: object) -> str:
-    return "" if _is_null(value) else str(value)
-
-
-def _truth(value: object) -> bool:
-    return not _is_null(value) and bool(value)
-
-
-def _size(value: Any) -> int:
-    """-1 if it is not known."""
-    size = -1 if _is_null(value) else int(value)
-    return size if 0 <= size <= LARGEST_SIZE else -1
-
-
-def _uuid(value: object) -> UUID:
-    """The nil one for what is none."""
-    try:
-        return value if isinstance(value, UUID) else UUID(_text(value))
-    except ValueError:
-        return NO_EID
-
-
-def _day(value: Any) -> date | None:
-    if _is_null(value):
-        return None
-    if isinstance(value, datetime):
-        return value.date()
-    return value if isinstance(value, date) else alf.calendar_date(str(value)[:10])
+        places = positions_of(frame, "eid", eid)
+        names, ids = values_at(frame, "name", places, ""), values_at(frame, "id", places, None)
+        return sorted((text_of(name), uuid_of(pid)) for name, pid in zip(names, ids, strict=True))
