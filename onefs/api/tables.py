@@ -79,7 +79,7 @@ class Cache(Bunch):
         for name in NAMES:
             self[name] = _Unread(None)
         for file in sorted(directory.glob(pattern)) if directory else ():
-            metadata = _metadata(file)
+            metadata = None if file.name.startswith(".") else _metadata(file)
             if metadata is not None:
                 raw[file.stem] = metadata
                 self[file.stem] = _Unread(file)
