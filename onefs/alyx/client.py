@@ -99,9 +99,9 @@ class AlyxClient:
         """Whether there is a token, kept or from a login."""
         return self._connection.is_logged_in
 
-    def log_in(self, credentials: Credentials) -> None:
-        """Use another login from now on. A name and password are tried at once."""
-        self._connection.log_in(credentials)
+    def log_in(self, credentials: Credentials, keep_token: Callable[[str], None] | None = None) -> None:
+        """Use another login from now on, and tell `keep_token` its tokens. A name and password are tried at once."""
+        self._connection.log_in(credentials, keep_token)
 
     def log_out(self) -> None:
         """Forget the login: further questions are refused until there is another."""

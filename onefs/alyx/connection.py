@@ -92,16 +92,22 @@ class Connection:
         """Whether there is a token, kept or from a login."""
         return bool(self._token)
 
-    def log_in(self, credentials: Credentials) -> None:
-        """Use another login from now on. A name and password are tried at once. Raises what `ask` raises."""
+    def log_in(self, credentials: Credentials, keep_token: Callable[[str], None] | None = None) -> None:
+        """Use another login from now on, and tell `keep_token` its tokens. A name and password are tried at once.
+
+        Raises what `ask` raises; then the login stays what it was.
+        """
         with self._login_lock:
-            before = self._credentials, self._token
-            self._credentials, self._token = credentials, credentials.token
+            before = self._credentials, self._token, self._keep_token
+            self._credentials, self._token, self._keep_token = credentials, credentials.token, keep_token
             self._refused_login = self._failed_login = None
             try:
-                self._token = self._token or self._log_in(None)
+                if self._token:
+                    self._tell(self._token)
+                else:
+                    self._token = self._log_in(None)
             except OnefsError:
-                self._credentials, self._token = before
+                self._credentials, self._token, self._keep_token = before
                 raise
 
     def log_out(self) -> None:

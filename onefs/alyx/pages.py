@@ -101,9 +101,12 @@ class Listing:
         """Whether the list has an order, so that a page can be asked for by its offset."""
         return self._endpoint not in WITHOUT_ORDER
 
-    def records(self) -> Sequence[AlyxRecord]:
-        """The records: a list if they came in one page, else a sequence that fetches further pages when touched."""
-        first = self._page(self._query)
+    def records(self, first: Page | None = None) -> Sequence[AlyxRecord]:
+        """The records: a list if they came in one page, else a sequence that fetches further pages when touched.
+
+        `first` is the first page, if it is there already.
+        """
+        first = first or self._page(self._query)
         asked_for_a_part = any(name == OFFSET and value != "0" for name, value in self._query)
         if not first.records or asked_for_a_part or len(first.records) >= first.count:
             return list(first.records)

@@ -112,7 +112,7 @@ class Rest:
         expiry_s: float | None = None,
         accept: str = JSON,
     ) -> Any:
-        """The answer to one question, kept for `expiry_s`, else for the usual time. Raises what `Connection.ask` does."""
+        """The answer to one question, kept for `expiry_s`, else as long as others. Raises as `Connection.ask` does."""
         answer = self._get(path, query, no_cache=no_cache, expiry_s=expiry_s, accept=accept)
         self._keep(path, query, answer, expiry_s)
         return answer.content

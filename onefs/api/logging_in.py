@@ -1,0 +1,90 @@
+"""Opening an Alyx database by its address, logging in to it and out of it, and the tokens kept for that."""
+
+import os
+import sys
+from dataclasses import replace
+from functools import partial
+from getpass import getpass
+from pathlib import Path
+
+from onefs.alyx import credentials as logins
+from onefs.alyx import one_parameters
+from onefs.alyx.client import AlyxClient
+from onefs.alyx.credentials import Credentials, CredentialsFile
+from onefs.configuration import config_file, merge
+from onefs.errors import SourceError, UsageError
+from onefs.sources.databases import OPENALYX_URL, open_database, published
+from onefs.sources.source import Kind, resolve
+
+
+def opened(name: str | None, login: Credentials, cache_dir: Path | None) -> tuple[AlyxClient, Path, str]:
+    """The client of a database, its cache directory and the address of its data server, "" if that is not known.
+
+    Opens no connection. Raises `SourceError`, `UsageError` or `AccessRefusedError`.
+    """
+    one_folder = one_parameters.default_folder()
+    settings = merge({}, os.environ, config_file())
+    if login.user or login:
+        settings = replace(settings, alyx_user=login.user, alyx_password=login.password, alyx_token=login.token)
+    settings = replace(settings, cache_dir=cache_dir or settings.cache_dir)
+    source = resolve(name or one_parameters.default_database(one_folder) or OPENALYX_URL, settings, Kind.DATABASE)
+    if source.database is None:
+        raise SourceError(f"{name} is no database.", "Give the URL of an Alyx.")
+    url = source.database.base_url
+    public, known = published(url), one_parameters.read(url, one_folder)
+    data_url = settings.data_url or (public.data_url if public else "") or (known.data_url if known else "")
+    return open_database(source.database, settings, source.state_dir), source.data_dir, data_url
+
+
+def log_in(
+    client: AlyxClient,
+    user: str | None,
+    password: str | None,
+    token: str | None,
+    *,
+    keep: bool,
+    force: bool,
+    ask: bool,
+) -> None:
+    """Log in with what is given, else with what is kept for the user, else with a password typed on a terminal.
+
+    With `keep` the token is kept in the user's file of logins; with `force` a kept one is not used. A login that is
+    refused changes nothing. Raises `AccessRefusedError`, and `UsageError` if a name or password is missing.
+    """
+    given = password is not None or token is not None
+    if client.is_logged_in and not (given or force) and user in (None, client.user):
+        return
+    login = Credentials(user or client.user, password or "", token or "")
+    if not given:
+        login = _kept(client.base_url, login.user, with_token=not force)
+    if not login and ask and sys.stdin.isatty():
+        name = login.user or input(f"User of {client.base_url}: ")
+        login = Credentials(name, getpass(f"Password of {name}: "))
+    if not login:
+        raise UsageError(
+            f"There is no password or token for {client.base_url}.", "Give username and password, or token."
+        )
+    file, base_url, name = _file(), client.base_url, login.user
+    client.log_in(login, partial(file.keep_token, base_url, name) if keep else None)
+
+
+def log_out(client: AlyxClient) -> None:
+    """Forget the login, the token that is kept for it, and the kept responses."""
+    if not client.is_logged_in:
+        return
+    kept = _file().get(client.base_url)
+    if kept.token and kept.user == client.user:
+        _file().keep_token(client.base_url, client.user, "")
+    client.log_out()
+    client.clear_responses()
+
+
+def _kept(base_url: str, user: str, *, with_token: bool) -> Credentials:
+    found = logins.find(base_url, logins.credentials_file(), one_parameters.default_folder())
+    if user and found.user != user:
+        return Credentials(user)
+    return found if with_token else Credentials(found.user, found.password)
+
+
+def _file() -> CredentialsFile:
+    return CredentialsFile(logins.credentials_file())

@@ -1,0 +1,317 @@
+"""The client of an Alyx database that programs have as `one.alyx`, and the block `no_cache`."""
+
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from importlib import import_module
+from pathlib import Path
+from pprint import pformat
+from types import SimpleNamespace
+from typing import Any, NoReturn, Self
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from warnings import warn
+
+from onefs.alyx import client as alyx
+from onefs.alyx.credentials import Credentials
+from onefs.alyx.filters import spelt
+from onefs.alyx.pages import AlyxRecord, Listing
+from onefs.alyx.rest import Page, Query
+from onefs.alyx.schema import LIST, READ, Schema
+from onefs.api.exceptions import api_errors
+from onefs.api.logging_in import log_in, log_out, opened
+from onefs.errors import NotAllowedError, UsageError
+from onefs.sources.repositories import data_servers
+
+__all__ = ["AlyxClient", "dataset_record_to_url", "file_record_to_url", "no_cache"]
+
+READ_ONLY = "onefs does not change records of the database."
+USE_ANOTHER = "Use the package ONE-api, or the database's own pages."
+BELOW_ROOT = re.compile(r"(/[^/]+/Subjects|/aggregates)?/*$")
+"""Where a repository's own folder begins on a data server that holds those of several labs."""
+NOT_HERE = ("http_download_file", "http_download_file_list", "update_url_params")
+
+
+class AlyxClient:
+    """Reads records of one Alyx database. `OneAlyx` has it as `alyx`. Safe to use from several threads.
+
+    Connects to the database of a URL or name, ONE's default or the public one, with the login that is given or kept.
+    `cache_dir` is the folder of fetched files. `silent`: nobody is asked for a password. `cache_rest` None: no answers
+    are kept.
+    """
+
+    @api_errors
+    def __init__(
+        self,
+        base_url: str | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        cache_dir: str | Path | None = None,
+        silent: bool = False,
+        cache_rest: str | None = "GET",
+        token: str | None = None,
+    ) -> None:
+        login = Credentials(username or "", password or "", token or "")
+        client, place, data_url = opened(base_url, login, Path(cache_dir) if cache_dir else None)
+        self._take(client, place, data_url, silent=silent)
+        self.cache_mode = cache_rest
+
+    @classmethod
+    def over(cls, client: alyx.AlyxClient, *, cache_dir: Path, data_url: str = "", silent: bool = False) -> Self:
+        """The face of a client that others use too: its login and its cache of responses.
+
+        `data_url` is the address of the database's data server, "" to have the database tell it.
+        """
+        face = cls.__new__(cls)
+        face._take(client, cache_dir, data_url, silent=silent)
+        return face
+
+    def _take(self, client: alyx.AlyxClient, cache_dir: Path, data_url: str, *, silent: bool) -> None:
+        self._client = client
+        self._data_url = data_url.rstrip("/")
+        self.cache_dir = cache_dir
+        self.silent = silent
+
+    def __repr__(self) -> str:
+        return f"AlyxClient({self.base_url!r})"
+
+    # -- state -----------------------------------------------------------------------------------------------------
+
+    @property
+    def base_url(self) -> str:
+        """The database's address, without a slash at its end."""
+        return self._client.base_url
+
+    @property
+    def user(self) -> str | None:
+        """The name that is logged in, None if there is none."""
+        return self._client.user or None
+
+    @property
+    def is_logged_in(self) -> bool:
+        """Whether there is a token, kept or from a login."""
+        return self._client.is_logged_in
+
+    @property
+    def default_expiry(self) -> timedelta:
+        """How long answers are good for."""
+        return timedelta(seconds=self._client.default_expiry_s)
+
+    @default_expiry.setter
+    def default_expiry(self, expiry: timedelta) -> None:
+        self._client.default_expiry_s = expiry.total_seconds()
+
+    @property
+    def cache_mode(self) -> str | None:
+        """The requests whose answers are kept: `GET`, or None for none."""
+        return "GET" if self._client.cache_rest else None
+
+    @cache_mode.setter
+    @api_errors
+    def cache_mode(self, mode: str | None) -> None:
+        if mode is not None and mode.upper() not in ("GET", "*"):
+            raise UsageError(f"There is no cache mode {mode!r}.", "Use 'GET', or None to keep no answers.")
+        self._client.cache_rest = mode is not None
+
+    @property
+    @api_errors
+    def rest_schemes(self) -> Schema:
+        """The endpoints of the database, their actions and arguments."""
+        return self._client.schema()
+
+    @property
+    def _par(self) -> SimpleNamespace:
+        """The parameters that programs read, under ONE's names; no secrets are among them."""
+        return SimpleNamespace(
+            ALYX_URL=self.base_url,
+            ALYX_LOGIN=self.user,
+            HTTP_DATA_SERVER=self._data_server(),
+            CACHE_DIR=str(self.cache_dir),
+        )
+
+    # -- login -----------------------------------------------------------------------------------------------------
+
+    @api_errors
+    def authenticate(
+        self,
+        username: str | None = None,
+        password: str | None = None,
+        cache_token: bool = True,
+        force: bool = False,
+        token: str | None = None,
+    ) -> None:
+        """Log in: with what is given, else with what is kept for the user; `force` asks for a new token.
+
+        Without a password one is asked for on a terminal, unless the client is silent. With `cache_token` the token
+        is kept for later programs.
+        """
+        log_in(self._client, username, password, token, keep=cache_token, force=force, ask=not self.silent)
+
+    @api_errors
+    def logout(self) -> None:
+        """Forget the login, the kept token and the kept answers."""
+        log_out(self._client)
+
+    # -- questions -------------------------------------------------------------------------------------------------
+
+    @api_errors
+    def rest(
+        self,
+        url: str | None = None,
+        action: str | None = None,
+        id: object = None,  # noqa: A002 - ONE's name
+        data: object = None,
+        files: object = None,
+        no_cache: bool = False,
+        **filters: Any,
+    ) -> Any:
+        """The records of a `list`, or the one record of a `read`. Without an action what there is, is printed.
+
+        A list of several pages is a sequence that fetches them when touched. Lists in filters are joined by commas;
+        `id` beside `list` asks for the record of that id.
+        """
+        if not url:
+            return _print(pformat(self.rest_schemes.endpoints))
+        endpoint, _, query = url.strip("/").partition("?")
+        endpoint, _, rest_of_path = endpoint.partition("/")
+        action = LIST if query else (action or "").replace("-", "_")
+        self._check(endpoint, action)
+        if not action:
+            return self.print_endpoint_info(endpoint)
+        if action == READ:
+            return self._read(endpoint, str(rest_of_path if id is None else id), no_cache=no_cache)
+        if action != LIST or data is not None or files is not None:
+            _refuse(action)
+        return self._list(endpoint, parse_qsl(query), id, filters, no_cache=no_cache)
+
+    @api_errors
+    def get(self, query: str, expires: timedelta | bool | None = None, clobber: bool = False) -> Any:
+        """The answer to any question, such as `/sessions?subject=KS014`; a list as `rest` gives it.
+
+        The answer is kept for `expires` in place of the usual time; with True it is not used again. With `clobber`
+        the server itself is asked.
+        """
+        parts = urlsplit(query.removeprefix(self.base_url))
+        if parts.scheme or parts.netloc:
+            raise UsageError(f"{query} is no question to {self.base_url}.", "Give a path such as /sessions.")
+        path, filters = quote(unquote(parts.path.strip("/")), safe="/"), parse_qsl(parts.query, keep_blank_values=True)
+        expiry_s = expires.total_seconds() if isinstance(expires, timedelta) else 0.0 if expires else None
+        content = self._client.get(path, filters, no_cache=clobber, expiry_s=expiry_s)
+        if isinstance(content, dict) and isinstance(content.get("results"), list) and "count" in content:
+            first = Page(tuple(content["results"]), content["count"])
+            return Listing(self._client, path, filters, no_cache=clobber).records(first)
+        return content
+
+    def _list(
+        self, endpoint: str, query: Query, pk: object, filters: Mapping[str, Any], *, no_cache: bool
+    ) -> Sequence[AlyxRecord]:
+        given = {name: value for name, value in filters.items() if value is not None}
+        unknown = sorted(given.keys() - set(self.rest_schemes.field_names(endpoint, LIST)))
+        if unknown:
+            warn(f"{endpoint} have no filter {', '.join(unknown)}: the database ignores it.", UserWarning, stacklevel=4)
+        if pk is not None:
+            given["django"] = ",".join(filter(None, (spelt(given.get("django", "")), f"pk,{pk}")))
+        pairs = (*query, *((name, spelt(value)) for name, value in given.items()))
+        return Listing(self._client, endpoint, pairs, no_cache=no_cache).records()
+
+    def _read(self, endpoint: str, pk: str, *, no_cache: bool) -> Any:
+        name = pk.rstrip("/").rpartition("/")[2]
+        if not name:
+            raise UsageError(f"A read of {endpoint} needs the id of a record.", "Give id.")
+        return self._client.get(f"{endpoint}/{quote(name, safe='')}", no_cache=no_cache)
+
+    def _check(self, endpoint: str, action: str) -> None:
+        known = self.rest_schemes.endpoints
+        if endpoint not in known:
+            raise UsageError(f"The database has no endpoint {endpoint!r}.", f"Use one of {', '.join(known)}.")
+        actions = self.rest_schemes.actions(endpoint)
+        if action and action not in actions:
+            raise UsageError(f"{endpoint} have no action {action!r}.", f"Use one of {', '.join(actions)}.")
+
+    def list_endpoints(self) -> list[str]:
+        """Print and answer the names of all endpoints."""
+        endpoints = self.rest_schemes.endpoints
+        _print(pformat(endpoints))
+        return endpoints
+
+    @api_errors
+    def print_endpoint_info(self, endpoint: str, action: str | None = None) -> None:
+        """Print an endpoint's actions, or one of them, with their arguments."""
+        self._check(endpoint, action or "")
+        schema = self.rest_schemes
+        for each in [action] if action else schema.actions(endpoint):
+            _print(f"{each}: {schema.url(endpoint, each)}")
+            for name in schema.field_names(endpoint, each):
+                _print(f"    {name}")
+
+    @api_errors
+    def clear_rest_cache(self) -> None:
+        """Drop the kept answers."""
+        self._client.clear_responses()
+
+    # -- files -----------------------------------------------------------------------------------------------------
+
+    @api_errors
+    def rel_path2url(self, path: str | Path) -> str:
+        """The URL of a path in the archive, on the database's data server, percent-encoded."""
+        relative = str(path).strip("/")
+        if re.match(r"\w+://", relative):
+            raise UsageError(f"{path} is a URL already.", "Give a path relative to the archive.")
+        server = self._data_server()
+        if not server:
+            raise UsageError(f"{self.base_url} tells of no data server.", "Set data_url: onefs setup --data-url URL.")
+        return f"{server}/{quote(relative)}"
+
+    def _data_server(self) -> str:
+        if not self._data_url:
+            known = data_servers(self._client.repositories())
+            self._data_url = BELOW_ROOT.sub("", known[0]) if known else ""
+        return self._data_url
+
+    # -- what would change the database ----------------------------------------------------------------------------
+
+    @api_errors
+    def post(self, *_: object, **__: object) -> NoReturn:
+        """Refused: onefs does not change records."""
+        _refuse("post")
+
+    put = patch = delete = post
+    json_field_write = json_field_update = json_field_remove_key = json_field_delete = post
+
+
+@contextmanager
+def no_cache(ac: AlyxClient | None = None) -> Iterator[AlyxClient]:
+    """Ask the server itself within this block, in this thread alone; without a client, for that of `ONE()`."""
+    if ac is None:
+        ac = import_module("onefs.api.factory").ONE().alyx  # which imports this module
+    with ac._client.no_cache():
+        yield ac
+
+
+def file_record_to_url(file_records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The URLs of file records; those without one are left out."""
+    return [record["data_url"] for record in file_records if record.get("data_url")]
+
+
+def dataset_record_to_url(dataset_record: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[str]:
+    """The URLs of all copies of a dataset, or of several."""
+    records = [dataset_record] if isinstance(dataset_record, Mapping) else dataset_record
+    return [url for record in records for url in file_record_to_url(record.get("file_records") or ())]
+
+
+def _refuse(what: str) -> NoReturn:
+    raise NotAllowedError(f"{what}: {READ_ONLY}", USE_ANOTHER)
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def __getattr__(name: str) -> Any:
+    if name in NOT_HERE:
+        raise NotAllowedError(
+            f"onefs.api.webclient has no {name}: files are fetched into the cache, and verified there.",
+            "Use load_dataset with download_only=True.",
+        )
+    raise AttributeError(f"onefs.api.webclient has no {name!r}")
