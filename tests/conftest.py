@@ -12,6 +12,7 @@ import pytest
 from alyx_archive import AlyxArchive
 from privileges import left_to_root, skip_what_is_not_allowed
 
+from onefs.demo.archive import make_archive
 from onefs.demo.server import DemoServer
 
 CLONE_NEWNS = 0x20000
@@ -85,6 +86,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many tests are left to root."""
     if number := left_to_root(terminalreporter.getreports("skipped")):
         terminalreporter.write_line(f"{number} tests were skipped since they need root. Run them as root: scripts/test")
+
+
+@pytest.fixture(scope="session")
+def demo_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's archive; tests only read it."""
+    directory = tmp_path_factory.mktemp("demo") / "archive"
+    make_archive(directory)
+    return directory
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ class Remote:
 
     def pid2eid(self, pid: str | UUID) -> AlyxRecord | None:
         """The record of a probe insertion, None if it is unknown: its `session` is the eid, its `name` the label."""
-        record = self._record(INSERTIONS, str(pid))
+        record = self._record(INSERTIONS, str(pid)) if _id_meant(pid) else None
         if record is not None:
             self._learner.learn(self._client.told_by_list(INSERTIONS, [record]))
         return record
@@ -166,10 +166,10 @@ class Remote:
 
     def dataset2type(self, dset: object) -> str:
         """The type of a dataset: of its id, or of the whole name of a file. Raises `UsageError` if there is none."""
-        dataset_id = _dataset_id(dset)
+        dataset_id = _id_meant(dset)
         if dataset_id is not None:
             found = self._record(DATASETS, str(dataset_id))
-        elif isinstance(dset, str):
+        elif isinstance(dset, str) and dset:  # Alyx takes an empty name for none
             found = next(iter(Listing(self._client, DATASETS, (("name", dset), ("limit", "1"))).records()), None)
         else:
             raise UsageError(f"{dset!r} is no id and no name of a dataset.", "Give the one or the other.")
@@ -185,7 +185,7 @@ class Remote:
         """
         if not dataset_type:
             return self._client.records(TYPES)
-        named = isinstance(dataset_type, str) and _dataset_id(dataset_type) is None
+        named = isinstance(dataset_type, str) and _id_meant(dataset_type) is None
         record = self._record(TYPES, str(dataset_type)) if named else None
         record = record or self._record(TYPES, self.dataset2type(dataset_type))
         if record is None:
@@ -231,14 +231,14 @@ def _brief(record: AlyxRecord) -> AlyxRecord:
     return {name: known[name] for name in DETAILS if name in known}
 
 
-def _dataset_id(dset: object) -> UUID | None:
-    """The id that is meant: a UUID, its text, or two integers that hold its bytes; None if it is none of these."""
-    if isinstance(dset, UUID):
-        return dset
+def _id_meant(value: object) -> UUID | None:
+    """The UUID that is meant: a UUID, its text, or two integers that hold its bytes; None if it is none of these."""
+    if isinstance(value, UUID):
+        return value
     try:
-        if isinstance(dset, str):
-            return UUID(dset) if len(dset) == len(str(UUID(int=0))) else None
-        first, second = map(int, np.ravel(dset))  # type: ignore[call-overload]
+        if isinstance(value, str):
+            return UUID(value) if len(value) == len(str(UUID(int=0))) else None
+        first, second = map(int, np.ravel(value))  # type: ignore[call-overload]
         return UUID(bytes=struct.pack("<qq", first, second))
     except (TypeError, ValueError, struct.error):
         return None

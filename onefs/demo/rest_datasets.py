@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from onefs.catalogue.records import QC
 from onefs.demo.django_filter import django, numeric, truth, uuid
 from onefs.demo.resources import (
     Ask,
@@ -19,7 +18,7 @@ from onefs.demo.resources import (
     number,
     one,
 )
-from onefs.demo.rest_filters import within
+from onefs.demo.rest_filters import of_outcome, within
 from onefs.demo.rest_sessions import FIELDS as SESSION_FIELDS
 from onefs.demo.rows import DatasetRow, FileRow, SessionRow
 from onefs.demo.serialise import REGISTRAR, Serialiser, format_of
@@ -27,14 +26,6 @@ from onefs.demo.serialise import REGISTRAR, Serialiser, format_of
 
 def _of_session(get: Callable[[SessionRow], object]) -> Callable[[DatasetRow], Any]:
     return lambda row: get(row.session) if row.session else None
-
-
-def _qc(ask: Ask, value: str) -> Keeps:
-    del ask
-    wanted = QC.__members__.get(value.upper().strip())
-    if wanted is None:
-        raise RestError.fault("Invalidqc, choices are: CRITICAL, FAIL, WARNING, NOT_SET, PASS")
-    return lambda row: row.qc is wanted
 
 
 def _exists(ask: Ask, value: str) -> Keeps:
@@ -112,7 +103,7 @@ DATASETS: Resource[DatasetRow] = Resource(
         "public": boolean(lambda row: row.is_public),
         "protected": boolean(lambda row: row.is_protected),
         "tag": _tag,
-        "qc": _qc,
+        "qc": of_outcome(lambda row: row.qc),
         "probe_insertion": _probe_insertion,
         "django": django(DATASET_FIELDS),
     },

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from onefs.catalogue.records import QC
 from onefs.demo.database import Database
 from onefs.demo.django_filter import numeric, truth, uuid
-from onefs.demo.resources import Ask, Field, Filter, Keeps, outcome
+from onefs.demo.resources import Ask, Field, Filter, Keeps, RestError, outcome
 from onefs.demo.rows import DatasetRow
 
 DatasetsOf = Callable[[Database, Any], Sequence[DatasetRow]]
@@ -41,6 +42,28 @@ def dataset_fields(prefix: str, datasets_of: DatasetsOf) -> dict[str, Field]:
             lambda db, row: {tag.name for dataset in datasets_of(db, row) for tag in dataset.tags} or [None]
         ),
     }
+
+
+def of_outcome(get: Callable[[Any], QC]) -> Filter:
+    """Keeps rows with this QC, by its name."""
+
+    def filter_(ask: Ask, value: str) -> Keeps:
+        del ask
+        wanted = QC.__members__.get(value.upper().strip())
+        if wanted is None:
+            raise RestError.fault("Invalidqc, choices are: CRITICAL, FAIL, WARNING, NOT_SET, PASS")
+        return lambda row: get(row) is wanted
+
+    return filter_
+
+
+def in_region(ask: Ask, value: str) -> Keeps:
+    """Keeps rows with channels in a brain region: none, as the demo has no channels."""
+    del ask, value
+    return lambda row: False  # noqa: ARG005
+
+
+ATLAS: Mapping[str, Filter] = dict.fromkeys(("atlas_name", "atlas_acronym", "atlas_id"), in_region)
 
 
 def with_types(datasets_of: DatasetsOf) -> Filter:

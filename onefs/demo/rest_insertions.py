@@ -17,7 +17,7 @@ from onefs.demo.resources import (
     outcome,
     same,
 )
-from onefs.demo.rest_filters import dataset_fields, with_qc, with_types, within
+from onefs.demo.rest_filters import ATLAS, dataset_fields, with_qc, with_types, within
 from onefs.demo.rest_sessions import FIELDS as SESSION_FIELDS
 from onefs.demo.rows import DatasetRow, InsertionRow
 from onefs.demo.serialise import Serialiser
@@ -67,6 +67,7 @@ INSERTIONS: Resource[InsertionRow] = Resource(
         "datasets": _datasets,
         "dataset_types": with_types(_datasets_of),
         "dataset_qc_lte": with_qc(_datasets_of),
+        **ATLAS,
         "django": django(INSERTION_FIELDS),
     },
     fields=INSERTION_FIELDS,

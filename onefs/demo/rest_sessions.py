@@ -10,6 +10,7 @@ from onefs.demo.resources import (
     Filter,
     Keeps,
     Resource,
+    boolean,
     contains,
     day_range,
     equal,
@@ -19,9 +20,9 @@ from onefs.demo.resources import (
     outcome,
     same,
 )
-from onefs.demo.rest_filters import dataset_fields, with_qc, with_types
+from onefs.demo.rest_filters import ATLAS, dataset_fields, of_outcome, with_qc, with_types
 from onefs.demo.rows import DatasetRow, SessionRow
-from onefs.demo.serialise import N_CORRECT_TRIALS, N_TRIALS, Serialiser, procedures_of
+from onefs.demo.serialise import N_CORRECT_TRIALS, N_TRIALS, Serialiser, procedures_of, qc_of
 
 
 def datasets_of(db: Database, row: SessionRow) -> Sequence[DatasetRow]:
@@ -115,6 +116,9 @@ SESSIONS: Resource[SessionRow] = Resource(
         "dataset_types": with_types(datasets_of),
         "datasets": _datasets,
         "dataset_qc_lte": with_qc(datasets_of),
+        "qc": of_outcome(qc_of),
+        "histology": boolean(lambda row: False),  # noqa: ARG005 - no subject has any
+        **ATLAS,
         "performance_gte": _performance(lambda found, limit: found >= limit),
         "performance_lte": _performance(lambda found, limit: found <= limit),
         "django": django(FIELDS),

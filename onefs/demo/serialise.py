@@ -7,6 +7,7 @@ from urllib.parse import urljoin
 from uuid import UUID
 
 from onefs import alf
+from onefs.catalogue.records import QC
 from onefs.demo.database import Database
 from onefs.demo.live import LiveDatabase
 from onefs.demo.rows import (
@@ -82,7 +83,7 @@ class Serialiser:
             "n_trials": None if row.is_base else N_TRIALS,
             "url": self._url("sessions", row.id),
             "extended_qc": {"task": "PASS", "_task_stimOn_delays": 0.99} if row.task_protocol else None,
-            "qc": "PASS" if row.task_protocol else "NOT_SET",
+            "qc": qc_of(row).name,
             "wateradmin_session_related": [],
             "data_dataset_session_related": [self._session_dataset(each) for each in datasets if each.on_servers],
             "auto_datetime": self.db.created,
@@ -276,6 +277,11 @@ def format_of(name: str) -> str:
     """The data format of a file name, as Alyx calls it."""
     extension = name.rpartition(".")[2]
     return DATA_FORMATS.get(extension, extension)
+
+
+def qc_of(row: SessionRow) -> QC:
+    """The QC of a session."""
+    return QC.PASS if row.task_protocol else QC.NOT_SET
 
 
 def procedures_of(db: Database, row: SessionRow) -> list[str]:

@@ -6,16 +6,13 @@ from pathlib import Path
 import pytest
 from alyx_user import AlyxUser
 
-from onefs.demo.archive import make_archive
 from onefs.demo.server import DemoServer
 
 
 @pytest.fixture(scope="session")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def archive(demo_archive: Path) -> Path:
     """The demo's archive; tests only read it."""
-    directory = tmp_path_factory.mktemp("demo") / "archive"
-    make_archive(directory)
-    return directory
+    return demo_archive
 
 
 @pytest.fixture(scope="module")
