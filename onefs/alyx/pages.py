@@ -51,21 +51,24 @@ class Pages(Sequence[AlyxRecord]):
 
     def __getitem__(self, index: int | slice) -> AlyxRecord | list[AlyxRecord]:
         if isinstance(index, slice):
-            return [self[each] for each in range(*index.indices(len(self)))]
-        with self._lock:
-            place = index + len(self._records) if index < 0 else index
-            if not 0 <= place < len(self._records):
-                raise IndexError("the list of records is shorter")
-            if self._records[place] is None:
-                self._fetch(place)
-            record = self._records[place] if place < len(self._records) else None
+            found = [self._record(each) for each in range(*index.indices(len(self)))]
+            return [record for record in found if record is not None]
+        record = self._record(index)
         if record is None:
-            raise IndexError("the list of records became shorter")
+            raise IndexError(f"There are {len(self)} records, and none at {index}.")
         return record
 
     def __repr__(self) -> str:
         there = sum(record is not None for record in self._records)
         return f"<{len(self)} records, {there} of them fetched>"
+
+    def _record(self, index: int) -> AlyxRecord | None:
+        """The record at an index; None if the list is, or has become, too short."""
+        with self._lock:
+            place = index + len(self._records) if index < 0 else index
+            if 0 <= place < len(self._records) and self._records[place] is None:
+                self._fetch(place)
+            return self._records[place] if 0 <= place < len(self._records) else None
 
     def _fetch(self, place: int) -> None:
         if self._source.has_order:
