@@ -219,7 +219,7 @@ class Rest:
 
     def _keep(self, path: str, query: Query, answer: Answer, expiry_s: float | None = None) -> None:
         if self.cache_rest and not answer.kept and answer.generation == self._generation:
-            expires_unix = round(self._clock.now_s() + self._expiry_s(expiry_s))
+            expires_unix = int(self._clock.now_s() + self._expiry_s(expiry_s))
             self._responses.put(self._key(path, query), answer.content, expires_unix)
 
     def _key(self, path: str, query: Query) -> str:

@@ -16,6 +16,7 @@ from onefs.alyx.records import AlyxDataset
 from onefs.alyx.schema import LIST
 from onefs.alyx.search import dated, search
 from onefs.alyx.told import DATASETS, INSERTIONS, SESSIONS, Learner
+from onefs.api.stale import warns_when_stale
 from onefs.catalogue import terms as search_words
 from onefs.errors import UnknownRecordError, UsageError
 
@@ -46,6 +47,7 @@ class LazyId(Sequence[Any]):
     @overload
     def __getitem__(self, item: slice) -> list[Any]: ...
 
+    @warns_when_stale
     def __getitem__(self, item: int | slice) -> Any:
         found = self._pages[item]
         return list(map(self.func, found)) if isinstance(item, slice) else self.func(found)
@@ -81,6 +83,7 @@ class Remote:
 
     # -- searches --------------------------------------------------------------------------------------------------
 
+    @warns_when_stale
     def search_terms(self, endpoint: str = SESSIONS) -> tuple[str, ...]:
         """The terms that a search of sessions takes, or those that the schema names for another endpoint."""
         names = self._client.schema().field_names(endpoint, LIST)
@@ -88,11 +91,13 @@ class Remote:
             return tuple(names)
         return (*search_words.NAMES, *sorted({*names} - {*search_words.NAMES, "lab"}))
 
+    @warns_when_stale
     def search(self, terms: Mapping[str, object]) -> Found:
         """The sessions that meet all terms, newest first; their records have a `date`."""
         whole = search_words.completed(terms, self.search_terms())
         return _found(search(self._client, SESSIONS, _checked(whole), self._learner))
 
+    @warns_when_stale
     def search_insertions(self, terms: Mapping[str, object]) -> Found:
         """The probe insertions that meet all terms, those of the newest session first."""
         names = tuple(dict.fromkeys((*self.search_terms(INSERTIONS), *INSERTION_TERMS)))
@@ -101,6 +106,7 @@ class Remote:
 
     # -- sessions, subjects and probes -----------------------------------------------------------------------------
 
+    @warns_when_stale
     def get_details(self, eids: Sequence[str | UUID], *, full: bool = False) -> list[AlyxRecord]:
         """For each eid the session's record in brief, its projects joined by commas, or the whole record.
 
@@ -130,14 +136,17 @@ class Remote:
             found.update((LazyId.ses2eid(record), record) for record in records)
         return found
 
+    @warns_when_stale
     def list_subjects(self) -> list[str]:
         """The names of all subjects, sorted."""
         return sorted({subject.nickname for subject in self._client.subjects()})
 
+    @warns_when_stale
     def eid2pid(self, eid: str | UUID, filters: Mapping[str, object]) -> list[AlyxRecord]:
         """The records of a session's probe insertions, of those that meet further filters of Alyx."""
         return list(self.search_insertions({**filters, "session": str(eid)}).records)
 
+    @warns_when_stale
     def pid2eid(self, pid: str | UUID) -> AlyxRecord | None:
         """The record of a probe insertion, None if it is unknown: its `session` is the eid, its `name` the label."""
         record = self._record(INSERTIONS, str(pid)) if _id_meant(pid) else None
@@ -147,10 +156,12 @@ class Remote:
 
     # -- datasets --------------------------------------------------------------------------------------------------
 
+    @warns_when_stale
     def list_aggregates(self) -> list[AlyxDataset]:
         """The datasets of no session; their `rel_path` begins below the folder of aggregates."""
         return self._client.aggregates()
 
+    @warns_when_stale
     def type2datasets(self, eid: str | UUID, dataset_type: str | Sequence[str]) -> list[AlyxDataset]:
         """A session's datasets of one type, or of any of several, of which there is a copy to be had."""
         if isinstance(dataset_type, str):
@@ -164,6 +175,7 @@ class Remote:
         self._learner.learn(told)
         return [dataset for dataset in told.datasets if dataset.exists]
 
+    @warns_when_stale
     def dataset2type(self, dset: object) -> str:
         """The type of a dataset: of its id, or of the whole name of a file. Raises `UsageError` if there is none."""
         dataset_id = _id_meant(dset)
@@ -178,6 +190,7 @@ class Remote:
             raise UsageError(f"The database has no dataset {dset}.", "Give an id, or the whole name of a file.")
         return str(dataset_type)
 
+    @warns_when_stale
     def describe_dataset(self, dataset_type: object = None) -> AlyxRecord | list[AlyxRecord]:
         """The record of a dataset type, by its name or by a dataset's name or id; without any, those of all types.
 
@@ -192,6 +205,7 @@ class Remote:
             raise UsageError(f"The database does not describe {dataset_type}.", "See all types: describe_dataset().")
         return record
 
+    @warns_when_stale
     def describe_revision(self, revision: str) -> AlyxRecord | None:
         """The record of a revision; None if it is unknown."""
         return self._record("revisions", revision)

@@ -18,9 +18,10 @@ from onefs.alyx.credentials import Credentials
 from onefs.alyx.filters import spelt
 from onefs.alyx.pages import AlyxRecord, Listing
 from onefs.alyx.rest import Page, Query
-from onefs.alyx.schema import LIST, READ, Schema
+from onefs.alyx.schema import ACTIONS, LIST, READ, Schema
 from onefs.api.exceptions import api_errors
 from onefs.api.logging_in import log_in, log_out, opened
+from onefs.api.stale import warns_when_stale
 from onefs.errors import NotAllowedError, UsageError
 from onefs.sources.repositories import data_servers
 
@@ -30,6 +31,7 @@ READ_ONLY = "onefs does not change records of the database."
 USE_ANOTHER = "Use the package ONE-api, or the database's own pages."
 BELOW_ROOT = re.compile(r"(/[^/]+/Subjects|/aggregates)?/*$")
 """Where a repository's own folder begins on a data server that holds those of several labs."""
+CHANGES = {*ACTIONS.values()} - {LIST}
 NOT_HERE = ("http_download_file", "http_download_file_list", "update_url_params")
 
 
@@ -156,6 +158,7 @@ class AlyxClient:
     # -- questions -------------------------------------------------------------------------------------------------
 
     @api_errors
+    @warns_when_stale
     def rest(
         self,
         url: str | None = None,
@@ -176,16 +179,17 @@ class AlyxClient:
         endpoint, _, query = url.strip("/").partition("?")
         endpoint, _, rest_of_path = endpoint.partition("/")
         action = LIST if query else (action or "").replace("-", "_")
+        if action in CHANGES or data is not None or files is not None:
+            _refuse(action or "data")
         self._check(endpoint, action)
         if not action:
             return self.print_endpoint_info(endpoint)
         if action == READ:
             return self._read(endpoint, str(rest_of_path if id is None else id), no_cache=no_cache)
-        if action != LIST or data is not None or files is not None:
-            _refuse(action)
         return self._list(endpoint, parse_qsl(query), id, filters, no_cache=no_cache)
 
     @api_errors
+    @warns_when_stale
     def get(self, query: str, expires: timedelta | bool | None = None, clobber: bool = False) -> Any:
         """The answer to any question, such as `/sessions?subject=KS014`; a list as `rest` gives it.
 

@@ -1,0 +1,25 @@
+"""The warning that a kept answer stands in for a server that cannot be reached."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+from warnings import warn
+
+from onefs.outages import noting_stale_answers
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def warns_when_stale(function: Callable[P, T]) -> Callable[P, T]:
+    """The function, with a `RuntimeWarning` if answers that it used were kept ones of an unreachable server."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        with noting_stale_answers() as freshness:
+            found = function(*args, **kwargs)
+        if freshness.outage is not None:
+            warn(f"{freshness.outage.reason} An earlier answer is used.", RuntimeWarning, stacklevel=2)
+        return found
+
+    return call
