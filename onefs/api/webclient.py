@@ -1,13 +1,11 @@
 """The client of an Alyx database that programs have as `one.alyx`, and the block `no_cache`."""
 
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
-from pprint import pformat
 from types import SimpleNamespace
 from typing import Any, NoReturn, Self
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -19,23 +17,28 @@ from onefs.alyx.filters import spelt
 from onefs.alyx.pages import AlyxRecord, Listing
 from onefs.alyx.rest import Page, Query
 from onefs.alyx.schema import ACTIONS, LIST, READ, Schema
+from onefs.api import endpoints
+from onefs.api.downloads import (
+    data_server_of,
+    dataset_record_to_url,
+    fetch_file,
+    fetch_tables,
+    file_record_to_url,
+)
 from onefs.api.exceptions import api_errors
-from onefs.api.logging_in import log_in, log_out, opened
+from onefs.api.logging_in import LoggingIn, opened
 from onefs.api.stale import warns_when_stale
 from onefs.errors import NotAllowedError, UsageError
-from onefs.sources.repositories import data_servers
 
 __all__ = ["AlyxClient", "dataset_record_to_url", "file_record_to_url", "no_cache"]
 
 READ_ONLY = "onefs does not change records of the database."
 USE_ANOTHER = "Use the package ONE-api, or the database's own pages."
-BELOW_ROOT = re.compile(r"(/[^/]+/Subjects|/aggregates)?/*$")
-"""Where a repository's own folder begins on a data server that holds those of several labs."""
 CHANGES = {*ACTIONS.values()} - {LIST}
 NOT_HERE = ("http_download_file", "http_download_file_list", "update_url_params")
 
 
-class AlyxClient:
+class AlyxClient(LoggingIn):
     """Reads records of one Alyx database. `OneAlyx` has it as `alyx`. Safe to use from several threads.
 
     Connects to the database of a URL or name, ONE's default or the public one, with the login that is given or kept.
@@ -86,16 +89,6 @@ class AlyxClient:
         return self._client.base_url
 
     @property
-    def user(self) -> str | None:
-        """The name that is logged in, None if there is none."""
-        return self._client.user or None
-
-    @property
-    def is_logged_in(self) -> bool:
-        """Whether there is a token, kept or from a login."""
-        return self._client.is_logged_in
-
-    @property
     def default_expiry(self) -> timedelta:
         """How long answers are good for."""
         return timedelta(seconds=self._client.default_expiry_s)
@@ -132,29 +125,6 @@ class AlyxClient:
             CACHE_DIR=str(self.cache_dir),
         )
 
-    # -- login -----------------------------------------------------------------------------------------------------
-
-    @api_errors
-    def authenticate(
-        self,
-        username: str | None = None,
-        password: str | None = None,
-        cache_token: bool = True,
-        force: bool = False,
-        token: str | None = None,
-    ) -> None:
-        """Log in: with what is given, else with what is kept for the user; `force` asks for a new token.
-
-        Without a password one is asked for on a terminal, unless the client is silent. With `cache_token` the token
-        is kept for later programs.
-        """
-        log_in(self._client, username, password, token, keep=cache_token, force=force, ask=not self.silent)
-
-    @api_errors
-    def logout(self) -> None:
-        """Forget the login, the kept token and the kept answers."""
-        log_out(self._client)
-
     # -- questions -------------------------------------------------------------------------------------------------
 
     @api_errors
@@ -175,15 +145,15 @@ class AlyxClient:
         `id` beside `list` asks for the record of that id.
         """
         if not url:
-            return _print(pformat(self.rest_schemes.endpoints))
+            return endpoints.print_endpoints(self.rest_schemes)
         endpoint, _, query = url.strip("/").partition("?")
         endpoint, _, rest_of_path = endpoint.partition("/")
         action = LIST if query else (action or "").replace("-", "_")
         if action in CHANGES or data is not None or files is not None:
             _refuse(action or "data")
-        self._check(endpoint, action)
         if not action:
-            return self.print_endpoint_info(endpoint)
+            return endpoints.print_actions(self.rest_schemes, endpoint)
+        endpoints.check(self.rest_schemes, endpoint, action)
         if action == READ:
             return self._read(endpoint, str(rest_of_path if id is None else id), no_cache=no_cache)
         return self._list(endpoint, parse_qsl(query), id, filters, no_cache=no_cache)
@@ -225,29 +195,15 @@ class AlyxClient:
             raise UsageError(f"A read of {endpoint} needs the id of a record.", "Give id.")
         return self._client.get(f"{endpoint}/{quote(name, safe='')}", no_cache=no_cache)
 
-    def _check(self, endpoint: str, action: str) -> None:
-        known = self.rest_schemes.endpoints
-        if endpoint not in known:
-            raise UsageError(f"The database has no endpoint {endpoint!r}.", f"Use one of {', '.join(known)}.")
-        actions = self.rest_schemes.actions(endpoint)
-        if action and action not in actions:
-            raise UsageError(f"{endpoint} have no action {action!r}.", f"Use one of {', '.join(actions)}.")
-
     def list_endpoints(self) -> list[str]:
         """Print and answer the names of all endpoints."""
-        endpoints = self.rest_schemes.endpoints
-        _print(pformat(endpoints))
-        return endpoints
+        endpoints.print_endpoints(self.rest_schemes)
+        return self.rest_schemes.endpoints
 
     @api_errors
     def print_endpoint_info(self, endpoint: str, action: str | None = None) -> None:
         """Print an endpoint's actions, or one of them, with their arguments."""
-        self._check(endpoint, action or "")
-        schema = self.rest_schemes
-        for each in [action] if action else schema.actions(endpoint):
-            _print(f"{each}: {schema.url(endpoint, each)}")
-            for name in schema.field_names(endpoint, each):
-                _print(f"    {name}")
+        endpoints.print_actions(self.rest_schemes, endpoint, action or "")
 
     @api_errors
     def clear_rest_cache(self) -> None:
@@ -267,10 +223,33 @@ class AlyxClient:
             raise UsageError(f"{self.base_url} tells of no data server.", "Set data_url: onefs setup --data-url URL.")
         return f"{server}/{quote(relative)}"
 
+    @api_errors
+    def download_file(
+        self, url: str | Sequence[str], target_dir: str | Path | None = None, clobber: bool = False
+    ) -> Path | list[Path]:
+        """Bring a file, or each of several, from the data server into a folder, `cache_dir` if none is given.
+
+        A URL or a path in the archive will do. A file that is there stays, unless `clobber`. What is fetched so is
+        not verified: `load_dataset` does that.
+        """
+        if not isinstance(url, str):
+            return [Path(self.download_file(each, target_dir, clobber)) for each in url]  # type: ignore[arg-type]
+        address = url if "://" in url else self.rel_path2url(url)
+        return fetch_file(self.base_url, address, Path(target_dir or self.cache_dir), clobber=clobber)
+
+    @api_errors
+    def download_cache_tables(self, source: None = None, destination: str | Path | None = None) -> list[Path]:
+        """Bring the database's cache tables into a folder, `cache_dir` if none is given; their paths.
+
+        The database says where they are; a `source` is refused.
+        """
+        if source is not None:
+            raise UsageError("Tables are fetched from where the database says.", "Leave out source.")
+        return fetch_tables(self._client, Path(destination or self.cache_dir))
+
     def _data_server(self) -> str:
         if not self._data_url:
-            known = data_servers(self._client.repositories())
-            self._data_url = BELOW_ROOT.sub("", known[0]) if known else ""
+            self._data_url = data_server_of(self._client)
         return self._data_url
 
     # -- what would change the database ----------------------------------------------------------------------------
@@ -293,23 +272,8 @@ def no_cache(ac: AlyxClient | None = None) -> Iterator[AlyxClient]:
         yield ac
 
 
-def file_record_to_url(file_records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The URLs of file records; those without one are left out."""
-    return [record["data_url"] for record in file_records if record.get("data_url")]
-
-
-def dataset_record_to_url(dataset_record: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[str]:
-    """The URLs of all copies of a dataset, or of several."""
-    records = [dataset_record] if isinstance(dataset_record, Mapping) else dataset_record
-    return [url for record in records for url in file_record_to_url(record.get("file_records") or ())]
-
-
 def _refuse(what: str) -> NoReturn:
     raise NotAllowedError(f"{what}: {READ_ONLY}", USE_ANOTHER)
-
-
-def _print(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
 
 
 def __getattr__(name: str) -> Any:

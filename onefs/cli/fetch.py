@@ -59,7 +59,9 @@ def command(
     patterns = (*patterns, *(path for stream in lists for path in _listed_in(stream)))
     if not patterns:
         if not lists:
-            raise UsageError("No PATTERN is given, so there is nothing to fetch.", "Give a path, a pattern, or --from FILE.")
+            raise UsageError(
+                "No PATTERN is given, so there is nothing to fetch.", "Give a path, a pattern, or --from FILE."
+            )
         say("The list is empty, so nothing is fetched.")
         return
     if source is not None:

@@ -1,6 +1,7 @@
 """The client that programs have as `one.alyx`: ONE's answers, its kept responses, its login, and what it refuses."""
 
 import contextlib
+import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -284,3 +285,26 @@ def test_addresses_of_files(server: DemoServer, client: AlyxClient) -> None:
     assert client.rel_path2url(path) == f"{server.data_url}/{path.replace('#', '%23')}"
     with pytest.raises(ValueError, match="URL already"):
         client.rel_path2url(urls[0])
+
+
+def test_files_and_tables_are_fetched_into_a_folder(
+    server: DemoServer, client: AlyxClient, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("USER", "PASSWORD"):
+        monkeypatch.setenv(f"ONEFS_DATA_{name}", "demo")
+    monkeypatch.setenv("ONEFS_DATA_URL", server.data_url)
+    record = client.rest("datasets", "list", session=EPHYS, revision="2024-05-06", name="spikes.times.npy")[0]
+    raw = next(url for url in dataset_record_to_url(record) if url.startswith(server.data_url))
+    assert "/#2024-05-06#/" in raw
+    one, (same,) = client.download_file(raw, home / "mine"), client.download_file([raw], home / "mine")
+    assert one == same == home / "mine" / raw.rpartition("/")[2]
+    assert hashlib.md5(one.read_bytes()).hexdigest() == record["hash"]
+    one.write_bytes(b"")
+    assert client.download_file(raw, home / "mine").stat().st_size == 0, "it is there"
+    assert client.download_file(raw, home / "mine", clobber=True).stat().st_size == record["file_size"]
+    with pytest.raises(ValueError, match="no URL of a file"):
+        client.download_file("ftp://x/y")
+    tables = client.download_cache_tables()
+    assert [path.relative_to(home) for path in tables] == [Path("cache/datasets.pqt"), Path("cache/sessions.pqt")]
+    assert sorted(path.name for path in (home / "cache").iterdir()) == ["datasets.pqt", "sessions.pqt"]
+    assert [path.name for path in (home / "mine").iterdir()] == [one.name]
