@@ -23,6 +23,7 @@ from onefs.api.exceptions import (
 from onefs.catalogue.filters import FileName, Filter, Mask, Texts, editions, matching, qc_mask
 from onefs.catalogue.records import QC, QC_CODES
 from onefs.catalogue.revisions import NOT_SET
+from onefs.catalogue.terms import complete, qc_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +59,7 @@ def filter_datasets(
     `ALFMultipleObjectsFound` if more than one is left.
     """
     asked = Filter(filename, collection, None if revision_last_before else revision, wildcards)
-    passing = _matching(asked, all_datasets) & qc_mask(_qc_codes(all_datasets), _qc_of(qc), ignore_qc_not_set)
+    passing = _matching(asked, all_datasets) & qc_mask(_qc_codes(all_datasets), qc_of(qc), ignore_qc_not_set)
     found = all_datasets[passing]
     if assert_unique:
         _check_single([alf.split_relative(path).collection for path in found["rel_path"]], ALFMultipleCollectionsFound)
@@ -124,18 +125,10 @@ def validate_date_range(
     )
 
 
+@api_errors
 def autocomplete(term: str, search_terms: Iterable[str]) -> str:
     """The one of the terms that a text is, or that alone begins with it, in any case. Raises `UsageError`."""
-    terms = list(search_terms)
-    short = term.lower()
-    found = [each for each in terms if each.lower() == short] or [
-        each for each in terms if each.lower().startswith(short)
-    ]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UsageError(f"The search term {term!r} may mean {', '.join(found)}.", "Write more of it.")
-    raise UsageError(f"There is no search term {term!r}.", f"Use one of {', '.join(terms)}.")
+    return complete(term, search_terms)
 
 
 def parse_id(method: Callable[Concatenate[Any, Any, P], T]) -> Callable[Concatenate[Any, Any, P], T]:
@@ -177,17 +170,9 @@ def _qc_codes(datasets: "pd.DataFrame") -> NDArray[np.uint8]:
     if "qc" not in datasets:
         return np.zeros(len(datasets), np.uint8)
     codes, distinct = pd.factorize(datasets["qc"])
-    of_distinct = np.array([*(QC_CODES.index(_qc_of(value)) for value in distinct), NOT_SET], np.uint8)
+    of_distinct = np.array([*(QC_CODES.index(qc_of(value)) for value in distinct), NOT_SET], np.uint8)
     found: NDArray[np.uint8] = of_distinct[codes]
     return found
-
-
-def _qc_of(value: QC | int | str) -> QC:
-    try:
-        name = value.strip().upper() if isinstance(value, str) else value
-        return QC[name] if isinstance(name, str) and not name.isdecimal() else QC(int(name))
-    except (KeyError, ValueError, TypeError) as error:
-        raise UsageError(f"{value!r} is no QC.", f"Use one of {', '.join(QC.__members__)}.") from error
 
 
 def _defaults(datasets: "pd.DataFrame") -> list[bool | None]:

@@ -29,7 +29,7 @@ PARTS = (*NAME_PARTS, "collection")
 
 _REGULAR = re.compile(r"[\\^$*+?()\[\]{}|]")
 _KEPT = 1 << 10
-_parsed = lru_cache(1 << 16)(alf.parse_file_name)
+_parsed = lru_cache(1 << 16)(alf.FILE.fullmatch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,14 @@ class Filter:
     collection: Texts = None
     revision: Texts = None
     wildcards: bool = True
+
+    def __post_init__(self) -> None:
+        """Keep what an iterator gives: a filter is used many times."""
+        parts = self.filename
+        kept = {part: _kept(parts[part]) for part in parts} if isinstance(parts, Mapping) else _kept(parts)
+        object.__setattr__(self, "filename", kept)
+        object.__setattr__(self, "collection", _kept(self.collection))
+        object.__setattr__(self, "revision", _kept(self.revision))
 
 
 def matching(filter: Filter, rel_paths: Sequence[str]) -> Mask:  # noqa: A002
@@ -185,7 +193,7 @@ def _parts_test(parts: Mapping[str, Texts], wildcards: bool) -> _Memo:
 
     def passes(name: str) -> bool:
         parsed = _parsed(name)
-        return parsed is not None and all(texts.passes(getattr(parsed, part)) for part, texts in given)
+        return parsed is not None and all(texts.passes(parsed[part] or "") for part, texts in given)
 
     return _Memo(passes)
 
@@ -213,6 +221,10 @@ def _name_tests(filter: Filter) -> tuple[_Memo | None, Callable[[str], bool] | N
 def _compiled(value: Texts, wildcards: bool, what: str) -> _Texts | None:
     values = _values(value, what)
     return None if values is None else _expressions(values, wildcards)
+
+
+def _kept(value: Texts) -> Texts:
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping) else value
 
 
 def _values(value: Texts, what: str) -> tuple[str, ...] | None:

@@ -1,16 +1,17 @@
-"""Paths of all datasets of an index, in blocks of lines: many sessions at once, in memory that does not grow."""
+"""Paths of the datasets of many sessions, in blocks of lines: joined column by column, with memory for one block."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from datetime import date
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from onefs.catalogue.filters import Filter, Mask, matching, qc_mask
-from onefs.catalogue.layout import Strings
+from onefs.catalogue.asked import Columns, Texts
+from onefs.catalogue.filters import Filter, matching, qc_mask
+from onefs.catalogue.layout import EPOCH, Strings
+from onefs.catalogue.matching import Mask, Rows, TextSequence, pieces
 from onefs.catalogue.records import QC
-from onefs.catalogue.snapshot import Snapshot
-from onefs.catalogue.stored import CHUNK_ROWS, StoredTexts
+from onefs.catalogue.stored import CHUNK_ROWS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,92 +20,101 @@ ANY = Filter()
 
 
 def path_blocks(
-    snapshot: Snapshot,
+    columns: Columns,
     filter: Filter = ANY,  # noqa: A002
     *,
-    sessions: Sequence[int] | NDArray[np.integer] | None = None,
+    sessions: Rows | None = None,
     limit: QC = QC.FAIL,
     ignore_not_set: bool = False,
     end: bytes = b"\n",
 ) -> Iterator[memoryview]:
     """Blocks of paths `lab/Subjects/subject/date/number/rel_path` of the datasets that pass, each followed by `end`.
 
-    They come in the order of the index: by session in tree order, then by relative path; those that do not exist
-    included. `sessions` are rows of sessions, None for all but the aggregates. A block stands for up to `CHUNK_ROWS`
-    datasets.
+    They come in the order of the columns, for an index that of the tree; those that do not exist included, those of no
+    session not. `sessions` are the rows of sessions to list, None for all. A block has up to `CHUNK_ROWS` paths.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    arrays = snapshot.index.arrays
-    folders = _session_folders(snapshot)
-    names = _texts(arrays.paths)
-    passes = _passes(names, filter)
-    ending, nothing = (pa.scalar(text, pa.large_binary()) for text in (end, b""))
-    lines = pc.binary_join_element_wise(names, ending, nothing)
-    del names
-    is_wanted = _wanted(snapshot, sessions)
-    for begin, session in _pieces(snapshot, is_wanted):
-        where = slice(begin, begin + len(session))
-        codes = arrays.dataset_path[where]
-        keep = passes[codes] & qc_mask(arrays.dataset_qc[where], limit, ignore_not_set) & is_wanted[session]
+    nothing = pa.scalar(b"", pa.large_binary())
+    folders = _session_folders(columns)
+    passes, names = _names(columns.dataset_path.texts, filter, end)
+    is_wanted = _wanted(columns, sessions)
+    for begin in range(0, len(columns.dataset_session), CHUNK_ROWS):
+        where = slice(begin, begin + CHUNK_ROWS)
+        session = columns.dataset_session[where]
+        keep = is_wanted[session]
+        if not keep.any():
+            continue
+        codes = columns.dataset_path.codes[where]
+        keep &= passes[codes] & qc_mask(columns.dataset_qc[where], limit, ignore_not_set)
         if keep.any():
-            above, below = folders.take(pa.array(session[keep])), lines.take(pa.array(codes[keep]))
+            above, below = folders.take(pa.array(session[keep])), names.take(pa.array(codes[keep]))
             yield _bytes_of(pc.binary_join_element_wise(above, below, nothing))
 
 
-def _pieces(snapshot: Snapshot, is_wanted: Mask) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Consecutive dataset rows: the first one, and the session of each. Pieces without wanted sessions are left out."""
-    first, count = snapshot.index.arrays.session_first, snapshot.index.arrays.session_count
-    for begin in range(0, snapshot.n_datasets, CHUNK_ROWS):
-        end = min(begin + CHUNK_ROWS, snapshot.n_datasets)
-        # The last session that begins there or before; those without datasets begin where the next one does.
-        start, stop = np.searchsorted(first, [begin, end - 1], "right") - (1, 0)
-        if is_wanted[start:stop].any():
-            last = first[start:stop] + count[start:stop]
-            inside = np.minimum(last, end) - np.maximum(first[start:stop], begin)
-            yield begin, np.repeat(np.arange(start, stop), np.maximum(inside, 0))
+def _wanted(columns: Columns, sessions: Rows | None) -> Mask:
+    """Which rows are sessions to list; the last, which row -1 finds, is none."""
+    wanted = np.any(columns.eids != 0, axis=1)
+    if sessions is not None:
+        given = np.zeros(len(wanted), bool)
+        given[sessions] = True
+        wanted &= given
+    return np.append(wanted, False)
 
 
-def _wanted(snapshot: Snapshot, sessions: Sequence[int] | NDArray[np.integer] | None) -> Mask:
-    wanted = np.zeros(len(snapshot.index.arrays.session_first), bool)
-    wanted[slice(snapshot.n_sessions) if sessions is None else np.asarray(sessions, np.int64)] = True
-    return wanted
-
-
-def _passes(names: "pa.Array", filter: Filter) -> Mask:  # noqa: A002
-    """Which of the distinct relative paths pass; they become Python texts piece by piece."""
-    pieces = (names[begin : begin + CHUNK_ROWS] for begin in range(0, len(names), CHUNK_ROWS))
-    masks = [matching(filter, [text.decode() for text in piece.to_pylist()]) for piece in pieces]
-    return np.concatenate([np.empty(0, bool), *masks])
-
-
-def _session_folders(snapshot: Snapshot) -> "pa.Array":
-    """The path of each session's folder, with a `/` at its end. Made level by level: folders are breadth first."""
+def _names(paths: TextSequence, filter: Filter, end: bytes) -> "tuple[Mask, pa.Array]":  # noqa: A002
+    """Which of the distinct relative paths pass (no path, -1, does not), and all of them with `end` behind each."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    arrays = snapshot.index.arrays
-    names, parent = _texts(arrays.folder_name), arrays.folder_parent
-    slash, nothing = (pa.scalar(text, pa.large_binary()) for text in (b"/", b""))
-    levels = [pa.array([b""], pa.large_binary())]
-    begin, end = 0, 1
-    while end < len(names):
-        above, begin, end = begin, end, int(np.searchsorted(parent, end))
-        parents = levels[-1].take(pa.array(parent[begin:end] - above))
-        levels.append(pc.binary_join_element_wise(parents, names[begin:end], slash, nothing))
-    return pa.concat_arrays(levels).take(pa.array(arrays.session_folder))
+    masks, names = [np.empty(0, bool)], [pa.array([], pa.large_binary())]
+    ending, nothing = (pa.scalar(text, pa.large_binary()) for text in (end, b""))
+    for piece in pieces(paths):
+        texts = _array(piece)
+        masks.append(matching(filter, [text.decode(errors="surrogatepass") for text in texts.to_pylist()]))
+        names.append(pc.binary_join_element_wise(texts, ending, nothing))
+    return np.append(np.concatenate(masks), False), pa.concat_arrays(names)
 
 
-def _texts(column: Strings | StoredTexts) -> "pa.Array":
-    """A column of texts as an array of their bytes, not copied once they are read."""
+def _session_folders(columns: Columns) -> "pa.Array":
+    """The path of each session's folder, with a `/` at its end."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    days, day_codes = np.unique(columns.days, return_inverse=True)
+    numbers, number_codes = np.unique(columns.numbers, return_inverse=True)
+    parts = (
+        _taken(columns.labs, "{}/Subjects/"),
+        _taken(columns.subjects, "{}/"),
+        _taken(Texts(day_codes, [_day(day) for day in days.tolist()]), "{}/"),
+        _taken(Texts(number_codes, [f"{number:03d}" for number in numbers.tolist()]), "{}/"),
+    )
+    return pc.binary_join_element_wise(*parts, pa.scalar(b"", pa.large_binary()))
+
+
+def _day(day: int) -> str:
+    """The date that is so many days after 1970's first; "" for the rows of no session, which have none."""
+    ordinal = day + EPOCH
+    return date.fromordinal(ordinal).isoformat() if 1 <= ordinal <= date.max.toordinal() else ""
+
+
+def _taken(column: Texts, form: str) -> "pa.Array":
+    """The bytes of each row's text in a form; nothing for an empty text."""
     import pyarrow as pa
 
-    offsets, data = (
-        (column.offsets, column.data) if isinstance(column, Strings) else (column.offsets.rows(), column.data.rows())
-    )
-    buffers = [None, pa.py_buffer(np.ascontiguousarray(offsets, np.int64)), pa.py_buffer(np.ascontiguousarray(data))]
-    return pa.Array.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
+    texts: Iterable[str] = (column.texts[at] for at in range(len(column.texts)))
+    formed = [form.format(text).encode(errors="surrogatepass") if text else b"" for text in texts]
+    codes = np.asarray(column.codes)
+    return pa.array([*formed, b""], pa.large_binary()).take(pa.array(np.where(codes < 0, len(formed), codes)))
+
+
+def _array(texts: Strings) -> "pa.Array":
+    """The bytes of the texts, not copied."""
+    import pyarrow as pa
+
+    buffers = [None, pa.py_buffer(np.ascontiguousarray(texts.offsets)), pa.py_buffer(np.ascontiguousarray(texts.data))]
+    return pa.Array.from_buffers(pa.large_binary(), len(texts), buffers)
 
 
 def _bytes_of(array: "pa.Array") -> memoryview:

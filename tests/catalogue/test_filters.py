@@ -152,6 +152,14 @@ def test_without_wildcards_regular_expressions_match_the_whole(filters, expected
     assert found(**filters, wildcards=False) == expected
 
 
+def test_a_filter_of_iterators_may_be_used_again():
+    for asked in (
+        Filter(iter(["a.b.npy"]), iter([""]), (revision for revision in ["", "r"])),
+        Filter({"object": iter(["a"])}),
+    ):
+        assert [matching(asked, PATHS).sum() for _ in range(2)] == [2, 2]
+
+
 def test_an_unknown_part_is_a_key_error_that_names_the_known_ones():
     with pytest.raises(KeyError, match="namespace, object, attribute, timescale, extra, extension, collection"):
         found({"objekt": "a"})

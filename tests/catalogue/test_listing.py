@@ -4,17 +4,19 @@ from datetime import date
 
 import numpy as np
 import pytest
+from live_archive import Database, a_live
 from table_shapes import a_dataset, a_session, an_archive, load
 
 from onefs.catalogue.filters import Filter, matching_rows
 from onefs.catalogue.listing import path_blocks
+from onefs.catalogue.query import columns_of
 from onefs.catalogue.records import QC
 from onefs.catalogue.stored import CHUNK_ROWS
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """Two labs and none, aggregates, and two sessions on one path."""
+    """Two labs and none, a dataset of no session, and two sessions on one path."""
     sessions, datasets = an_archive()
     twin = a_session("twin", "laba", "S.1", date(2020, 1, 2), 1)
     more = [a_dataset(twin, "alf/x.y.npy"), a_dataset(None, "Subjects/laba/S.1/a.b.npy")]
@@ -46,7 +48,7 @@ def one_by_one(snapshot, asked=Filter(), sessions=None, limit=QC.FAIL, ignore_no
 
 
 def listed(snapshot, *args, **kwargs):
-    blocks = b"".join(path_blocks(snapshot, *args, **kwargs)).decode()
+    blocks = b"".join(path_blocks(columns_of(snapshot), *args, **kwargs)).decode()
     assert not blocks or blocks.endswith("\n")
     return blocks.splitlines()
 
@@ -73,8 +75,8 @@ def test_sessions_that_stand_in_several_pieces_of_the_index(large, case):
 
 
 def test_nothing_is_left_out_and_a_block_has_a_bounded_number_of_lines(small, large):
-    assert len(listed(small, limit=QC.CRITICAL)) == small.n_datasets - 1  # without the aggregate
-    lines = [bytes(block).count(b"\n") for block in path_blocks(large, limit=QC.CRITICAL)]
+    assert len(listed(small, limit=QC.CRITICAL)) == small.n_datasets - 1  # without that of no session
+    lines = [bytes(block).count(b"\n") for block in path_blocks(columns_of(large), limit=QC.CRITICAL)]
     assert lines == [CHUNK_ROWS, large.n_datasets - CHUNK_ROWS]
 
 
@@ -91,15 +93,30 @@ def test_some_sessions_only(small, large, sessions):
         assert listed(snapshot, sessions=sessions) == one_by_one(snapshot, sessions=list(sessions))
 
 
-def test_aggregates_are_listed_if_asked_for(small):
-    assert listed(small, sessions=[small.aggregates]) == ["aggregates/Subjects/laba/S.1/a.b.npy"]
+def test_sessions_that_a_database_told_are_listed_after_those_of_the_tables(tmp_path):
+    sessions, datasets = an_archive()
+    told = a_session("told", "labz", "new", date(2031, 1, 2), 12)
+    changed = [each for each in datasets if each.eid == sessions[3].eid][:2]
+    more = [a_dataset(told, "alf/new.times.npy"), a_dataset(told, "a.b.npy"), a_dataset(None, "x/a.b.npy")]
+    live = a_live(Database([*sessions, told], [*changed, *more]), load(tmp_path, sessions, datasets))
+    for session in (sessions[3], told):
+        live.datasets(live.newest(live.find_session(session.eid)))
+    known = live.silent()
+    rows = [known.session_of_eid(session.eid) for session in [*sessions, told]]
+    expected = one_by_one(known, sessions=rows)
+    found = listed(known)
+    assert sorted(found) == sorted(expected)
+    assert {"labz/Subjects/new/2031-01-02/012/a.b.npy", changed[0].path} <= set(found)
+    assert len(found) < len(datasets)
+    assert sorted(listed(known, Filter("new*"), sessions=rows[-1:])) == [more[0].path]
+    assert listed(known, Filter("new*"), sessions=rows[:-1]) == []
 
 
 def test_paths_may_end_otherwise(small):
-    blocks = b"".join(path_blocks(small, Filter("x.y.npy"), end=b"\0"))
+    blocks = b"".join(path_blocks(columns_of(small), Filter("x.y.npy"), end=b"\0"))
     assert blocks == b"laba/Subjects/S.1/2020-01-02/001/alf/x.y.npy\0"
 
 
 def test_an_archive_of_nothing(tmp_path):
-    assert list(path_blocks(load(tmp_path, [], []))) == []
-    assert list(path_blocks(load(tmp_path, [a_session()], [], "no datasets"))) == []
+    assert listed(load(tmp_path, [], [])) == []
+    assert listed(load(tmp_path, [a_session()], [], "no datasets")) == []
