@@ -20,6 +20,7 @@ from onefs.api.exceptions import (
     UsageError,
     api_errors,
 )
+from onefs.api.remote import LazyId
 from onefs.catalogue.filters import FileName, Filter, Mask, Texts, editions, matching, qc_mask
 from onefs.catalogue.records import QC, QC_CODES
 from onefs.catalogue.revisions import NOT_SET
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "autocomplete", "ensure_list", "filter_datasets", "filter_revision_last_before", "index_last_before", "parse_id",
-    "validate_date_range",
+    "LazyId", "autocomplete", "ensure_list", "filter_datasets", "filter_revision_last_before", "index_last_before",
+    "parse_id", "validate_date_range",
 ]  # fmt: skip
 
 P = ParamSpec("P")

@@ -22,6 +22,7 @@ from onefs.api.exceptions import (
     ALFWarning,
     UsageError,
 )
+from onefs.api.remote import LazyId
 from onefs.catalogue.records import QC
 
 OLD, FIRST, SECOND = "alf/a.b.npy", "alf/#2020-01-01#/a.b.npy", "alf/#2021-01-01#/a.b.npy"
@@ -376,6 +377,10 @@ def test_lists_are_as_one_makes_them(value):
 
 def test_a_list_is_made_of_what_is_excluded():
     assert util.ensure_list(("a", 1), exclude_type=tuple) == [("a", 1)]
+
+
+def test_ids_that_are_fetched_page_by_page_are_found_here_too():
+    assert util.LazyId is LazyId
 
 
 def test_pandas_is_loaded_when_a_frame_is_needed():
