@@ -45,6 +45,7 @@ SESSION_IN_PATH = re.compile(rf"(?<![^/]){SESSION.pattern}(?![^/])")
 LAB_IN_PATH = re.compile(rf"(?<![^/]){expression(LAB_SPEC)}")
 REVISION_FOLDER = re.compile(expression(REVISION_SPEC))
 FILE = re.compile(expression(FILE_SPEC))
+REFERENCE = re.compile(r"(?P<date>\d{4}-\d\d-\d\d)_(?P<number>\d{1,5})_(?P<subject>.+)", re.ASCII | re.DOTALL)
 UUID_PART = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 CALENDAR_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 LONGEST_NAME_BYTES = 255
@@ -88,6 +89,14 @@ class FileName:
         return f"{prefix}{self.object}.{self.attribute}{clock}{extra}.{self.extension}"
 
 
+class Reference(NamedTuple):
+    """What names a session, but for its lab."""
+
+    day: date
+    number: int
+    subject: str
+
+
 class RelativePath(NamedTuple):
     """A dataset's path inside its session, in its three parts; absent parts are ""."""
 
@@ -128,6 +137,13 @@ def revision_date(revision: str) -> date | None:
     return calendar_date(revision[:10])
 
 
+def parse_reference(text: str) -> Reference | None:
+    """The parts of a session's reference, `2020-07-01_1_KS014`; None if it is none."""
+    match = REFERENCE.fullmatch(text)
+    day = calendar_date(match["date"]) if match else None
+    return Reference(day, int(match["number"]), match["subject"]) if match and day else None
+
+
 def session_path(lab: str, subject: str, day: date, number: int) -> str:
     """`lab/Subjects/subject/YYYY-MM-DD/NNN`, without the first two parts if there is no lab."""
     place = f"{subject}/{day.isoformat()}/{number:03d}"
@@ -142,12 +158,18 @@ def archive_path(path: str, dataset_id: UUID) -> str:
     return f"{stem}.{dataset_id}.{extension}"
 
 
+def uuid_in(name: str) -> UUID | None:
+    """The dataset UUID that archive servers put before the extension of a file name."""
+    parts = name.split(".")
+    return UUID(parts[-2]) if len(parts) > 2 and UUID_PART.fullmatch(parts[-2]) else None
+
+
 def without_uuid(name: str) -> str:
     """A file name without the dataset UUID that archive servers put before the extension."""
-    parts = name.split(".")
-    if len(parts) > 2 and UUID_PART.fullmatch(parts[-2]):
-        del parts[-2]
-    return ".".join(parts)
+    if uuid_in(name) is None:
+        return name
+    stem, _, extension = name.rpartition(".")
+    return f"{stem.rpartition('.')[0]}.{extension}"
 
 
 def is_safe_part(part: str) -> bool:

@@ -1,15 +1,14 @@
 """Symbolic links by identifier: which path in the tree a dataset's, session's or probe's identifier names."""
 
 import logging
-import re
 import threading
 from collections.abc import Callable, Mapping
-from datetime import date
 from typing import NamedTuple
 from uuid import UUID
 
 from cachetools import LRUCache
 
+from onefs import alf
 from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.sharing import datasets_shown, sessions_sharing
@@ -17,7 +16,6 @@ from onefs.digests import digest64
 from onefs.vfs import inodes
 from onefs.vfs.nodes import Link, joined
 
-REFERENCE = re.compile(r"(?P<day>\d{4}-\d\d-\d\d)_(?P<number>\d{1,5})_(?P<subject>.+)", re.ASCII | re.DOTALL)
 LINKS_KEPT = 10_000
 _log = logging.getLogger(__name__)
 
@@ -106,14 +104,8 @@ def path_of_reference(catalogue: Catalogue, name: str) -> str | None:
 
 def rows_of_reference(catalogue: Catalogue, name: str) -> list[int]:
     """Rows of the sessions of a reference; none if it is not one."""
-    parsed = REFERENCE.fullmatch(name)
-    if parsed is None:
-        return []
-    try:
-        day = date.fromisoformat(parsed["day"])
-    except ValueError:
-        return []
-    return catalogue.sessions_of_ref(day, int(parsed["number"]), parsed["subject"])
+    reference = alf.parse_reference(name)
+    return [] if reference is None else catalogue.sessions_of_ref(*reference)
 
 
 def _session_folder(catalogue: Catalogue, eid: UUID) -> str | None:

@@ -11,12 +11,13 @@ import numpy as np
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
+from onefs import alf
 from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.records import Session
 from onefs.digests import digest64
 from onefs.errors import BadTermError, GoneError, UsageError
 from onefs.vfs import inodes
-from onefs.vfs.links import REFERENCE, rows_of_reference
+from onefs.vfs.links import rows_of_reference
 from onefs.vfs.nodes import Directory, Link, Node, joined
 
 NAME, SAVED = "query", "saved"
@@ -184,8 +185,7 @@ class Queries:
 
     def _link(self, folder: QueryFolder, name: str) -> Link | None:
         """The link called `name` in a folder: a reference, with the lab behind `@` where several labs have it."""
-        parsed = REFERENCE.fullmatch(name)
-        if parsed is None:
+        if alf.parse_reference(name) is None:
             return None
         found = self._found(folder)
         reference, at, lab = name.rpartition("@")

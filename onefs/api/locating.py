@@ -1,0 +1,148 @@
+"""Finding sessions and datasets in tables, by what names them: ids, paths, URLs, references and dicts."""
+
+import os
+from collections.abc import Mapping
+from datetime import date
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import unquote, urlsplit
+from uuid import UUID
+
+from onefs import alf
+from onefs.api.exceptions import ALFMultipleObjectsFound, UsageError
+from onefs.api.references import dict2ref, not_a_reference
+from onefs.api.spec import as_posix
+from onefs.catalogue.records import Dataset, Session
+from onefs.catalogue.session_rows import AGGREGATES
+
+LENGTH_OF_ID = 36
+
+
+class Rows(Protocol):
+    """A session's datasets, sorted by `rel_paths`."""
+
+    @property
+    def rel_paths(self) -> list[str]: ...
+    def dataset(self, i: int) -> Dataset: ...
+
+
+class Tables(Protocol):
+    """What is asked of a catalogue here. The `find` methods and `sessions_of_ref` may ask a database."""
+
+    @property
+    def may_ask(self) -> bool: ...
+    @property
+    def aggregates(self) -> int | None: ...
+    def session(self, row: int) -> Session: ...
+    def find_session(self, eid: UUID) -> int | None: ...
+    def sessions_of_ref(self, day: date, number: int, subject: str) -> list[int]: ...
+    def datasets(self, row: int) -> Rows: ...
+    def find_dataset(self, id: UUID) -> Dataset | None: ...  # noqa: A002
+
+
+class SessionName(NamedTuple):
+    """What names a session. `lab` is None where it is not said; `text` is how it was named."""
+
+    lab: str | None
+    day: date
+    number: int
+    subject: str
+    text: str
+
+
+def id_of(value: object) -> UUID:
+    """The id that is meant: a UUID, or a text that ends in one. Raises `UsageError`."""
+    if isinstance(value, UUID):
+        return value
+    try:
+        return UUID(value.rstrip("/")[-LENGTH_OF_ID:] if isinstance(value, str) and len(value) >= LENGTH_OF_ID else "")
+    except ValueError:
+        raise UsageError(f"{value!r} is no id.", "Give a UUID of 36 characters, or a text that ends in one.") from None
+
+
+def path_of(value: object) -> str:
+    """A path or URL as the text of a path. Raises `UsageError` for anything else."""
+    if not isinstance(value, str | os.PathLike):
+        raise UsageError(f"{value!r} is no path.", "Give a path or a URL.")
+    text = as_posix(value)
+    return unquote(urlsplit(text, allow_fragments=False).path) if "://" in text else text
+
+
+def name_in(path: str) -> SessionName | None:
+    """What names the session that a path is in."""
+    found = alf.find_session(path)
+    day = alf.calendar_date(found["date"]) if found else None
+    if found is None or day is None:
+        return None
+    return SessionName(found["lab"], day, int(found["number"]), found["subject"], found[0])
+
+
+def name_of(session: str | Mapping[str, Any]) -> SessionName:
+    """What names a session in a reference, or in a dict as of one or as Alyx has it. Raises `UsageError`."""
+    text = dict2ref(session) if isinstance(session, Mapping) else session
+    found = alf.parse_reference(text) if isinstance(text, str) else None
+    if found is None:
+        raise not_a_reference(session)
+    lab = session.get("lab") or None if isinstance(session, Mapping) else None
+    return SessionName(lab, found.day, found.number, found.subject, str(text))
+
+
+def rows_of(tables: Tables, name: SessionName) -> list[int]:
+    """The rows of the sessions that have this name."""
+    rows = tables.sessions_of_ref(name.day, name.number, name.subject)
+    return rows if name.lab is None else [row for row in rows if tables.session(row).lab == name.lab]
+
+
+def session_named(tables: Tables, name: SessionName) -> Session | None:
+    """The session that has this name. Raises `ALFMultipleObjectsFound`."""
+    found = [tables.session(row) for row in rows_of(tables, name)]
+    if len(found) > 1:
+        told = ", ".join(sorted(f"{session.eid} ({session.path})" for session in found))
+        raise ALFMultipleObjectsFound(
+            f"{name.text!r} is the name of several sessions: {told}. Give an eid, or a path with the lab.", terse=True
+        )
+    return found[0] if found else None
+
+
+def dataset_at(tables: Tables, path: str) -> Dataset | None:
+    """The dataset at a path below any root, with or without its UUID in the name.
+
+    Raises `ALFMultipleObjectsFound` if several sessions have one there.
+    """
+    session = alf.find_session(path)
+    id_ = alf.uuid_in(path.rpartition("/")[2])
+    if session is not None:
+        name = name_in(path)
+        rows = rows_of(tables, name) if name else []
+        rest = path[session.end() :].strip("/")
+    else:
+        rows = [] if tables.aggregates is None else [tables.aggregates]
+        rest = f"/{path}".rpartition(f"/{AGGREGATES}/")[2]
+    found = [dataset for row in rows for dataset in _datasets_called(tables.datasets(row), rest)]
+    if len(found) > 1:
+        told = ", ".join(sorted(str(dataset.id) for dataset in found))
+        raise ALFMultipleObjectsFound(f"{path!r} is the path of several datasets: {told}. Give an id.", terse=True)
+    if found or session is not None or id_ is None:
+        return found[0] if found else None
+    return tables.find_dataset(id_)
+
+
+def _datasets_called(rows: Rows, rel_path: str) -> list[Dataset]:
+    """Those of this path, or of this path but for their own UUID in the name."""
+    folder, slash, name = rel_path.rpartition("/")
+    plain = f"{folder}{slash}{alf.without_uuid(name)}"
+    found = [rows.dataset(i) for i, path in enumerate(rows.rel_paths) if path in (rel_path, plain)]
+    return [dataset for dataset in found if dataset.rel_path == rel_path or dataset.id == alf.uuid_in(name)]
+
+
+def told_by_row(row: Any) -> tuple[UUID | None, UUID, str]:
+    """The eid, id and relative path of a row of the datasets table, named (`eid`, `id`) or with these as columns.
+
+    The eid of an aggregate is None, its path begins below their folder. Raises `UsageError`.
+    """
+    eid, id_ = row.name if isinstance(row.name, tuple) else (row.get("eid", ""), row.get("id", row.name))
+    rel_path = row.get("rel_path")
+    if not isinstance(rel_path, str) or eid == "":
+        raise UsageError("This is no row of datasets: it needs eid, id and rel_path.", "Name it (eid, id).")
+    if isinstance(eid, str | UUID):
+        return id_of(eid), id_of(id_), rel_path
+    return None, id_of(id_), f"/{rel_path}".rpartition(f"/{AGGREGATES}/")[2].strip("/")
