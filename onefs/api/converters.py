@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -35,9 +35,18 @@ __all__ = [
 
 
 class ConversionMixin(ABC):
-    """Conversions over the tables of an object. All take lists, and answer None for what is not known."""
+    """Conversions over the tables of an object. All take lists, and answer None for what is not known.
+
+    The class that uses it gives what is declared here, and may ask a database in `_further_tables`.
+    """
 
     uuid_filenames: bool
+    if TYPE_CHECKING:
+
+        def _session_series(self, catalogue: Any, row: int) -> pd.Series: ...
+        def _datasets_frame(
+            self, catalogue: Any, rows: Any, kept: Iterable[int], *, keep_eid: bool
+        ) -> pd.DataFrame: ...
 
     @property
     @abstractmethod
@@ -135,20 +144,17 @@ class ConversionMixin(ABC):
 
         A URL will do, and a file name with the dataset's UUID in it.
         """
-        from onefs.api.table_frames import datasets_frame, session_series
-
         text = "" if path is None else locating.path_of(path).rstrip("/")
         name = locating.name_in(text)
-        is_session = name is not None and text.endswith(name.text)
         for tables in self._all_tables(None) if text else ():
-            if is_session and name is not None:
-                session = locating.session_named(tables, name)
-                if session is not None:
-                    return session_series(session)
+            if name is not None and text.endswith(name.text):
+                row = locating.row_named(tables, name)
+                if row is not None:
+                    return self._session_series(tables, row)
             else:
-                dataset = locating.dataset_at(tables, text)
-                if dataset is not None:
-                    return datasets_frame([dataset]).iloc[0]
+                place = locating.dataset_at(tables, text)
+                if place is not None:
+                    return self._datasets_frame(tables, place.rows, [place.i], keep_eid=True).iloc[0]
         return None
 
     @api_errors
@@ -173,9 +179,9 @@ class ConversionMixin(ABC):
         if path is None:
             return None
         tables = self._tables(query_type)
-        dataset = locating.dataset_at(tables, locating.path_of(path))
-        if dataset is not None:
-            return self._url(dataset)
+        place = locating.dataset_at(tables, locating.path_of(path))
+        if place is not None:
+            return self._url(place.rows.dataset(place.i))
         if tables.may_ask:
             raise ALFObjectNotFound(f"The database has no dataset at {str(path)!r}.")
         return None
@@ -198,9 +204,9 @@ class ConversionMixin(ABC):
 
     def _eid_named(self, name: SessionName, query_type: str | None) -> str | None:
         for tables in self._all_tables(query_type):
-            session = locating.session_named(tables, name)
-            if session is not None:
-                return str(session.eid)
+            row = locating.row_named(tables, name)
+            if row is not None:
+                return str(tables.session(row).eid)
         return None
 
     def _folder(self, session: Session) -> ALFPath:

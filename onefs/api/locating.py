@@ -18,15 +18,17 @@ LENGTH_OF_ID = 36
 
 
 class Rows(Protocol):
-    """A session's datasets, sorted by `rel_paths`."""
+    """A session's datasets."""
 
     @property
     def rel_paths(self) -> list[str]: ...
+    def __len__(self) -> int: ...
+    def id(self, i: int) -> UUID: ...
     def dataset(self, i: int) -> Dataset: ...
 
 
 class Tables(Protocol):
-    """What is asked of a catalogue here. The `find` methods and `sessions_of_ref` may ask a database."""
+    """What is asked of a catalogue here. All but `session` and `aggregates` may ask a database, if `may_ask`."""
 
     @property
     def may_ask(self) -> bool: ...
@@ -35,8 +37,16 @@ class Tables(Protocol):
     def session(self, row: int) -> Session: ...
     def find_session(self, eid: UUID) -> int | None: ...
     def sessions_of_ref(self, day: date, number: int, subject: str) -> list[int]: ...
+    def newest(self, row: int) -> int: ...
     def datasets(self, row: int) -> Rows: ...
     def find_dataset(self, id: UUID) -> Dataset | None: ...  # noqa: A002
+
+
+class Place(NamedTuple):
+    """Where a dataset stands: its session's datasets, and which of them it is."""
+
+    rows: Rows
+    i: int
 
 
 class SessionName(NamedTuple):
@@ -92,24 +102,23 @@ def rows_of(tables: Tables, name: SessionName) -> list[int]:
     return rows if name.lab is None else [row for row in rows if tables.session(row).lab == name.lab]
 
 
-def session_named(tables: Tables, name: SessionName) -> Session | None:
-    """The session that has this name. Raises `ALFMultipleObjectsFound`."""
-    found = [tables.session(row) for row in rows_of(tables, name)]
-    if len(found) > 1:
-        told = ", ".join(sorted(f"{session.eid} ({session.path})" for session in found))
+def row_named(tables: Tables, name: SessionName) -> int | None:
+    """The row of the session that has this name. Raises `ALFMultipleObjectsFound`."""
+    rows = rows_of(tables, name)
+    if len(rows) > 1:
+        told = ", ".join(sorted(f"{session.eid} ({session.path})" for session in map(tables.session, rows)))
         raise ALFMultipleObjectsFound(
             f"{name.text!r} is the name of several sessions: {told}. Give an eid, or a path with the lab.", terse=True
         )
-    return found[0] if found else None
+    return rows[0] if rows else None
 
 
-def dataset_at(tables: Tables, path: str) -> Dataset | None:
+def dataset_at(tables: Tables, path: str) -> Place | None:
     """The dataset at a path below any root, with or without its UUID in the name.
 
     Raises `ALFMultipleObjectsFound` if several sessions have one there.
     """
     session = alf.find_session(path)
-    id_ = alf.uuid_in(path.rpartition("/")[2])
     if session is not None:
         name = name_in(path)
         rows = rows_of(tables, name) if name else []
@@ -117,21 +126,31 @@ def dataset_at(tables: Tables, path: str) -> Dataset | None:
     else:
         rows = [] if tables.aggregates is None else [tables.aggregates]
         rest = f"/{path}".rpartition(f"/{AGGREGATES}/")[2]
-    found = [dataset for row in rows for dataset in _datasets_called(tables.datasets(row), rest)]
+    found = [place for row in rows for place in _places_of(tables.datasets(tables.newest(row)), rest)]
     if len(found) > 1:
-        told = ", ".join(sorted(str(dataset.id) for dataset in found))
+        told = ", ".join(sorted(str(place.rows.id(place.i)) for place in found))
         raise ALFMultipleObjectsFound(f"{path!r} is the path of several datasets: {told}. Give an id.", terse=True)
-    if found or session is not None or id_ is None:
-        return found[0] if found else None
-    return tables.find_dataset(id_)
+    if found:
+        return found[0]
+    id_ = alf.uuid_in(path.rpartition("/")[2])
+    return _place_of_id(tables, id_) if id_ is not None and session is None else None
 
 
-def _datasets_called(rows: Rows, rel_path: str) -> list[Dataset]:
+def _places_of(rows: Rows, rel_path: str) -> list[Place]:
     """Those of this path, or of this path but for their own UUID in the name."""
     folder, slash, name = rel_path.rpartition("/")
-    plain = f"{folder}{slash}{alf.without_uuid(name)}"
-    found = [rows.dataset(i) for i, path in enumerate(rows.rel_paths) if path in (rel_path, plain)]
-    return [dataset for dataset in found if dataset.rel_path == rel_path or dataset.id == alf.uuid_in(name)]
+    id_, plain = alf.uuid_in(name), f"{folder}{slash}{alf.without_uuid(name)}"
+    found = [i for i, path in enumerate(rows.rel_paths) if path in (rel_path, plain)]
+    return [Place(rows, i) for i in found if rows.rel_paths[i] == rel_path or rows.id(i) == id_]
+
+
+def _place_of_id(tables: Tables, id_: UUID) -> Place | None:
+    dataset = tables.find_dataset(id_)
+    if dataset is None:
+        return None
+    row = tables.find_session(dataset.eid) if dataset.eid else tables.aggregates
+    rows = None if row is None else tables.datasets(tables.newest(row))
+    return next((Place(rows, i) for i in range(len(rows)) if rows.id(i) == id_), None) if rows is not None else None
 
 
 def told_by_row(row: Any) -> tuple[UUID | None, UUID, str]:

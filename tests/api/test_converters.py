@@ -3,7 +3,7 @@
 import copy
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -34,6 +34,7 @@ from onefs.api.exceptions import (
 )
 from onefs.api.frames import FrameCatalogue
 from onefs.api.path import ALFPath, PureALFPath
+from onefs.api.table_frames import datasets_frame, session_series
 from onefs.catalogue.live import LiveSnapshot
 from onefs.catalogue.records import Dataset, Session
 from onefs.catalogue.snapshot import load_snapshot
@@ -49,6 +50,8 @@ quick = settings(deadline=None, max_examples=100)
 
 class Face(ConversionMixin):
     """Conversions over catalogues by query type."""
+
+    database: Database
 
     def __init__(self, cache_dir: Path, tables: Tables, asking: Tables | None = None, *, server: str = "") -> None:
         self._cache_dir = cache_dir
@@ -71,6 +74,12 @@ class Face(ConversionMixin):
 
     def _further_tables(self, query_type: str | None) -> Tables | None:
         return None if (query_type or self.mode) != "auto" else self._asking
+
+    def _session_series(self, catalogue: Any, row: int) -> pd.Series:
+        return session_series(catalogue.session(row))
+
+    def _datasets_frame(self, catalogue: Any, rows: Any, kept: Iterable[int], *, keep_eid: bool) -> pd.DataFrame:
+        return datasets_frame([rows.dataset(i) for i in kept], keep_eid=keep_eid)
 
     def _urls(self, dataset: Dataset) -> list[str]:
         if not self._server:
@@ -265,7 +274,7 @@ def test_a_session_without_lab_is_not_that_of_a_lab(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def online(tmp_path: Path) -> Iterator[tuple[Face, Session, list[str]]]:
+def online(tmp_path: Path) -> tuple[Face, Session, list[str]]:
     """Tables with one session, a database that knows another one too, and what it was asked."""
     known, told = a_session(subject="known"), a_session(subject="told")
     asked: list[str] = []
@@ -277,8 +286,10 @@ def online(tmp_path: Path) -> Iterator[tuple[Face, Session, list[str]]]:
 
     datasets = [a_dataset(known, "alf/a.b.npy"), a_dataset(told, "alf/#r#/a.b.npy")]
     tables = load_snapshot(tables_of(tmp_path / "tables", [known], datasets[:1]), tmp_path / "state")
-    live = LiveSnapshot(Told([known, told], datasets), tables)
-    yield Face(tmp_path, tables, live, server="https://data"), told, asked
+    database = Told([known, told], datasets)
+    face = Face(tmp_path, tables, LiveSnapshot(database, tables), server="https://data")
+    face.database = database
+    return face, told, asked
 
 
 def test_tables_answer_before_the_database_is_asked(online: tuple[Face, Session, list[str]]) -> None:
@@ -398,6 +409,17 @@ def test_a_path_to_what_is_not_known(online: tuple[Face, Session, list[str]]) ->
         assert face.path2record(unknown) is None
         with pytest.raises(ALFObjectNotFound, match="no dataset at"):
             face.path2url(unknown, query_type="remote")
+
+
+def test_newer_datasets_of_a_known_session_are_asked_for(online: tuple[Face, Session, list[str]]) -> None:
+    face, _, asked = online
+    known = a_session(subject="known")
+    newer = a_dataset(known, "alf/new.b.npy")
+    face.database.all_datasets.append(newer)
+    assert face.path2url(newer.path) is None
+    assert asked == []
+    assert face.path2url(newer.path, query_type="remote") == f"https://data/{archive_path(newer.path, newer.id)}"
+    assert face.path2record(newer.path).name == (str(known.eid), str(newer.id))
 
 
 def test_without_a_server_there_is_no_url(tmp_path: Path) -> None:
