@@ -143,8 +143,17 @@ def frame_of_table(table: "pa.Table", name: str, file: Path) -> pd.DataFrame:
 
 
 def by_index(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame sorted by its index; rows of one id keep their order."""
-    return frame if frame.index.is_monotonic_increasing else frame.sort_index(kind="stable")
+    """The frame sorted by its index; rows of one id keep their order. Those without eid come first.
+
+    pandas puts them last, and then takes the index for unsorted: it refuses slices, and warns at every look.
+    """
+    if frame.index.is_monotonic_increasing:
+        return frame
+    frame = frame.sort_index(kind="stable")
+    if frame.index.nlevels == 1:
+        return frame
+    has_eid = frame.index.codes[0] >= 0
+    return frame if has_eid.all() else frame.iloc[np.argsort(has_eid, kind="stable")]
 
 
 def further_columns(names: Collection[str], name: str) -> list[str]:

@@ -356,6 +356,18 @@ def test_datasets_of_no_session(tmp_path):
     assert len(frames.datasets(0)) == 1
 
 
+def test_frames_with_datasets_of_no_session_are_looked_into_as_others(tmp_path):
+    """Warnings are errors in tests: pandas has some for an index that it takes for unsorted."""
+    datasets = [*DATASETS, a_dataset(None, "aggregates/a.b.npy"), a_dataset(None, "aggregates/c.d.npy")]
+    frame = frames_of(save(tmp_path / "t", session_columns(SESSIONS), dataset_columns(datasets)))["datasets"]
+    eid = str(DATASETS[0].eid)
+    assert len(frame.loc[eid]) == sum(str(d.eid) == eid for d in DATASETS)
+    assert len(frame.loc[frame.index[3] : frame.index[5]]) == 3
+    assert list(frame.index.get_level_values("eid")[:3].isna()) == [True, True, False]
+    doubled = FrameCatalogue({"sessions": sessions_frame(SESSIONS), "datasets": pd.concat([frame, frame.iloc[:1]])})
+    assert len(doubled.datasets(len(SESSIONS))) == 2
+
+
 def test_edits_are_seen_at_once(tables):
     catalogue = FrameCatalogue(tables)
     eid, row = SESSIONS[1].eid, catalogue.find_session(SESSIONS[1].eid)
