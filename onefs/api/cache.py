@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from warnings import warn
 
+from onefs.api.bunch import Bunch
 from onefs.api.exceptions import TableError, UsageError, api_errors
 from onefs.api.merging import merge_tables
 from onefs.api.table_frames import (
@@ -20,7 +21,7 @@ from onefs.api.table_frames import (
     SESSIONS_COLUMNS,
     patched,
 )
-from onefs.api.tables import Bunch, Cache
+from onefs.api.tables import Cache
 from onefs.indexer.prune import SessionKey, find_missing, remove
 from onefs.indexer.scan import scan
 from onefs.indexer.write import write_index

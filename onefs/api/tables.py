@@ -3,12 +3,12 @@
 import logging
 import threading
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from onefs.api.bunch import Bunch
 from onefs.api.frames import FrameCatalogue
 from onefs.catalogue.interface import Learned
 from onefs.catalogue.tables import raw_metadata, table_errors
@@ -19,25 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _log = logging.getLogger(__name__)
-
-
-class Bunch(dict[str, Any]):
-    """A dict whose keys are attributes too."""
-
-    __slots__ = ()
-
-    def __getattribute__(self, name: str) -> Any:
-        if not name.startswith("__") and dict.__contains__(self, name):
-            return self[name]
-        return super().__getattribute__(name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        self[name] = value
-
-    def copy(self, deep: bool = False) -> "Bunch":
-        """A copy, with copies of the values too if `deep`."""
-        return deepcopy(self) if deep else Bunch(self)
-
 
 NAMES = ("sessions", "datasets")
 """The tables that are always there, if without rows."""
@@ -130,7 +111,7 @@ class Cache(Bunch):
     def __reduce__(self) -> tuple[Any, ...]:
         return Bunch, (dict(self),)
 
-    def copy(self, deep: bool = False) -> Bunch:
+    def copy(self, deep: bool = False) -> Bunch:  # type: ignore[override]
         """A bunch of all tables; all frames are made."""
         return Bunch(dict(self)).copy(deep)
 
@@ -176,7 +157,7 @@ class Cache(Bunch):
                 self[name] = indexed(rows, INDEX[name]).iloc[:0]
         return merge_tables(self, strict=strict, origin=origin, **records)
 
-    def save(self, directory: Path | None = None, *, clobber: bool = False) -> None:
+    def save(self, directory: Path | None = None, *, clobber: bool = False) -> None:  # type: ignore[override]
         """Save the tables to a directory, that which they are from unless given, merged into what is there.
 
         Without `clobber` nothing is saved if nothing was learned or edited since the tables were read or saved.
