@@ -5,13 +5,15 @@ This module imports pandas; `import onefs` must not import it.
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from warnings import warn
 
 from onefs.api.bunch import Bunch
 from onefs.api.exceptions import TableError, UsageError, api_errors
+from onefs.api.frame_values import is_null
 from onefs.api.merging import merge_tables
 from onefs.api.table_frames import (
     DATASETS_COLUMNS,
@@ -22,6 +24,7 @@ from onefs.api.table_frames import (
     patched,
 )
 from onefs.api.tables import Cache
+from onefs.errors import SourceError
 from onefs.indexer.prune import SessionKey, find_missing, remove
 from onefs.indexer.scan import scan
 from onefs.indexer.write import write_index
@@ -53,7 +56,8 @@ def make_parquet_db(
     for folder in (root, out):
         if not folder.is_dir():
             raise UsageError(f"There is no folder {folder}.", "Make it, or name another.")
-    found = scan(root, lab=lab or "", hash_files=hash_files)
+    with _reading_errors(root):
+        found = scan(root, lab=lab or "", hash_files=hash_files)
     if not any(session.files for session in found):
         what = "datasets" if found else "sessions"
         warn(f"No {what} found in {root}", RuntimeWarning, stacklevel=3)
@@ -72,12 +76,27 @@ def remove_missing_datasets(
     tables, or a table has no rows: then everything would be missing.
     """
     root = Path(cache_dir)
-    missing = find_missing(root, _known_paths(root, tables), empty_sessions=remove_empty_sessions)
+    known = _known_paths(root, tables)
+    with _reading_errors(root):
+        missing = find_missing(root, known, empty_sessions=remove_empty_sessions)
     if dry:
         print("\n\t".join(("These files and session folders would be removed:", *map(str, missing))))  # noqa: T201
     else:
-        remove(missing)
+        with _reading_errors(root):
+            remove(missing)
     return missing
+
+
+@contextmanager
+def _reading_errors(root: Path) -> Iterator[None]:
+    """Turns what the system refuses below a folder into `SourceError`."""
+    try:
+        yield
+    except OSError as error:
+        raise SourceError(
+            f"{error.filename or root}: {error.strerror or error}.",
+            "Mend the permissions of the folder; what was done so far stays.",
+        ) from error
 
 
 def _known_paths(root: Path, tables: "Mapping[str, pd.DataFrame] | None") -> dict[SessionKey, set[str]]:
@@ -97,6 +116,8 @@ def _known_paths(root: Path, tables: "Mapping[str, pd.DataFrame] | None") -> dic
     of_eid: dict[str, list[set[str]]] = {}
     told = zip(sessions.index, sessions["lab"], sessions["subject"], sessions["date"], sessions["number"], strict=True)
     for eid, lab, subject, day, number in told:
+        if is_null(day) or is_null(number):
+            continue  # it has no folder
         paths = known.setdefault(SessionKey(lab, subject, day, int(number)), set())
         of_eid.setdefault(eid, []).append(paths)
     for eid, path in zip(datasets.index.get_level_values("eid"), datasets["rel_path"], strict=True):

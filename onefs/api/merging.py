@@ -65,6 +65,7 @@ def joined_metadata(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict
 
 def merged_frame(frame: pd.DataFrame, records: pd.DataFrame | pd.Series, *, strict: bool = False) -> pd.DataFrame:
     """A new frame with the rows of both, sorted; of one id those of `records`, in the columns of `frame`."""
+    frame = with_text_ids(frame)
     records = indexed(records, list(frame.index.names))
     records = records[~records.index.duplicated(keep="first")]
     if strict and list(records.columns) != list(frame.columns):
@@ -75,6 +76,15 @@ def merged_frame(frame: pd.DataFrame, records: pd.DataFrame | pd.Series, *, stri
     stays = frame[~frame.index.isin(records.index)]
     made = {column: _appended(stays[column], _said(records, column), len(records)) for column in frame.columns}
     return by_index(pd.DataFrame(made, index=stays.index.append(records.index), columns=frame.columns))
+
+
+def with_text_ids(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with texts for ids, of which a program may have made UUIDs; itself if they are."""
+    index = frame.index
+    levels = index.levels if index.nlevels > 1 else [index]
+    if all(pd.api.types.infer_dtype(level, skipna=True) in ("string", "empty") for level in levels):
+        return frame
+    return indexed(frame, list(index.names))
 
 
 def indexed(records: pd.DataFrame | pd.Series, names: Sequence[str]) -> pd.DataFrame:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from onefs.api.merging import joined_metadata, merged_frame
-from onefs.api.table_frames import INDEX, read_frame
+from onefs.api.merging import joined_metadata, merged_frame, with_text_ids
+from onefs.api.table_frames import read_frame
 from onefs.catalogue.saving import changing_tables
 from onefs.catalogue.schema import METADATA_KEY
 from onefs.catalogue.tables import read_metadata, replacing
@@ -43,7 +43,7 @@ def save_frames(directory: Path, tables: Mapping[str, Unsaved], *, clobber: bool
     with changing_tables(directory), ExitStack() as stack:
         for name, table in sorted(tables.items()):  # ends in reverse: sessions come before datasets, which need them
             file = directory / f"{name}.pqt"
-            frame, metadata = table.frame, dict(table.metadata)
+            frame, metadata = with_text_ids(table.frame), dict(table.metadata)
             if file.exists() and not clobber:
                 there = read_metadata(file).raw
                 frame = merged_frame(read_frame(file, name), table.rows)
@@ -92,6 +92,3 @@ def _as_list(value: object) -> list[Any]:
     if isinstance(value, set | frozenset | Iterable):
         return sorted(value)
     raise TypeError(f"{type(value).__name__} cannot be metadata of a table")
-
-
-__all__ = ["INDEX", "Unsaved", "save_frames"]

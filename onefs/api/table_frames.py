@@ -111,8 +111,10 @@ def patched(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     if frame.index.nlevels > 1 or levels:
         shared = [level for level in levels if level in frame.columns]
         frame = frame.drop(columns=shared).reset_index()
-    else:
+    elif isinstance(frame.index, pd.RangeIndex) or "id" in frame.columns:
         frame = frame.copy(deep=False)
+    else:
+        frame = frame.rename_axis("id").reset_index()
     for column in frame.columns.intersection(["id", "eid"]):
         frame[column] = frame[column].map(str, na_action="ignore").astype(object)
     with table_errors(Path(name)):

@@ -64,10 +64,19 @@ def scan(root: Path, *, lab: str = "", hash_files: bool = False) -> list[FoundSe
         session = found.setdefault(key, FoundSession(key))
         known = {file.rel_path for file in session.files}
         for rel_path in alf_files(folder):
-            if rel_path not in known:
-                file = folder / rel_path
-                session.files.append(FoundFile(rel_path, file.stat().st_size, md5_of_file(file) if hash_files else ""))
+            file = _found(folder, rel_path, hash_files=hash_files) if rel_path not in known else None
+            if file is not None:
+                session.files.append(file)
     return list(found.values())
+
+
+def _found(folder: Path, rel_path: str, *, hash_files: bool) -> FoundFile | None:
+    """What is known of a file, None if it is gone by now."""
+    file = folder / rel_path
+    try:
+        return FoundFile(rel_path, file.stat().st_size, md5_of_file(file) if hash_files else "")
+    except FileNotFoundError:
+        return None
 
 
 def session_folders(root: Path) -> Iterator[tuple[Path, SessionKey]]:

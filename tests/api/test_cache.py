@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import pickle
 import shutil
 import threading
@@ -333,6 +334,20 @@ def test_tables_without_rows_are_saved(tmp_path):
     assert load_snapshot(tmp_path, tmp_path / "state").n_sessions == 0
 
 
+def test_ids_that_a_program_made_uuids_are_saved_as_texts(directory):
+    cache = Cache(directory)
+    columns = ["lab", "subject", "date", "number", "task_protocol", "projects"]
+    values = [NEW.lab, NEW.subject, NEW.date, NEW.number, NEW.task_protocol, NEW.projects]
+    cache.sessions.loc[NEW.eid, columns] = values
+    cache.save()
+    assert cache.catalogue().find_session(NEW.eid) is not None
+    assert str(NEW.eid) in face.load_tables(directory).sessions.index
+    cache.merge(sessions=session_series(NEW).replace(NEW.projects, "changed"))
+    row = cache.catalogue().find_session(NEW.eid)
+    assert cache.catalogue().rows_of_eid(NEW.eid) == [row]
+    assert cache.catalogue().session(row).projects == "changed"
+
+
 def test_insertions_begin_with_what_was_merged(directory):
     cache = Cache(directory)
     index = pd.MultiIndex.from_tuples([(str(NEW.eid), str(an_id("p")))], names=["eid", "id"])
@@ -430,7 +445,7 @@ def test_session_folders_may_stay(pruned):
     assert (root / "gone/2020-07-01/001/alf/empty").is_dir()
 
 
-@pytest.mark.parametrize("shape", ["ours", "theirs", "flat", "paths", "pairs"])
+@pytest.mark.parametrize("shape", ["ours", "theirs", "flat", "unnamed", "null", "paths", "pairs"])
 def test_tables_of_any_shape_and_ids(shape, pruned):
     root, missing = pruned
     tables = face.load_tables(root)
@@ -439,6 +454,12 @@ def test_tables_of_any_shape_and_ids(shape, pruned):
             tables = reference.load_tables(root)
         case "flat":
             tables = {name: tables[name].reset_index() for name in ("sessions", "datasets")}
+        case "unnamed":
+            tables = {"sessions": tables.sessions.rename_axis(None), "datasets": tables.datasets}
+        case "null":
+            sessions = tables.sessions.astype({"number": "UInt16"})
+            sessions = sessions.reindex([*sessions.index, str(NEW.eid)])
+            tables = {"sessions": sessions, "datasets": tables.datasets}
         case "paths":
             known = {name: tables[name] for name in ("sessions", "datasets")}
             names = known["sessions"].apply(lambda row: f"{row.lab}/{row.subject}/{row.date}/{row.number:03d}", axis=1)
@@ -502,6 +523,19 @@ def test_without_rows_not_everything_is_missing(lost, pruned):
         with pytest.raises(TableError, match=lost):
             face.remove_missing_datasets(root, tables, dry=False)
     assert files_in(root) == before
+
+
+def test_what_cannot_be_read_is_told(pruned):
+    root, _ = pruned
+    at = os.open(root / "lab/Subjects/S/2020-07-01/001/alf", os.O_RDONLY)
+    for _ in range(18):  # so deep that the system refuses the path
+        os.mkdir("x" * 250, dir_fd=at)
+        above, at = at, os.open("x" * 250, os.O_RDONLY, dir_fd=at)
+        os.close(above)
+    os.close(at)
+    for call in (face.make_parquet_db, face.remove_missing_datasets):
+        with pytest.raises(errors.SourceError, match=r"001/alf.*too long"):
+            call(root)
 
 
 def test_a_copy_of_the_recorded_tables_prunes_nothing(tmp_path):
