@@ -7,9 +7,11 @@ class OnefsError(Exception):
     """A failure that can be told to a person in one sentence.
 
     `reason` says what, which and why; `remedy` says what to do about it: that of the class if none is given.
-    `retry_after_s` is the `Retry-After` of the server, 0 if it sent none.
+    `retry_after_s` is the `Retry-After` of the server, 0 if it sent none; `status` the HTTP status of its refusal, 0
+    if there was none.
     """
 
+    status = 0
     default_remedy: ClassVar[str] = "Please report it, with the log of the mount (onefs log)."
 
     def __init__(self, reason: str, remedy: str = "", *, retry_after_s: float = 0.0) -> None:

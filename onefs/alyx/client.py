@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import UUID
@@ -28,7 +29,7 @@ from onefs.alyx.rest import Page, Query
 from onefs.alyx.schema import Schema
 from onefs.alyx.told import Told
 from onefs.alyx.waiting import Clock
-from onefs.errors import BrokenAnswerError, OnefsError
+from onefs.errors import BrokenAnswerError, OnefsError, UnknownRecordError
 from onefs.outages import Outages
 
 
@@ -179,9 +180,17 @@ class AlyxClient:
     def schema(self) -> Schema:
         """The description of the database's interface, kept for a week."""
         if self._schema is None:
-            content = self._rest.get("api/schema", expiry_s=schema.EXPIRY_S, accept=schema.MEDIA_TYPE)
+            try:
+                content = self._description("api/schema", schema.OPENAPI)
+            except (UnknownRecordError, BrokenAnswerError) as error:
+                if error.status != HTTPStatus.NOT_FOUND:
+                    raise
+                content = self._description("docs", schema.CORE_API)
             self._schema = Schema(content)
         return self._schema
+
+    def _description(self, path: str, accept: str) -> Any:
+        return self._rest.get(path, expiry_s=schema.EXPIRY_S, accept=accept)
 
     def told_by_list(self, endpoint: str, records: Sequence[Record]) -> Told:
         """What records of a list tell of sessions, datasets and insertions."""

@@ -56,7 +56,9 @@ def refusal(
     said = _presentable(detail or ("" if "<" in response.text else response.text), secrets)
     why = f": {said.rstrip('.')}." if said else f" (status {status})."
     name = _presentable(question, secrets, LONGEST_QUESTION)
-    return kind(f"{host} {verb} {name}{why}", remedy, retry_after_s=retry_after_s)
+    error = kind(f"{host} {verb} {name}{why}", remedy, retry_after_s=retry_after_s)
+    error.status = status
+    return error
 
 
 def is_rejected_token(response: requests.Response) -> bool:

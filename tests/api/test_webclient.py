@@ -154,6 +154,12 @@ def test_what_cannot_be_asked(server: DemoServer, client: AlyxClient) -> None:
         client.rest("sessions", "read", id=NOBODY)
     assert isinstance(caught.value, UnknownRecordError)
     assert caught.value.response.status_code == 404
+    with pytest.raises(requests.HTTPError) as caught:
+        client.get("/nosuch")
+    assert caught.value.response.status_code == 404, "of a page in HTML, too"
+    with pytest.raises(requests.HTTPError) as caught:
+        client.get("/sessions?date_range=zzz")
+    assert caught.value.response.status_code == 500
     with pytest.warns(UserWarning, match="no filter colour"):
         assert len(client.rest("sessions", "list", colour="red")) == 15
 
