@@ -3,6 +3,8 @@
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from live_archive import Database, a_live
-from table_shapes import RECORDED, a_dataset, a_session, contents, load
+from table_shapes import RECORDED, a_dataset, a_session, an_archive, contents, load
 
 from onefs.catalogue.asked import PlainColumns, Texts
 from onefs.catalogue.live import LiveSnapshot
@@ -178,6 +180,64 @@ def _told(live: LiveSnapshot) -> dict[Session, list[Dataset]]:
     return told
 
 
+def test_sessions_that_are_gone_and_datasets_that_are_others_now(tmp_path: Path) -> None:
+    in_tables, new = a_session("1", number=1), a_session("2", number=2)
+    files = [a_dataset(in_tables, "old.a.npy"), a_dataset(new, "new.a.npy")]
+    database = Database([in_tables, new], files)
+    live = a_live(database, load(tmp_path, [in_tables], files[:1]))
+
+    def of(name: str) -> list[UUID]:
+        return found(live, terms_of({"dataset": name}, wildcards=False))
+
+    row = live.find_session(new.eid)
+    assert row is not None and found(live, Terms()) == [new.eid, in_tables.eid]
+    assert of("new.a") == []  # not known yet
+    live.datasets(row)
+    assert of("new.a") == [new.eid]
+    database.all_datasets = [a_dataset(in_tables, "renamed.a.npy")]
+    moved = replace(in_tables, number=3)
+    database.all_sessions = [moved]
+    live.expire()
+    assert live.find_session(new.eid) is None and live.find_session(moved.eid) is not None
+    assert found(live, Terms()) == of("old.a") == [moved.eid]  # the tables still tell its datasets
+    assert found(live, Terms(numbers=(1,))) == []
+    row = live.session_of_eid(moved.eid)
+    assert row is not None
+    live.datasets(live.newest(row))
+    assert of("old.a") == of("new.a") == [] and of("renamed") == [moved.eid]
+
+
+@pytest.mark.parametrize("has_tables", [True, False])
+def test_columns_of_datasets_tell_what_the_catalogue_tells_whole_and_in_pieces(
+    tmp_path: Path, has_tables: bool
+) -> None:
+    those, files = an_archive()
+    files += [a_dataset(None, "subjects/x.table.pqt"), a_dataset(those[2], "x.y.npy")]
+    live = a_live(Database(those, files), load(tmp_path, those[:9], files[:20]) if has_tables else None)
+    for session in those[2:14:2]:
+        row = live.find_session(session.eid)
+        assert row is not None
+        live.datasets(live.newest(row))
+    columns = columns_of(live)
+    told = []
+    for row in np.unique(columns.dataset_session[:]).tolist():
+        rows = live.silent().datasets(row) if row >= 0 and columns.eids[row].any() else ()
+        told += [(row, rows.rel_paths[i], rows.exists[i], rows.qc[i], rows.id(i).bytes) for i in range(len(rows))]
+    n = len(columns.dataset_session)
+
+    def piece(begin: int, end: int) -> list[tuple[object, ...]]:
+        where = slice(begin, end)
+        paths = [columns.dataset_path.texts[code] for code in columns.dataset_path.codes[where].tolist()]
+        ids = [one.tobytes() for one in columns.dataset_id[where]]
+        numbers = (columns.dataset_session, columns.dataset_exists, columns.dataset_qc)
+        session, exists, qc = (column[where].tolist() for column in numbers)
+        return list(zip(session, paths, exists, qc, ids, strict=True))
+
+    whole = piece(0, n)
+    assert sorted(each for each in whole if each[0] >= 0) == sorted(told) != []
+    assert all(piece(begin, end) == whole[begin:end] for begin in range(n) for end in range(begin, n + 2))
+
+
 def test_order_takes_a_subject_of_the_tables_and_one_that_was_learned_for_the_same(tmp_path: Path) -> None:
     tables, learned = [a_session("1", number=1), a_session("2", number=3)], a_session("3", number=2)
     live = a_live(Database([*tables, learned], []), load(tmp_path, tables, []))
@@ -224,6 +284,14 @@ SAMPLES = [
     "I]",
     "\\",
 ]
+
+
+@pytest.mark.filterwarnings("ignore:Possible nested set:FutureWarning")
+def test_each_sign_of_expressions_among_many_texts() -> None:
+    for expression in TOKENS:
+        with suppress(re.error):
+            compiled = re.compile(expression)
+            _check(Expression(expression), SAMPLES, lambda text, its=compiled: bool(its.search(text)))
 
 
 @settings(max_examples=150, deadline=None)
