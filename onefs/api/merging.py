@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from onefs.api.exceptions import UsageError
-from onefs.api.table_frames import QC_TYPE, by_index
+from onefs.api.frame_values import day_of
+from onefs.api.table_frames import INDEX, QC_TYPE, TEXT, by_index
 from onefs.catalogue.records import QC
 
 
@@ -30,7 +31,10 @@ def merge_tables(
             continue
         if table not in cache:
             raise KeyError(f"There is no table {table!r} to merge into.")
-        cache[table] = merged_frame(cache[table], records, strict=strict)
+        frame, index = cache[table], INDEX.get(table)
+        if index and list(frame.index.names) != index:  # a program has taken it away
+            frame = indexed(frame, index)
+        cache[table] = merged_frame(frame, records, strict=strict)
         updated = datetime.now()
         _note(cache["_meta"]["raw"].setdefault(table, {}), origin, updated)
     if updated is not None:
@@ -116,7 +120,7 @@ def indexed(records: pd.DataFrame | pd.Series, names: Sequence[str]) -> pd.DataF
 def _index(levels: Sequence[Sequence[object]], names: list[str]) -> pd.Index:
     texts = [[None if pd.isna(one) else str(one) for one in level] for level in levels]
     if len(names) == 1:
-        return pd.Index(texts[0], name=names[0], dtype=object if int(pd.__version__[0]) < 3 else "str")
+        return pd.Index(texts[0], name=names[0], dtype=TEXT)
     return pd.MultiIndex.from_arrays(texts, names=names)
 
 
@@ -133,6 +137,8 @@ def _appended(known: pd.Series, said: pd.Series | None, n_records: int) -> Any:
     """What is known and then what was said, null for each of the records if nothing; nullable only if need be."""
     if known.dtype == QC_TYPE and said is not None:
         said = pd.Series([_qc_name(value) for value in said], dtype=object)
+    if known.name == "date" and said is not None:
+        said = pd.Series([day_of(value) for value in said], dtype=object)
     if said is None:
         said = pd.Series([None] * n_records, dtype=object)
     kind = _nullable(known.dtype) if said.isna().any() else known.dtype

@@ -2,7 +2,7 @@
 
 import copy
 import random
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID
 
 import numpy as np
@@ -150,6 +150,26 @@ def test_qc_by_value_and_sizes_that_are_floats():
     assert merged["file_size"].iloc[0] == 1
     assert merged["file_size"].iloc[1] is pd.NA
     assert cache["datasets"]["qc"].dtype == QC_TYPE
+
+
+def test_dates_as_programs_have_them():
+    cache = a_cache()
+    new = [a_session(n, subject=n) for n in ("text", "time", "stamp")]
+    records = sessions_frame(new)
+    records["date"] = ["2024-01-02T03:04", datetime(2024, 1, 2, 3), pd.Timestamp("2024-01-02")]
+    merge_tables(cache, sessions=records)
+    assert list(cache["sessions"].loc[records.index, "date"]) == [date(2024, 1, 2)] * 3
+    assert {type(one) for one in cache["sessions"]["date"]} == {date}
+
+
+def test_into_a_frame_whose_index_was_taken_away():
+    expected, cache = a_cache(), a_cache()
+    cache["sessions"] = cache["sessions"].reset_index()
+    cache["datasets"] = cache["datasets"].reset_index("eid")
+    for one in (expected, cache):
+        merge_tables(one, sessions=session_series(a_session("x")), datasets=datasets_frame(DATASETS[:2]))
+    for name in ("sessions", "datasets"):
+        pd.testing.assert_frame_equal(cache[name], expected[name])
 
 
 def test_what_does_not_fit_is_named():
