@@ -438,6 +438,24 @@ def test_what_is_missing_is_removed_and_nothing_else(pruned):
     assert face.remove_missing_datasets(root, dry=False) == []
 
 
+@pytest.mark.parametrize("empty_sessions", [True, False])
+def test_of_unknown_sessions_the_reference_client_tells_the_same(empty_sessions, pruned):
+    """Of known ones it takes files that the tables have."""
+    root, _ = pruned
+    face.remove_missing_datasets(root, dry=False)
+    shutil.rmtree(root / "lab/Subjects/T")
+    for name in ("a.b.npy", "c.d.npy"):
+        (root / "x/2020-07-01/001").mkdir(parents=True, exist_ok=True)
+        (root / "x/2020-07-01/001" / name).touch()
+    (root / "lab/Subjects/y/2020-07-01/002").mkdir(parents=True)
+    theirs = reference.remove_missing_datasets(root, remove_empty_sessions=empty_sessions, dry=True)
+    unknown = [path for path in theirs if "lab/Subjects/S" not in str(path)]
+    assert list(map(str, unknown)) == list(
+        map(str, face.remove_missing_datasets(root, remove_empty_sessions=empty_sessions))
+    )
+    assert len(unknown) == 2 + 2 * empty_sessions
+
+
 def test_session_folders_may_stay(pruned):
     root, missing = pruned
     found = face.remove_missing_datasets(root, remove_empty_sessions=False, dry=False)
