@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import IntEnum
+from typing import Any
 from uuid import UUID
 
 from onefs import alf
@@ -12,7 +13,7 @@ from onefs.errors import UsageError
 class QCError(UsageError, ValueError):
     """What is no quality control outcome."""
 
-    default_remedy = "Write NOT_SET, PASS, WARNING, FAIL or CRITICAL, or 0, 10, 30, 40 or 50."
+    default_remedy = "Use NOT_SET (0), PASS (10), WARNING (30), FAIL (40) or CRITICAL (50)."
 
 
 class QC(IntEnum):
@@ -25,14 +26,17 @@ class QC(IntEnum):
     CRITICAL = 50
 
     @staticmethod
-    def validate(value: "QC | int | str") -> "QC":
-        """The outcome that is meant by a member, a value, its digits, or a name in any case. Raises `QCError`."""
+    def validate(value: Any) -> "QC":
+        """The QC that a member, a number, digits or a name in any case stand for. Raises `QCError`."""
         try:
-            if not isinstance(value, str):
+            if isinstance(value, str):
+                name = value.strip().upper()
+                return QC(int(name)) if name.isdecimal() else QC[name]
+            if not isinstance(value, bool):
                 return QC(value)
-            return QC(int(value)) if value.isdecimal() else QC[value.upper()]
         except (KeyError, ValueError):
-            raise QCError(f"{value!r} is no quality control outcome.") from None
+            pass
+        raise QCError(f"{value!r} is no QC.")
 
 
 QC_CODES = tuple(QC)

@@ -182,18 +182,7 @@ def _number(value: object) -> int:
 
 def qc_of(value: object) -> QC:
     """The QC that a member, a number, digits or a name in any case stand for. Raises `UsageError`."""
-    if isinstance(value, str):
-        name = value.strip().upper()
-        if name in QC.__members__:
-            return QC[name]
-        number: Any = int(name) if _NUMBER.fullmatch(name) else None
-    else:
-        number = None if isinstance(value, bool | np.bool_) else value
-    for qc in QC:
-        if isinstance(number, int | float | np.number) and number == qc.value:
-            return qc
-    known = _listed([f"{qc.name} ({qc.value})" for qc in QC], "or")
-    raise UsageError(f"{value!r} is no QC.", f"Use {known}.")
+    return QC.validate(value)
 
 
 def days_of(value: object) -> tuple[date | None, date | None]:

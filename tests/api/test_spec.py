@@ -34,9 +34,9 @@ def test_an_outcome_by_member_value_digits_or_name(value: spec.QC | int | str) -
     assert spec.QC is records.QC
 
 
-@pytest.mark.parametrize("value", ["", "good", "12", 12, None, "-1", "10.0", 4, [], "²"])
+@pytest.mark.parametrize("value", ["", "good", "12", 12, None, "-1", "10.0", 4, [], "²", True, False])
 def test_what_is_no_outcome(value: str) -> None:
-    with pytest.raises(ValueError, match=r"is no quality control outcome\. Write NOT_SET, PASS") as caught:
+    with pytest.raises(ValueError, match=r"is no QC\. Use NOT_SET \(0\), PASS") as caught:
         spec.QC.validate(value)
     assert isinstance(caught.value, records.QCError)
 
