@@ -95,7 +95,7 @@ exceptions.ALFError(*args, terse=False)
 api.ONE(*, mode='auto', wildcards=True, **kwargs)
 api.One(cache_dir=None, mode='auto', wildcards=True, tables_dir=None)
 api.OneAlyx(username=None, password=None, base_url=None, cache_dir=None, mode='auto', wildcards=True, \
-tables_dir=None, **kwargs)
+tables_dir=None, *, token=None, cache_rest='GET', silent=False)
 api.One.setup(cache_dir=None, silent=False, **kwargs)
 api.OneAlyx.setup(base_url=None, silent=False, make_default=None, username=None, cache_dir=None)
 api.One.search(details=False, qt, **terms)
