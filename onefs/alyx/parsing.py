@@ -1,6 +1,5 @@
 """Alyx's JSON as records. Odd ones raise `OddRecordError`, which listings skip and count."""
 
-import re
 from collections.abc import Iterable, Mapping
 from uuid import UUID
 
@@ -18,7 +17,6 @@ from onefs.alyx.records import (
     TablesInfo,
 )
 
-IN_SESSION = re.compile(r"(?:^|/)[\w.-]+/\d{4}-\d{2}-\d{2}/\d{1,3}/(?P<rest>.+)")
 BUCKETS = "aws_"
 
 
@@ -108,10 +106,10 @@ def _dataset(
 
 def _inside_session(path: str) -> str:
     """What follows `subject/date/number/` in a path, without the UUID in the file's name; "" if it has no session."""
-    match = IN_SESSION.search(path)
-    if not match:
+    session = alf.find_session(path)
+    if not session:
         return ""
-    folder, slash, name = match["rest"].rpartition("/")
+    folder, slash, name = path[session.end() + 1 :].rpartition("/")
     return f"{folder}{slash}{alf.without_uuid(name)}"
 
 
