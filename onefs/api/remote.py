@@ -94,7 +94,9 @@ class Remote:
     @warns_when_stale
     def search(self, terms: Mapping[str, object]) -> Found:
         """The sessions that meet all terms, newest first; their records have a `date`."""
-        whole = search_words.completed(terms, self.search_terms())
+        # Alyx has `project` as another name of `projects`: it stands in the way of no abbreviation.
+        names = [name for name in self.search_terms() if name != "project" or name in terms]
+        whole = search_words.completed(terms, names)
         return _found(search(self._client, SESSIONS, _checked(whole), self._learner))
 
     @warns_when_stale

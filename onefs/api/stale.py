@@ -19,7 +19,7 @@ def warns_when_stale(function: Callable[P, T]) -> Callable[P, T]:
         with noting_stale_answers() as freshness:
             found = function(*args, **kwargs)
         if freshness.outage is not None:
-            warn(f"{freshness.outage.reason} An earlier answer is used.", RuntimeWarning, stacklevel=2)
+            warn(f"{freshness.outage.reason} An earlier answer is used.", RuntimeWarning, stacklevel=3)
         return found
 
     return call

@@ -183,7 +183,7 @@ class AlyxClient(LoggingIn):
         given = {name: value for name, value in filters.items() if value is not None}
         unknown = sorted(given.keys() - set(self.rest_schemes.field_names(endpoint, LIST)))
         if unknown:
-            warn(f"{endpoint} have no filter {', '.join(unknown)}: the database ignores it.", UserWarning, stacklevel=4)
+            warn(f"{endpoint} have no filter {', '.join(unknown)}: the database ignores it.", UserWarning, stacklevel=5)
         if pk is not None:
             given["django"] = ",".join(filter(None, (spelt(given.get("django", "")), f"pk,{pk}")))
         pairs = (*query, *((name, spelt(value)) for name, value in given.items()))

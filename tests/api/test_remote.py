@@ -138,6 +138,7 @@ def test_terms_may_be_shortened(remote: Remote) -> None:
     assert remote.search({"subj": "NL_001", "date": date(2023, 4, 18), "LAB": "northlab"}).ids == [EPHYS]
     assert remote.search({"date": pd.Timestamp("2023-04-18 12:00"), "task": None}).ids == [EPHYS]
     assert remote.search({"date": np.array(["2023-04-18", "2023-04-18"], "datetime64[D]")}).ids == [EPHYS]
+    assert remote.search({"proj": "brainwide"}).ids == remote.search({"project": "brainwide"}).ids != []
     assert remote.search({"date": [datetime(2023, 6, 12)]}).ids == remote.search({"date": ["2023-06-12"]}).ids != []
 
 

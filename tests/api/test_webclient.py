@@ -160,8 +160,9 @@ def test_what_cannot_be_asked(server: DemoServer, client: AlyxClient) -> None:
     with pytest.raises(requests.HTTPError) as caught:
         client.get("/sessions?date_range=zzz")
     assert caught.value.response.status_code == 500
-    with pytest.warns(UserWarning, match="no filter colour"):
+    with pytest.warns(UserWarning, match="no filter colour") as told:
         assert len(client.rest("sessions", "list", colour="red")) == 15
+    assert told[0].filename == __file__
 
 
 def test_nothing_changes_the_database(server: DemoServer, client: AlyxClient) -> None:
@@ -224,8 +225,9 @@ def test_a_kept_answer_stands_in_for_a_server_that_is_gone(demo_archive: Path, m
         expected = client.rest("subjects", "list")
         server.stop()
         client.default_expiry = timedelta(0)
-        with pytest.warns(RuntimeWarning, match="An earlier answer is used"):
+        with pytest.warns(RuntimeWarning, match="An earlier answer is used") as told:
             assert client.rest("subjects", "list") == expected
+        assert told[0].filename == __file__
         with pytest.raises(UnreachableError):
             client.rest("tags", "list")
 
