@@ -17,6 +17,9 @@ JOINED = frozenset({"datasets", "dataset_types", "users", "date_range", "django"
 """Filters of which Alyx takes several values, joined by commas."""
 ALL_OF = {INSERTIONS: ("atlas_acronym",)}
 """Filters of one value of which a list means all of them."""
+REPEATING = frozenset({"projects", "project", "procedures", "atlas_name", "atlas_acronym", "atlas_id"})
+"""Filters that Alyx answers with a record once for each match, unless `django` is given too."""
+ANY_RECORD = "pk__isnull,False"
 RENAMED = {SESSIONS: {"laboratory": "lab"}, INSERTIONS: {"laboratory": "lab", "number": "experiment_number"}}
 DATASET = {SESSIONS: "data_dataset_session_related", INSERTIONS: "datasets"}
 """What `django` calls the datasets of a session and of an insertion."""
@@ -71,6 +74,8 @@ def _filters(endpoint: str, terms: Mapping[str, object]) -> dict[str, object]:
     if "dataset_qc_lte" in filters and "datasets" not in filters:
         # The filter of this name would answer with a session once for each of its datasets.
         django.append(f"{DATASET[endpoint]}__qc__lte,{spelt(filters.pop('dataset_qc_lte'))}")
+    if filters.keys() & REPEATING and not any(django):
+        django.append(ANY_RECORD)
     if any(django):
         filters["django"] = ",".join(filter(None, django))
     return filters

@@ -76,7 +76,9 @@ def ids(records: Any) -> list[int]:
 def test_terms_become_a_question_that_a_real_alyx_answered(name: str, terms: dict[str, Any]) -> None:
     parts = urlsplit(CONTRACT[name]["request"]["path"])
     ((query,),) = questions(parts.path[1:], terms)
-    assert sorted(query) == sorted(parse_qsl(parts.query))
+    # Alyx tells each session once where `django` is asked, else as often as it has matching projects.
+    once = [("django", "pk__isnull,False")] if {"projects", "project"} & terms.keys() else []
+    assert sorted(query) == sorted([*parse_qsl(parts.query), *once])
 
 
 def test_what_concerns_any_dataset_is_asked_in_djangos_words() -> None:
@@ -101,10 +103,11 @@ def test_lists_are_any_of_them_and_acronyms_of_probes_all_of_them() -> None:
         [("subject", "b"), ("atlas_acronym", "CA1")],
         [("subject", "b"), ("atlas_acronym", "DG")],
     ]
-    assert [[*map(list, group)] for group in questions("sessions", terms)] == [either]
+    once = ("django", "pk__isnull,False")
+    assert [[*map(list, group)] for group in questions("sessions", terms)] == [[[*each, once] for each in either]]
     both = questions("insertions", terms)
     assert [[sorted(query) for query in group] for group in both] == [
-        [sorted([("atlas_acronym", each), ("subject", name)]) for name in "ab"] for each in ("CA1", "DG")
+        [[("atlas_acronym", each), once, ("subject", name)] for name in "ab"] for each in ("CA1", "DG")
     ]
     assert questions("sessions", {"subject": []}) == [[]]
 
@@ -211,7 +214,7 @@ def test_probes_of_several_regions_are_in_each_answer(replay: Replay, client: Al
     ]
     for acronym, numbers in {"CA1": (3, 0, 1, 2), "DG": (2, 1, 3)}.items():
         page = json_reply({"count": len(numbers), "next": None, "results": [probes[each] for each in numbers]})
-        replay.put("/insertions", page, atlas_acronym=acronym)
+        replay.put("/insertions", page, atlas_acronym=acronym, django="pk__isnull,False")
     assert ids(search(client, "insertions", {"atlas_acronym": ["CA1", "DG"]}, learned)) == [1, 2, 3]
 
 
