@@ -1,6 +1,5 @@
 """Files of a database's data server, and its cache tables, fetched into a folder that the caller names."""
 
-import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,8 +11,8 @@ from urllib.parse import unquote, urlsplit
 from onefs.alf import is_safe_part
 from onefs.alyx import fields
 from onefs.alyx.client import AlyxClient
+from onefs.api.logging_in import settings_here
 from onefs.archive.archive import make_http, make_transport
-from onefs.configuration import config_file, merge
 from onefs.content.files import cache_errors
 from onefs.errors import UsageError
 from onefs.settings import Settings
@@ -45,7 +44,7 @@ def data_server_of(client: AlyxClient) -> str:
 
 def fetch_tables(client: AlyxClient, folder: Path) -> list[Path]:
     """Bring the cache tables of a database into a folder, in place of those there; their paths, sorted."""
-    settings = merge({}, os.environ, config_file())
+    settings = settings_here()
     with _transport(settings) as transport, _folder_within(folder) as fresh:
         DatabaseOrigin(client, transport).download(fresh)
         return sorted(table.replace(folder / table.name) for table in fresh.glob("*.pqt"))
@@ -60,7 +59,7 @@ def fetch_file(base_url: str, url: str, folder: Path, *, clobber: bool) -> Path:
     target = folder / name
     if target.exists() and not clobber:
         return target
-    settings = merge({}, os.environ, config_file())
+    settings = settings_here()
     login = data_login_of(base_url, settings).at(address)
     with _transport(settings) as transport, _folder_within(folder) as fresh:
         return download(transport, Location(address, login), fresh / name).replace(target)

@@ -14,6 +14,7 @@ from onefs.alyx.credentials import Credentials, CredentialsFile
 from onefs.api.exceptions import api_errors
 from onefs.configuration import config_file, merge
 from onefs.errors import SourceError, UsageError
+from onefs.settings import Settings
 from onefs.sources.databases import OPENALYX_URL, open_database, published
 from onefs.sources.source import Kind, resolve
 
@@ -24,9 +25,10 @@ def opened(name: str | None, login: Credentials, cache_dir: Path | None) -> tupl
     Opens no connection. Raises `SourceError`, `UsageError` or `AccessRefusedError`.
     """
     one_folder = one_parameters.default_folder()
-    settings = merge({}, os.environ, config_file())
-    if login.user or login:
+    settings = settings_here()
+    if login.user or login:  # what is set of another login is none of this one
         settings = replace(settings, alyx_user=login.user, alyx_password=login.password, alyx_token=login.token)
+        settings = replace(settings, alyx_password_file=None)
     settings = replace(settings, cache_dir=cache_dir or settings.cache_dir)
     source = resolve(name or one_parameters.default_database(one_folder) or OPENALYX_URL, settings, Kind.DATABASE)
     if source.database is None:
@@ -35,6 +37,13 @@ def opened(name: str | None, login: Credentials, cache_dir: Path | None) -> tupl
     public, known = published(url), one_parameters.read(url, one_folder)
     data_url = settings.data_url or (public.data_url if public else "") or (known.data_url if known else "")
     return open_database(source.database, settings, source.state_dir), source.data_dir, data_url
+
+
+def settings_here() -> Settings:
+    """The settings of the environment and of the user's configuration. Raises `UsageError`."""
+    # Here a bound of revisions may be any text; as a setting it must be a date.
+    environment = {name: value for name, value in os.environ.items() if name != "ONE_REVISION_LAST_BEFORE"}
+    return merge({}, environment, config_file())
 
 
 class LoggingIn:

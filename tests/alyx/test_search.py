@@ -1,6 +1,7 @@
 """Searches put to a recorded Alyx: the questions, the answers page by page, and what they tell a catalogue."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,15 @@ def test_pages_are_asked_for_when_touched(replay: Replay, client: AlyxClient, le
     assert [each["id"] for each in found] == [each["id"] for each in SESSIONS]
     assert len(replay.requests("/sessions")) == 3
     assert {*learned.sessions()} == {each["id"] for each in SESSIONS} - {BASE}
+
+
+def test_threads_ask_once_for_a_page(replay: Replay, client: AlyxClient, learned: Learned) -> None:
+    replay.page = 3
+    found = search(client, "sessions", {}, learned)
+    with ThreadPoolExecutor(8) as threads:
+        lists = [threads.submit(list, found) for _ in range(8)]
+    assert all([each["id"] for each in read.result()] == [each["id"] for each in SESSIONS] for read in lists)
+    assert len(replay.requests("/sessions")) == len(learned.told) == 5
 
 
 def test_a_list_that_changes_between_its_pages(replay: Replay, client: AlyxClient, learned: Learned) -> None:

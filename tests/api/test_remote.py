@@ -108,7 +108,7 @@ def combinations(count: int) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize("terms", [{}, *ONE_BY_ONE, *combinations(60)], ids=str)
+@pytest.mark.parametrize("terms", [{}, *ONE_BY_ONE, *combinations(120)], ids=str)
 def test_a_search_finds_what_one_finds_with_one_request(
     one: Any, server: DemoServer, remote: Remote, learned: Learned, terms: dict[str, Any]
 ) -> None:

@@ -264,7 +264,11 @@ def test_login_and_logout(server: DemoServer, make: Make) -> None:
     assert client.rest("subjects", "list")
 
 
-def test_a_client_is_opened_by_its_address(server: DemoServer, home: Path) -> None:
+def test_a_client_is_opened_by_its_address(server: DemoServer, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "password").write_text("of another login")
+    monkeypatch.setenv("ONEFS_ALYX_PASSWORD_FILE", str(home / "password"))
+    monkeypatch.setenv("ONEFS_ALYX_USER", "another")
+    monkeypatch.setenv("ONE_REVISION_LAST_BEFORE", "any text")
     client = AlyxClient(base_url=f"{server.url}/", username="demo", password="demo", silent=True, cache_rest=None)
     assert client.base_url == server.url
     assert client.cache_mode is None
@@ -278,6 +282,8 @@ def test_a_client_is_opened_by_its_address(server: DemoServer, home: Path) -> No
         "ALYX_LOGIN": "demo",
         "CACHE_DIR": str(home / "mine"),
     }
+    monkeypatch.delenv("ONEFS_ALYX_PASSWORD_FILE")
+    monkeypatch.delenv("ONEFS_ALYX_USER")
     public = AlyxClient("openalyx")
     assert public.base_url == "https://openalyx.internationalbrainlab.org"
     assert public._par.HTTP_DATA_SERVER == "https://ibl.flatironinstitute.org/public"
