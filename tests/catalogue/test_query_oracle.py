@@ -121,9 +121,9 @@ def test_random_tables(data: st.DataObject) -> None:
     datasets = [
         a_dataset(session, path, exists=pick.random() < 0.7, qc=pick.choice(list(QC)))
         for session in sessions
-        for path in pick.sample(["alf/licks.times.npy", "spikes.times.npy", "a/b/wheel.x.npy"], pick.randint(0, 3))
+        for path in pick.sample(["alf/licks.times.npy", "b/spikes.times.npy", "a/b/wheel.x.npy"], pick.randint(0, 3))
     ]  # ONE takes no tables without rows
-    datasets.append(a_dataset(sessions[0], "x.y.npy"))
+    datasets.append(a_dataset(sessions[0], "alf/x.y.npy"))
     with TemporaryDirectory() as directory:
         snapshot = load(Path(directory), sessions, datasets)
         one = a_one(Path(directory, "tables"), Path(directory))
@@ -146,6 +146,17 @@ def test_a_limit_of_qc_alone_finds_sessions_with_some_dataset_up_to_it(one: Any,
 def test_names_of_files_are_no_expressions(one: Any, recorded: Snapshot) -> None:
     assert ours(recorded, datasets="lick..times.npy") == ours(recorded, datasets="licks.*") == []
     assert theirs(one, datasets="licks.*")
+
+
+def test_a_file_beside_collections_is_found_by_its_name(tmp_path: Path) -> None:
+    session = a_session()
+    snapshot = load(
+        tmp_path, [session], [a_dataset(session, name) for name in ("root.times.npy", "alf/licks.times.npy")]
+    )
+    one = a_one(tmp_path / "tables", tmp_path)
+    assert ours(snapshot, datasets="root.times.npy") == ours(snapshot) == [str(session.eid)]
+    assert theirs(one, datasets="licks.times.npy") == [str(session.eid)]
+    assert theirs(one, datasets="root.times.npy") == []
 
 
 def test_one_of_several_plain_texts_will_do(one: Any, recorded: Snapshot) -> None:
