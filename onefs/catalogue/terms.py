@@ -180,8 +180,8 @@ def _number(value: object) -> int:
     raise UsageError(f"{value!r} is no session number.", "Give a whole number, or a list of them.")
 
 
-def qc_of(value: object) -> QC:
-    """The QC that a member, a number, digits or a name in any case stand for. Raises `UsageError`."""
+def qc_of(value: Any) -> QC:
+    """The QC that a member, a number, digits or a name in any case stand for. Raises `QCError`, a `UsageError`."""
     return QC.validate(value)
 
 

@@ -15,7 +15,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import bulk, dropped, huge, index, opening, refresh, walk
+from benchmarks import bulk, dropped, huge, index, opening, questions, refresh, walk
 from benchmarks.bench import QUICK, Bench, BenchFailedError, Sizes, machine
 from benchmarks.figures import COLUMNS, Report
 
@@ -27,12 +27,13 @@ WORKS: dict[str, tuple[Callable[[Bench], None], str]] = {
     "cold": (bulk.measure_cold, "files that have to be fetched: a large one, many small ones"),
     "dropped": (dropped.measure, "the same files, verified, with the kernel's caches dropped (for root)"),
     "huge": (huge.measure, "a file of 100 GiB, of which little is read"),
+    "questions": (questions.measure, "searches by subject, date, dataset and regular expression"),
     "refresh": (refresh.measure, "how long readers wait while newer tables are taken"),
 }
 SIZE_HELP = {
-    "datasets": "rows of the large tables (index, refresh)",
+    "datasets": "rows of the large tables (index, questions, refresh)",
     "sessions": "their sessions",
-    "fewer_datasets": "rows of the smaller tables (index)",
+    "fewer_datasets": "rows of the smaller tables (index, questions)",
     "fewer_sessions": "their sessions",
     "entries": "files and folders that find walks (walk)",
     "files": "small files (open, cold, dropped, refresh)",
@@ -79,7 +80,7 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    works = "".join(f"\n  {name:<7} {text}" for name, (_, text) in WORKS.items())
+    works = "".join(f"\n  {name:<9} {text}" for name, (_, text) in WORKS.items())
     parser = argparse.ArgumentParser(
         "scripts/bench",
         description=f"Measure onefs and its peers on the same work. Works:{works}",

@@ -53,6 +53,20 @@ def test_reports_what_a_refresh_costs(tmp_path: Path) -> None:
     assert not mounts_below(tmp_path)
 
 
+def test_reports_how_long_searches_take_and_that_one_finds_as_many_sessions(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    command = [BENCH, "questions", "--quick", "--work", tmp_path / "work", "--json", report]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    figures = {(figure["what"], figure["who"]): figure for figure in json.loads(report.read_text())["figures"]}
+    assert figures["by subject: 20 000 datasets", "onefs"]["bar"]["limit"] == 0.05
+    for name in ("by subject", "by date", "by file name", "by two file names, QC"):
+        ours, theirs = (figures[f"{name}: 5 000 datasets", who] for who in ("onefs", "ONE-api"))
+        assert ours["value"] > 0
+        assert theirs["onefs_to_this"] == pytest.approx(ours["value"] / theirs["value"])
+        assert ours["note"] == theirs["note"] != "finds 0 sessions"
+
+
 def test_says_which_peers_are_missing(tmp_path: Path) -> None:
     """Nothing but the shell's own tools is to be found, neither in PATH nor where the superuser's programs are."""
     tools = tmp_path / "bin"
@@ -101,4 +115,4 @@ def test_sets_up_what_the_demo_does_not_need(tmp_path: Path) -> None:
 def test_refuses_a_work_that_there_is_not(tmp_path: Path) -> None:
     done = subprocess.run([BENCH, "run", "--work", tmp_path], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "none of index, walk, open, warm, cold, dropped, huge, refresh" in done.stderr
+    assert "none of index, walk, open, warm, cold, dropped, huge, questions, refresh" in done.stderr
