@@ -123,8 +123,8 @@ def terms(draw: st.DrawFn) -> Terms:
     return terms_of(given, wildcards=draw(st.booleans()))
 
 
-@settings(max_examples=30, deadline=None)
-@given(archive=archives(), asked=st.lists(terms(), min_size=1, max_size=30))
+@settings(max_examples=20, deadline=None)
+@given(archive=archives(), asked=st.lists(terms(), min_size=1, max_size=12))
 def test_it_finds_in_the_index_what_the_reference_finds(
     archive: tuple[list[Session], list[Dataset]], asked: list[Terms]
 ) -> None:
@@ -135,7 +135,7 @@ def test_it_finds_in_the_index_what_the_reference_finds(
             assert found(snapshot, each) == expected(told, each)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(archives(), archives(first=2), st.booleans(), st.data())
 def test_what_was_learned_takes_the_place_of_rows_of_the_index(
     tables: tuple[list[Session], list[Dataset]],
@@ -294,7 +294,7 @@ def test_each_sign_of_expressions_among_many_texts() -> None:
             _check(Expression(expression), SAMPLES, lambda text, its=compiled: bool(its.search(text)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(st.sampled_from(TOKENS), max_size=6).map("".join), st.lists(st.text("abK. \n/é_1\x0b"), max_size=5))
 def test_many_texts_match_what_the_expression_module_finds(expression: str, texts: list[str]) -> None:
     with warnings.catch_warnings():
@@ -306,7 +306,7 @@ def test_many_texts_match_what_the_expression_module_finds(expression: str, text
     _check(pattern, [*SAMPLES, *texts], lambda text: bool(re.search(pattern.compiled, text)))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.text("ab./é\udc80", max_size=4), st.lists(st.text("ab./é\udc80"), max_size=9))
 def test_parts_of_texts_and_names_of_files(wanted: str, texts: list[str]) -> None:
     _check(Part(wanted), [*SAMPLES, *texts], lambda text: wanted in text)
