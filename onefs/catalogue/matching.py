@@ -25,9 +25,9 @@ FEW = 1 << 14
 """Texts that Python looks at one by one in less time than pyarrow takes to be imported."""
 
 _QUANTIFIER = r"(?:[*+?]|\{\d+(?:,\d*)?\})"
-_SET = r"\[\^?(?:[\w ./,:;=!@#%*+?(){}|$-]|\\[wdWD\\.\-\[\]/^$*+?(){}|])+\]"
+_SET = r"\[\^?(?:[\w ./,:;=!@#%*+?(){}|$-]|\\[wdsWDS\\.\-\[\]/^$*+?(){}|])+\]"
 _SAME_IN_RE2 = re.compile(
-    rf"(?:\(\?i\))?(?:(?:[\w /,:;=!@#%~\"'<>-]|\\[wdWDbA\\.\-\[\]/^$*+?(){{}}|]|[.^$|]|{_SET}|\((?:\?:)?(?!\?)|\))"
+    rf"(?:\(\?i\))?(?:(?:[\w /,:;=!@#%~\"'<>-]|\\[wdsWDSbA\\.\-\[\]/^$*+?(){{}}|]|[.^$|]|{_SET}|\((?:\?:)?(?!\?)|\))"
     rf"(?:{_QUANTIFIER}\??(?![*+?{{]))?)*",
     re.ASCII,
 )
@@ -35,6 +35,9 @@ _SAME_IN_RE2 = re.compile(
 
 _MAY_BE_SLOW = re.compile(r"\)[*+?{]|(?:[*+{].*){3}", re.DOTALL)
 """Expressions for which `re` may try very many ways: with a repeated group, or with several repetitions."""
+
+_MAY_HANG = re.compile(r"\)[*+{]|(?:[*+{].*){5}", re.DOTALL)
+"""Expressions for which `re` may try for years: with a repeated group, or with many repetitions."""
 
 
 class TextSequence(Protocol):
@@ -123,8 +126,17 @@ class Expression:
 
     @property
     def is_same_in_re2(self) -> bool:
-        """Whether RE2 finds the same. If not, `re` may take any time over a text, and no other thread runs then."""
+        """Whether RE2 finds the same."""
         return _SAME_IN_RE2.fullmatch(self.text) is not None
+
+    @property
+    def may_hang(self) -> bool:
+        """Whether a search may not end, and RE2 cannot take its place. No other thread runs during one by `re`."""
+        if not _MAY_HANG.search(self.text):
+            return False
+        import pyarrow as pa
+
+        return self.arrow_matches(pa.array([""], pa.large_string())) is None
 
     @property
     def needs_arrow(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from onefs.catalogue.matching import Expression
 from onefs.catalogue.records import QC
 from onefs.errors import UsageError
 
@@ -17,7 +18,8 @@ NAMES = (
 )  # fmt: skip
 """The terms of a search in tables."""
 
-_TEXTS = ("subject", "laboratory", "task_protocol", "projects", "dataset", "datasets")
+_EXPRESSIONS = ("subject", "laboratory", "task_protocol", "projects", "dataset")
+_TEXTS = (*_EXPRESSIONS, "datasets")
 _REPEATABLE = ("dataset", "datasets")
 _DAY = re.compile(r"(\d{4})([-/]?)(\d{1,2})\2(\d{1,2})(?:[T ].*)?", re.ASCII | re.DOTALL)
 _NUMBER = re.compile(r"\s*(\d{1,18})\s*", re.ASCII)
@@ -66,9 +68,18 @@ def terms_of(given: Mapping[str, object], *, wildcards: bool) -> Terms:
 def terms_of_words(words: Iterable[str]) -> Terms:
     """The terms of the text form: `subject=KS0`, `date=2020-01-01..`, `number=1|2`. Raises `UsageError`.
 
-    Texts are regular expressions. `dataset` and `datasets` may be given several times.
+    Texts are regular expressions; those whose search might not end are refused. `dataset` and `datasets` may be given
+    several times.
     """
-    return terms_of(values_of_words(words, NAMES), wildcards=True)
+    terms = terms_of(values_of_words(words, NAMES), wildcards=True)
+    for name in _EXPRESSIONS:
+        for text in getattr(terms, name) or ():
+            if Expression(text).may_hang:
+                raise UsageError(
+                    f"The search for the {name} {text!r} might not end.",
+                    "Write it with fewer repetitions, or without look-ahead, look-behind and references.",
+                )
+    return terms
 
 
 def values_of_words(words: Iterable[str], names: Sequence[str]) -> dict[str, object]:

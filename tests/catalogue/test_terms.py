@@ -217,3 +217,19 @@ def test_words_give_a_term_once_but_for_datasets() -> None:
         UsageError, match=r"^The search term 'subject' is given twice, as 'subject' and 'subj'\. Give it once"
     ):
         terms_of_words(["subject=a", "subj=b"])
+
+
+@pytest.mark.parametrize("text", [r"(?=s)(a+)+$", r"(a|b)*\1", "((a{1,100}){1,100}){1,100}", ".*a.*a.*a.*a.*(?!b)"])
+def test_words_that_could_be_searched_for_without_end_are_refused(text: str) -> None:
+    with pytest.raises(
+        UsageError, match=r"^The search for the dataset '.*' might not end\. Write it with fewer repetitions"
+    ):
+        terms_of_words([f"dataset={text}"])
+    assert given(dataset=text).dataset == (text,)  # in Python, one may interrupt it
+
+
+@pytest.mark.parametrize(
+    "text", ["(a+)+$", r"(a|b)*\s+\S+.*.*.*", r"^(?!.*raw).*spikes\.(times|amps)\Z", r"(a)?\1", "a{5000}"]
+)
+def test_words_whose_search_ends_are_taken(text: str) -> None:
+    assert terms_of_words([f"dataset={text}"]).dataset == (text,)
