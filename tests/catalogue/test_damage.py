@@ -11,13 +11,22 @@ from table_shapes import CREATED, a_dataset, an_archive, contents, load
 from onefs.catalogue import stored
 from onefs.catalogue.index import indexes_of
 from onefs.catalogue.layout import read_index
+from onefs.catalogue.query import columns_of, search
+from onefs.catalogue.records import QC
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
 from onefs.catalogue.stored import CHUNK_ROWS, Column, ColumnDamagedError, write_column
 from onefs.catalogue.tables import write_tables
+from onefs.catalogue.terms import Terms
 from onefs.errors import CacheDamagedError, DamagedTableError
 
 SESSIONS, DATASETS = an_archive()
 AGGREGATES = [a_dataset(None, "Subjects/lab/S1/_ibl_subjectTrials.table.pqt")]
+SEARCHES = [
+    Terms(),
+    Terms(subject=("S.1",), dataset=("spikes",)),
+    Terms(datasets=("é.ü.npy",)),
+    Terms(qc_limit=QC.PASS),
+]
 PAGE_BYTES = 4096
 
 
@@ -39,6 +48,7 @@ def everything(snapshot: Snapshot) -> dict[str, object]:
         "by session key": [snapshot.session_of_key(snapshot.session_key(row)) for row in rows],
         "by ref": [snapshot.sessions_of_ref(each.date, each.number, each.subject) for each in SESSIONS],
         "by id": [snapshot.dataset_of_id(id_) for id_ in ids],
+        "searches": [search(columns_of(snapshot), terms).tolist() for terms in SEARCHES],
         "sums": (snapshot.n_datasets, snapshot.total_bytes, snapshot.revision_dates),
         "said": (snapshot.metadata, snapshot.left_out),
     }
