@@ -39,8 +39,8 @@ def _measure_tables(bench: Bench, made: Made, *, is_large: bool) -> None:
     source, state = tables(bench.kept_dir, made), bench.fresh(WORK)
     size = f"{made.datasets:,} datasets".replace(",", " ")
     bench.say(f"{WORK}: making the index of {size}")
-    _ask(bench, "onefs", source, state, {})
-    ours = _ask(bench, "onefs", source, state, OF_SESSIONS | OF_DATASETS | OF_PATHS)
+    _ask("onefs", source, state, 1, {})
+    ours = _ask("onefs", source, state, bench.sizes.repeat, OF_SESSIONS | OF_DATASETS | OF_PATHS)
     for what, seconds in ours["seconds"].items():
         bar = at_most(0.05 if what in OF_SESSIONS else 1.0) if is_large else None
         bench.add(WORK, f"{what}: {size}", ONEFS, seconds, "s", bar, f"finds {ours['found'][what]} sessions")
@@ -49,7 +49,7 @@ def _measure_tables(bench: Bench, made: Made, *, is_large: bool) -> None:
     if is_large and not bench.one_large:
         return
     try:
-        theirs = _ask(bench, "one", source, state, OF_SESSIONS | OF_DATASETS)
+        theirs = _ask("one", source, state, 1, OF_SESSIONS | OF_DATASETS)  # once, for it may take minutes
     except BenchFailedError as error:
         bench.report.note(f"{WORK}: ONE-api was not measured: {error}")
         return
@@ -58,9 +58,9 @@ def _measure_tables(bench: Bench, made: Made, *, is_large: bool) -> None:
     bench.add(WORK, f"private memory: {size}", "ONE-api", [theirs["private_mb"]], "MB")
 
 
-def _ask(bench: Bench, who: str, source: Path, state: Path, terms: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _ask(who: str, source: Path, state: Path, repeat: int, terms: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """What a process of its own measured. Raises `BenchFailedError`."""
-    command = python("ask.py", who, source, state, str(bench.sizes.repeat))
+    command = python("ask.py", who, source, state, str(repeat))
     done = subprocess.run(command, input=json.dumps(terms), capture_output=True, text=True, check=False)
     if done.returncode:
         raise BenchFailedError((done.stderr.strip().splitlines() or ["no reason given"])[-1])
