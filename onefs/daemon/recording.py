@@ -3,14 +3,17 @@
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from onefs.catalogue.records import Dataset
 from onefs.content.descriptors import Edition
 from onefs.errors import UsageError
-from onefs.recording.recorder import EVERYTHING, Recorder, check_label
+from onefs.recording.labels import EVERYTHING, check_label
+from onefs.recording.programs import ProgramFiles
+from onefs.recording.recorder import Recorder
 from onefs.recording.saving import Saved, write_recording
 from onefs.recording.unsaved import Unsaved, unsaved_file
 from onefs.vfs.control import Command
@@ -37,9 +40,15 @@ class Recording:
         """
         self._tables_dir = tables_dir
         self._check_outside = check_outside
-        self._unsaved = Unsaved(unsaved_file(state_dir, mountpoint, source), lambda: self.recorder.entries())
+        self._unsaved = Unsaved(unsaved_file(state_dir, mountpoint, source), lambda: self.recorder.own_entries())
+        self._programs = ProgramFiles(state_dir, source)
         self.recorder = Recorder(
-            source, md5_of, is_default=is_default, on_added=self._unsaved.add, on_taken_away=self._unsaved.rewrite
+            source,
+            md5_of,
+            is_default=is_default,
+            others=self._programs,
+            on_added=self._unsaved.add,
+            on_taken_away=self._unsaved.rewrite,
         )
         self._saving = threading.Lock()  # held while one save finds a name, writes and clears
         self._saved: Saved | None = None
@@ -80,8 +89,8 @@ class Recording:
         """
         if directory is not None:
             self._check_outside(directory, "Save to a directory outside it.")
-        with self._saving:
-            entries = self.recorder.entries(label)
+        with self._saving, self._alone(label) as with_others:
+            entries = self.recorder.entries(label) if with_others else self.recorder.own_entries(label)
             if not entries or (sessions_only and all(entry.eid is None for entry in entries)):
                 _log.warning("Nothing was recorded, so nothing is saved; onefs record on begins to")
                 self._saved = None
@@ -90,7 +99,25 @@ class Recording:
             self._saved = write_recording(place, entries, self._labels(label), sessions_only=sessions_only)
             if not keep:
                 self.recorder.clear(label, entries)
+                if with_others:
+                    self._programs.remove()
         _log.info("Saved what was recorded: %s", self._saved.ids)
+
+    @contextmanager
+    def _alone(self, label: str | None) -> Iterator[bool]:
+        """Keep programs from writing and saving meanwhile, if what they recorded is meant too; whether it is.
+
+        It stands under no label. Where its folder cannot be written, it stays as it is.
+        """
+        with ExitStack() as stack:
+            is_locked = False
+            if label is None:
+                try:
+                    stack.enter_context(self._programs.locked())
+                    is_locked = True
+                except OSError as error:
+                    _log.warning("What programs recorded is left as it is: %s", error)
+            yield is_locked
 
     def _labels(self, label: str | None) -> list[str]:
         """The labels under which something is recorded, or the one that is asked for."""
@@ -134,7 +161,11 @@ class Recording:
 
     def _clear(self, words: list[str]) -> None:
         _, values = _parse(words, (), ("--label",))
-        self.recorder.clear(values.get("--label"))
+        label = values.get("--label")
+        with self._saving, self._alone(label) as with_others:
+            self.recorder.clear(label)
+            if with_others:
+                self._programs.remove()
 
 
 def _parse(words: list[str], flags: Sequence[str], options: Sequence[str]) -> tuple[set[str], dict[str, str]]:

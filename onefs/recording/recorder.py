@@ -5,46 +5,20 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Protocol
 from uuid import UUID
 
 from onefs.catalogue.records import Dataset
 from onefs.content.descriptors import Edition
 from onefs.errors import BusyError, UsageError
+from onefs.recording.labels import EVERYTHING
 from onefs.recording.manifest import Entry
 from onefs.recording.processes import Identity, Reader, process
 
-EVERYTHING = ""
-"""The label of the recording that has none: it takes every read."""
-FILES = ("datasets.csv", "sessions.csv", "manifest.jsonl")
-LONGEST_LABEL = 64
-LONGEST_LABEL_BYTES = 190
-"""The rest of what a file's name can have is for the time and the kind of what is saved."""
 _log = logging.getLogger(__name__)
 
 Key = tuple[UUID, str, str, int | None]
 """What tells one edition of a dataset from another: id, path, hash, size."""
-
-
-def check_label(label: str) -> str:
-    """A label, which names a folder and stands in names of files. Raises `UsageError`."""
-    why = _why_no_label(label)
-    if why:
-        raise UsageError(f"{label!r} cannot be a label: {why}.", "Give another name.")
-    return label
-
-
-def _why_no_label(label: str) -> str:
-    if not label:
-        return "it is empty"
-    if label.startswith((".", "-", " ")):
-        return "it begins with a dot, a dash or a space"
-    if label in FILES:
-        return ".onefs/recorded has a file of that name"
-    if "/" in label or not label.isprintable():
-        return "a slash, and what cannot be printed, cannot stand in the name of a file"
-    if len(label) > LONGEST_LABEL or len(label.encode()) > LONGEST_LABEL_BYTES:
-        return f"it is longer than {LONGEST_LABEL} characters, or {LONGEST_LABEL_BYTES} bytes"
-    return ""
 
 
 @dataclass(slots=True)
@@ -64,12 +38,18 @@ class Recording:
         return self.is_on and (not self.roots or any(map(reader.descends_from, self.roots)))
 
 
+class OtherEntries(Protocol):
+    """What others recorded, to be shown and saved with what a recorder has."""
+
+    def entries(self) -> list[Entry]: ...
+
+
 class Recorder:
     """The recordings of one mount. Off at first. Safe to use from several threads.
 
     `md5_of` gives the MD5 of a dataset's copy, "" if nobody knows it; `is_default` whether a dataset is the default
-    edition of its file, and is asked by one thread at a time. `on_added` is told of each entry as it comes,
-    `on_taken_away` that some have gone or become another.
+    edition of its file, and is asked by one thread at a time. `others` are entries without a label of other programs.
+    `on_added` is told of each entry as it comes, `on_taken_away` that some have gone or become another.
     """
 
     def __init__(
@@ -78,6 +58,7 @@ class Recorder:
         md5_of: Callable[[Dataset, Edition | None], str],
         *,
         is_default: Callable[[Dataset], bool] = lambda dataset: bool(dataset.default_revision),
+        others: OtherEntries | None = None,
         on_added: Callable[[Entry], None] = lambda entry: None,  # noqa: ARG005
         on_taken_away: Callable[[], None] = lambda: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -85,6 +66,7 @@ class Recorder:
         self._source = source
         self._md5_of = md5_of
         self._is_default = is_default
+        self._others = others
         self._on_added = on_added
         self._on_taken_away = on_taken_away
         self._now = now
@@ -222,17 +204,24 @@ class Recorder:
     # -- telling -------------------------------------------------------------------------------------------------
 
     def entries(self, label: str | None = None) -> list[Entry]:
-        """What was counted under a label, or under any, in the order of the first reads.
+        """What was counted under a label; or under any, that of others included. In the order of the first reads.
 
-        Raises `UsageError` if there is no such label.
+        Of what several read, the first read counts. Raises `UsageError` if there is no such label.
         """
+        others = self._others.entries() if self._others is not None and label is None else []
+        once: dict[tuple[str, Key], Entry] = {}
+        for entry in sorted([*self.own_entries(label), *others], key=lambda entry: entry.first_read):
+            once.setdefault((entry.label, _key(entry)), entry)
+        return list(once.values())
+
+    def own_entries(self, label: str | None = None) -> list[Entry]:
+        """The same without that of others, in no order."""
         with self._lock:
             chosen = self._chosen(label)
             for recording in chosen:
                 for key in list(recording.unsure):
                     self._make_sure(recording, key)
-            found = [entry for recording in chosen for entry in recording.entries.values()]
-        return sorted(found, key=lambda entry: entry.first_read)
+            return [entry for recording in chosen for entry in recording.entries.values()]
 
     def facts(self) -> dict[str, dict[str, object]]:
         """By label: whether it is on, for which processes (none stands for all), how many datasets were counted."""

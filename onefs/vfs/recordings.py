@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping
 
 from onefs.digests import digest64
+from onefs.recording.labels import FILES
 from onefs.recording.manifest import Entry, manifest_text
-from onefs.recording.recorder import FILES, Recorder
+from onefs.recording.recorder import Recorder
 from onefs.recording.saving import datasets_csv, sessions_csv
 from onefs.vfs import inodes
 from onefs.vfs.handles import MemoryFile

@@ -12,8 +12,9 @@ import pytest
 from onefs.catalogue.records import QC, Dataset
 from onefs.content.descriptors import Edition
 from onefs.errors import BusyError, UsageError
+from onefs.recording.labels import LONGEST_LABEL, LONGEST_LABEL_BYTES, check_label
 from onefs.recording.processes import Reader, reader
-from onefs.recording.recorder import LONGEST_LABEL, LONGEST_LABEL_BYTES, Recorder, check_label
+from onefs.recording.recorder import Recorder
 from onefs.recording.saving import datasets_csv, sessions_csv, write_recording
 
 EID = UUID(int=7)
