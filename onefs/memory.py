@@ -1,8 +1,10 @@
-"""Memory and start-up time of the daemon: how much freed memory it keeps, and keeping pandas out of it."""
+"""Memory and start-up time: how much freed memory the daemon keeps, and keeping pandas out of it and of queries."""
 
 import ctypes
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from types import ModuleType
 
@@ -13,12 +15,19 @@ FREE_BYTES = 8 << 20
 
 
 class _NoPandas(MetaPathFinder):
-    """Answers, before any other finder is asked, that there is no pandas."""
+    """Answers, before any other finder is asked, that there is no pandas: to all threads, or to those that say so."""
+
+    def __init__(self) -> None:
+        self.for_all = False
+        self.thread = threading.local()
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:  # noqa: ARG002
         """None leaves all other modules to the next finder."""
-        if fullname == "pandas":
-            raise ModuleNotFoundError("The daemon does without pandas.", name=fullname)
+        if fullname == "pandas" and (self.for_all or getattr(self.thread, "is_without", False)):
+            raise ModuleNotFoundError("onefs does without pandas here.", name=fullname)
+
+
+_no_pandas = _NoPandas()
 
 
 def keep_pandas_out() -> None:
@@ -27,7 +36,31 @@ def keep_pandas_out() -> None:
     pyarrow imports pandas as soon as it makes an array, if it finds it. The daemon needs none of it, and would pay
     for it with memory and with time at its start.
     """
-    sys.meta_path.insert(0, _NoPandas())
+    _no_pandas.for_all = True
+    _look_here_first()
+
+
+@contextmanager
+def without_pandas() -> Iterator[None]:
+    """A block in which `import pandas` fails in this thread, unless it is loaded already: pyarrow does without it.
+
+    A later `import pandas`, and what pyarrow needs it for then, is as if nothing had been.
+    """
+    if "pandas" in sys.modules:
+        yield
+        return
+    _look_here_first()
+    before = getattr(_no_pandas.thread, "is_without", False)
+    _no_pandas.thread.is_without = True
+    try:
+        yield
+    finally:
+        _no_pandas.thread.is_without = before
+
+
+def _look_here_first() -> None:
+    if _no_pandas not in sys.meta_path:
+        sys.meta_path.insert(0, _no_pandas)
 
 
 def keep_for_next_time() -> None:

@@ -1,4 +1,4 @@
-"""Owns the reading of the kernel's table of mounts."""
+"""The kernel's table of mounts, and the type that a mount of onefs has in it."""
 
 import os
 import re
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TABLE = Path("/proc/self/mountinfo")
+FILE_SYSTEM_TYPE = "fuse.onefs"
+"""The type of a mount of onefs."""
 ESCAPED = re.compile(r"\\([0-7]{3})")
 
 

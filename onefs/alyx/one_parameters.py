@@ -41,8 +41,7 @@ def read(base_url: str, folder: Path) -> OneParameters | None:
     given = tokens.get(user) if isinstance(tokens, dict) else None
     # ONE keeps `{"token": …}` for each user, older versions the token alone.
     token = given.get("token") if isinstance(given, dict) else given
-    caches = _json(folder / ".caches").get("CLIENT_MAP")
-    cache_dir = caches.get(key) if isinstance(caches, dict) else None
+    cache_dir = _cache_map(folder).get(key)
     return OneParameters(
         alyx_url=_text(known, "ALYX_URL"),
         user=user,
@@ -61,10 +60,29 @@ def default_database(folder: Path) -> str:
     return _text(_json(folder / f".{key}"), "ALYX_URL") if key else ""
 
 
+def known_databases(folder: Path) -> list[str]:
+    """Addresses of the databases that ONE knows."""
+    return [url for key in _cache_map(folder) if (url := _text(_json(folder / f".{key}"), "ALYX_URL"))]
+
+
+def database_in(cache_dir: Path, folder: Path) -> str:
+    """Address of the database whose cache directory this is, "" if ONE knows none."""
+    for key, directory in _cache_map(folder).items():
+        if isinstance(directory, str) and Path(directory).expanduser() == cache_dir:
+            return _text(_json(folder / f".{key}"), "ALYX_URL")
+    return ""
+
+
 def key_of(url: str) -> str:
     """ONE's name for a database: its address without scheme, other characters than words, dots and dashes as `_`."""
     plain = re.sub("^https?://", "", unicodedata.normalize("NFKC", url)).strip("/")
     return re.sub(r"[-\s]+", "-", re.sub(r"[^.\w\s-]", "_", plain.lower()))
+
+
+def _cache_map(folder: Path) -> dict[str, Any]:
+    """Cache directories by ONE's names of databases."""
+    caches = _json(folder / ".caches").get("CLIENT_MAP")
+    return caches if isinstance(caches, dict) else {}
 
 
 def _is_plain(url: str) -> bool:

@@ -39,6 +39,11 @@ def no_cache() -> Iterator[None]:
         _bypassed.reset(token)
 
 
+def is_bypassed() -> bool:
+    """Whether this is a block of `no_cache`."""
+    return _bypassed.get()
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """Parsed JSON; `kept` says that it comes from the cache of responses.

@@ -16,13 +16,13 @@ from onefs.content.store import ContentStore
 from onefs.errors import AccessRefusedError, MismatchError, MissingOnServerError, OnefsError, UnreachableError
 from onefs.outages import Outages
 from onefs.settings import Settings
+from onefs.sources.claims import claim
 from onefs.sources.databases import open_database
 from onefs.sources.kept_places import KeptPlaces
 from onefs.sources.locations import Locations, Repositories
 from onefs.sources.mismatches import mismatch_reporter
 from onefs.sources.origins import origins
 from onefs.sources.source import Source
-from onefs.sources.tables import claim
 from onefs.transports.base import Location, Transport
 from onefs.transports.file import FileTransport
 from onefs.transports.http import HttpTransport
@@ -51,11 +51,17 @@ class Hooks:
 class Archive:
     """One source, ready to be read. Safe to use from several threads.
 
-    `tables` are those in use, which `refresher` renews; `client` is None for a source without a database.
+    `tables` are those in use, which `refresher` renews; `locations` is where files are to be had; `client` is None
+    for a source without a database.
     """
 
-    def __init__(self, source: Source, settings: Settings, hooks: Hooks | None = None) -> None:
-        """Have the tables at hand, or those of the server. Raises any `OnefsError` that stands in the way of that."""
+    def __init__(
+        self, source: Source, settings: Settings, hooks: Hooks | None = None, *, tables: Snapshot | None = None
+    ) -> None:
+        """Begin with `tables`; without, with those at hand, else the server's.
+
+        Raises any `OnefsError` that stands in the way of that.
+        """
         self._hooks = hooks or Hooks()
         self.source = source
         self._outages = Outages()
@@ -65,6 +71,7 @@ class Archive:
             claim(source.tables_dir, source.state_dir, source.name)
         self.client = self._open_database(settings)
         self._repositories = self._make_repositories(settings)
+        self.locations = Locations(source.servers, self._repositories)
         self.content = self._make_content(settings)
         self.refresher = Refresher(
             source,
@@ -76,7 +83,9 @@ class Archive:
             on_recovery=self._recovered,
         )
         try:
-            self.tables: Snapshot = self.refresher.open_tables()
+            self.tables: Snapshot = (
+                self.refresher.open_tables() if tables is None else self.refresher.begin_with(tables)
+            )
         except BaseException:
             self.close()
             raise
@@ -134,7 +143,7 @@ class Archive:
 
         Whoever asks for it closes it, before the archive.
         """
-        locations = Locations(self.source.servers, self._repositories)
+        locations = self.locations
         return Content(
             store,
             self.transport,

@@ -3,14 +3,14 @@
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from uuid import UUID
 
 from onefs.catalogue.changes import Changes
 from onefs.catalogue.interface import Catalogue, Learned, Questions
 from onefs.catalogue.live import LiveSnapshot, merged
-from onefs.catalogue.records import Session
+from onefs.catalogue.records import Dataset, Session
 from onefs.catalogue.saving import save_tables
 from onefs.catalogue.schema import TableFiles
 from onefs.catalogue.snapshot import Snapshot
@@ -89,6 +89,19 @@ class Catalogues:
         with self._lock:
             self._has_learned |= edition == self._edition
             return edition == self._edition
+
+    def learn(self, sessions: Iterable[Session], datasets: Iterable[Dataset]) -> None:
+        """Take in what the database told besides the questions asked here."""
+        with self._lock:
+            live = None if self._questions is None else self._alive(self._questions)
+        if live is not None:
+            live.learn(sessions, datasets)
+
+    def learned(self) -> Learned:
+        """What the database told beyond the tables in use."""
+        with self._lock:
+            tables, live = self.tables, self._live if self._has_learned else None
+        return merged(tables, live) if live is not None else Learned([], [])
 
     def save(self, directory: Path, origin: str, *, clobber: bool) -> TableFiles:
         """Save the tables in use with what was learned into a directory.

@@ -1,18 +1,28 @@
-"""Owns telling whether a dataset is the default edition of its file, by the rule that a mount shows now."""
+"""`Defaults` tells whether a dataset is the default edition of its file, by the rule in force."""
 
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Protocol
 from uuid import UUID
 
 from cachetools import LRUCache
 
-from onefs.catalogue.interface import Catalogue
+from onefs.catalogue.interface import Rows
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.revisions import Rule, shown
 from onefs.catalogue.snapshot import NO_EID
 
 SESSIONS_KEPT = 64
+
+
+class Sessions(Protocol):
+    """What is asked of a catalogue. `Catalogue` describes its members."""
+
+    @property
+    def aggregates(self) -> int | None: ...
+    def session_of_eid(self, eid: UUID) -> int | None: ...
+    def datasets(self, row: int) -> Rows: ...
 
 
 class Defaults:
@@ -22,11 +32,11 @@ class Defaults:
     opened nobody can tell.
     """
 
-    def __init__(self, catalogue: Callable[[], Catalogue], rule: Callable[[], Rule]) -> None:
+    def __init__(self, catalogue: Callable[[], Sessions], rule: Callable[[], Rule]) -> None:
         """`catalogue` gives one that asks nobody."""
         self._catalogue = catalogue
         self._rule = rule
-        self._of: tuple[weakref.ref[Catalogue] | None, Rule] = None, Rule()
+        self._of: tuple[weakref.ref[Sessions] | None, Rule] = None, Rule()
         self._sessions: LRUCache[tuple[UUID, int], Mapping[str, bool]] = LRUCache(SESSIONS_KEPT)
 
     def has(self, dataset: Dataset) -> bool:

@@ -13,10 +13,10 @@ from onefs.errors import UnreachableError
 from onefs.modes import Mode
 from onefs.progress import report
 from onefs.settings import Settings
+from onefs.sources.claims import claim, source_note, write_source_note
 from onefs.sources.databases import DEMO
 from onefs.sources.probe import kind_at
 from onefs.sources.source import Kind, Source, kind_of_itself, prepare, resolve, url_of
-from onefs.sources.tables import claim, source_note, write_source_note
 
 _log = logging.getLogger(__name__)
 

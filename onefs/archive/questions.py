@@ -47,12 +47,12 @@ class AlyxQuestions:
     def sessions(self, lab: str, subject: str) -> list[Session]:
         """A subject's sessions, and perhaps those of others with a similar name. Base sessions have no place."""
         found = self._tagged() if self._tag else self._client.sessions(lab=lab or None, subject=subject)
-        return list(self._placed(found))
+        return list(self.placed(found))
 
     def session(self, eid: UUID) -> Session | None:
         """The session of this eid; None if there is none that has a place."""
         found = self._tagged() if self._tag else self._client.sessions_of_ids([eid], no_cache=True)
-        return next(self._placed(told for told in found if told.eid == eid), None)
+        return next(self.placed(told for told in found if told.eid == eid), None)
 
     def sessions_of_ref(self, day: date, number: int, subject: str) -> list[Session]:
         """The sessions of this date, number and subject."""
@@ -62,7 +62,7 @@ class AlyxQuestions:
             filters: dict[str, Filter] = {"subject": subject, "date_range": (day, day), "number": number}
             found = self._client.sessions(no_cache=True, **filters)
         wanted = (day, number, subject)
-        return [each for each in self._placed(found) if (each.date, each.number, each.subject) == wanted]
+        return [each for each in self.placed(found) if (each.date, each.number, each.subject) == wanted]
 
     def datasets(self, session: Session) -> list[Dataset]:
         """A session's datasets, those of which no copy can be reached included: they do not `exist`.
@@ -98,7 +98,8 @@ class AlyxQuestions:
         """The sessions of the release. Kept responses answer all but the first time."""
         return self._client.sessions(tag=self._tag)
 
-    def _placed(self, found: Iterable[AlyxSession]) -> Iterator[Session]:
+    def placed(self, found: Iterable[AlyxSession]) -> Iterator[Session]:
+        """What was told of sessions, as the catalogue's own values; base sessions have no place, and are left out."""
         return (self._session(session, session.number) for session in found if session.number is not None)
 
     def _session(self, told: AlyxSession, number: int) -> Session:

@@ -68,7 +68,7 @@ class Refresher:
         self._origin_of = origin_of
         self._snapshot = snapshot
         self._adopt = adopt
-        self._expiry_s = expiry_s
+        self.expiry_s = expiry_s  # may be set
         self._interval_s = interval_s
         self._clock = clock
         self._busy = threading.Lock()  # held while tables are renewed, changed or saved; guards all below
@@ -81,7 +81,7 @@ class Refresher:
         self._taken_s = 0.0
         self._saved_s = 0.0
         self._is_doubted = False
-        self._warning = ""
+        self._difference = ""
         self.mode = ModeInEffect(source.mode, clock, on_recovery)
 
     @property
@@ -115,6 +115,11 @@ class Refresher:
                 warn(_log, warning)
             return snapshot
 
+    def begin_with(self, tables: Snapshot) -> Snapshot:
+        """The same tables, opened by the caller, such as those of a folder, or ones without rows."""
+        self._taken_s = self._clock()
+        return tables
+
     def refresh(self) -> bool:
         """Ask for newer tables now, and take them if there are; whether there were.
 
@@ -125,6 +130,22 @@ class Refresher:
         with self.alone():
             self._check_may_renew()  # the mode, or the tables, may have become others
             return self._renew()
+
+    def take_newest(self) -> bool:
+        """Ask for newer tables now, whatever the mode, and take them if there are; whether there were.
+
+        Raises `BusyError`; `UsageError` where there is nobody to ask or tables are not to be replaced; or what went
+        wrong.
+        """
+        self._check_replaceable()
+        with self.alone():
+            self._check_replaceable()
+            return self._renew(in_any_mode=True)
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether the tables in use are older than `expiry_s`, or a server that did not answer may be asked again."""
+        return self._due_s() <= self._clock()
 
     def refresh_if_due(self) -> float:
         """Renew the tables if the mode asks for it and they have expired; seconds until this should be asked again."""
@@ -146,6 +167,24 @@ class Refresher:
         self._is_doubted |= self._clock() >= self._checked_s + DOUBT_PAUSE_S
 
     # What a user tells it
+
+    @property
+    def tag(self) -> str:
+        """The release that the tables in their place are restricted to, "" if to none."""
+        return self._place.tag
+
+    def reopen(self, *, clobber: bool = False) -> None:
+        """Serve the tables as they stand in their place now; with `clobber` the server's, whatever stands there.
+
+        Raises what is wrong with the server or with the tables; then those in use stay.
+        """
+        with self.alone():
+            origin = self._origin(self._place, in_any_mode=clobber)
+            if clobber and origin is not None:
+                fetch_again(self._place, origin)
+            else:
+                ensure_tables(self._place, origin)
+            self._take(self._place)
 
     def use_tag(self, tag: str) -> None:
         """Serve the tables restricted to a tag: those at hand, else the database's. "": those of all datasets.
@@ -209,7 +248,7 @@ class Refresher:
     def facts(self) -> dict[str, Any]:
         """What status says of the tables."""
         snapshot = self._snapshot()
-        expires_s = max(self._asked_s, self._made_s()) + self._expiry_s
+        expires_s = max(self._asked_s, self._made_s()) + self.expiry_s
         facts: dict[str, Any] = {
             "directory": str(snapshot.files.sessions.parent),
             "tag": ", ".join(snapshot.metadata.tags),
@@ -223,8 +262,12 @@ class Refresher:
             facts["resting"] = "these are the tables of a replay"
         elif self._is_loaded:
             facts["resting"] = "these tables stay until they are reset"
-        warning = " ".join(filter(None, (self._warning, version_warning(snapshot.metadata))))
-        return facts | ({"warning": warning} if warning else {})
+        return facts | ({"warning": self.warning} if self.warning else {})
+
+    @property
+    def warning(self) -> str:
+        """What is odd about the tables in use: they are from elsewhere, or for a newer reader; "" if nothing is."""
+        return " ".join(filter(None, (self._difference, version_warning(self._snapshot().metadata))))
 
     # How it is done
 
@@ -241,16 +284,16 @@ class Refresher:
         except OnefsError as error:
             _log.warning("The tables could not be renewed: %s", error)
 
-    def _renew(self) -> bool:
+    def _renew(self, *, in_any_mode: bool = False) -> bool:
         """Ask, and take what is newer; whether there was something. Failures go into the state, and are raised."""
-        origin = self._origin(self._place)
+        origin = self._origin(self._place, in_any_mode=in_any_mode)
         if origin is None:
             return False
         try:
             is_new = fetch_if_newer(self._place, origin, self._snapshot().metadata.created)
             if is_new:
                 snapshot = self._indexed(self._place)
-                is_new = ALLOWED[self.state.requested].new_tables
+                is_new = in_any_mode or ALLOWED[self.state.requested].new_tables
                 if is_new:
                     self._use(snapshot, self._place)
                 else:
@@ -274,9 +317,9 @@ class Refresher:
     def _use(self, snapshot: Snapshot, place: Place, *, is_loaded: bool = False) -> None:
         difference = _difference(self._snapshot(), snapshot)
         self._tell = self._adopt(snapshot)
-        self._warning = difference
-        for warning in filter(None, (self._warning, version_warning(snapshot.metadata))):
-            _log.warning("%s", warning)
+        self._difference = difference
+        if self.warning:
+            _log.warning("%s", self.warning)
         self._taken_s = self._clock()
         if (place, is_loaded) != (self._place, self._is_loaded):
             self._asked_s = self._checked_s = 0.0
@@ -294,13 +337,23 @@ class Refresher:
         except OnefsError as error:
             _log.warning("The saved tables stay, as those of the server cannot be had: %s", error)
 
-    def _origin(self, place: Place) -> Origin | None:
+    def _origin(self, place: Place, *, in_any_mode: bool = False) -> Origin | None:
         """Where tables are to be had, None if there is no such server, or none may be asked."""
-        if self._origin_of is None or self.state.requested is Mode.LOCAL:
+        if self._origin_of is None or (self.state.requested is Mode.LOCAL and not in_any_mode):
             return None
         return self._origin_of(place.tag)
 
     def _check_may_renew(self) -> None:
+        self._check_replaceable()
+        mode = self.state.requested
+        if mode is Mode.LOCAL:
+            raise OfflineError(
+                "Mode local asks no server for newer tables.", "Switch to mode auto first: onefs mode auto."
+            )
+        if not ALLOWED[mode].new_tables:
+            raise UsageError(f"Mode {mode} takes no new tables.", "Switch to mode auto first: onefs mode auto.")
+
+    def _check_replaceable(self) -> None:
         if self._source.is_frozen:
             raise UsageError(
                 "These are the tables of a replay, and stay as they are.", f"Mount {self._source.name} for newer ones."
@@ -314,13 +367,6 @@ class Refresher:
                 "The tables in use were loaded from a directory, and stay.",
                 "Go back to the server's: onefs tables reset.",
             )
-        mode = self.state.requested
-        if mode is Mode.LOCAL:
-            raise OfflineError(
-                "Mode local asks no server for newer tables.", "Switch to mode auto first: onefs mode auto."
-            )
-        if not ALLOWED[mode].new_tables:
-            raise UsageError(f"Mode {mode} takes no new tables.", "Switch to mode auto first: onefs mode auto.")
 
     def _renews_itself(self) -> bool:
         return ALLOWED[self.state.requested].new_tables and self._origin_of is not None and not self._is_loaded
@@ -333,7 +379,7 @@ class Refresher:
             return self.state.retry_s  # however new the tables are
         if self._is_doubted:
             return 0.0
-        return max(self._asked_s, self._made_s()) + self._expiry_s
+        return max(self._asked_s, self._made_s()) + self.expiry_s
 
     def _made_s(self) -> float:
         """When the tables in use were made; they name no zone, and mean UTC."""

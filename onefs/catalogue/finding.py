@@ -1,5 +1,6 @@
 """Lookups in a column, given the permutation that sorts it. They touch a few rows only."""
 
+from collections.abc import Iterator
 from uuid import UUID
 
 import numpy as np
@@ -34,6 +35,16 @@ def find_id(
 
     `met` keeps the ids that many searches of one column compare with, so that they are read once.
     """
+    return next(iter(find_ids(ids, order, wanted, met)), None)
+
+
+def find_ids(
+    ids: NDArray[np.uint8] | Column,
+    order: NDArray[np.int32] | Column,
+    wanted: UUID,
+    met: dict[int, bytes] | None = None,
+) -> Iterator[int]:
+    """All rows of an id, as `find_id` finds the first."""
     met = {} if met is None else met
     low, high = 0, len(order)
     while low < high:
@@ -47,7 +58,9 @@ def find_id(
             low = middle + 1
         else:
             high = middle
-    return int(order[low]) if low < len(order) and ids[int(order[low])].tobytes() == wanted.bytes else None
+    while low < len(order) and ids[int(order[low])].tobytes() == wanted.bytes:
+        yield int(order[low])
+        low += 1
 
 
 def find_text(texts: Strings, wanted: str, begin: int, end: int) -> int | None:

@@ -250,6 +250,28 @@ class Learning:
         if self.sessions.of_eid(session.eid) is not None:
             self.datasets_of(("datasets", str(session.eid)), session.eid, datasets)
 
+    def add(self, sessions: Iterable[Session], datasets: Iterable[Dataset]) -> None:
+        """Some sessions, and some datasets of known ones: other datasets there stay."""
+        self._take_sessions(sessions)
+        by_eid: dict[UUID, dict[UUID, Dataset]] = {}
+        for dataset in datasets:
+            by_eid.setdefault(dataset.eid or NO_EID, {})[dataset.id] = dataset
+        for eid, told in by_eid.items():
+            row = self.sessions.of_eid(eid)
+            if row is None and eid != NO_EID:
+                continue
+            together = told if row is None else {each.id: each for each in self._datasets(row)} | told
+            if eid == NO_EID:
+                self.aggregates(AGGREGATED, together.values())
+            else:
+                self.datasets_of(("datasets", str(eid)), eid, together.values())
+
+    def _datasets(self, row: int) -> Iterator[Dataset]:
+        """The known datasets of a session's row."""
+        if self.sessions.can_tell(row):
+            rows = self.sessions.rows(row, "/".join(self.folders.parts(self.sessions.folder(row))))
+            yield from (rows.dataset(i) for i in range(len(rows)))
+
     def aggregates(self, question: Question, datasets: Iterable[Dataset]) -> None:
         """All datasets of no session."""
         own = [dataset for dataset in datasets if dataset.eid is None]

@@ -145,6 +145,14 @@ class LiveSnapshot(SilentSnapshot):
                 raise error
             return super().datasets(row)
 
+    def learn(self, sessions: Iterable[Session], datasets: Iterable[Dataset]) -> None:
+        """Take in what the database told besides: these are new, or as it says now; what else is known stays."""
+        with self._lock:
+            self._known.add(sessions, datasets)
+            change = self._known.news()
+        if change and self._on_change:
+            self._on_change(change)
+
     def learned(self) -> Learned:
         """All that the database told of sessions and datasets that stand in the tree."""
         with self._lock:

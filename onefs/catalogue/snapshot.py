@@ -1,7 +1,7 @@
 """`Snapshot`: one immutable edition of the catalogue, its folders, sessions and datasets."""
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -11,7 +11,7 @@ from uuid import UUID
 import numpy as np
 
 from onefs.catalogue.dates import dates_in
-from onefs.catalogue.finding import find_id, find_key, find_text
+from onefs.catalogue.finding import find_id, find_ids, find_key, find_text
 from onefs.catalogue.index import open_index
 from onefs.catalogue.insertions import Insertion, Insertions
 from onefs.catalogue.layout import (
@@ -320,12 +320,18 @@ class Snapshot:
 
     def dataset_of_id(self, id: UUID) -> Dataset | None:  # noqa: A002
         """The dataset with this id; if several rows have it, the first in tree order."""
-        row = find_id(self.index.arrays.dataset_id, self.index.arrays.dataset_by_id, id, self._ids_met)
-        if row is None:
-            return None
-        # Sessions without datasets share their first row with the next one, so the last that fits is meant.
-        session = int(np.searchsorted(self.index.arrays.session_first, row, "right")) - 1
-        return self.dataset(row, session)
+        return next(self._each_of_id(id), None)
+
+    def datasets_of_id(self, id: UUID) -> list[Dataset]:  # noqa: A002
+        """All datasets that have this id: more than one is a fault of the table."""
+        return list(self._each_of_id(id))
+
+    def _each_of_id(self, id: UUID) -> Iterator[Dataset]:  # noqa: A002
+        arrays = self.index.arrays
+        for row in find_ids(arrays.dataset_id, arrays.dataset_by_id, id, self._ids_met):
+            # Sessions without datasets share their first row with the next one, so the last that fits is meant.
+            session = int(np.searchsorted(arrays.session_first, row, "right")) - 1
+            yield self.dataset(row, session)
 
     find_dataset = dataset_of_id
 

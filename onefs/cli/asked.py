@@ -13,9 +13,9 @@ import click
 
 from onefs.catalogue.interface import Catalogue
 from onefs.cli.mounts import mount_at, status_of
-from onefs.cli.names import look_up
 from onefs.cli.options import PATH, settings_from, with_settings
 from onefs.errors import UsageError
+from onefs.sources.names import look_up
 from onefs.text import visible
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from onefs.cli.names import look_up
 from onefs.cli.options import settings_from, with_settings
 from onefs.cli.printing import say
 from onefs.errors import OnefsError
+from onefs.sources.names import look_up
 from onefs.text import counted
 
 

@@ -11,11 +11,11 @@ from typing import Any, BinaryIO
 import click
 
 from onefs.cli.following import have_done, report
-from onefs.cli.names import look_up
 from onefs.cli.options import PATH, PATTERN, settings_from, with_report, with_settings
 from onefs.cli.printing import complain, say
 from onefs.cli.progress import Display, Shown
 from onefs.errors import UsageError
+from onefs.sources.names import look_up
 
 LOOK_EVERY_S = 0.2
 

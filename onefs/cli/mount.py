@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onefs.cli.background import in_background
-from onefs.cli.names import look_up
 from onefs.cli.options import PATH, settings_from, with_settings
 from onefs.cli.progress import Shown
 from onefs.settings import Settings
+from onefs.sources.names import look_up
 
 if TYPE_CHECKING:
     from onefs.sources.source import Source

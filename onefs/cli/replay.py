@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onefs.cli.mount import mount
-from onefs.cli.names import look_up
 from onefs.cli.options import PATH, settings_from, with_settings
 from onefs.cli.printing import complain, say
 from onefs.errors import GoneError, MismatchError, MissingOnServerError, NotInCatalogueError, OnefsError, UsageError
 from onefs.settings import Settings
+from onefs.sources.names import look_up
 from onefs.text import counted, visible
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 
 import click
 
-from onefs.cli.names import check_name, file_of, known_names, remove_name, save_name, source_of
 from onefs.cli.options import PATH, settings_from
 from onefs.cli.printing import complain, say
 from onefs.configuration import SOURCE_KEY, read_file
 from onefs.errors import AccessRefusedError, UsageError
 from onefs.settings import Settings
+from onefs.sources.names import check_name, file_of, known_names, remove_name, save_name, source_of
 
 KEPT_WITH_THE_NAME = ("data_url", "s3_profile", "s3_endpoint", "s3_region")
 

@@ -26,7 +26,8 @@ from onefs.content.parts import Means
 from onefs.content.quarantine import Record
 from onefs.content.store import ContentStore
 from onefs.content.transfer import Obtained, Obtainer, ending, offline
-from onefs.content.verification import Signature, Verify, trusted
+from onefs.content.trusted import TrustedCopies
+from onefs.content.verification import Signature, Verdict, Verify, trusted
 from onefs.content.workers import Workers
 from onefs.errors import MismatchError, OfflineError, OnefsError
 from onefs.outages import Outages, PassedOver
@@ -86,6 +87,7 @@ class Content:
         self._outages = outages or Outages(clock)
         self._failures = Failures(clock, self._outages)
         self._health = LocationHealth(self._outages)
+        self._trusted = TrustedCopies(store, verify)
         self._totals = Totals(0, 0, 0)
         self._totals_lock = threading.Lock()  # guards _totals
         patience = patience or Patience()
@@ -150,6 +152,24 @@ class Content:
         """512-byte blocks of the complete files in one folder, by their names in the tree; {} if there are none."""
         return self._store.blocks_in(folder)
 
+    def trusted_path(self, dataset: Dataset) -> tuple[str, Verdict] | None:
+        """Path of the copy that may be read without hashing it, and what is known of it; None if there is none.
+
+        For whoever is about to read it: it counts as used now. Costs one `stat`, and reading a stamp the first time.
+        """
+        found = self._trusted.find(dataset)
+        if found is not None:
+            self._store.used(dataset)
+        return found
+
+    def path_of_right_size(self, dataset: Dataset) -> str | None:
+        """Path of a copy that has the catalogue's size, whatever is in it; None if there is none."""
+        for path, status in self._store.each_copy(dataset):
+            if dataset.size_bytes in (None, status.st_size):
+                self._store.used(dataset)
+                return path
+        return None
+
     def cached_path(self, dataset: Dataset) -> Path | None:
         """Where the complete file stands in the cache, verified or not."""
         found = self._store.find_copy(dataset)
@@ -164,6 +184,15 @@ class Content:
     def may_block(self) -> bool:
         """Whether even `open` and `inspect` may wait for a disk, as the cache is not on one of this machine."""
         return not self._store.is_local_disk
+
+    @property
+    def uuid_filenames(self) -> bool:
+        """Whether files that are fetched from now on have the dataset's UUID in their names."""
+        return self._store.uuid_filenames
+
+    @uuid_filenames.setter
+    def uuid_filenames(self, value: bool) -> None:
+        self._store.uuid_filenames = value
 
     def transfers(self) -> list[Transfer]:
         """What is being fetched or verified now."""

@@ -34,14 +34,15 @@ class Copy:
 class Places:
     """A directory laid out as ONE's, and the folder of what onefs keeps beside it. Safe to use from several threads.
 
-    A dataset's file may have its UUID in its name, or not; with `uuid_filenames` onefs itself puts it there.
+    A dataset's file may have its UUID in its name, or not; with `uuid_filenames`, which may be switched at any time,
+    onefs itself puts it there.
     """
 
     def __init__(self, data_dir: Path, state_dir: Path, *, uuid_filenames: bool = False) -> None:
         self.data_dir = data_dir
         self.state_dir = state_dir
         self._root = os.fspath(data_dir)
-        self._uuid_filenames = uuid_filenames
+        self.uuid_filenames = uuid_filenames
         self._own_folder: Path | None = None
 
     def open_copies(self, dataset: Dataset) -> Iterator[Copy]:
@@ -58,13 +59,15 @@ class Places:
 
     def find_copies(self, dataset: Dataset) -> list[tuple[str, os.stat_result]]:
         """Path and status of the dataset's files in the cache; first the one with the name that onefs gives."""
-        found = []
+        return list(self.each_copy(dataset))
+
+    def each_copy(self, dataset: Dataset) -> Iterator[tuple[str, os.stat_result]]:
+        """The same one by one, so that whoever wants the first only looks no further."""
         for path in self._paths(dataset):
             with suppress(OSError):
                 status = os.stat(path)  # noqa: PTH116  (a Path costs more than the call)
                 if stat.S_ISREG(status.st_mode):
-                    found.append((path, status))
-        return found
+                    yield path, status
 
     def partial_blocks(self, dataset: Dataset) -> int:
         """512-byte blocks of what is fetched of a dataset so far."""
@@ -85,7 +88,7 @@ class Places:
                     if entry.is_file() and not entry.name.startswith("."):
                         plain = alf.without_uuid(entry.name)
                         has_uuid = plain != entry.name
-                        if has_uuid is self._uuid_filenames or plain not in found:
+                        if has_uuid is self.uuid_filenames or plain not in found:
                             found[plain] = entry.stat().st_blocks
         except OSError:
             return found
@@ -102,18 +105,23 @@ class Places:
 
     def path(self, dataset: Dataset) -> str:
         """Where onefs puts the dataset's file. Raises ContentError."""
-        return self._paths(dataset)[0]
+        return next(self._paths(dataset))
 
-    def _paths(self, dataset: Dataset) -> tuple[str, str]:
+    def _paths(self, dataset: Dataset) -> Iterator[str]:
         """Both paths that the dataset's file may have, first the one that onefs gives. Raises ContentError."""
         path = dataset.path
         if not alf.is_safe_relative(path):
             raise ContentError(f"{path!r} would lead outside the cache directory.", "Tell the archive's maintainers.")
-        plain = f"{self._root}/{path}"
+        plain, uuid_first = f"{self._root}/{path}", self.uuid_filenames
+        if not uuid_first:
+            yield plain  # the usual case: the other name is not needed
         with_uuid = alf.archive_path(plain, dataset.id)
-        if self._uuid_filenames and alf.is_safe_part(with_uuid.rpartition("/")[2]):  # not where it would be too long
-            return with_uuid, plain
-        return plain, with_uuid
+        if not uuid_first:
+            yield with_uuid
+        elif alf.is_safe_part(with_uuid.rpartition("/")[2]):
+            yield from (with_uuid, plain)
+        else:  # it would be too long
+            yield from (plain, with_uuid)
 
     def partials(self) -> Path:
         """Where files stand that are not complete. Raises OSError."""

@@ -17,9 +17,8 @@ from queue import Empty, SimpleQueue
 from urllib.parse import quote
 
 from onefs.errors import MountError
-from onefs.mountinfo import mounted_disks
+from onefs.mountinfo import FILE_SYSTEM_TYPE, mounted_disks
 
-FILE_SYSTEM_TYPE = "fuse.onefs"
 READ_AHEAD_KIB = 512
 """With more, the kernel fetches far more than is wanted around places that are read at random, by mmap above all."""
 MOST_READS_AHEAD = 10_000

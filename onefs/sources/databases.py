@@ -4,11 +4,11 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from onefs.alf import RemoteNames
 from onefs.alyx import credentials as logins_kept
 from onefs.alyx import one_parameters
-from onefs.alyx.client import AlyxClient
 from onefs.alyx.credentials import Credentials, CredentialsFile, DataCredentials
 from onefs.errors import AccessRefusedError, UsageError
 from onefs.outages import Outages
@@ -18,6 +18,9 @@ from onefs.sources.repositories import DataLogin
 from onefs.transports.addresses import origin
 from onefs.transports.archive import ArchiveServer, bucket_server
 from onefs.transports.base import Login
+
+if TYPE_CHECKING:
+    from onefs.alyx.client import AlyxClient
 
 DEMO, OPENALYX = "demo", "openalyx"
 OPENALYX_URL = "https://openalyx.internationalbrainlab.org"
@@ -94,8 +97,9 @@ def open_database(
     state_dir: Path | None,
     keep_token: Callable[[str], None] | None = None,
     outages: Outages | None = None,
-) -> AlyxClient:
+) -> "AlyxClient":
     """The client of a database, with its responses in the state directory (None: nowhere). Opens no connection."""
+    from onefs.alyx.client import AlyxClient  # slow to import, and not needed to know what a source is
 
     def keep(token: str) -> None:
         CredentialsFile(logins_kept.credentials_file()).keep_token(database.base_url, database.credentials.user, token)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
+from uuid import uuid4
 
 import platformdirs
 
@@ -277,7 +278,7 @@ def prepare(source: Source) -> None:
     try:
         for directory in (source.state_dir, *([source.data_dir] if source.is_cache else [])):
             directory.mkdir(parents=True, exist_ok=True)
-        probe = source.state_dir / f".probe-{os.getpid()}"
+        probe = source.state_dir / f".probe-{uuid4().hex}"
         probe.touch()
         probe.unlink()
     except OSError as error:

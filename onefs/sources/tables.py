@@ -15,11 +15,10 @@ from onefs.alf import INSERTIONS_NAME, TABLE_NAMES
 from onefs.catalogue.insertions import read_insertions
 from onefs.catalogue.snapshot import Snapshot
 from onefs.catalogue.tables import TableMetadata, find_tables, read_metadata
-from onefs.content.files import cache_errors, write_whole
-from onefs.errors import CacheDamagedError, DamagedTableError, OnefsError, SourceError, TableError
+from onefs.content.files import cache_errors
+from onefs.errors import CacheDamagedError, DamagedTableError, OnefsError, TableError
 from onefs.progress import report, warn
 from onefs.sources import table_digests
-from onefs.sources.databases import DEMO
 from onefs.sources.indexing import index_apart
 from onefs.sources.origins import ASK_MAINTAINERS, Offer, Origin
 from onefs.sources.table_digests import write_digests
@@ -80,39 +79,6 @@ def ensure_tables(place: Place, origin: Origin | None) -> None:
             damage = damage_of(place)
             if damage is not None or not are_at_hand(place):
                 _fetch(place, origin, offer, AtHand(damage=damage))
-
-
-def claim(tables_dir: Path, state_dir: Path, source: str) -> None:
-    """Note whose tables a cache directory holds. Raises `SourceError` if they are another source's.
-
-    Tables without a note are ONE's, or a user's, and are taken as they are. So are those with a damaged note, which is
-    written anew.
-    """
-    note = source_note(state_dir)
-    with cache_errors("the cache tables", note):
-        owner = note.read_text(encoding="utf-8", errors="replace").partition("\n")[0].strip() if note.exists() else ""
-        if owner == source:
-            return
-        if _may_be_a_source(owner) and any((tables_dir / table).exists() for table in TABLE_NAMES):
-            raise SourceError(
-                f"{tables_dir} holds the tables of {owner}, not of {source}.", "Choose another with --cache-dir."
-            )
-        write_source_note(state_dir, source)
-
-
-def source_note(state_dir: Path) -> Path:
-    """The file whose first line is the name of the source that a cache is for, and its second the kind, if known."""
-    return state_dir / "source"
-
-
-def write_source_note(state_dir: Path, source: str, kind: str = "") -> None:
-    """Write the note about a cache's source whole. Raises OSError."""
-    write_whole(source_note(state_dir), "".join(f"{line}\n" for line in (source, kind) if line).encode())
-
-
-def _may_be_a_source(name: str) -> bool:
-    is_one = name == DEMO or name.startswith(("/", "s3://", "http://", "https://"))
-    return is_one and name.isprintable() and "\N{REPLACEMENT CHARACTER}" not in name
 
 
 def fetch_if_newer(place: Place, origin: Origin, created: str) -> bool:

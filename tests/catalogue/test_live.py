@@ -570,3 +570,36 @@ def test_a_question_that_is_under_way_delays_nobody_else():
     assert [folder.name for folder in live.folders(find(live, f"{FIRST.lab}/Subjects").row)] == ["S-2", "S.1"]
     database.may_answer.set()
     asking.join()
+
+
+# -- what is told besides --------------------------------------------------------------------------------------------
+
+
+def test_what_is_told_besides_is_added(tmp_path):
+    """Some datasets of a session, new and known ones, and an aggregate: others stay, and nothing is asked."""
+    database, told = Database([], []), []
+    base = load(tmp_path, SESSIONS, [each for each in DATASETS if each.eid == FIRST.eid])
+    live = a_live(database, base, on_change=told.append)
+    row = live.session_of_eid(FIRST.eid)
+    known = [live.datasets(row).dataset(i) for i in range(len(live.datasets(row)))]
+    changed = replace(known[0], md5="0" * 32)
+    new = a_dataset(FIRST, "alf/told.besides.npy")
+    other = replace(FIRST, eid=UUID(int=7), number=77)
+    live.learn([other], [changed, new, a_dataset(other, "alf/a.b.npy"), AGGREGATE])
+    rows = live.datasets(live.session_of_eid(FIRST.eid))
+    assert rows.rel_paths == sorted([*(each.rel_path for each in known), new.rel_path])
+    assert live.dataset_of_id(changed.id).md5 == changed.md5
+    assert live.dataset_of_id(known[-1].id) == known[-1]
+    assert live.session(live.session_of_eid(other.eid)) == other
+    assert live.datasets(live.aggregates).rel_paths == [AGGREGATE.rel_path]
+    assert told
+    assert not database.asked
+    learned = merged(base, live)
+    assert {each.id for each in learned.datasets} >= {changed.id, new.id, AGGREGATE.id}
+    assert learned.sessions == [other]
+
+
+def test_datasets_of_a_session_that_nobody_told_of_are_not_added(tmp_path):
+    live = a_live(Database([], []), load(tmp_path, SESSIONS, []))
+    live.learn([], [a_dataset(replace(FIRST, eid=UUID(int=8)), "alf/a.b.npy")])
+    assert live.learned().datasets == []

@@ -109,3 +109,11 @@ def save_name(name: str, changes: Mapping[str, str]) -> None:
         raise CacheDamagedError(
             f"The name {name} could not be kept in {file}: {error.strerror}.", "Make the folder writable."
         ) from error
+
+
+def named(source: str) -> Named:
+    """As `look_up`, and for the URL of a source that was given a name what holds for that name."""
+    found = look_up(source)
+    if found.file is not None:
+        return found
+    return next((look_up(name) for name in known_names() if source_of(name).rstrip("/") == source.rstrip("/")), found)

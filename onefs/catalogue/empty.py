@@ -1,0 +1,28 @@
+"""The catalogue of a directory that has no tables."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from onefs.catalogue.layout import COLUMNS, NO_DATE, STRINGS, IndexWriter, Strings, read_index
+from onefs.catalogue.schema import TableMetadata
+from onefs.catalogue.snapshot import Snapshot
+from onefs.catalogue.tables import tables_in
+
+_ROOT = {"folder_session": -1, "folder_date": NO_DATE}
+"""What stands in the row of the root, of which all other columns are 0."""
+
+
+def empty_snapshot(directory: Path) -> Snapshot:
+    """A catalogue in which nothing is, for a directory in which tables may come to be."""
+    with TemporaryDirectory(prefix="onefs-") as folder:
+        writer = IndexWriter(Path(folder))
+        for name, kind in COLUMNS.items():
+            n_rows = 1 if name.startswith("folder_") else 0
+            writer.save(name, np.full((n_rows, *map(int, kind.split()[1:])), _ROOT.get(name, 0)))
+        for name in (*STRINGS, "paths"):
+            writer.save_strings(name, Strings.of([""] if name == "folder_name" else []))
+        writer.finish(TableMetadata("", "", "", (), {"date_created": ""}), {})
+        # The columns that are not in memory are read through open files, which live on without their names.
+        return Snapshot(tables_in(directory), read_index(Path(folder)))
