@@ -165,7 +165,7 @@ class Cache(Bunch):
         from onefs.api.saving import Unsaved, save_frames
 
         target = directory or self._directory
-        changed = {} if clobber else self._changed()
+        changed = {} if clobber else self.changed()
         if target is None or not (clobber or changed):
             return
         is_elsewhere = self._directory is None or target.resolve() != self._directory.resolve()
@@ -182,7 +182,7 @@ class Cache(Bunch):
             self["_meta"]["raw"].setdefault(name, {})["date_modified"] = now.isoformat(" ", "minutes")
         self["_meta"]["saved_time"] = now
 
-    def _changed(self) -> "dict[str, pd.DataFrame]":
+    def changed(self) -> "dict[str, pd.DataFrame]":
         """By table the rows that were learned or edited since they were read or saved."""
         import numpy as np
 

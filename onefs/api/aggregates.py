@@ -1,0 +1,76 @@
+"""Datasets of no session, by the relation and the identifier in their paths."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from onefs import alf
+from onefs.api.exceptions import ALFMultipleCollectionsFound, ALFMultipleObjectsFound
+from onefs.catalogue.filters import FileName, Filter, editions, matching
+from onefs.catalogue.records import Dataset
+from onefs.catalogue.session_rows import AGGREGATES
+from onefs.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Aggregate(NamedTuple):
+    """A dataset of no session: `relation` in lower case, and `identifier`, the folders below that."""
+
+    dataset: Dataset
+    relation: str
+    identifier: str
+
+
+class Wish(NamedTuple):
+    """Which aggregates are meant. `identifier` is a regular expression found in theirs; None: any."""
+
+    relation: str
+    identifier: str | None = None
+    dataset: FileName = None
+    revision: str | None = None
+
+
+def chosen(datasets: Iterable[Dataset], wish: Wish) -> list[Aggregate]:
+    """One edition of each of those that are meant, sorted by path. Raises `UsageError`."""
+    found = sorted(_of_relation(datasets, wish), key=lambda each: each.dataset.rel_path)
+    names = [f"{alf.split_relative(each.dataset.rel_path).name}" for each in found]
+    passes = matching(Filter(wish.dataset), names)
+    found = [each for each, is_meant in zip(found, passes.tolist(), strict=True) if is_meant]
+    one_each = editions(
+        [each.dataset.rel_path for each in found], [each.dataset.default_revision for each in found], wish.revision
+    )
+    return [found[row] for row in one_each.rows]
+
+
+def check_one(found: Sequence[Aggregate]) -> None:
+    """Raise `ALFMultipleCollectionsFound` or `ALFMultipleObjectsFound` if there are several."""
+    folders = sorted({f"{each.relation}/{each.identifier}" for each in found})
+    if len(folders) > 1:
+        raise ALFMultipleCollectionsFound(*folders)
+    names = sorted({alf.split_relative(each.dataset.rel_path).name for each in found})
+    if len(names) > 1:
+        raise ALFMultipleObjectsFound(*names)
+
+
+def frame_of(found: Sequence[Aggregate]) -> "pd.DataFrame":
+    """Aggregates as a frame with the index `id`; their `rel_path` begins with `aggregates/`."""
+    from onefs.api.table_frames import datasets_frame
+
+    frame = datasets_frame((each.dataset for each in found), keep_eid=False)
+    frame["rel_path"] = [f"{AGGREGATES}/{each.dataset.rel_path}" for each in found]
+    frame["relation"] = [each.relation for each in found]
+    frame["identifier"] = [each.identifier for each in found]
+    return frame
+
+
+def _of_relation(datasets: Iterable[Dataset], wish: Wish) -> Iterable[Aggregate]:
+    try:
+        expression = re.compile(wish.identifier or "")
+    except re.error as error:
+        raise UsageError(f"{wish.identifier!r} is no regular expression: {error}.", "Correct it.") from error
+    for dataset in datasets:
+        relation, _, identifier = alf.split_relative(dataset.rel_path).collection.partition("/")
+        if relation.lower() == wish.relation.lower() and expression.search(identifier):
+            yield Aggregate(dataset, relation.lower(), identifier)

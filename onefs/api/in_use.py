@@ -1,0 +1,163 @@
+"""`TablesInUse`: the tables of one object, as an index with what was learned, or as frames once these are touched."""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+from uuid import UUID
+
+from onefs.api.tables import Cache
+from onefs.archive.catalogues import Catalogues, Known
+from onefs.catalogue.interface import Catalogue, Learned, Questions
+from onefs.catalogue.query import Columns, columns_of
+from onefs.catalogue.records import Dataset, Session
+from onefs.catalogue.silent import SilentSnapshot
+from onefs.catalogue.snapshot import Snapshot
+from onefs.errors import OnefsError
+from onefs.memory import without_pandas
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """What is asked beyond the tables: `questions` makes what is asked, `on_answer` is told of each answer.
+
+    `expiry_s` gives how long an answer is good for.
+    """
+
+    questions: Callable[[Known], Questions]
+    on_answer: Callable[[OnefsError | None], None]
+    expiry_s: Callable[[], float]
+
+
+class TablesInUse:
+    """The tables of one object. Safe to use from several threads.
+
+    Until a frame is touched the index answers, with what the database told; from then on the frames do, edits included.
+    """
+
+    def __init__(self, tables: Snapshot, database: Database | None = None) -> None:
+        self._catalogues = Catalogues(
+            tables,
+            database.questions if database else None,
+            lambda edition, changes: self._note_learned(edition),  # noqa: ARG005
+            database.on_answer if database else _ignore,
+            expiry_s=database.expiry_s if database else _never,
+        )
+        self._lock = threading.RLock()  # guards those below
+        self._cache: Cache | None = None
+        self._columns: tuple[Catalogue, Columns] | None = None
+        self._insertions: list[Mapping[str, Any]] = []  # learned, and in no frame yet
+
+    @property
+    def tables(self) -> Snapshot:
+        """The tables as they were read."""
+        return self._catalogues.tables
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """What is known, without asking."""
+        cache = self._cache
+        if cache is None or not cache.is_touched:
+            return self._catalogues.at_rest
+        return cast("Catalogue", cache.catalogue())  # as much of it as is asked here
+
+    @property
+    def asking(self) -> Catalogue:
+        """The catalogue that asks the database."""
+        return self._catalogues.asking
+
+    def columns_of(self, catalogue: Catalogue) -> Columns:
+        """The columns of one of the catalogues above, to search in."""
+        if not isinstance(catalogue, Snapshot):
+            return cast("SilentSnapshot", catalogue).columns()
+        known = self._columns
+        if known is None or known[0] is not catalogue:
+            known = self._columns = catalogue, columns_of(catalogue)
+        return known[1]
+
+    @property
+    def cache(self) -> Cache:
+        """The frames. Each is made when it is first touched."""
+        with self._lock:
+            if self._cache is None:
+                tables = self.tables
+                directory = tables.files.sessions.parent if tables.metadata.created else None
+                with without_pandas():
+                    self._cache = Cache(directory, self)
+            self._merge_insertions()
+            return self._cache
+
+    @cache.setter
+    def cache(self, cache: Cache) -> None:
+        with self._lock:
+            self._cache = cache
+
+    @property
+    def is_touched(self) -> bool:
+        """Whether frames answer."""
+        return self._cache is not None and self._cache.is_touched
+
+    def adopt(self, tables: Snapshot, *, keeps_edits: bool = False) -> None:
+        """Use other tables. What was learned and edited beyond the old ones goes, or with `keeps_edits` stays.
+
+        Only rows that were changed or added in frames stay: what the database told else is asked for again.
+        """
+        with self._lock:
+            cache, self._cache = self._cache, None
+            edits = cache.changed() if keeps_edits and cache is not None and cache.is_touched else {}
+            self._catalogues.adopt(tables)
+            self._columns = None
+            self._insertions = []
+            if edits:
+                self.cache.merge(**edits)
+
+    def take(self, sessions: Iterable[Session], datasets: Iterable[Dataset]) -> None:
+        """Take in what the database told besides the questions that `asking` asks."""
+        sessions, datasets = list(sessions), list(datasets)
+        self._catalogues.learn(sessions, datasets)
+        self.merge(sessions, datasets)
+
+    def take_insertions(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Take in rows of the table of insertions, with their `eid`, `id` and `name`."""
+        records = list(records)
+        for record in records:
+            self.tables.insertions.learn(UUID(record["id"]), UUID(record["eid"]), record["name"])
+        with self._lock:
+            self._insertions += records
+            if self.is_touched:
+                self._merge_insertions()
+
+    def _merge_insertions(self) -> None:
+        """Put what was learned of insertions into their frame."""
+        records, self._insertions = self._insertions, []
+        if records and self._cache is not None:
+            import pandas as pd
+
+            self._cache.merge(insertions=pd.DataFrame(records).set_index(["eid", "id"]))
+
+    def merge(self, sessions: Sequence[Session], datasets: Sequence[Dataset]) -> None:
+        """Update the frames, if they are touched."""
+        with self._lock:
+            if self._cache is None or not self._cache.is_touched:
+                return
+            from onefs.api.table_frames import datasets_frame, sessions_frame
+
+            self._cache.merge(
+                sessions=sessions_frame(sessions) if sessions else None,
+                datasets=datasets_frame(datasets) if datasets else None,
+            )
+
+    def learned(self) -> Learned:
+        """What the database told beyond the tables, for frames that are made."""
+        return self._catalogues.learned()
+
+    def _note_learned(self, edition: int) -> None:
+        self._catalogues.takes(edition)
+
+
+def _ignore(error: OnefsError | None) -> None:
+    """Nobody wants to know."""
+
+
+def _never() -> float:
+    return 0.0

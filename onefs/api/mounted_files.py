@@ -1,0 +1,91 @@
+"""Files below an onefs mountpoint: the mount fetches and verifies them while they are read."""
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from onefs import errors
+from onefs.api.exceptions import ALFObjectNotFound
+from onefs.catalogue.records import Dataset
+from onefs.mountinfo import FILE_SYSTEM_TYPE, mounted_disks
+
+READ_AT_ONCE = 64
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENETDOWN)
+_OF_ERRNO: dict[int, type[errors.OnefsError]] = {
+    errno.EHOSTUNREACH: errors.UnreachableError,
+    errno.ETIMEDOUT: errors.TimedOutError,
+    errno.EACCES: errors.AccessRefusedError,
+    errno.ENOSPC: errors.NoRoomError,
+}
+_WRONG = (b"mismatch", b"quarantined")
+
+
+def is_mounted(folder: Path) -> bool:
+    """Whether a folder stands in a mount of onefs."""
+    try:
+        device = folder.stat().st_dev
+        disks = mounted_disks()
+    except OSError:
+        return False
+    numbers = f"{os.major(device)}:{os.minor(device)}"
+    return any(disk.device == numbers and disk.kind == FILE_SYSTEM_TYPE for disk in disks)
+
+
+def paths_of(root: Path, datasets: Sequence[Dataset]) -> list[str | ALFObjectNotFound]:
+    """The paths of several files, as `path_of` gives them; the mount is asked for all of them at once."""
+    if len(datasets) == 1:
+        return [path_of(root, datasets[0])]
+    threads = ThreadPoolExecutor(min(len(datasets), READ_AT_ONCE), "onefs-load")
+    try:
+        return list(threads.map(partial(path_of, root), datasets))
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)  # an interrupt does not wait for the mount
+
+
+def path_of(root: Path, dataset: Dataset) -> str | ALFObjectNotFound:
+    """The path of a dataset's file, of which the mount can give the bytes; the error that says why it has none.
+
+    Raises what the mount says is wrong: `MismatchError`, `UnreachableError`, `AccessRefusedError`, `ContentError`.
+    """
+    path = f"{root}/{dataset.path}"
+    try:
+        _read_a_byte(path)
+    except OSError as error:
+        told = _told_by_the_mount(path)
+        if error.errno in _ABSENT:
+            return ALFObjectNotFound(told or f"{path}: {error.strerror}.", terse=True)
+        kind = _OF_ERRNO.get(error.errno or 0, errors.ContentError)
+        if error.errno == errno.EIO and _attribute(path, "state") in _WRONG:
+            kind = errors.MismatchError
+        raise kind(
+            told or f"{path} cannot be read: {error.strerror}.", "See more in the mount's log: onefs log."
+        ) from error
+    return path
+
+
+def _read_a_byte(path: str) -> None:
+    """Have the mount fetch a file, or begin to, so that what is wrong with it is known before it is loaded."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        os.pread(descriptor, 1, max(status.st_size - 1, 0))
+    finally:
+        os.close(descriptor)
+
+
+def _told_by_the_mount(path: str) -> str:
+    """The sentence of the last failure, "" if the mount tells none."""
+    return _attribute(path, "error").decode(errors="replace")
+
+
+def _attribute(path: str, name: str) -> bytes:
+    try:
+        return os.getxattr(path, f"user.onefs.{name}")
+    except OSError:
+        return b""

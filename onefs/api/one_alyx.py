@@ -1,0 +1,316 @@
+"""`OneAlyx`: sessions, datasets and their contents, from an Alyx database and its cache tables."""
+
+import logging
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+from onefs.alyx.client import AlyxClient
+from onefs.api import opening
+from onefs.api.asking import AlyxTables
+from onefs.api.database_questions import DatabaseMixin
+from onefs.api.exceptions import api_errors
+from onefs.api.loading_aggregates import AggregateLoadingMixin
+from onefs.api.one import One
+from onefs.api.opening import PathLike
+from onefs.api.remote import Remote
+from onefs.api.webclient import AlyxClient as AlyxFace
+from onefs.archive.archive import Archive, Hooks
+from onefs.catalogue.empty import empty_snapshot
+from onefs.catalogue.interface import Catalogue
+from onefs.catalogue.snapshot import Snapshot
+from onefs.errors import (
+    AccessRefusedError,
+    ContentError,
+    OnefsError,
+    UnknownRecordError,
+    UnreachableError,
+    UsageError,
+)
+from onefs.modes import ALLOWED, Mode, check
+from onefs.outages import PAUSE_S
+from onefs.sources.source import prepare
+from onefs.sources.tables_at_hand import Place, are_at_hand
+
+_log = logging.getLogger(__name__)
+
+
+class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
+    """The catalogue of an Alyx database and its files, which are fetched as they are loaded.
+
+    In modes `auto` and `refresh` tables that are missing or due are fetched now; if that fails, or the kept login does,
+    a `RuntimeWarning` is given and the object works as `local`. Raises `ValueError` for what cannot be meant, an HTTP
+    error if a login that is given is refused.
+    """
+
+    @api_errors
+    def __init__(
+        self,
+        username: str | None = None,
+        password: str | None = None,
+        base_url: str | None = None,
+        cache_dir: PathLike | None = None,
+        mode: str = "auto",
+        wildcards: bool = True,
+        tables_dir: PathLike | None = None,
+        *,
+        token: str | None = None,
+        cache_rest: str | None = "GET",
+        silent: bool = False,
+    ) -> None:
+        login = {"alyx_user": username, "alyx_password": password, "alyx_token": token}
+        given = {name: value for name, value in login.items() if value}
+        asked = opening.mode_of(mode)
+        chosen = opening.database(
+            base_url, asked, cache_dir=cache_dir, tables_dir=tables_dir, login=given, cache_rest=cache_rest
+        )
+        self._begin(chosen, wildcards)
+        self._cache_expiry = timedelta(seconds=self._settings.cache_expiry_s)
+        self._is_fall_back_told = self._is_renewing = False
+        prepare(self._source)
+        archive = self._archive
+        self._in_use = AlyxTables(archive.tables, self._client, self._heard)
+        self._remote = Remote(self._client, self._in_use)
+        self._face = AlyxFace.over(
+            self._client, cache_dir=self.cache_dir, data_url=self._settings.data_url, silent=silent
+        )
+        if given and asked is not Mode.LOCAL:
+            self._check_login()
+        self._renew_if_due(stacklevel=4)
+
+    def __repr__(self) -> str:
+        return f"One ({'offline' if self.offline else 'online'}, {self._client.base_url})"
+
+    # -- properties ------------------------------------------------------------------------------------------------
+
+    @property
+    def alyx(self) -> AlyxFace:
+        """The client of the database."""
+        return self._face
+
+    @property
+    def mode(self) -> str:
+        """The mode in effect, `local` after a fall-back too; set it to ask for another one."""
+        return self._archive.refresher.state.effective.value
+
+    @mode.setter
+    @api_errors
+    def mode(self, mode: str) -> None:
+        asked = opening.mode_of(mode)
+        check(asked, self._source.name, self._source.abilities)
+        self._archive.refresher.switch(asked)
+        self._is_fall_back_told = False
+
+    @property
+    def requested_mode(self) -> str:
+        """The mode that was asked for."""
+        return self._archive.refresher.state.requested.value
+
+    @property
+    def offline(self) -> bool:
+        """Whether the mode in effect is `local`."""
+        return self.mode == Mode.LOCAL
+
+    @property
+    def cache_expiry(self) -> timedelta:
+        """The age at which newer tables are asked for."""
+        return self._cache_expiry
+
+    @cache_expiry.setter
+    def cache_expiry(self, expiry: timedelta) -> None:
+        self._cache_expiry = expiry
+        self._archive.refresher.expiry_s = expiry.total_seconds()
+
+    # -- tables ----------------------------------------------------------------------------------------------------
+
+    @api_errors
+    def load_cache(
+        self, tables_dir: PathLike | None = None, clobber: bool = False, tag: str | None = None
+    ) -> datetime | None:
+        """Load tables: those of a directory, or those of a tag, else those at hand; when that was.
+
+        Newer ones are fetched first if those at hand are expired, or always with `clobber`. Those of a directory stay
+        until `reset_cache`. Raises `TableError` for tables that cannot be used, and what is wrong with the server; then
+        those in use stay.
+        """
+        refresher = self._archive.refresher
+        if tables_dir is not None:
+            refresher.load(opening.path_of(tables_dir))
+        elif tag is not None and tag != refresher.tag:
+            refresher.use_tag(tag)
+        else:
+            refresher.reopen(clobber=clobber)
+            self._renew_if_due(stacklevel=5)
+        self._warn_of_tables(stacklevel=4)
+        self._loaded_time = datetime.now()
+        return self._loaded_time
+
+    @api_errors
+    def reset_cache(self) -> None:
+        """Forget what was learned, edited or loaded by hand: back to the tables as downloaded."""
+        self._archive.refresher.reset()
+        self._loaded_time = datetime.now()
+
+    @api_errors
+    def refresh_cache(self, mode: str = "auto") -> datetime | None:
+        """Take newer tables if there are: for `auto` if those in use are expired, for `refresh` now.
+
+        For `local` and `remote` nothing is done. When the tables in use were loaded.
+        """
+        asked = opening.mode_of(mode)
+        if asked is Mode.REFRESH or (asked is Mode.AUTO and self._archive.refresher.is_expired):
+            self._renew(stacklevel=5)
+        return self._loaded_time
+
+    @classmethod
+    @api_errors
+    def setup(  # type: ignore[override]
+        cls,
+        base_url: str | None = None,
+        silent: bool = False,
+        make_default: bool | None = None,
+        username: str | None = None,
+        cache_dir: PathLike | None = None,
+    ) -> "OneAlyx":
+        """Try the login of a database, keep it, and return a `OneAlyx` of it. What is missing is asked for.
+
+        With `make_default`, `ONE()` opens this database from now on. Raises an HTTP error if the login is refused.
+        """
+        from onefs.api.setting_up import set_up_database
+
+        url = set_up_database(base_url, username, cache_dir, silent=silent, make_default=make_default)
+        return OneAlyx(base_url=url, cache_dir=cache_dir, silent=silent)
+
+    def _set_cache_dir(self, directory: PathLike) -> None:
+        raise AttributeError(f"cache_dir of a database's object cannot be set: make OneAlyx(cache_dir={directory!r}).")
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    @property
+    def _client(self) -> AlyxClient:
+        client = self._archive.client
+        assert client is not None, "a source with a database has a client"
+        return client
+
+    @property
+    def _home(self) -> Place:
+        """Where the database's tables are."""
+        return Place(self._source.tables_dir, self._source.tables_state_dir).of_tag(self._source.tag)
+
+    def _open_archive(self) -> Archive:
+        """The archive with the tables at hand or, if the mode takes new ones, the server's; else without any."""
+        adopt = weakref.WeakMethod(self._adopt)  # the object goes when its program lets it go
+        hooks = Hooks(on_tables=lambda tables: _adopted(adopt(), tables))
+        failure: OnefsError | None = None
+        takes_new = ALLOWED[self._source.mode].new_tables
+        if takes_new or are_at_hand(self._home):
+            try:
+                return Archive(self._source, self._settings, hooks)
+            except (UnreachableError, AccessRefusedError, ContentError, UnknownRecordError) as error:
+                failure = error
+        archive = Archive(self._source, self._settings, hooks, tables=empty_snapshot(self._home.tables_dir))
+        if failure is not None:
+            archive.refresher.mode.failed(failure)
+        elif self._source.mode is Mode.LOCAL:
+            text = f"There are no cache tables in {self._home.tables_dir}, and mode local fetches none."
+            warnings.warn(text, UserWarning, stacklevel=5)
+        return archive
+
+    def _check_login(self) -> None:
+        """Raise `AccessRefusedError` if the login is refused."""
+        if self._client.requests_sent and not self._archive.refresher.state.reason:
+            return
+        try:
+            self._client.tables_info()
+        except AccessRefusedError:
+            raise
+        except OnefsError as error:
+            _log.info("The login could not be tried: %s", error.reason)
+
+    def _adopt(self, tables: Snapshot) -> None:
+        self._in_use.adopt(tables, keeps_edits=self._is_renewing)
+        self._loaded_time = datetime.now()
+
+    def _heard(self, error: OnefsError | None) -> None:
+        """Note whether the database answered: `error` is why it did not, or why a kept answer had to do."""
+        self._archive.refresher.mode.heard(error or self._client.outage, self._client.left_alone_s or PAUSE_S)
+
+    # -- for the mixins --------------------------------------------------------------------------------------------
+
+    def _further_tables(self, query_type: str | None) -> Catalogue | None:
+        """The catalogue that asks the database for what the tables do not know; None if it must not be asked."""
+        mode = self._answering(query_type)
+        return None if mode in (Mode.LOCAL, Mode.REMOTE) else self._in_use.asking
+
+    def _mode_of(self, query_type: str | None) -> Mode:
+        """The mode that answers one call. Raises `UsageError` for no mode."""
+        return Mode(self.requested_mode) if query_type is None else opening.mode_of(query_type)
+
+    def _tables(self, query_type: str | None = None) -> Catalogue:
+        """The catalogue that answers one call; newer tables are taken first if they are due."""
+        mode = self._mode_of(query_type)
+        if mode is Mode.REMOTE:
+            return self._in_use.asking
+        is_due = mode is Mode.AUTO and self.requested_mode == Mode.REMOTE and self._archive.refresher.is_expired
+        if is_due or (mode is Mode.REFRESH and query_type is not None):
+            self._renew(stacklevel=6)
+        elif mode is not Mode.LOCAL:
+            self._renew_if_due(stacklevel=6)
+        return self._in_use.catalogue
+
+    def _renew_if_due(self, stacklevel: int) -> None:
+        """Look for newer tables if they are due, as the object's mode says; failures are warned of once."""
+        refresher = self._archive.refresher
+        with self._renewing(stacklevel + 1):
+            if refresher.state.requested is Mode.REFRESH:
+                refresher.check_before_listing()
+            elif refresher.state.requested is Mode.AUTO:
+                refresher.refresh_if_due()
+        self._tell_of_fall_back(stacklevel + 1)
+
+    def _renew(self, stacklevel: int) -> None:
+        """Look for newer tables now; if that fails, those at hand stay, with a warning."""
+        try:
+            with self._renewing(stacklevel + 1):
+                self._archive.refresher.take_newest()
+        except UsageError as error:
+            _log.info("%s", error.reason)  # those that were loaded by hand stay
+        except OnefsError as error:
+            warnings.warn(f"{error.reason} The tables at hand are used.", RuntimeWarning, stacklevel=stacklevel)
+            self._is_fall_back_told = True
+
+    @contextmanager
+    def _renewing(self, stacklevel: int) -> Iterator[None]:
+        """A block in which newer tables may come: what was edited in frames stays."""
+        self._is_renewing = True
+        before = self._loaded_time
+        try:
+            yield
+        finally:
+            self._is_renewing = False
+        if self._loaded_time != before:
+            self._warn_of_tables(stacklevel + 2)
+
+    def _warn_of_tables(self, stacklevel: int) -> None:
+        warning = self._archive.refresher.warning
+        if warning:
+            warnings.warn(warning, UserWarning, stacklevel=stacklevel)
+
+    def _tell_of_fall_back(self, stacklevel: int) -> None:
+        state = self._archive.refresher.state
+        if state.reason and not self._is_fall_back_told:
+            text = f"{state.reason} The tables at hand are used; it is tried again by itself."
+            warnings.warn(text, RuntimeWarning, stacklevel=stacklevel)
+        self._is_fall_back_told = bool(state.reason)
+
+
+def _adopted(adopt: Callable[[Snapshot], None] | None, tables: Snapshot) -> Callable[[], None]:
+    if adopt is not None:
+        adopt(tables)
+    return _nothing
+
+
+def _nothing() -> None:
+    """There is no kernel to tell."""
