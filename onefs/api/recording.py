@@ -1,5 +1,6 @@
 """`RecordingMixin`: what was loaded, kept for `save_loaded_ids` and shown by mounts of the same source."""
 
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from onefs.catalogue.interface import Catalogue
     from onefs.sources.source import Source
 
+_making = threading.Lock()  # held while a recording is made: several threads may load first
 IDS = "_loaded_datasets"
 """The key of the frames under which ids of what was loaded stand."""
 
@@ -84,11 +86,12 @@ class RecordingMixin:
     def _recording_here(self) -> ProgramRecording:
         """What was loaded of the source in use."""
         source, content = self._archive.source, self._archive.content
-        if self._recording is None or self._recorded_source != source:
-            defaults = Defaults(lambda: self._tables("local"), self._rule)
-            self._recording = ProgramRecording(source.state_dir, source.name, content.md5_of, defaults.has)
-            self._recorded_source = source
-        return self._recording
+        with _making:
+            if self._recording is None or self._recorded_source != source:
+                defaults = Defaults(lambda: self._tables("local"), self._rule)
+                self._recording = ProgramRecording(source.state_dir, source.name, content.md5_of, defaults.has)
+                self._recorded_source = source
+            return self._recording
 
     def _rule(self) -> Rule:
         """Which editions are the default ones."""

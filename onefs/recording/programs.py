@@ -25,6 +25,8 @@ from onefs.recording.saving import Saved, write_recording
 from onefs.recording.unsaved import FOLDER
 
 LOCK_TIMEOUT_S = 20.0
+TELL_TIMEOUT_S = 5.0
+"""A program that loads waits no longer for others; it writes what it has at its next load."""
 _ENDING = ".program.jsonl"
 _log = logging.getLogger(__name__)
 
@@ -37,16 +39,16 @@ class ProgramFiles:
         self._source = source
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
         """Hold the lock under which files are written and removed. Raises OSError, or `BusyError` after a while."""
         self.folder.mkdir(parents=True, exist_ok=True)
         lock_file = self.folder / "programs.lock"
         try:
-            with FileLock(lock_file, mode=0o666, timeout=LOCK_TIMEOUT_S):
+            with FileLock(lock_file, mode=0o666, timeout=timeout_s):
                 yield
         except Timeout:
             raise BusyError(
-                f"Another process has been saving what was recorded for {LOCK_TIMEOUT_S:.0f} s.",
+                f"Another process has been saving what was recorded for {timeout_s:.0f} s.",
                 f"See what it waits for, or end it; then try again ({lock_file}).",
             ) from None
 
@@ -125,16 +127,21 @@ class ProgramRecording:
         Returns what was saved, and the files; `[]` and None if there is nothing. Raises an `OnefsError` if it cannot be
         written; then all is as it was.
         """
-        with self._lock, self._locked_if_possible():
-            entries = self.entries()
-            if not entries or (sessions_only and all(entry.eid is None for entry in entries)):
-                return [], None
-            saved = write_recording(directory, entries, [], sessions_only=sessions_only)
-            if not keep:
-                if self._file is not None:
-                    self._file.unlink(missing_ok=True)
-                self._forget()
-            return entries, saved
+        with self._lock:
+            self._forget_taken()  # before the lock, which makes the folder anew
+            with self._locked_if_possible():
+                return self._saved(directory, sessions_only=sessions_only, keep=keep)
+
+    def _saved(self, directory: Path, *, sessions_only: bool, keep: bool) -> tuple[list[Entry], Saved | None]:
+        entries = self.entries()
+        if not entries or (sessions_only and all(entry.eid is None for entry in entries)):
+            return [], None
+        saved = write_recording(directory, entries, [], sessions_only=sessions_only)
+        if not keep:
+            if self._file is not None:
+                self._file.unlink(missing_ok=True)
+            self._forget()
+        return entries, saved
 
     def _begun(self) -> Reader:
         """This process; one that was forked off begins anew, as its parent goes on with what it has."""
@@ -144,8 +151,12 @@ class ProgramRecording:
         return self._reader
 
     def _forget_taken(self) -> None:
-        """Forget what somebody else has saved or cleared meanwhile."""
-        if self._file is not None and not self._file.exists():
+        """Forget what somebody else has saved or cleared meanwhile. Where all state was deleted, it is written anew."""
+        if self._file is None or self._file.exists():
+            return
+        if not self._files.folder.exists():
+            self._untold, self._file = self._recorder.entries(), None
+        else:
             untold = self._untold
             self._forget()
             self._recorder.restore(untold)
@@ -161,7 +172,8 @@ class ProgramRecording:
     def _tell(self) -> None:
         """Write to the file what is not there yet."""
         try:
-            with self._files.locked():
+            with self._files.locked(TELL_TIMEOUT_S):
+                self._forget_taken()  # others may have saved since it was last looked
                 file = self._file or self._files.folder / f"{uuid4()}{_ENDING}"
                 _append(file, manifest_text(self._untold).encode())
             self._file, self._untold = file, []

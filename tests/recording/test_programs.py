@@ -3,6 +3,7 @@
 import logging
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -244,6 +245,18 @@ def test_what_cannot_be_written_is_kept_in_memory(
     one.note(datasets[2:3])
     assert paths(ProgramFiles(state, SOURCE).entries()) == ["a", "b", "c"]
     assert paths(one.save(tmp_path / "mine", sessions_only=False, keep=False)[0]) == ["a", "b", "c"]
+
+
+def test_what_was_recorded_outlives_the_state_folder(
+    datasets: list[Dataset], program: Callable[[], ProgramRecording], state: Path, tmp_path: Path
+) -> None:
+    one = program()
+    one.note(datasets[:1])
+    shutil.rmtree(state)
+    one.note(datasets[1:2])
+    assert paths(ProgramFiles(state, SOURCE).entries()) == ["a", "b"]
+    shutil.rmtree(state)
+    assert paths(one.save(tmp_path / "mine", sessions_only=False, keep=False)[0]) == ["a", "b"]
 
 
 def test_a_child_begins_anew(datasets: list[Dataset], program: Callable[[], ProgramRecording], state: Path) -> None:
