@@ -14,10 +14,10 @@ import click
 import pytest
 
 import onefs
-from onefs.api.exceptions import ALFError
 from onefs.cli.main import VERBS, Verbs
 from onefs.cli.main import onefs as command_line
 from onefs.errors import OnefsError
+from onefs.one_errors import ALFError
 
 MODULES = [
     importlib.import_module(found.name)

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from onefs import alf
-from onefs.api.exceptions import ALFMultipleCollectionsFound, ALFMultipleObjectsFound
 from onefs.catalogue.filters import FileName, Filter, editions, matching
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.session_rows import AGGREGATES
 from onefs.errors import UsageError
+from onefs.one_errors import ALFMultipleCollectionsFound, ALFMultipleObjectsFound
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +56,7 @@ def check_one(found: Sequence[Aggregate]) -> None:
 
 def frame_of(found: Sequence[Aggregate]) -> "pd.DataFrame":
     """Aggregates as a frame with the index `id`; their `rel_path` begins with `aggregates/`."""
-    from onefs.api.table_frames import datasets_frame
+    from onefs.frames.reading import datasets_frame
 
     frame = datasets_frame((each.dataset for each in found), keep_eid=False)
     frame["rel_path"] = [f"{AGGREGATES}/{each.dataset.rel_path}" for each in found]

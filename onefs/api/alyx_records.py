@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from onefs import alf
+from onefs.alf_files.path import ensure_alf_path
 from onefs.alyx import fields, parsing
 from onefs.alyx.fields import OddRecordError, Record
 from onefs.alyx.records import AlyxDataset
-from onefs.api.exceptions import ALFObjectNotFound, UsageError
 from onefs.api.members import member_by_member
-from onefs.api.path import ensure_alf_path
 from onefs.api.references import dict2ref
 from onefs.catalogue.records import Session
 from onefs.catalogue.session_rows import AGGREGATES
+from onefs.one_errors import ALFObjectNotFound, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +29,7 @@ def ses2records(ses: Record) -> "tuple[pd.Series, pd.DataFrame]":
 
     The number of a base session is None. Datasets that cannot be placed are left out.
     """
-    from onefs.api.table_frames import session_series
+    from onefs.frames.reading import session_series
 
     with _refusing_others("session"):
         told = parsing.session(ses)
@@ -68,8 +68,8 @@ def datasets2records(datasets: Record | Sequence[Record], additional: Iterable[s
 
 
 def _frame(told: Iterable[AlyxDataset]) -> "pd.DataFrame":
-    from onefs.api.table_frames import datasets_frame
     from onefs.archive.questions import dataset_told
+    from onefs.frames.reading import datasets_frame
 
     rows = (dataset_told(each, each.eid, "") for each in told)
     # In tables the paths of the datasets of no session begin with the folder of all of these.

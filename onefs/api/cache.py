@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from warnings import warn
 
-from onefs.api.bunch import Bunch
-from onefs.api.exceptions import TableError, UsageError, api_errors
-from onefs.api.frame_values import is_null
-from onefs.api.merging import merge_tables
-from onefs.api.table_frames import (
+from onefs.alf_files.bunch import Bunch
+from onefs.errors import SourceError
+from onefs.frames.cache import Cache
+from onefs.frames.merging import merge_tables
+from onefs.frames.reading import (
     DATASETS_COLUMNS,
     EMPTY_DATASETS_FRAME,
     EMPTY_SESSIONS_FRAME,
@@ -23,11 +23,11 @@ from onefs.api.table_frames import (
     SESSIONS_COLUMNS,
     patched,
 )
-from onefs.api.tables import Cache
-from onefs.errors import SourceError
+from onefs.frames.values import is_null
 from onefs.indexer.prune import SessionKey, find_missing, remove
 from onefs.indexer.scan import scan
 from onefs.indexer.write import write_index
+from onefs.one_errors import TableError, UsageError, api_errors
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from onefs import alf
+from onefs.alf_files.path import ALFPath
 from onefs.api import locating, references
 from onefs.api.alyx_records import (
     datasets2records,
@@ -17,13 +18,12 @@ from onefs.api.alyx_records import (
     ses2records,
     session_record2path,
 )
-from onefs.api.exceptions import ALFObjectNotFound, UsageError, api_errors
 from onefs.api.locating import SessionName, Tables
 from onefs.api.members import member_by_member
-from onefs.api.path import ALFPath
 from onefs.api.references import dict2ref, is_exp_ref, path2ref, ref2dict
 from onefs.catalogue.records import QC, Dataset, Session
 from onefs.catalogue.session_rows import AGGREGATES
+from onefs.one_errors import ALFObjectNotFound, UsageError, api_errors
 
 if TYPE_CHECKING:
     import pandas as pd

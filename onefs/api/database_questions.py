@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from onefs import alf
-from onefs.api.exceptions import ALFObjectNotFound, NoDatabaseError, api_errors
+from onefs.alf_files.path import ALFPath
 from onefs.api.listing import ListingMixin
-from onefs.api.path import ALFPath
 from onefs.api.probes import equal, records_of
 from onefs.api.remote import Remote
 from onefs.api.searching import is_list
@@ -17,6 +16,7 @@ from onefs.archive.questions import dataset_told
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.session_rows import AGGREGATES
 from onefs.modes import Mode
+from onefs.one_errors import ALFObjectNotFound, NoDatabaseError, api_errors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -122,7 +122,7 @@ class DatabaseMixin(ListingMixin):
             raise ALFObjectNotFound(f"There is no session {known}. See what there is with search.", terse=True)
         if not details:
             return _array(sorted({each.rel_path for each in found}))
-        from onefs.api.table_frames import datasets_frame
+        from onefs.frames.reading import datasets_frame
 
         datasets = [dataset_told(each, UUID(known), "") for each in found]
         return datasets_frame(sorted(datasets, key=lambda dataset: dataset.id.bytes))

@@ -8,10 +8,10 @@ from uuid import UUID
 import numpy as np
 
 from onefs import alf
-from onefs.api.bunch import Bunch
-from onefs.api.exceptions import UsageError
+from onefs.alf_files.bunch import Bunch
 from onefs.api.selecting import DatasetName
 from onefs.catalogue.records import Dataset
+from onefs.one_errors import UsageError
 
 if TYPE_CHECKING:
     pass

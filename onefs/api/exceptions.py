@@ -1,171 +1,49 @@
-"""The exceptions and warnings of the Python face. Each is an `OnefsError` too, and the built-in or `requests` error
-that programs written for ONE catch.
+"""Exceptions and warnings of the Python face, as `one.alf.exceptions`; the other errors of onefs too."""
 
-`as_api_error` turns an error of the layers below into one of these; `api_errors` does that for a function.
-"""
+from typing import Any
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, ClassVar, ParamSpec, TypeVar
-
-import requests
-
-from onefs import errors
-from onefs.errors import OnefsError
+from onefs import one_errors
+from onefs.one_errors import (
+    AccessRefusedError,
+    ALFError,
+    ALFInvalid,
+    ALFMultipleCollectionsFound,
+    ALFMultipleObjectsFound,
+    ALFMultipleRevisionsFound,
+    ALFObjectNotFound,
+    ALFWarning,
+    AlyxSubjectNotFound,
+    BrokenAnswerError,
+    NoDatabaseError,
+    OnefsError,
+    TableError,
+    TimedOutError,
+    UnknownRecordError,
+    UnreachableError,
+    UsageError,
+)
 
 __all__ = [
-    "ALFError", "ALFInvalid", "ALFMultipleCollectionsFound", "ALFMultipleObjectsFound", "ALFMultipleRevisionsFound",
-    "ALFObjectNotFound", "ALFWarning", "AccessRefusedError", "AlyxSubjectNotFound", "BrokenAnswerError",
-    "NoDatabaseError", "OnefsError", "TableError", "TimedOutError", "UnknownRecordError", "UnreachableError",
-    "UsageError", "api_errors", "as_api_error",
-]  # fmt: skip
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-class ALFError(OnefsError):
-    """What was asked for is not there, or not one thing. With `terse` the text has no explanation.
-
-    One argument is the text; several are quoted and joined by commas.
-    """
-
-    explanation: ClassVar[str] = ""
-
-    def __init__(self, *args: object, terse: bool = False) -> None:
-        told = str(args[0]) if len(args) == 1 else ", ".join(f'"{each}"' for each in args)
-        super().__init__(told)
-        self.args = args
-        self.terse = terse
-        self.remedy = "" if terse else self.explanation
-
-    def __str__(self) -> str:
-        return " ".join(filter(None, (self.reason, self.remedy)))
-
-
-class ALFObjectNotFound(ALFError):
-    """The dataset, object or session is not there, or its file is not to be had."""
-
-    explanation = "See what there is with list_datasets, list_collections or search."
-
-
-class ALFMultipleObjectsFound(ALFError, AssertionError):
-    """Several names, ids or sessions where one is wanted."""
-
-    explanation = "Give a whole name, or a further part (attribute, namespace, extension) that only one of them has."
-
-
-class ALFMultipleCollectionsFound(ALFError, AssertionError):
-    """Several collections where one is wanted."""
-
-    explanation = "Say which one with collection."
-
-
-class ALFMultipleRevisionsFound(ALFError):
-    """Several revisions where one is wanted."""
-
-    explanation = "Say which one with revision."
-
-
-class ALFInvalid(ALFError, ValueError):
-    """A path or name that does not follow the ALF specification."""
-
-    explanation = "Write names as [_namespace_]object.attribute[_timescale][.extra].extension."
-
-
-class AlyxSubjectNotFound(ALFError):
-    """Kept for its name, which programs written for ONE import."""
-
-    explanation = "Check the subject's name with list_subjects."
-
-
-class ALFWarning(Warning):
-    """An edition was chosen or a part left out in a way that may surprise."""
-
-
-class NoDatabaseError(OnefsError, NotImplementedError, AssertionError):
-    """A question for Alyx, where there is no database or the mode is `local`."""
-
-    default_remedy = "Use OneAlyx, in a mode other than local."
-
-
-class UsageError(errors.UsageError, ValueError, AssertionError):
-    """An argument that cannot be meant."""
-
-    default_remedy = "See the documentation of the call."
-
-
-class TableError(errors.TableError, KeyError):
-    """A cache table cannot be used: damaged, or it lacks a needed column."""
-
-
-class UnreachableError(errors.UnreachableError, requests.ConnectionError):
-    """A server cannot be reached."""
-
-
-class TimedOutError(errors.TimedOutError, UnreachableError, requests.Timeout):
-    """A server took too long to answer."""
-
-
-class AccessRefusedError(errors.AccessRefusedError, requests.HTTPError):
-    """The server refused the login or the permission. `response` has its status."""
-
-
-class UnknownRecordError(errors.UnknownRecordError, requests.HTTPError):
-    """The database has no such record. `response` has its status."""
-
-
-class BrokenAnswerError(errors.BrokenAnswerError, requests.HTTPError):
-    """The server's answer is not what was asked for. `response` has its status, where it sent one."""
-
-
-_OURS: tuple[tuple[type[OnefsError], type[OnefsError]], ...] = (
-    (errors.UsageError, UsageError),
-    (errors.TableError, TableError),
-    (errors.TimedOutError, TimedOutError),
-    (errors.UnreachableError, UnreachableError),
-    (errors.AccessRefusedError, AccessRefusedError),
-    (errors.UnknownRecordError, UnknownRecordError),
-    (errors.BrokenAnswerError, BrokenAnswerError),
-)
-_STATUS = {AccessRefusedError: 403, UnknownRecordError: 404, BrokenAnswerError: 500}
-
-
-def as_api_error(error: OnefsError) -> OnefsError:
-    """The same error as this module's class for it; itself if there is none, or if it is of that class already."""
-    for base, ours in _OURS:
-        if isinstance(error, base):
-            return error if isinstance(error, ours) else _made(ours, error)
-    return error
-
-
-def _made(ours: type[OnefsError], error: OnefsError) -> OnefsError:
-    made = ours(error.reason, error.remedy, retry_after_s=error.retry_after_s)
-    if isinstance(made, requests.HTTPError):
-        response = requests.Response()
-        response.status_code = getattr(error, "status", None) or _STATUS[type(made)]
-        made.response = response
-    return made
-
-
-def api_errors(function: Callable[P, T]) -> Callable[P, T]:
-    """The function, raising errors of the layers below as those of this module."""
-
-    @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return function(*args, **kwargs)
-        except OnefsError as error:
-            told = as_api_error(error)
-            if told is error:
-                raise
-            raise told from error
-
-    return call
+    "ALFError",
+    "ALFInvalid",
+    "ALFMultipleCollectionsFound",
+    "ALFMultipleObjectsFound",
+    "ALFMultipleRevisionsFound",
+    "ALFObjectNotFound",
+    "ALFWarning",
+    "AccessRefusedError",
+    "AlyxSubjectNotFound",
+    "BrokenAnswerError",
+    "NoDatabaseError",
+    "OnefsError",
+    "TableError",
+    "TimedOutError",
+    "UnknownRecordError",
+    "UnreachableError",
+    "UsageError",
+]
 
 
 def __getattr__(name: str) -> Any:
     """The other errors of onefs, under the same names."""
-    if name.endswith("Error") and hasattr(errors, name):
-        return getattr(errors, name)
-    raise AttributeError(f"onefs.api.exceptions has no {name!r}")
+    return getattr(one_errors, name)

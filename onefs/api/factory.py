@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from onefs import __version__
 from onefs.api import opening
-from onefs.api.exceptions import api_errors
 from onefs.api.one import One
 from onefs.errors import UsageError
 from onefs.modes import Mode
+from onefs.one_errors import api_errors
 
 if TYPE_CHECKING:
     from onefs.api.one_alyx import OneAlyx

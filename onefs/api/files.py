@@ -6,11 +6,11 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from onefs.api import mounted_files
-from onefs.api.exceptions import ALFObjectNotFound, ALFWarning
 from onefs.api.warning import warn
 from onefs.catalogue.records import Dataset
 from onefs.content.verification import Verdict
 from onefs.errors import BusyError, MissingOnServerError, NoRoomError, OfflineError
+from onefs.one_errors import ALFObjectNotFound, ALFWarning
 
 if TYPE_CHECKING:
     from onefs.archive.archive import Archive

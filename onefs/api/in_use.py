@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 from uuid import UUID
 
-from onefs.api.tables import Cache
 from onefs.archive.catalogues import Catalogues, Known
 from onefs.catalogue.interface import Catalogue, Learned, Questions
 from onefs.catalogue.query import Columns, columns_of
@@ -14,6 +13,7 @@ from onefs.catalogue.records import Dataset, Session
 from onefs.catalogue.silent import SilentSnapshot
 from onefs.catalogue.snapshot import Snapshot
 from onefs.errors import OnefsError
+from onefs.frames.cache import Cache
 from onefs.memory import without_pandas
 
 
@@ -140,7 +140,7 @@ class TablesInUse:
         with self._lock:
             if self._cache is None or not self._cache.is_touched:
                 return
-            from onefs.api.table_frames import datasets_frame, sessions_frame
+            from onefs.frames.reading import datasets_frame, sessions_frame
 
             self._cache.merge(
                 sessions=sessions_frame(sessions) if sessions else None,

@@ -7,16 +7,16 @@ from uuid import UUID
 
 from onefs import alf
 from onefs.api import aggregates
-from onefs.api.exceptions import ALFError, api_errors
-from onefs.api.frames import FrameRows
 from onefs.api.searching import SearchingMixin, is_list
 from onefs.catalogue import query
 from onefs.catalogue.filters import FileName, Filter, Texts, matching, matching_rows, qc_mask
 from onefs.catalogue.interface import Catalogue, Rows
 from onefs.catalogue.records import QC, Dataset
 from onefs.catalogue.terms import qc_of
+from onefs.frames.catalogue import FrameRows
 from onefs.memory import without_pandas
 from onefs.modes import Mode
+from onefs.one_errors import ALFError, api_errors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -230,7 +230,7 @@ class ListingMixin(SearchingMixin):
         keep_eid: bool,
     ) -> "pd.DataFrame":
         """Some datasets of a session as a frame, sorted by id."""
-        from onefs.api.table_frames import EMPTY_DATASETS_FRAME, datasets_frame
+        from onefs.frames.reading import EMPTY_DATASETS_FRAME, datasets_frame
 
         if rows is None:
             frame = EMPTY_DATASETS_FRAME.copy()

@@ -6,19 +6,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
-from onefs.api.bunch import AlfBunch
-from onefs.api.contents import load_file_content
+from onefs.alf_files.bunch import AlfBunch
+from onefs.alf_files.contents import load_file_content
+from onefs.alf_files.objects import assemble
+from onefs.alf_files.path import ALFPath
 from onefs.api.dataset_lists import dataset_ids
-from onefs.api.exceptions import ALFMultipleObjectsFound, ALFObjectNotFound, ALFWarning, UsageError
 from onefs.api.files import Files, read_again
-from onefs.api.frames import FrameCatalogue
-from onefs.api.objects import assemble
-from onefs.api.path import ALFPath
 from onefs.api.recording import RecordingMixin
 from onefs.api.selecting import Choice, Choices, object_of
 from onefs.api.warning import warn
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot
+from onefs.frames.catalogue import FrameCatalogue
+from onefs.one_errors import ALFMultipleObjectsFound, ALFObjectNotFound, ALFWarning, UsageError
 
 T = TypeVar("T")
 

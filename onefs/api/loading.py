@@ -5,21 +5,21 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from onefs.api.bunch import AlfBunch, Bunch
+from onefs.alf_files.bunch import AlfBunch, Bunch
+from onefs.alf_files.objects import assemble
+from onefs.alf_files.path import ALFPath
 from onefs.api.dataset_lists import Asked, asked_for, dataset_id, record_of
-from onefs.api.exceptions import (
+from onefs.api.files import read_again
+from onefs.api.loader import Loader
+from onefs.api.selecting import Choice, DatasetName, Found, collection_of, object_of
+from onefs.catalogue.filters import Texts
+from onefs.catalogue.records import Dataset
+from onefs.one_errors import (
     ALFMultipleCollectionsFound,
     ALFObjectNotFound,
     UsageError,
     api_errors,
 )
-from onefs.api.files import read_again
-from onefs.api.loader import Loader
-from onefs.api.objects import assemble
-from onefs.api.path import ALFPath
-from onefs.api.selecting import Choice, DatasetName, Found, collection_of, object_of
-from onefs.catalogue.filters import Texts
-from onefs.catalogue.records import Dataset
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,7 +137,7 @@ class LoadingMixin(Loader):
         choice = self._choice(eid, query_type)
         asked = asked_for(datasets, collections, revisions)
         if not asked or (not len(choice.rows) and not assert_present):
-            from onefs.api.table_frames import datasets_frame  # loads pandas
+            from onefs.frames.reading import datasets_frame  # loads pandas
 
             return None, datasets_frame([])
         found = [self._find(choice, each) for each in asked]
@@ -175,7 +175,7 @@ class LoadingMixin(Loader):
         content = self._load_one(dataset, download_only, check_hash)
         if not details:
             return content
-        from onefs.api.table_frames import datasets_frame
+        from onefs.frames.reading import datasets_frame
 
         return content, datasets_frame([dataset]).iloc[0]
 

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 from onefs.api import aggregates
 from onefs.api.aggregates import Wish
-from onefs.api.exceptions import ALFObjectNotFound, api_errors
 from onefs.api.loading import LoadingMixin
 from onefs.api.selecting import DatasetName
 from onefs.catalogue.filters import wanted
 from onefs.catalogue.records import Dataset
+from onefs.one_errors import ALFObjectNotFound, api_errors
 
 
 class AggregateLoadingMixin(LoadingMixin):

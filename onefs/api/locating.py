@@ -8,11 +8,11 @@ from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 from onefs import alf
-from onefs.api.exceptions import ALFMultipleObjectsFound, UsageError
+from onefs.alf_files.spec import as_posix
 from onefs.api.references import dict2ref, not_a_reference
-from onefs.api.spec import as_posix
 from onefs.catalogue.records import Dataset, Session
 from onefs.catalogue.session_rows import AGGREGATES
+from onefs.one_errors import ALFMultipleObjectsFound, UsageError
 
 LENGTH_OF_ID = 36
 

@@ -11,9 +11,9 @@ from onefs.alyx import credentials as logins
 from onefs.alyx import one_parameters
 from onefs.alyx.client import AlyxClient
 from onefs.alyx.credentials import Credentials, CredentialsFile
-from onefs.api.exceptions import api_errors
 from onefs.configuration import config_file, merge
 from onefs.errors import SourceError, UsageError
+from onefs.one_errors import api_errors
 from onefs.settings import Settings
 from onefs.sources.databases import OPENALYX_URL, open_database, published
 from onefs.sources.source import Kind, resolve

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from onefs import errors
-from onefs.api.exceptions import ALFObjectNotFound
 from onefs.catalogue.records import Dataset
 from onefs.mountinfo import FILE_SYSTEM_TYPE, mounted_disks
+from onefs.one_errors import ALFObjectNotFound
 
 READ_AT_ONCE = 64
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENETDOWN)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from onefs.alf import TABLE_NAMES
 from onefs.api import opening
 from onefs.api.converters import ConversionMixin
-from onefs.api.exceptions import NoDatabaseError, UsageError, api_errors
 from onefs.api.in_use import TablesInUse
 from onefs.api.listing import ListingMixin
 from onefs.api.loading import LoadingMixin
@@ -26,13 +25,14 @@ from onefs.catalogue.snapshot import Snapshot, load_snapshot
 from onefs.catalogue.tables import tables_in
 from onefs.memory import without_pandas
 from onefs.modes import ALLOWED, Mode
+from onefs.one_errors import NoDatabaseError, UsageError, api_errors
 from onefs.sources.indexing import index_apart
 from onefs.sources.source import prepare
 from onefs.sources.tables_at_hand import Place, check_loadable, is_indexed
 
 if TYPE_CHECKING:
-    from onefs.api.tables import Cache
     from onefs.archive.archive import Archive
+    from onefs.frames.cache import Cache
 
 _log = logging.getLogger(__name__)
 CACHE_EXPIRY = timedelta(hours=24)

@@ -11,7 +11,6 @@ from onefs.alyx.client import AlyxClient
 from onefs.api import opening
 from onefs.api.asking import AlyxTables
 from onefs.api.database_questions import DatabaseMixin
-from onefs.api.exceptions import api_errors
 from onefs.api.loading_aggregates import AggregateLoadingMixin
 from onefs.api.one import One
 from onefs.api.opening import PathLike
@@ -30,6 +29,7 @@ from onefs.errors import (
     UsageError,
 )
 from onefs.modes import ALLOWED, Mode, check
+from onefs.one_errors import api_errors
 from onefs.outages import PAUSE_S
 from onefs.sources.source import prepare
 from onefs.sources.tables_at_hand import Place, are_at_hand

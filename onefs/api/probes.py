@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from onefs.api.bunch import Bunch
+from onefs.alf_files.bunch import Bunch
 from onefs.catalogue.terms import NAMES, check_expression, completed, texts_of
 
 if TYPE_CHECKING:

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onefs.api.exceptions import api_errors
 from onefs.api.warning import warn
 from onefs.archive.defaults import Defaults
 from onefs.catalogue.records import QC, Dataset
 from onefs.catalogue.revisions import Rule
+from onefs.one_errors import api_errors
 from onefs.recording.manifest import Entry
 from onefs.recording.programs import ProgramRecording
 
 if TYPE_CHECKING:
-    from onefs.api.frames import FrameCatalogue
     from onefs.archive.archive import Archive
     from onefs.catalogue.interface import Catalogue
+    from onefs.frames.catalogue import FrameCatalogue
     from onefs.sources.source import Source
 
 _making = threading.Lock()  # held while a recording is made: several threads may load first

@@ -7,10 +7,10 @@ from datetime import date
 from typing import Any
 
 from onefs import alf
-from onefs.api.bunch import Bunch
-from onefs.api.exceptions import UsageError
+from onefs.alf_files.bunch import Bunch
+from onefs.alf_files.spec import as_posix
 from onefs.api.members import member_by_member
-from onefs.api.spec import as_posix
+from onefs.one_errors import UsageError
 
 NUMBER_IN_PATH = re.compile(r"\d|[1-9]\d|\d{3}")
 """The number of a session in a path: as such, or filled up to three digits."""

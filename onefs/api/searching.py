@@ -4,22 +4,22 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from onefs.alf_files.bunch import Bunch
 from onefs.api import probes
-from onefs.api.bunch import Bunch
-from onefs.api.exceptions import ALFMultipleObjectsFound, ALFObjectNotFound, NoDatabaseError, UsageError, api_errors
-from onefs.api.frames import FrameCatalogue
 from onefs.catalogue import query
 from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.layout import Reason
 from onefs.catalogue.records import Session
 from onefs.catalogue.terms import NAMES, terms_of
+from onefs.frames.catalogue import FrameCatalogue
 from onefs.memory import without_pandas
+from onefs.one_errors import ALFMultipleObjectsFound, ALFObjectNotFound, NoDatabaseError, UsageError, api_errors
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from onefs.api.in_use import TablesInUse
-    from onefs.api.tables import Cache
+    from onefs.frames.cache import Cache
 
 SESSIONS = "sessions"
 
@@ -126,7 +126,7 @@ class SearchingMixin:
         return [_record_of(catalogue.session(row)) for row in found if row is not None]
 
     def _session_series(self, catalogue: Catalogue, row: int) -> "pd.Series":
-        from onefs.api.table_frames import session_series
+        from onefs.frames.reading import session_series
 
         if isinstance(catalogue, FrameCatalogue):
             return self._cache["sessions"].iloc[row].copy()

@@ -9,7 +9,13 @@ from uuid import UUID
 from cachetools import LRUCache
 
 from onefs import alf
-from onefs.api.exceptions import (
+from onefs.api.warning import warn
+from onefs.catalogue.filters import Filter, Texts, editions, matching, matching_rows, wanted
+from onefs.catalogue.interface import Catalogue, Rows
+from onefs.catalogue.records import Dataset
+from onefs.catalogue.revisions import edition_of
+from onefs.frames.catalogue import FrameCatalogue
+from onefs.one_errors import (
     ALFError,
     ALFMultipleCollectionsFound,
     ALFMultipleObjectsFound,
@@ -17,12 +23,6 @@ from onefs.api.exceptions import (
     ALFWarning,
     UsageError,
 )
-from onefs.api.frames import FrameCatalogue
-from onefs.api.warning import warn
-from onefs.catalogue.filters import Filter, Texts, editions, matching, matching_rows, wanted
-from onefs.catalogue.interface import Catalogue, Rows
-from onefs.catalogue.records import Dataset
-from onefs.catalogue.revisions import edition_of
 
 DatasetName = str | Mapping[str, Texts]
 SESSIONS_KEPT = 64

@@ -11,7 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onefs import alf
-from onefs.api.exceptions import (
+from onefs.api.remote import LazyId
+from onefs.catalogue.filters import FileName, Filter, Mask, Texts, editions, matching, qc_mask
+from onefs.catalogue.records import QC, QC_CODES
+from onefs.catalogue.revisions import NOT_SET
+from onefs.catalogue.terms import complete, qc_of
+from onefs.one_errors import (
     ALFError,
     ALFMultipleCollectionsFound,
     ALFMultipleObjectsFound,
@@ -20,11 +25,6 @@ from onefs.api.exceptions import (
     UsageError,
     api_errors,
 )
-from onefs.api.remote import LazyId
-from onefs.catalogue.filters import FileName, Filter, Mask, Texts, editions, matching, qc_mask
-from onefs.catalogue.records import QC, QC_CODES
-from onefs.catalogue.revisions import NOT_SET
-from onefs.catalogue.terms import complete, qc_of
 
 if TYPE_CHECKING:
     import pandas as pd

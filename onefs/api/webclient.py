@@ -25,10 +25,10 @@ from onefs.api.downloads import (
     fetch_tables,
     file_record_to_url,
 )
-from onefs.api.exceptions import api_errors
 from onefs.api.logging_in import LoggingIn, opened
 from onefs.api.stale import warns_when_stale
 from onefs.errors import NotAllowedError, UsageError
+from onefs.one_errors import api_errors
 
 __all__ = ["AlyxClient", "dataset_record_to_url", "file_record_to_url", "no_cache"]
 

@@ -31,13 +31,13 @@ from table_shapes import (
 
 from onefs import errors
 from onefs.api import cache as face
-from onefs.api.exceptions import TableError
-from onefs.api.table_frames import datasets_frame, session_series, sessions_frame
-from onefs.api.tables import Cache
 from onefs.catalogue import saving
 from onefs.catalogue.interface import Learned
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.errors import BusyError
+from onefs.frames.cache import Cache
+from onefs.frames.reading import datasets_frame, session_series, sessions_frame
+from onefs.one_errors import TableError
 
 SESSIONS, DATASETS = an_archive()
 NEW = a_session("new", subject="new", day=date(2024, 1, 2))

@@ -22,23 +22,23 @@ from one.alf.path import PurePosixALFPath
 from one.api import One
 
 from onefs.alf import archive_path
+from onefs.alf_files.bunch import Bunch
+from onefs.alf_files.path import ALFPath, PureALFPath
 from onefs.api import converters
-from onefs.api.bunch import Bunch
 from onefs.api.converters import ConversionMixin, Tables
-from onefs.api.exceptions import (
+from onefs.catalogue.live import LiveSnapshot
+from onefs.catalogue.records import Dataset, Session
+from onefs.catalogue.snapshot import load_snapshot
+from onefs.errors import UnreachableError as ServerUnreachableError
+from onefs.frames.catalogue import FrameCatalogue
+from onefs.frames.reading import datasets_frame, session_series
+from onefs.one_errors import (
     ALFMultipleObjectsFound,
     ALFObjectNotFound,
     NoDatabaseError,
     UnreachableError,
     UsageError,
 )
-from onefs.api.frames import FrameCatalogue
-from onefs.api.path import ALFPath, PureALFPath
-from onefs.api.table_frames import datasets_frame, session_series
-from onefs.catalogue.live import LiveSnapshot
-from onefs.catalogue.records import Dataset, Session
-from onefs.catalogue.snapshot import load_snapshot
-from onefs.errors import UnreachableError as ServerUnreachableError
 
 EID = "d6ee68d4-ee19-4c5e-8595-633efeb735ed"
 UNKNOWN = "226ba79d-2a3a-4b50-9acc-ebeebe6da35d"

@@ -11,9 +11,9 @@ from archives import make_tables
 import onefs
 from onefs import ONE, One, OneAlyx
 from onefs.api import webclient
-from onefs.api.exceptions import AccessRefusedError, UsageError
 from onefs.api.opening import default_database
 from onefs.demo.server import DemoServer
+from onefs.one_errors import AccessRefusedError, UsageError
 from onefs.sources.names import save_name
 
 FILES = {"alf/licks.times.npy": b"1"}

@@ -13,12 +13,12 @@ from alyx_archive import AlyxArchive
 from alyx_mounts import mount_of
 from mounted import wait_until
 
-from onefs.api.exceptions import ALFObjectNotFound, ALFWarning
 from onefs.api.files import Files
 from onefs.archive.archive import Archive
 from onefs.catalogue.records import Dataset
 from onefs.demo.server import DemoServer
 from onefs.errors import AccessRefusedError, MismatchError, MissingOnServerError, UnreachableError
+from onefs.one_errors import ALFObjectNotFound, ALFWarning
 from onefs.settings import Settings
 from onefs.sources.source import Kind, prepare, resolve
 

@@ -15,9 +15,9 @@ from archives import RECORDINGS, make_tables
 from one_of_tables import one_of
 
 from onefs import One
-from onefs.api.exceptions import ALFError, ALFMultipleObjectsFound, ALFObjectNotFound, NoDatabaseError
 from onefs.catalogue.records import QC, Dataset, Session
 from onefs.catalogue.tables import write_tables
+from onefs.one_errors import ALFError, ALFMultipleObjectsFound, ALFObjectNotFound, NoDatabaseError
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 EID = "d6ee68d4-ee19-4c5e-8595-633efeb735ed"

@@ -20,7 +20,12 @@ from archives import FAULTY, RECORDINGS, recorded_rows, sound_rows
 from one_of_tables import one_of
 
 from onefs import One
-from onefs.api.exceptions import (
+from onefs.alf_files.path import ALFPath, filename_parts
+from onefs.alf_files.spec import is_valid
+from onefs.catalogue.records import QC, Dataset, Session
+from onefs.catalogue.tables import write_tables
+from onefs.errors import MismatchError
+from onefs.one_errors import (
     ALFError,
     ALFMultipleCollectionsFound,
     ALFMultipleObjectsFound,
@@ -28,11 +33,6 @@ from onefs.api.exceptions import (
     ALFWarning,
     UsageError,
 )
-from onefs.api.path import ALFPath, filename_parts
-from onefs.api.spec import is_valid
-from onefs.catalogue.records import QC, Dataset, Session
-from onefs.catalogue.tables import write_tables
-from onefs.errors import MismatchError
 
 EID = uuid5(NAMESPACE_URL, "session")
 OTHER = uuid5(NAMESPACE_URL, "other session")

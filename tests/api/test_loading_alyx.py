@@ -11,10 +11,10 @@ import requests
 from alyx_archive import AlyxArchive
 
 from onefs import OneAlyx
-from onefs.api.exceptions import ALFMultipleCollectionsFound, ALFObjectNotFound, ALFWarning
 from onefs.catalogue.records import QC, Dataset
 from onefs.demo.server import DemoServer
 from onefs.errors import MismatchError
+from onefs.one_errors import ALFMultipleCollectionsFound, ALFObjectNotFound, ALFWarning
 
 SESSION = "lab/Subjects/mouse/2024-01-02/001"
 NAMES = [f"{SESSION}/alf/spikes.{name}.npy" for name in ("amps", "depths", "times")]

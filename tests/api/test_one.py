@@ -18,7 +18,7 @@ import pytest
 from archives import MADE_SESSION, change_metadata, make_tables
 
 from onefs import One
-from onefs.api.exceptions import NoDatabaseError, TableError
+from onefs.one_errors import NoDatabaseError, TableError
 
 FILES = {"alf/_ibl_wheel.position.npy": b"123456", "alf/licks.times.npy": b"1"}
 

@@ -15,10 +15,10 @@ from alyx_archive import AlyxArchive
 from archives import change_metadata
 
 from onefs import OneAlyx
-from onefs.api.exceptions import ALFObjectNotFound, NoDatabaseError
 from onefs.api.webclient import no_cache
 from onefs.demo.plan import PLANS
 from onefs.demo.server import DemoServer
+from onefs.one_errors import ALFObjectNotFound, NoDatabaseError
 
 EPHYS = str(PLANS[3].session.eid)
 NOBODY = str(uuid4())

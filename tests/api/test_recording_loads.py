@@ -11,8 +11,8 @@ from alyx_mounts import mount_of
 from mounted import Mounted, run_onefs
 
 from onefs import One, OneAlyx
-from onefs.api.exceptions import ALFObjectNotFound
 from onefs.demo.server import DemoServer
+from onefs.one_errors import ALFObjectNotFound
 from onefs.recording.manifest import read_manifest
 
 SESSION = "lab/Subjects/mouse/2024-01-02/001"

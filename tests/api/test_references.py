@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from one.converters import ConversionMixin as Theirs
 
-from onefs.api.bunch import Bunch
+from onefs.alf_files.bunch import Bunch
 from onefs.api.converters import ConversionMixin, dict2ref, is_exp_ref, path2ref, ref2dict
-from onefs.api.exceptions import UsageError
+from onefs.one_errors import UsageError
 
 SESSION = "/data/cortexlab/Subjects/KS014/2020-07-01/001"
 REFERENCE = {"subject": "KS014", "date": date(2020, 7, 1), "sequence": 1}

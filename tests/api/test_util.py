@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onefs.api import util
-from onefs.api.exceptions import (
+from onefs.api.remote import LazyId
+from onefs.catalogue.records import QC
+from onefs.one_errors import (
     ALFError,
     ALFMultipleCollectionsFound,
     ALFMultipleObjectsFound,
@@ -22,8 +24,6 @@ from onefs.api.exceptions import (
     ALFWarning,
     UsageError,
 )
-from onefs.api.remote import LazyId
-from onefs.catalogue.records import QC
 
 OLD, FIRST, SECOND = "alf/a.b.npy", "alf/#2020-01-01#/a.b.npy", "alf/#2021-01-01#/a.b.npy"
 NAMES = [qc.name for qc in QC]

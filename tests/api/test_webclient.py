@@ -15,11 +15,11 @@ from one_in_remote_mode import Requests, one_at
 from onefs.alyx import client as alyx
 from onefs.alyx.credentials import Credentials, CredentialsFile, credentials_file
 from onefs.api import webclient
-from onefs.api.exceptions import AccessRefusedError, UnknownRecordError, UnreachableError
 from onefs.api.webclient import AlyxClient, dataset_record_to_url, file_record_to_url, no_cache
 from onefs.demo.plan import PLANS
 from onefs.demo.server import DemoServer
 from onefs.errors import NotAllowedError
+from onefs.one_errors import AccessRefusedError, UnknownRecordError, UnreachableError
 
 EPHYS = str(PLANS[3].session.eid)
 NOBODY = "6a1c1f6e-54f5-4c09-8d5b-3a7d1a4c1d10"

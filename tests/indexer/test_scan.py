@@ -12,11 +12,11 @@ from one.alf import cache as reference
 from one.alf.io import iter_sessions
 
 from onefs.api.cache import load_tables, make_parquet_db
-from onefs.api.exceptions import UsageError
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.catalogue.tables import find_tables
 from onefs.digests import md5_of_file
 from onefs.indexer.scan import is_dataset, scan
+from onefs.one_errors import UsageError
 
 FILES = (
     "cortexlab/Subjects/KS014/2020-07-01/001/alf/probe00/spikes.times.npy",

@@ -14,10 +14,10 @@ from numpy.lib import format as npy_format
 from numpy.lib.npyio import NpzFile
 
 from onefs import alf
-from onefs.api.bunch import Bunch
-from onefs.api.exceptions import UsageError
-from onefs.api.parts import AnyPath
-from onefs.api.path import ALFPath
+from onefs.alf_files.bunch import Bunch
+from onefs.alf_files.parts import AnyPath
+from onefs.alf_files.path import ALFPath
+from onefs.one_errors import UsageError
 
 _DAMAGE = (ValueError, EOFError, KeyError, RecursionError, UnpicklingError, zipfile.BadZipFile, zlib.error)
 

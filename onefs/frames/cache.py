@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from onefs.api.bunch import Bunch
-from onefs.api.frames import FrameCatalogue
+from onefs.alf_files.bunch import Bunch
 from onefs.catalogue.interface import Learned
 from onefs.catalogue.tables import raw_metadata, table_errors
+from onefs.frames.catalogue import FrameCatalogue
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,7 +130,7 @@ class Cache(Bunch):
         """Whether the file of a table has columns that the index does not keep."""
         import pyarrow.parquet as pq
 
-        from onefs.api.table_frames import further_columns
+        from onefs.frames.reading import further_columns
 
         held = dict.get(self, name)
         if not isinstance(held, _Unread) or held.file is None:
@@ -149,8 +149,8 @@ class Cache(Bunch):
         self, *, origin: str | None = None, strict: bool = False, **records: "pd.DataFrame | pd.Series | None"
     ) -> datetime | None:
         """Merge records into the frames, as `merge_tables`; a table that is not there yet begins with them."""
-        from onefs.api.merging import indexed, merge_tables
-        from onefs.api.table_frames import INDEX
+        from onefs.frames.merging import indexed, merge_tables
+        from onefs.frames.reading import INDEX
 
         for name, rows in records.items():
             if rows is not None and len(rows) and name not in self and name in INDEX:
@@ -162,7 +162,7 @@ class Cache(Bunch):
 
         Without `clobber` nothing is saved if nothing was learned or edited since the tables were read or saved.
         """
-        from onefs.api.saving import Unsaved, save_frames
+        from onefs.frames.saving import Unsaved, save_frames
 
         target = directory or self._directory
         changed = {} if clobber else self.changed()
@@ -199,7 +199,7 @@ class Cache(Bunch):
         return changed
 
     def _made(self, name: str) -> "pd.DataFrame":
-        from onefs.api.table_frames import empty_frame, read_frame
+        from onefs.frames.reading import empty_frame, read_frame
 
         with self._lock:
             held = dict.get(self, name)
@@ -212,8 +212,8 @@ class Cache(Bunch):
             return frame
 
     def _with_learned(self, name: str, frame: "pd.DataFrame") -> "pd.DataFrame":
-        from onefs.api.merging import merged_frame
-        from onefs.api.table_frames import datasets_frame, sessions_frame
+        from onefs.frames.merging import merged_frame
+        from onefs.frames.reading import datasets_frame, sessions_frame
 
         if self._teacher is None or name not in NAMES:
             return frame

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from onefs import alf
 from onefs.alf import FileName
-from onefs.api.exceptions import ALFInvalid, UsageError
-from onefs.api.parts import FILE, AnyPath
-from onefs.api.path import ALFPath
-from onefs.api.spec import is_session_path
+from onefs.alf_files.parts import FILE, AnyPath
+from onefs.alf_files.path import ALFPath
+from onefs.alf_files.spec import is_session_path
+from onefs.one_errors import ALFInvalid, UsageError
 
 PARTS = tuple(field.name for field in fields(FileName))
 Parts = tuple[str | None, ...]

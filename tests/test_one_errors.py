@@ -8,8 +8,8 @@ import pytest
 import requests
 
 from onefs import errors
-from onefs.api import exceptions
-from onefs.api.exceptions import ALFError, ALFObjectNotFound, OnefsError, api_errors
+from onefs import one_errors as exceptions
+from onefs.one_errors import ALFError, ALFObjectNotFound, OnefsError, api_errors
 
 KINDS = {
     "ALFError": Exception,

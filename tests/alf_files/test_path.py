@@ -15,9 +15,9 @@ from archives import recorded_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onefs.api import path as ours
-from onefs.api.exceptions import ALFInvalid
-from onefs.api.path import ALFPath, PureALFPath, PurePosixALFPath, PureWindowsALFPath
+from onefs.alf_files import path as ours
+from onefs.alf_files.path import ALFPath, PureALFPath, PurePosixALFPath, PureWindowsALFPath
+from onefs.one_errors import ALFInvalid
 
 ID = "226ba79d-2a3a-4b50-9acc-ebeebe6da35d"
 OTHER_ID = "d26ba79d-2a3a-4b50-9acc-ebeebe6da35d"

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from one.alf import io as one_io
 
 from onefs.alf import without_uuid
-from onefs.api import io
-from onefs.api.exceptions import ALFInvalid, ALFMultipleObjectsFound, ALFObjectNotFound, OnefsError
-from onefs.api.objects import PARALLEL_FROM_BYTES
-from onefs.api.path import ALFPath
+from onefs.alf_files import io
+from onefs.alf_files.objects import PARALLEL_FROM_BYTES
+from onefs.alf_files.path import ALFPath
 from onefs.demo.archive import make_archive
 from onefs.demo.formats import pqt
+from onefs.one_errors import ALFInvalid, ALFMultipleObjectsFound, ALFObjectNotFound, OnefsError
 
 UUID = "226ba79d-2a3a-4b50-9acc-ebeebe6da35d"
 

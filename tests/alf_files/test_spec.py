@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from one.alf import spec as theirs
 
 from onefs import alf
-from onefs.api import spec
-from onefs.api.exceptions import ALFInvalid, UsageError
+from onefs.alf_files import spec
 from onefs.catalogue import records
+from onefs.one_errors import ALFInvalid, UsageError
 
 ID = "226ba79d-2a3a-4b50-9acc-ebeebe6da35d"
 quick = settings(deadline=None, max_examples=300)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from onefs.api.bunch import AlfBunch
+from onefs.alf_files.bunch import AlfBunch
 
 KEYS = st.text("abcxyz", min_size=1, max_size=3).filter(lambda key: not hasattr(AlfBunch, key))
 DTYPES = st.sampled_from([np.dtype(name) for name in ("f8", "f4", "i8", "u2", "?", "M8[ns]")])

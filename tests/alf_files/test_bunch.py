@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from numpy.typing import NDArray
 from one.alf import io as one_io
 
-from onefs.api.bunch import AlfBunch, Bunch
-from onefs.api.exceptions import OnefsError
+from onefs.alf_files.bunch import AlfBunch, Bunch
+from onefs.one_errors import OnefsError
 
 quick = settings(deadline=None, max_examples=100)
 

@@ -12,11 +12,11 @@ import numpy as np
 
 from onefs import alf
 from onefs.alf import FileName
-from onefs.api.bunch import AlfBunch, common_length, is_timestamps, ts2vec, warn_of_lengths
-from onefs.api.contents import load, load_file_content
-from onefs.api.exceptions import ALFMultipleObjectsFound
-from onefs.api.folders import parsed, parsed_or_none
-from onefs.api.parts import AnyPath
+from onefs.alf_files.bunch import AlfBunch, common_length, is_timestamps, ts2vec, warn_of_lengths
+from onefs.alf_files.contents import load, load_file_content
+from onefs.alf_files.folders import parsed, parsed_or_none
+from onefs.alf_files.parts import AnyPath
+from onefs.one_errors import ALFMultipleObjectsFound
 
 PARALLEL_FROM_BYTES = 4 << 20
 """Of all files but the largest. What is smaller is read about as fast by one thread."""

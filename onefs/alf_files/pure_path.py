@@ -8,9 +8,9 @@ from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from onefs import alf
-from onefs.api import parts, spec
-from onefs.api.exceptions import ALFInvalid
-from onefs.api.parts import AnyPath, filename_parts, full_path_parts
+from onefs.alf_files import parts, spec
+from onefs.alf_files.parts import AnyPath, filename_parts, full_path_parts
+from onefs.one_errors import ALFInvalid
 
 Day = date
 """`datetime.date`, where a path's own `date` hides it."""

@@ -27,8 +27,12 @@ from table_shapes import (
     session_columns,
 )
 
-from onefs.api.frames import FrameCatalogue
-from onefs.api.table_frames import (
+from onefs.catalogue.records import QC
+from onefs.catalogue.snapshot import NO_EID, load_snapshot
+from onefs.errors import TableError
+from onefs.frames.cache import Cache
+from onefs.frames.catalogue import FrameCatalogue
+from onefs.frames.reading import (
     DATASETS_COLUMNS,
     EMPTY_DATASETS_FRAME,
     EMPTY_SESSIONS_FRAME,
@@ -39,10 +43,6 @@ from onefs.api.table_frames import (
     session_series,
     sessions_frame,
 )
-from onefs.api.tables import Cache
-from onefs.catalogue.records import QC
-from onefs.catalogue.snapshot import NO_EID, load_snapshot
-from onefs.errors import TableError
 
 SESSIONS, DATASETS = an_archive()
 
@@ -451,7 +451,7 @@ def test_probes(tables):
 
 def test_a_cache_is_opened_without_pandas():
     code = (
-        "import sys, pathlib; from onefs.api.tables import Cache; c = Cache(pathlib.Path(sys.argv[1]));"
+        "import sys, pathlib; from onefs.frames.cache import Cache; c = Cache(pathlib.Path(sys.argv[1]));"
         "c.catalogue(); assert 'pandas' not in sys.modules; c.sessions; assert 'pandas' in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code, str(RECORDED)], capture_output=True, text=True, check=False)

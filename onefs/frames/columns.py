@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onefs import alf
-from onefs.api.frame_values import day_of, is_null, qc_code, text_of, uuid_of
 from onefs.catalogue.asked import Texts
 from onefs.catalogue.layout import EPOCH
 from onefs.catalogue.session_rows import refusal
 from onefs.catalogue.snapshot import NO_EID
+from onefs.frames.values import day_of, is_null, qc_code, text_of, uuid_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,8 +5,8 @@ import re
 from typing import Any
 
 from onefs import alf
-from onefs.api import spec
-from onefs.api.exceptions import ALFInvalid
+from onefs.alf_files import spec
+from onefs.one_errors import ALFInvalid
 
 AnyPath = str | os.PathLike[str]
 Parts = dict[str, str | None]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
-from onefs.api.exceptions import UsageError
+from onefs.one_errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd

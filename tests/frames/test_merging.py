@@ -12,13 +12,13 @@ from one.alf import cache as reference
 from table_shapes import RECORDED, a_dataset, a_session, an_archive, an_id
 
 from onefs.api.cache import load_tables, merge_tables
-from onefs.api.exceptions import UsageError
-from onefs.api.frames import FrameCatalogue
-from onefs.api.merging import merged_frame
-from onefs.api.table_frames import QC_TYPE, datasets_frame, session_series, sessions_frame
 from onefs.catalogue.query import eids_of, search
 from onefs.catalogue.records import QC
 from onefs.catalogue.terms import terms_of
+from onefs.frames.catalogue import FrameCatalogue
+from onefs.frames.merging import merged_frame
+from onefs.frames.reading import QC_TYPE, datasets_frame, session_series, sessions_frame
+from onefs.one_errors import UsageError
 
 SESSIONS, DATASETS = an_archive()
 

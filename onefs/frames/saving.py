@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from onefs.api.merging import joined_metadata, merged_frame, with_text_ids
-from onefs.api.table_frames import read_frame
 from onefs.catalogue.saving import changing_tables
 from onefs.catalogue.schema import METADATA_KEY
 from onefs.catalogue.tables import read_metadata, replacing
 from onefs.errors import TableError
+from onefs.frames.merging import joined_metadata, merged_frame, with_text_ids
+from onefs.frames.reading import read_frame
 
 if TYPE_CHECKING:
     import pyarrow as pa

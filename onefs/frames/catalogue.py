@@ -8,7 +8,13 @@ from uuid import UUID
 import numpy as np
 
 from onefs import alf
-from onefs.api.frame_values import (
+from onefs.catalogue.dataset_rows import ABOVE_AGGREGATES
+from onefs.catalogue.insertions import Insertion
+from onefs.catalogue.records import QC_CODES, Dataset, Session
+from onefs.catalogue.session_rows import refusal
+from onefs.catalogue.snapshot import NO_EID
+from onefs.digests import digest64
+from onefs.frames.values import (
     Positions,
     day_of,
     is_null,
@@ -20,17 +26,11 @@ from onefs.api.frame_values import (
     uuid_of,
     values_at,
 )
-from onefs.catalogue.dataset_rows import ABOVE_AGGREGATES
-from onefs.catalogue.insertions import Insertion
-from onefs.catalogue.records import QC_CODES, Dataset, Session
-from onefs.catalogue.session_rows import refusal
-from onefs.catalogue.snapshot import NO_EID
-from onefs.digests import digest64
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from onefs.api.frame_columns import FrameColumns
+    from onefs.frames.columns import FrameColumns
 
 
 class FrameRows:
@@ -107,7 +107,7 @@ class FrameCatalogue:
 
     def columns(self) -> "FrameColumns":
         """What searches look at: the frames as they are at this moment."""
-        from onefs.api.frame_columns import FrameColumns
+        from onefs.frames.columns import FrameColumns
 
         return FrameColumns(self._tables)
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from onefs.api.exceptions import UsageError
-from onefs.api.frame_values import day_of
-from onefs.api.table_frames import INDEX, QC_TYPE, TEXT, by_index
 from onefs.catalogue.records import QC
+from onefs.frames.reading import INDEX, QC_TYPE, TEXT, by_index
+from onefs.frames.values import day_of
+from onefs.one_errors import UsageError
 
 
 def merge_tables(

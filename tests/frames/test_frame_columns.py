@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from table_shapes import RECORDED, a_dataset, a_session, an_archive, an_id, dataset_columns, save, session_columns
 
-from onefs.api.frames import FrameCatalogue
-from onefs.api.table_frames import read_frame
 from onefs.catalogue.query import columns_of, eids_of, search
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.catalogue.terms import terms_of
+from onefs.frames.catalogue import FrameCatalogue
+from onefs.frames.reading import read_frame
 
 TERMS = (
     {},
