@@ -127,3 +127,10 @@ def change_metadata(directory: Path, **changes: object) -> None:
 def on_servers(dataset: Dataset) -> str:
     """A dataset's path on a data server, with a slash before it."""
     return "/" + archive_path(dataset.path, dataset.id)
+
+
+def copied_tables(folder: Path) -> Path:
+    """A folder with copies of the recorded tables, for what keeps its state beside them."""
+    for name in ("sessions.pqt", "datasets.pqt"):
+        (folder / name).write_bytes((RECORDINGS / "tables" / name).read_bytes())
+    return folder

@@ -3,7 +3,6 @@
 import json
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date
 from typing import Any, NamedTuple, overload
 from uuid import UUID
 
@@ -17,11 +16,10 @@ from onefs.alyx.schema import LIST
 from onefs.alyx.search import dated, search
 from onefs.alyx.told import DATASETS, INSERTIONS, SESSIONS, Learner
 from onefs.api.stale import warns_when_stale
+from onefs.archive.database_searches import checked, search_terms
 from onefs.catalogue import terms as search_words
 from onefs.errors import UnknownRecordError, UsageError
 
-FAR_PAST, FAR_FUTURE = date(1677, 9, 21), date(2262, 4, 11)
-"""What stands for the open ends of a range of dates: the first and the last day that pandas has."""
 EIDS_PER_QUESTION = 50
 DETAILS = ("subject", "start_time", "number", "lab", "projects", "url", "task_protocol", "date")
 INSERTION_TERMS = ("dataset", "laboratory", "number")
@@ -86,10 +84,9 @@ class Remote:
     @warns_when_stale
     def search_terms(self, endpoint: str = SESSIONS) -> tuple[str, ...]:
         """The terms that a search of sessions takes, or those that the schema names for another endpoint."""
-        names = self._client.schema().field_names(endpoint, LIST)
         if endpoint != SESSIONS:
-            return tuple(names)
-        return (*search_words.NAMES, *sorted({*names} - {*search_words.NAMES, "lab"}))
+            return tuple(self._client.schema().field_names(endpoint, LIST))
+        return search_terms(self._client)
 
     @warns_when_stale
     def search(self, terms: Mapping[str, object]) -> Found:
@@ -97,14 +94,14 @@ class Remote:
         # Alyx has `project` as another name of `projects`: it stands in the way of no abbreviation.
         names = [name for name in self.search_terms() if name != "project" or name in terms]
         whole = search_words.completed(terms, names)
-        return _found(search(self._client, SESSIONS, _checked(whole), self._learner))
+        return _found(search(self._client, SESSIONS, checked(whole), self._learner))
 
     @warns_when_stale
     def search_insertions(self, terms: Mapping[str, object]) -> Found:
         """The probe insertions that meet all terms, those of the newest session first."""
         names = tuple(dict.fromkeys((*self.search_terms(INSERTIONS), *INSERTION_TERMS)))
         whole = search_words.completed(terms, names)
-        return _found(search(self._client, INSERTIONS, _checked(whole), self._learner))
+        return _found(search(self._client, INSERTIONS, checked(whole), self._learner))
 
     # -- sessions, subjects and probes -----------------------------------------------------------------------------
 
@@ -219,20 +216,6 @@ class Remote:
         except UnknownRecordError:
             return None
         return record
-
-
-def _checked(terms: Mapping[str, object]) -> dict[str, object]:
-    """The values of terms as Alyx understands them: both ends of a range of dates, QC and numbers as integers."""
-    found = dict(terms)
-    if "date_range" in found:
-        first, last = search_words.days_of(found["date_range"])
-        found["date_range"] = (first or FAR_PAST, last or FAR_FUTURE)
-    if "dataset_qc_lte" in found:
-        found["dataset_qc_lte"] = int(search_words.qc_of(found["dataset_qc_lte"]))
-    for name in ("number", "experiment_number"):
-        if name in found:
-            found[name] = search_words.numbers_of(found[name])
-    return found
 
 
 def _found(records: Sequence[AlyxRecord]) -> Found:

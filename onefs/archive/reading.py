@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from onefs.alf import STATE_FOLDER
 from onefs.archive.archive import Archive, rule_of
 from onefs.archive.catalogues import Catalogues, Known
+from onefs.archive.database_searches import DatabaseSearches
 from onefs.archive.opening import opened
 from onefs.archive.questions import AlyxQuestions
 from onefs.archive.searches import Searches
+from onefs.catalogue.changes import Changes
 from onefs.catalogue.interface import Catalogue
-from onefs.modes import ALLOWED, Mode
+from onefs.modes import ALLOWED
 from onefs.settings import Settings
 from onefs.sources.source import prepare
 from onefs.vfs import inodes
@@ -40,8 +42,11 @@ def reading(source_name: str, settings: Settings) -> Iterator[Reading]:
         archive = Archive(source, settings)
         try:
             archive.refresher.refresh_if_due()
-            catalogue = _catalogue(archive, source.mode)
-            searches = Searches(lambda: catalogue, source.state_dir)
+            catalogues = _catalogues(archive)
+            is_live = ALLOWED[source.mode].live_catalogue
+            catalogue = catalogues.asking if is_live else archive.tables
+            database = DatabaseSearches(archive.client, catalogues) if archive.client and is_live else None
+            searches = Searches(lambda: catalogue, source.state_dir, lambda: database)
             control = Directory(inodes.ROOT + 1, inodes.ROOT, STATE_FOLDER, STATE_FOLDER, 0)
             root = Tree(catalogue, View(0, rule_of(settings)), {})
             yield Reading(
@@ -51,19 +56,25 @@ def reading(source_name: str, settings: Settings) -> Iterator[Reading]:
             archive.close()
 
 
-def _catalogue(archive: Archive, mode: Mode) -> Catalogue:
+def _catalogues(archive: Archive) -> Catalogues:
     client = archive.client
-    if client is None or not ALLOWED[mode].live_catalogue:
-        return archive.tables
 
     def questions(known: Known) -> AlyxQuestions:
         assert client is not None
         return AlyxQuestions(client, known, archive.source.tag)
 
-    return Catalogues(
+    def expiry_s() -> float:
+        return client.default_expiry_s if client is not None else 0.0
+
+    def learned(edition: int, changes: Changes) -> None:
+        del changes
+        catalogues.takes(edition)
+
+    catalogues = Catalogues(
         archive.tables,
-        questions,
-        lambda edition, changes: None,  # noqa: ARG005
+        None if client is None else questions,
+        learned,
         lambda error: None,  # noqa: ARG005
-        expiry_s=lambda: client.default_expiry_s,
-    ).asking
+        expiry_s=expiry_s,
+    )
+    return catalogues

@@ -5,11 +5,13 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onefs.catalogue.asked import Columns, Texts
 from onefs.catalogue.filters import Filter, matching, qc_mask
 from onefs.catalogue.layout import EPOCH, Strings
-from onefs.catalogue.matching import Mask, Rows, TextSequence, pieces
+from onefs.catalogue.matching import Mask, Part, Rows, TextSequence, pieces
+from onefs.catalogue.matching import matching as matching_texts
 from onefs.catalogue.records import QC
 from onefs.catalogue.stored import CHUNK_ROWS
 
@@ -26,31 +28,83 @@ def path_blocks(
     sessions: Rows | None = None,
     limit: QC = QC.FAIL,
     ignore_not_set: bool = False,
+    existing_only: bool = False,
+    begin: bytes = b"",
     end: bytes = b"\n",
 ) -> Iterator[memoryview]:
-    """Blocks of paths `lab/Subjects/subject/date/number/rel_path` of the datasets that pass, each followed by `end`.
+    """Blocks of paths `lab/Subjects/subject/date/number/rel_path` of the datasets that pass.
 
-    They come in the order of the columns, for an index that of the tree; those that do not exist included, those of no
-    session not. `sessions` are the rows of sessions to list, None for all. A block has up to `CHUNK_ROWS` paths.
+    Each stands between `begin` and `end`. They come in the order of the columns, for an index that of the tree; those
+    that do not exist included, unless `existing_only`, those of no session not. `sessions` are the rows of sessions to
+    list, None for all. A block has up to `CHUNK_ROWS` paths.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    nothing = pa.scalar(b"", pa.large_binary())
-    folders = _session_folders(columns)
+    before, nothing = (pa.scalar(text, pa.large_binary()) for text in (begin, b""))
+    folders = pc.binary_join_element_wise(before, _session_folders(columns), nothing)
     passes, names = _names(columns.dataset_path.texts, filter, end)
-    is_wanted = _wanted(columns, sessions)
-    for begin in range(0, len(columns.dataset_session), CHUNK_ROWS):
-        where = slice(begin, begin + CHUNK_ROWS)
-        session = columns.dataset_session[where]
-        keep = is_wanted[session]
-        if not keep.any():
-            continue
-        codes = columns.dataset_path.codes[where]
-        keep &= passes[codes] & qc_mask(columns.dataset_qc[where], limit, ignore_not_set)
-        if keep.any():
-            above, below = folders.take(pa.array(session[keep])), names.take(pa.array(codes[keep]))
-            yield _bytes_of(pc.binary_join_element_wise(above, below, nothing))
+    passing = _Passing(columns, passes, limit, ignore_not_set, existing_only)
+    for session, codes in passing.pieces(_wanted(columns, sessions)):
+        above, below = folders.take(pa.array(session)), names.take(pa.array(codes))
+        yield _bytes_of(pc.binary_join_element_wise(above, below, nothing))
+
+
+def paths_in(
+    columns: Columns,
+    filter: Filter = ANY,  # noqa: A002
+    *,
+    sessions: Rows | None = None,
+    limit: QC = QC.FAIL,
+    ignore_not_set: bool = False,
+) -> list[str]:
+    """The distinct relative paths of the datasets that exist and pass, in no order. `sessions` as in `path_blocks`."""
+    texts = columns.dataset_path.texts
+    passes, _ = _names(texts, filter, b"")
+    found = np.zeros(len(passes), bool)
+    for _, codes in _Passing(columns, passes, limit, ignore_not_set, existing_only=True).pieces(
+        _wanted(columns, sessions)
+    ):
+        found[codes] = True
+    return [texts[code] for code in np.flatnonzero(found).tolist()]
+
+
+def sessions_with_revisions(columns: Columns) -> Mask:
+    """Which rows of sessions have datasets in folders of revisions, of shape (n,)."""
+    in_revision = matching_texts(columns.dataset_path.texts, Part("#"))
+    found = np.zeros(len(columns.eids), bool)
+    passing = _Passing(columns, np.append(in_revision, False), QC.CRITICAL, ignore_not_set=False, existing_only=False)
+    for session, _ in passing.pieces(_wanted(columns, None)):
+        found[session] = True
+    return found
+
+
+class _Passing:
+    """The datasets whose paths, QC and existence pass, looked at in pieces of the columns."""
+
+    def __init__(self, columns: Columns, passes: Mask, limit: QC, ignore_not_set: bool, existing_only: bool) -> None:
+        """`passes` says which distinct paths do; the last, which no path finds, does not."""
+        self._columns = columns
+        self._passes = passes
+        self._limit = limit
+        self._ignore_not_set = ignore_not_set
+        self._existing_only = existing_only
+
+    def pieces(self, is_wanted: Mask) -> "Iterator[tuple[Rows, NDArray[np.int32]]]":
+        """For pieces in which some pass: the session and the path's code of each that does."""
+        columns = self._columns
+        for begin in range(0, len(columns.dataset_session), CHUNK_ROWS):
+            where = slice(begin, begin + CHUNK_ROWS)
+            session = columns.dataset_session[where]
+            keep = is_wanted[session]
+            if not keep.any():
+                continue
+            codes = columns.dataset_path.codes[where]
+            keep &= self._passes[codes] & qc_mask(columns.dataset_qc[where], self._limit, self._ignore_not_set)
+            if self._existing_only:
+                keep &= columns.dataset_exists[where]
+            if keep.any():
+                yield session[keep], codes[keep]
 
 
 def _wanted(columns: Columns, sessions: Rows | None) -> Mask:
@@ -72,7 +126,11 @@ def _names(paths: TextSequence, filter: Filter, end: bytes) -> "tuple[Mask, pa.A
     ending, nothing = (pa.scalar(text, pa.large_binary()) for text in (end, b""))
     for piece in pieces(paths):
         texts = _array(piece)
-        masks.append(matching(filter, [text.decode(errors="surrogatepass") for text in texts.to_pylist()]))
+        masks.append(
+            np.ones(len(texts), bool)
+            if filter == ANY
+            else matching(filter, [text.decode(errors="surrogatepass") for text in texts.to_pylist()])
+        )
         names.append(pc.binary_join_element_wise(texts, ending, nothing))
     return np.append(np.concatenate(masks), False), pa.concat_arrays(names)
 

@@ -5,37 +5,63 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from onefs.catalogue.interface import Catalogue
-from onefs.cli.mounts import mount_at, status_of
+from onefs.catalogue.filters import Filter
+from onefs.catalogue.records import Dataset, Session
+from onefs.cli.mounts import mount_at
 from onefs.cli.options import PATH, settings_from, with_settings
 from onefs.errors import UsageError
 from onefs.sources.names import look_up
 from onefs.text import visible
 
 if TYPE_CHECKING:
-    from onefs.archive.searches import Searches
+    from onefs.archive.reading import Reading
+    from onefs.archive.saved_searches import SavedSearches
+    from onefs.catalogue.revisions import Rule
+    from onefs.settings import Settings
 
 Command = Callable[..., None]
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """An archive that can be asked. `mountpoint` is None without a mount, `searches` are those of the source."""
+class Asked(Protocol):
+    """An archive that can be asked."""
 
-    catalogue: Catalogue
-    searches: "Searches"
-    cache_dir: Path
-    mountpoint: Path | None = None
+    saved: "SavedSearches"
 
     def path(self, inside: str) -> str:
         """A path in the archive as it is printed: in a mount, whole."""
-        return inside if self.mountpoint is None else f"{self.mountpoint}/{inside}"
+
+    def search(self, words: Sequence[str]) -> list[Session]:
+        """The sessions that meet all terms, newest first."""
+
+    def named(self, word: str) -> list[Session]:
+        """The sessions that an eid, a reference or a path names. Raises `NotInCatalogueError`, `UsageError`."""
+
+    def lists(self, filter: Filter, *, default_only: bool) -> "Lists":  # noqa: A002
+        """The datasets that are shown and pass."""
+
+
+class Lists(Protocol):
+    """The datasets that the tree of an archive shows, as far as they pass a filter. `sessions` are None for all."""
+
+    def datasets(self, sessions: Sequence[Session] | None) -> Iterator[tuple[str, Dataset]]:
+        """Paths as they are printed, and what is known of each dataset."""
+
+    def aggregates(self) -> Iterator[tuple[str, Dataset]]:
+        """The same of the datasets of no session."""
+
+    def blocks(self, sessions: Sequence[Session] | None, end: bytes) -> Iterator[bytes | memoryview]:
+        """Blocks of paths as they are printed, each path followed by `end`."""
+
+    def rel_paths(self, sessions: Sequence[Session] | None) -> set[str]:
+        """The distinct paths of datasets inside their sessions."""
+
+    def names(self) -> tuple[set[str], set[str]]:
+        """The names of all labs and of all subjects."""
 
 
 def with_archive(command: Command) -> Command:
@@ -59,41 +85,58 @@ def with_output(command: Command) -> Command:
 
 
 @contextmanager
-def asked(source: str | None, place: Path | None, flags: dict[str, Any], verb: str) -> Iterator[Asked]:
-    """The archive that the flags are about; the only mount there is, if they name none. Raises any `OnefsError`."""
+def asked(
+    source: str | None, place: Path | None, flags: dict[str, Any], verb: str, *, own: Sequence[str] = ()
+) -> Iterator[Asked]:
+    """The archive that the flags are about; the only mount there is, if they name none. Raises any `OnefsError`.
+
+    `own` are settings that mean something on a mount, too.
+    """
     if source is None:
-        given = next((key for key, value in flags.items() if value is not None), None)
-        if given is not None:
-            flag = given.replace("_", "-")
-            raise UsageError(f"--{flag} is a setting of the mount, which is asked.", "Leave it out, or give --source.")
-        yield _mounted(place, verb)
+        refuse_settings(flags, own)
+        from onefs.cli.asked_mounts import mounted
+
+        yield mounted(mount_at(place, f"onefs {verb} --mount PATH"), flags)
         return
     if place is not None:
         raise UsageError("--source and --mount are two ways to say what to ask.", "Give one of them.")
+    from onefs.cli.asked_tables import opened
+
+    with opened_source(source, flags) as (found, rule):
+        yield opened(found, rule)
+
+
+@contextmanager
+def opened_source(source: str, flags: dict[str, Any]) -> "Iterator[tuple[Reading, Rule]]":
+    """A source that is asked without a mount, and what its tree shows. Raises any `OnefsError`."""
+    from onefs.archive.archive import rule_of
     from onefs.archive.reading import reading
     from onefs.cli.progress import Shown
+
+    name, settings = named_source(source, flags)
+    with ExitStack() as stack:
+        with Shown(is_quiet=not sys.stderr.isatty()):
+            found = stack.enter_context(reading(name, settings))
+        yield found, rule_of(settings)
+
+
+def named_source(source: str, flags: dict[str, Any]) -> "tuple[str, Settings]":
+    """A source by what it is called, and the settings to ask it with. Warnings go to standard error from now on."""
     from onefs.daemon.logs import VisibleFormatter
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(VisibleFormatter("onefs: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     named = look_up(source)
-    with ExitStack() as stack:
-        with Shown(is_quiet=not sys.stderr.isatty()):
-            found = stack.enter_context(reading(named.source, settings_from(flags, named.file)))
-        yield Asked(found.catalogue, found.searches, found.archive.source.data_dir)
+    return named.source, settings_from(flags, named.file)
 
 
-def _mounted(place: Path | None, verb: str) -> Asked:
-    """A mount's tables, opened beside it."""
-    from onefs.archive.searches import Searches
-    from onefs.catalogue.snapshot import load_snapshot
-
-    mount = mount_at(place, f"onefs {verb} --mount PATH")
-    facts = status_of(mount)
-    state_dir = Path(facts["cache"]["state"])
-    tables = load_snapshot(Path(facts["tables"]["directory"]), state_dir)
-    return Asked(tables, Searches(lambda: tables, state_dir), Path(facts["cache"]["directory"]), mount.mountpoint)
+def refuse_settings(flags: dict[str, Any], own: Sequence[str] = ()) -> None:
+    """Raise `UsageError` if settings are given, but for some of the command's own: a mount has its settings."""
+    given = next((key for key, value in flags.items() if value is not None and key not in own), None)
+    if given is not None:
+        flag = given.replace("_", "-")
+        raise UsageError(f"--{flag} is a setting of the mount, which is asked.", "Leave it out, or give --source.")
 
 
 def print_paths(paths: Iterable[str], *, is_null: bool) -> None:

@@ -1,35 +1,133 @@
-"""`onefs info`: all that is known of one file or session in a mount."""
+"""`onefs info`: all that is known of a file, session or probe, by whatever names it."""
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
+from onefs import alf
 from onefs.alf import STATE_FOLDER
-from onefs.cli.mounts import check_alive, mount_at, place_in
-from onefs.cli.options import PATH
-from onefs.cli.printing import print_facts
-from onefs.errors import NotInCatalogueError
-from onefs.fuse.mounting import Mount
+from onefs.catalogue.identifiers import Identifier, Place, identifier_of
+from onefs.catalogue.session_rows import AGGREGATES
+from onefs.cli.asked import opened_source, refuse_settings, with_archive
+from onefs.cli.mounts import check_alive, mount_at, place_in, said_of, status_of
+from onefs.cli.options import PATTERN
+from onefs.cli.printing import print_facts, say
+from onefs.errors import MountError, NotInCatalogueError, UsageError
+from onefs.fuse.mounting import Mount, mount_of
+from onefs.text import counted
+
+Facts = dict[str, str]
 
 _PREFIX = "user.onefs."
 _VIEWS = (STATE_FOLDER, "via")
+_LINKS = ("by-eid", "by-id", "by-pid")
 
 
 @click.command("info")
-@click.argument("path", type=PATH)
+@click.argument("name", metavar="ANY", type=PATTERN)
 @click.option("--json", "as_json", is_flag=True, help="print JSON, for programs")
-def command(path: Path, as_json: bool) -> None:
-    """Tell all that is known of PATH: its identifiers, size, hash, state, where it comes from and where it is kept."""
-    facts = facts_of(path)
+@with_archive
+def command(name: str, as_json: bool, source: str | None, place: Path | None, **flags: Any) -> None:
+    """Tell all that is known of ANY: its identifiers, size, hash, state, where it comes from and where it is kept.
+
+    ANY is an eid, the id of a dataset or of a probe, a reference such as 2020-07-01_1_KS014, a path in a mount or in a
+    cache directory, or the URL of a file on a server. Of a reference that several labs have, all sessions are told.
+    With --json that is then a list.
+    """
+    if source is None:
+        refuse_settings(flags)
+        found = _in_a_mount(name, place)
+    elif place is not None:
+        raise UsageError("--source and --mount are two ways to say what to ask.", "Give one of them.")
+    else:
+        from onefs.cli.info_sources import SourceInfo
+
+        with opened_source(source, flags) as (reading, rule):
+            found = SourceInfo(reading, rule).facts_of(name)
     if as_json:
-        click.echo(json.dumps(facts, indent=1))
+        click.echo(json.dumps(found[0] if len(found) == 1 else found, indent=1))
         return
-    print_facts(facts.items())
+    if len(found) > 1:
+        say(f"{name} is the name of {counted(len(found), 'session')}:" if _are_sessions(found) else f"{name}:")
+    for number, facts in enumerate(found):
+        if number:
+            click.echo()
+        print_facts(facts.items())
 
 
-def facts_of(path: Path) -> dict[str, str]:
+def _are_sessions(found: list[Facts]) -> bool:
+    return not any("id" in facts for facts in found)
+
+
+def _in_a_mount(name: str, place: Path | None) -> list[Facts]:
+    """What a mount knows of a name: that of a path in it, or what it leads to."""
+    identifier = identifier_of(name)
+    is_path = "://" not in name and (identifier is None or not (identifier.id or identifier.reference) or "/" in name)
+    if is_path and (identifier is None or mount_of(Path(name)) is not None) and place is None:
+        return [facts_of(Path(name))]
+    if identifier is None:
+        return [facts_of(mount_at(place).mountpoint / name)]
+    mount = mount_at(place, "onefs info ANY --mount PATH")
+    check_alive(mount)
+    found = dict.fromkeys(_paths(mount, identifier))
+    if not found:
+        from onefs.cli.info_sources import unknown
+
+        raise unknown(name, identifier, mount.mountpoint)
+    return [_with_probe(identifier, facts_of(mount.mountpoint / inside)) for inside in found]
+
+
+def _paths(mount: Mount, identifier: Identifier) -> Iterator[str]:
+    """Where in the tree of a mount an identifier leads."""
+    if identifier.id is not None:
+        for folder in _LINKS:
+            inside = _target(mount, f"{STATE_FOLDER}/{folder}/{identifier.id}")
+            if inside is not None:
+                yield inside
+                return
+    if identifier.reference is not None:
+        yield from _sessions(mount, Place(None, identifier.reference, ""))
+    elif identifier.place is not None:
+        folder, slash, name = identifier.place.rest.rpartition("/")
+        rest = f"{folder}{slash}{alf.without_uuid(name)}"
+        yield from ("/".join(filter(None, (session, rest))) for session in _sessions(mount, identifier.place))
+    elif identifier.aggregate:
+        yield f"{AGGREGATES}/{identifier.aggregate}"
+
+
+def _target(mount: Mount, link: str) -> str | None:
+    """Where a link of a mount leads, as a path from its root; None if there is no such link."""
+    try:
+        target = (mount.mountpoint / link).readlink()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise MountError(*said_of(mount, error, link)) from error
+    return os.path.normpath(f"{os.path.dirname(link)}/{target}")  # noqa: PTH120
+
+
+def _sessions(mount: Mount, place: Place) -> list[str]:
+    """Paths of the sessions of a reference, in the lab that is named."""
+    from onefs.cli.asked_mounts import mounted
+
+    found = mounted(mount, {}).of_reference(place.session)
+    return [session.path for session in found if place.lab in (None, session.lab)]
+
+
+def _with_probe(identifier: Identifier, facts: Facts) -> Facts:
+    """The facts, with the probe's name before them if it was asked for."""
+    for probe in facts.get("probes", "").split(", "):
+        name, _, pid = probe.rpartition(" (")
+        if identifier.id is not None and pid == f"{identifier.id})":
+            return {"probe": name, "pid": str(identifier.id), **facts}
+    return facts
+
+
+def facts_of(path: Path) -> Facts:
     """What a mount knows of a path, as text by name. Links below `.onefs` are followed into the tree."""
     mount = mount_at(path)
     check_alive(mount)
@@ -40,7 +138,27 @@ def facts_of(path: Path) -> dict[str, str]:
     except (FileNotFoundError, NotADirectoryError):
         raise _absent(mount, inside) from None
     known = {name.removeprefix(_PREFIX): os.getxattr(whole, name).decode() for name in names}
-    return {**_place(inside), "mountpoint": str(mount.mountpoint), **known}
+    return {
+        **_place(inside),
+        "mountpoint": str(mount.mountpoint),
+        **_reference(inside),
+        **known,
+        **_kept(mount, inside, known),
+    }
+
+
+def _reference(inside: Path) -> Facts:
+    """The reference of the session that a path in a mount is in."""
+    found = alf.find_session(str(inside))
+    return {"reference": f"{found['date']}_{int(found['number'])}_{found['subject']}"} if found else {}
+
+
+def _kept(mount: Mount, inside: Path, known: Facts) -> Facts:
+    """Where a session is kept in the cache directory."""
+    found = alf.SESSION.fullmatch(_place(inside)["path"])
+    if found is None or "eid" not in known:
+        return {}
+    return {"cache_folder": f"{status_of(mount)['cache']['directory']}/{found[0]}"}
 
 
 def _absent(mount: Mount, inside: Path) -> NotInCatalogueError:

@@ -27,6 +27,7 @@ VERBS = {
     "record": "record what is read, and by whom",
     "rest-cache": "turn the cache of a database's responses on or off, or clear it",
     "search": "find sessions by subject, date, lab, datasets and more",
+    "list": "list datasets, collections, revisions, subjects or labs",
     "fetch": "fetch files into the cache, with or without a mount",
     "pin": "fetch files and keep them, or list those that are kept",
     "unpin": "let pinned files be evicted again",
@@ -35,7 +36,8 @@ VERBS = {
     "retry": "forget failures, so that files are tried again",
     "stop": "end a fetch, pin, evict or verify that is under way",
     "log": "show the last lines of a mount's log, or set its level",
-    "info": "show all that is known of a file or session",
+    "info": "show all that is known of a file, session or probe, by whatever names it",
+    "describe": "describe dataset types, datasets and revisions, as the database does",
     "replay": "check, mount or fetch what a recording says was read",
     "doctor": "check what mounting and fetching need",
 }
@@ -91,6 +93,9 @@ def run(arguments: list[str]) -> int:
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes what is left at its end
+        return FAILED
     except Exception as error:
         if isinstance(error, FileNotFoundError) and not _is_anywhere():
             complain("the current folder has vanished, so no path can be told from it. Go to another.")

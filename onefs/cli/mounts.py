@@ -95,14 +95,14 @@ def order(mount: Mount, line: str, refusal: type[OnefsError]) -> None:
     try:
         os.write(number, f"{line}\n".encode(errors="surrogateescape"))  # one call: a stream's would be repeated
     except OSError as error:
-        raise refusal(*_said(mount, error)) from error
+        raise refusal(*said_of(mount, error, f"{STATE_FOLDER}/control")) from error
     finally:
         with contextlib.suppress(OSError):  # the mount may have ended just now
             os.close(number)
 
 
-def _said(mount: Mount, error: OSError) -> tuple[str, str]:
-    """What a daemon says of a command that it did not carry out: reason and remedy."""
+def said_of(mount: Mount, error: OSError, inside: str) -> tuple[str, str]:
+    """What a daemon says of a failure at a path inside it, or at one of the folders above: reason and remedy."""
     name = errno.errorcode.get(error.errno or 0, "")
     try:
         text = (mount.mountpoint / STATE_FOLDER / "errors").read_text(encoding="utf-8")
@@ -110,6 +110,6 @@ def _said(mount: Mount, error: OSError) -> tuple[str, str]:
         text = ""
     for line in reversed(text.splitlines()):
         _, errno_name, path, reason, remedy, *_ = line.split("\t")
-        if (errno_name, path) == (name, f"{STATE_FOLDER}/control"):
+        if errno_name == name and f"{inside}/".startswith(f"{path}/"):
             return reason, remedy
     return f"{mount.mountpoint} did not carry out the command: {error.strerror}.", "See its log: onefs log."

@@ -40,6 +40,9 @@ def command(
     datasets  a dataset's whole file name
     dataset_qc_lte  count only datasets of this quality or better: PASS, WARNING, FAIL, CRITICAL
 
+    In mode remote the database answers: names match in any case, subject and lab as a whole, | separates alternatives,
+    and it may know more terms; django=FIELD,VALUE is passed on as it is.
+
     Terms may be shortened: subj=KS014. On a terminal the sessions are shown as a table, in a pipe as one path a line:
     onefs search subject=KS014 | onefs fetch --from -
     """
@@ -49,13 +52,12 @@ def command(
         raise UsageError("--forget removes a saved search, and searches for nothing.", "Leave the terms out.")
     with asked(source, place, flags, "search") as archive:
         if forget is not None:
-            archive.searches.forget(forget)
+            archive.saved.forget(forget)
             say(f"The saved search {forget} is removed.")
             return
-        found = archive.searches.search(terms)
-        sessions = [found.catalogue.session(row) for row in found.rows.tolist()]
+        sessions = archive.search(terms)
         if save_as is not None:
-            archive.searches.save(save_as, terms, [session.eid for session in sessions])
+            archive.saved.save(save_as, terms, [session.eid for session in sessions])
         if as_json:
             print_json([_facts(session, archive.path(session.path)) for session in sessions])
         elif as_paths or is_null or not sys.stdout.isatty():

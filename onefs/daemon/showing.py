@@ -13,6 +13,8 @@ from onefs.alf import TABLE_NAMES, calendar_date
 from onefs.alyx.client import AlyxClient
 from onefs.archive.archive import DEFAULT_VIEW, rule_of
 from onefs.archive.catalogues import Catalogues, Known
+from onefs.archive.database_searches import DatabaseSearches
+from onefs.archive.probes import Probes
 from onefs.archive.questions import AlyxQuestions
 from onefs.archive.searches import Searches
 from onefs.catalogue.changes import Changes, compare
@@ -21,7 +23,7 @@ from onefs.catalogue.records import QC
 from onefs.catalogue.revisions import Rule
 from onefs.catalogue.snapshot import Snapshot
 from onefs.digests import digest64
-from onefs.errors import OfflineError, OnefsError, TableError, UnknownRecordError
+from onefs.errors import OnefsError
 from onefs.fuse.notify import Notifier
 from onefs.modes import ALLOWED, Abilities, Mode, check
 from onefs.settings import Settings
@@ -86,7 +88,9 @@ class Showing:
         self._lists_control = settings.control_dir == "visible"
         questions = None if client is None else self._questions
         self.catalogues = Catalogues(tables, questions, self._learned, heard, expiry_s=self._expiry_s)
-        self._queries = Queries(control, Searches(lambda: self.catalogues.at_rest, state_dir))
+        self._database_searches = None if client is None else DatabaseSearches(client, self.catalogues)
+        searches = Searches(lambda: self.catalogues.at_rest, state_dir, self._searches_asked)
+        self._queries = Queries(control, searches)
         self._lock = threading.RLock()  # held while one forest takes another's place; guards those below
         self.rule = rule_of(settings)
         self._has_told_doubled = False
@@ -151,6 +155,8 @@ class Showing:
         if self._client is not None:
             self._client.expire_responses()
         self.catalogues.expire()
+        if self._database_searches is not None:
+            self._database_searches.expire()
 
     def show(self, *, as_of: str | None = None, qc_limit: QC | None = None) -> None:
         """Show the archive as of another date, "" for none, or up to another limit. Files that are open stay so."""
@@ -245,27 +251,13 @@ class Showing:
         assert self._client is not None
         return AlyxQuestions(self._client, known, self.catalogues.tag)
 
+    def _searches_asked(self) -> DatabaseSearches | None:
+        """What answers searches in place of the catalogue, in the mode that is asked for."""
+        return self._database_searches if ALLOWED[self._mode()].live_catalogue else None
+
     def _eid_of_pid(self, pid: UUID) -> UUID | None:
-        insertions = self.catalogues.tables.insertions
-        try:
-            found = insertions.find(pid)
-        except TableError:
-            if self._client is None or self._mode() is Mode.LOCAL:
-                raise
-            found = None  # the database knows it, too
-        if found is not None or self._client is None:
-            return found[0] if found else None
-        if self._mode() is Mode.LOCAL:
-            raise OfflineError(
-                f"The tables do not tell of the probe {pid}, and mode local asks nobody.",
-                "Switch to mode auto first: onefs mode auto.",
-            )
-        try:
-            told = self._client.insertion(pid)
-        except UnknownRecordError:
-            return None
-        insertions.learn(pid, told.eid, told.name)
-        return told.eid
+        found = Probes(self.catalogues.tables.insertions, self._client, self._mode()).find(pid)
+        return None if found is None else found[0]
 
 
 def _giving_way(names: Iterator[Name]) -> Iterator[Name]:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from archives import RECORDINGS
+from archives import copied_tables
 from mounted import Mounted, run_onefs, wait_until
 
 from onefs.catalogue.snapshot import load_snapshot
@@ -117,6 +117,29 @@ def test_a_source_is_searched_without_a_mount(archive_tables: Path, home: Path) 
 def archive_tables(tmp_path: Path) -> Path:
     folder = tmp_path / "archive"
     folder.mkdir()
-    for name in ("sessions.pqt", "datasets.pqt"):
-        (folder / name).write_bytes((RECORDINGS / "tables" / name).read_bytes())
-    return folder
+    return copied_tables(folder)
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["subject=^KS014$"], ["--filename", "*spikes*", "--qc", "PASS"], ["--default-only", "lab=cortexlab"]]
+)
+def test_what_list_prints_is_in_the_tree_and_can_be_fetched(shared: Mounted, words: list[str]) -> None:
+    done = run_onefs("list", "datasets", *words, "--mount", str(shared.path))
+    paths = done.stdout.splitlines()
+    assert paths
+    assert all(os.path.isfile(path) for path in paths)
+    dry = run_onefs("fetch", "--from", "-", "--dry-run", "--json", answers=done.stdout)
+    assert sorted(f"{shared.path}/{file['path']}" for file in json.loads(dry.stdout)["files"]) == sorted(paths)
+
+
+def test_list_without_words_is_the_whole_tree(shared: Mounted) -> None:
+    walked = {f"{shared.path}/{path}/{name}" for path, names in sessions_walked(shared.path).items() for name in names}
+    printed = run_onefs("list", "datasets", "-0", "--mount", str(shared.path)).stdout.split("\0")
+    assert set(printed) - {""} == walked
+    facts = json.loads(run_onefs("list", "datasets", "--json", "--mount", str(shared.path)).stdout)
+    assert {each["path"] for each in facts} == walked
+
+
+def test_other_settings_of_a_mount_are_refused_by_list(shared: Mounted) -> None:
+    done = run_onefs("list", "datasets", "--as-of", "2020-01-01", "--mount", str(shared.path))
+    assert (done.returncode, "setting of the mount" in done.stderr) == (2, True)

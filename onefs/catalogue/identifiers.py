@@ -1,0 +1,137 @@
+"""What names a session or dataset: ids, references, paths and URLs; and what these lead to in a catalogue."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+from uuid import UUID
+
+from onefs import alf
+from onefs.catalogue.insertions import Insertion
+from onefs.catalogue.interface import Catalogue
+from onefs.catalogue.records import Dataset
+from onefs.catalogue.session_rows import AGGREGATES
+
+LENGTH_OF_ID = 36
+FORMS = "Give an eid, the id of a dataset or a probe, a reference such as 2020-07-01_1_KS014, a path, or a file's URL."
+
+InsertionOf = Callable[[UUID], Insertion | None]
+"""From the id of a probe to the session's eid and the probe's name; None if there is no such probe. May ask."""
+
+
+class Place(NamedTuple):
+    """A path in the archive: that of a session, and the rest below it. `lab` is None where the path does not say it."""
+
+    lab: str | None
+    session: alf.Reference
+    rest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identifier:
+    """What a text may be: an id, a reference, or a path of which `place` or `aggregate` is where it leads.
+
+    `id` is beside a path that of the file, if its name has one.
+    """
+
+    id: UUID | None = None
+    reference: alf.Reference | None = None
+    place: Place | None = None
+    aggregate: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """What an identifier leads to: rows of sessions, datasets, and probes by id."""
+
+    sessions: list[int] = field(default_factory=list)
+    datasets: list[Dataset] = field(default_factory=list)
+    probes: dict[UUID, Insertion] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.sessions or self.datasets or self.probes)
+
+
+def identifier_of(text: str) -> Identifier | None:
+    """What a text is by its form; None if it is none of these. Text that ends in an id after a `/` is that id."""
+    path = unquote(urlsplit(text, allow_fragments=False).path) if "://" in text else text
+    path = path.rstrip("/")
+    last = path.rpartition("/")[2]
+    if len(last) == LENGTH_OF_ID and alf.UUID_PART.fullmatch(last):
+        return Identifier(id=UUID(last))
+    if (reference := alf.parse_reference(last)) is not None:
+        return Identifier(reference=reference)
+    if (place := place_in(path)) is not None:
+        return Identifier(id=alf.uuid_in(last), place=place)
+    _, found, aggregate = f"/{path}".rpartition(f"/{AGGREGATES}/")
+    if found:
+        return Identifier(id=alf.uuid_in(last), aggregate=aggregate)
+    return None
+
+
+def place_in(path: str) -> Place | None:
+    """Where a path under any root leads in the archive; None if no session's path is in it."""
+    found = alf.find_session(path)
+    day = alf.calendar_date(found["date"]) if found else None
+    if found is None or day is None:
+        return None
+    session = alf.Reference(day, int(found["number"]), found["subject"])
+    return Place(found["lab"], session, path[found.end() :].strip("/"))
+
+
+def meant(catalogue: Catalogue, identifier: Identifier, insertion_of: InsertionOf) -> Meant:
+    """All that an identifier leads to. May ask, if the catalogue may, or `insertion_of`.
+
+    A path inside a session leads to the dataset there, one to a folder in it to the session.
+    """
+    if identifier.reference is not None:
+        return Meant(sessions=catalogue.sessions_of_ref(*identifier.reference))
+    if identifier.place is not None:
+        return _at_place(catalogue, identifier.place, identifier.id)
+    if identifier.aggregate:
+        row = catalogue.aggregates
+        return Meant() if row is None else _below(catalogue, [row], identifier.aggregate, identifier.id)
+    assert identifier.id is not None, "an identifier is one of these"
+    return _of_id(catalogue, identifier.id, insertion_of)
+
+
+def _of_id(catalogue: Catalogue, id_: UUID, insertion_of: InsertionOf) -> Meant:
+    """The session, dataset or probe of an id. One that is at hand is not asked for under the other kinds."""
+    row = catalogue.session_of_eid(id_) if id_.int else None
+    if row is not None:
+        return Meant(sessions=[row])
+    dataset = catalogue.dataset_of_id(id_)
+    if dataset is not None:
+        return Meant(datasets=[dataset])
+    row = catalogue.find_session(id_) if id_.int else None
+    dataset = catalogue.find_dataset(id_) if row is None else None
+    insertion = insertion_of(id_) if row is None and dataset is None else None
+    return Meant(
+        [] if row is None else [row],
+        [] if dataset is None else [dataset],
+        {} if insertion is None else {id_: insertion},
+    )
+
+
+def _at_place(catalogue: Catalogue, place: Place, id_: UUID | None) -> Meant:
+    rows = catalogue.sessions_of_ref(*place.session)
+    if place.lab is not None:
+        rows = [row for row in rows if catalogue.session(row).lab == place.lab]
+    return _below(catalogue, rows, place.rest, id_) if place.rest else Meant(sessions=rows)
+
+
+def _below(catalogue: Catalogue, sessions: list[int], rest: str, id_: UUID | None) -> Meant:
+    """The datasets at a path in sessions, or the sessions if it is a folder of theirs."""
+    rows = [catalogue.datasets(catalogue.newest(row)) for row in sessions]
+    folder, slash, name = rest.rpartition("/")
+    plain = f"{folder}{slash}{alf.without_uuid(name)}"
+    found = [each.dataset(i) for each in rows for i, path in enumerate(each.rel_paths) if path in (rest, plain)]
+    datasets = [dataset for dataset in found if dataset.rel_path == rest or dataset.id == id_]
+    if datasets:
+        return Meant(datasets=datasets)
+    holding = [session for session, each in zip(sessions, rows, strict=True) if _has_folder(iter(each.rel_paths), rest)]
+    return Meant(sessions=[row for row in holding if row != catalogue.aggregates])
+
+
+def _has_folder(rel_paths: Iterator[str], folder: str) -> bool:
+    return any(path.startswith(f"{folder}/") for path in rel_paths)
