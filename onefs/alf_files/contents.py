@@ -1,15 +1,18 @@
 """The content of a file by its extension: arrays, frames, JSON, YAML … and the path of what is none of these."""
 
 import json
+import math
 import os
 import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
+from io import BytesIO, FileIO
 from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 from numpy.lib import format as npy_format
 from numpy.lib.npyio import NpzFile
 
@@ -19,6 +22,8 @@ from onefs.alf_files.parts import AnyPath
 from onefs.alf_files.path import ALFPath
 from onefs.one_errors import UsageError
 
+_MAGIC = npy_format.magic(1, 0)
+_MAGIC_BYTES = len(_MAGIC)
 _DAMAGE = (ValueError, EOFError, KeyError, RecursionError, UnpicklingError, zipfile.BadZipFile, zlib.error)
 
 
@@ -82,8 +87,33 @@ def _as_told(path: str, extension: str, error: Exception) -> UsageError:
 
 def _npy(path: str, allow_pickle: bool) -> Any:
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - as os.stat above
-        array = npy_format.read_array(file, allow_pickle=allow_pickle)
+        array = _plain_array(file)
+        if array is None:
+            file.seek(0)
+            array = npy_format.read_array(file, allow_pickle=allow_pickle)
     return array.reshape(-1) if array.ndim == 2 and array.shape[1] == 1 else array
+
+
+def _plain_array(file: FileIO) -> "np.ndarray[Any, Any] | None":
+    """The array of a file of version 1.0 that holds no Python objects; None for all others.
+
+    Most of the time that numpy takes for a small file goes into its header, a Python literal. The attributes of an
+    object mostly have the same one, so it is parsed once.
+    """
+    begin = file.read(_MAGIC_BYTES + 2)
+    if begin[:_MAGIC_BYTES] != _MAGIC:
+        return None
+    header = begin[_MAGIC_BYTES:] + file.read(int.from_bytes(begin[_MAGIC_BYTES:], "little"))
+    shape, is_fortran, dtype = _parsed_header(header)
+    if dtype.hasobject:
+        return None
+    array = np.fromfile(file, dtype, math.prod(shape))
+    return array.reshape(shape[::-1]).T if is_fortran else array.reshape(shape)
+
+
+@lru_cache(1 << 10)
+def _parsed_header(header: bytes) -> "tuple[tuple[int, ...], bool, np.dtype[Any]]":
+    return npy_format.read_array_header_1_0(BytesIO(header))
 
 
 def _npz(path: str, allow_pickle: bool) -> Any:

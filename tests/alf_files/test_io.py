@@ -26,7 +26,7 @@ from onefs.alf_files.objects import PARALLEL_FROM_BYTES
 from onefs.alf_files.path import ALFPath
 from onefs.demo.archive import make_archive
 from onefs.demo.formats import pqt
-from onefs.one_errors import ALFInvalid, ALFMultipleObjectsFound, ALFObjectNotFound, OnefsError
+from onefs.one_errors import ALFInvalid, ALFMultipleObjectsFound, ALFObjectNotFound, OnefsError, UsageError
 
 UUID = "226ba79d-2a3a-4b50-9acc-ebeebe6da35d"
 
@@ -711,3 +711,39 @@ def test_empty_folders_are_removed(tmp_path: Path) -> None:
         "a/d/file",
         "link",
     ]
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.float64(3),
+        np.empty(0, np.int16),
+        np.empty((0, 4)),
+        np.arange(12.0).reshape(3, 4),
+        np.asfortranarray(np.arange(24).reshape(2, 3, 4)),
+        np.arange(5, dtype=">i4"),
+        np.array([(1, 2.0), (3, 4.0)], [("a", "i2"), ("b", "f8")]),
+        np.array(["a", "bc"]),
+    ],
+)
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_arrays_are_those_that_numpy_reads(tmp_path: Path, array: np.ndarray, version: tuple[int, int]) -> None:
+    for number in range(2):  # the second header is known already
+        file = tmp_path / f"spikes.times{number}.npy"
+        with file.open("wb") as stream:
+            np.lib.format.write_array(stream, np.asanyarray(array), version)
+        read, expected = io.load_file_content(file), np.load(file)
+        assert (read.dtype, read.shape, read.flags.f_contiguous) == (
+            expected.dtype, expected.shape, expected.flags.f_contiguous
+        )  # fmt: skip
+        np.testing.assert_array_equal(read, expected)
+        assert read.flags.writeable
+
+
+def test_an_array_cut_short_is_told_as_damage(tmp_path: Path) -> None:
+    file = tmp_path / "spikes.times.npy"
+    for size_bytes in (5, 9, 60, 200):
+        np.save(file, np.arange(100))
+        os.truncate(file, size_bytes)
+        with pytest.raises(UsageError, match=r"spikes\.times\.npy cannot be read as npy"):
+            io.load_file_content(file)
