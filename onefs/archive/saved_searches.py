@@ -40,6 +40,17 @@ class SavedSearches:
                 return []
         return sorted(name.removesuffix(SUFFIX) for name in found)
 
+    def written(self, name: str) -> tuple[int, int] | None:
+        """What is another whenever a search is saved anew; None if there is none. Raises `CacheDamagedError`."""
+        if why_no_name(name):
+            return None
+        with cache_errors("the saved search", self._file(name)):
+            try:
+                found = self._file(name).stat()
+            except FileNotFoundError:
+                return None
+        return found.st_ino, found.st_mtime_ns
+
     def read(self, name: str) -> SavedSearch | None:
         """A search by its name; None if there is none. Raises `CacheDamagedError`."""
         if why_no_name(name):

@@ -40,8 +40,14 @@ class Searches:
         self._catalogue = catalogue
         self._database = database
         self._saved = SavedSearches(state_dir)
-        self._lock = threading.Lock()  # guards _kept
-        self._kept: LRUCache[tuple[str, ...], tuple[object, Found]] = LRUCache(KEPT)
+        self._lock = threading.Lock()  # guards the two below
+        self._edition: object = None
+        self._kept: LRUCache[tuple[object, ...], Found] = LRUCache(KEPT)
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The catalogue in use, at rest."""
+        return self._catalogue()
 
     @property
     def terms(self) -> Sequence[str]:
@@ -66,15 +72,25 @@ class Searches:
         if database is not None:
             return database.search(words)
         catalogue = self._catalogue()
-        columns = columns_of(catalogue)  # type: ignore[arg-type]
-        edition = catalogue if isinstance(catalogue, Snapshot) else columns
-        with self._lock:
-            known, found = self._kept.get(tuple(words), (None, None))
-        if found is None or known is not edition:
-            found = Found(catalogue, search(columns, terms_of_words(words)))
-            with self._lock:
-                self._kept[tuple(words)] = edition, found
+        edition = _edition(catalogue)
+        found = self._known(tuple(words), edition)
+        if found is None:
+            columns = columns_of(catalogue) if isinstance(catalogue, Snapshot) else edition
+            found = Found(catalogue, search(columns, terms_of_words(words)))  # type: ignore[arg-type]
+            self._keep(tuple(words), edition, found)
         return found
+
+    def _known(self, key: tuple[object, ...], edition: object) -> Found | None:
+        with self._lock:
+            if edition is not self._edition:  # nothing is kept of a catalogue that is no longer in use
+                self._kept.clear()
+                self._edition = edition
+            return self._kept.get(key)
+
+    def _keep(self, key: tuple[object, ...], edition: object, found: Found) -> None:
+        with self._lock:
+            if edition is self._edition:
+                self._kept[key] = found
 
     def save(self, name: str, words: Sequence[str], eids: Sequence[UUID]) -> None:
         """Keep a result under a name, in place of one of the same name. Raises `UsageError` or `CacheDamagedError`."""
@@ -90,12 +106,23 @@ class Searches:
 
     def saved(self, name: str) -> Found | None:
         """The sessions of a saved search that the catalogue has; None if there is none of that name."""
-        search = self._saved.read(name)
-        if search is None:
-            return None
         database = self._database()
         if database is not None:
-            return database.found(search.eids)
-        catalogue = self._catalogue()
-        rows = (catalogue.session_of_eid(eid) for eid in search.eids)
-        return Found(catalogue, np.array([row for row in rows if row is not None], np.int64))
+            search = self._saved.read(name)
+            return None if search is None else database.found(search.eids)
+        catalogue, written = self._catalogue(), self._saved.written(name)
+        edition = _edition(catalogue)
+        found = self._known((name, written), edition)
+        if found is None:
+            search = self._saved.read(name)
+            if search is None:
+                return None
+            rows = (catalogue.session_of_eid(eid) for eid in search.eids)
+            found = Found(catalogue, np.array([row for row in rows if row is not None], np.int64))
+            self._keep((name, written), edition, found)
+        return found
+
+
+def _edition(catalogue: Catalogue) -> object:
+    """What is another whenever a search may find something else."""
+    return catalogue if isinstance(catalogue, Snapshot) else columns_of(catalogue)  # type: ignore[arg-type]

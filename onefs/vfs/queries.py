@@ -42,6 +42,10 @@ class Searcher(Protocol):
     """Answers searches. `search` and `saved` may wait for a database, and raise what that raises."""
 
     @property
+    def catalogue(self) -> Catalogue:
+        """The catalogue in use, at rest: it asks no database."""
+
+    @property
     def terms(self) -> Sequence[str]:
         """The names that terms have."""
 
@@ -62,15 +66,13 @@ class Searcher(Protocol):
 class QueryFolder(Directory):
     """A folder of links to sessions: those that match `words`, or those saved under the name `saved`.
 
-    `number` tells it apart in the inode numbers of its links. The folder of a term without a value is empty. `found` is
-    what its links were last made of.
+    `number` tells it apart in the inode numbers of its links. The folder of a term without a value is empty.
     """
 
     words: tuple[str, ...] = ()
     saved: str = ""
     number: int = 0
     is_empty: bool = False
-    found: Found | None = None
 
 
 class Queries:
@@ -115,7 +117,7 @@ class Queries:
         if parent is self.root and name == SAVED:
             return self._saved
         assert isinstance(parent, QueryFolder)
-        if "=" in name:
+        if "=" in name and alf.parse_reference(name) is None:
             return self._term(parent, name)
         link = None if parent.is_empty else self._link(parent, name)
         if link is None and parent is self.root and not name.startswith("."):
@@ -172,7 +174,6 @@ class Queries:
         found = self._searcher.saved(folder.saved) if folder.saved else self._searcher.search(folder.words)
         if found is None:
             raise GoneError(f"There is no saved search {folder.saved!r} any more.", "Look the path up again.")
-        folder.found = found
         return found
 
     def _links(self, folder: QueryFolder) -> Iterator[Link]:
@@ -199,12 +200,10 @@ class Queries:
         return None
 
     def _link_of_key(self, folder: QueryFolder, key: int) -> Link | None:
-        """The link in a folder to the session of a key, if the folder's links were made. Asks nobody."""
-        found = folder.found
-        row = found.catalogue.session_of_key(key) if found is not None else None
-        if found is None or row is None:
-            return None
-        return self._made_link(folder, found.catalogue, row, found.catalogue.session(row), is_shared=False)
+        """The link in a folder to the session of a key, None if there is no such session now. Asks nobody."""
+        catalogue = self._searcher.catalogue
+        row = catalogue.session_of_key(key)
+        return None if row is None else self._made_link(folder, catalogue, row, catalogue.session(row), is_shared=False)
 
     def _made_link(
         self, folder: QueryFolder, catalogue: Catalogue, row: int, session: Session, *, is_shared: bool

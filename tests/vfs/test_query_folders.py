@@ -1,7 +1,10 @@
 """Folders of searches below .onefs/query, and saved searches."""
 
+import gc
 import itertools
 import posixpath
+import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -176,3 +179,49 @@ def test_a_damaged_saved_search_is_told(tmp_path: Path) -> None:
     next((tmp_path / "searches").iterdir()).write_text("{")
     with pytest.raises(CacheDamagedError, match="is damaged"):
         saved.read("one")
+
+
+def test_a_link_whose_subject_has_an_equals_sign_is_found(tmp_path: Path) -> None:
+    odd = a_session("lab", "dose=2", "2024-05-06", 2)
+    forest = a_forest(load_snapshot(tables_of(tmp_path, [odd], []), tmp_path / "state"), tmp_path)
+    assert list(links(forest, "subject=dose")) == ["2024-05-06_2_dose=2"]
+    assert isinstance(forest.find(".onefs/query/subject=dose/2024-05-06_2_dose=2"), Link)
+
+
+def test_links_lead_where_the_tables_say_now_and_the_old_tables_are_let_go(tmp_path: Path) -> None:
+    moved = replace(RAT, lab="lab")
+    tables = [
+        load_snapshot(tables_of(tmp_path / name, [session], []), tmp_path / "state")
+        for name, session in (("old", RAT), ("new", moved))
+    ]
+    control = Directory(2, inodes.ROOT, ".onefs", ".onefs", 0)
+    queries = Queries(control, Searches(lambda: tables[0], tmp_path / "state"))
+    folder = queries.child(queries.root, "subject=rat")
+    (link,) = queries.listed(folder)
+    saved = SavedSearches(tmp_path / "state")
+    saved.save("rats", [], [RAT.eid])
+    saved_folder = queries.child(queries.child(queries.root, "saved"), "rats")
+    assert len(queries.listed(saved_folder)) == 1
+    old = weakref.ref(tables.pop(0))
+    assert queries.node(link.ino).target.endswith(moved.path)
+    assert queries.child(folder, link.name).target.endswith(moved.path)
+    assert queries.child(saved_folder, link.name).target.endswith(moved.path)
+    gc.collect()
+    assert old() is None
+
+
+def test_a_saved_search_is_read_once_until_it_is_saved_anew(tables: Catalogue, tmp_path: Path) -> None:
+    searches = Searches(lambda: tables, tmp_path / "state")
+    searches.save("mine", [], [NEW.eid, OLD.eid])
+    found = searches.saved("mine")
+    assert searches.saved("mine") is found
+    searches.save("mine", [], [RAT.eid])
+    assert [tables.session(row).eid for row in searches.saved("mine").rows.tolist()] == [RAT.eid]
+    searches.forget("mine")
+    assert searches.saved("mine") is None
+
+
+@pytest.mark.parametrize("word", ["dataset=(?=(\\w+)+$)", "subject=(\\w+)+\\Z"])
+def test_an_expression_that_may_take_for_ever_is_refused(forest: Forest, word: str) -> None:
+    with pytest.raises(BadTermError, match="might not end"):
+        forest.find(f".onefs/query/{word}")
