@@ -143,8 +143,10 @@ def _appended(known: pd.Series, said: pd.Series | None, n_records: int) -> Any:
         said = pd.Series([None] * n_records, dtype=object)
     kind = _nullable(known.dtype) if said.isna().any() else known.dtype
     try:
+        if isinstance(kind, np.dtype) and kind.kind in "iu":  # numpy would cut off what is too large, and fractions
+            said = said.astype(_nullable(kind))
         both = pd.concat([known.astype(kind), said.astype(kind)], ignore_index=True)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UsageError(
             f"What the records say of {known.name} is no {kind}: {error}.", "Correct the value."
         ) from error
@@ -159,7 +161,5 @@ def _nullable(kind: Any) -> Any:
 
 
 def _qc_name(value: Any) -> str:
-    """The name of a QC outcome; of the number that Alyx has for it, too."""
-    if isinstance(value, str):
-        return value.upper()
-    return "NOT_SET" if pd.isna(value) else QC(int(value)).name
+    """The name of a QC outcome; of the number that Alyx has for it, too. Raises `UsageError`."""
+    return "NOT_SET" if pd.isna(value) else QC.validate(value).name

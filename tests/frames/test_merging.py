@@ -11,6 +11,7 @@ import pytest
 from one.alf import cache as reference
 from table_shapes import RECORDED, a_dataset, a_session, an_archive, an_id
 
+from onefs import errors
 from onefs.api.cache import load_tables, merge_tables
 from onefs.catalogue.query import eids_of, search
 from onefs.catalogue.records import QC
@@ -217,3 +218,28 @@ def test_into_a_frame_without_rows():
     assert len(cache["datasets"]) == len(DATASETS)
     assert UUID(cache["sessions"].index[0])
     assert an_id("x") not in cache["sessions"].index
+
+
+@pytest.mark.parametrize("number", [70_000, -1, 1.5, 2**70, "x"])
+def test_a_number_that_the_table_cannot_hold_is_refused(number):
+    frame = sessions_frame(SESSIONS)
+    record = session_series(a_session("new"))
+    record["number"] = number
+    with pytest.raises(UsageError, match="What the records say of number"):
+        merged_frame(frame, record)
+
+
+@pytest.mark.parametrize("number", [1.0, np.int64(1), "1", True])
+def test_a_number_of_another_type_is_taken(number):
+    record = session_series(a_session("new"))
+    record["number"] = number
+    merged = merged_frame(sessions_frame(SESSIONS), record)
+    assert merged["number"].dtype == np.uint16
+    assert merged.loc[record.name, "number"] == 1
+
+
+@pytest.mark.parametrize("qc", ["bogus", 1])
+def test_what_is_no_qc_is_refused(qc):
+    records = datasets_frame(DATASETS[:1]).astype({"qc": object}).assign(qc=qc)
+    with pytest.raises(errors.UsageError, match="is no QC"):
+        merged_frame(datasets_frame(DATASETS), records)
