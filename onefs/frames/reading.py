@@ -4,6 +4,7 @@ This module imports pandas; `import onefs` must not import it.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from onefs.catalogue import columns
+from onefs.catalogue.layout import EPOCH
 from onefs.catalogue.records import QC_CODES, Dataset, Session
 from onefs.catalogue.schema import (
     DATASET_COLUMNS,
@@ -254,12 +256,13 @@ def _dashed(digits: str) -> str:
 
 
 def _dates(array: "pa.Array") -> Any:
-    """`datetime.date`, None where there is none."""
+    """`datetime.date`, None where there is none, or one that no calendar has."""
     import pyarrow as pa
 
     missing = np.iinfo(np.int32).min
     days = columns.days(array, missing)
-    dates = pa.array(days.astype(np.int32), pa.int32(), mask=days == missing).cast(pa.date32())
+    no_date = (days < date.min.toordinal() - EPOCH) | (days > date.max.toordinal() - EPOCH)
+    dates = pa.array(days.astype(np.int32), pa.int32(), mask=no_date).cast(pa.date32())
     found = np.empty(len(dates), object)
     found[:] = dates.to_pylist()
     return found

@@ -561,3 +561,12 @@ def test_a_copy_of_the_recorded_tables_prunes_nothing(tmp_path):
     for row in face.load_tables(RECORDED).sessions.itertuples():
         (tmp_path / "t" / row.lab / "Subjects" / row.subject / str(row.date) / f"{row.number:03d}").mkdir(parents=True)
     assert face.remove_missing_datasets(tmp_path / "t") == []
+
+
+def test_a_date_that_no_calendar_has_is_none(tmp_path):
+    columns = session_columns(SESSIONS)
+    days = [10**7, -(10**6), *(18000 + n for n in range(len(SESSIONS) - 2))]
+    columns["date"] = pa.array(days, pa.int32()).cast(pa.date32())
+    cache = Cache(save(tmp_path / "tables", columns, dataset_columns(DATASETS)))
+    assert cache["sessions"]["date"].isna().sum() == 2
+    assert cache.catalogue().columns().eids.any(axis=1).sum() == len(SESSIONS) - 2
