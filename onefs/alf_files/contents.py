@@ -156,7 +156,7 @@ def _yaml(path: str) -> Any:
     with open(path, "rb") as file:  # noqa: PTH123
         try:
             return yaml.safe_load(file)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, LookupError, TypeError) as error:  # also of values that do not fit their tags
             raise ValueError(error) from error
 
 

@@ -120,10 +120,11 @@ def _describe(result: AlfBunch, key: str, metadata: Any) -> None:
     """Split an array into the columns that its metadata name, and keep what else these say."""
     columns = metadata.get("columns") if isinstance(metadata, dict) else None
     content = result[key]
-    if isinstance(columns, list) and len(columns) == _width(content):
+    names = list(dict.fromkeys(map(str, columns))) if isinstance(columns, list) else []
+    if names and len(names) == len(columns) == _width(content):
         del result[key]
         wide = content.reshape(-1, 1) if content.ndim == 1 else content
-        dict.update(result, {str(name): wide[..., place] for place, name in enumerate(columns)})
+        dict.update(result, {name: wide[..., place] for place, name in enumerate(names)})
         metadata = {name: value for name, value in metadata.items() if name != "columns"}
     if metadata:
         result[f"{key}metadata"] = metadata

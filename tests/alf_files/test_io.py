@@ -747,3 +747,19 @@ def test_an_array_cut_short_is_told_as_damage(tmp_path: Path) -> None:
         os.truncate(file, size_bytes)
         with pytest.raises(UsageError, match=r"spikes\.times\.npy cannot be read as npy"):
             io.load_file_content(file)
+@pytest.mark.parametrize("columns", ["[]", '["x", "x"]'])
+@pytest.mark.parametrize(("name", "content"), [("a.b.csv", "p,q\n1,2\n"), ("a.b.npy", np.zeros((3, 2))),
+                                               ("a.b.jsonable", "1\n2\n")])  # fmt: skip
+def test_metadata_whose_columns_do_not_fit_take_nothing_away(
+    tmp_path: Path, columns: str, name: str, content: Any
+) -> None:
+    write(tmp_path, name, content)
+    write(tmp_path, "a.b.metadata.json", f'{{"columns": {columns}}}')
+    loaded = io.load_object(tmp_path, "a")
+    assert set(loaded) == {"b", "bmetadata"}
+    assert len(loaded.b) == len(io.load_file_content(tmp_path / name))
+
+
+def test_a_yaml_value_that_does_not_fit_its_tag_is_damage(tmp_path: Path) -> None:
+    with pytest.raises(OnefsError, match="cannot be read as yaml"):
+        io.load_file_content(write(tmp_path, "a.b.yaml", '!!int ""'))
