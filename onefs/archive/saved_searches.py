@@ -38,7 +38,7 @@ class SavedSearches:
                 found = [file.name for file in self._folder.iterdir() if file.suffix == SUFFIX]
             except FileNotFoundError:
                 return []
-        return sorted(name.removesuffix(SUFFIX) for name in found)
+        return sorted(name for name in (file.removesuffix(SUFFIX) for file in found) if not why_no_name(name))
 
     def written(self, name: str) -> tuple[int, int] | None:
         """What is another whenever a search is saved anew; None if there is none. Raises `CacheDamagedError`."""
@@ -64,7 +64,7 @@ class SavedSearches:
         try:
             told = json.loads(text)
             return SavedSearch(tuple(map(str, told["terms"])), tuple(map(UUID, told["eids"])), float(told["saved"]))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise CacheDamagedError(
                 f"The saved search {file} is damaged: {error}.", f"Save it anew: onefs search … --save {name}"
             ) from error

@@ -173,10 +173,19 @@ def test_a_name_that_cannot_be_is_refused(tmp_path: Path, name: str) -> None:
     assert SavedSearches(tmp_path).read(name) is None
 
 
-def test_a_damaged_saved_search_is_told(tmp_path: Path) -> None:
+def test_what_is_listed_as_saved_can_be_looked_up(tmp_path: Path) -> None:
     saved = SavedSearches(tmp_path)
     saved.save("one", [], [NEW.eid])
-    next((tmp_path / "searches").iterdir()).write_text("{")
+    for name in ("a=b.json", "a\nb.json", ".hidden.json", "one.json.0123.tmp", "\udcff.json"):
+        (tmp_path / "searches" / name).write_text("{}")
+    assert saved.names() == ["one"]
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"terms": [], "eids": [], "saved": 1' + "0" * 400 + "}"])
+def test_a_damaged_saved_search_is_told(tmp_path: Path, text: str) -> None:
+    saved = SavedSearches(tmp_path)
+    saved.save("one", [], [NEW.eid])
+    next((tmp_path / "searches").iterdir()).write_text(text)
     with pytest.raises(CacheDamagedError, match="is damaged"):
         saved.read("one")
 
