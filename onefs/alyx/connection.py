@@ -98,16 +98,17 @@ class Connection:
         Raises what `ask` raises; then the login stays what it was.
         """
         with self._login_lock:
-            before = self._credentials, self._token, self._keep_token
+            before = self._credentials, self._token, self._keep_token, self._refused_login, self._failed_login
             self._credentials, self._token, self._keep_token = credentials, credentials.token, keep_token
             self._refused_login = self._failed_login = None
             try:
                 if self._token:
+                    self._check_token()
                     self._tell(self._token)
                 else:
                     self._token = self._log_in(None)
             except OnefsError:
-                self._credentials, self._token, self._keep_token = before
+                self._credentials, self._token, self._keep_token, self._refused_login, self._failed_login = before
                 raise
 
     def log_out(self) -> None:
@@ -201,11 +202,14 @@ class Connection:
         with self._login_lock:
             if not self._token:
                 self._token = self._log_in(failed)
-            if not TOKEN.fullmatch(self._token):
-                raise AccessRefusedError(
-                    f"The token for {self.host} is no token: it has spaces or line breaks.", HOW_TO_RENEW
-                )
+            self._check_token()
             return self._token
+
+    def _check_token(self) -> None:
+        if not TOKEN.fullmatch(self._token):
+            raise AccessRefusedError(
+                f"The token for {self.host} is no token: it has spaces or line breaks.", HOW_TO_RENEW
+            )
 
     def _renewed_token(self, rejected: str, failed: UnreachableError | None) -> str:
         with self._login_lock:

@@ -264,6 +264,15 @@ def test_login_and_logout(server: DemoServer, make: Make) -> None:
     assert client.rest("subjects", "list")
 
 
+@pytest.mark.parametrize("login", [{"password": "mistaken"}, {"token": "two\nlines"}])
+def test_a_login_that_is_refused_leaves_the_one_before(make: Make, login: dict[str, str]) -> None:
+    client = make()
+    with pytest.raises(AccessRefusedError):
+        client.authenticate("demo", **login)
+    assert CredentialsFile(credentials_file()).get(client.base_url) == Credentials()
+    assert client.rest("subjects", "list")
+
+
 def test_a_client_is_opened_by_its_address(server: DemoServer, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "password").write_text("of another login")
     monkeypatch.setenv("ONEFS_ALYX_PASSWORD_FILE", str(home / "password"))
