@@ -78,15 +78,16 @@ def datasets_of(
         if not is_pattern(pattern):
             raise
         return _matching(forest, Pattern(pattern), may_hold)
-    return _below(forest, whole, may_hold)
+    return _below(forest, whole, may_hold, set())
 
 
 def _matching(forest: Forest, pattern: Pattern, may_hold: Callable[[Directory], bool]) -> Iterator[Dataset]:
     below: list[tuple[Node, Position]] = [(forest.root.root, pattern.start)]
+    followed: set[str] = set()
     while below:
         node, positions = below.pop()
         if pattern.is_match(positions):
-            yield from _below(forest, _beyond(forest, node), may_hold)
+            yield from _below(forest, node, may_hold, followed)
         elif isinstance(node, Directory) and may_hold(node):
             found = [(child, pattern.after(positions, name)) for name, child in _next(forest, node, pattern, positions)]
             below += [each for each in reversed(found) if each[1]]
@@ -103,15 +104,21 @@ def _next(forest: Forest, folder: Directory, pattern: Pattern, positions: Positi
         return []
 
 
-def _below(forest: Forest, top: Node, may_hold: Callable[[Directory], bool]) -> Iterator[Dataset]:
+def _below(forest: Forest, top: Node, may_hold: Callable[[Directory], bool], followed: set[str]) -> Iterator[Dataset]:
+    """The datasets of a node and all below it. `followed` is where links led to so far: each place counts once."""
     below = [top]
     while below:
         node = below.pop()
+        if isinstance(node, Link):
+            node = _beyond(forest, node)
+            if node.path in followed:
+                continue
+            followed.add(node.path)
         if isinstance(node, DatasetFile):
             yield node.dataset
         elif isinstance(node, Directory) and node is not forest.control and may_hold(node):
-            nodes = forest.listed(node.ino)[1]
-            below += reversed([_beyond(forest, each) for each in nodes] if isinstance(node, QueryFolder) else nodes)
+            follows = isinstance(node, QueryFolder)
+            below += reversed([each for each in forest.listed(node.ino)[1] if follows or not isinstance(each, Link)])
 
 
 def _beyond(forest: Forest, node: Node) -> Node:

@@ -148,6 +148,15 @@ def test_what_is_below_a_query_are_the_datasets_of_its_sessions(forest: Forest) 
     assert found == [DATASETS[0].path, DATASETS[2].path]
 
 
+@pytest.mark.parametrize("pattern", [".onefs/query", ".onefs/query/saved", ".onefs/query/saved/*",
+                                     ".onefs/query/saved/*/*", ".onefs/query/**"])  # fmt: skip
+def test_a_session_that_several_links_lead_to_counts_once(forest: Forest, tmp_path: Path, pattern: str) -> None:
+    saved = SavedSearches(tmp_path / "state")
+    saved.save("all", [], [NEW.eid, RAT.eid])
+    saved.save("mice", [], [NEW.eid])
+    assert sorted(dataset.path for dataset in datasets_of(forest, pattern)) == [DATASETS[0].path, DATASETS[3].path]
+
+
 def test_a_saved_search_keeps_what_was_found(forest: Forest, tmp_path: Path) -> None:
     saved = SavedSearches(tmp_path / "state")
     assert saved.names() == []
