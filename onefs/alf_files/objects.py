@@ -120,8 +120,8 @@ def _describe(result: AlfBunch, key: str, metadata: Any) -> None:
     """Split an array into the columns that its metadata name, and keep what else these say."""
     columns = metadata.get("columns") if isinstance(metadata, dict) else None
     content = result[key]
-    names = list(dict.fromkeys(map(str, columns))) if isinstance(columns, list) else []
-    if names and len(names) == len(columns) == _width(content):
+    names = [str(name) for name in columns] if isinstance(columns, list) else []
+    if names and len(set(names)) == len(names) == _width(content):
         del result[key]
         wide = content.reshape(-1, 1) if content.ndim == 1 else content
         dict.update(result, {name: wide[..., place] for place, name in enumerate(names)})

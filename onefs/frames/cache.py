@@ -54,7 +54,7 @@ class Cache(Bunch):
         super().__init__()
         object.__setattr__(self, "_directory", directory)
         object.__setattr__(self, "_teacher", teacher)
-        object.__setattr__(self, "_lock", threading.RLock())  # held while a frame is made
+        object.__setattr__(self, "_lock", threading.RLock())  # held while a frame is made or merged into
         object.__setattr__(self, "_marks", {})  # by table: a number for each row that was read, sorted
         raw: dict[str, dict[str, Any]] = {}
         for name in NAMES:
@@ -152,10 +152,11 @@ class Cache(Bunch):
         from onefs.frames.merging import indexed, merge_tables
         from onefs.frames.reading import INDEX
 
-        for name, rows in records.items():
-            if rows is not None and len(rows) and name not in self and name in INDEX:
-                self[name] = indexed(rows, INDEX[name]).iloc[:0]
-        return merge_tables(self, strict=strict, origin=origin, **records)
+        with self._lock:  # lest of two threads that merge one takes away what the other has brought
+            for name, rows in records.items():
+                if rows is not None and len(rows) and name not in self and name in INDEX:
+                    self[name] = indexed(rows, INDEX[name]).iloc[:0]
+            return merge_tables(self, strict=strict, origin=origin, **records)
 
     def save(self, directory: Path | None = None, *, clobber: bool = False) -> None:  # type: ignore[override]
         """Save the tables to a directory, that which they are from unless given, merged into what is there.

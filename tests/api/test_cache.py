@@ -5,7 +5,9 @@ import logging
 import os
 import pickle
 import shutil
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta
 from uuid import UUID
 
@@ -570,3 +572,16 @@ def test_a_date_that_no_calendar_has_is_none(tmp_path):
     cache = Cache(save(tmp_path / "tables", columns, dataset_columns(DATASETS)))
     assert cache["sessions"]["date"].isna().sum() == 2
     assert cache.catalogue().columns().eids.any(axis=1).sum() == len(SESSIONS) - 2
+
+
+def test_what_several_threads_merge_is_all_there(directory):
+    cache = Cache(directory)
+    records = [sessions_frame([a_session(f"learned {n}", subject=f"s{n}")]) for n in range(40)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda each: cache.merge(sessions=each), records))
+    finally:
+        sys.setswitchinterval(before)
+    assert {f"s{n}" for n in range(40)} <= set(cache["sessions"]["subject"])
