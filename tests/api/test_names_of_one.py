@@ -8,7 +8,7 @@ import pytest
 
 from onefs.catalogue.records import QC
 
-MODULES_THERE = ["exceptions", "webclient", "io", "spec", "path", "cache", "converters", "util"]
+MODULES_THERE = ["exceptions", "webclient", "io", "spec", "path", "cache", "converters", "util", "api", "params"]
 """Add a module once it is there: its names and signatures are checked from then on."""
 
 NAMES = {
@@ -41,6 +41,7 @@ NAMES = {
         "one_path_from_dataset"
     ),
     "util": ("filter_datasets filter_revision_last_before index_last_before validate_date_range autocomplete LazyId"),
+    "params": "get setup get_cache_dir get_default_client get_params_dir check_cache_conflict",
 }
 
 SIGNATURES = """
