@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from onefs import alf
 from onefs.catalogue.filters import FileName, Filter, editions, matching
-from onefs.catalogue.records import Dataset
+from onefs.catalogue.records import QC, Dataset
 from onefs.catalogue.session_rows import AGGREGATES
 from onefs.errors import UsageError
 from onefs.one_errors import ALFMultipleCollectionsFound, ALFMultipleObjectsFound
@@ -33,7 +33,10 @@ class Wish(NamedTuple):
 
 
 def chosen(datasets: Iterable[Dataset], wish: Wish) -> list[Aggregate]:
-    """One edition of each of those that are meant, sorted by path. Raises `UsageError`."""
+    """One edition of each of those that are meant, sorted by path. Those of QC CRITICAL are left out before that.
+
+    Raises `UsageError`.
+    """
     found = sorted(_of_relation(datasets, wish), key=lambda each: each.dataset.rel_path)
     names = [f"{alf.split_relative(each.dataset.rel_path).name}" for each in found]
     passes = matching(Filter(wish.dataset), names)
@@ -72,5 +75,6 @@ def _of_relation(datasets: Iterable[Dataset], wish: Wish) -> Iterable[Aggregate]
         raise UsageError(f"{wish.identifier!r} is no regular expression: {error}.", "Correct it.") from error
     for dataset in datasets:
         relation, _, identifier = alf.split_relative(dataset.rel_path).collection.partition("/")
-        if relation.lower() == wish.relation.lower() and expression.search(identifier):
+        is_meant = relation.lower() == wish.relation.lower() and expression.search(identifier)
+        if is_meant and dataset.qc <= QC.FAIL:
             yield Aggregate(dataset, relation.lower(), identifier)

@@ -12,8 +12,9 @@ from onefs.catalogue import query
 from onefs.catalogue.filters import FileName, Filter, Texts, matching, matching_rows, qc_mask
 from onefs.catalogue.interface import Catalogue, Rows
 from onefs.catalogue.records import QC, Dataset
+from onefs.catalogue.session_rows import AGGREGATES
 from onefs.catalogue.terms import qc_of
-from onefs.frames.catalogue import FrameRows
+from onefs.frames.catalogue import FrameCatalogue, FrameRows
 from onefs.memory import without_pandas
 from onefs.modes import Mode
 from onefs.one_errors import ALFError, api_errors
@@ -187,15 +188,13 @@ class ListingMixin(SearchingMixin):
             warnings.warn("The datasets of all sessions are listed from the tables.", UserWarning, stacklevel=4)
             query_type = Mode.LOCAL
         catalogue = self._tables(query_type)
-        if details or asked.defaults_only:
+        if details or asked.defaults_only or isinstance(catalogue, FrameCatalogue):
             frame = self._all_passing(asked)
             return frame if details else sorted(frame["rel_path"].unique())
         with without_pandas():
-            columns = self._in_use.columns_of(catalogue)
-            used = _used_codes(columns, asked)
-            texts = columns.dataset_path.texts
-            paths = [texts[code] for code in used]
-            return sorted({path for path, passes in zip(paths, matching(asked.filter, paths), strict=True) if passes})
+            of_sessions = _paths_of_sessions(self._in_use.columns_of(catalogue), asked)
+            paths = sorted(of_sessions | _paths_of_aggregates(catalogue, asked))
+            return [path for path, passes in zip(paths, matching(asked.filter, paths), strict=True) if passes]
 
     def _all_passing(self, asked: _Asked) -> "pd.DataFrame":
         """The rows of all datasets that pass."""
@@ -245,24 +244,34 @@ class ListingMixin(SearchingMixin):
         return frame if keep_eid else frame.droplevel("eid")
 
 
-def _used_codes(columns: query.Columns, asked: _Asked) -> list[int]:
-    """Codes of the paths that datasets with such a QC have."""
+def _paths_of_sessions(columns: query.Columns, asked: _Asked) -> set[str]:
+    """The paths that sessions' datasets with such a QC have."""
     import numpy as np
 
     from onefs.catalogue.stored import CHUNK_ROWS
 
-    used = np.zeros(len(columns.dataset_path.texts), bool)
+    texts = columns.dataset_path.texts
+    used = np.zeros(len(texts), bool)
     for begin in range(0, len(columns.dataset_session), CHUNK_ROWS):
         where = slice(begin, begin + CHUNK_ROWS)
         passes = qc_mask(columns.dataset_qc[where], asked.limit, asked.ignores_not_set)
+        passes &= columns.dataset_session[where] >= 0
         used[columns.dataset_path.codes[where][passes]] = True
-    codes: list[int] = np.flatnonzero(used).tolist()
-    return codes
+    return {texts[code] for code in np.flatnonzero(used).tolist()}
+
+
+def _paths_of_aggregates(catalogue: Catalogue, asked: _Asked) -> set[str]:
+    """The same of the datasets of no session, from `aggregates/` on, as tables have them."""
+    if catalogue.aggregates is None:
+        return set()
+    rows = catalogue.datasets(catalogue.aggregates)
+    passes = qc_mask(rows.qc, asked.limit, asked.ignores_not_set)
+    return {f"{AGGREGATES}/{rows.rel_paths[i]}" for i in passes.nonzero()[0].tolist()}
 
 
 def _by_part(found: Any, part: int, *, details: bool) -> Any:
     """The collections (0) or revisions (1) of paths, or the rows of a frame by them."""
     if not details:
         return sorted({alf.split_relative(path)[part] for path in found})
-    parts = [alf.split_relative(path)[part] for path in found["rel_path"]]
+    parts = found["rel_path"].map(lambda path: alf.split_relative(path)[part])
     return dict(iter(found.groupby(parts)))

@@ -198,6 +198,12 @@ def test_details_by_collection_and_revision(one: One) -> None:
     assert all(f"/#{name}#/" in f"/{path}" for name in revisions if name for path in revisions[name].rel_path)
 
 
+def test_details_by_collection_of_one_dataset(one: One) -> None:
+    found = one.list_collections(EID, "licks.times.npy", details=True)
+    assert {name: list(frame.rel_path) for name, frame in found.items()} == {"alf": ["alf/licks.times.npy"]}
+    assert list(one.list_revisions(EID, "licks.times.npy", details=True)) == [""]
+
+
 def test_a_changed_frame_of_details_changes_no_answer(one: One) -> None:
     one.list_datasets(EID, details=True)["rel_path"] = "gone"
     assert "gone" not in one.list_datasets(EID)
@@ -336,6 +342,28 @@ def test_aggregates(tmp_path: Path, home: Path) -> None:
     assert len(one.list_aggregates("subj")) == 0
     with pytest.raises(AssertionError):
         one.list_aggregates("subjects", assert_unique=True)
+
+
+def test_lists_of_everything_have_aggregates_as_the_table_has_them(tmp_path: Path, home: Path) -> None:
+    of = session(uuid4())
+    path = "Subjects/lab/mouse/a.table.pqt"
+    rows = [aggregate(path), dataset(of, path), aggregate("Tags/t/b.table.pqt", qc=QC.CRITICAL)]
+    one = tables_of(tmp_path / "tables", [of], rows)
+    wanted = [path, f"aggregates/{path}"]
+    assert one.list_datasets() == wanted
+    assert one.list_datasets(collection="aggregates*") == wanted[1:]
+    assert one.list_collections() == ["Subjects/lab/mouse", "aggregates/Subjects/lab/mouse"]
+    assert sorted(one.list_datasets(details=True).rel_path) == wanted  # from now on the frames answer
+    assert one.list_datasets() == wanted
+
+
+def test_critical_aggregates_are_left_out_before_editions_are_chosen(tmp_path: Path, home: Path) -> None:
+    rows = [
+        aggregate("Subjects/lab/mouse/a.table.pqt", default_revision=False),
+        aggregate("Subjects/lab/mouse/#2024-01-01#/a.table.pqt", default_revision=True, qc=QC.CRITICAL),
+    ]
+    one = tables_of(tmp_path / "tables", [session(uuid4())], rows)
+    assert list(one.list_aggregates("subjects").rel_path) == ["aggregates/Subjects/lab/mouse/a.table.pqt"]
 
 
 def test_insertions(tmp_path: Path, home: Path) -> None:
