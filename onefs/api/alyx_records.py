@@ -95,6 +95,8 @@ def _session_folder(session: Any, root_dir: Root | None) -> Any:
     if reference is None:
         raise UsageError(f"{record!r} is no record of a session.", "It needs subject, date and number.")
     path = alf.session_path(record.get("lab") or "", reference.subject, reference.day, reference.number)
+    if not alf.is_safe_relative(path):
+        raise UsageError(f"{path!r} is no path of a session.", "Correct the record.")
     return _below(root_dir, path)
 
 
@@ -125,10 +127,12 @@ def path_from_filerecord(fr: Record, root_path: Root = "/", uuid: UUID | str | N
 
     Lists member by member.
     """
-    folder = fields.text(fr, "data_repository_path").strip("/")
     with _refusing_others("file"):
-        inside = fields.needed_text(fr, "relative_path")
-    path = _below(root_path, f"{folder}/{inside}" if folder else inside)
+        told = f"{fields.text(fr, 'data_repository_path')}/{fields.needed_text(fr, 'relative_path')}"
+    inside = "/".join(filter(None, told.split("/")))
+    if not alf.is_safe_relative(inside):
+        raise UsageError(f"{told!r} is no path in a repository.", "Report it to those who keep the database.")
+    path = _below(root_path, inside)
     return path.with_uuid(uuid) if uuid else path
 
 

@@ -162,6 +162,8 @@ def told_by_row(row: Any) -> tuple[UUID | None, UUID, str]:
     rel_path = row.get("rel_path")
     if not isinstance(rel_path, str) or eid == "":
         raise UsageError("This is no row of datasets: it needs eid, id and rel_path.", "Name it (eid, id).")
-    if isinstance(eid, str | UUID):
-        return id_of(eid), id_of(id_), rel_path
-    return None, id_of(id_), f"/{rel_path}".rpartition(f"/{AGGREGATES}/")[2].strip("/")
+    eid = id_of(eid) if isinstance(eid, str | UUID) else None
+    inside = rel_path if eid else f"/{rel_path}".rpartition(f"/{AGGREGATES}/")[2].strip("/")
+    if not alf.is_safe_relative(inside):
+        raise UsageError(f"{rel_path!r} is no path in a session.", "Correct the table.")
+    return eid, id_of(id_), inside

@@ -634,3 +634,28 @@ def test_folders_of_many_sessions(one: One, face: Face) -> None:
     assert converters.session_record2path(record, "/data") == Path("/data", SESSION)
     with pytest.raises(UsageError, match="is no reference to a session"):
         converters.session_record2path({"subject": "x"})
+
+
+@pytest.mark.parametrize("rel_path", ["../../x/a.b.npy", "/etc/a.b.npy", "alf/../../a.b.npy", ""])
+@pytest.mark.parametrize("convert", ["record2path", "record2url"])
+def test_a_row_whose_path_leaves_its_session_has_no_path(face: Face, convert: str, rel_path: str) -> None:
+    with pytest.raises(UsageError, match="is no path in a session"):
+        getattr(face, convert)(pd.Series({"rel_path": rel_path}, name=(EID, UNKNOWN)))
+
+
+@pytest.mark.parametrize("inside", ["../../x/a.b.npy", "lab/../../a.b.npy"])
+def test_a_file_of_alyx_whose_path_leaves_its_repository_has_no_path(inside: str) -> None:
+    with pytest.raises(UsageError, match="is no path in a repository"):
+        converters.path_from_filerecord({"data_repository_path": "/x", "relative_path": inside}, "/data")
+
+
+def test_a_file_of_alyx_stays_below_the_root() -> None:
+    path = converters.path_from_filerecord({"data_repository_path": "", "relative_path": "/lab/a.b.npy"}, "/data")
+    assert path.as_posix() == "/data/lab/a.b.npy"
+
+
+@pytest.mark.parametrize("odd", [{"subject": "../x"}, {"lab": ".."}, {"lab": "/etc"}])
+def test_a_session_whose_path_leaves_the_root_has_no_path(odd: dict[str, str]) -> None:
+    record = {"lab": "lab", "subject": "S", "date": date(2020, 7, 1), "number": 1, **odd}
+    with pytest.raises(UsageError, match="is no path of a session"):
+        converters.session_record2path(record, "/data")
