@@ -115,7 +115,10 @@ def validate_date_range(
         return None
     if isinstance(date_range, str | date | np.datetime64) or not isinstance(date_range, Iterable):
         first = _moment(date_range)
-        return first, first + pd.Timedelta(days=1) - pd.Timedelta(milliseconds=1)
+        try:
+            return first, first + pd.Timedelta(days=1) - pd.Timedelta(milliseconds=1)
+        except pd.errors.OutOfBoundsDatetime:  # of the last day that there is, only a part is there
+            return first, pd.Timestamp.max
     ends = list(date_range)
     if not 1 <= len(ends) <= 2:
         raise UsageError(f"{date_range!r} is no range of dates.", "Give one date, or two of which one may be None.")
@@ -204,7 +207,7 @@ def _moment(value: Any) -> "pd.Timestamp":
     import pandas as pd
 
     try:
-        moment = pd.NaT if isinstance(value, Number) else pd.Timestamp(value)
+        moment = pd.NaT if isinstance(value, Number) else pd.Timestamp(value).as_unit("ns")
     except (ValueError, TypeError) as error:
         raise _no_date(value) from error
     if moment is pd.NaT:

@@ -386,3 +386,13 @@ def test_ids_that_are_fetched_page_by_page_are_found_here_too():
 def test_pandas_is_loaded_when_a_frame_is_needed():
     code = "import sys, onefs.api.util; sys.exit('pandas' in sys.modules or 'pyarrow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("value", ["0001-01-01", dt.date.max, ["1677-09-21", None], [None, "9999-12-31"]])
+def test_a_date_that_pandas_cannot_hold_is_refused(value: object) -> None:
+    with pytest.raises(UsageError, match="is no date"):
+        util.validate_date_range(value)
+
+
+def test_the_last_day_of_pandas_ends_with_it() -> None:
+    assert util.validate_date_range("2262-04-11") == (pd.Timestamp("2262-04-11"), pd.Timestamp.max)
