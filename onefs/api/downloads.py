@@ -13,6 +13,7 @@ from onefs.alyx import fields
 from onefs.alyx.client import AlyxClient
 from onefs.api.logging_in import settings_here
 from onefs.archive.archive import make_http, make_transport
+from onefs.catalogue.saving import changing_tables
 from onefs.content.files import cache_errors
 from onefs.errors import UsageError
 from onefs.settings import Settings
@@ -47,7 +48,8 @@ def fetch_tables(client: AlyxClient, folder: Path) -> list[Path]:
     settings = settings_here()
     with _transport(settings) as transport, _folder_within(folder) as fresh:
         DatabaseOrigin(client, transport).download(fresh)
-        return sorted(table.replace(folder / table.name) for table in fresh.glob("*.pqt"))
+        with changing_tables(folder):
+            return sorted(table.replace(folder / table.name) for table in fresh.glob("*.pqt"))
 
 
 def fetch_file(base_url: str, url: str, folder: Path, *, clobber: bool) -> Path:

@@ -10,15 +10,17 @@ from typing import Any
 
 import pytest
 import requests
+from filelock import FileLock
 from one_in_remote_mode import Requests, one_at
 
 from onefs.alyx import client as alyx
 from onefs.alyx.credentials import Credentials, CredentialsFile, credentials_file
 from onefs.api import webclient
 from onefs.api.webclient import AlyxClient, dataset_record_to_url, file_record_to_url, no_cache
+from onefs.catalogue import saving
 from onefs.demo.plan import PLANS
 from onefs.demo.server import DemoServer
-from onefs.errors import NotAllowedError
+from onefs.errors import BusyError, NotAllowedError
 from onefs.one_errors import AccessRefusedError, UnknownRecordError, UnreachableError
 
 EPHYS = str(PLANS[3].session.eid)
@@ -329,5 +331,10 @@ def test_files_and_tables_are_fetched_into_a_folder(
         client.download_file("ftp://x/y")
     tables = client.download_cache_tables()
     assert [path.relative_to(home) for path in tables] == [Path("cache/datasets.pqt"), Path("cache/sessions.pqt")]
-    assert sorted(path.name for path in (home / "cache").iterdir()) == ["datasets.pqt", "sessions.pqt"]
+    assert sorted(path.name for path in (home / "cache").iterdir()) == [".onefs", "datasets.pqt", "sessions.pqt"]
     assert [path.name for path in (home / "mine").iterdir()] == [one.name]
+    before = {path: path.stat().st_ino for path in tables}
+    monkeypatch.setattr(saving, "LOCK_TIMEOUT_S", 0.01)
+    with FileLock(home / "cache" / ".onefs" / "tables.lock"), pytest.raises(BusyError):
+        client.download_cache_tables()
+    assert {path: path.stat().st_ino for path in tables} == before, "somebody else is saving them"
