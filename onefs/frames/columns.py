@@ -104,8 +104,11 @@ class FrameColumns:
 
     @cached_property
     def dataset_exists(self) -> NDArray[np.bool_]:
-        """Which datasets exist."""
-        codes, values = _factorized(self._tables["datasets"], "exists")
+        """Which datasets exist: all, if there is no such column."""
+        frame = self._tables["datasets"]
+        if "exists" not in frame.columns:
+            return np.ones(len(frame), bool)
+        codes, values = _factorized(frame, "exists")
         return np.array([*(bool(value) for value in values), False])[codes]
 
     @cached_property

@@ -1,5 +1,7 @@
 """Searching in frames finds what searching in the index finds, and sees edits."""
 
+from uuid import UUID
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -112,3 +114,14 @@ def test_nullable_columns(archive):
     assert tables["sessions"].index[0] not in found(columns)
     assert not columns.dataset_exists[0]
     assert FrameCatalogue(tables).find_session(an_id("x")) is None
+
+
+def test_without_a_column_exists_searches_and_sessions_agree(archive):
+    tables = frames_of(archive)
+    tables["datasets"] = tables["datasets"].drop(columns="exists")
+    catalogue = FrameCatalogue(tables)
+    with_spikes = found(catalogue.columns(), dataset="spikes")
+    assert with_spikes
+    for eid in with_spikes:
+        rows = catalogue.datasets(catalogue.find_session(UUID(eid)))
+        assert any("spikes" in path and exists for path, exists in zip(rows.rel_paths, rows.exists, strict=True))
