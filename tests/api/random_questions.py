@@ -55,9 +55,8 @@ def random_terms(
         "datasets": some_of(pick, sorted({*names}), as_expressions=False),
     }
     chosen = {name: exact[name] for name in pick.sample(sorted(exact), pick.choice([1, 1, 2, 2, 3]))}
-    if {"datasets", "dataset"} & set(chosen) or pick.random() < 0.1:
-        if pick.random() < 0.5:
-            chosen["dataset_qc_lte"] = pick.choice(QC_NAMES)
+    if pick.random() < (0.5 if {"datasets", "dataset"} & set(chosen) else 0.05):
+        chosen["dataset_qc_lte"] = pick.choice(QC_NAMES)
     given = {pick.choice(SHORT[name]): _in_some_shape(pick, name, value) for name, value in chosen.items()}
     return given, chosen
 
@@ -126,6 +125,8 @@ def fault_of_list(filters: Mapping[str, Any], ours: set[str], ones: set[str], *,
         return "in a list of names only the first keeps its collection"
     if missing and not any(is_valid(path.rpartition("/")[2]) for path in missing) and not extra and not name:
         return "names that are not ALF are hidden from lists without a filter of names"
+    if isinstance(name, str) and "/" in name and collection is not None and not extra:
+        return "a path beside a collection finds nothing"
     if isinstance(name, dict) and "namespace" in name and extra and not missing:
         return "a namespace is met by longer ones"
     if isinstance(name, dict) and "" in name.values():

@@ -1,4 +1,4 @@
-"""Random cache tables and their files, written by pandas: labs, revisions, defaults, outcomes, odd names, aggregates."""
+"""Random cache tables and files, written by pandas: labs, revisions, defaults, outcomes, odd names, aggregates."""
 
 import hashlib
 import io
@@ -61,9 +61,9 @@ def random_tables(pick: random.Random) -> Tables:
     ).drop_duplicates(["lab", "subject", "date", "number"])
     sessions["number"] = sessions["number"].astype("uint16")
     with_defaults = pick.random() < 0.7
-    rows = [
-        _dataset(pick, eid, path) for eid in sessions["id"] for path in _paths(pick)
-    ] + [_dataset(pick, sessions["id"].iloc[0], "alf/spikes.depths.npy")]  # ONE takes no tables without rows
+    rows = [_dataset(pick, eid, path) for eid in sessions["id"] for path in _paths(pick)] + [
+        _dataset(pick, sessions["id"].iloc[0], "alf/spikes.depths.npy")
+    ]  # ONE takes no tables without rows
     aggregates = [
         _dataset(pick, None, f"aggregates/Subjects/laba/{subject}/{edition}_ibl_subjectTrials.table.npy")
         for subject in pick.sample(SUBJECTS, pick.randint(0, 2))
@@ -113,6 +113,8 @@ def write(folder: Path, tables: Tables) -> None:
         file = folder / row.rel_path
         if isinstance(eid, str):
             session = tables.sessions.loc[eid]
-            file = folder / f"{session.lab}/Subjects/{session.subject}/{session.date}/{session.number:03}/{row.rel_path}"
+            file = (
+                folder / f"{session.lab}/Subjects/{session.subject}/{session.date}/{session.number:03}/{row.rel_path}"
+            )
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content_of(row.rel_path))

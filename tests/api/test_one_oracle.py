@@ -18,7 +18,7 @@ import pytest
 import right_answers
 from archives import FAULTY as WRONG
 from archives import RECORDINGS
-from faces import Faces, Failed, agree, answer
+from faces import Faces, Failed, agree, answer, plain
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from one.alf.path import filename_parts, remove_uuid_string
@@ -101,7 +101,9 @@ def check_list(faces: Faces, pick: random.Random, eid: str | None, *, wildcards:
         assert faces.ours.list_collections(eid, details=True, **few).keys() == collections
         assert faces.ours.list_revisions(eid, details=True, **few).keys() == revisions
     if not isinstance(ones, Failed) and sorted(paths_in(ones)) == ours:
-        if filters == few and all(is_valid(path.rpartition("/")[2]) for path in ours):  # of others ONE knows no collection
+        if filters == few and all(
+            is_valid(path.rpartition("/")[2]) for path in ours
+        ):  # of others ONE knows no collection
             assert sorted(faces.ones.list_collections(eid, **few)) == faces.ours.list_collections(eid, **few)
         return "equal" if ours else "nothing"
     fault = fault_of_list(filters, set(ours), paths_in(ones), wildcards=wildcards)
@@ -125,9 +127,7 @@ def test_five_hundred_random_searches(faces: Faces, wildcards: bool) -> None:
 
 def test_random_lists_of_every_session(faces: Faces, wildcards: bool) -> None:
     pick = random.Random(2)
-    seen = Counter(
-        check_list(faces, pick, eid, wildcards=wildcards) for eid in (*faces.eids, None) for _ in range(8)
-    )
+    seen = Counter(check_list(faces, pick, eid, wildcards=wildcards) for eid in (*faces.eids, None) for _ in range(8))
     assert seen["equal"] > 30, seen
 
 
@@ -169,9 +169,8 @@ def test_records_of_every_dataset(faces: Faces) -> None:
         else:
             assert ones.rel_path == record.rel_path == row.rel_path
             assert (record.hash or "") == (ones["hash"] or "")
-            assert answer(lambda: [record.file_size, record.exists, record.qc]) == answer(
-                lambda: [ones.file_size, ones.exists, ones.qc]
-            )
+            for name in ("file_size", "exists", "qc"):
+                assert plain(record[name]) == plain(ones[name])
             assert answer(faces.ones.record2path, ones) == str(path)
 
 
@@ -219,7 +218,7 @@ def objects(files: list[File]) -> dict[tuple[str, str, str], list[File]]:
 
 def test_every_dataset_loads(faces: Faces, files: list[File]) -> None:
     n_equal = 0
-    for file in files[:: len(files) // 80]:
+    for file in files[:: len(files) // 50]:
         collection, revision, name = parts_of(file.rel_path)
         calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
             ("load_dataset_from_id", (file.id,), {}),
@@ -237,7 +236,7 @@ def test_every_dataset_loads(faces: Faces, files: list[File]) -> None:
                 assert not isinstance(ours, Failed), (arguments, ours)
                 assert agree(ours, ones), (method, arguments, ours, ones)
                 n_equal += 1
-    assert n_equal > 200
+    assert n_equal > 120
 
 
 def test_datasets_of_a_session_load_in_one_call(faces: Faces, files: list[File]) -> None:
@@ -254,7 +253,7 @@ def test_datasets_of_a_session_load_in_one_call(faces: Faces, files: list[File])
 
 def test_every_object_loads(faces: Faces, objects: dict[tuple[str, str, str], list[File]]) -> None:
     n_equal = 0
-    for (eid, collection, name), files in list(objects.items())[:: len(objects) // 50]:
+    for (eid, collection, name), files in list(objects.items())[:: len(objects) // 25]:
         faults = {file.fault for file in files}
         if "wrong" in faults:
             assert "MismatchError" in answer(faces.ours.load_object, eid, name, collection).kinds
@@ -268,7 +267,7 @@ def test_every_object_loads(faces: Faces, objects: dict[tuple[str, str, str], li
             for file in files:
                 assert_own_types(faces, file)
             n_equal += 1
-    assert n_equal > 40
+    assert n_equal > 20
 
 
 def assert_own_types(faces: Faces, file: File) -> None:
@@ -283,7 +282,7 @@ def assert_own_types(faces: Faces, file: File) -> None:
 def test_every_collection_loads(faces: Faces, objects: dict[tuple[str, str, str], list[File]]) -> None:
     n_equal = 0
     faulty = {file.eid for files in objects.values() for file in files if file.fault}
-    for eid, collection in sorted({each[:2] for each in objects if each[0] not in faulty})[::3]:
+    for eid, collection in sorted({each[:2] for each in objects if each[0] not in faulty})[::8]:
         ours, ones = faces.both("load_collection", eid, collection)
         assert agree(ours, ones), (eid, collection, ours, ones)
         paths, of_ones = faces.both("load_collection", eid, collection, download_only=True)
@@ -298,7 +297,7 @@ def test_every_collection_loads(faces: Faces, objects: dict[tuple[str, str, str]
         wanted = sorted(path for found in each_object if isinstance(found, list) for path in found)
         assert early == wanted or (not wanted and "ALFObjectNotFound" in early.kinds)
         n_equal += 1
-    assert n_equal > 5
+    assert n_equal > 2
 
 
 # -- random tables ----------------------------------------------------------------------------------------------------
