@@ -27,7 +27,7 @@ WORKS: dict[str, tuple[Callable[[Bench], None], str]] = {
     "cold": (bulk.measure_cold, "files that have to be fetched: a large one, many small ones"),
     "dropped": (dropped.measure, "the same files, verified, with the kernel's caches dropped (for root)"),
     "huge": (huge.measure, "a file of 100 GiB, of which little is read"),
-    "questions": (questions.measure, "searches by subject, date, dataset and regular expression"),
+    "questions": (questions.measure, "searches, lists and loads from Python, and lists on the command line"),
     "refresh": (refresh.measure, "how long readers wait while newer tables are taken"),
 }
 SIZE_HELP = {
