@@ -44,6 +44,11 @@ class Faces:
             self.ones._cache["datasets"]["exists"] = self.datasets["exists"]
         return ours, ones
 
+    def close(self) -> None:
+        """End the threads that wait for files to load."""
+        if self.ours._opened is not None:
+            self.ours._opened.close()
+
     def set_wildcards(self, *, on: bool) -> None:
         self.ours.wildcards = self.ones.wildcards = on
 

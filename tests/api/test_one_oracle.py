@@ -315,15 +315,23 @@ def test_random_tables(own_home: Path, seed: int) -> None:
         folder = Path(directory)
         write(folder, tables)
         faces = Faces(folder)
-        for wildcards in (True, False):
-            faces.set_wildcards(on=wildcards)
-            check_search(faces, pick, wildcards=wildcards)
-            check_list(faces, pick, pick.choice([*faces.eids, None]), wildcards=wildcards)
-        faces.set_wildcards(on=True)
-        eid = pick.choice(faces.eids)
-        check_identifiers(faces, eid)
-        check_loads(faces, pick, eid)
-        check_aggregates(faces, tables.aggregates)
+        try:
+            check_all(faces, pick, tables.aggregates)
+        finally:
+            faces.close()
+
+
+def check_all(faces: Faces, pick: random.Random, aggregates: pd.DataFrame) -> None:
+    """A few questions of each kind."""
+    for wildcards in (True, False):
+        faces.set_wildcards(on=wildcards)
+        check_search(faces, pick, wildcards=wildcards)
+        check_list(faces, pick, pick.choice([*faces.eids, None]), wildcards=wildcards)
+    faces.set_wildcards(on=True)
+    eid = pick.choice(faces.eids)
+    check_identifiers(faces, eid)
+    check_loads(faces, pick, eid)
+    check_aggregates(faces, aggregates)
 
 
 def check_identifiers(faces: Faces, eid: str) -> None:
