@@ -57,11 +57,9 @@ def check_one(found: Sequence[Aggregate]) -> None:
         raise ALFMultipleObjectsFound(*names)
 
 
-def frame_of(found: Sequence[Aggregate]) -> "pd.DataFrame":
-    """Aggregates as a frame with the index `id`; their `rel_path` begins with `aggregates/`."""
-    from onefs.frames.reading import datasets_frame
-
-    frame = datasets_frame((each.dataset for each in found), keep_eid=False)
+def frame_of(found: Sequence[Aggregate], rows: "pd.DataFrame") -> "pd.DataFrame":
+    """Aggregates as a frame with the index `id`, made of their rows; `rel_path` begins with `aggregates/`."""
+    frame = rows.droplevel("eid")
     frame["rel_path"] = [f"{AGGREGATES}/{each.dataset.rel_path}" for each in found]
     frame["relation"] = [each.relation for each in found]
     frame["identifier"] = [each.identifier for each in found]

@@ -122,10 +122,8 @@ class DatabaseMixin(ListingMixin):
             raise ALFObjectNotFound(f"There is no session {known}. See what there is with search.", terse=True)
         if not details:
             return _array(sorted({each.rel_path for each in found}))
-        from onefs.frames.reading import datasets_frame
-
         datasets = [dataset_told(each, UUID(known), "") for each in found]
-        return datasets_frame(sorted(datasets, key=lambda dataset: dataset.id.bytes))
+        return self._frame_of(sorted(datasets, key=lambda dataset: dataset.id.bytes))
 
     @api_errors
     def dataset2type(self, dset: Any) -> str:

@@ -99,8 +99,8 @@ def _of_record(record: Any) -> UUID:
     return dataset_id(str(record.get("url", "")).rstrip("/").rpartition("/")[2])
 
 
-def record_of(dataset: Dataset) -> Bunch:
-    """A dataset as `load_datasets` tells it: its ids, the table's columns, and its revision."""
+def record_of(dataset: Dataset, further: Mapping[str, Any]) -> Bunch:
+    """A dataset as `load_datasets` tells it: its ids, the table's columns, further ones too, and its revision."""
     columns = {
         "eid": None if dataset.eid is None else str(dataset.eid),
         "id": str(dataset.id),
@@ -112,4 +112,4 @@ def record_of(dataset: Dataset) -> Bunch:
     }
     if dataset.default_revision is not None:
         columns["default_revision"] = dataset.default_revision
-    return Bunch(columns, revision=alf.split_relative(dataset.rel_path).revision)
+    return Bunch(columns, **further, revision=alf.split_relative(dataset.rel_path).revision)

@@ -14,6 +14,7 @@ from onefs.catalogue.silent import SilentSnapshot
 from onefs.catalogue.snapshot import Snapshot
 from onefs.errors import OnefsError
 from onefs.frames.cache import Cache
+from onefs.frames.further import FurtherColumns, FurtherOfFile, FurtherOfFrame
 from onefs.memory import without_pandas
 
 
@@ -46,6 +47,7 @@ class TablesInUse:
         self._lock = threading.RLock()  # guards those below
         self._cache: Cache | None = None
         self._columns: tuple[Catalogue, Columns] | None = None
+        self._further: dict[str, FurtherOfFile] = {}  # by table
         self._insertions: list[Mapping[str, Any]] = []  # learned, and in no frame yet
 
     @property
@@ -74,6 +76,17 @@ class TablesInUse:
         if known is None or known[0] is not catalogue:
             known = self._columns = catalogue, columns_of(catalogue)
         return known[1]
+
+    def further(self, table: str) -> FurtherColumns:
+        """The columns of `sessions` or `datasets` that the index does not keep."""
+        with self._lock:
+            if self._cache is not None and self._cache.is_touched:
+                return FurtherOfFrame(self._cache[table], table)
+            known = self._further.get(table)
+            if known is None:
+                file = getattr(self.tables.files, table) if self.tables.metadata.created else None
+                known = self._further[table] = FurtherOfFile(file, table)
+            return known
 
     @property
     def cache(self) -> Cache:
@@ -107,6 +120,7 @@ class TablesInUse:
             edits = cache.changed() if keeps_edits and cache is not None and cache.is_touched else {}
             self._catalogues.adopt(tables)
             self._columns = None
+            self._further = {}
             self._insertions = []
             if edits:
                 self.cache.merge(**edits)

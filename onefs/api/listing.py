@@ -152,7 +152,7 @@ class ListingMixin(SearchingMixin):
         found = aggregates.chosen(self._aggregates(), aggregates.Wish(relation, identifier, dataset, revision))
         if assert_unique:
             aggregates.check_one(found)
-        return aggregates.frame_of(found)
+        return aggregates.frame_of(found, self._frame_of([each.dataset for each in found]))
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -229,19 +229,21 @@ class ListingMixin(SearchingMixin):
         keep_eid: bool,
     ) -> "pd.DataFrame":
         """Some datasets of a session as a frame, sorted by id."""
-        from onefs.frames.reading import EMPTY_DATASETS_FRAME, datasets_frame
-
-        if rows is None:
-            frame = EMPTY_DATASETS_FRAME.copy()
-        elif isinstance(rows, FrameRows):
-            frame = self._cache["datasets"].iloc[sorted(rows.positions[list(kept)])].copy()
-        elif self._cache.has_further_columns("datasets"):
-            ids = [(str(catalogue.session(rows.session).eid), str(rows.id(i))) for i in kept]
-            frame = self._cache["datasets"].loc[sorted(ids)].copy()
+        if isinstance(catalogue, FrameCatalogue):
+            places = sorted(rows.positions[list(kept)]) if isinstance(rows, FrameRows) else []
+            frame = self._cache["datasets"].iloc[places].copy()
         else:
-            datasets = sorted((rows.dataset(i) for i in kept), key=lambda dataset: dataset.id.bytes)
-            frame = datasets_frame(datasets)
+            datasets = [] if rows is None else [rows.dataset(i) for i in kept]
+            frame = self._frame_of(sorted(datasets, key=lambda dataset: dataset.id.bytes))
         return frame if keep_eid else frame.droplevel("eid")
+
+    def _frame_of(self, datasets: Sequence[Dataset]) -> "pd.DataFrame":
+        """A frame of datasets with the columns that the table has, made without its frame."""
+        from onefs.frames.reading import datasets_frame
+
+        further = self._in_use.further("datasets")
+        frame = datasets_frame(datasets, default_revision=further.has("default_revision") or None)
+        return further.add_to(frame, [dataset.id for dataset in datasets])
 
 
 def _paths_of_sessions(columns: query.Columns, asked: _Asked) -> set[str]:

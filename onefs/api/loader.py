@@ -20,6 +20,11 @@ from onefs.catalogue.snapshot import Snapshot
 from onefs.frames.catalogue import FrameCatalogue
 from onefs.one_errors import ALFMultipleObjectsFound, ALFObjectNotFound, ALFWarning, UsageError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from onefs.api.in_use import TablesInUse
+
 T = TypeVar("T")
 
 
@@ -31,10 +36,12 @@ class Loader(RecordingMixin):
     uuid_filenames: bool
 
     if TYPE_CHECKING:
+        _in_use: TablesInUse
 
         @property
         def _may_fetch(self) -> bool: ...
         def to_eid(self, id: Any = None) -> Any: ...  # noqa: A002
+        def _frame_of(self, datasets: Sequence[Dataset]) -> pd.DataFrame: ...
 
     def _check_filesystem(
         self,

@@ -137,9 +137,7 @@ class LoadingMixin(Loader):
         choice = self._choice(eid, query_type)
         asked = asked_for(datasets, collections, revisions)
         if not asked or (not len(choice.rows) and not assert_present):
-            from onefs.frames.reading import datasets_frame  # loads pandas
-
-            return None, datasets_frame([])
+            return None, self._frame_of([])
         found = [self._find(choice, each) for each in asked]
         choice.warn_of_other_editions(each.dataset for each in found if each is not None and each.is_path)
 
@@ -152,8 +150,10 @@ class LoadingMixin(Loader):
         if missing:
             _tell_missing(choice.session, missing, assert_present)
         there = [one.dataset if one and isinstance(file, str) else None for one, file in zip(found, files, strict=True)]
-        records = [None if dataset is None else record_of(dataset) for dataset in there]
-        return self._noted([dataset for dataset in there if dataset is not None], (contents, records))
+        loaded = [dataset for dataset in there if dataset is not None]
+        told = map(record_of, loaded, self._in_use.further("datasets").records([dataset.id for dataset in loaded]))
+        records = [None if dataset is None else next(told) for dataset in there]
+        return self._noted(loaded, (contents, records))
 
     @api_errors
     def load_dataset_from_id(
@@ -175,9 +175,7 @@ class LoadingMixin(Loader):
         content = self._load_one(dataset, download_only, check_hash)
         if not details:
             return content
-        from onefs.frames.reading import datasets_frame
-
-        return content, datasets_frame([dataset]).iloc[0]
+        return content, self._frame_of([dataset]).iloc[0]
 
     @api_errors
     def load_collection(

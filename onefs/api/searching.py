@@ -120,10 +120,12 @@ class SearchingMixin:
 
     def _session_records(self, catalogue: Catalogue, eids: Sequence[str]) -> list[Bunch]:
         """The columns of sessions."""
-        if isinstance(catalogue, FrameCatalogue) or self._cache.has_further_columns("sessions"):
+        if isinstance(catalogue, FrameCatalogue):
             return [Bunch(record) for record in self._cache["sessions"].loc[list(eids)].to_dict("records")]
         found = (catalogue.session_of_eid(UUID(eid)) for eid in eids)
-        return [_record_of(catalogue.session(row)) for row in found if row is not None]
+        sessions = [catalogue.session(row) for row in found if row is not None]
+        further = self._in_use.further("sessions").records([session.eid for session in sessions])
+        return [Bunch(_record_of(session), **more) for session, more in zip(sessions, further, strict=True)]
 
     def _session_series(self, catalogue: Catalogue, row: int) -> "pd.Series":
         from onefs.frames.reading import session_series
@@ -131,20 +133,18 @@ class SearchingMixin:
         if isinstance(catalogue, FrameCatalogue):
             return self._cache["sessions"].iloc[row].copy()
         session = catalogue.session(row)
-        if self._cache.has_further_columns("sessions"):
-            return self._cache["sessions"].loc[str(session.eid)].copy()
-        return session_series(session)
+        return session_series(session, self._in_use.further("sessions").records([session.eid])[0])
 
 
-def _record_of(session: Session) -> Bunch:
-    return Bunch(
-        lab=session.lab,
-        subject=session.subject,
-        date=session.date,
-        number=session.number,
-        task_protocol=session.task_protocol,
-        projects=session.projects,
-    )
+def _record_of(session: Session) -> dict[str, Any]:
+    return {
+        "lab": session.lab,
+        "subject": session.subject,
+        "date": session.date,
+        "number": session.number,
+        "task_protocol": session.task_protocol,
+        "projects": session.projects,
+    }
 
 
 def is_list(value: object) -> bool:

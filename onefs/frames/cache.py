@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from onefs.alf_files.bunch import Bunch
 from onefs.catalogue.interface import Learned
-from onefs.catalogue.tables import raw_metadata, table_errors
+from onefs.catalogue.tables import raw_metadata
 from onefs.frames.catalogue import FrameCatalogue
 
 if TYPE_CHECKING:
@@ -125,18 +125,6 @@ class Cache(Bunch):
     def catalogue(self) -> FrameCatalogue:
         """What the frames tell."""
         return FrameCatalogue(self)
-
-    def has_further_columns(self, name: str) -> bool:
-        """Whether the file of a table has columns that the index does not keep."""
-        import pyarrow.parquet as pq
-
-        from onefs.frames.reading import further_columns
-
-        held = dict.get(self, name)
-        if not isinstance(held, _Unread) or held.file is None:
-            return False
-        with table_errors(held.file):
-            return bool(further_columns(pq.read_schema(held.file).names, name))
 
     def set_expired(self, expiry: timedelta) -> bool:
         """Note in `_meta`, and return, whether there are no tables or they are older than `expiry`."""

@@ -3,7 +3,7 @@
 This module imports pandas; `import onefs` must not import it.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from types import MappingProxyType
@@ -15,15 +15,10 @@ import pandas as pd
 from onefs.catalogue import columns
 from onefs.catalogue.layout import EPOCH
 from onefs.catalogue.records import QC_CODES, Dataset, Session
-from onefs.catalogue.schema import (
-    DATASET_COLUMNS,
-    QC_NAMES,
-    SESSION_COLUMNS,
-    Column,
-    sources,
-)
+from onefs.catalogue.schema import QC_NAMES, sources
 from onefs.catalogue.tables import table_errors
 from onefs.errors import TableError
+from onefs.frames.shapes import COLUMNS, DROPPED, ID_COLUMNS, KEPT_SOURCES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,26 +54,6 @@ INDEX: Mapping[str, list[str]] = MappingProxyType(
 )
 """Index of the tables that are known."""
 
-_ID_COLUMNS = (
-    Column("eid", (("eid",), ("eid_0", "eid_1")), needed=False),
-    Column("id", (("id",), ("id_0", "id_1")), needed=False),
-)
-_PROBE_COLUMNS = tuple(
-    Column(name, (*pairs, (level,)))
-    for name, pairs, level in (
-        ("eid", (("eid",), ("eid_0", "eid_1")), "__index_level_0__"),
-        ("id", (("id",), ("id_0", "id_1")), "__index_level_1__"),
-    )
-)
-_COLUMNS: Mapping[str, Sequence[Column]] = {
-    "sessions": SESSION_COLUMNS,
-    "datasets": DATASET_COLUMNS,
-    "insertions": _PROBE_COLUMNS,
-}
-_KEPT_SOURCES = frozenset(("exists_aws", "exists_flatiron"))
-"""Columns that stay although another is made of them."""
-
-_DROPPED = {"datasets": frozenset(("session_path",))}
 _MADE_UP = {"task_protocol": "", "projects": "", "qc": "NOT_SET"}
 """What stands in columns that older tables lack."""
 
@@ -127,8 +102,8 @@ def frame_of_table(table: "pa.Table", name: str, file: Path) -> pd.DataFrame:
     """The frame of a table that was read from a file. To be used inside `table_errors`."""
     groups = _groups(table, name, file)
     index = [key for key in ("eid", "id") if key in groups and (name != "sessions" or key == "id")]
-    used = {one for group in groups.values() for one in group} - _KEPT_SOURCES
-    dropped = _DROPPED.get(name, frozenset())
+    used = {one for group in groups.values() for one in group} - KEPT_SOURCES
+    dropped = DROPPED.get(name, frozenset())
     made: dict[str, Any] = {}
     for column in table.column_names:  # in the file's order, a renamed one in the place of the old
         wanted = next((key for key, group in groups.items() if column in group), None)
@@ -139,7 +114,7 @@ def frame_of_table(table: "pa.Table", name: str, file: Path) -> pd.DataFrame:
     if not index:
         return _further_index(table.to_pandas(), file)
     for column, value in _MADE_UP.items():
-        if column not in made and any(column == each.name for each in _COLUMNS.get(name, ())):
+        if column not in made and any(column == each.name for each in COLUMNS.get(name, ())):
             made[column] = _constant(column, value, len(table))
     levels = [made.pop(key) for key in index]
     rows = pd.Index(levels[0], name=index[0]) if len(index) == 1 else pd.MultiIndex.from_arrays(levels, names=index)
@@ -160,15 +135,9 @@ def by_index(frame: pd.DataFrame) -> pd.DataFrame:
     return frame if has_eid.all() else frame.iloc[np.argsort(has_eid, kind="stable")]
 
 
-def further_columns(names: Collection[str], name: str) -> list[str]:
-    """The columns in a table's file that the frames of small answers would lack, were they made from the index."""
-    known = {one for column in _COLUMNS[name] for group in column.sources for one in group}
-    return [one for one in names if one in _KEPT_SOURCES or one not in known | _DROPPED.get(name, frozenset())]
-
-
 def _groups(table: "pa.Table", name: str, file: Path) -> dict[str, tuple[str, ...]]:
     """For each column that onefs knows, those of the table that make it."""
-    return sources(_COLUMNS.get(name, _ID_COLUMNS), table.column_names, file)
+    return sources(COLUMNS.get(name, ID_COLUMNS), table.column_names, file)
 
 
 def _arrays(table: "pa.Table", names: Iterable[str]) -> "list[pa.Array]":
@@ -313,8 +282,8 @@ def sessions_frame(sessions: Iterable[Session]) -> pd.DataFrame:
     return pd.DataFrame(made).astype(dict(SESSIONS_COLUMNS)).set_index("id")
 
 
-def session_series(session: Session) -> pd.Series:
-    """A session's columns, named by its eid."""
+def session_series(session: Session, further: Mapping[str, Any] = MappingProxyType({})) -> pd.Series:
+    """A session's columns, and further ones of the table, named by its eid."""
     made: dict[str, Any] = {
         "lab": session.lab,
         "subject": session.subject,
@@ -322,6 +291,7 @@ def session_series(session: Session) -> pd.Series:
         "number": session.number,
         "task_protocol": session.task_protocol,
         "projects": session.projects,
+        **further,
     }
     return pd.Series(made, name=str(session.eid), dtype=object)
 

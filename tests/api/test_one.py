@@ -11,9 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from archives import MADE_SESSION, change_metadata, make_tables
 
@@ -61,6 +64,8 @@ assert one.search(dataset=["spikes", "x.*s|times"], dataset_qc="FAIL", projects=
 assert one.list_datasets(eid, "*times*") == one.list_datasets(collection="alf") == ["alf/spikes.times.npy"]
 assert one.list_collections(eid, {{"object": "spikes"}}) == ["alf"]
 assert one.list_subjects() == ["mouse"]
+assert one.search(details=True)[1][0].lab == "lab"
+assert one.load_datasets(eid, ["spikes.times"])[1][0].qc == "PASS"
 assert one.path2eid(one.eid2path(eid)) == eid
 assert one.load_dataset(eid, "spikes.times").tolist() == [0, 1, 2]
 {LOADED}
@@ -258,18 +263,52 @@ def test_records_are_merged(folder: Path) -> None:
     assert one.search(subject="rat") == [eid]
 
 
-def test_columns_that_onefs_does_not_know_are_in_the_details(folder: Path) -> None:
-    frame = pd.read_parquet(folder / "datasets.pqt")
-    metadata = json.dumps({"date_created": "2024-01-03 00:00"})
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = pa.Table.from_pandas(frame.assign(colour="red"))
-    table = table.replace_schema_metadata({**table.schema.metadata, b"one_metadata": metadata.encode()})
-    pq.write_table(table, folder / "datasets.pqt")
+def test_columns_that_onefs_does_not_know_are_in_records_and_details(folder: Path) -> None:
+    """Over the index, whose answers do not wait for frames, and over frames alike."""
+    for table, further in (("sessions", {"n_trials": [7]}), ("datasets", {"colour": ["red", None]})):
+        read = pq.read_table(folder / f"{table}.pqt")
+        for name, values in further.items():
+            read = read.append_column(name, pa.array(values))
+        pq.write_table(read, folder / f"{table}.pqt")
+    put(folder)
     one = One(folder)
-    details = one.list_datasets(one.search()[0], details=True)
-    assert set(details.colour) == {"red"}
+    (eid,) = one.search()
+    for is_touched in (False, True):
+        if is_touched:
+            one._cache.datasets  # noqa: B018
+        assert one.search(details=True)[1][0].n_trials == 7
+        assert one.get_details(eid).n_trials == 7
+        details = one.list_datasets(eid, details=True).sort_values("rel_path")
+        colours = dict(zip(details.rel_path, details.colour, strict=True))
+        assert sorted(map(str, colours.values())) == ["None", "red"]
+        for path, colour in colours.items():
+            (record,) = one.load_datasets(eid, [path], download_only=True)[1]
+            assert record.colour == colour
+            row = one.load_dataset_from_id(record.id, download_only=True, details=True)[1]
+            assert row.colour == colour
+        assert list(one.list_datasets(eid, "nothing", details=True).columns) == list(details.columns)
+        assert one._in_use.is_touched == is_touched
+
+
+def put(folder: Path) -> None:
+    """Put the files of the session into its folder."""
+    for name, data in FILES.items():
+        path = folder / MADE_SESSION / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def test_frames_without_rows_have_the_columns_of_the_table(folder: Path) -> None:
+    one = One(folder)
+    (eid,) = one.search()
+    for found in (
+        one.list_datasets(eid, "nothing", details=True),
+        one.list_datasets(str(uuid4()), details=True),
+        one.load_datasets(eid, [])[1],
+        one.list_aggregates("subjects"),
+    ):
+        assert len(found) == 0
+        assert {"rel_path", "default_revision"} <= set(found.columns)
 
 
 # -- together -----------------------------------------------------------------------------------------------------

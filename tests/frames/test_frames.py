@@ -30,7 +30,6 @@ from table_shapes import (
 from onefs.catalogue.records import QC
 from onefs.catalogue.snapshot import NO_EID, load_snapshot
 from onefs.errors import TableError
-from onefs.frames.cache import Cache
 from onefs.frames.catalogue import FrameCatalogue
 from onefs.frames.reading import (
     DATASETS_COLUMNS,
@@ -205,11 +204,6 @@ def test_further_columns_are_kept(tmp_path):
     found = frames_of(directory)
     assert found["sessions"]["n_trials"].to_dict() == {str(s.eid): n for n, s in enumerate(SESSIONS)}
     assert found["datasets"]["protected"].isna().sum() == 1
-    cache = Cache(directory)
-    assert [cache.has_further_columns(name) for name in ("sessions", "datasets")] == [True, True]
-    assert not cache.is_touched
-    save(directory, session_columns(SESSIONS), dataset_columns(DATASETS))
-    assert not Cache(directory).has_further_columns("sessions")
 
 
 def test_what_pandas_made_keeps_its_types(tmp_path):
