@@ -89,7 +89,7 @@ class Loader(RecordingMixin):
             found = next(iter(several), None)
         else:
             found = catalogue.find_dataset(id_)
-        if found is None and self._may_fetch and self._archive.client is not None:
+        if found is None and not catalogue.may_ask and self._may_fetch and self._archive.client is not None:
             found = self._tables("remote").find_dataset(id_)
         return found
 

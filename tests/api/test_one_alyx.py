@@ -531,3 +531,13 @@ def test_no_answers_are_kept_if_nobody_wants_them(demo: DemoServer, opened: Call
     one.get_details(EPHYS)
     assert sent(one) == before + 1
     assert one.alyx.cache_mode is None
+
+
+@pytest.mark.parametrize("mode", ["auto", "remote"])
+def test_an_unknown_dataset_costs_one_request(one: OneAlyx, mode: str) -> None:
+    one.mode = mode
+    with no_cache(one.alyx):  # in which no answer is good for later
+        before = sent(one)
+        with pytest.raises(ALFObjectNotFound):
+            one.load_dataset_from_id(NOBODY)
+        assert sent(one) == before + 1
