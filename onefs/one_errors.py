@@ -5,6 +5,7 @@ that programs written for ONE catch.
 """
 
 from collections.abc import Callable
+from copy import copy
 from functools import wraps
 from typing import Any, ClassVar, ParamSpec, TypeVar
 
@@ -17,7 +18,7 @@ __all__ = [
     "ALFError", "ALFInvalid", "ALFMultipleCollectionsFound", "ALFMultipleObjectsFound", "ALFMultipleRevisionsFound",
     "ALFObjectNotFound", "ALFWarning", "AccessRefusedError", "AlyxSubjectNotFound", "BrokenAnswerError",
     "NoDatabaseError", "OnefsError", "TableError", "TimedOutError", "UnknownRecordError", "UnreachableError",
-    "UsageError", "api_errors", "as_api_error",
+    "UsageError", "api_errors", "as_api_error", "in_python",
 ]  # fmt: skip
 
 P = ParamSpec("P")
@@ -131,16 +132,55 @@ _OURS: tuple[tuple[type[OnefsError], type[OnefsError]], ...] = (
 _STATUS = {AccessRefusedError: 403, UnknownRecordError: 404, BrokenAnswerError: 500}
 
 
+_IN_PYTHON = (
+    ("See what is possible: onefs --help.", "See the documentation of the call."),
+    ("Mount it once with --mode auto.", "Let it ask the server: one.mode = 'auto'."),
+    ("Run onefs setup, or give --alyx-user and --alyx-password-file.",
+     "Log in with ONE.setup(), or give ONE() username and password."),
+    ("log in: onefs setup --alyx-user NAME", "log in: ONE.setup(base_url, username=NAME)"),
+    ("(onefs setup, or --data-user and --data-password-file)",
+     "(in a shell: onefs setup --data-user NAME; or in ONEFS_DATA_USER and ONEFS_DATA_PASSWORD)"),
+    ("--alyx-user", "username"),
+    ("--cache-dir", "cache_dir"),
+    ("--verify warn", "the setting verify = warn"),
+    ("onefs mode auto", "one.mode = 'auto'"),
+    ("onefs refresh", "one.refresh_cache('refresh')"),
+    ("onefs tables load", "one.load_cache()"),
+    ("onefs tables reset", "one.reset_cache()"),
+    ("onefs tables save DIR --clobber", "one.save_cache(DIR, clobber=True)"),
+    ("onefs tables save --clobber", "one.save_cache(clobber=True)"),
+    ("onefs tables save DIR", "one.save_cache(DIR)"),
+    (" (onefs retry)", ""),
+    ("; see when with onefs status", ""),
+    ("; onefs status shows it", ""),
+    (": onefs status shows it", ""),
+    (", with the log of the mount (onefs log)", ""),
+)  # fmt: skip
+"""What remedies for a shell say, and what does the same in a program."""
+
+
+def in_python(remedy: str) -> str:
+    """A remedy that a program can follow: calls in place of commands."""
+    for command, call in _IN_PYTHON:
+        remedy = remedy.replace(command, call)
+    return remedy
+
+
 def as_api_error(error: OnefsError) -> OnefsError:
-    """The same error as this module's class for it; itself if there is none, or if it is of that class already."""
-    for base, ours in _OURS:
-        if isinstance(error, base):
-            return error if isinstance(error, ours) else _made(ours, error)
-    return error
+    """The same error as this module's class for it, with a remedy for programs; itself if it is that already."""
+    ours = next((ours for base, ours in _OURS if isinstance(error, base)), type(error))
+    if not isinstance(error, ours):
+        return _made(ours, error)
+    remedy = in_python(error.remedy)
+    if remedy == error.remedy:
+        return error
+    told = copy(error)
+    told.remedy = remedy
+    return told
 
 
 def _made(ours: type[OnefsError], error: OnefsError) -> OnefsError:
-    made = ours(error.reason, error.remedy, retry_after_s=error.retry_after_s)
+    made = ours(error.reason, in_python(error.remedy), retry_after_s=error.retry_after_s)
     if isinstance(made, requests.HTTPError):
         response = requests.Response()
         response.status_code = getattr(error, "status", None) or _STATUS[type(made)]

@@ -1,6 +1,7 @@
 """The errors of the Python face: what else they can be caught as, how they read, and what becomes of those below."""
 
 import pickle
+import re
 import warnings
 
 import one.alf.exceptions
@@ -9,7 +10,10 @@ import requests
 
 from onefs import errors
 from onefs import one_errors as exceptions
-from onefs.one_errors import ALFError, ALFObjectNotFound, OnefsError, api_errors
+from onefs.alyx.connection import HOW_TO_LOG_IN, HOW_TO_RENEW
+from onefs.content.failures import KINDS as CAUSES
+from onefs.one_errors import ALFError, ALFObjectNotFound, OnefsError, UsageError, api_errors, in_python
+from onefs.sources.tables_at_hand import MOVE_AWAY
 
 KINDS = {
     "ALFError": Exception,
@@ -80,9 +84,37 @@ def test_errors_of_the_layers_below_become_those_of_the_face(below, kind, status
         assert caught.value.response.status_code == status
 
 
+SAID = [
+    HOW_TO_LOG_IN,
+    HOW_TO_RENEW,
+    MOVE_AWAY,
+    *(remedy for _, remedy in CAUSES),
+    *(kind.default_remedy for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, OnefsError)),
+]
+
+
+@pytest.mark.parametrize("remedy", sorted(set(SAID)))
+def test_a_program_is_told_of_no_commands(remedy):
+    assert not re.search(
+        r"onefs (mode|refresh|tables|status|retry|log|--)|--(alyx|cache|verify|mode)", in_python(remedy)
+    )
+
+
+@pytest.mark.parametrize("kind", [errors.OfflineError, errors.UsageError, errors.AccessRefusedError, UsageError])
+def test_a_remedy_for_a_shell_becomes_one_for_a_program(kind):
+    @api_errors
+    def call():
+        raise kind("Mode local asks no server.", "Switch to mode auto first: onefs mode auto.", retry_after_s=3)
+
+    with pytest.raises(kind) as caught:
+        call()
+    assert str(caught.value) == "Mode local asks no server. Switch to mode auto first: one.mode = 'auto'."
+    assert caught.value.retry_after_s == 3
+
+
 @pytest.mark.parametrize("kind", [errors.MismatchError, errors.UnknownPartError, ALFObjectNotFound, ZeroDivisionError])
 def test_others_pass_as_they_are(kind):
-    error = kind("It failed.")
+    error = kind("It failed.", "Do this.") if kind is errors.MismatchError else kind("It failed.")
 
     @api_errors
     def call():

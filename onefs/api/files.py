@@ -10,7 +10,7 @@ from onefs.api.warning import warn
 from onefs.catalogue.records import Dataset
 from onefs.content.verification import Verdict
 from onefs.errors import BusyError, MissingOnServerError, NoRoomError, OfflineError
-from onefs.one_errors import ALFObjectNotFound, ALFWarning
+from onefs.one_errors import ALFObjectNotFound, ALFWarning, in_python
 
 if TYPE_CHECKING:
     from onefs.archive.archive import Archive
@@ -129,7 +129,7 @@ class Files:
     def _not_to_be_had(self, dataset: Dataset, error: OfflineError | MissingOnServerError) -> ALFObjectNotFound:
         """The same as an `ALFObjectNotFound`, with what a program can do about it."""
         source = self._archive.source
-        reason, remedy = error.reason, error.remedy
+        reason, remedy = error.reason, in_python(error.remedy)
         if not dataset.exists:
             reason = f"{dataset.path} is not in the cache, and the tables say that no server has it (exists is False)."
             remedy = "Fetch newer tables (refresh_cache('refresh')), or ask the archive's maintainers."

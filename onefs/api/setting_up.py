@@ -74,7 +74,10 @@ def set_up_database(
         name = login.user or input(f"User of {known.base_url}: ").strip()
         login = Credentials(name, getpass(f"Password of {name}: "))
     if not login:
-        raise AccessRefusedError(f"There is no login for {known.base_url}.", "Give it with onefs setup.")
+        raise AccessRefusedError(
+            f"There is no login for {known.base_url}.",
+            "Give it: ONE.setup(base_url) in a terminal, or ONE(username=…, password=…).",
+        )
     tried = try_login(replace(known, credentials=login), chosen.settings)
     keep(known.base_url, tried.credentials, None)
     if make_default is None and asks:

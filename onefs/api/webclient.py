@@ -220,7 +220,7 @@ class AlyxClient(LoggingIn):
             raise UsageError(f"{path} is a URL already.", "Give a path relative to the archive.")
         server = self._data_server()
         if not server:
-            raise UsageError(f"{self.base_url} tells of no data server.", "Set data_url: onefs setup --data-url URL.")
+            raise UsageError(f"{self.base_url} tells of no data server.", "Set ONEFS_DATA_URL.")
         return f"{server}/{quote(relative)}"
 
     @api_errors
