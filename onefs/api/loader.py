@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from onefs.alf_files.objects import assemble
 from onefs.alf_files.path import ALFPath
 from onefs.api.dataset_lists import dataset_ids
 from onefs.api.files import Files, read_again
+from onefs.api.mounted_files import telling_failures
 from onefs.api.recording import RecordingMixin
 from onefs.api.selecting import Choice, Choices, object_of
 from onefs.api.warning import warn
@@ -38,6 +40,8 @@ class Loader(RecordingMixin):
     if TYPE_CHECKING:
         _in_use: TablesInUse
 
+        @property
+        def cache_dir(self) -> Path: ...
         @property
         def _may_fetch(self) -> bool: ...
         def to_eid(self, id: Any = None) -> Any: ...  # noqa: A002
@@ -110,7 +114,15 @@ class Loader(RecordingMixin):
         return content
 
     def _content(self, path: str, download_only: bool) -> Any:
-        return ALFPath(path) if download_only else load_file_content(path, allow_pickle=self.allow_pickle)
+        if download_only:
+            return ALFPath(path)
+        with telling_failures(self.cache_dir, [path]):
+            return load_file_content(path, allow_pickle=self.allow_pickle)
+
+    def _assembled(self, paths: Sequence[str]) -> AlfBunch:
+        """The object that files make up."""
+        with telling_failures(self.cache_dir, paths):
+            return assemble(paths, allow_pickle=self.allow_pickle)
 
     def _those_there(self, datasets: Sequence[Dataset], check_hash: bool) -> tuple[list[Dataset], list[str]]:
         """Those of the datasets whose files are to be had, and the files. Warns of the others; raises if all are."""
@@ -129,4 +141,4 @@ class Loader(RecordingMixin):
         files: dict[str, list[str]] = defaultdict(list)
         for dataset, path in zip(datasets, paths, strict=True):
             files[object_of(dataset)].append(path)
-        return {name: assemble(each, allow_pickle=self.allow_pickle) for name, each in sorted(files.items())}
+        return {name: self._assembled(each) for name, each in sorted(files.items())}

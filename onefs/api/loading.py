@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from onefs.alf_files.bunch import AlfBunch, Bunch
-from onefs.alf_files.objects import assemble
 from onefs.alf_files.path import ALFPath
 from onefs.api.dataset_lists import Asked, asked_for, dataset_id, record_of
 from onefs.api.files import read_again
@@ -68,7 +67,7 @@ class LoadingMixin(Loader):
             there, paths = self._those_there(datasets, check_hash)
             if download_only:
                 return there, [ALFPath(path) for path in paths]
-            return there, assemble(paths, allow_pickle=self.allow_pickle)
+            return there, self._assembled(paths)
 
         return self._noted(*read_again(read))
 

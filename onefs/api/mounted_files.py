@@ -3,17 +3,20 @@
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from onefs import errors
+from onefs.alf_files.contents import DamagedFileError
 from onefs.catalogue.records import Dataset
 from onefs.mountinfo import FILE_SYSTEM_TYPE, mounted_disks
-from onefs.one_errors import ALFObjectNotFound
+from onefs.one_errors import ALFObjectNotFound, in_python
 
 READ_AT_ONCE = 64
+READ_BYTES = 1 << 20
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENETDOWN)
 _OF_ERRNO: dict[int, type[errors.OnefsError]] = {
     errno.EHOSTUNREACH: errors.UnreachableError,
@@ -53,28 +56,55 @@ def path_of(root: Path, dataset: Dataset) -> str | ALFObjectNotFound:
     """
     path = f"{root}/{dataset.path}"
     try:
-        _read_a_byte(path)
+        _read(path, at_end_only=True)
     except OSError as error:
-        told = _told_by_the_mount(path)
-        if error.errno in _ABSENT:
-            return ALFObjectNotFound(told or f"{path}: {error.strerror}.", terse=True)
-        kind = _OF_ERRNO.get(error.errno or 0, errors.ContentError)
-        if error.errno == errno.EIO and _attribute(path, "state") in _WRONG:
-            kind = errors.MismatchError
-        raise kind(
-            told or f"{path} cannot be read: {error.strerror}.", "See more in the mount's log: onefs log."
-        ) from error
+        failure = _failure_of(path, error)
+        if isinstance(failure, ALFObjectNotFound):
+            return failure
+        raise failure from error
     return path
 
 
-def _read_a_byte(path: str) -> None:
-    """Have the mount fetch a file, or begin to, so that what is wrong with it is known before it is loaded."""
+@contextmanager
+def telling_failures(root: Path, paths: Sequence[str]) -> Iterator[None]:
+    """A block that loads these files: if the mount could not give all bytes of one, what it says of that is raised.
+
+    What loads a file may raise anything then, such as that it is damaged: so the files are read once more.
+    """
+    try:
+        yield
+    except (OSError, DamagedFileError) as error:
+        if not isinstance(error, FileNotFoundError) and is_mounted(root):
+            for path in paths:
+                try:
+                    _read(path)
+                except OSError as failure:
+                    raise _failure_of(path, failure) from error
+        raise
+
+
+def _failure_of(path: str, error: OSError) -> errors.OnefsError:
+    """What the mount says of a file that it cannot give. As `ALFObjectNotFound` if no server has it."""
+    told = in_python(_told_by_the_mount(path))
+    if error.errno in _ABSENT or told.endswith(in_python(errors.MissingOnServerError.default_remedy)):
+        return ALFObjectNotFound(told or f"{path}: {error.strerror}.", terse=True)
+    kind = _OF_ERRNO.get(error.errno or 0, errors.ContentError)
+    if error.errno == errno.EIO and _attribute(path, "state") in _WRONG:
+        kind = errors.MismatchError
+    return kind(told or f"{path} cannot be read: {error.strerror}.", "See more in the mount's log: onefs log.")
+
+
+def _read(path: str, *, at_end_only: bool = False) -> None:
+    """Read a file to its end, or its last byte: the mount fetches it, or begins to, and what is wrong is known."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        os.pread(descriptor, 1, max(status.st_size - 1, 0))
+        if at_end_only:
+            os.lseek(descriptor, max(status.st_size - 1, 0), os.SEEK_SET)
+        while os.read(descriptor, READ_BYTES):
+            pass
     finally:
         os.close(descriptor)
 

@@ -8,16 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from alyx_archive import AlyxArchive
 from alyx_mounts import mount_of
 from mounted import wait_until
 
+from onefs.alf_files.contents import DamagedFileError, load_file_content
 from onefs.api.files import Files
+from onefs.api.mounted_files import telling_failures
 from onefs.archive.archive import Archive
 from onefs.catalogue.records import Dataset
 from onefs.demo.server import DemoServer
-from onefs.errors import AccessRefusedError, MismatchError, MissingOnServerError, UnreachableError
+from onefs.errors import AccessRefusedError, ContentError, MismatchError, MissingOnServerError, UnreachableError
 from onefs.one_errors import ALFObjectNotFound, ALFWarning
 from onefs.settings import Settings
 from onefs.sources.source import Kind, prepare, resolve
@@ -233,6 +236,9 @@ def test_an_interrupt_ends_the_wait(server: DemoServer, opened: Opener) -> None:
 
 
 def test_files_below_a_mountpoint_are_read_through_it(archive: AlyxArchive, server: DemoServer, home: Path) -> None:
+    names = [*NAMES, f"{SESSION}/alf/spikes.waves.npy"]
+    archive.put(names[3], b"waves")
+    archive.publish()
     archive.file(NAMES[1]).write_bytes(b"x" * len(NAMES[1]) * 100)
     with mount_of(server, home) as mount:
         settings = Settings(cache_dir=home / "state")
@@ -240,7 +246,7 @@ def test_files_below_a_mountpoint_are_read_through_it(archive: AlyxArchive, serv
         prepare(source)
         here = Archive(source, settings)
         try:
-            files, datasets = Files(here, may_fetch=False), datasets_in(here)
+            files, datasets = Files(here, may_fetch=False), datasets_in(here, names)
             path = files.path(datasets[0])
             assert path == f"{mount.path}/{NAMES[0]}"
             assert mount.xattr(NAMES[0], "state") == "verified"
@@ -249,11 +255,34 @@ def test_files_below_a_mountpoint_are_read_through_it(archive: AlyxArchive, serv
             )
             with pytest.raises(MismatchError, match="depths"):
                 files.path(datasets[1])
+            archive.file(NAMES[2]).unlink()
+            with pytest.raises(ALFObjectNotFound, match="404") as caught:
+                files.path(datasets[2])
+            assert "refresh_cache" in str(caught.value)
             (mount.path / ".onefs" / "mode").write_text("local")
             with pytest.raises(ALFObjectNotFound, match="mode local fetches nothing"):
-                files.path(datasets[2])
+                files.path(datasets[3])
         finally:
             here.close()
+
+
+def test_a_server_that_fails_in_the_middle_of_a_large_file_below_a_mountpoint(
+    archive: AlyxArchive, server: DemoServer, home: Path
+) -> None:
+    """Its end is there already; numpy would call the rest damaged."""
+    large = f"{SESSION}/alf/large.data.npy"
+    np.save(home / "large.npy", np.arange(1 << 20))
+    archive.put(large, (home / "large.npy").read_bytes())
+    archive.publish()
+    flags = "--whole-file-max", "1M", "--block-size", "64K", "--read-ahead-max", "64K"
+    with mount_of(server, home, *flags) as mount:
+        path = f"{mount.path}/{large}"
+        with open(path, "rb", buffering=0) as file:
+            os.pread(file.fileno(), 1, os.fstat(file.fileno()).st_size - 1)
+            server.fail()
+            with pytest.raises(ContentError, match=large) as caught, telling_failures(mount.path, [path]):
+                load_file_content(path)
+        assert isinstance(caught.value.__cause__, DamagedFileError | OSError)
 
 
 def test_a_refused_login_is_no_missing_file(server: DemoServer, opened: Opener) -> None:
