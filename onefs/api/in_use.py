@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
@@ -104,6 +105,12 @@ class TablesInUse:
     def cache(self, cache: Cache) -> None:
         with self._lock:
             self._cache = cache
+
+    def use_frames_of(self, directory: Path) -> None:
+        """Answer from the frames of a directory, whose tables no index is made of."""
+        with self._lock:
+            self._cache = Cache(directory, self)
+            self._cache["sessions"]  # touched
 
     @property
     def is_touched(self) -> bool:

@@ -28,7 +28,7 @@ from onefs.modes import ALLOWED, Mode
 from onefs.one_errors import NoDatabaseError, UsageError, api_errors
 from onefs.sources.indexing import index_apart
 from onefs.sources.source import prepare
-from onefs.sources.tables_at_hand import Place, check_loadable, is_indexed
+from onefs.sources.tables_at_hand import Place, check_loadable, is_indexed, usable_tables
 
 if TYPE_CHECKING:
     from onefs.archive.archive import Archive
@@ -60,7 +60,8 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
         _check_local(opening.mode_of(mode))
         chosen = opening.folder(opening.default_cache_dir() if cache_dir is None else cache_dir, tables_dir)
         self._begin(chosen, wildcards)
-        self._in_use = TablesInUse(self._read(chosen.source.tables_dir, stacklevel=4))
+        self._in_use = TablesInUse(empty_snapshot(chosen.source.tables_dir))
+        self._load(chosen.source.tables_dir, stacklevel=4)
 
     def _begin(self, chosen: Chosen, wildcards: bool) -> None:
         self._source, self._settings = chosen
@@ -133,7 +134,7 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
         """
         if tag is not None:
             raise NoDatabaseError("The tables of a tag come from a database, and One has none.")
-        return self._load(self._tables_dir if tables_dir is None else opening.path_of(tables_dir))
+        return self._load(self._tables_dir if tables_dir is None else opening.path_of(tables_dir), stacklevel=4)
 
     @api_errors
     def save_cache(self, save_dir: PathLike | None = None, clobber: bool = False, *, force: bool = False) -> None:
@@ -148,7 +149,7 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
     @api_errors
     def reset_cache(self) -> None:
         """Forget what was learned, edited or loaded by hand: back to the tables in the default place."""
-        self._load(self._source.tables_dir)
+        self._load(self._source.tables_dir, stacklevel=4)
 
     @api_errors
     def refresh_cache(self, mode: str = "auto") -> datetime | None:
@@ -195,35 +196,44 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
     def _is_expired(self) -> bool:
         return self._loaded_time is None or datetime.now() - self._loaded_time > self.cache_expiry
 
-    def _load(self, directory: Path) -> datetime | None:
-        tables = self._read(directory, stacklevel=5)
-        self._in_use.adopt(tables)
-        self._loaded_time = datetime.now() if tables.metadata.created else None
+    def _load(self, directory: Path, stacklevel: int) -> datetime | None:
+        """Use the tables of a directory; ones without rows, and a warning, if there are none there.
+
+        Where only one can be used, that answers as a frame, and the other has no rows.
+        """
+        place = Place(directory, self._source.tables_state_dir)
+        edition, names = _edition_of(directory), usable_tables(place)
+        if names == TABLE_NAMES:
+            self._in_use.adopt(self._read(place))
+        else:
+            self._in_use.adopt(empty_snapshot(directory))
+        if not names:
+            text = f"There are no cache tables in {directory}, so nothing is found. Make some with One.setup."
+            warnings.warn(text, UserWarning, stacklevel=stacklevel)
+        elif names != TABLE_NAMES:
+            self._in_use.use_frames_of(directory)
+        self._edition = edition
+        self._loaded_time = datetime.now() if names else None
         return self._loaded_time
 
     def _read_again(self) -> None:
         """Read the tables again, unless their files are the same."""
-        if _edition_of(self._tables_dir) == self._edition:
+        edition = _edition_of(self._tables_dir)
+        if edition is not None and edition == self._edition:
             self._loaded_time = datetime.now()
         else:
-            self._load(self._tables_dir)
+            self._load(self._tables_dir, stacklevel=5)
 
-    def _read(self, directory: Path, stacklevel: int) -> Snapshot:
-        """The tables of a directory; ones without rows, and a warning, if there are none there."""
-        place = Place(directory, self._source.tables_state_dir)
-        self._edition = _edition_of(directory)
-        if not any((directory / name).exists() for name in TABLE_NAMES):
-            text = f"There are no cache tables in {directory}, so nothing is found. Make some with One.setup."
-            warnings.warn(text, UserWarning, stacklevel=stacklevel)
-            return empty_snapshot(directory)
+    def _read(self, place: Place) -> Snapshot:
+        """The two tables in a place, indexed. Raises `TableError`."""
         prepare(self._source)
         if is_indexed(place):
-            return load_snapshot(directory, place.state_dir)
+            return load_snapshot(place.tables_dir, place.state_dir)
         with without_pandas():
-            check_loadable(directory)
-            if tables_in(directory).datasets.stat().st_size > INDEXED_HERE_BYTES:
-                index_apart(directory, place.state_dir)
-            return load_snapshot(directory, place.state_dir)
+            check_loadable(place.tables_dir)
+            if tables_in(place.tables_dir).datasets.stat().st_size > INDEXED_HERE_BYTES:
+                index_apart(place.tables_dir, place.state_dir)
+            return load_snapshot(place.tables_dir, place.state_dir)
 
     # -- for the mixins --------------------------------------------------------------------------------------------
 

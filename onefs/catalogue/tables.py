@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -28,6 +29,7 @@ __all__ = [
     "write_tables",
 ]  # fmt: skip
 
+_log = logging.getLogger(__name__)
 MIN_API_VERSION = "2.10"
 """The oldest ONE that understands the columns written here."""
 
@@ -87,6 +89,15 @@ def raw_metadata(file: Path) -> dict[str, Any] | None:
     except ValueError as error:
         raise TableError(f"The metadata of the cache table {file} is not JSON.", NEW_TABLES) from error
     return raw if isinstance(raw, dict) or raw is None else {}
+
+
+def is_dated(file: Path) -> bool:
+    """Whether a parquet file is a cache table, which tells when it was made. If not, that is logged as a warning."""
+    raw = raw_metadata(file)
+    if raw and raw.get("date_created"):
+        return True
+    _log.warning("%s is left out: it is not a cache table, for its one_metadata has no date_created.", file)
+    return False
 
 
 def write_tables(

@@ -1,6 +1,5 @@
 """`Cache`: the tables of a directory as frames, made when they are first touched. Importing this imports no pandas."""
 
-import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from onefs.alf_files.bunch import Bunch
 from onefs.catalogue.interface import Learned
-from onefs.catalogue.tables import raw_metadata
+from onefs.catalogue.tables import is_dated, raw_metadata
 from onefs.frames.catalogue import FrameCatalogue
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-_log = logging.getLogger(__name__)
 
 NAMES = ("sessions", "datasets")
 """The tables that are always there, if without rows."""
@@ -219,11 +217,7 @@ class Cache(Bunch):
 
 def _metadata(file: Path) -> dict[str, Any] | None:
     """A table's `one_metadata`; None, with a warning in the log, if the file is no cache table."""
-    raw = raw_metadata(file)
-    if raw and raw.get("date_created"):
-        return raw
-    _log.warning("%s is left out: it is not a cache table, for its one_metadata has no date_created.", file)
-    return None
+    return raw_metadata(file) if is_dated(file) else None
 
 
 def _created(raw: dict[str, Any]) -> datetime | None:

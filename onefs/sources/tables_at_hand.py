@@ -9,7 +9,7 @@ from pathlib import Path
 from onefs.alf import STATE_FOLDER, TABLE_NAMES, is_safe_part
 from onefs.catalogue.index import has_index
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
-from onefs.catalogue.tables import TableMetadata, find_tables, read_metadata, tables_in
+from onefs.catalogue.tables import TableMetadata, find_tables, is_dated, read_metadata, tables_in
 from onefs.errors import DamagedTableError, TableError, UsageError
 from onefs.sources import table_digests
 
@@ -60,6 +60,17 @@ def check_loadable(directory: Path) -> None:
     files = find_tables(directory)
     found = [read_metadata(file) for file in (files.sessions, files.datasets)]
     _check_pair(found, directory, "Save or export them again.")
+
+
+def usable_tables(place: Place) -> tuple[str, ...]:
+    """The names of the two tables that are in a place, but for any without a `date_created`, which is logged.
+
+    Raises `TableError` for one that cannot be read.
+    """
+    if is_indexed(place):
+        return TABLE_NAMES
+    there = [name for name in TABLE_NAMES if (place.tables_dir / name).exists()]
+    return tuple(name for name in there if is_dated(place.tables_dir / name))
 
 
 def are_at_hand(place: Place) -> bool:
