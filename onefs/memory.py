@@ -4,9 +4,11 @@ import ctypes
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
@@ -20,11 +22,41 @@ class _NoPandas(MetaPathFinder):
     def __init__(self) -> None:
         self.for_all = False
         self.thread = threading.local()
+        self._was_asked_in_vain = False
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:  # noqa: ARG002
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         """None leaves all other modules to the next finder."""
-        if fullname == "pandas" and (self.for_all or getattr(self.thread, "is_without", False)):
+        if fullname != "pandas":
+            return None
+        if self.for_all or getattr(self.thread, "is_without", False):
+            self._was_asked_in_vain = True
             raise ModuleNotFoundError("onefs does without pandas here.", name=fullname)
+        return self._found_and_told(path, target) if self._was_asked_in_vain else None
+
+    def _found_and_told(self, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
+        """Where the other finders find pandas; pyarrow is told of it as soon as it is loaded."""
+        others = (finder for finder in sys.meta_path if finder is not self)
+        spec = next(filter(None, (finder.find_spec("pandas", path, target) for finder in others)), None)
+        loader: Any = spec.loader if spec is not None else None
+        if loader is not None:
+            load = loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                load(module)
+                _tell_pyarrow()
+
+            loader.exec_module = exec_module
+        return spec
+
+
+def _tell_pyarrow() -> None:
+    """Have pyarrow look for pandas again: it remembers that there was none, and would take a Series for any list."""
+    library = sys.modules.get("pyarrow.lib")
+    if library is not None:
+        with suppress(ImportError):  # this pandas is too old for it
+            _ = library._pandas_api.pd
 
 
 _no_pandas = _NoPandas()
