@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 from pathlib import Path
 from uuid import UUID
@@ -84,7 +84,7 @@ class DatasetLocks:
         try:
             fcntl.fcntl(number, fcntl.F_OFD_SETLK, _byte(dataset_id))
             if has_its_name(self._file, number):
-                return lambda: os.close(number)
+                return lambda: _unlock(number)
         except OSError as error:
             if error.errno in WITHOUT_LOCKS:
                 log.info("%s is on a disk without locks (%s): files that are renewed serve instead.", self._file, error)
@@ -113,6 +113,13 @@ class DatasetLocks:
             return None
         self._seen.pop(dataset_id, None)
         return lambda: self._leases.give_back(path, number)
+
+
+def _unlock(number: int) -> None:
+    """Give up what is locked for a descriptor, and close it. A process that was forked off has it open too."""
+    with suppress(OSError):
+        fcntl.fcntl(number, fcntl.F_OFD_SETLK, struct.pack("hhqqi", fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0))
+    os.close(number)
 
 
 def _byte(dataset_id: UUID) -> bytes:

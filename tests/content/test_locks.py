@@ -73,6 +73,25 @@ def held(locks: DatasetLocks, dataset_id: UUID) -> bool:
         return True
 
 
+def test_a_process_forked_off_meanwhile_does_not_keep_the_lock(folder: Path, kind: str) -> None:
+    locks = DatasetLocks(folder, leased=kind == "leases")
+    ready, goes_on = os.pipe(), os.pipe()
+    with locks.hold(DATASET, threading.Event()):
+        child = os.fork()
+        if not child:
+            os.write(ready[1], b"x")
+            os.read(goes_on[0], 1)
+            os._exit(0)
+        os.read(ready[0], 1)
+    try:
+        assert not held(locks, DATASET)
+    finally:
+        os.write(goes_on[1], b"x")
+        os.waitpid(child, 0)
+        for number in (*ready, *goes_on):
+            os.close(number)
+
+
 def test_a_killed_owner_keeps_nobody_waiting(folder: Path, kind: str, start: Start) -> None:
     locks = DatasetLocks(folder, leased=kind == "leases")
     for user in USERS:
