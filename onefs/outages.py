@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from onefs.errors import OnefsError, UnreachableError, again
+from onefs.forks import begins_anew_in_children
 
 DATABASE = "alyx+"
 """What a server's name begins with where it is asked as a database, which counts apart from its files."""
@@ -93,6 +94,12 @@ class Outages:
         self._numbers = count()
         self._outages: dict[str, Outage] = {}
         self._waiting: Counter[tuple[str, str]] = Counter()
+        begins_anew_in_children(self)
+
+    def begin_anew(self) -> None:
+        """Nobody waits in a process that was forked off; what is known of servers stays."""
+        self._lock = threading.Lock()
+        self._waiting = Counter()
 
     def failed(self, server: str, error: OnefsError, pause_s: float) -> None:
         """Note a failure and start the back-off: `pause_s`, doubled with each probe that fails, up to a minute.

@@ -11,6 +11,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from onefs.forks import begins_anew_in_children
+
 if TYPE_CHECKING:
     from onefs.alyx.response_table import Kept, ResponseTable
 
@@ -61,6 +63,15 @@ class ResponseCache:
         self._lock = threading.Lock()  # guards all below, and the database's one connection
         self._table: ResponseTable | None = None
         self._usable = folder is not None
+        self._of_parents: list[ResponseTable] = []  # never closed here: they have the file open
+        begins_anew_in_children(self)
+
+    def begin_anew(self) -> None:
+        """Leave the database's connection to the parent of this process, and open one anew when it is needed."""
+        self._lock = threading.Lock()
+        if self._table is not None:
+            self._of_parents.append(self._table)
+        self._table = None
 
     def get(self, key: str) -> "Kept | None":
         """The response kept under a key, expired or not."""

@@ -20,6 +20,7 @@ from urllib3.util import create_urllib3_context
 from onefs.alyx import refusals
 from onefs.alyx.waiting import Clock, Patience
 from onefs.errors import BrokenAnswerError, UnreachableError
+from onefs.forks import begins_anew_in_children
 from onefs.outages import Outages
 
 REDIRECTIONS = (301, 302, 303, 307, 308)
@@ -75,6 +76,12 @@ class Sender:
         self._lock = threading.Lock()  # guards the two below
         self._session: requests.Session | None = None
         self._requests_sent = 0
+        begins_anew_in_children(self)
+
+    def begin_anew(self) -> None:
+        """Leave the connections to the parent of this process, which uses them."""
+        self._lock = threading.Lock()
+        self._session = None
 
     @property
     def requests_sent(self) -> int:

@@ -23,6 +23,7 @@ from onefs.catalogue.query import Columns
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
 from onefs.catalogue.tables import tables_in
+from onefs.forks import begins_anew_in_children
 from onefs.memory import without_pandas
 from onefs.modes import ALLOWED, Mode
 from onefs.one_errors import NoDatabaseError, UsageError, api_errors
@@ -72,6 +73,8 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
         self._default_revision = opening.last_before()
         self._opening = threading.RLock()  # held while the archive is opened
         self._opened: Archive | None = None
+        self._closing: weakref.finalize[[], One] | None = None
+        begins_anew_in_children(self)
         self._loaded_time: datetime | None = datetime.now()
         self._edition: tuple[Stat, ...] | None = None
 
@@ -261,8 +264,19 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
         with self._opening:
             if self._opened is None:
                 self._opened = self._open_archive()
-                weakref.finalize(self, self._opened.content.close)  # which notes what was verified
+            if self._closing is None:
+                self._closing = weakref.finalize(self, self._opened.content.close)  # which notes what was verified
             return self._opened
+
+    def begin_anew(self) -> None:
+        """Go on in a process that was forked off; what the parent has under way stays its own."""
+        self._opening = threading.RLock()
+        if self._closing is not None:
+            self._closing.detach()
+            self._closing = None
+        if self._opened is not None:
+            self._opened.begin_anew()
+        self._recording = None
 
     def _open_archive(self) -> "Archive":
         from onefs.archive.archive import Archive
@@ -284,7 +298,9 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
         with self._opening:
             if self._opened is not None:
                 self._opened.close()
-            self._opened = None
+            if self._closing is not None:
+                self._closing.detach()
+            self._opened = self._closing = None
             self._source, self._settings = chosen
 
 

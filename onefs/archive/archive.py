@@ -63,6 +63,7 @@ class Archive:
         Raises any `OnefsError` that stands in the way of that.
         """
         self._hooks = hooks or Hooks()
+        self._settings = settings
         self.source = source
         self._outages = Outages()
         self.http = make_http(settings)
@@ -89,6 +90,10 @@ class Archive:
         except BaseException:
             self.close()
             raise
+
+    def begin_anew(self) -> None:
+        """Open the files anew, in a process that was forked off: the threads that fetch stay with the parent."""
+        self.content = self._make_content(self._settings)
 
     def close(self) -> None:
         """Stop what is under way. Does not wait for stalled connections."""

@@ -18,6 +18,7 @@ from urllib3 import exceptions as http_errors
 from urllib3.util import create_urllib3_context, parse_url
 
 from onefs.errors import BrokenAnswerError, ContentError, UnreachableError, UsageError
+from onefs.forks import begins_anew_in_children
 from onefs.transports.addresses import server_name, shown
 from onefs.transports.answers import body, from_library, root_cause
 from onefs.transports.base import Body, Location, Login
@@ -50,6 +51,12 @@ class HttpTransport:
         self._reading: set[BaseHTTPResponse] = set()
         self._closed = False
         self._requests_sent = 0
+        begins_anew_in_children(self)
+
+    def begin_anew(self) -> None:
+        """Leave the connections to the parent of this process, which uses them."""
+        self._lock = threading.Lock()
+        self._managers, self._manager_of_host, self._reading = {}, {}, set()
 
     @property
     def requests_sent(self) -> int:
