@@ -185,6 +185,30 @@ def test_tables_are_read_again(folder: Path) -> None:
         one.refresh_cache("never")
 
 
+def test_a_damaged_table_is_told_at_each_refresh(folder: Path) -> None:
+    one = One(folder)
+    (folder / "datasets.pqt").write_bytes(b"damaged")
+    for _ in range(2):
+        with pytest.raises(TableError, match="datasets"):
+            one.refresh_cache("refresh")
+        assert len(one.list_datasets()) == len(FILES)
+
+
+def test_emptied_tables_are_read_again(folder: Path) -> None:
+    one = One(folder)
+    one._reset_cache()
+    assert one.search() == []
+    one.refresh_cache("refresh")
+    assert len(one.search()) == 1
+
+
+def test_a_folder_without_tables_was_never_loaded(home: Path) -> None:
+    with pytest.warns(UserWarning, match="no cache tables"):
+        one = One(home)
+    with pytest.warns(UserWarning, match="no cache tables"):
+        assert one.refresh_cache("refresh") is None
+
+
 def test_expired_tables_are_read_again(folder: Path) -> None:
     one = One(folder)
     one.cache_expiry = timedelta(0)
