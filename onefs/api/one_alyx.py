@@ -1,6 +1,7 @@
 """`OneAlyx`: sessions, datasets and their contents, from an Alyx database and its cache tables."""
 
 import logging
+import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
@@ -68,7 +69,8 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
         )
         self._begin(chosen, wildcards)
         self._cache_expiry = timedelta(seconds=self._settings.cache_expiry_s)
-        self._is_fall_back_told = self._is_renewing = False
+        self._is_fall_back_told = False
+        self._renewing_threads: set[int] = set()
         prepare(self._source)
         archive = self._archive
         self._in_use = AlyxTables(archive.tables, self._client, self._heard)
@@ -230,7 +232,7 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
             _log.info("The login could not be tried: %s", error.reason)
 
     def _adopt(self, tables: Snapshot) -> None:
-        self._in_use.adopt(tables, keeps_edits=self._is_renewing)
+        self._in_use.adopt(tables, keeps_edits=threading.get_ident() in self._renewing_threads)
         self._loaded_time = datetime.now()
 
     def _heard(self, error: OnefsError | None) -> None:
@@ -283,13 +285,13 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
 
     @contextmanager
     def _renewing(self, stacklevel: int) -> Iterator[None]:
-        """A block in which newer tables may come: what was edited in frames stays."""
-        self._is_renewing = True
+        """A block in which this thread may take newer tables: what was edited in frames stays."""
+        self._renewing_threads.add(threading.get_ident())
         before = self._loaded_time
         try:
             yield
         finally:
-            self._is_renewing = False
+            self._renewing_threads.discard(threading.get_ident())
         if self._loaded_time != before:
             self._warn_of_tables(stacklevel + 2)
 

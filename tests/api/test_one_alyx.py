@@ -1,6 +1,7 @@
 """`OneAlyx` beside the demo's Alyx: modes, tables, what it asks, and what it learns from the answers."""
 
 import shutil
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import pytest
 import requests
 from alyx_archive import AlyxArchive
 from archives import change_metadata
+from mounted import wait_until
 
 from onefs import OneAlyx
 from onefs.api.webclient import no_cache
@@ -302,6 +304,27 @@ def test_what_was_edited_stays_when_newer_tables_come(archive: AlyxArchive, open
         assert one.search(task="mine") == [eid]
         one.reset_cache()
         assert one.search(task="mine") == []
+
+
+def test_what_was_edited_stays_though_another_thread_searches_while_newer_tables_come(
+    archive: AlyxArchive, opened: Callable[..., OneAlyx]
+) -> None:
+    with DemoServer(archive.directory) as server:
+        one = opened(server)
+        (eid,) = one.search()
+        one._cache.sessions.loc[eid, "task_protocol"] = "mine"
+        archive.put(f"{RAT}/{NAME}", b"01")
+        archive.publish()
+        server.hold()
+        before = len(server.requests())
+        refreshing = threading.Thread(target=lambda: one.refresh_cache("refresh"))
+        refreshing.start()
+        wait_until(lambda: len(server.requests()) > before, "it asks for newer tables")
+        assert one.search() == [eid]
+        server.recover()
+        refreshing.join()
+        assert len(one.search()) == 2
+        assert one.search(task="mine") == [eid]
 
 
 @pytest.mark.parametrize(
