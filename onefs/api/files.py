@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 OPEN_AT_ONCE = 64
 """Files of one call that are open at once while they are fetched: a process may have few descriptors."""
-_TRIES = 3
+TRIES = 5
+"""How often a file is looked for that others, whose cache has little room too, evict before it is read."""
 T = TypeVar("T")
 
 
@@ -102,7 +103,7 @@ class Files:
 
     def _when_whole(self, dataset: Dataset, file: "OpenFile | ALFObjectNotFound") -> str | ALFObjectNotFound:
         """The path of a file once it is whole. It may be changed, or evicted for others, just then: once more."""
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             if isinstance(file, ALFObjectNotFound):
                 return file
             try:
@@ -141,9 +142,10 @@ class Files:
 
 
 def read_again(read: Callable[[], T]) -> T:
-    """What `read` returns; called once more if a file was evicted after it was found and before it was read."""
-    with suppress(FileNotFoundError):
-        return read()
+    """What `read` returns; called again if a file was evicted after it was found and before it was read."""
+    for _ in range(TRIES - 1):
+        with suppress(FileNotFoundError):
+            return read()
     try:
         return read()
     except FileNotFoundError as error:

@@ -747,6 +747,8 @@ def test_an_array_cut_short_is_told_as_damage(tmp_path: Path) -> None:
         os.truncate(file, size_bytes)
         with pytest.raises(UsageError, match=r"spikes\.times\.npy cannot be read as npy"):
             io.load_file_content(file)
+
+
 @pytest.mark.parametrize("columns", ["[]", '["x", "x"]'])
 @pytest.mark.parametrize(("name", "content"), [("a.b.csv", "p,q\n1,2\n"), ("a.b.npy", np.zeros((3, 2))),
                                                ("a.b.jsonable", "1\n2\n")])  # fmt: skip

@@ -15,12 +15,19 @@ from alyx_mounts import mount_of
 from mounted import wait_until
 
 from onefs.alf_files.contents import DamagedFileError, load_file_content
-from onefs.api.files import Files
+from onefs.api.files import Files, read_again
 from onefs.api.mounted_files import telling_failures
 from onefs.archive.archive import Archive
 from onefs.catalogue.records import Dataset
 from onefs.demo.server import DemoServer
-from onefs.errors import AccessRefusedError, ContentError, MismatchError, MissingOnServerError, UnreachableError
+from onefs.errors import (
+    AccessRefusedError,
+    ContentError,
+    MismatchError,
+    MissingOnServerError,
+    NoRoomError,
+    UnreachableError,
+)
 from onefs.one_errors import ALFObjectNotFound, ALFWarning
 from onefs.settings import Settings
 from onefs.sources.source import Kind, prepare, resolve
@@ -215,6 +222,24 @@ def test_uuids_in_names_are_switched_at_any_time(opened: Opener) -> None:
     here.content.uuid_filenames = True
     assert files.path(datasets[1]).endswith(f"spikes.depths.{datasets[1].id}.npy")
     assert files.path(datasets[0]).endswith("spikes.amps.npy"), "what is there is not fetched again"
+
+
+def test_a_file_that_is_evicted_before_it_is_read_is_fetched_again(server: DemoServer, opened: Opener) -> None:
+    here = opened()
+    dataset, left = datasets_in(here)[0], list(range(4))
+
+    def read() -> bytes:
+        path = Path(Files(here, may_fetch=True).path(dataset))
+        if left:
+            left.pop()
+            here.content._store.evict(dataset)
+        return path.read_bytes()
+
+    assert read_again(read) == NAMES[0].encode() * 100
+    assert len(downloads(server)) == 5
+    left += range(99)
+    with pytest.raises(NoRoomError, match=r"spikes\.amps\.npy was evicted while it was being loaded"):
+        read_again(read)
 
 
 def test_an_interrupt_ends_the_wait(server: DemoServer, opened: Opener) -> None:
