@@ -123,10 +123,9 @@ class TablesInUse:
         Only rows that were changed or added in frames stay: what the database told else is asked for again.
         """
         with self._lock:
-            cache, self._cache = self._cache, None
-            edits = cache.changed() if keeps_edits and cache is not None and cache.is_touched else {}
+            edits = self._cache.changed() if keeps_edits and self._cache is not None and self.is_touched else {}
             self._catalogues.adopt(tables)
-            self._columns = None
+            self._cache = self._columns = None
             self._further = {}
             self._insertions = []
             if edits:

@@ -20,6 +20,7 @@ from onefs import OneAlyx
 from onefs.api.webclient import no_cache
 from onefs.demo.plan import PLANS
 from onefs.demo.server import DemoServer
+from onefs.frames.cache import Cache
 from onefs.one_errors import ALFObjectNotFound, NoDatabaseError
 
 EPHYS = str(PLANS[3].session.eid)
@@ -304,6 +305,26 @@ def test_what_was_edited_stays_when_newer_tables_come(archive: AlyxArchive, open
         assert one.search(task="mine") == [eid]
         one.reset_cache()
         assert one.search(task="mine") == []
+
+
+def test_what_was_edited_stays_if_a_refresh_is_interrupted(
+    archive: AlyxArchive, opened: Callable[..., OneAlyx], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with DemoServer(archive.directory) as server:
+        one = opened(server)
+        (eid,) = one.search()
+        one._cache.sessions.loc[eid, "task_protocol"] = "mine"
+        archive.put(f"{RAT}/{NAME}", b"01")
+        archive.publish()
+        with monkeypatch.context() as patch:
+            patch.setattr(Cache, "changed", _interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                one.refresh_cache("refresh")
+        assert one.search(task="mine") == [eid]
+
+
+def _interrupted(cache: Cache) -> None:
+    raise KeyboardInterrupt
 
 
 def test_what_was_edited_stays_though_another_thread_searches_while_newer_tables_come(
