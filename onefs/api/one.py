@@ -76,7 +76,7 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
         self._closing: weakref.finalize[[], One] | None = None
         begins_anew_in_children(self)
         self._loaded_time: datetime | None = datetime.now()
-        self._edition: tuple[Stat, ...] | None = None
+        self._edition: tuple[Stat, ...] | None = None  # of the tables in use, None if they are no files
 
     def __repr__(self) -> str:
         return f"One ({'offline' if self.offline else 'online'}, {self.cache_dir})"
@@ -191,6 +191,7 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
     def _reset_cache(self) -> None:
         """Empty the tables."""
         self._in_use.adopt(empty_snapshot(self._tables_dir))
+        self._edition = None
 
     def _update_cache_from_records(self, strict: bool = False, **tables: Any) -> datetime | None:
         """Merge records into the frames, by name of the table; when that was, None if there was nothing to merge."""
