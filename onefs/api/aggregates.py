@@ -23,7 +23,7 @@ class Aggregate(NamedTuple):
     identifier: str
 
 
-class Wish(NamedTuple):
+class AggregateRequest(NamedTuple):
     """Which aggregates are meant. `identifier` is a regular expression found in theirs; None: any."""
 
     relation: str
@@ -32,7 +32,7 @@ class Wish(NamedTuple):
     revision: str | None = None
 
 
-def chosen(datasets: Iterable[Dataset], wish: Wish) -> list[Aggregate]:
+def chosen(datasets: Iterable[Dataset], wish: AggregateRequest) -> list[Aggregate]:
     """One edition of each of those that are meant, sorted by path. Those of QC CRITICAL are left out before that.
 
     Raises `UsageError`.
@@ -66,7 +66,7 @@ def frame_of(found: Sequence[Aggregate], rows: "pd.DataFrame") -> "pd.DataFrame"
     return frame
 
 
-def _of_relation(datasets: Iterable[Dataset], wish: Wish) -> Iterable[Aggregate]:
+def _of_relation(datasets: Iterable[Dataset], wish: AggregateRequest) -> Iterable[Aggregate]:
     try:
         expression = re.compile(wish.identifier or "")
     except re.error as error:

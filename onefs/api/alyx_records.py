@@ -12,7 +12,7 @@ from onefs.alf_files.path import ensure_alf_path
 from onefs.alyx import fields, parsing
 from onefs.alyx.fields import OddRecordError, Record
 from onefs.alyx.records import AlyxDataset
-from onefs.api.members import member_by_member
+from onefs.api.list_arguments import accepts_lists
 from onefs.api.references import dict2ref
 from onefs.catalogue.records import Session
 from onefs.catalogue.session_rows import AGGREGATES
@@ -88,7 +88,7 @@ def session_record2path(session: Any, root_dir: Root | None = None) -> Any:
     return _session_folder(session, root_dir)
 
 
-@member_by_member
+@accepts_lists
 def _session_folder(session: Any, root_dir: Root | None) -> Any:
     record = dict(session)
     reference = alf.parse_reference(dict2ref(record) or "")
@@ -100,7 +100,7 @@ def _session_folder(session: Any, root_dir: Root | None) -> Any:
     return _below(root_dir, path)
 
 
-@member_by_member
+@accepts_lists
 def path_from_dataset(dset: Record, root_path: Root = "/", repository: str | None = None, uuid: bool = False) -> Any:
     """The path of a dataset in a repository, below `root_path`; with its `uuid` in the name if asked for.
 
@@ -121,7 +121,7 @@ def path_from_dataset(dset: Record, root_path: Root = "/", repository: str | Non
     return path_from_filerecord(chosen, root_path, id_)
 
 
-@member_by_member
+@accepts_lists
 def path_from_filerecord(fr: Record, root_path: Root = "/", uuid: UUID | str | None = None) -> Any:
     """The path of a file in its repository, below `root_path`, with a `uuid` in the name if given.
 

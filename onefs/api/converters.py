@@ -18,8 +18,8 @@ from onefs.api.alyx_records import (
     ses2records,
     session_record2path,
 )
+from onefs.api.list_arguments import accepts_lists
 from onefs.api.locating import SessionName, Tables
-from onefs.api.members import member_by_member
 from onefs.api.references import dict2ref, is_exp_ref, path2ref, ref2dict
 from onefs.catalogue.records import QC, Dataset, Session
 from onefs.catalogue.session_rows import AGGREGATES
@@ -68,7 +68,7 @@ class ConversionMixin(ABC):
     # -- sessions ------------------------------------------------------------------------------------------------
 
     @api_errors
-    @member_by_member
+    @accepts_lists
     def to_eid(self, id: Any = None, cache_dir: Any = None) -> Any:  # noqa: A002, ARG002 - ONE's names
         """The eid that is meant by an eid, a URL or text that ends in one, a path, a reference, or a dict.
 
@@ -85,14 +85,14 @@ class ConversionMixin(ABC):
         return str(locating.id_of(id))
 
     @api_errors
-    @member_by_member
+    @accepts_lists
     def eid2path(self, eid: Any, query_type: str | None = None) -> Any:
         """The session's folder below the cache directory. Raises `UsageError` for what is no id."""
         session = None if eid is None else self._session(locating.id_of(eid), query_type)
         return None if session is None else self._folder(session)
 
     @api_errors
-    @member_by_member
+    @accepts_lists
     def path2eid(self, path: Any, query_type: str | None = None) -> Any:
         """The eid of the session that a path is in. A lab in the path counts.
 
@@ -102,7 +102,7 @@ class ConversionMixin(ABC):
         return None if name is None else self._eid_named(name, query_type)
 
     @api_errors
-    @member_by_member
+    @accepts_lists
     def eid2ref(self, eid: Any, as_dict: bool = True, parse: bool = True) -> Any:
         """The reference of a session: a Bunch of subject, date and sequence, or with `as_dict` False a text.
 
@@ -116,7 +116,7 @@ class ConversionMixin(ABC):
         return references.told(session.subject, day, number, as_dict=as_dict, parse=parse)
 
     @api_errors
-    @member_by_member
+    @accepts_lists
     def ref2eid(self, ref: Any) -> Any:
         """The eid of the session of a reference, given as a text or dict; the subject must be exact.
 
@@ -125,7 +125,7 @@ class ConversionMixin(ABC):
         return None if ref is None else self._eid_named(locating.name_of(ref), None)
 
     @api_errors
-    @member_by_member
+    @accepts_lists
     def ref2path(self, ref: Any) -> Any:
         """The folder of the session of a reference; errors as in `ref2eid`."""
         return self.eid2path(self.ref2eid(ref))
@@ -138,7 +138,7 @@ class ConversionMixin(ABC):
     # -- datasets ------------------------------------------------------------------------------------------------
 
     @api_errors
-    @member_by_member
+    @accepts_lists
     def path2record(self, path: Any) -> Any:
         """The row of the session whose folder it is, or of the dataset, as a Series.
 
@@ -173,7 +173,7 @@ class ConversionMixin(ABC):
         return found if hasattr(record, "iterrows") else found[0]
 
     @api_errors
-    @member_by_member
+    @accepts_lists
     def path2url(self, path: Any, query_type: str | None = None) -> Any:
         """The URL of the dataset at a path. Unknown to a database that was asked: raises `ALFObjectNotFound`."""
         if path is None:

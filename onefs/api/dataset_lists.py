@@ -9,7 +9,7 @@ import numpy as np
 
 from onefs import alf
 from onefs.alf_files.bunch import Bunch
-from onefs.api.selecting import DatasetName
+from onefs.api.dataset_choice import DatasetName
 from onefs.catalogue.records import Dataset
 from onefs.one_errors import UsageError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     pass
 
 
-class Asked(NamedTuple):
+class DatasetRequest(NamedTuple):
     """One member of what `load_datasets` is asked for. `as_path` if a bare name is one in the session's root.
 
     `id` is that of a frame's row, None else.
@@ -30,7 +30,7 @@ class Asked(NamedTuple):
     id: UUID | None = None
 
 
-def asked_for(datasets: Any, collections: Any, revisions: Any) -> list[Asked]:
+def dataset_requests(datasets: Any, collections: Any, revisions: Any) -> list[DatasetRequest]:
     """The members of what `load_datasets` is asked for. Raises `UsageError`, or TypeError for a text or no list."""
     is_frame = hasattr(datasets, "columns")
     names = datasets["rel_path"] if is_frame else datasets
@@ -49,7 +49,7 @@ def asked_for(datasets: Any, collections: Any, revisions: Any) -> list[Asked]:
     places = _one_each(collections, len(names), "collections")
     editions = _one_each(revisions, len(names), "revisions")
     return [
-        Asked(name, place, edition, as_path, id_)
+        DatasetRequest(name, place, edition, as_path, id_)
         for name, place, edition, id_ in zip(names, places, editions, ids or repeat(None), strict=False)
     ]
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from onefs.alf import is_safe_part
 from onefs.alyx import fields
 from onefs.alyx.client import AlyxClient
-from onefs.api.logging_in import settings_here
+from onefs.api.login import settings_here
 from onefs.archive.archive import make_http, make_transport
 from onefs.catalogue.saving import changing_tables
 from onefs.content.files import cache_errors

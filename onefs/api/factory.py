@@ -6,7 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from onefs import __version__
-from onefs.api import opening
+from onefs.api import source_arguments
 from onefs.api.one import One
 from onefs.errors import UsageError
 from onefs.modes import Mode
@@ -14,7 +14,7 @@ from onefs.one_errors import api_errors
 
 if TYPE_CHECKING:
     from onefs.api.one_alyx import OneAlyx
-    from onefs.api.setting_up import KnownDatabases
+    from onefs.api.setup import KnownDatabases
 
 OF_A_DATABASE = ("base_url", "username", "password", "token")
 
@@ -43,13 +43,13 @@ class _Factory:
             warnings.warn("offline is deprecated: give mode='local'.", FutureWarning, stacklevel=3)
             mode = Mode.LOCAL if kwargs.pop("offline") else mode
         given = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in kwargs.items()}
-        return self._made(mode=opening.mode_of(mode).value, wildcards=wildcards, **given)
+        return self._made(mode=source_arguments.mode_of(mode).value, wildcards=wildcards, **given)
 
     @api_errors
     def setup(self, base_url: str | None = None, **kwargs: Any) -> "KnownDatabases":
         """Set up a database as `OneAlyx.setup` does, and return the map of databases; `ONE()` is made anew then."""
         from onefs.api.one_alyx import OneAlyx
-        from onefs.api.setting_up import known_databases
+        from onefs.api.setup import known_databases
 
         self.cache_clear()
         OneAlyx.setup(base_url, **kwargs)
@@ -60,7 +60,7 @@ def _make(*, mode: str, wildcards: bool, **kwargs: Any) -> "One | OneAlyx":
     cache_dir = kwargs.get("cache_dir")
     is_named = any(kwargs.get(name) is not None for name in OF_A_DATABASE)
     if cache_dir is not None and not is_named:
-        base_url = opening.database_in(cache_dir)
+        base_url = source_arguments.database_in(cache_dir)
         if not base_url:
             return _of_folder(mode, wildcards, kwargs)
         kwargs["base_url"] = base_url

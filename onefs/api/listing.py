@@ -7,6 +7,7 @@ from uuid import UUID
 
 from onefs import alf
 from onefs.api import aggregates
+from onefs.api.aggregates import AggregateRequest
 from onefs.api.searching import SearchingMixin, is_list
 from onefs.catalogue import query
 from onefs.catalogue.filters import FileName, Filter, Texts, matching, matching_rows, qc_mask
@@ -149,7 +150,7 @@ class ListingMixin(SearchingMixin):
         dict of ALF parts; `revision` takes the greatest edition at or before that text, None the default one. With
         `assert_unique` several raise `ALFMultipleCollectionsFound` or `ALFMultipleObjectsFound`.
         """
-        found = aggregates.chosen(self._aggregates(), aggregates.Wish(relation, identifier, dataset, revision))
+        found = aggregates.chosen(self._aggregates(), AggregateRequest(relation, identifier, dataset, revision))
         if assert_unique:
             aggregates.check_one(found)
         return aggregates.frame_of(found, self._frame_of([each.dataset for each in found]))

@@ -11,11 +11,11 @@ from onefs.alf_files.bunch import AlfBunch
 from onefs.alf_files.contents import load_file_content
 from onefs.alf_files.objects import assemble
 from onefs.alf_files.path import ALFPath
+from onefs.api.dataset_choice import Choice, Choices, object_of
 from onefs.api.dataset_lists import dataset_ids
 from onefs.api.files import Files, read_again
 from onefs.api.mounted_files import telling_failures
 from onefs.api.recording import RecordingMixin
-from onefs.api.selecting import Choice, Choices, object_of
 from onefs.api.warning import warn
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot
@@ -25,7 +25,7 @@ from onefs.one_errors import ALFMultipleObjectsFound, ALFObjectNotFound, ALFWarn
 if TYPE_CHECKING:
     import pandas as pd
 
-    from onefs.api.in_use import TablesInUse
+    from onefs.api.tables_in_use import TablesInUse
 
 T = TypeVar("T")
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from onefs.alf_files.bunch import AlfBunch, Bunch
 from onefs.alf_files.path import ALFPath
-from onefs.api.dataset_lists import Asked, asked_for, dataset_id, record_of
+from onefs.api.dataset_choice import Choice, DatasetName, Found, collection_of, object_of
+from onefs.api.dataset_lists import DatasetRequest, dataset_id, dataset_requests, record_of
 from onefs.api.files import read_again
 from onefs.api.loader import Loader
-from onefs.api.selecting import Choice, DatasetName, Found, collection_of, object_of
 from onefs.catalogue.filters import Texts
 from onefs.catalogue.records import Dataset
 from onefs.one_errors import (
@@ -134,7 +134,7 @@ class LoadingMixin(Loader):
         `collections` or `revisions`, a frame of another session. Others as `load_dataset`.
         """
         choice = self._choice(eid, query_type)
-        asked = asked_for(datasets, collections, revisions)
+        asked = dataset_requests(datasets, collections, revisions)
         if not asked or (not len(choice.rows) and not assert_present):
             return None, self._frame_of([])
         found = [self._find(choice, each) for each in asked]
@@ -211,7 +211,7 @@ class LoadingMixin(Loader):
         return self._noted(*read_again(read))
 
     @staticmethod
-    def _find(choice: Choice, asked: Asked) -> Found | None:
+    def _find(choice: Choice, asked: DatasetRequest) -> Found | None:
         if asked.id is not None:
             return choice.of_row(asked.id)
         return choice.find(asked.name, asked.collection, _revision(asked.revision), as_path=asked.as_path)

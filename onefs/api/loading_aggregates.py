@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 from onefs.api import aggregates
-from onefs.api.aggregates import Wish
+from onefs.api.aggregates import AggregateRequest
+from onefs.api.dataset_choice import DatasetName
 from onefs.api.loading import LoadingMixin
-from onefs.api.selecting import DatasetName
 from onefs.catalogue.filters import wanted
 from onefs.catalogue.records import Dataset
 from onefs.one_errors import ALFObjectNotFound, api_errors
@@ -40,7 +40,7 @@ class AggregateLoadingMixin(LoadingMixin):
         """
         name = None if dataset is None else wanted(dataset).filter.filename
         edition = self._default_revision if revision is None else revision
-        found = aggregates.chosen(self._aggregates(), Wish(relation, identifier, name, edition))
+        found = aggregates.chosen(self._aggregates(), AggregateRequest(relation, identifier, name, edition))
         aggregates.check_one(found)
         if not found:
             told = "" if dataset is None else f" named {dataset!r}"

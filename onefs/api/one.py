@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onefs.alf import TABLE_NAMES
-from onefs.api import opening
+from onefs.api import source_arguments
 from onefs.api.converters import ConversionMixin
-from onefs.api.in_use import TablesInUse
 from onefs.api.listing import ListingMixin
 from onefs.api.loading import LoadingMixin
-from onefs.api.opening import Chosen, PathLike
 from onefs.api.recording import RecordingMixin
+from onefs.api.source_arguments import Chosen, PathLike
+from onefs.api.tables_in_use import TablesInUse
 from onefs.catalogue.empty import empty_snapshot
 from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.known import Stat, stat_of
@@ -58,8 +58,10 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
         wildcards: bool = True,
         tables_dir: PathLike | None = None,
     ) -> None:
-        _check_local(opening.mode_of(mode))
-        chosen = opening.folder(opening.default_cache_dir() if cache_dir is None else cache_dir, tables_dir)
+        _check_local(source_arguments.mode_of(mode))
+        chosen = source_arguments.folder(
+            source_arguments.default_cache_dir() if cache_dir is None else cache_dir, tables_dir
+        )
         self._begin(chosen, wildcards)
         self._in_use = TablesInUse(empty_snapshot(chosen.source.tables_dir))
         self._load(chosen.source.tables_dir, stacklevel=4)
@@ -70,7 +72,7 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
         self.uuid_filenames = self._settings.uuid_filenames
         self.allow_pickle = False
         self._cache_expiry = CACHE_EXPIRY
-        self._default_revision = opening.last_before()
+        self._default_revision = source_arguments.last_before()
         self._opening = threading.RLock()  # held while the archive is opened
         self._opened: Archive | None = None
         self._closing: weakref.finalize[[], One] | None = None
@@ -101,7 +103,7 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
     @mode.setter
     @api_errors
     def mode(self, mode: str) -> None:
-        _check_local(opening.mode_of(mode))
+        _check_local(source_arguments.mode_of(mode))
 
     @property
     def requested_mode(self) -> str:
@@ -137,7 +139,9 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
         """
         if tag is not None:
             raise NoDatabaseError("The tables of a tag come from a database, and One has none.")
-        return self._load(self._tables_dir if tables_dir is None else opening.path_of(tables_dir), stacklevel=4)
+        return self._load(
+            self._tables_dir if tables_dir is None else source_arguments.path_of(tables_dir), stacklevel=4
+        )
 
     @api_errors
     def save_cache(self, save_dir: PathLike | None = None, clobber: bool = False, *, force: bool = False) -> None:
@@ -146,7 +150,7 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
         If nothing was learned or edited, nothing is done. With `clobber` (or `force`) the tables there are replaced.
         Raises `TableError`, `NoRoomError`, or `BusyError` while another process changes them.
         """
-        directory = self._tables_dir if save_dir is None else opening.path_of(save_dir)
+        directory = self._tables_dir if save_dir is None else source_arguments.path_of(save_dir)
         self._cache.save(directory, clobber=clobber or force)
 
     @api_errors
@@ -157,7 +161,7 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
     @api_errors
     def refresh_cache(self, mode: str = "auto") -> datetime | None:
         """Read the tables again: if they expired for `auto`, always for `refresh`. When they were loaded."""
-        asked = opening.mode_of(mode)
+        asked = source_arguments.mode_of(mode)
         if asked is Mode.REFRESH or (asked is Mode.AUTO and self._is_expired()):
             self._read_again()
         return self._loaded_time
@@ -170,7 +174,7 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
         Unless `silent`, the folder is asked for, and before tables are replaced. Raises `FileNotFoundError` if there is
         no such folder.
         """
-        from onefs.api.setting_up import set_up_folder
+        from onefs.api.setup import set_up_folder
 
         return One(set_up_folder(cache_dir, silent=silent, **kwargs))
 
@@ -243,7 +247,7 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
 
     def _tables(self, query_type: str | None = None) -> Catalogue:
         """The catalogue that answers one call. Raises `NoDatabaseError` for `remote`, `UsageError` for no mode."""
-        mode = Mode.LOCAL if query_type is None else opening.mode_of(query_type)
+        mode = Mode.LOCAL if query_type is None else source_arguments.mode_of(query_type)
         if mode is Mode.REMOTE:
             raise NoDatabaseError("A remote query needs a database, and One has none.", "Use OneAlyx.")
         if mode is Mode.REFRESH:
@@ -295,7 +299,7 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
 
     def _set_cache_dir(self, directory: PathLike) -> None:
         """Use the files of another folder from now on."""
-        chosen = opening.folder(directory, self._tables_dir)
+        chosen = source_arguments.folder(directory, self._tables_dir)
         with self._opening:
             if self._opened is not None:
                 self._opened.close()

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from onefs.alyx.client import AlyxClient
-from onefs.api import opening
-from onefs.api.asking import AlyxTables
-from onefs.api.database_questions import DatabaseMixin
+from onefs.api import source_arguments
+from onefs.api.alyx_queries import AlyxQueries
+from onefs.api.alyx_tables import AlyxTables
+from onefs.api.database_mixin import DatabaseMixin
 from onefs.api.loading_aggregates import AggregateLoadingMixin
 from onefs.api.one import One
-from onefs.api.opening import PathLike
-from onefs.api.remote import Remote
+from onefs.api.source_arguments import PathLike
 from onefs.api.webclient import AlyxClient as AlyxFace
 from onefs.archive.archive import Archive, Hooks
 from onefs.catalogue.empty import empty_snapshot
@@ -63,8 +63,8 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
     ) -> None:
         login = {"alyx_user": username, "alyx_password": password, "alyx_token": token}
         given = {name: value for name, value in login.items() if value}
-        asked = opening.mode_of(mode)
-        chosen = opening.database(
+        asked = source_arguments.mode_of(mode)
+        chosen = source_arguments.database(
             base_url, asked, cache_dir=cache_dir, tables_dir=tables_dir, login=given, cache_rest=cache_rest
         )
         self._begin(chosen, wildcards)
@@ -74,7 +74,7 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
         prepare(self._source)
         archive = self._archive
         self._in_use = AlyxTables(archive.tables, self._client, self._heard)
-        self._remote = Remote(self._client, self._in_use)
+        self._remote = AlyxQueries(self._client, self._in_use)
         self._face = AlyxFace.over(
             self._client, cache_dir=self.cache_dir, data_url=self._settings.data_url, silent=silent
         )
@@ -100,7 +100,7 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
     @mode.setter
     @api_errors
     def mode(self, mode: str) -> None:
-        asked = opening.mode_of(mode)
+        asked = source_arguments.mode_of(mode)
         check(asked, self._source.name, self._source.abilities)
         self._archive.refresher.switch(asked)
         self._is_fall_back_told = False
@@ -139,7 +139,7 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
         """
         refresher = self._archive.refresher
         if tables_dir is not None:
-            refresher.load(opening.path_of(tables_dir))
+            refresher.load(source_arguments.path_of(tables_dir))
         elif tag is not None and tag != refresher.tag:
             refresher.use_tag(tag)
         else:
@@ -161,7 +161,7 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
 
         For `local` and `remote` nothing is done. When the tables in use were loaded.
         """
-        asked = opening.mode_of(mode)
+        asked = source_arguments.mode_of(mode)
         if asked is Mode.REFRESH or (asked is Mode.AUTO and self._archive.refresher.is_expired):
             self._renew(stacklevel=5)
         return self._loaded_time
@@ -180,7 +180,7 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
 
         With `make_default`, `ONE()` opens this database from now on. Raises an HTTP error if the login is refused.
         """
-        from onefs.api.setting_up import set_up_database
+        from onefs.api.setup import set_up_database
 
         url = set_up_database(base_url, username, cache_dir, silent=silent, make_default=make_default)
         return OneAlyx(base_url=url, cache_dir=cache_dir, silent=silent)
@@ -248,7 +248,7 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
 
     def _mode_of(self, query_type: str | None) -> Mode:
         """The mode that answers one call. Raises `UsageError` for no mode."""
-        return Mode(self.requested_mode) if query_type is None else opening.mode_of(query_type)
+        return Mode(self.requested_mode) if query_type is None else source_arguments.mode_of(query_type)
 
     def _tables(self, query_type: str | None = None) -> Catalogue:
         """The catalogue that answers one call; newer tables are taken first if they are due."""

@@ -8,9 +8,9 @@ from typing import Any
 
 from onefs.alf_files.bunch import Bunch
 from onefs.alyx import one_parameters
-from onefs.api import opening
-from onefs.api.opening import PathLike
-from onefs.api.setting_up import KnownDatabases, known_databases, set_up_database
+from onefs.api import source_arguments
+from onefs.api.setup import KnownDatabases, known_databases, set_up_database
+from onefs.api.source_arguments import PathLike
 from onefs.configuration import config_file
 from onefs.modes import Mode
 from onefs.one_errors import UsageError, api_errors
@@ -31,10 +31,10 @@ def get(client: str | None = None, silent: bool = False, username: str | None = 
     Keys as in ONE: `ALYX_URL`, `ALYX_LOGIN`, `HTTP_DATA_SERVER`, `HTTP_DATA_SERVER_LOGIN`, `HTTP_DATA_SERVER_PWD`,
     `CACHE_DIR`; None for what is not known.
     """
-    chosen = opening.database(_url_of(client), Mode.LOCAL)
+    chosen = source_arguments.database(_url_of(client), Mode.LOCAL)
     source, settings = chosen.source, chosen.settings
     known = source.database
-    assert known is not None, "opening.database gives nothing else"
+    assert known is not None, "source_arguments.database gives nothing else"
     public, ones = published(known.base_url), one_parameters.read(known.base_url, one_parameters.default_folder())
     data_url = settings.data_url or (ones.data_url if ones else "") or (public.data_url if public else "")
     login = known.data_login.at(data_url) if data_url else None
@@ -51,7 +51,7 @@ def get(client: str | None = None, silent: bool = False, username: str | None = 
 @api_errors
 def get_cache_dir(client: str | None = None) -> Path:
     """Where the files of a database are kept, None: of the default one; the folder is made."""
-    directory = opening.database(_url_of(client), Mode.LOCAL).source.data_dir
+    directory = source_arguments.database(_url_of(client), Mode.LOCAL).source.data_dir
     directory.mkdir(parents=True, exist_ok=True)
     return directory
 
@@ -59,7 +59,7 @@ def get_cache_dir(client: str | None = None) -> Path:
 @api_errors
 def get_default_client(include_schema: bool = True) -> str:
     """The URL of the default database; without `include_schema` the name that ONE has for it."""
-    url = opening.database(None, Mode.LOCAL).source.name
+    url = source_arguments.database(None, Mode.LOCAL).source.name
     return url if include_schema else one_parameters.key_of(url)
 
 
@@ -71,7 +71,7 @@ def get_params_dir() -> Path:
 @api_errors
 def check_cache_conflict(cache_dir: PathLike) -> None:
     """Raise `UsageError`, which is an AssertionError too, if a directory is the cache of a database."""
-    url = opening.database_in(cache_dir)
+    url = source_arguments.database_in(cache_dir)
     if url:
         raise UsageError(f"{cache_dir} is the cache directory of {url}.", "Give another directory.")
 
@@ -93,7 +93,7 @@ def _url_of(client: str | None) -> str | None:
     """The URL of a database that is given by ONE's name for it; else what was given."""
     if client is None or "://" in client:
         return client
-    return next((url for url in opening.databases() if one_parameters.key_of(url) == client), client)
+    return next((url for url in source_arguments.databases() if one_parameters.key_of(url) == client), client)
 
 
 def __getattr__(name: str) -> Any:

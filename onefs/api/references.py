@@ -9,14 +9,14 @@ from typing import Any
 from onefs import alf
 from onefs.alf_files.bunch import Bunch
 from onefs.alf_files.spec import as_posix
-from onefs.api.members import member_by_member
+from onefs.api.list_arguments import accepts_lists
 from onefs.one_errors import UsageError
 
 NUMBER_IN_PATH = re.compile(r"\d|[1-9]\d|\d{3}")
 """The number of a session in a path: as such, or filled up to three digits."""
 
 
-@member_by_member
+@accepts_lists
 def path2ref(path: str | os.PathLike[str] | None, as_dict: bool = True, parse: bool = True) -> Any:
     """The reference of the session that a path is in; None if it is in none. Lists member by member.
 
@@ -28,7 +28,7 @@ def path2ref(path: str | os.PathLike[str] | None, as_dict: bool = True, parse: b
     return told(session["subject"], session["date"], session["number"], as_dict=as_dict, parse=parse)
 
 
-@member_by_member
+@accepts_lists
 def ref2dict(ref: str | Mapping[str, Any] | None, parse: bool = True) -> Any:
     """A reference as a Bunch of subject, date and sequence; if not `parse`, of texts. Lists member by member."""
     if ref is None:
@@ -42,7 +42,7 @@ def ref2dict(ref: str | Mapping[str, Any] | None, parse: bool = True) -> Any:
     return told(subject, day, number, as_dict=True, parse=parse)
 
 
-@member_by_member
+@accepts_lists
 def dict2ref(ref_dict: Mapping[str, Any] | None) -> Any:
     """The reference, as a text, of a dict: `number` will do for `sequence`, `start_time` for `date`.
 
@@ -61,7 +61,7 @@ def dict2ref(ref_dict: Mapping[str, Any] | None) -> Any:
     return text
 
 
-@member_by_member
+@accepts_lists
 def is_exp_ref(ref: object) -> Any:
     """Whether this is a reference, as a text or as a dict of subject, date and sequence. Lists member by member."""
     if isinstance(ref, Mapping):

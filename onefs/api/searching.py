@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from onefs.alf_files.bunch import Bunch
-from onefs.api import probes
+from onefs.api import insertions
 from onefs.catalogue import query
 from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.layout import Reason
@@ -18,7 +18,7 @@ from onefs.one_errors import ALFMultipleObjectsFound, ALFObjectNotFound, NoDatab
 if TYPE_CHECKING:
     import pandas as pd
 
-    from onefs.api.in_use import TablesInUse
+    from onefs.api.tables_in_use import TablesInUse
     from onefs.frames.cache import Cache
 
 SESSIONS = "sessions"
@@ -77,14 +77,14 @@ class SearchingMixin:
         """
         catalogue = self._tables(query_type)
         frame = self._insertions_frame()
-        own, of_sessions = probes.split_terms(terms)
+        own, of_sessions = insertions.split_terms(terms)
         columns = self._in_use.columns_of(catalogue)
         eids = query.eids_of(columns, query.search(columns, terms_of(of_sessions, wildcards=self.wildcards)))
-        found = probes.matching(frame, own, eids, wildcards=self.wildcards)
+        found = insertions.matching(frame, own, eids, wildcards=self.wildcards)
         pids = [str(pid) for pid in found.index.get_level_values("id")]
         if not details:
             return pids
-        return pids, probes.records_of(found) or None
+        return pids, insertions.records_of(found) or None
 
     # -- inside ----------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onefs import alf
-from onefs.api.remote import LazyId
+from onefs.api.alyx_queries import LazyId
 from onefs.catalogue.filters import FileName, Filter, Mask, Texts, editions, matching, qc_mask
 from onefs.catalogue.records import QC, QC_CODES
 from onefs.catalogue.revisions import NOT_SET

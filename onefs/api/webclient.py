@@ -25,8 +25,8 @@ from onefs.api.downloads import (
     fetch_tables,
     file_record_to_url,
 )
-from onefs.api.logging_in import LoggingIn, opened
-from onefs.api.stale import warns_when_stale
+from onefs.api.login import LoggingIn, opened
+from onefs.api.stale_answers import warns_when_stale
 from onefs.errors import NotAllowedError, UsageError
 from onefs.one_errors import api_errors
 

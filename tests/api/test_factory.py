@@ -11,7 +11,7 @@ from archives import make_tables
 import onefs
 from onefs import ONE, One, OneAlyx
 from onefs.api import webclient
-from onefs.api.opening import default_database
+from onefs.api.source_arguments import default_database
 from onefs.demo.server import DemoServer
 from onefs.one_errors import AccessRefusedError, UsageError
 from onefs.sources.names import save_name
@@ -142,7 +142,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, answers: list[str], password: str = "
     rest = iter(answers)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("builtins.input", lambda question: next(rest))
-    monkeypatch.setattr("onefs.api.setting_up.getpass", lambda question: password)
+    monkeypatch.setattr("onefs.api.setup.getpass", lambda question: password)
 
 
 def test_a_database_is_set_up(server: DemoServer, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +181,7 @@ def test_silent_asks_nothing(server: DemoServer, monkeypatch: pytest.MonkeyPatch
         raise AssertionError(question)
 
     monkeypatch.setattr("builtins.input", ask)
-    monkeypatch.setattr("onefs.api.setting_up.getpass", ask)
+    monkeypatch.setattr("onefs.api.setup.getpass", ask)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     with pytest.raises((AccessRefusedError, UsageError)):
         OneAlyx.setup(server.url, silent=True)

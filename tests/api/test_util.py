@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onefs.api import util
-from onefs.api.remote import LazyId
+from onefs.api.alyx_queries import LazyId
 from onefs.catalogue.records import QC
 from onefs.one_errors import (
     ALFError,

@@ -17,7 +17,7 @@ from one_in_remote_mode import Requests, one_at
 from onefs.alyx.client import AlyxClient
 from onefs.alyx.credentials import Credentials
 from onefs.alyx.told import Told
-from onefs.api.remote import LazyId, Remote
+from onefs.api.alyx_queries import AlyxQueries, LazyId
 from onefs.catalogue.records import QC
 from onefs.demo.plan import PLANS
 from onefs.demo.server import DemoServer
@@ -69,8 +69,8 @@ def client(server: DemoServer) -> Iterator[AlyxClient]:
 
 
 @pytest.fixture
-def remote(client: AlyxClient, learned: Learned) -> Remote:
-    return Remote(client, learned)
+def remote(client: AlyxClient, learned: Learned) -> AlyxQueries:
+    return AlyxQueries(client, learned)
 
 
 def texts(ids: Any) -> list[str]:
@@ -110,7 +110,7 @@ def combinations(count: int) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("terms", [{}, *ONE_BY_ONE, *combinations(120)], ids=str)
 def test_a_search_finds_what_one_finds_with_one_request(
-    one: Any, server: DemoServer, remote: Remote, learned: Learned, terms: dict[str, Any]
+    one: Any, server: DemoServer, remote: AlyxQueries, learned: Learned, terms: dict[str, Any]
 ) -> None:
     with Requests(server) as ones:
         expected, records = one.search(query_type="remote", details=True, **terms)
@@ -125,7 +125,7 @@ def test_a_search_finds_what_one_finds_with_one_request(
 
 
 @pytest.mark.parametrize("limit", ["FAIL", "CRITICAL", "pass", 40, QC.CRITICAL, "50"])
-def test_datasets_are_of_a_quality(one: Any, remote: Remote, limit: Any) -> None:
+def test_datasets_are_of_a_quality(one: Any, remote: AlyxQueries, limit: Any) -> None:
     terms = {"datasets": "spikes.depths.npy", "dataset_qc_lte": limit}
     as_number = int(QC[limit.upper()]) if isinstance(limit, str) and not limit.isdecimal() else int(limit)
     expected = one.search(query_type="remote", datasets="spikes.depths.npy", dataset_qc_lte=as_number)
@@ -134,7 +134,7 @@ def test_datasets_are_of_a_quality(one: Any, remote: Remote, limit: Any) -> None
     assert remote.search({"dataset_qc_lte": limit}).ids == texts(any_dataset)
 
 
-def test_terms_may_be_shortened(remote: Remote) -> None:
+def test_terms_may_be_shortened(remote: AlyxQueries) -> None:
     assert remote.search({"subj": "NL_001", "date": date(2023, 4, 18), "LAB": "northlab"}).ids == [EPHYS]
     assert remote.search({"date": pd.Timestamp("2023-04-18 12:00"), "task": None}).ids == [EPHYS]
     assert remote.search({"date": np.array(["2023-04-18", "2023-04-18"], "datetime64[D]")}).ids == [EPHYS]
@@ -155,7 +155,7 @@ def test_terms_may_be_shortened(remote: Remote) -> None:
     ],
 )
 def test_nothing_is_sent_for_terms_that_cannot_be_meant(
-    server: DemoServer, remote: Remote, terms: dict[str, Any], sentence: str
+    server: DemoServer, remote: AlyxQueries, terms: dict[str, Any], sentence: str
 ) -> None:
     with Requests(server) as ours:
         with pytest.raises(UsageError, match=sentence):
@@ -165,7 +165,7 @@ def test_nothing_is_sent_for_terms_that_cannot_be_meant(
     assert not ours.sent
 
 
-def test_a_list_where_alyx_takes_one_value_means_any_of_them(one: Any, remote: Remote) -> None:
+def test_a_list_where_alyx_takes_one_value_means_any_of_them(one: Any, remote: AlyxQueries) -> None:
     """ONE finds nothing."""
     everything = texts(one.search(query_type="remote"))
     assert remote.search({"lab": ["northlab", "southlab"]}).ids == everything
@@ -177,7 +177,7 @@ def test_a_list_where_alyx_takes_one_value_means_any_of_them(one: Any, remote: R
     assert [record["id"] for record in found.records] == found.ids
 
 
-def test_a_part_of_a_file_name_is_contained_in_any_case(one: Any, remote: Remote) -> None:
+def test_a_part_of_a_file_name_is_contained_in_any_case(one: Any, remote: AlyxQueries) -> None:
     named = "data_dataset_session_related__name__icontains,SPIKES.t"
     expected = texts(one.search(query_type="remote", django=named))
     assert len(expected) == 5
@@ -188,7 +188,7 @@ def test_a_part_of_a_file_name_is_contained_in_any_case(one: Any, remote: Remote
 
 
 def test_pages_are_fetched_when_they_are_touched(
-    one: Any, server: DemoServer, remote: Remote, learned: Learned
+    one: Any, server: DemoServer, remote: AlyxQueries, learned: Learned
 ) -> None:
     everything = texts(one.search(query_type="remote"))
     with Requests(server) as ones:
@@ -230,7 +230,7 @@ def test_pages_are_fetched_when_they_are_touched(
     ids=str,
 )
 def test_probes_are_those_that_one_finds(
-    one: Any, server: DemoServer, remote: Remote, learned: Learned, terms: dict[str, Any]
+    one: Any, server: DemoServer, remote: AlyxQueries, learned: Learned, terms: dict[str, Any]
 ) -> None:
     with Requests(server) as ones:
         expected, records = one.search_insertions(query_type="remote", details=True, **terms)
@@ -248,7 +248,7 @@ def test_probes_are_those_that_one_finds(
     assert learned.sessions() == {record["session"] for record in records}
 
 
-def test_terms_are_those_that_the_database_names(one: Any, remote: Remote) -> None:
+def test_terms_are_those_that_the_database_names(one: Any, remote: AlyxQueries) -> None:
     own = ("dataset", "datasets", "date_range", "laboratory", "number", "projects", "subject", "task_protocol")
     terms = remote.search_terms()
     assert terms[:9] == (*own, "dataset_qc_lte")
@@ -258,7 +258,7 @@ def test_terms_are_those_that_the_database_names(one: Any, remote: Remote) -> No
 
 
 def test_probes_of_a_session_and_a_session_of_a_probe(
-    one: Any, server: DemoServer, remote: Remote, learned: Learned
+    one: Any, server: DemoServer, remote: AlyxQueries, learned: Learned
 ) -> None:
     with Requests(server) as ones:
         pids, labels, records = one.eid2pid(EPHYS, details=True)
@@ -277,7 +277,7 @@ def test_probes_of_a_session_and_a_session_of_a_probe(
     assert learned.sessions() == {EPHYS}
 
 
-def test_details_of_sessions(one: Any, server: DemoServer, remote: Remote, learned: Learned) -> None:
+def test_details_of_sessions(one: Any, server: DemoServer, remote: AlyxQueries, learned: Learned) -> None:
     eids = [str(plan.session.eid) for plan in PLANS[3:7]]
     wanted = [*eids, eids[0]]
     expected = one.get_details(wanted, query_type="remote")
@@ -304,7 +304,7 @@ def test_details_of_sessions(one: Any, server: DemoServer, remote: Remote, learn
             remote.get_details([NOBODY], full=full)
 
 
-def test_types_of_datasets(one: Any, server: DemoServer, remote: Remote, learned: Learned) -> None:
+def test_types_of_datasets(one: Any, server: DemoServer, remote: AlyxQueries, learned: Learned) -> None:
     for wanted in ("spikes.times", ["spikes.times", "spikes.amps"], ["no.such"]):
         with Requests(server) as ones:
             expected = one.type2datasets(EPHYS, wanted)
@@ -325,7 +325,7 @@ def test_types_of_datasets(one: Any, server: DemoServer, remote: Remote, learned
             remote.dataset2type(unknown)
 
 
-def test_descriptions(one: Any, server: DemoServer, remote: Remote) -> None:
+def test_descriptions(one: Any, server: DemoServer, remote: AlyxQueries) -> None:
     with Requests(server) as ones:
         types, expected = one.describe_dataset(), one.describe_dataset("spikes.times")
     with Requests(server) as ours:
@@ -346,7 +346,7 @@ def test_a_kept_answer_stands_in_for_a_database_that_is_gone(demo_archive: Path,
     with DemoServer(demo_archive) as server:
         client = AlyxClient(server.url, Credentials("demo", "demo"), responses_dir=tmp_path, **times)
         with contextlib.closing(client):
-            remote = Remote(client, Learned())
+            remote = AlyxQueries(client, Learned())
             expected = remote.search({"subject": "NL_001"})
             server.stop()
             client.default_expiry_s = 0
@@ -356,7 +356,7 @@ def test_a_kept_answer_stands_in_for_a_database_that_is_gone(demo_archive: Path,
                 remote.search({"subject": "NL_002"})
 
 
-def test_subjects_and_aggregates(one: Any, remote: Remote) -> None:
+def test_subjects_and_aggregates(one: Any, remote: AlyxQueries) -> None:
     assert remote.list_subjects() == sorted({record["nickname"] for record in one.alyx.rest("subjects", "list")})
     expected = one.list_aggregates("subjects")
     found = {f"aggregates/{each.rel_path}": str(each.id) for each in remote.list_aggregates()}

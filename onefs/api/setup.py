@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from onefs.alf import TABLE_NAMES
 from onefs.alyx.credentials import Credentials
-from onefs.api import opening
-from onefs.api.opening import PathLike
+from onefs.api import source_arguments
+from onefs.api.source_arguments import PathLike
 from onefs.configuration import SOURCE_KEY
 from onefs.errors import AccessRefusedError
 from onefs.modes import Mode
@@ -28,8 +28,8 @@ class KnownDatabases(NamedTuple):
 
 def known_databases() -> KnownDatabases:
     """The map of databases, and the one that `ONE()` opens."""
-    found = {url: str(directory) for url, directory in opening.databases().items()}
-    return KnownDatabases(found, look_up(opening.default_database()).source)
+    found = {url: str(directory) for url, directory in source_arguments.databases().items()}
+    return KnownDatabases(found, look_up(source_arguments.default_database()).source)
 
 
 def set_up_folder(cache_dir: PathLike | None, *, silent: bool, **kwargs: Any) -> Path:
@@ -42,7 +42,7 @@ def set_up_folder(cache_dir: PathLike | None, *, silent: bool, **kwargs: Any) ->
     asks = not silent and sys.stdin.isatty()
     if cache_dir is None and asks:
         cache_dir = input(f"Folder to index [{Path.cwd()}]: ").strip() or None
-    folder = opening.path_of(cache_dir or Path.cwd())
+    folder = source_arguments.path_of(cache_dir or Path.cwd())
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}. Make it, or give another.")
     has_tables = any((folder / name).exists() for name in TABLE_NAMES)
@@ -62,11 +62,11 @@ def set_up_database(
     """Try the login of a database and keep it; returns its URL. Raises `AccessRefusedError` if it is refused."""
     asks = not silent and sys.stdin.isatty()
     if base_url is None and asks:
-        default = look_up(opening.default_database()).source
+        default = look_up(source_arguments.default_database()).source
         base_url = input(f"URL of the database [{default}]: ").strip() or None
-    chosen = opening.database(base_url, Mode.AUTO, cache_dir=cache_dir)
+    chosen = source_arguments.database(base_url, Mode.AUTO, cache_dir=cache_dir)
     known = chosen.source.database
-    assert known is not None, "opening.database gives nothing else"
+    assert known is not None, "source_arguments.database gives nothing else"
     login = known.credentials
     if username not in (None, login.user):
         login = Credentials(username or "")
@@ -84,10 +84,10 @@ def set_up_database(
         make_default = not input("Let ONE() open it from now on? [Y/n]: ").strip().lower().startswith("n")
     changes = {SOURCE_KEY: known.base_url}
     if cache_dir is not None:
-        changes["cache_dir"] = str(opening.path_of(cache_dir))
+        changes["cache_dir"] = str(source_arguments.path_of(cache_dir))
         save_name(_name_of(known.base_url), changes)
     if make_default:
-        save_name(opening.DEFAULT, changes)
+        save_name(source_arguments.DEFAULT, changes)
     return known.base_url
 
 

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from onefs import alf
 from onefs.alf_files.path import ALFPath
+from onefs.api.alyx_queries import AlyxQueries
+from onefs.api.insertions import equal, records_of
 from onefs.api.listing import ListingMixin
-from onefs.api.probes import equal, records_of
-from onefs.api.remote import Remote
 from onefs.api.searching import is_list
 from onefs.archive.questions import dataset_told
 from onefs.catalogue.records import Dataset
@@ -30,7 +30,7 @@ PROBES = "insertions"
 class DatabaseMixin(ListingMixin):
     """Asks Alyx. The class that uses it gives what is declared here."""
 
-    _remote: Remote
+    _remote: AlyxQueries
     if TYPE_CHECKING:
         _source: Source
 

@@ -14,7 +14,7 @@ def is_list(value: object) -> bool:
     return not hasattr(value, "iloc")
 
 
-def member_by_member(function: Function) -> Function:
+def accepts_lists(function: Function) -> Function:
     """The function or method, answering a list for a list as its first argument."""
     names = function.__code__.co_varnames
     at = 1 if names[0] == "self" else 0

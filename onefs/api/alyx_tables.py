@@ -8,7 +8,7 @@ from onefs.alyx.client import AlyxClient
 from onefs.alyx.records import Insertion
 from onefs.alyx.rest import is_bypassed
 from onefs.alyx.told import Told
-from onefs.api.in_use import Database, TablesInUse
+from onefs.api.tables_in_use import Database, TablesInUse
 from onefs.archive.catalogues import Known
 from onefs.archive.questions import AlyxQuestions, dataset_told
 from onefs.catalogue.records import Dataset, Session

@@ -15,7 +15,7 @@ from onefs.alyx.records import AlyxDataset
 from onefs.alyx.schema import LIST
 from onefs.alyx.search import dated, search
 from onefs.alyx.told import DATASETS, INSERTIONS, SESSIONS, Learner
-from onefs.api.stale import warns_when_stale
+from onefs.api.stale_answers import warns_when_stale
 from onefs.archive.database_searches import checked, search_terms
 from onefs.catalogue import terms as search_words
 from onefs.errors import UnknownRecordError, UsageError
@@ -68,7 +68,7 @@ class Found(NamedTuple):
     records: Sequence[AlyxRecord]
 
 
-class Remote:
+class AlyxQueries:
     """Questions to an Alyx database, answered with its records as they are. What they tell is given to `learner`.
 
     Names of terms may be shortened; they are checked before anything but the schema is asked for, as Alyx ignores
