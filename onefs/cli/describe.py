@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onefs.cli.asked import named_source, print_json, print_table, refuse_settings, with_archive
 from onefs.cli.completion import complete
 from onefs.cli.mounts import mount_at, status_of
 from onefs.cli.printing import print_facts, say
+from onefs.cli.queries import named_source, print_json, print_table, refuse_settings, with_archive
 from onefs.errors import OfflineError, UsageError
 from onefs.modes import Mode
 from onefs.text import counted

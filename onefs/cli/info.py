@@ -12,10 +12,10 @@ from onefs import alf
 from onefs.alf import STATE_FOLDER
 from onefs.catalogue.identifiers import Identifier, Place, identifier_of
 from onefs.catalogue.session_rows import AGGREGATES
-from onefs.cli.asked import opened_source, refuse_settings, with_archive
 from onefs.cli.mounts import check_alive, mount_at, place_in, said_of, status_of
 from onefs.cli.options import PATTERN
 from onefs.cli.printing import print_facts, say
+from onefs.cli.queries import opened_source, refuse_settings, with_archive
 from onefs.errors import MountError, NotInCatalogueError, UsageError
 from onefs.fuse.mounting import Mount, mount_of
 from onefs.text import counted
@@ -112,7 +112,7 @@ def _target(mount: Mount, link: str) -> str | None:
 
 def _sessions(mount: Mount, place: Place) -> list[str]:
     """Paths of the sessions of a reference, in the lab that is named."""
-    from onefs.cli.asked_mounts import mounted
+    from onefs.cli.mount_queries import mounted
 
     found = mounted(mount, {}).of_reference(place.session)
     return [session.path for session in found if place.lab in (None, session.lab)]

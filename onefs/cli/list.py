@@ -12,9 +12,9 @@ import click
 from onefs.catalogue.filters import Filter
 from onefs.catalogue.records import Dataset, Session
 from onefs.catalogue.shown import collections_of, revisions_of
-from onefs.cli.asked import Asked, Lists, asked, print_paths, print_table, with_archive, with_output
 from onefs.cli.completion import complete
 from onefs.cli.printing import say
+from onefs.cli.queries import Lists, Queries, asked, print_paths, print_table, with_archive, with_output
 from onefs.errors import UsageError
 from onefs.text import counted
 
@@ -89,7 +89,7 @@ def _check(kind: str, words: Sequence[str], *, is_filtered: bool) -> None:
         )
 
 
-def _sessions(archive: Asked, words: Sequence[str]) -> list[Session] | None:
+def _sessions(archive: Queries, words: Sequence[str]) -> list[Session] | None:
     """The sessions that are meant; None for all."""
     if not words:
         return None

@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from onefs.catalogue.records import Session
-from onefs.cli.asked import asked, print_json, print_paths, print_table, with_archive, with_output
 from onefs.cli.printing import say
+from onefs.cli.queries import asked, print_json, print_paths, print_table, with_archive, with_output
 from onefs.errors import UsageError
 from onefs.text import counted
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Command = Callable[..., None]
 
 
-class Asked(Protocol):
+class Queries(Protocol):
     """An archive that can be asked."""
 
     saved: "SavedSearches"
@@ -87,20 +87,20 @@ def with_output(command: Command) -> Command:
 @contextmanager
 def asked(
     source: str | None, place: Path | None, flags: dict[str, Any], verb: str, *, own: Sequence[str] = ()
-) -> Iterator[Asked]:
+) -> Iterator[Queries]:
     """The archive that the flags are about; the only mount there is, if they name none. Raises any `OnefsError`.
 
     `own` are settings that mean something on a mount, too.
     """
     if source is None:
         refuse_settings(flags, own)
-        from onefs.cli.asked_mounts import mounted
+        from onefs.cli.mount_queries import mounted
 
         yield mounted(mount_at(place, f"onefs {verb} --mount PATH"), flags)
         return
     if place is not None:
         raise UsageError("--source and --mount are two ways to say what to ask.", "Give one of them.")
-    from onefs.cli.asked_tables import opened
+    from onefs.cli.table_queries import opened
 
     with opened_source(source, flags) as (found, rule):
         yield opened(found, rule)

@@ -18,9 +18,9 @@ from onefs.catalogue.records import QC, Dataset, Session
 from onefs.catalogue.revisions import Rule
 from onefs.catalogue.session_rows import AGGREGATES
 from onefs.catalogue.snapshot import load_snapshot
-from onefs.cli.asked_tables import AskedTables, no_session
 from onefs.cli.mounts import said_of, status_of
 from onefs.cli.options import settings_from
+from onefs.cli.table_queries import TableQueries, no_session
 from onefs.errors import MountError, NotInCatalogueError, OnefsError, UsageError
 from onefs.fuse.mounting import Mount
 from onefs.modes import Mode
@@ -29,17 +29,17 @@ from onefs.vfs.xattrs import PREFIX
 Entry = tuple[str, Dataset]
 
 
-def mounted(mount: Mount, flags: dict[str, Any]) -> "AskedMount | AskedTables":
+def mounted(mount: Mount, flags: dict[str, Any]) -> "MountQueries | TableQueries":
     """A mount that is asked. `flags` may set the QC limit, in place of the mount's own. Raises any `OnefsError`."""
     facts = status_of(mount)
     rule = _rule(facts["shown"], flags)
     state_dir = Path(facts["cache"]["state"])
     if Mode.REMOTE in (facts["mode"]["requested"], facts["mode"]["effective"]):
         _check_not_hidden(mount, facts["shown"], rule)
-        return AskedMount(mount, state_dir, rule)
+        return MountQueries(mount, state_dir, rule)
     tables = load_snapshot(Path(facts["tables"]["directory"]), state_dir)
     searches = Searches(lambda: tables, state_dir)
-    return AskedTables(tables, state_dir, searches, rule, mountpoint=mount.mountpoint)
+    return TableQueries(tables, state_dir, searches, rule, mountpoint=mount.mountpoint)
 
 
 def _rule(shown: dict[str, Any], flags: dict[str, Any]) -> Rule:
@@ -62,7 +62,7 @@ def _check_not_hidden(mount: Mount, shown: dict[str, Any], rule: Rule) -> None:
         )
 
 
-class AskedMount:
+class MountQueries:
     """A mount that is asked by its folders, links and extended attributes: what it tells, its database told."""
 
     def __init__(self, mount: Mount, state_dir: Path, rule: Rule) -> None:

@@ -1,4 +1,4 @@
-"""`AskedTables`: questions about a source without a mount, or about the tables of a mount, opened beside it."""
+"""`TableQueries`: questions about a source without a mount, or about the tables of a mount, opened beside it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from onefs.catalogue.insertions import Insertion
 
 
-class AskedTables:
+class TableQueries:
     """A catalogue that is asked. It may ask a database, if it is that of mode remote."""
 
     def __init__(
@@ -109,9 +109,9 @@ class TableLists:
         return [row for row in rows if row is not None]
 
 
-def opened(found: Reading, rule: Rule) -> AskedTables:
+def opened(found: Reading, rule: Rule) -> TableQueries:
     """A source that is asked without a mount."""
-    return AskedTables(found.catalogue, found.archive.source.state_dir, found.searches, rule)
+    return TableQueries(found.catalogue, found.archive.source.state_dir, found.searches, rule)
 
 
 def no_session(word: str) -> UsageError:
