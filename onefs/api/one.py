@@ -16,7 +16,7 @@ from onefs.api.loading import LoadingMixin
 from onefs.api.recording import RecordingMixin
 from onefs.api.source_arguments import Chosen, PathLike
 from onefs.api.tables_in_use import TablesInUse
-from onefs.catalogue.empty import empty_snapshot
+from onefs.catalogue.empty_snapshot import empty_snapshot
 from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.known import Stat, stat_of
 from onefs.catalogue.query import Columns

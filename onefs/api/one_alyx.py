@@ -18,7 +18,7 @@ from onefs.api.one import One
 from onefs.api.source_arguments import PathLike
 from onefs.api.webclient import AlyxClient as AlyxFace
 from onefs.archive.archive import Archive, Hooks
-from onefs.catalogue.empty import empty_snapshot
+from onefs.catalogue.empty_snapshot import empty_snapshot
 from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.snapshot import Snapshot
 from onefs.errors import (

@@ -41,7 +41,7 @@ class Identifier:
 
 
 @dataclass(frozen=True, slots=True)
-class Meant:
+class Resolved:
     """What an identifier leads to: rows of sessions, datasets, and probes by id."""
 
     sessions: list[int] = field(default_factory=list)
@@ -79,48 +79,48 @@ def place_in(path: str) -> Place | None:
     return Place(found["lab"], session, path[found.end() :].strip("/"))
 
 
-def meant(catalogue: Catalogue, identifier: Identifier, insertion_of: InsertionOf) -> Meant:
+def meant(catalogue: Catalogue, identifier: Identifier, insertion_of: InsertionOf) -> Resolved:
     """All that an identifier leads to. May ask, if the catalogue may, or `insertion_of`.
 
     A path inside a session leads to the dataset there, one to a folder in it to the session.
     """
     if identifier.reference is not None:
-        return Meant(sessions=catalogue.sessions_of_ref(*identifier.reference))
+        return Resolved(sessions=catalogue.sessions_of_ref(*identifier.reference))
     if identifier.place is not None:
         return _at_place(catalogue, identifier.place, identifier.id)
     if identifier.aggregate:
         row = catalogue.aggregates
-        return Meant() if row is None else _below(catalogue, [row], identifier.aggregate, identifier.id)
+        return Resolved() if row is None else _below(catalogue, [row], identifier.aggregate, identifier.id)
     assert identifier.id is not None, "an identifier is one of these"
     return _of_id(catalogue, identifier.id, insertion_of)
 
 
-def _of_id(catalogue: Catalogue, id_: UUID, insertion_of: InsertionOf) -> Meant:
+def _of_id(catalogue: Catalogue, id_: UUID, insertion_of: InsertionOf) -> Resolved:
     """The session, dataset or probe of an id. One that is at hand is not asked for under the other kinds."""
     row = catalogue.session_of_eid(id_) if id_.int else None
     if row is not None:
-        return Meant(sessions=[row])
+        return Resolved(sessions=[row])
     dataset = catalogue.dataset_of_id(id_)
     if dataset is not None:
-        return Meant(datasets=[dataset])
+        return Resolved(datasets=[dataset])
     row = catalogue.find_session(id_) if id_.int else None
     dataset = catalogue.find_dataset(id_) if row is None else None
     insertion = insertion_of(id_) if row is None and dataset is None else None
-    return Meant(
+    return Resolved(
         [] if row is None else [row],
         [] if dataset is None else [dataset],
         {} if insertion is None else {id_: insertion},
     )
 
 
-def _at_place(catalogue: Catalogue, place: Place, id_: UUID | None) -> Meant:
+def _at_place(catalogue: Catalogue, place: Place, id_: UUID | None) -> Resolved:
     rows = catalogue.sessions_of_ref(*place.session)
     if place.lab is not None:
         rows = [row for row in rows if catalogue.session(row).lab == place.lab]
-    return _below(catalogue, rows, place.rest, id_) if place.rest else Meant(sessions=rows)
+    return _below(catalogue, rows, place.rest, id_) if place.rest else Resolved(sessions=rows)
 
 
-def _below(catalogue: Catalogue, sessions: list[int], rest: str, id_: UUID | None) -> Meant:
+def _below(catalogue: Catalogue, sessions: list[int], rest: str, id_: UUID | None) -> Resolved:
     """The datasets at a path in sessions, or the sessions if it is a folder of theirs."""
     rows = [catalogue.datasets(catalogue.newest(row)) for row in sessions]
     folder, slash, name = rest.rpartition("/")
@@ -128,9 +128,9 @@ def _below(catalogue: Catalogue, sessions: list[int], rest: str, id_: UUID | Non
     found = [each.dataset(i) for each in rows for i, path in enumerate(each.rel_paths) if path in (rest, plain)]
     datasets = [dataset for dataset in found if dataset.rel_path == rest or dataset.id == id_]
     if datasets:
-        return Meant(datasets=datasets)
+        return Resolved(datasets=datasets)
     holding = [session for session, each in zip(sessions, rows, strict=True) if _has_folder(iter(each.rel_paths), rest)]
-    return Meant(sessions=[row for row in holding if row != catalogue.aggregates])
+    return Resolved(sessions=[row for row in holding if row != catalogue.aggregates])
 
 
 def _has_folder(rel_paths: Iterator[str], folder: str) -> bool:

@@ -9,13 +9,13 @@ from operator import attrgetter
 from uuid import UUID
 
 from onefs import alf
-from onefs.catalogue.asked import PlainColumns, Told, overlaid
 from onefs.catalogue.changes import Changes
 from onefs.catalogue.editions import edition_of, is_text
 from onefs.catalogue.layout import LeftOut, LeftOutTally, Reason
 from onefs.catalogue.live_folders import ROOT, FolderNews, LiveFolders
 from onefs.catalogue.live_sessions import LiveSessions
 from onefs.catalogue.records import Dataset, Session
+from onefs.catalogue.search_columns import PlainColumns, Told, overlaid
 from onefs.catalogue.session_rows import AGGREGATES, RESERVED, refusal, standing
 from onefs.catalogue.sharing import SharedRows
 from onefs.catalogue.snapshot import MOST_BYTES, NO_EID, Folder, Snapshot

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from onefs.catalogue.asked import Columns, IndexColumns, Sliced, Texts
 from onefs.catalogue.layout import EPOCH
 from onefs.catalogue.matching import Expression, FileName, Mask, Part, Pattern, Rows, matching
 from onefs.catalogue.mixing import words
 from onefs.catalogue.records import QC, QC_CODES
+from onefs.catalogue.search_columns import Columns, IndexColumns, Sliced, Texts
 from onefs.catalogue.silent import SilentSnapshot
 from onefs.catalogue.snapshot import Snapshot
 from onefs.catalogue.stored import CHUNK_ROWS

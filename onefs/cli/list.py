@@ -11,7 +11,7 @@ import click
 
 from onefs.catalogue.filters import Filter
 from onefs.catalogue.records import Dataset, Session
-from onefs.catalogue.shown import collections_of, revisions_of
+from onefs.catalogue.shown_datasets import collections_of, revisions_of
 from onefs.cli.completion import complete
 from onefs.cli.printing import say
 from onefs.cli.queries import Lists, Queries, asked, print_paths, print_table, with_archive, with_output

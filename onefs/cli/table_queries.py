@@ -14,7 +14,7 @@ from onefs.catalogue.identifiers import FORMS, identifier_of, meant
 from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.records import Dataset, Session
 from onefs.catalogue.revisions import Rule
-from onefs.catalogue.shown import Shown
+from onefs.catalogue.shown_datasets import Shown
 from onefs.errors import NotInCatalogueError, UsageError
 
 if TYPE_CHECKING:

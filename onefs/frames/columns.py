@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onefs import alf
-from onefs.catalogue.asked import Texts
 from onefs.catalogue.layout import EPOCH
+from onefs.catalogue.search_columns import Texts
 from onefs.catalogue.session_rows import refusal
 from onefs.catalogue.snapshot import NO_EID
 from onefs.frames.values import day_of, is_null, qc_code, text_of, uuid_of

@@ -8,7 +8,7 @@ from table_shapes import a_dataset, a_session, an_archive, load
 from onefs.catalogue.filters import Filter
 from onefs.catalogue.records import QC
 from onefs.catalogue.revisions import Rule
-from onefs.catalogue.shown import Shown
+from onefs.catalogue.shown_datasets import Shown
 from onefs.vfs.tree import Tree
 from onefs.vfs.views import View
 

@@ -4,7 +4,7 @@ from datetime import date
 from pathlib import Path
 from uuid import uuid4
 
-from onefs.catalogue.empty import empty_snapshot
+from onefs.catalogue.empty_snapshot import empty_snapshot
 from onefs.catalogue.query import columns_of, search
 from onefs.catalogue.terms import terms_of
 
