@@ -10,7 +10,7 @@ from cachetools import LRUCache
 
 from onefs import alf
 from onefs.api.warning import warn
-from onefs.catalogue.filters import Filter, Texts, editions, matching, matching_rows, wanted
+from onefs.catalogue.filters import Filter, Texts, dataset_filter, editions, matching, matching_rows
 from onefs.catalogue.interface import Catalogue, Rows
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.revisions import edition_of
@@ -102,7 +102,7 @@ class Choice:
         self, name: DatasetName, collection: Texts, revision: str | None, *, as_path: bool = False
     ) -> Found | None:
         """The same; None if there is none. With `as_path` a bare name is a path too: one in the root."""
-        asked = wanted(name, collection, wildcards=self.wildcards, as_path=as_path)
+        asked = dataset_filter(name, collection, wildcards=self.wildcards, as_path=as_path)
         if asked.is_path and revision is not None:
             raise UsageError(f"{name!r} says which edition is meant, and revision is given too.", "Leave revision out.")
         if asked.is_pattern:

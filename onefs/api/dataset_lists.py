@@ -1,8 +1,8 @@
-"""What `load_datasets` is asked for, ids of datasets in all the forms that programs have them in, and records."""
+"""Lists of datasets as arguments: requests of `load_datasets`, and ids of datasets in every form that is accepted."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -13,14 +13,11 @@ from onefs.api.dataset_choice import DatasetName
 from onefs.catalogue.records import Dataset
 from onefs.one_errors import UsageError
 
-if TYPE_CHECKING:
-    pass
-
 
 class DatasetRequest(NamedTuple):
-    """One member of what `load_datasets` is asked for. `as_path` if a bare name is one in the session's root.
+    """One dataset that `load_datasets` is to load. With `as_path` a bare name is a path: a file in the session's root.
 
-    `id` is that of a frame's row, None else.
+    `id` is set for the row of a frame.
     """
 
     name: DatasetName
@@ -31,7 +28,7 @@ class DatasetRequest(NamedTuple):
 
 
 def dataset_requests(datasets: Any, collections: Any, revisions: Any) -> list[DatasetRequest]:
-    """The members of what `load_datasets` is asked for. Raises `UsageError`, or TypeError for a text or no list."""
+    """The requests for datasets given to `load_datasets`. Raises `UsageError`, or `TypeError` if they are no list."""
     is_frame = hasattr(datasets, "columns")
     names = datasets["rel_path"] if is_frame else datasets
     if isinstance(names, str | Mapping) or not isinstance(names, Iterable):

@@ -6,7 +6,7 @@ from onefs.api import aggregates
 from onefs.api.aggregates import AggregateRequest
 from onefs.api.dataset_choice import DatasetName
 from onefs.api.loading import LoadingMixin
-from onefs.catalogue.filters import wanted
+from onefs.catalogue.filters import dataset_filter
 from onefs.catalogue.records import Dataset
 from onefs.one_errors import ALFObjectNotFound, api_errors
 
@@ -38,7 +38,7 @@ class AggregateLoadingMixin(LoadingMixin):
         Raises `ALFObjectNotFound`: nothing matches, or its file is not to be had. `ALFMultipleCollectionsFound`,
         `ALFMultipleObjectsFound`: several match. Others as `load_dataset`.
         """
-        name = None if dataset is None else wanted(dataset).filter.filename
+        name = None if dataset is None else dataset_filter(dataset).filter.filename
         edition = self._default_revision if revision is None else revision
         found = aggregates.chosen(self._aggregates(), AggregateRequest(relation, identifier, name, edition))
         aggregates.check_one(found)

@@ -11,11 +11,11 @@ from onefs.catalogue.snapshot import Snapshot
 from onefs.catalogue.tables import tables_in
 
 _ROOT = {"folder_session": -1, "folder_date": NO_DATE}
-"""What stands in the row of the root, of which all other columns are 0."""
+"""Values in the root folder's row; its other columns are 0."""
 
 
 def empty_snapshot(directory: Path) -> Snapshot:
-    """A catalogue in which nothing is, for a directory in which tables may come to be."""
+    """An empty catalogue, for a directory that has no tables yet."""
     with TemporaryDirectory(prefix="onefs-") as folder:
         writer = IndexWriter(Path(folder))
         for name, kind in COLUMNS.items():

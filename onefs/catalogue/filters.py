@@ -1,4 +1,4 @@
-"""Which datasets a call means: filters over relative paths and QC. `editions` then takes one edition of each file."""
+"""Filters of datasets by file name, collection, revision and QC. `editions` then picks one edition of each file."""
 
 import glob
 import re
@@ -17,7 +17,7 @@ from onefs.catalogue.records import QC
 from onefs.catalogue.revisions import Chosen, editions, qc_range
 from onefs.errors import UnknownPartError, UsageError
 
-__all__ = ["Chosen", "Filter", "Wanted", "editions", "matching", "matching_rows", "qc_mask", "wanted"]
+__all__ = ["Chosen", "DatasetFilter", "Filter", "dataset_filter", "editions", "matching", "matching_rows", "qc_mask"]
 
 Mask = NDArray[np.bool_]
 Texts = str | Iterable[str] | None
@@ -25,7 +25,7 @@ FileName = Texts | Mapping[str, Texts]
 
 NAME_PARTS = tuple(field.name for field in fields(alf.FileName))
 PARTS = (*NAME_PARTS, "collection")
-"""What a dict may hold."""
+"""The keys of a dict of ALF parts."""
 
 _REGULAR = re.compile(r"[\\^$*+?()\[\]{}|]")
 _KEPT = 1 << 10
@@ -34,7 +34,7 @@ _parsed = lru_cache(1 << 16)(alf.FILE.fullmatch)
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which datasets are meant. None means any; a list, any of its members; an empty list is as "".
+    """A filter of datasets. None lets all pass; a list, what matches any of its members; an empty list is like "".
 
     `filename`: a whole file name; one with a `/` is the whole relative path; "" is any. Or a dict of ALF parts and
     `collection`, which matches valid names only. In a dict, in `collection` and in `revision` "" means absent, and
@@ -88,19 +88,18 @@ def matching_rows(
     ]
 
 
-class Wanted(NamedTuple):
-    """What a call that loads means: `is_path` if it names exact places, and `is_pattern` if such a place has
-    wildcards in it."""
+class DatasetFilter(NamedTuple):
+    """The filter for a dataset that a call loads. `is_path`: it was named by its path; `is_pattern`: with wildcards."""
 
     filter: Filter
     is_path: bool
     is_pattern: bool
 
 
-def wanted(
+def dataset_filter(
     dataset: str | Mapping[str, Texts], collection: Texts = None, *, wildcards: bool = True, as_path: bool = False
-) -> Wanted:
-    """The dataset that a call loads, by its name, path or parts.
+) -> DatasetFilter:
+    """The filter for a dataset that a call loads, from its name, path or ALF parts.
 
     A text of two parts (`object.attribute`) stands for any extension if wildcards are on. A text with a `/` is an
     exact place: without a revision folder that of the edition that has none. `as_path` takes a bare name as a path,
@@ -113,15 +112,15 @@ def wanted(
             "Leave the collection out.",
         )
     if isinstance(dataset, Mapping):
-        return Wanted(Filter(dataset, collection, None, wildcards), False, False)
+        return DatasetFilter(Filter(dataset, collection, None, wildcards), False, False)
     if not has_place:
-        return Wanted(Filter(_spellings(dataset, wildcards), collection, None, wildcards), False, False)
+        return DatasetFilter(Filter(_spellings(dataset, wildcards), collection, None, wildcards), False, False)
     has_wildcards = is_pattern(dataset) if wildcards else _REGULAR.search(dataset) is not None
     names = _spellings((glob.escape if wildcards else re.escape)(dataset), wildcards)
     if has_wildcards:
         names += _spellings(dataset, wildcards)
     at_root = None if "/" in dataset else ""
-    return Wanted(Filter(names, at_root, at_root, wildcards), True, has_wildcards)
+    return DatasetFilter(Filter(names, at_root, at_root, wildcards), True, has_wildcards)
 
 
 def _spellings(dataset: str, wildcards: bool) -> list[str]:
@@ -130,7 +129,7 @@ def _spellings(dataset: str, wildcards: bool) -> list[str]:
 
 
 class _Texts(NamedTuple):
-    """A filter of one text, which passes if any of the expressions matches the whole of it."""
+    """A test of one text: passes if any of the expressions matches the whole text."""
 
     takes_absent: bool
     expressions: tuple[re.Pattern[str], ...]
@@ -142,7 +141,7 @@ class _Texts(NamedTuple):
 
 
 class _Memo(dict[str, bool]):
-    """Whether texts pass a test, found out once for each."""
+    """Results of a test by text. Each text is tested once."""
 
     def __init__(self, passes: Callable[[str], bool]) -> None:
         super().__init__()
@@ -154,7 +153,7 @@ class _Memo(dict[str, bool]):
 
 
 def _test_of(filter: Filter) -> Callable[[str], bool]:  # noqa: A002
-    """Whether a relative path passes. Folders and names, of which there are few, are tested once each."""
+    """A test of relative paths. Each distinct folder and file name is tested once."""
     names, paths = _name_tests(filter)
     folders = _folder_test(filter)
 
@@ -199,7 +198,7 @@ def _parts_test(parts: Mapping[str, Texts], wildcards: bool) -> _Memo:
 
 
 def _name_tests(filter: Filter) -> tuple[_Memo | None, Callable[[str], bool] | None]:  # noqa: A002
-    """What tests file names, None for all, and what tests whole paths of which the name does not pass, if anything."""
+    """A test of file names (None: all pass), and one of whole paths for those whose name fails (None: they fail)."""
     if isinstance(filter.filename, Mapping):
         return _parts_test(filter.filename, filter.wildcards), None
     values = _values(filter.filename, "filename")

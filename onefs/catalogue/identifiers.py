@@ -1,4 +1,4 @@
-"""What names a session or dataset: ids, references, paths and URLs; and what these lead to in a catalogue."""
+"""Identifiers of sessions, datasets and probes (ids, references, paths, URLs): parse them, and look them up."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,11 +16,11 @@ LENGTH_OF_ID = 36
 FORMS = "Give an eid, the id of a dataset or a probe, a reference such as 2020-07-01_1_KS014, a path, or a file's URL."
 
 InsertionOf = Callable[[UUID], Insertion | None]
-"""From the id of a probe to the session's eid and the probe's name; None if there is no such probe. May ask."""
+"""Gives the session's eid and the name of a probe by its id; None if there is no such probe. May ask a database."""
 
 
 class Place(NamedTuple):
-    """A path in the archive: that of a session, and the rest below it. `lab` is None where the path does not say it."""
+    """A path in the archive: its session, and the rest below the session's folder. `lab` is None if not in the path."""
 
     lab: str | None
     session: alf.Reference
@@ -29,9 +29,9 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Identifier:
-    """What a text may be: an id, a reference, or a path of which `place` or `aggregate` is where it leads.
+    """A parsed identifier: an `id`, a `reference`, or a path, which is a `place` or the path of an `aggregate`.
 
-    `id` is beside a path that of the file, if its name has one.
+    Beside a path, `id` is the UUID in the file's name, if there is one.
     """
 
     id: UUID | None = None
@@ -42,7 +42,7 @@ class Identifier:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What an identifier leads to: rows of sessions, datasets, and probes by id."""
+    """What an identifier names in a catalogue: rows of sessions, datasets, and probes by id."""
 
     sessions: list[int] = field(default_factory=list)
     datasets: list[Dataset] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Resolved:
 
 
 def identifier_of(text: str) -> Identifier | None:
-    """What a text is by its form; None if it is none of these. Text that ends in an id after a `/` is that id."""
+    """Parse a text as an identifier; None if it has none of the forms. An id after the last `/` counts alone."""
     path = unquote(urlsplit(text, allow_fragments=False).path) if "://" in text else text
     path = path.rstrip("/")
     last = path.rpartition("/")[2]
@@ -70,7 +70,7 @@ def identifier_of(text: str) -> Identifier | None:
 
 
 def place_in(path: str) -> Place | None:
-    """Where a path under any root leads in the archive; None if no session's path is in it."""
+    """The session and the rest of a path below any root; None if the path holds no session."""
     found = alf.find_session(path)
     day = alf.calendar_date(found["date"]) if found else None
     if found is None or day is None:
@@ -79,10 +79,11 @@ def place_in(path: str) -> Place | None:
     return Place(found["lab"], session, path[found.end() :].strip("/"))
 
 
-def meant(catalogue: Catalogue, identifier: Identifier, insertion_of: InsertionOf) -> Resolved:
-    """All that an identifier leads to. May ask, if the catalogue may, or `insertion_of`.
+def resolve(catalogue: Catalogue, identifier: Identifier, insertion_of: InsertionOf) -> Resolved:
+    """The sessions, datasets and probes that an identifier names.
 
-    A path inside a session leads to the dataset there, one to a folder in it to the session.
+    The path of a file gives that dataset, the path of a folder in a session gives the session. The catalogue and
+    `insertion_of` may ask a database.
     """
     if identifier.reference is not None:
         return Resolved(sessions=catalogue.sessions_of_ref(*identifier.reference))
@@ -96,7 +97,7 @@ def meant(catalogue: Catalogue, identifier: Identifier, insertion_of: InsertionO
 
 
 def _of_id(catalogue: Catalogue, id_: UUID, insertion_of: InsertionOf) -> Resolved:
-    """The session, dataset or probe of an id. One that is at hand is not asked for under the other kinds."""
+    """The session, dataset or probe of an id. What is known already is used before a database is asked."""
     row = catalogue.session_of_eid(id_) if id_.int else None
     if row is not None:
         return Resolved(sessions=[row])

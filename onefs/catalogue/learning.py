@@ -15,7 +15,7 @@ from onefs.catalogue.layout import LeftOut, LeftOutTally, Reason
 from onefs.catalogue.live_folders import ROOT, FolderNews, LiveFolders
 from onefs.catalogue.live_sessions import LiveSessions
 from onefs.catalogue.records import Dataset, Session
-from onefs.catalogue.search_columns import PlainColumns, Told, overlaid
+from onefs.catalogue.search_columns import LearnedRow, PlainColumns, overlaid
 from onefs.catalogue.session_rows import AGGREGATES, RESERVED, refusal, standing
 from onefs.catalogue.sharing import SharedRows
 from onefs.catalogue.snapshot import MOST_BYTES, NO_EID, Folder, Snapshot
@@ -321,9 +321,9 @@ class Learning:
         """The columns to search in: those of the tables, and what was learned beyond them."""
         if self._columns is None:
             rows = sorted({row for row in self.folders.sessions() if self.stands(row)})
-            told = [Told(row, self.sessions.session(row), self.sessions.known_datasets(row)) for row in rows]
+            learned = [LearnedRow(row, self.sessions.session(row), self.sessions.known_datasets(row)) for row in rows]
             index = self._base.index if self._base else None
-            self._columns = overlaid(index, self.folders.lost_sessions(), told)
+            self._columns = overlaid(index, self.folders.lost_sessions(), learned)
         return self._columns
 
     def _differences(self) -> Iterator[tuple[int, int, int]]:

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from onefs.catalogue.filters import Filter, matching, qc_mask
 from onefs.catalogue.layout import EPOCH, Strings
-from onefs.catalogue.matching import Mask, Part, Rows, TextSequence, pieces
-from onefs.catalogue.matching import matching as matching_texts
+from onefs.catalogue.matching import Mask, Part, Rows, TextSequence, matching_texts, pieces
 from onefs.catalogue.records import QC
 from onefs.catalogue.search_columns import Columns, Texts
 from onefs.catalogue.stored import CHUNK_ROWS

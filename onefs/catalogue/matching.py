@@ -160,7 +160,7 @@ class Expression:
             return None
 
 
-def matching(texts: TextSequence, pattern: Pattern, needed: Mask | None = None) -> Mask:
+def matching_texts(texts: TextSequence, pattern: Pattern, needed: Mask | None = None) -> Mask:
     """Which of the texts match; of those not `needed` none."""
     found = np.zeros(len(texts), bool)
     n_needed = len(texts) if needed is None else int(np.count_nonzero(needed))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onefs.catalogue.layout import EPOCH
-from onefs.catalogue.matching import Expression, FileName, Mask, Part, Pattern, Rows, matching
+from onefs.catalogue.matching import Expression, FileName, Mask, Part, Pattern, Rows, matching_texts
 from onefs.catalogue.mixing import words
 from onefs.catalogue.records import QC, QC_CODES
 from onefs.catalogue.search_columns import Columns, IndexColumns, Sliced, Texts
@@ -64,7 +64,7 @@ def _containing(column: Texts, wanted: Sequence[str], terms: Terms) -> Mask:
     found = np.zeros(len(column.texts), bool)
     is_empty_found = False
     for pattern in [_pattern(text, terms) for text in wanted]:
-        found |= matching(column.texts, pattern, ~found)
+        found |= matching_texts(column.texts, pattern, ~found)
         is_empty_found |= pattern.matches("")
     contains: Mask = np.append(found, is_empty_found)[column.codes]  # code -1 finds the last
     return contains
@@ -80,7 +80,7 @@ def _with_datasets(columns: Columns, terms: Terms, among: Mask) -> Mask:
         return counted.sessions(among)
     needed = counted.paths(among)
     for pattern in dict.fromkeys(patterns):
-        fitting = matching(columns.dataset_path.texts, pattern, needed)
+        fitting = matching_texts(columns.dataset_path.texts, pattern, needed)
         among = counted.sessions(among, fitting)
     return among
 

@@ -61,6 +61,11 @@ class Session:
         return alf.session_path(self.lab, self.subject, self.date, self.number)
 
     @property
+    def reference(self) -> str:
+        """`2020-07-01_1_KS014`: the date, number and subject."""
+        return f"{self.date}_{self.number}_{self.subject}"
+
+    @property
     def project_names(self) -> tuple[str, ...]:
         """Names of its projects, sorted: their order in `projects` means nothing."""
         return tuple(sorted(self.projects.split(",")))

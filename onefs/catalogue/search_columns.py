@@ -1,4 +1,4 @@
-"""What searches look at, as columns: of an index, and of an index with what was learned beyond it."""
+"""The columns that searches read: those of an index, and those of an index with rows learned from a database."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from onefs.catalogue.records import Session
 
 
 class Sliced(Protocol):
-    """Rows that are read when they are sliced: an array is one, and `[:]` makes an array of any."""
+    """A column that is read piece by piece: a slice of it is an array. Arrays are of this kind, too."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, where: slice, /) -> Any: ...
 
 
 class Texts(NamedTuple):
-    """A column of texts: codes into distinct ones, or so; -1 stands for ""."""
+    """A column of texts: `codes` are places in `texts`, -1 stands for "". A text may be in `texts` several times."""
 
     codes: Any
     texts: TextSequence
@@ -79,9 +79,8 @@ class IndexColumns:
         self.dataset_id: Sliced = arrays.dataset_id
 
 
-class Told(NamedTuple):
-    """A row beyond the index that stands for a session. `datasets` are told by the database, or by a row of the index;
-    None if they are not known."""
+class LearnedRow(NamedTuple):
+    """A learned session. `datasets`: those told by the database, or the index row that has them; None: unknown."""
 
     row: int
     session: Session
@@ -90,7 +89,7 @@ class Told(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PlainColumns:
-    """Columns in memory."""
+    """Columns held in memory."""
 
     eids: NDArray[np.uint8]
     labs: Texts
@@ -106,15 +105,14 @@ class PlainColumns:
     dataset_id: Sliced
 
 
-def overlaid(index: Index | None, lost: Iterable[int], told: Sequence[Told]) -> PlainColumns:
-    """The columns of an index with rows for what was learned: `told` takes the place of the rows of the same sessions,
-    and `lost` are rows whose sessions are gone."""
+def overlaid(index: Index | None, lost: Iterable[int], learned: Sequence[LearnedRow]) -> PlainColumns:
+    """The columns of an index with learned rows, which replace those of their sessions. Rows in `lost` are blanked."""
     base = IndexColumns(index) if index else _no_columns()
-    rows = np.array([each.row for each in told], np.int64)
+    rows = np.array([each.row for each in learned], np.int64)
     n_rows = max([len(base.eids), *(rows + 1).tolist()])
-    sessions = [each.session for each in told]
-    editions = [(each.row, each.datasets) for each in told if isinstance(each.datasets, Edition)]
-    datasets = _told_datasets(editions)
+    sessions = [each.session for each in learned]
+    editions = [(each.row, each.datasets) for each in learned if isinstance(each.datasets, Edition)]
+    datasets = _datasets_of_editions(editions)
     eids = _placed(base.eids, n_rows, rows, _ids(session.eid.bytes for session in sessions))
     eids[list(lost)] = 0
     return PlainColumns(
@@ -125,7 +123,7 @@ def overlaid(index: Index | None, lost: Iterable[int], told: Sequence[Told]) -> 
         projects=_with_texts(base.projects, n_rows, rows, [session.projects for session in sessions]),
         days=_placed(base.days, n_rows, rows, np.array([s.date.toordinal() - EPOCH for s in sessions], np.int32)),
         numbers=_placed(base.numbers, n_rows, rows, np.array([session.number for session in sessions], np.uint16)),
-        dataset_session=_Joined(_told_by_index(index, eids, told), datasets.session),
+        dataset_session=_Joined(_session_of_index_rows(index, eids, learned), datasets.session),
         dataset_path=_joined_texts(base.dataset_path, datasets.path),
         dataset_exists=_Joined(base.dataset_exists, datasets.exists),
         dataset_qc=_Joined(base.dataset_qc, datasets.qc),
@@ -141,7 +139,7 @@ class _Datasets(NamedTuple):
     id: NDArray[np.uint8]
 
 
-def _told_datasets(editions: Sequence[tuple[int, Edition]]) -> _Datasets:
+def _datasets_of_editions(editions: Sequence[tuple[int, Edition]]) -> _Datasets:
     """The datasets of editions, each with the row of its session."""
     return _Datasets(
         session=np.array([row for row, edition in editions for _ in edition.ids], np.int32),
@@ -152,13 +150,13 @@ def _told_datasets(editions: Sequence[tuple[int, Edition]]) -> _Datasets:
     )
 
 
-def _told_by_index(index: Index | None, eids: NDArray[np.uint8], told: Sequence[Told]) -> Sliced:
+def _session_of_index_rows(index: Index | None, eids: NDArray[np.uint8], learned: Sequence[LearnedRow]) -> Sliced:
     """The session row of each dataset of the index, as it is now."""
     if index is None:
         return np.empty(0, np.int32)
     arrays = index.arrays
     rows = _rows(eids[: len(arrays.session_eid)])
-    for each in told:
+    for each in learned:
         if isinstance(each.datasets, int):
             rows[each.datasets] = each.row
     return _SessionOfDataset(rows, arrays.session_first, arrays.session_count)

@@ -1,4 +1,4 @@
-"""What the tree shows of a catalogue, as lists: datasets that exist, within the limits of a rule and a filter."""
+"""Lists of the datasets that a mount's tree shows: those that exist, pass its QC limit and views, and a filter."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,11 +21,11 @@ _ROOT_ROW = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownDatasets:
     """The datasets that a tree under `rule` shows and that pass `filter`.
 
-    With `default_only` there is one edition of each file, under the name that the tree has for it. If the catalogue
-    may ask a database, so may what is asked here.
+    With `default_only`, only the default edition of each file, under its name in the tree. Methods may ask a database
+    if the catalogue may.
     """
 
     catalogue: Catalogue
@@ -34,7 +34,7 @@ class Shown:
     default_only: bool = False
 
     def datasets(self, sessions: Iterable[int]) -> Iterator[tuple[str, Dataset]]:
-        """The path in the tree of each dataset of some sessions' rows, and what is known of it."""
+        """The path in the tree, and the record, of each dataset of these sessions (rows of the catalogue)."""
         for folder, rows, names in self._in_folders(sessions):
             for place, name in names:
                 yield f"{folder}/{name}", rows.dataset(place)

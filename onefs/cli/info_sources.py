@@ -1,12 +1,12 @@
-"""What a source says of a session, dataset or probe, asked without a mount."""
+"""`SourceInfo`: what `onefs info --source` tells of a session, dataset or probe, without a mount."""
 
 from contextlib import suppress
 from uuid import UUID
 
 from onefs.archive.probes import Probes
 from onefs.archive.reading import Reading
-from onefs.catalogue.identifiers import FORMS, Identifier, identifier_of, meant
-from onefs.catalogue.records import Dataset, Session
+from onefs.catalogue.identifiers import FORMS, Identifier, identifier_of, resolve
+from onefs.catalogue.records import Dataset
 from onefs.catalogue.revisions import Rule, shown, why_hidden
 from onefs.catalogue.sharing import datasets_shown
 from onefs.errors import NotInCatalogueError, OfflineError, OnefsError, UsageError
@@ -17,7 +17,7 @@ Facts = dict[str, str]
 
 
 class SourceInfo:
-    """Tells all that is known of what a word names in one source."""
+    """Tells all that is known of a session, dataset or probe of one source."""
 
     def __init__(self, reading: Reading, rule: Rule) -> None:
         self._archive = reading.archive
@@ -31,7 +31,7 @@ class SourceInfo:
         identifier = identifier_of(word)
         if identifier is None:
             raise not_an_identifier(word)
-        found = meant(self._catalogue, identifier, self._insertion)
+        found = resolve(self._catalogue, identifier, self._insertion)
         facts = [self._of_dataset(dataset) for dataset in found.datasets]
         facts += [self._of_session(row) for row in found.sessions]
         for pid, (eid, name) in found.probes.items():
@@ -46,7 +46,7 @@ class SourceInfo:
         try:
             return self._probes.find(pid)
         except OfflineError:
-            return None  # so nothing is known of this id
+            return None  # mode local: the id stays unknown
 
     def _of_session(self, row: int) -> Facts:
         session = self._catalogue.session(row)
@@ -55,7 +55,7 @@ class SourceInfo:
         sizes = [max(size, 0) for size, name in zip(rows.sizes, names, strict=True) if name is not None]
         return {
             "path": session.path,
-            "reference": reference_of(session),
+            "reference": session.reference,
             "eid": str(session.eid),
             "projects": session.projects,
             "task_protocol": session.task_protocol,
@@ -74,7 +74,7 @@ class SourceInfo:
         hidden = why_hidden(rows, self._rule, dataset.rel_path) if rows is not None else None
         of_session = {}
         if dataset.eid is not None and row is not None:
-            of_session = {"reference": reference_of(self._catalogue.session(row))}
+            of_session = {"reference": self._catalogue.session(row).reference}
         return {
             "path": dataset.path,
             **of_session,
@@ -94,7 +94,7 @@ class SourceInfo:
         }
 
     def _urls(self, dataset: Dataset) -> list[str]:
-        """Addresses that the file has on servers. The database is asked for them, but in mode local."""
+        """URLs of the file on servers. Asks the database if none is known, except in mode local."""
         locations = self._archive.locations
         found = [location.url for location in locations.known(dataset)]
         if not found and self._mode is not Mode.LOCAL:
@@ -103,13 +103,8 @@ class SourceInfo:
         return list(dict.fromkeys(map(shown_url, found)))
 
 
-def reference_of(session: Session) -> str:
-    """The reference of a session."""
-    return f"{session.date}_{session.number}_{session.subject}"
-
-
 def not_an_identifier(word: str) -> UsageError:
-    """The error for a word that names nothing by its form."""
+    """The error for a word that has no form of an identifier."""
     return UsageError(f"{word!r} names nothing in an archive.", FORMS)
 
 

@@ -10,11 +10,11 @@ from onefs.archive.reading import Reading
 from onefs.archive.saved_searches import SavedSearches
 from onefs.archive.searches import Searches
 from onefs.catalogue.filters import Filter
-from onefs.catalogue.identifiers import FORMS, identifier_of, meant
+from onefs.catalogue.identifiers import FORMS, identifier_of, resolve
 from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.records import Dataset, Session
 from onefs.catalogue.revisions import Rule
-from onefs.catalogue.shown_datasets import Shown
+from onefs.catalogue.shown_datasets import ShownDatasets
 from onefs.errors import NotInCatalogueError, UsageError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class TableQueries:
         identifier = identifier_of(word)
         if identifier is None:
             raise no_session(word)
-        found = meant(self._catalogue, identifier, _no_insertion)
+        found = resolve(self._catalogue, identifier, _no_insertion)
         rows = found.sessions or [
             row for each in found.datasets if each.eid and (row := self._catalogue.session_of_eid(each.eid)) is not None
         ]
@@ -65,14 +65,14 @@ class TableQueries:
     def lists(self, filter: Filter, *, default_only: bool) -> "TableLists":  # noqa: A002
         """The datasets that are shown and pass."""
         prefix = "" if self._mountpoint is None else f"{self._mountpoint}/"
-        return TableLists(Shown(self._catalogue, self._rule, filter, default_only), prefix)
+        return TableLists(ShownDatasets(self._catalogue, self._rule, filter, default_only), prefix)
 
 
 @dataclass(frozen=True, slots=True)
 class TableLists:
     """The datasets that are shown of a catalogue. `prefix` is printed before paths."""
 
-    shown: Shown
+    shown: ShownDatasets
     prefix: str
 
     def datasets(self, sessions: Sequence[Session] | None) -> Iterator[tuple[str, Dataset]]:

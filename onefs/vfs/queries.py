@@ -180,9 +180,9 @@ class Queries:
         found = self._found(folder)
         sessions = [(row, found.catalogue.session(row)) for row in found.rows.tolist()]
         paths = {session.path: (row, session) for row, session in reversed(sessions)}  # two sessions may be at one
-        shared = Counter(_reference(session) for _, session in paths.values())
+        shared = Counter(session.reference for _, session in paths.values())
         for row, session in dict.fromkeys(paths[session.path] for _, session in sessions):
-            yield self._made_link(folder, found.catalogue, row, session, is_shared=shared[_reference(session)] > 1)
+            yield self._made_link(folder, found.catalogue, row, session, is_shared=shared[session.reference] > 1)
 
     def _link(self, folder: QueryFolder, name: str) -> Link | None:
         """The link called `name` in a folder: a reference, with the lab behind `@` where several labs have it."""
@@ -208,15 +208,11 @@ class Queries:
     def _made_link(
         self, folder: QueryFolder, catalogue: Catalogue, row: int, session: Session, *, is_shared: bool
     ) -> Link:
-        reference = _reference(session)
+        reference = session.reference
         name = f"{reference}@{session.lab}" if is_shared else reference
         ino = inodes.query_link_ino(folder.number, catalogue.session_key(row))
         target = "../" * (folder.path.count("/") + 1) + session.path
         return Link(ino, name, joined(folder.path, name), target)
-
-
-def _reference(session: Session) -> str:
-    return f"{session.date}_{session.number}_{session.subject}"
 
 
 def _ino(path: str) -> int:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from onefs import alf
 from onefs.catalogue.editions import EditionRows, edition_of
-from onefs.catalogue.filters import Filter, editions, matching, matching_rows, qc_mask, wanted
+from onefs.catalogue.filters import Filter, dataset_filter, editions, matching, matching_rows, qc_mask
 from onefs.catalogue.layout import LeftOutTally
 from onefs.catalogue.records import QC
 from onefs.errors import UnknownPartError, UsageError
@@ -268,7 +268,7 @@ def test_rows_of_a_session_pass_by_filter_and_qc():
 
 
 def loaded(dataset, among=PATHS, **kwargs):
-    asked = wanted(dataset, **kwargs)
+    asked = dataset_filter(dataset, **kwargs)
     mask = matching(asked.filter, among)
     return [path for path, passes in zip(among, mask, strict=True) if passes], asked.is_path, asked.is_pattern
 
@@ -306,7 +306,7 @@ def test_parts_may_hold_the_collection():
 @pytest.mark.parametrize("dataset", ["alf/a.b.npy", {"object": "a", "collection": "alf"}])
 def test_a_place_beside_a_collection_is_refused(dataset):
     with pytest.raises(UsageError, match="Leave the collection out"):
-        wanted(dataset, collection="alf")
+        dataset_filter(dataset, collection="alf")
 
 
 # -- editions --------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from live_archive import Database, a_live
 from table_shapes import RECORDED, a_dataset, a_session, an_archive, contents, load
 
 from onefs.catalogue.live import LiveSnapshot
-from onefs.catalogue.matching import FEW, Expression, FileName, JoinedTexts, Part, Pattern, matching
+from onefs.catalogue.matching import FEW, Expression, FileName, JoinedTexts, Part, Pattern, matching_texts
 from onefs.catalogue.query import columns_of, eids_of, search
 from onefs.catalogue.records import QC, Dataset, Session
 from onefs.catalogue.search_columns import PlainColumns, Texts
@@ -316,11 +316,11 @@ def test_parts_of_texts_and_names_of_files(wanted: str, texts: list[str]) -> Non
 def _check(pattern: Pattern, few: list[str], fits: Any) -> None:
     """Compare what is found among few texts, and among many, with what fits."""
     right = [fits(text) for text in few]
-    assert matching(few, pattern).tolist() == right
+    assert matching_texts(few, pattern).tolist() == right
     times = FEW // len(few) + 1
-    assert matching(few * times, pattern).reshape(times, -1).tolist() == [right] * times
+    assert matching_texts(few * times, pattern).reshape(times, -1).tolist() == [right] * times
     needed = np.arange(len(few)) % 2 == 0
-    assert matching(JoinedTexts(few, few), pattern, np.append(needed, ~needed)).tolist() == [
+    assert matching_texts(JoinedTexts(few, few), pattern, np.append(needed, ~needed)).tolist() == [
         *(right * needed).tolist(), *(right * ~needed).tolist()
     ]  # fmt: skip
 
@@ -334,8 +334,8 @@ def test_usual_expressions_need_no_loop_over_many_texts(expression: str) -> None
 
 def test_an_expression_that_tries_many_ways_ends() -> None:
     """`re` would need years for it."""
-    assert not matching(["a" * 100 + "!"], Expression("(a+)+$")).any()
-    assert not matching(["a" * 1000 + "!"], Expression(".*a.*a.*a.*a.*a.*b")).any()
+    assert not matching_texts(["a" * 100 + "!"], Expression("(a+)+$")).any()
+    assert not matching_texts(["a" * 1000 + "!"], Expression(".*a.*a.*a.*a.*a.*b")).any()
 
 
 def test_code_minus_one_stands_for_no_text() -> None:

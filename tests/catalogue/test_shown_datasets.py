@@ -8,7 +8,7 @@ from table_shapes import a_dataset, a_session, an_archive, load
 from onefs.catalogue.filters import Filter
 from onefs.catalogue.records import QC
 from onefs.catalogue.revisions import Rule
-from onefs.catalogue.shown_datasets import Shown
+from onefs.catalogue.shown_datasets import ShownDatasets
 from onefs.vfs.tree import Tree
 from onefs.vfs.views import View
 
@@ -58,7 +58,7 @@ RULES = [
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
 def test_blocks_and_datasets_are_what_the_tree_shows(catalogue, rule):
-    shown = Shown(catalogue, rule, Filter())
+    shown = ShownDatasets(catalogue, rule, Filter())
     blocks = b"".join(shown.blocks(None)).decode().splitlines()
     assert sorted(blocks) == walked(catalogue, rule)
     assert sorted(path for path, _ in shown.datasets(shown.all_sessions())) == walked(catalogue, rule)
@@ -66,17 +66,21 @@ def test_blocks_and_datasets_are_what_the_tree_shows(catalogue, rule):
 
 
 def test_one_edition_of_each_file_has_the_name_that_the_tree_has(catalogue):
-    shown = Shown(catalogue, Rule(), Filter("e.a.npy"), default_only=True)
+    shown = ShownDatasets(catalogue, Rule(), Filter("e.a.npy"), default_only=True)
     (path,) = b"".join(shown.blocks(None)).decode().splitlines()
     assert path.endswith("/alf/#2020-01-01#/e.a.npy")
     assert path in walked(catalogue, Rule())
-    (named,) = b"".join(Shown(catalogue, Rule(default_only=True), Filter("e.a.npy")).blocks(None)).decode().splitlines()
+    (named,) = (
+        b"".join(ShownDatasets(catalogue, Rule(default_only=True), Filter("e.a.npy")).blocks(None))
+        .decode()
+        .splitlines()
+    )
     assert named == path.replace("#2020-01-01#/", "")
 
 
 @pytest.mark.parametrize("sessions", [[], [0], [1, 0], [3]], ids=str)
 def test_some_sessions_alone(catalogue, sessions):
-    shown = Shown(catalogue, Rule(), Filter(), default_only=True)
+    shown = ShownDatasets(catalogue, Rule(), Filter(), default_only=True)
     expected = sorted(path for path, _ in shown.datasets(sessions))
     assert sorted(b"".join(shown.blocks(sessions, b"/m/", b"\0")).decode().split("\0")[:-1]) == [
         f"/m/{path}" for path in expected
