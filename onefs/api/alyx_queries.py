@@ -9,7 +9,8 @@ from uuid import UUID
 import numpy as np
 
 from onefs.alyx.client import AlyxClient
-from onefs.alyx.pages import AlyxRecord, Listing
+from onefs.alyx.lookups import find_dataset_by_name, find_record
+from onefs.alyx.pages import AlyxRecord
 from onefs.alyx.questions import segment
 from onefs.alyx.records import AlyxDataset
 from onefs.alyx.schema import LIST
@@ -148,7 +149,7 @@ class AlyxQueries:
     @warns_when_stale
     def pid2eid(self, pid: str | UUID) -> AlyxRecord | None:
         """The record of a probe insertion, None if it is unknown: its `session` is the eid, its `name` the label."""
-        record = self._record(INSERTIONS, str(pid)) if _id_meant(pid) else None
+        record = find_record(self._client, INSERTIONS, str(pid)) if _id_meant(pid) else None
         if record is not None:
             self._learner.learn(self._client.told_by_list(INSERTIONS, [record]))
         return record
@@ -179,9 +180,9 @@ class AlyxQueries:
         """The type of a dataset: of its id, or of the whole name of a file. Raises `UsageError` if there is none."""
         dataset_id = _id_meant(dset)
         if dataset_id is not None:
-            found = self._record(DATASETS, str(dataset_id))
+            found = find_record(self._client, DATASETS, str(dataset_id))
         elif isinstance(dset, str) and dset:  # Alyx takes an empty name for none
-            found = next(iter(Listing(self._client, DATASETS, (("name", dset), ("limit", "1"))).records()), None)
+            found = find_dataset_by_name(self._client, dset)
         else:
             raise UsageError(f"{dset!r} is no id and no name of a dataset.", "Give the one or the other.")
         dataset_type = (found or {}).get("dataset_type")
@@ -198,8 +199,8 @@ class AlyxQueries:
         if not dataset_type:
             return self._client.records(TYPES)
         named = isinstance(dataset_type, str) and _id_meant(dataset_type) is None
-        record = self._record(TYPES, str(dataset_type)) if named else None
-        record = record or self._record(TYPES, self.dataset2type(dataset_type))
+        record = find_record(self._client, TYPES, str(dataset_type)) if named else None
+        record = record or find_record(self._client, TYPES, self.dataset2type(dataset_type))
         if record is None:
             raise UsageError(f"The database does not describe {dataset_type}.", "See all types: describe_dataset().")
         return record
@@ -207,15 +208,7 @@ class AlyxQueries:
     @warns_when_stale
     def describe_revision(self, revision: str) -> AlyxRecord | None:
         """The record of a revision; None if it is unknown."""
-        return self._record("revisions", revision)
-
-    def _record(self, endpoint: str, name: str) -> AlyxRecord | None:
-        """One record, None if there is none of this name or id."""
-        try:
-            record: AlyxRecord = self._client.get(f"{endpoint}/{segment(name, 'record')}")
-        except UnknownRecordError:
-            return None
-        return record
+        return find_record(self._client, "revisions", revision)
 
 
 def _found(records: Sequence[AlyxRecord]) -> Found:

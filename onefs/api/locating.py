@@ -1,4 +1,7 @@
-"""Finding sessions and datasets in tables, by what names them: ids, paths, URLs, references and dicts."""
+"""Find sessions and datasets in tables by id, path, URL, reference or dict: the conversions of programs.
+
+`onefs.catalogue.identifiers` has the forms that the command line takes.
+"""
 
 import os
 from collections.abc import Mapping
@@ -10,11 +13,10 @@ from uuid import UUID
 from onefs import alf
 from onefs.alf_files.spec import as_posix
 from onefs.api.references import dict2ref, not_a_reference
+from onefs.catalogue.identifiers import LENGTH_OF_ID, rows_at
 from onefs.catalogue.records import Dataset, Session
 from onefs.catalogue.session_rows import AGGREGATES
 from onefs.one_errors import ALFMultipleObjectsFound, UsageError
-
-LENGTH_OF_ID = 36
 
 
 class Rows(Protocol):
@@ -28,7 +30,7 @@ class Rows(Protocol):
 
 
 class Tables(Protocol):
-    """What is asked of a catalogue here. All but `session` and `aggregates` may ask a database, if `may_ask`."""
+    """A catalogue to find them in. All but `session` and `aggregates` may ask a database, if `may_ask`."""
 
     @property
     def may_ask(self) -> bool: ...
@@ -43,14 +45,14 @@ class Tables(Protocol):
 
 
 class Place(NamedTuple):
-    """Where a dataset stands: its session's datasets, and which of them it is."""
+    """A dataset as a row of its session's datasets."""
 
     rows: Rows
     i: int
 
 
 class SessionName(NamedTuple):
-    """What names a session. `lab` is None where it is not said; `text` is how it was named."""
+    """The date, number and subject of a session. `lab` is None if not given; `text` is the name as it was given."""
 
     lab: str | None
     day: date
@@ -60,7 +62,7 @@ class SessionName(NamedTuple):
 
 
 def id_of(value: object) -> UUID:
-    """The id that is meant: a UUID, or a text that ends in one. Raises `UsageError`."""
+    """The id in a value: a UUID, or a text that ends in one. Raises `UsageError`."""
     if isinstance(value, UUID):
         return value
     try:
@@ -78,7 +80,7 @@ def path_of(value: object) -> str:
 
 
 def name_in(path: str) -> SessionName | None:
-    """What names the session that a path is in."""
+    """The name of the session that a path is in; None if it is in none."""
     found = alf.find_session(path)
     day = alf.calendar_date(found["date"]) if found else None
     if found is None or day is None:
@@ -87,7 +89,7 @@ def name_in(path: str) -> SessionName | None:
 
 
 def name_of(session: str | Mapping[str, Any]) -> SessionName:
-    """What names a session in a reference, or in a dict as of one or as Alyx has it. Raises `UsageError`."""
+    """The name of a session from a reference, a dict of its parts, or Alyx's record. Raises `UsageError`."""
     text = dict2ref(session) if isinstance(session, Mapping) else session
     found = alf.parse_reference(text) if isinstance(text, str) else None
     if found is None:
@@ -126,7 +128,8 @@ def dataset_at(tables: Tables, path: str) -> Place | None:
     else:
         rows = [] if tables.aggregates is None else [tables.aggregates]
         rest = f"/{path}".rpartition(f"/{AGGREGATES}/")[2]
-    found = [place for row in rows for place in _places_of(tables.datasets(tables.newest(row)), rest)]
+    by_session = [tables.datasets(tables.newest(row)) for row in rows]
+    found = [Place(datasets, i) for datasets in by_session for i in rows_at(datasets, rest)]
     if len(found) > 1:
         told = ", ".join(sorted(str(place.rows.id(place.i)) for place in found))
         raise ALFMultipleObjectsFound(f"{path!r} is the path of several datasets: {told}. Give an id.", terse=True)
@@ -134,14 +137,6 @@ def dataset_at(tables: Tables, path: str) -> Place | None:
         return found[0]
     id_ = alf.uuid_in(path.rpartition("/")[2])
     return _place_of_id(tables, id_) if id_ is not None and session is None else None
-
-
-def _places_of(rows: Rows, rel_path: str) -> list[Place]:
-    """Those of this path, or of this path but for their own UUID in the name."""
-    folder, slash, name = rel_path.rpartition("/")
-    id_, plain = alf.uuid_in(name), f"{folder}{slash}{alf.without_uuid(name)}"
-    found = [i for i, path in enumerate(rows.rel_paths) if path in (rel_path, plain)]
-    return [Place(rows, i) for i in found if rows.rel_paths[i] == rel_path or rows.id(i) == id_]
 
 
 def _place_of_id(tables: Tables, id_: UUID) -> Place | None:

@@ -17,6 +17,7 @@ from onefs.alyx.search import JOINED, search
 from onefs.alyx.told import SESSIONS, Told
 from onefs.archive.catalogues import Catalogues
 from onefs.archive.questions import AlyxQuestions
+from onefs.catalogue.identifiers import LENGTH_OF_ID
 from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.records import Session
 from onefs.catalogue.terms import NAMES, complete, days_of, numbers_of, qc_of, values_of_words
@@ -26,7 +27,6 @@ from onefs.vfs.queries import Found
 FAR_PAST, FAR_FUTURE = date(1677, 9, 21), date(2262, 4, 11)
 """What stands for the open ends of a range of dates: the first and the last day that pandas has."""
 KEPT = 16
-LENGTH_OF_ID = 36
 FRESH_S, SHORTEST_S = 60.0, 1.0
 """How long a result counts as fresh, and how long if the client keeps no responses."""
 

@@ -2,16 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 from uuid import UUID
 
 from onefs import alf
 from onefs.alyx.client import AlyxClient
-from onefs.alyx.pages import LIMIT, AlyxRecord, Listing
-from onefs.alyx.questions import segment
+from onefs.alyx.lookups import find_dataset_by_name, find_record
+from onefs.alyx.pages import AlyxRecord
 from onefs.alyx.told import DATASETS
 from onefs.archive.opening import opened
-from onefs.errors import NotInCatalogueError, OfflineError, UnknownRecordError, UsageError
+from onefs.errors import NotInCatalogueError, OfflineError, UsageError
 from onefs.modes import Mode
 from onefs.outages import Outages
 from onefs.settings import Settings
@@ -44,7 +43,7 @@ def describing(source_name: str, settings: Settings) -> "Iterator[Descriptions]"
 
 
 class Descriptions:
-    """The records of a database that describe. May ask; raises what the client raises, and `NotInCatalogueError`."""
+    """Records of a database with descriptions. Raises what the client raises, and `NotInCatalogueError`."""
 
     def __init__(self, client: AlyxClient) -> None:
         self._client = client
@@ -67,9 +66,9 @@ class Descriptions:
 
     def _type_of(self, name: str) -> str:
         if alf.UUID_PART.fullmatch(name):
-            record = self._record(DATASETS, str(UUID(name)))
+            record = find_record(self._client, DATASETS, str(UUID(name)))
         else:
-            record = next(iter(Listing(self._client, DATASETS, (("name", name), (LIMIT, "1"))).records()), None)
+            record = find_dataset_by_name(self._client, name)
         found = (record or {}).get("dataset_type")
         if not found:
             raise NotInCatalogueError(
@@ -78,14 +77,7 @@ class Descriptions:
         return str(found)
 
     def _named(self, endpoint: str, name: str, what: str, remedy: str) -> AlyxRecord:
-        record = self._record(endpoint, name)
+        record = find_record(self._client, endpoint, name)
         if record is None:
             raise NotInCatalogueError(f"The database describes no {what} {name}.", remedy)
-        return record
-
-    def _record(self, endpoint: str, name: str) -> dict[str, Any] | None:
-        try:
-            record: dict[str, Any] = self._client.get(f"{endpoint}/{segment(name, 'record')}")
-        except UnknownRecordError:
-            return None
         return record

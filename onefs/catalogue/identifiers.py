@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
@@ -17,6 +17,14 @@ FORMS = "Give an eid, the id of a dataset or a probe, a reference such as 2020-0
 
 InsertionOf = Callable[[UUID], Insertion | None]
 """Gives the session's eid and the name of a probe by its id; None if there is no such probe. May ask a database."""
+
+
+class DatasetRows(Protocol):
+    """The relative paths and ids of a session's datasets."""
+
+    @property
+    def rel_paths(self) -> list[str]: ...
+    def id(self, i: int) -> UUID: ...
 
 
 class Place(NamedTuple):
@@ -79,6 +87,14 @@ def place_in(path: str) -> Place | None:
     return Place(found["lab"], session, path[found.end() :].strip("/"))
 
 
+def rows_at(rows: DatasetRows, rel_path: str) -> list[int]:
+    """Rows of the datasets at a relative path. Its file name may have the dataset's UUID in it."""
+    folder, slash, name = rel_path.rpartition("/")
+    id_, plain = alf.uuid_in(name), f"{folder}{slash}{alf.without_uuid(name)}"
+    found = [i for i, path in enumerate(rows.rel_paths) if path in (rel_path, plain)]
+    return [i for i in found if rows.rel_paths[i] == rel_path or rows.id(i) == id_]
+
+
 def resolve(catalogue: Catalogue, identifier: Identifier, insertion_of: InsertionOf) -> Resolved:
     """The sessions, datasets and probes that an identifier names.
 
@@ -88,10 +104,10 @@ def resolve(catalogue: Catalogue, identifier: Identifier, insertion_of: Insertio
     if identifier.reference is not None:
         return Resolved(sessions=catalogue.sessions_of_ref(*identifier.reference))
     if identifier.place is not None:
-        return _at_place(catalogue, identifier.place, identifier.id)
+        return _at_place(catalogue, identifier.place)
     if identifier.aggregate:
         row = catalogue.aggregates
-        return Resolved() if row is None else _below(catalogue, [row], identifier.aggregate, identifier.id)
+        return Resolved() if row is None else _below(catalogue, [row], identifier.aggregate)
     assert identifier.id is not None, "an identifier is one of these"
     return _of_id(catalogue, identifier.id, insertion_of)
 
@@ -114,20 +130,17 @@ def _of_id(catalogue: Catalogue, id_: UUID, insertion_of: InsertionOf) -> Resolv
     )
 
 
-def _at_place(catalogue: Catalogue, place: Place, id_: UUID | None) -> Resolved:
+def _at_place(catalogue: Catalogue, place: Place) -> Resolved:
     rows = catalogue.sessions_of_ref(*place.session)
     if place.lab is not None:
         rows = [row for row in rows if catalogue.session(row).lab == place.lab]
-    return _below(catalogue, rows, place.rest, id_) if place.rest else Resolved(sessions=rows)
+    return _below(catalogue, rows, place.rest) if place.rest else Resolved(sessions=rows)
 
 
-def _below(catalogue: Catalogue, sessions: list[int], rest: str, id_: UUID | None) -> Resolved:
+def _below(catalogue: Catalogue, sessions: list[int], rest: str) -> Resolved:
     """The datasets at a path in sessions, or the sessions if it is a folder of theirs."""
     rows = [catalogue.datasets(catalogue.newest(row)) for row in sessions]
-    folder, slash, name = rest.rpartition("/")
-    plain = f"{folder}{slash}{alf.without_uuid(name)}"
-    found = [each.dataset(i) for each in rows for i, path in enumerate(each.rel_paths) if path in (rest, plain)]
-    datasets = [dataset for dataset in found if dataset.rel_path == rest or dataset.id == id_]
+    datasets = [each.dataset(i) for each in rows for i in rows_at(each, rest)]
     if datasets:
         return Resolved(datasets=datasets)
     holding = [session for session, each in zip(sessions, rows, strict=True) if _has_folder(iter(each.rel_paths), rest)]
