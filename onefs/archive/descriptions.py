@@ -1,4 +1,4 @@
-"""What a database says of dataset types, datasets and revisions."""
+"""`Descriptions`: how a database describes dataset types, datasets and revisions."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,11 +29,13 @@ def describing(source_name: str, settings: Settings) -> "Iterator[Descriptions]"
     with opened(source_name, settings) as source:
         if source.database is None:
             raise UsageError(
-                f"{source.name} has no database, and only a database describes.",
+                f"Descriptions come from a database, and {source.name} has none.",
                 "Name one with --source, such as openalyx.",
             )
         if source.mode is Mode.LOCAL:
-            raise OfflineError("Only the database describes, and mode local asks nobody.", "Choose --mode auto.")
+            raise OfflineError(
+                "Descriptions come from the database, which mode local does not ask.", "Choose --mode auto."
+            )
         prepare(source)
         client = open_database(source.database, settings, source.state_dir, outages=Outages())
         try:

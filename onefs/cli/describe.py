@@ -1,4 +1,4 @@
-"""`onefs describe`: what the database says of dataset types, datasets and revisions."""
+"""`onefs describe`: descriptions of dataset types, datasets and revisions, from the database."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ import click
 from onefs.cli.completion import complete
 from onefs.cli.mounts import mount_at, status_of
 from onefs.cli.printing import print_facts, say
-from onefs.cli.queries import named_source, print_json, print_table, refuse_settings, with_archive
+from onefs.cli.queries import named_source, print_json, print_table, refuse_both, refuse_settings, with_archive
 from onefs.errors import OfflineError, UsageError
 from onefs.modes import Mode
 from onefs.text import counted
@@ -30,7 +30,7 @@ Record = dict[str, Any]
 @click.option("--json", "as_json", is_flag=True, help="print the database's whole records as JSON, for programs")
 @with_archive
 def command(kind: str, name: str | None, as_json: bool, source: str | None, place: Path | None, **flags: Any) -> None:
-    """Tell what the database says of a dataset type, a dataset or a revision; or list all types, all revisions.
+    """Print how the database describes a dataset type, a dataset or a revision; or list all types or revisions.
 
     \b
     onefs describe dataset-types                   all, with their descriptions
@@ -38,14 +38,13 @@ def command(kind: str, name: str | None, as_json: bool, source: str | None, plac
     onefs describe dataset spikes.times.npy        the type of a file name, or of a dataset's id
     onefs describe revision 2024-05-06
 
-    The database is that of the mount, or of --source. In mode local nobody is asked.
+    The database is that of the mount, or of --source. It is not asked in mode local: choose another mode.
     """
     if name is None and kind in NEED_A_NAME:
         raise UsageError(f"No {kind} is named.", f"Write: onefs describe {kind} NAME")
+    refuse_both(source, place)
     if source is None:
         source, flags = _source_of_mount(place, flags)
-    elif place is not None:
-        raise UsageError("--source and --mount are two ways to say what to ask.", "Give one of them.")
     from onefs.archive.descriptions import describing
 
     with describing(*named_source(source, flags)) as descriptions:
@@ -53,13 +52,13 @@ def command(kind: str, name: str | None, as_json: bool, source: str | None, plac
 
 
 def _source_of_mount(place: Path | None, flags: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The source of a mount and the settings to ask it with: its cache and its mode."""
+    """The source of a mount, and the settings to query it with: its cache directory and mode."""
     refuse_settings(flags)
     facts = status_of(mount_at(place, "onefs describe … --mount PATH"))
     if facts["mode"]["requested"] == Mode.LOCAL:
         raise OfflineError(
-            "Only the database describes, and the mount is in mode local, which asks nobody.",
-            "Switch first: onefs mode auto; or give --source.",
+            "Descriptions come from the database, and the mount is in mode local, which does not ask it.",
+            "Switch the mode: onefs mode auto; or give --source.",
         )
     return facts["source"], {**flags, "cache_dir": facts["cache"]["directory"]}
 

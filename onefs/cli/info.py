@@ -1,4 +1,4 @@
-"""`onefs info`: all that is known of a file, session or probe, by whatever names it."""
+"""`onefs info`: all that is known of a file, session or probe, by any of its identifiers."""
 
 import json
 import os
@@ -15,8 +15,8 @@ from onefs.catalogue.session_rows import AGGREGATES
 from onefs.cli.mounts import check_alive, mount_at, place_in, said_of, status_of
 from onefs.cli.options import PATTERN
 from onefs.cli.printing import print_facts, say
-from onefs.cli.queries import opened_source, refuse_settings, with_archive
-from onefs.errors import MountError, NotInCatalogueError, UsageError
+from onefs.cli.queries import opened_source, refuse_both, refuse_settings, with_archive
+from onefs.errors import MountError, NotInCatalogueError
 from onefs.fuse.mounting import Mount, mount_of
 from onefs.text import counted
 
@@ -32,17 +32,16 @@ _LINKS = ("by-eid", "by-id", "by-pid")
 @click.option("--json", "as_json", is_flag=True, help="print JSON, for programs")
 @with_archive
 def command(name: str, as_json: bool, source: str | None, place: Path | None, **flags: Any) -> None:
-    """Tell all that is known of ANY: its identifiers, size, hash, state, where it comes from and where it is kept.
+    """Print what is known of ANY: its identifiers, size, hash and state, its source and its place in the cache.
 
     ANY is an eid, the id of a dataset or of a probe, a reference such as 2020-07-01_1_KS014, a path in a mount or in a
-    cache directory, or the URL of a file on a server. Of a reference that several labs have, all sessions are told.
-    With --json that is then a list.
+    cache directory, or the URL of a file on a server. If several labs have a reference, all of their
+    sessions are printed; --json then prints a list.
     """
+    refuse_both(source, place)
     if source is None:
         refuse_settings(flags)
         found = _in_a_mount(name, place)
-    elif place is not None:
-        raise UsageError("--source and --mount are two ways to say what to ask.", "Give one of them.")
     else:
         from onefs.cli.info_sources import SourceInfo
 
@@ -64,7 +63,7 @@ def _are_sessions(found: list[Facts]) -> bool:
 
 
 def _in_a_mount(name: str, place: Path | None) -> list[Facts]:
-    """What a mount knows of a name: that of a path in it, or what it leads to."""
+    """The facts of what a path in a mount, or another identifier, names."""
     identifier = identifier_of(name)
     is_path = "://" not in name and (identifier is None or not (identifier.id or identifier.reference) or "/" in name)
     if is_path and (identifier is None or mount_of(Path(name)) is not None) and place is None:
@@ -82,7 +81,7 @@ def _in_a_mount(name: str, place: Path | None) -> list[Facts]:
 
 
 def _paths(mount: Mount, identifier: Identifier) -> Iterator[str]:
-    """Where in the tree of a mount an identifier leads."""
+    """The paths in the tree of a mount that an identifier stands for."""
     if identifier.id is not None:
         for folder in _LINKS:
             inside = _target(mount, f"{STATE_FOLDER}/{folder}/{identifier.id}")
@@ -112,9 +111,9 @@ def _target(mount: Mount, link: str) -> str | None:
 
 def _sessions(mount: Mount, place: Place) -> list[str]:
     """Paths of the sessions of a reference, in the lab that is named."""
-    from onefs.cli.mount_queries import mounted
+    from onefs.cli.mount_queries import queries_of_mount
 
-    found = mounted(mount, {}).of_reference(place.session)
+    found = queries_of_mount(mount, {}).of_reference(place.session)
     return [session.path for session in found if place.lab in (None, session.lab)]
 
 

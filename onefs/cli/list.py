@@ -1,4 +1,4 @@
-"""`onefs list`: the datasets that the tree shows, and the collections, revisions, subjects and labs that there are."""
+"""`onefs list`: the datasets that the tree shows, or their collections, revisions, subjects and labs."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from onefs.catalogue.records import Dataset, Session
 from onefs.catalogue.shown_datasets import collections_of, revisions_of
 from onefs.cli.completion import complete
 from onefs.cli.printing import say
-from onefs.cli.queries import Lists, Queries, asked, print_paths, print_table, with_archive, with_output
+from onefs.cli.queries import Lists, Queries, open_queries, print_paths, print_table, with_archive, with_output
 from onefs.errors import UsageError
 from onefs.text import counted
 
@@ -26,10 +26,10 @@ Entry = tuple[str, Dataset]
 @click.command("list")
 @click.argument("kind", metavar="|".join(KINDS), type=click.Choice(KINDS), shell_complete=complete(*KINDS))
 @click.argument("words", metavar="[TERM=VALUE…] [SESSION…]", nargs=-1)
-@click.option("--filename", multiple=True, metavar="PATTERN", help="whose file name, or path in the session, is so")
-@click.option("--collection", multiple=True, metavar="PATTERN", help="of this collection; '' is the session's folder")
-@click.option("--revision", multiple=True, metavar="PATTERN", help="of this revision; '' is none")
-@click.option("--default-only", is_flag=True, help="one edition of each file: the default")
+@click.option("--filename", multiple=True, metavar="PATTERN", help="file name, or path in the session")
+@click.option("--collection", multiple=True, metavar="PATTERN", help="collection; '' is the session's own folder")
+@click.option("--revision", multiple=True, metavar="PATTERN", help="revision; '' is none")
+@click.option("--default-only", is_flag=True, help="only the default edition of each file")
 @with_output
 @with_archive
 def command(
@@ -46,24 +46,24 @@ def command(
     place: Path | None,
     **flags: Any,
 ) -> None:
-    """List what the tree shows: of all sessions, of those that meet every TERM, or of each SESSION that is named.
+    """List what the tree shows: of all sessions, of those that meet every TERM, or of each SESSION given.
 
     Terms are those of onefs search. SESSION is an eid, a reference such as 2020-07-01_1_KS014, or a path.
 
     \b
-    PATTERN is a shell's: * ? [ab]. In a file name * does not cross a /, in a collection it does: alf* is alf and
-    all below. Given several times, any of them will do.
+    PATTERN is a shell pattern: * ? [ab]. In a file name * does not match a /, in a collection it does: alf* is alf
+    and all below. If an option is given several times, any of its patterns may match.
 
     \b
     onefs list datasets subject=KS014 --filename '*spikes*' --default-only | onefs fetch --from -
     onefs list collections 2020-07-01_1_KS014
 
     On a terminal datasets are shown as a table, in a pipe as one path a line. Collections, revisions, subjects and labs
-    are one name a line; the session's own folder, and no revision, have no name, and are told by --json alone.
+    are printed one a line; the session's own folder and no revision have no name, so only --json prints them, as "".
     """
     filtered = Filter(filename or None, collection or None, revision or None)
     _check(kind, words, is_filtered=filtered != Filter() or default_only)
-    with asked(source, place, flags, "list", own=("qc", "ignore_qc_not_set")) as archive:
+    with open_queries(source, place, flags, "list", own=("qc", "ignore_qc_not_set")) as archive:
         lists = archive.lists(filtered, default_only=default_only)
         sessions = _sessions(archive, words)
         if kind not in ("datasets", "aggregates"):
@@ -79,18 +79,18 @@ def command(
 def _check(kind: str, words: Sequence[str], *, is_filtered: bool) -> None:
     if kind == "aggregates" and words:
         raise UsageError(
-            f"Aggregates are of no session, and {words[0]} restricts sessions.",
+            f"Aggregates belong to no session, and {words[0]} chooses sessions.",
             "Leave it out, or filter: --filename, --collection.",
         )
     if kind not in OF_DATASETS and is_filtered:
         raise UsageError(
-            f"--filename, --collection, --revision and --default-only are about datasets, and {kind} are listed.",
+            f"--filename, --collection, --revision and --default-only filter datasets, and {kind} are listed.",
             "Leave them out, or give a term: dataset=NAME.",
         )
 
 
 def _sessions(archive: Queries, words: Sequence[str]) -> list[Session] | None:
-    """The sessions that are meant; None for all."""
+    """The sessions that meet the terms and are named; None for all."""
     if not words:
         return None
     terms = [word for word in words if "=" in word]

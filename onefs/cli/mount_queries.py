@@ -1,4 +1,4 @@
-"""Questions about a mount: put to its tables, opened beside it, or, in mode remote, to the mount itself."""
+"""Queries of a mount: answered from its tables or, in mode remote, through the mount's own folders and links."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -29,8 +29,8 @@ from onefs.vfs.xattrs import PREFIX
 Entry = tuple[str, Dataset]
 
 
-def mounted(mount: Mount, flags: dict[str, Any]) -> "MountQueries | TableQueries":
-    """A mount that is asked. `flags` may set the QC limit, in place of the mount's own. Raises any `OnefsError`."""
+def queries_of_mount(mount: Mount, flags: dict[str, Any]) -> "MountQueries | TableQueries":
+    """The queries of a mount. `flags` may replace the mount's QC limit. Raises any `OnefsError`."""
     facts = status_of(mount)
     rule = _rule(facts["shown"], flags)
     state_dir = Path(facts["cache"]["state"])
@@ -43,7 +43,7 @@ def mounted(mount: Mount, flags: dict[str, Any]) -> "MountQueries | TableQueries
 
 
 def _rule(shown: dict[str, Any], flags: dict[str, Any]) -> Rule:
-    """What a mount shows, with the limits that a command sets."""
+    """The rule of what a mount shows, with the QC limits of a command's flags."""
     given = settings_from(flags)
     return Rule(
         QC[given.qc if flags.get("qc") is not None else shown["qc"]],
@@ -54,16 +54,16 @@ def _rule(shown: dict[str, Any], flags: dict[str, Any]) -> Rule:
 
 
 def _check_not_hidden(mount: Mount, shown: dict[str, Any], rule: Rule) -> None:
-    """Raise `UsageError` if a mount that is asked itself hides what is asked for."""
+    """Raise `UsageError` if a mount in mode remote hides datasets that the rule shows."""
     if rule.qc_limit > QC[shown["qc"]] or (shown["ignore_qc_not_set"] and not rule.ignore_qc_not_set):
         raise UsageError(
-            f"{mount.mountpoint} is in mode remote, so it is asked itself, and it hides datasets of such QC.",
-            f"Have it show them first: onefs qc {rule.qc_limit.name}; or give --source.",
+            f"{mount.mountpoint} hides datasets of such QC, and in mode remote what it hides cannot be listed.",
+            f"Show them: onefs qc {rule.qc_limit.name}; or give --source.",
         )
 
 
 class MountQueries:
-    """A mount that is asked by its folders, links and extended attributes: what it tells, its database told."""
+    """Queries through the folders, links and extended attributes of a mount, which asks its database."""
 
     def __init__(self, mount: Mount, state_dir: Path, rule: Rule) -> None:
         self.saved = SavedSearches(state_dir)
@@ -89,7 +89,7 @@ class MountQueries:
         return [session for session in found if session is not None]
 
     def named(self, word: str) -> list[Session]:
-        """The sessions that an eid, a reference or a path names. Raises `NotInCatalogueError`, `UsageError`."""
+        """The sessions of an eid, a reference or a path. Raises `NotInCatalogueError`, `UsageError`."""
         identifier = identifier_of(word)
         if identifier is None:
             raise no_session(word)
@@ -141,7 +141,7 @@ class MountQueries:
         )
 
     def lists(self, filter: Filter, *, default_only: bool) -> "MountLists":  # noqa: A002
-        """The datasets that are shown and pass."""
+        """The datasets that the tree shows and that pass the filter."""
         return MountLists(self._root, self._rule, filter, default_only)
 
     def _failure(self, error: OSError, path: Path, refusal: type[OnefsError]) -> OnefsError:
@@ -160,12 +160,12 @@ class MountLists:
         self._default_only = default_only
 
     def datasets(self, sessions: Sequence[Session] | None) -> Iterator[Entry]:
-        """Paths as they are printed, and what is known of each dataset."""
+        """Each dataset with its path as it is printed."""
         for folder in self._all_sessions("") if sessions is None else [session.path for session in sessions]:
             yield from self._passing(folder)
 
     def aggregates(self) -> Iterator[Entry]:
-        """The same of the datasets of no session."""
+        """Each dataset of no session, with its path as it is printed."""
         if (self._root / AGGREGATES).is_dir():
             yield from self._passing(AGGREGATES)
 
@@ -248,7 +248,7 @@ def _dataset(path: str, folder: str, rel_path: str) -> Dataset:
 
 
 def attributes(path: str | Path, *names: str) -> dict[str, str]:
-    """Extended attributes of something in a mount, by their short names; "" for those that it has not."""
+    """Extended attributes of a file or folder in a mount, by short name; "" for those that are not set."""
     found = dict.fromkeys(names, "")
     for name in names:
         with suppress(OSError):

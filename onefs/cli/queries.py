@@ -1,4 +1,4 @@
-"""Which archive a question is about: that of a mount, or a SOURCE without one; and printing what is found."""
+"""Queries of a mount or of a SOURCE without one: the flags `--mount` and `--source`, opening it, printing results."""
 
 import json
 import logging
@@ -28,31 +28,31 @@ Command = Callable[..., None]
 
 
 class Queries(Protocol):
-    """An archive that can be asked."""
+    """The queries that a mount and a source both answer."""
 
     saved: "SavedSearches"
 
     def path(self, inside: str) -> str:
-        """A path in the archive as it is printed: in a mount, whole."""
+        """A path in the archive as it is printed: in a mount, the whole path."""
 
     def search(self, words: Sequence[str]) -> list[Session]:
         """The sessions that meet all terms, newest first."""
 
     def named(self, word: str) -> list[Session]:
-        """The sessions that an eid, a reference or a path names. Raises `NotInCatalogueError`, `UsageError`."""
+        """The sessions of an eid, a reference or a path. Raises `NotInCatalogueError`, `UsageError`."""
 
     def lists(self, filter: Filter, *, default_only: bool) -> "Lists":  # noqa: A002
-        """The datasets that are shown and pass."""
+        """The datasets that the tree shows and that pass the filter."""
 
 
 class Lists(Protocol):
-    """The datasets that the tree of an archive shows, as far as they pass a filter. `sessions` are None for all."""
+    """The datasets that the tree of an archive shows and that pass a filter. `sessions` None means all sessions."""
 
     def datasets(self, sessions: Sequence[Session] | None) -> Iterator[tuple[str, Dataset]]:
-        """Paths as they are printed, and what is known of each dataset."""
+        """Each dataset with its path as it is printed."""
 
     def aggregates(self) -> Iterator[tuple[str, Dataset]]:
-        """The same of the datasets of no session."""
+        """Each dataset of no session, with its path as it is printed."""
 
     def blocks(self, sessions: Sequence[Session] | None, end: bytes) -> Iterator[bytes | memoryview]:
         """Blocks of paths as they are printed, each path followed by `end`."""
@@ -65,16 +65,18 @@ class Lists(Protocol):
 
 
 def with_archive(command: Command) -> Command:
-    """Give a command the flags that say which archive it asks."""
+    """Add the flags that choose the archive to query: `--mount`, `--source` and the settings of a source."""
     command = with_settings(command)
-    command = click.option("--mount", "place", type=PATH, metavar="PATH", help="ask the mount that holds PATH")(command)
-    return click.option("--source", metavar="SOURCE", help="ask SOURCE without a mount, as onefs mount takes it")(
+    command = click.option("--mount", "place", type=PATH, metavar="PATH", help="query the mount that holds PATH")(
+        command
+    )
+    return click.option("--source", metavar="SOURCE", help="query SOURCE without a mount; SOURCE as for onefs mount")(
         command
     )
 
 
 def with_output(command: Command) -> Command:
-    """Give a command the flags that say how it prints what it finds."""
+    """Add the flags that choose the form of output."""
     for names, doc in (
         (("-0", "is_null"), "print paths, each ended by a NUL character"),
         (("--paths", "as_paths"), "print one path a line, also on a terminal"),
@@ -85,30 +87,29 @@ def with_output(command: Command) -> Command:
 
 
 @contextmanager
-def asked(
+def open_queries(
     source: str | None, place: Path | None, flags: dict[str, Any], verb: str, *, own: Sequence[str] = ()
 ) -> Iterator[Queries]:
-    """The archive that the flags are about; the only mount there is, if they name none. Raises any `OnefsError`.
+    """Open the archive that the flags name, or the only mount if they name none. Raises any `OnefsError`.
 
-    `own` are settings that mean something on a mount, too.
+    `own` are settings that the command also takes for a mount.
     """
     if source is None:
         refuse_settings(flags, own)
-        from onefs.cli.mount_queries import mounted
+        from onefs.cli.mount_queries import queries_of_mount
 
-        yield mounted(mount_at(place, f"onefs {verb} --mount PATH"), flags)
+        yield queries_of_mount(mount_at(place, f"onefs {verb} --mount PATH"), flags)
         return
-    if place is not None:
-        raise UsageError("--source and --mount are two ways to say what to ask.", "Give one of them.")
-    from onefs.cli.table_queries import opened
+    refuse_both(source, place)
+    from onefs.cli.table_queries import queries_of_source
 
     with opened_source(source, flags) as (found, rule):
-        yield opened(found, rule)
+        yield queries_of_source(found, rule)
 
 
 @contextmanager
 def opened_source(source: str, flags: dict[str, Any]) -> "Iterator[tuple[Reading, Rule]]":
-    """A source that is asked without a mount, and what its tree shows. Raises any `OnefsError`."""
+    """Open a source without a mount; also gives the rule of what its tree shows. Raises any `OnefsError`."""
     from onefs.archive.archive import rule_of
     from onefs.archive.reading import reading
     from onefs.cli.progress import Shown
@@ -121,7 +122,7 @@ def opened_source(source: str, flags: dict[str, Any]) -> "Iterator[tuple[Reading
 
 
 def named_source(source: str, flags: dict[str, Any]) -> "tuple[str, Settings]":
-    """A source by what it is called, and the settings to ask it with. Warnings go to standard error from now on."""
+    """The source and the settings of a name, URL or folder. From now on warnings are printed on standard error."""
     from onefs.daemon.logs import VisibleFormatter
 
     handler = logging.StreamHandler(sys.stderr)
@@ -131,12 +132,21 @@ def named_source(source: str, flags: dict[str, Any]) -> "tuple[str, Settings]":
     return named.source, settings_from(flags, named.file)
 
 
+def refuse_both(source: str | None, place: Path | None) -> None:
+    """Raise `UsageError` if `--source` and `--mount` are both given."""
+    if source is not None and place is not None:
+        raise UsageError("--source and --mount are both given.", "Give one of them.")
+
+
 def refuse_settings(flags: dict[str, Any], own: Sequence[str] = ()) -> None:
-    """Raise `UsageError` if settings are given, but for some of the command's own: a mount has its settings."""
+    """Raise `UsageError` if settings other than `own` are given: a mount has its own settings."""
     given = next((key for key, value in flags.items() if value is not None and key not in own), None)
     if given is not None:
         flag = given.replace("_", "-")
-        raise UsageError(f"--{flag} is a setting of the mount, which is asked.", "Leave it out, or give --source.")
+        raise UsageError(
+            f"--{flag} is a setting of the mount, and cannot be set for one query.",
+            "Leave it out, or give --source.",
+        )
 
 
 def print_paths(paths: Iterable[str], *, is_null: bool) -> None:

@@ -1,4 +1,4 @@
-"""`onefs search`: find sessions by what they are and by their datasets."""
+"""`onefs search`: find sessions by their columns and by their datasets."""
 
 import sys
 from pathlib import Path
@@ -8,14 +8,14 @@ import click
 
 from onefs.catalogue.records import Session
 from onefs.cli.printing import say
-from onefs.cli.queries import asked, print_json, print_paths, print_table, with_archive, with_output
+from onefs.cli.queries import open_queries, print_json, print_paths, print_table, with_archive, with_output
 from onefs.errors import UsageError
 from onefs.text import counted
 
 
 @click.command("search")
 @click.argument("terms", metavar="TERM=VALUE…", nargs=-1)
-@click.option("--save", "save_as", metavar="NAME", help="keep the result, as .onefs/query/saved/NAME")
+@click.option("--save", "save_as", metavar="NAME", help="save the result as .onefs/query/saved/NAME")
 @click.option("--forget", metavar="NAME", help="remove a saved search")
 @with_output
 @with_archive
@@ -47,10 +47,10 @@ def command(
     onefs search subject=KS014 | onefs fetch --from -
     """
     if not terms and forget is None:
-        raise UsageError("There is no term to search for.", "Write one, such as subject=KS014.")
+        raise UsageError("No search term is given.", "Give one, such as subject=KS014.")
     if terms and forget is not None:
-        raise UsageError("--forget removes a saved search, and searches for nothing.", "Leave the terms out.")
-    with asked(source, place, flags, "search") as archive:
+        raise UsageError("--forget takes no search terms: it removes a saved search.", "Leave the terms out.")
+    with open_queries(source, place, flags, "search") as archive:
         if forget is not None:
             archive.saved.forget(forget)
             say(f"The saved search {forget} is removed.")

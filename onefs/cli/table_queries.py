@@ -1,4 +1,4 @@
-"""`TableQueries`: questions about a source without a mount, or about the tables of a mount, opened beside it."""
+"""`TableQueries`: queries answered from tables: those of a source without a mount, or those that a mount uses."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 class TableQueries:
-    """A catalogue that is asked. It may ask a database, if it is that of mode remote."""
+    """Queries of a catalogue, which asks its database in mode remote."""
 
     def __init__(
         self, catalogue: Catalogue, state_dir: Path, searches: Searches, rule: Rule, *, mountpoint: Path | None = None
     ) -> None:
-        """`rule` is that of the tree's root; `mountpoint` stands before paths."""
+        """`rule` says what the tree shows; `mountpoint`, if given, is printed before paths."""
         self.saved = SavedSearches(state_dir)
         self._catalogue = catalogue
         self._searches = searches
@@ -46,7 +46,7 @@ class TableQueries:
         return [found.catalogue.session(row) for row in found.rows.tolist()]
 
     def named(self, word: str) -> list[Session]:
-        """The sessions that an eid, a reference or a path names. Raises `NotInCatalogueError`, `UsageError`."""
+        """The sessions of an eid, a reference or a path. Raises `NotInCatalogueError`, `UsageError`."""
         identifier = identifier_of(word)
         if identifier is None:
             raise no_session(word)
@@ -63,7 +63,7 @@ class TableQueries:
         return [self._catalogue.session(row) for row in self._catalogue.sessions_of_ref(*reference)]
 
     def lists(self, filter: Filter, *, default_only: bool) -> "TableLists":  # noqa: A002
-        """The datasets that are shown and pass."""
+        """The datasets that the tree shows and that pass the filter."""
         prefix = "" if self._mountpoint is None else f"{self._mountpoint}/"
         return TableLists(ShownDatasets(self._catalogue, self._rule, filter, default_only), prefix)
 
@@ -76,16 +76,16 @@ class TableLists:
     prefix: str
 
     def datasets(self, sessions: Sequence[Session] | None) -> Iterator[tuple[str, Dataset]]:
-        """Paths as they are printed, and what is known of each dataset."""
+        """Each dataset with its path as it is printed."""
         rows = self._rows(sessions)
         for path, dataset in self.shown.datasets(self.shown.all_sessions() if rows is None else rows):
             yield f"{self.prefix}{path}", dataset
 
     def aggregates(self) -> Iterator[tuple[str, Dataset]]:
-        """The same of the datasets of no session."""
+        """Each dataset of no session, with its path as it is printed."""
         catalogue = self.shown.catalogue
         if catalogue.may_ask:
-            catalogue.folders(0)  # asks for them, too
+            catalogue.folders(0)  # asks the database for aggregates, too
         row = catalogue.aggregates
         for path, dataset in self.shown.datasets([] if row is None else [row]):
             yield f"{self.prefix}{path}", dataset
@@ -109,14 +109,16 @@ class TableLists:
         return [row for row in rows if row is not None]
 
 
-def opened(found: Reading, rule: Rule) -> TableQueries:
-    """A source that is asked without a mount."""
+def queries_of_source(found: Reading, rule: Rule) -> TableQueries:
+    """The queries of a source without a mount."""
     return TableQueries(found.catalogue, found.archive.source.state_dir, found.searches, rule)
 
 
 def no_session(word: str) -> UsageError:
-    """The error for a word that is neither a term nor what names a session."""
-    return UsageError(f"{word!r} is no search term and names no session.", f"Write TERM=VALUE. {FORMS}")
+    """The error for a word that is neither a search term nor an identifier of a session."""
+    return UsageError(
+        f"{word!r} is neither a search term nor an identifier of a session.", f"Write TERM=VALUE. {FORMS}"
+    )
 
 
 def _no_insertion(pid: "UUID") -> "Insertion | None":

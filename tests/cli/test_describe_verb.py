@@ -78,7 +78,7 @@ def test_revisions(describe: Describe, one: Any) -> None:
         (["dataset", "no.such.npy"], 1, "The database has no dataset no.such.npy."),
         (["revision", "1999-01-01"], 1, "The database describes no revision 1999-01-01."),
         (["dataset"], 2, "No dataset is named. Write: onefs describe dataset NAME"),
-        (["dataset-types", "--mode", "local"], 1, "mode local asks nobody"),
+        (["dataset-types", "--mode", "local"], 1, "which mode local does not ask"),
     ],
 )
 def test_what_cannot_be_described_is_told(describe: Describe, words: list[str], code: int, sentence: str) -> None:
@@ -90,7 +90,7 @@ def test_what_cannot_be_described_is_told(describe: Describe, words: list[str], 
 def test_a_source_without_a_database(tmp_path: Path) -> None:
     done = run_onefs("describe", "dataset-types", "--source", copied_tables(tmp_path))
     assert (done.returncode, done.stdout) == (2, "")
-    assert "has no database, and only a database describes" in done.stderr
+    assert "Descriptions come from a database, and" in done.stderr
 
 
 def test_the_database_of_a_mount_is_asked(describe: Describe, demo: DemoServer, tmp_path: Path) -> None:
@@ -100,4 +100,4 @@ def test_the_database_of_a_mount_is_asked(describe: Describe, demo: DemoServer, 
         assert done.stdout == describe("dataset-type", "spikes.times").stdout
         assert run_onefs("mode", "local", mount.path).returncode == 0
         done = run_onefs(*words, "--mount", mount.path, **mount.environment)
-        assert (done.returncode, "asks nobody" in done.stderr) == (1, True)
+        assert (done.returncode, "mode local, which does not ask it" in done.stderr) == (1, True)

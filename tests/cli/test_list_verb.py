@@ -79,11 +79,11 @@ def test_sessions_are_named_by_eid_reference_and_path(one, listed, archive):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["datasets", "nothing"], "'nothing' is no search term and names no session"),
+        (["datasets", "nothing"], "'nothing' is neither a search term nor an identifier of a session"),
         (["datasets", "6a1c1f6e-54f5-4c09-8d5b-3a7d1a4c1d10"], "There is no session 6a1c1f6e"),
         (["datasets", "subjekt=x"], "There is no search term 'subjekt'"),
         (["labs", "--filename", "x"], "labs are listed"),
-        (["aggregates", "subject=x"], "Aggregates are of no session"),
+        (["aggregates", "subject=x"], "Aggregates belong to no session"),
         (["datasets", "--qc", "GOOD"], "GOOD"),
         (["mice"], "mice"),
     ],
