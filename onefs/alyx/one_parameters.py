@@ -1,4 +1,4 @@
-"""Owns what the ONE client keeps in `~/.one`: read as it is, never written."""
+"""The parameters and tokens that the ONE client keeps in `~/.one`: read as they are, never written."""
 
 import json
 import logging

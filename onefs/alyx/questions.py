@@ -1,4 +1,4 @@
-"""Owns how questions become records: reads and lists parsed, odd records skipped and counted."""
+"""Reads and lists of Alyx parsed as records; odd records are skipped and counted."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence

@@ -1,4 +1,4 @@
-"""What an answer of Alyx tells of sessions, datasets and probe insertions, for a catalogue to learn."""
+"""`Told`: the sessions, datasets and insertions in an answer of Alyx, for a catalogue to learn."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -24,7 +24,7 @@ class Aggregate(NamedTuple):
 
 
 class AggregateRequest(NamedTuple):
-    """Which aggregates are meant. `identifier` is a regular expression found in theirs; None: any."""
+    """A request for aggregates. `identifier` is a regular expression to find in theirs; None: any."""
 
     relation: str
     identifier: str | None = None
@@ -32,17 +32,14 @@ class AggregateRequest(NamedTuple):
     revision: str | None = None
 
 
-def chosen(datasets: Iterable[Dataset], wish: AggregateRequest) -> list[Aggregate]:
-    """One edition of each of those that are meant, sorted by path. Those of QC CRITICAL are left out before that.
-
-    Raises `UsageError`.
-    """
-    found = sorted(_of_relation(datasets, wish), key=lambda each: each.dataset.rel_path)
+def chosen(datasets: Iterable[Dataset], request: AggregateRequest) -> list[Aggregate]:
+    """One edition of each aggregate that is requested, sorted by path; none of QC CRITICAL. Raises `UsageError`."""
+    found = sorted(_of_relation(datasets, request), key=lambda each: each.dataset.rel_path)
     names = [f"{alf.split_relative(each.dataset.rel_path).name}" for each in found]
-    passes = matching(Filter(wish.dataset), names)
+    passes = matching(Filter(request.dataset), names)
     found = [each for each, is_meant in zip(found, passes.tolist(), strict=True) if is_meant]
     one_each = editions(
-        [each.dataset.rel_path for each in found], [each.dataset.default_revision for each in found], wish.revision
+        [each.dataset.rel_path for each in found], [each.dataset.default_revision for each in found], request.revision
     )
     return [found[row] for row in one_each.rows]
 
@@ -66,13 +63,13 @@ def frame_of(found: Sequence[Aggregate], rows: "pd.DataFrame") -> "pd.DataFrame"
     return frame
 
 
-def _of_relation(datasets: Iterable[Dataset], wish: AggregateRequest) -> Iterable[Aggregate]:
+def _of_relation(datasets: Iterable[Dataset], request: AggregateRequest) -> Iterable[Aggregate]:
     try:
-        expression = re.compile(wish.identifier or "")
+        expression = re.compile(request.identifier or "")
     except re.error as error:
-        raise UsageError(f"{wish.identifier!r} is no regular expression: {error}.", "Correct it.") from error
+        raise UsageError(f"{request.identifier!r} is no regular expression: {error}.", "Correct it.") from error
     for dataset in datasets:
         relation, _, identifier = alf.split_relative(dataset.rel_path).collection.partition("/")
-        is_meant = relation.lower() == wish.relation.lower() and expression.search(identifier)
+        is_meant = relation.lower() == request.relation.lower() and expression.search(identifier)
         if is_meant and dataset.qc <= QC.FAIL:
             yield Aggregate(dataset, relation.lower(), identifier)

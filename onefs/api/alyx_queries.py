@@ -1,4 +1,4 @@
-"""What `OneAlyx` asks of Alyx, and `LazyId`: the ids of records that are fetched page by page."""
+"""`AlyxQueries`: what `OneAlyx` asks of Alyx; and `LazyId`: ids of records that are fetched page by page."""
 
 import json
 import struct

@@ -1,4 +1,4 @@
-"""`AlyxTables`: tables in use that learn from whatever an Alyx database tells."""
+"""`AlyxTables`: the tables of a `OneAlyx`, which add what its database answers."""
 
 from collections.abc import Callable
 from datetime import date
@@ -17,7 +17,7 @@ from onefs.catalogue.snapshot import Snapshot
 from onefs.errors import OnefsError, UnknownRecordError
 
 NO_COLUMNS = ("id", "session", "session_info", "datasets", "url")
-"""What is in Alyx's record of an insertion and no column of the table."""
+"""Fields of Alyx's record of an insertion that are no columns of the table."""
 
 
 class AlyxTables(TablesInUse):
@@ -28,7 +28,7 @@ class AlyxTables(TablesInUse):
         super().__init__(tables, Database(self._questions, on_answer, self._expiry_s))
 
     def learn(self, told: Told) -> None:
-        """Take in what an answer told."""
+        """Add the sessions, datasets and insertions of an answer to the tables."""
         questions = self._questions(self._known)
         sessions = list(questions.placed(told.sessions))
         paths = {session.eid: session.path for session in sessions}
@@ -58,10 +58,7 @@ class AlyxTables(TablesInUse):
 
 
 class WholeSessions(AlyxQuestions):
-    """A catalogue's questions to Alyx. A session comes with its datasets in one response, which is kept as all are.
-
-    What frames are touched is told of it, too.
-    """
+    """A catalogue's questions to Alyx. One request gets a session and its datasets. Frames get the answers, too."""
 
     def __init__(self, client: AlyxClient, known: Known, tables: TablesInUse) -> None:
         super().__init__(client, known)

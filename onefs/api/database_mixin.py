@@ -1,4 +1,4 @@
-"""`DatabaseMixin`: what `OneAlyx` asks of Alyx in place of the tables, and what only Alyx knows."""
+"""`DatabaseMixin`: the methods of `OneAlyx` that ask Alyx, in place of the tables or for what tables do not have."""
 
 import sys
 from collections.abc import Sequence

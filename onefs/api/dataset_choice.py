@@ -1,4 +1,4 @@
-"""Which datasets of a session a loading call means: by object, by name or path, by collection."""
+"""`Choice`: picks the datasets of a session that a loading call names: by object, name, path or collection."""
 
 import threading
 import weakref
@@ -30,14 +30,14 @@ _OTHER_EDITION = "Not the default revision: {}."
 
 
 class Found(NamedTuple):
-    """A dataset that a name means; `is_path` if the name is an exact place."""
+    """A dataset found by name; `is_path` if the name was its exact path."""
 
     dataset: Dataset
     is_path: bool
 
 
 class Chosen(NamedTuple):
-    """One edition of each file that a filter lets pass, and what to warn of: the tables did not say which.
+    """One edition of each file that passes a filter. `warnings` say where the tables name no default edition.
 
     `mixed` is a further warning for calls that load several files together, "" for none.
     """
@@ -146,7 +146,7 @@ class Choice:
         return Chosen([self.rows.dataset(places[row]) for row in chosen.rows], chosen.warnings, chosen.mixed)
 
     def _nothing(self, what: str, collection: Texts, revision: str | None, parts: Mapping[str, Any]) -> str:
-        """That the session has no such thing, with all that was asked."""
+        """The error text for a dataset that the session does not have, with all arguments that were given."""
         given = {"collection": collection, "revision": self.revision if revision is None else revision, **parts}
         told = ", ".join(f"{key}={value!r}" for key, value in given.items() if value is not None)
         return f"{self.session} has no {what.removeprefix('an ').removeprefix('a ')}{f' with {told}' if told else ''}."
@@ -182,7 +182,7 @@ class Choices:
 
 
 def _warned(chosen: Chosen, mixed: str = "") -> list[Dataset]:
-    """The datasets, once it is told what is doubtful about them."""
+    """Give the warnings, and return the datasets."""
     for sentence in filter(None, (*chosen.warnings, mixed)):
         warn(sentence, ALFWarning)
     return chosen.datasets

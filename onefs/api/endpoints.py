@@ -1,4 +1,4 @@
-"""The endpoints of a database and their actions: checked before a question, and printed."""
+"""Checks and prints the endpoints of a database and their actions."""
 
 import sys
 from pprint import pformat

@@ -35,7 +35,7 @@ class Files:
         self._content = archive.content
         self._may_fetch = may_fetch
         self._check_hash = check_hash
-        self._accepted: list[str] = []  # those found that differ from the catalogue, until they are warned of
+        self._accepted: list[str] = []  # cached files that differ from the catalogue: to warn of
 
     def paths(self, datasets: Sequence[Dataset]) -> list[str | ALFObjectNotFound]:
         """Paths of verified files, in order; in place of one that is not to be had, the error that says why.

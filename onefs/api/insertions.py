@@ -1,4 +1,4 @@
-"""Probe insertions from the table of them: searches, and the probes of a session."""
+"""Probe insertions in the table of them: searches, and the probes of a session."""
 
 import re
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Lists in place of single values: what a function answers for one, it answers for each."""
+"""`accepts_lists`: a decorator for functions that, given a list in place of one value, answer with a list."""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
@@ -8,14 +8,14 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def is_list(value: object) -> bool:
-    """Whether this is an iterable of values, not one value: no text, dict, pandas frame or series."""
+    """Whether a value is an iterable of values; not a text, dict, pandas frame or series."""
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         return False
     return not hasattr(value, "iloc")
 
 
 def accepts_lists(function: Function) -> Function:
-    """The function or method, answering a list for a list as its first argument."""
+    """Have a function or method, given a list as its first argument, call itself for each member and return a list."""
     names = function.__code__.co_varnames
     at = 1 if names[0] == "self" else 0
 

@@ -1,4 +1,4 @@
-"""`Loader`: what all loading calls share, from a session's datasets to their files and contents."""
+"""`Loader`: finds, fetches and reads datasets, for all `load_*` methods."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Opening an Alyx database by its address, logging in to it and out of it, and the tokens kept for that."""
+"""Logging in to and out of an Alyx database, and the tokens that are kept for it."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Files below an onefs mountpoint: the mount fetches and verifies them while they are read."""
+"""Files below an onefs mountpoint, which the mount fetches and verifies while they are read."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""`RecordingMixin`: what was loaded, kept for `save_loaded_ids` and shown by mounts of the same source."""
+"""`RecordingMixin`: records which datasets were loaded, for `save_loaded_ids` and for mounts of the same source."""
 
 import threading
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""`setup`: making the tables of a folder, and keeping the login of a database; what is missing is asked for."""
+"""`setup` of `One` and `OneAlyx`: makes the tables of a folder, or keeps the login of a database; asks for the rest."""
 
 import sys
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What `ONE`, `One` and `OneAlyx` open: the settings in force, and the source that their arguments mean."""
+"""From the arguments of `ONE`, `One` and `OneAlyx` to a source and the settings in force."""
 
 import os
 from collections.abc import Mapping

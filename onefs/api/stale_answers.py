@@ -1,4 +1,4 @@
-"""The warning that a kept answer stands in for a server that cannot be reached."""
+"""`warns_when_stale`: a decorator that warns if a cached answer was used because the server cannot be reached."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def warns_when_stale(function: Callable[P, T]) -> Callable[P, T]:
-    """The function, with a `RuntimeWarning` if answers that it used were kept ones of an unreachable server."""
+    """Have a function give a `RuntimeWarning` if it used cached answers of a server that cannot be reached."""
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,4 +1,4 @@
-"""`TablesInUse`: the tables of one object, as an index with what was learned, or as frames once these are touched."""
+"""`TablesInUse`: the tables of a `One`: an index with what was learned, or, once they are used, pandas frames."""
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,9 +21,9 @@ from onefs.memory import without_pandas
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """What is asked beyond the tables: `questions` makes what is asked, `on_answer` is told of each answer.
+    """A database that adds to the tables. `questions` makes the object that asks it.
 
-    `expiry_s` gives how long an answer is good for.
+    `on_answer` is called after each answer, with the error or None. `expiry_s` gives how long an answer is good for.
     """
 
     questions: Callable[[Known], Questions]
@@ -58,11 +58,11 @@ class TablesInUse:
 
     @property
     def catalogue(self) -> Catalogue:
-        """What is known, without asking."""
+        """The catalogue of what is known. Asks no database."""
         cache = self._cache
         if cache is None or not cache.is_touched:
             return self._catalogues.at_rest
-        return cast("Catalogue", cache.catalogue())  # as much of it as is asked here
+        return cast("Catalogue", cache.catalogue())  # it has the methods that are used here
 
     @property
     def asking(self) -> Catalogue:
@@ -114,13 +114,13 @@ class TablesInUse:
 
     @property
     def is_touched(self) -> bool:
-        """Whether frames answer."""
+        """Whether the frames answer, no longer the index."""
         return self._cache is not None and self._cache.is_touched
 
     def adopt(self, tables: Snapshot, *, keeps_edits: bool = False) -> None:
-        """Use other tables. What was learned and edited beyond the old ones goes, or with `keeps_edits` stays.
+        """Use other tables. Forget what was learned or edited, but with `keeps_edits` keep the edits.
 
-        Only rows that were changed or added in frames stay: what the database told else is asked for again.
+        Edits are rows that were changed or added in frames.
         """
         with self._lock:
             edits = self._cache.changed() if keeps_edits and self._cache is not None and self.is_touched else {}
@@ -132,13 +132,13 @@ class TablesInUse:
                 self.cache.merge(**edits)
 
     def take(self, sessions: Iterable[Session], datasets: Iterable[Dataset]) -> None:
-        """Take in what the database told besides the questions that `asking` asks."""
+        """Add sessions and datasets that the database told of to the catalogue and to the frames."""
         sessions, datasets = list(sessions), list(datasets)
         self._catalogues.learn(sessions, datasets)
         self.merge(sessions, datasets)
 
     def take_insertions(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Take in rows of the table of insertions, with their `eid`, `id` and `name`."""
+        """Add rows to the table of insertions. Each has `eid`, `id` and `name`."""
         records = list(records)
         for record in records:
             self.tables.insertions.learn(UUID(record["id"]), UUID(record["eid"]), record["name"])
@@ -148,7 +148,7 @@ class TablesInUse:
                 self._merge_insertions()
 
     def _merge_insertions(self) -> None:
-        """Put what was learned of insertions into their frame."""
+        """Merge the learned insertions into their frame."""
         records, self._insertions = self._insertions, []
         if records and self._cache is not None:
             import pandas as pd
@@ -156,7 +156,7 @@ class TablesInUse:
             self._cache.merge(insertions=pd.DataFrame(records).set_index(["eid", "id"]))
 
     def merge(self, sessions: Sequence[Session], datasets: Sequence[Dataset]) -> None:
-        """Update the frames, if they are touched."""
+        """Add sessions and datasets to the frames, if these are in use."""
         with self._lock:
             if self._cache is None or not self._cache.is_touched:
                 return
@@ -176,7 +176,7 @@ class TablesInUse:
 
 
 def _ignore(error: OnefsError | None) -> None:
-    """Nobody wants to know."""
+    """Do nothing: there is no database."""
 
 
 def _never() -> float:

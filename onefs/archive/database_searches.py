@@ -1,4 +1,4 @@
-"""Searches that Alyx answers: the terms that it takes, and the sessions it names, learned by the catalogues."""
+"""`DatabaseSearches`: searches that Alyx answers. The catalogues learn the sessions that it finds."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Probe insertions: of which session one is, and which a session has, from the tables or from the database."""
+"""`Probes`: the session of a probe insertion, and the insertions of a session, from the tables or the database."""
 
 from uuid import UUID
 

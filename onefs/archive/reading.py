@@ -1,4 +1,4 @@
-"""A source opened to be asked and read without a mount."""
+"""`reading`: opens a source, with its catalogue and searches, to query and read it without a mount."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +36,7 @@ class Reading:
 
 @contextmanager
 def reading(source_name: str, settings: Settings) -> Iterator[Reading]:
-    """A source by its name. Its tables are renewed first if they are old. Raises any `OnefsError`."""
+    """Open a source by its name, after renewing its tables if they are old. Raises any `OnefsError`."""
     with opened(source_name, settings) as source:
         prepare(source)
         archive = Archive(source, settings)

@@ -1,4 +1,4 @@
-"""Searches saved under a name: what was asked for, and the eids that were found."""
+"""`SavedSearches`: search results saved under a name: the terms, and the eids that were found."""
 
 import json
 from collections.abc import Sequence

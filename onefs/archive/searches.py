@@ -1,4 +1,4 @@
-"""`Searches`: searches by terms such as `subject=KS014`, in the catalogue in use or by its database; and saved ones."""
+"""`Searches`: answers searches such as `subject=KS014` from the catalogue or its database; and saved searches."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from onefs.vfs.queries import Found
 
 KEPT = 16
 SHORT = {"laboratory": "lab", "date_range": "date"}
-"""The terms that people write otherwise."""
+"""Terms that have a shorter name in the text form."""
 
 
 class Searches:
@@ -33,9 +33,9 @@ class Searches:
         state_dir: Path,
         database: Callable[[], DatabaseSearches | None] = lambda: None,
     ) -> None:
-        """`catalogue` gives the one in use, at rest: it asks no database.
+        """`catalogue` gives the catalogue in use, which asks no database.
 
-        `database` gives what answers in its place; None while the catalogue does.
+        `database` gives the searches that answer instead of it; None while the catalogue answers.
         """
         self._catalogue = catalogue
         self._database = database

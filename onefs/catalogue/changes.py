@@ -1,4 +1,4 @@
-"""Owns what differs between two snapshots: which sessions, and which folders above them."""
+"""The differences between two snapshots: which sessions changed, and which folders above them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

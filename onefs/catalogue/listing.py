@@ -1,4 +1,4 @@
-"""Paths of the datasets of many sessions, in blocks of lines: joined column by column, with memory for one block."""
+"""`path_blocks`: paths of the datasets of many sessions, in blocks of lines, with memory for one block."""
 
 from collections.abc import Iterable, Iterator
 from datetime import date

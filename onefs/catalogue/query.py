@@ -1,4 +1,4 @@
-"""Searching sessions by what they are and by their datasets. Pure: asks no database."""
+"""`search`: finds the sessions that meet search terms, in columns of sessions and datasets. Asks no database."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""`SilentSnapshot`: what a live catalogue knows already, told without asking the database."""
+"""`SilentSnapshot`: what a live catalogue knows already; never asks the database."""
 
 import threading
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What status tells of a pair of cache tables."""
+"""Facts about a pair of cache tables, for the status."""
 
 import functools
 from collections.abc import Mapping

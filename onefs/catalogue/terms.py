@@ -1,4 +1,4 @@
-"""Search terms: their names, the shapes that their values may have, and the text form `term=value`."""
+"""Search terms: their names, the values that they take, and their text form `term=value`."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence, Set

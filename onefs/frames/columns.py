@@ -1,4 +1,4 @@
-"""Frames as the columns that searches look at."""
+"""The columns that searches read, made from frames."""
 
 from collections.abc import Mapping
 from functools import cached_property

@@ -1,4 +1,4 @@
-"""The note in a cache's state directory about whose tables the cache holds."""
+"""The note in a cache's state directory that says which source the cache is for."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Owns the logins that settings give: for the data server and for the database, each whole or refused."""
+"""The logins in the settings, for the data server and for the database; incomplete ones are refused."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Owns the notes of wrong hashes and sizes on the database's file records, made only if that is asked for."""
+"""Notes of wrong hashes and sizes on the database's file records, made only if the user asked for that."""
 
 import logging
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Owns finding out what stands at a URL: a folder of cache tables, or an Alyx."""
+"""Finds out what is at a URL: a folder of cache tables, or an Alyx."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

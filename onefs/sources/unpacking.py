@@ -1,4 +1,4 @@
-"""Taking the cache tables out of a `cache.zip`: by their exact names, and never more than is believable."""
+"""Unpacks the cache tables of a `cache.zip`: by their exact names, and up to a limit of size."""
 
 import errno
 import lzma
