@@ -35,7 +35,7 @@ __all__ = [
 
 
 class ConversionMixin(ABC):
-    """Conversions over the tables of an object. All take lists, and answer None for what is not known.
+    """Conversions over the tables of an object. All take lists, and return None for what is not known.
 
     The class that uses it gives what is declared here, and may ask a database in `_further_tables`.
     """
@@ -70,7 +70,7 @@ class ConversionMixin(ABC):
     @api_errors
     @accepts_lists
     def to_eid(self, id: Any = None, cache_dir: Any = None) -> Any:  # noqa: A002, ARG002 - ONE's names
-        """The eid that is meant by an eid, a URL or text that ends in one, a path, a reference, or a dict.
+        """The eid of a session given as an eid, a URL or text that ends in one, a path, a reference, or a dict.
 
         Raises `UsageError` for anything else. Paths may stand below any root, `cache_dir` or another.
         """

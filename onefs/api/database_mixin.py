@@ -11,7 +11,7 @@ from onefs.alf_files.path import ALFPath
 from onefs.api.alyx_queries import AlyxQueries
 from onefs.api.insertions import equal, records_of
 from onefs.api.listing import ListingMixin
-from onefs.api.searching import is_list
+from onefs.api.searching import is_list_of_sessions
 from onefs.archive.questions import dataset_told
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.session_rows import AGGREGATES
@@ -28,7 +28,7 @@ PROBES = "insertions"
 
 
 class DatabaseMixin(ListingMixin):
-    """Asks Alyx. The class that uses it gives what is declared here."""
+    """Methods that ask Alyx. The class that uses the mixin has the attributes declared here."""
 
     _remote: AlyxQueries
     if TYPE_CHECKING:
@@ -87,11 +87,11 @@ class DatabaseMixin(ListingMixin):
         """
         if self._answering(query_type) is Mode.LOCAL:
             return super().get_details(eid, full, query_type)
-        asked = [self._known_eid(each) for each in (eid if is_list(eid) else [eid])]
+        asked = [self._known_eid(each) for each in (eid if is_list_of_sessions(eid) else [eid])]
         records = self._remote.get_details(asked, full=full)
         if not full:
             records = [record | {"local_path": self._local_path(record)} for record in records]
-        return records if is_list(eid) else records[0]
+        return records if is_list_of_sessions(eid) else records[0]
 
     def _local_path(self, record: Any) -> ALFPath | None:
         day, number = record.get("date"), record.get("number")

@@ -8,7 +8,7 @@ from uuid import UUID
 from onefs import alf
 from onefs.api import aggregates
 from onefs.api.aggregates import AggregateRequest
-from onefs.api.searching import SearchingMixin, is_list
+from onefs.api.searching import SearchingMixin, is_list_of_sessions
 from onefs.catalogue import query
 from onefs.catalogue.filters import FileName, Filter, Texts, matching, matching_rows, qc_mask
 from onefs.catalogue.interface import Catalogue, Rows
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 NO_DEFAULTS = "The tables do not say which editions are the default ones: they have no column default_revision."
 
 
-class _Asked(NamedTuple):
-    """Which datasets a list is of."""
+class _ListFilter(NamedTuple):
+    """The filters of one listing."""
 
     filter: Filter
     limit: QC
@@ -36,7 +36,7 @@ class _Asked(NamedTuple):
 
 
 class ListingMixin(SearchingMixin):
-    """Lists. The class that uses it gives what is declared here, and in `SearchingMixin`."""
+    """Methods that list. The class that uses the mixin has the attributes declared here and in `SearchingMixin`."""
 
     if TYPE_CHECKING:
 
@@ -61,14 +61,14 @@ class ListingMixin(SearchingMixin):
     ) -> Any:
         """Relative paths of a session's datasets, or of all sessions', sorted; with `details` a frame of their rows.
 
-        The filters are texts, lists of texts, or for `filename` a dict of ALF parts; None takes any. With `wildcards`
-        they are shell patterns, else regular expressions. `qc` is the worst outcome that is listed. All editions are,
-        unless `default_revisions_only`. An unknown session has none.
+        The filters are texts, lists of texts, or for `filename` a dict of ALF parts; None lets all pass. They
+        are shell patterns with `wildcards`, else regular expressions. `qc` is the worst outcome that is listed. All
+        editions are listed, unless `default_revisions_only`. An unknown session gives an empty list.
 
         Raises `ALFError` for `default_revisions_only` if the tables do not tell, `KeyError` for an unknown ALF part,
         `ValueError` for what is no session, filter or QC.
         """
-        asked = _Asked(
+        asked = _ListFilter(
             Filter(filename, collection, revision, self.wildcards), qc_of(qc), ignore_qc_not_set, default_revisions_only
         )
         if eid is None:
@@ -119,7 +119,7 @@ class ListingMixin(SearchingMixin):
         Of a list of sessions a list. Raises `ValueError` if no session is known at a path, reference or dict,
         `ALFObjectNotFound` for an unknown eid, `ALFMultipleObjectsFound` for one that the tables have twice.
         """
-        if is_list(eid):
+        if is_list_of_sessions(eid):
             return [self.get_details(each, full, query_type) for each in eid]
         catalogue = self._tables(query_type)
         known = self._known_eid(eid)
@@ -148,7 +148,7 @@ class ListingMixin(SearchingMixin):
 
         `identifier` is a regular expression that is found in the folders below that, `dataset` a shell pattern or a
         dict of ALF parts; `revision` takes the greatest edition at or before that text, None the default one. With
-        `assert_unique` several raise `ALFMultipleCollectionsFound` or `ALFMultipleObjectsFound`.
+        `assert_unique`, several matches raise `ALFMultipleCollectionsFound` or `ALFMultipleObjectsFound`.
         """
         found = aggregates.chosen(self._aggregates(), AggregateRequest(relation, identifier, dataset, revision))
         if assert_unique:
@@ -166,7 +166,7 @@ class ListingMixin(SearchingMixin):
         return [rows.dataset(i) for i in range(len(rows))]
 
     def _of_session(
-        self, eid: Any, asked: _Asked, query_type: str | None
+        self, eid: Any, asked: _ListFilter, query_type: str | None
     ) -> tuple[Catalogue, Rows | None, Sequence[int]]:
         """The datasets of a session, and which of them pass; None and none for a session that is not known."""
         catalogue = self._tables(query_type)
@@ -183,7 +183,7 @@ class ListingMixin(SearchingMixin):
             kept = [i for i in kept if defaults[i]]
         return catalogue, rows, kept
 
-    def _of_all(self, asked: _Asked, query_type: str | None, details: bool) -> Any:
+    def _of_all(self, asked: _ListFilter, query_type: str | None, details: bool) -> Any:
         """The datasets of all sessions."""
         if (query_type or self.requested_mode) == Mode.REMOTE:
             warnings.warn("The datasets of all sessions are listed from the tables.", UserWarning, stacklevel=4)
@@ -197,7 +197,7 @@ class ListingMixin(SearchingMixin):
             paths = sorted(of_sessions | _paths_of_aggregates(catalogue, asked))
             return [path for path, passes in zip(paths, matching(asked.filter, paths), strict=True) if passes]
 
-    def _all_passing(self, asked: _Asked) -> "pd.DataFrame":
+    def _all_passing(self, asked: _ListFilter) -> "pd.DataFrame":
         """The rows of all datasets that pass."""
         from onefs.api.util import filter_datasets  # which imports what asks a database
 
@@ -247,8 +247,8 @@ class ListingMixin(SearchingMixin):
         return further.add_to(frame, [dataset.id for dataset in datasets])
 
 
-def _paths_of_sessions(columns: query.Columns, asked: _Asked) -> set[str]:
-    """The paths that sessions' datasets with such a QC have."""
+def _paths_of_sessions(columns: query.Columns, asked: _ListFilter) -> set[str]:
+    """The paths of the sessions' datasets whose QC passes."""
     import numpy as np
 
     from onefs.catalogue.stored import CHUNK_ROWS
@@ -263,7 +263,7 @@ def _paths_of_sessions(columns: query.Columns, asked: _Asked) -> set[str]:
     return {texts[code] for code in np.flatnonzero(used).tolist()}
 
 
-def _paths_of_aggregates(catalogue: Catalogue, asked: _Asked) -> set[str]:
+def _paths_of_aggregates(catalogue: Catalogue, asked: _ListFilter) -> set[str]:
     """The same of the datasets of no session, from `aggregates/` on, as tables have them."""
     if catalogue.aggregates is None:
         return set()

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class Loader(RecordingMixin):
-    """Finds, fetches and reads datasets. The class that uses it gives what is declared here."""
+    """Finds, fetches and reads datasets. The class that uses the mixin has the attributes declared here."""
 
     wildcards: bool
     allow_pickle: bool

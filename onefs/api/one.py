@@ -46,8 +46,8 @@ WITHOUT_DATABASE = (Mode.LOCAL, Mode.AUTO)
 class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
     """The catalogue and the files of a folder with cache tables. Safe to use from several threads.
 
-    Without tables there, a `UserWarning` is given and nothing is found. Raises `ValueError` for a mode that needs a
-    database, or what is no folder; `TableError` for tables that cannot be used.
+    If the folder has no tables, warns with a `UserWarning` and finds nothing. Raises `ValueError` for a mode that needs
+    a database, or if there is no such folder; `TableError` for tables that cannot be used.
     """
 
     @api_errors
@@ -97,7 +97,7 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
 
     @property
     def mode(self) -> str:
-        """The mode in effect, `local` after a fall-back too; set it to ask for another one."""
+        """The mode in effect: `local` after a fall-back. Set it to request another mode."""
         return Mode.LOCAL.value
 
     @mode.setter
@@ -107,7 +107,7 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
 
     @property
     def requested_mode(self) -> str:
-        """The mode that was asked for."""
+        """The mode that was requested."""
         return Mode.LOCAL.value
 
     @property
@@ -133,7 +133,7 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
         clobber: bool = False,  # noqa: ARG002 - of OneAlyx
         tag: str | None = None,
     ) -> datetime | None:
-        """Load the tables of a directory, else those in use again; when that was, None if there are none there.
+        """Load the tables of a directory, or again those in use. Returns the time; None if there are no tables.
 
         Raises `TableError` if they cannot be used; then those in use stay.
         """
@@ -160,7 +160,7 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
 
     @api_errors
     def refresh_cache(self, mode: str = "auto") -> datetime | None:
-        """Read the tables again: if they expired for `auto`, always for `refresh`. When they were loaded."""
+        """Read the tables again: for `auto` if they expired, for `refresh` always. Returns the time of loading."""
         asked = source_arguments.mode_of(mode)
         if asked is Mode.REFRESH or (asked is Mode.AUTO and self._is_expired()):
             self._read_again()
@@ -171,7 +171,7 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
     def setup(cls, cache_dir: PathLike | None = None, silent: bool = False, **kwargs: Any) -> "One":
         """Make the tables of a folder, and return a `One` on it; `kwargs` go to `make_parquet_db`.
 
-        Unless `silent`, the folder is asked for, and before tables are replaced. Raises `FileNotFoundError` if there is
+        Unless `silent`, asks for the folder, and before it replaces tables. Raises `FileNotFoundError` if there is
         no such folder.
         """
         from onefs.api.setup import set_up_folder
@@ -198,7 +198,7 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
         self._edition = None
 
     def _update_cache_from_records(self, strict: bool = False, **tables: Any) -> datetime | None:
-        """Merge records into the frames, by name of the table; when that was, None if there was nothing to merge."""
+        """Merge records into the frames, by name of the table. Returns the time; None if there was nothing to merge."""
         return self._cache.merge(strict=strict, **tables)
 
     def _is_expired(self) -> bool:
@@ -270,7 +270,7 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
             if self._opened is None:
                 self._opened = self._open_archive()
             if self._closing is None:
-                self._closing = weakref.finalize(self, self._opened.content.close)  # which notes what was verified
+                self._closing = weakref.finalize(self, self._opened.content.close)  # writes down what was verified
             return self._opened
 
     def begin_anew(self) -> None:
@@ -315,7 +315,7 @@ def _check_local(mode: Mode) -> None:
 
 
 def _edition_of(directory: Path) -> tuple[Stat, ...] | None:
-    """What tells whether the tables of a directory are still the same; None if there are none."""
+    """Stats of the tables of a directory, to see whether they changed; None if there are none."""
     files = tables_in(directory)
     try:
         return stat_of(files.sessions), stat_of(files.datasets)

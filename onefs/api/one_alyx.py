@@ -41,8 +41,8 @@ _log = logging.getLogger(__name__)
 class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
     """The catalogue of an Alyx database and its files, which are fetched as they are loaded.
 
-    In modes `auto` and `refresh` tables that are missing or due are fetched now; if that fails, or the kept login does,
-    a `RuntimeWarning` is given and the object works as `local`. Raises `ValueError` for what cannot be meant, an HTTP
+    In modes `auto` and `refresh`, tables that are missing or due are fetched now. If that fails, or the kept login is
+    refused, warns with a `RuntimeWarning` and works as `local`. Raises `ValueError` for invalid arguments, and an HTTP
     error if a login that is given is refused.
     """
 
@@ -94,7 +94,7 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
 
     @property
     def mode(self) -> str:
-        """The mode in effect, `local` after a fall-back too; set it to ask for another one."""
+        """The mode in effect: `local` after a fall-back. Set it to request another mode."""
         return self._archive.refresher.state.effective.value
 
     @mode.setter
@@ -107,7 +107,7 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
 
     @property
     def requested_mode(self) -> str:
-        """The mode that was asked for."""
+        """The mode that was requested."""
         return self._archive.refresher.state.requested.value
 
     @property
@@ -131,11 +131,11 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
     def load_cache(
         self, tables_dir: PathLike | None = None, clobber: bool = False, tag: str | None = None
     ) -> datetime | None:
-        """Load tables: those of a directory, or those of a tag, else those at hand; when that was.
+        """Load the tables of a directory or of a tag, else those in the cache. Returns the time.
 
-        Newer ones are fetched first if those at hand are expired, or always with `clobber`. Those of a directory stay
-        until `reset_cache`. Raises `TableError` for tables that cannot be used, and what is wrong with the server; then
-        those in use stay.
+        Newer ones are fetched first if those in the cache are expired, or always with `clobber`. Tables of a directory
+        stay in use until `reset_cache`. Raises `TableError` for tables that cannot be used, or the server's error; then
+        the tables stay as they are.
         """
         refresher = self._archive.refresher
         if tables_dir is not None:
@@ -157,9 +157,9 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
 
     @api_errors
     def refresh_cache(self, mode: str = "auto") -> datetime | None:
-        """Take newer tables if there are: for `auto` if those in use are expired, for `refresh` now.
+        """Fetch newer tables, if there are any: for `auto` if those in use are expired, for `refresh` always.
 
-        For `local` and `remote` nothing is done. When the tables in use were loaded.
+        For `local` and `remote` nothing is done. Returns the time when the tables in use were loaded.
         """
         asked = source_arguments.mode_of(mode)
         if asked is Mode.REFRESH or (asked is Mode.AUTO and self._archive.refresher.is_expired):
@@ -176,7 +176,7 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
         username: str | None = None,
         cache_dir: PathLike | None = None,
     ) -> "OneAlyx":
-        """Try the login of a database, keep it, and return a `OneAlyx` of it. What is missing is asked for.
+        """Try the login of a database, keep it, and return a `OneAlyx` of it. Asks for arguments that are missing.
 
         With `make_default`, `ONE()` opens this database from now on. Raises an HTTP error if the login is refused.
         """
@@ -236,7 +236,7 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
         self._loaded_time = datetime.now()
 
     def _heard(self, error: OnefsError | None) -> None:
-        """Note whether the database answered: `error` is why it did not, or why a kept answer had to do."""
+        """Note whether the database answered. `error` says why it did not, or why a cached answer was used."""
         self._archive.refresher.mode.heard(error or self._client.outage, self._client.left_alone_s or PAUSE_S)
 
     # -- for the mixins --------------------------------------------------------------------------------------------
@@ -263,7 +263,7 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
         return self._in_use.catalogue
 
     def _renew_if_due(self, stacklevel: int) -> None:
-        """Look for newer tables if they are due, as the object's mode says; failures are warned of once."""
+        """Look for newer tables if they are due in the object's mode. Warns of a failure once."""
         refresher = self._archive.refresher
         with self._renewing(stacklevel + 1):
             if refresher.state.requested is Mode.REFRESH:
@@ -285,7 +285,7 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
 
     @contextmanager
     def _renewing(self, stacklevel: int) -> Iterator[None]:
-        """A block in which this thread may take newer tables: what was edited in frames stays."""
+        """A block in which this thread may take newer tables: edits in frames are kept."""
         self._renewing_threads.add(threading.get_ident())
         before = self._loaded_time
         try:
@@ -303,7 +303,7 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
     def _tell_of_fall_back(self, stacklevel: int) -> None:
         state = self._archive.refresher.state
         if state.reason and not self._is_fall_back_told:
-            text = f"{state.reason} The tables at hand are used; it is tried again by itself."
+            text = f"{state.reason} The tables at hand are used; onefs tries again by itself."
             warnings.warn(text, RuntimeWarning, stacklevel=stacklevel)
         self._is_fall_back_told = bool(state.reason)
 
@@ -315,4 +315,4 @@ def _adopted(adopt: Callable[[Snapshot], None] | None, tables: Snapshot) -> Call
 
 
 def _nothing() -> None:
-    """There is no kernel to tell."""
+    """Do nothing: there is no mount whose kernel caches need invalidating."""

@@ -28,7 +28,7 @@ IDS = "_loaded_datasets"
 
 
 class RecordingMixin:
-    """Records what is loaded. The class that uses it gives what is declared here."""
+    """Records which datasets are loaded. The class that uses the mixin has the attributes declared here."""
 
     _default_revision: str | None
     _recording: ProgramRecording | None = None

@@ -25,7 +25,7 @@ SESSIONS = "sessions"
 
 
 class SearchingMixin:
-    """Searches. The class that uses it gives what is declared here."""
+    """Methods that search. The class that uses the mixin has the attributes declared here."""
 
     wildcards: bool
     if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class SearchingMixin:
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _known_eid(self, eid: Any) -> str:
-        """The eid that is meant. Raises `UsageError` if it leads to none."""
+        """The eid of a session given in any form. Raises `UsageError` if there is none."""
         found = self.to_eid(eid)
         if found is None:
             raise UsageError(f"{eid!r} leads to no session.", "Give an eid, or see what there is with search.")
@@ -114,7 +114,7 @@ class SearchingMixin:
     def _insertions_frame(self) -> "pd.DataFrame":
         if "insertions" not in self._cache:
             raise NoDatabaseError(
-                "The tables have none of probe insertions.", "Ask the database: a mode other than local."
+                "There is no table of probe insertions.", "Ask the database: use a mode other than local."
             )
         return self._cache["insertions"]
 
@@ -147,6 +147,6 @@ def _record_of(session: Session) -> dict[str, Any]:
     }
 
 
-def is_list(value: object) -> bool:
-    """Whether an argument is several sessions."""
+def is_list_of_sessions(value: object) -> bool:
+    """Whether an argument is a list of sessions, not one session as a text, dict or path."""
     return isinstance(value, Iterable) and not isinstance(value, str | dict) and not hasattr(value, "parts")
