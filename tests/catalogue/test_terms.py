@@ -164,9 +164,7 @@ def test_qc(value: object) -> None:
 
 @pytest.mark.parametrize("value", ["good", "", 7, True, float("nan"), [10], 10**400, "9" * 5000])
 def test_what_is_no_qc_is_refused(value: object) -> None:
-    with pytest.raises(
-        UsageError, match=r" is no quality control outcome\. Write NOT_SET, .* or 0, 10, 30, 40 or 50\.$"
-    ):
+    with pytest.raises(UsageError, match=r" is no QC\. Use NOT_SET \(0\), .* \(40\) or CRITICAL \(50\)\.$"):
         given(dataset_qc_lte=value)
 
 
@@ -203,7 +201,7 @@ def test_the_text_form(words: list[str], terms: Terms) -> None:
         ("=x", "The search term '' may mean dataset, datasets, .*"),
         ("date=1..2..3", "'1' is no date. Write it as 2020-07-01."),
         ("number=1|", "'' is no session number. Give a whole number, or a list of them."),
-        ("dataset_qc=5", "'5' is no quality control outcome. Write .*"),
+        ("dataset_qc=5", "'5' is no QC. Use .*"),
         ("subject=(", "The value of subject, '\\(', is no regular expression: .*"),
     ],
 )
