@@ -6,7 +6,7 @@ Their methods, as mixins, each on top of the one before:
     recording, loader (what all loading shares), loading, loading_aggregates; searching, listing, database_mixin (what
     `OneAlyx` asks of Alyx); converters (ids, paths, references, URLs)
 Modules that ONE has too, for programs to import:
-    cache (make and merge tables), converters, exceptions, io (ALF files), path, spec, util
+    cache (make and merge tables), converters, exceptions, io (ALF files), params, path, spec, util
 Finding sessions and datasets:
     locating (by id, path, URL), references, dataset_choice (which dataset a call loads), dataset_lists (arguments of
     `load_datasets`), aggregates (datasets of no session), insertions (probes)
