@@ -20,7 +20,7 @@ from onefs.archive.questions import AlyxQuestions
 from onefs.catalogue.identifiers import LENGTH_OF_ID
 from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.records import Session
-from onefs.catalogue.terms import NAMES, complete, days_of, numbers_of, qc_of, values_of_words
+from onefs.catalogue.terms import NAMES, complete_word, days_of, numbers_of, qc_of, values_of_words
 from onefs.errors import UsageError
 from onefs.vfs.queries import Found
 
@@ -58,7 +58,7 @@ class DatabaseSearches:
         names = _meant(words, self.terms)
         _values([word for word in words if not word.endswith("=")], names)
         for word in words:
-            complete(word.partition("=")[0], names)
+            complete_word(word.partition("=")[0], names)
 
     def search(self, words: Sequence[str]) -> Found:
         """The sessions that match all words, in the database's order. May ask."""

@@ -13,12 +13,10 @@ from onefs.archive.saved_searches import SavedSearches
 from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.query import columns_of, search
 from onefs.catalogue.snapshot import Snapshot
-from onefs.catalogue.terms import NAMES, complete, terms_of_words
+from onefs.catalogue.terms import NAMES, SHORT, complete_word, terms_of_words
 from onefs.vfs.queries import Found
 
 KEPT = 16
-SHORT = {"laboratory": "lab", "date_range": "date"}
-"""Terms that have a shorter name in the text form."""
 
 
 class Searches:
@@ -64,7 +62,7 @@ class Searches:
             return
         terms_of_words([word for word in words if not word.endswith("=")])
         for word in words:
-            complete(word.partition("=")[0], NAMES)
+            complete_word(word.partition("=")[0], NAMES)
 
     def search(self, words: Sequence[str]) -> Found:
         """The sessions that match all words. Raises `UsageError`, and what the database raises."""

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import date, datetime
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ NAMES = (
 """The terms of a search in tables."""
 
 _EXPRESSIONS = ("subject", "laboratory", "task_protocol", "projects", "dataset")
+SHORT = MappingProxyType({"laboratory": "lab", "date_range": "date"})
+"""The terms that the text form shows otherwise."""
+
 _TEXTS = (*_EXPRESSIONS, "datasets")
 _REPEATABLE = ("dataset", "datasets")
 _DAY = re.compile(r"(\d{4})([-/]?)(\d{1,2})\2(\d{1,2})(?:[T ].*)?", re.ASCII | re.DOTALL)
@@ -89,7 +93,7 @@ def values_of_words(words: Iterable[str], names: Sequence[str]) -> dict[str, obj
         short, sign, value = word.partition("=")
         if not sign or not value:
             raise UsageError(f"{word!r} is no search term.", "Write term=value, such as subject=KS014.")
-        name = complete(short, names)
+        name = complete_word(short, names)
         if name in _REPEATABLE:
             values.setdefault(name, []).append(value)
         elif name in values:
@@ -109,8 +113,16 @@ def _range_of(text: str) -> str | list[str | None]:
 # -- names ---------------------------------------------------------------------------------------------------------
 
 
-def complete(name: str, names: Iterable[str]) -> str:
-    """The one of `names` that a name means: itself in any case, or the only one that begins so. Raises `UsageError`."""
+def complete_word(name: str, names: Iterable[str]) -> str:
+    """The same as `complete`, for the text form: errors name terms as they are written there. Raises `UsageError`."""
+    return complete(name, names, SHORT)
+
+
+def complete(name: str, names: Iterable[str], shown: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The one of `names` that a name means: itself in any case, or the only one that begins so. Raises `UsageError`.
+
+    `shown` are other names that the error's sentence tells for some.
+    """
     names = list(names)
     if name in names:
         return name
@@ -121,8 +133,10 @@ def complete(name: str, names: Iterable[str]) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise UsageError(f"The search term {name!r} may mean {_listed(found, 'or')}.", "Write it out.")
-    raise UsageError(f"There is no search term {name!r}.", f"Use {_listed(names, 'or')}.")
+        meant = _listed([shown.get(each, each) for each in found], "or")
+        raise UsageError(f"The search term {name!r} may mean {meant}.", "Write it out.")
+    known = _listed([shown.get(each, each) for each in names], "or")
+    raise UsageError(f"There is no search term {name!r}.", f"Use {known}.")
 
 
 def completed(given: Mapping[str, object], names: Sequence[str]) -> dict[str, object]:

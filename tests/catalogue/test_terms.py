@@ -231,3 +231,9 @@ def test_words_that_could_be_searched_for_without_end_are_refused(text: str) -> 
 )
 def test_words_whose_search_ends_are_taken(text: str) -> None:
     assert terms_of_words([f"dataset={text}"]).dataset == (text,)
+
+
+def test_the_text_form_names_terms_as_they_are_written_there() -> None:
+    with pytest.raises(UsageError) as failure:
+        terms_of_words(["nothing=1"])
+    assert "date, lab, number" in str(failure.value)
