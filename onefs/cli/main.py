@@ -1,5 +1,6 @@
 """The command line: its verbs, and how a failure becomes a sentence and an exit code."""
 
+import errno
 import importlib
 import logging
 import os
@@ -93,19 +94,26 @@ def run(arguments: list[str]) -> int:
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes what is left at its end
-        return FAILED
-    except Exception as error:
-        if isinstance(error, FileNotFoundError) and not _is_anywhere():
-            complain("the current folder has vanished, so no path can be told from it. Go to another.")
-            return WRONG_USE
-        if os.environ.get("ONEFS_LOG", "").lower() == "debug":
-            logging.basicConfig(level=logging.DEBUG)
-        logging.getLogger(__name__).debug("Unforeseen failure", exc_info=True)
-        complain(f"unforeseen failure: {error!r}. Please report it; ONEFS_LOG=debug shows more.")
-        return FAILED
+    except Exception as error:  # noqa: BLE001 - told as unforeseen
+        return _told(error)
     return code if isinstance(code, int) else 0  # what a verb gave to its context's exit
+
+
+def _told(error: Exception) -> int:
+    """The exit code of a failure that no verb foresaw, which is told."""
+    if isinstance(error, OSError) and not error.filename and error.errno in (errno.EPIPE, errno.ENOSPC, errno.EDQUOT):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes what is left at its end
+        if error.errno != errno.EPIPE:  # then whoever read the output has seen enough
+            complain(f"The output cannot be written: {error.strerror}. Free some space, or write it elsewhere.")
+        return FAILED
+    if isinstance(error, FileNotFoundError) and not _is_anywhere():
+        complain("the current folder has vanished, so no path can be told from it. Go to another.")
+        return WRONG_USE
+    if os.environ.get("ONEFS_LOG", "").lower() == "debug":
+        logging.basicConfig(level=logging.DEBUG)
+    logging.getLogger(__name__).debug("Unforeseen failure", exc_info=error)
+    complain(f"unforeseen failure: {error!r}. Please report it; ONEFS_LOG=debug shows more.")
+    return FAILED
 
 
 def _is_anywhere() -> bool:

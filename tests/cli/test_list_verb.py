@@ -102,3 +102,14 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(archive):
     )
     assert len(done.stdout) == 10
     assert done.stderr == ""
+
+
+def test_a_full_disk_is_told_in_a_sentence(archive):
+    words = " ".join([*ONEFS, "list", "datasets", "--source", str(archive)])
+    done = subprocess.run(
+        ["bash", "-c", f"{words} > /dev/full"], capture_output=True, text=True, check=False, env=os.environ
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "onefs: The output cannot be written: No space left on device. Free some space, or write it elsewhere.\n"
+    )
