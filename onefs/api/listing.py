@@ -3,11 +3,11 @@
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
-from uuid import UUID
 
 from onefs import alf
 from onefs.api import aggregates
 from onefs.api.aggregates import AggregateRequest
+from onefs.api.locating import row_of_eid
 from onefs.api.searching import SearchingMixin, is_list_of_sessions
 from onefs.catalogue import query
 from onefs.catalogue.filters import FileName, Filter, Texts, matching, matching_rows, qc_mask
@@ -171,7 +171,7 @@ class ListingMixin(SearchingMixin):
         """The datasets of a session, and which of them pass; None and none for a session that is not known."""
         catalogue = self._tables(query_type)
         found = self.to_eid(eid)
-        row = catalogue.find_session(UUID(str(found))) if found is not None else None
+        row = row_of_eid(catalogue, found) if found is not None else None
         if row is None:
             return catalogue, None, ()
         rows = catalogue.datasets(catalogue.newest(row))

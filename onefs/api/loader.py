@@ -14,6 +14,7 @@ from onefs.alf_files.path import ALFPath
 from onefs.api.dataset_choice import Choice, Choices, object_of
 from onefs.api.dataset_lists import dataset_ids
 from onefs.api.files import Files, read_again
+from onefs.api.locating import row_of_eid
 from onefs.api.mounted_files import telling_failures
 from onefs.api.recording import RecordingMixin
 from onefs.api.warning import warn
@@ -72,7 +73,7 @@ class Loader(RecordingMixin):
         found = self.to_eid(eid)
         if found is None:
             raise UsageError(f"{eid!r} leads to no session.", "Give an eid, or see what there is with search.")
-        row = catalogue.find_session(UUID(str(found)))
+        row = row_of_eid(catalogue, found)
         if row is None:
             raise ALFObjectNotFound(f"There is no session {found}. See what there is with search.", terse=True)
         return self._choices.of(

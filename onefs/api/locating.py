@@ -71,6 +71,14 @@ def id_of(value: object) -> UUID:
         raise UsageError(f"{value!r} is no id.", "Give a UUID of 36 characters, or a text that ends in one.") from None
 
 
+def row_of_eid(tables: "Tables", eid: object) -> int | None:
+    """The row of the session with this eid, None if there is none. Raises `UsageError` for a list of eids."""
+    if isinstance(eid, list):
+        raise UsageError("A list of sessions is given where one is wanted.", "Call it once for each.")
+    id_ = UUID(str(eid))
+    return tables.find_session(id_) if id_.int else None  # the nil UUID stands for datasets of no session
+
+
 def path_of(value: object) -> str:
     """A path or URL as the text of a path. Raises `UsageError` for anything else."""
     if not isinstance(value, str | os.PathLike):

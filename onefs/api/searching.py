@@ -6,6 +6,7 @@ from uuid import UUID
 
 from onefs.alf_files.bunch import Bunch
 from onefs.api import insertions
+from onefs.api.locating import row_of_eid
 from onefs.catalogue import query
 from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.layout import Reason
@@ -106,7 +107,7 @@ class SearchingMixin:
             raise ALFMultipleObjectsFound(
                 f"The tables have the session {eid} twice. Remove one of its rows.", terse=True
             )
-        row = catalogue.find_session(UUID(eid))
+        row = row_of_eid(catalogue, eid)
         if row is None:
             raise ALFObjectNotFound(f"There is no session {eid}. See what there is with search.", terse=True)
         return row

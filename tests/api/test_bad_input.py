@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from archives import RECORDINGS
@@ -46,6 +47,8 @@ VALUE_ERRORS: dict[str, Call] = {
     "texts and dicts mixed": lambda one: one.load_datasets(EID, ["licks.times", {"object": "licks"}]),
     "collections of another length": lambda one: one.load_datasets(EID, ["licks.times"], collections=["a", "b"]),
     "no id of a dataset": lambda one: one.load_dataset_from_id("licks"),
+    "several sessions for one list": lambda one: one.list_datasets([EID, EID]),
+    "several sessions for one load": lambda one: one.load_object([EID, EID], "spikes"),
     "a path of what is no eid": lambda one: one.eid2path("licks"),
     "a mode to refresh by": lambda one: one.refresh_cache("never"),
     "a mode without database": lambda one: setattr(one, "mode", "remote"),
@@ -55,6 +58,7 @@ OTHERS: list[tuple[type[Exception], str, Call]] = [
     (KeyError, "an unknown part", lambda one: one.list_datasets(EID, {"colour": "red"})),
     (KeyError, "an unknown part of an object", lambda one: one.load_object(EID, "spikes", colour="red")),
     (ALFObjectNotFound, "an unknown session", lambda one: one.get_details(NOBODY)),
+    (ALFObjectNotFound, "a load of the nil eid", lambda one: one.load_object(f"{UUID(int=0)}", "spikes")),
     (ALFObjectNotFound, "a load of an unknown session", lambda one: one.load_object(NOBODY, "spikes")),
     (ALFObjectNotFound, "an object that is not there", lambda one: one.load_object(EID, "nothing")),
     (ALFObjectNotFound, "a file that is not there", lambda one: one.load_dataset(EID, "licks.times.npy")),
