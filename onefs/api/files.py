@@ -1,11 +1,11 @@
 """From datasets to verified files: `Files` gives their paths in the cache, and fetches what is not there yet."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from onefs.api import mounted_files
+from onefs.api.parallel import each_result
 from onefs.api.warning import warn
 from onefs.catalogue.records import Dataset
 from onefs.content.verification import Verdict
@@ -84,7 +84,7 @@ class Files:
 
     def _obtain_few(self, datasets: Sequence[Dataset]) -> list[str | ALFObjectNotFound]:
         """Open them all, which starts their fetches, then wait. If this thread is interrupted, nothing waits on."""
-        with ThreadPoolExecutor(len(datasets), "onefs-load") as threads, ExitStack() as files:
+        with ExitStack() as files:
             opened = []
             for dataset in datasets:
                 file = self._opened(dataset)
@@ -93,7 +93,7 @@ class Files:
                 opened.append(file)
             if len(datasets) == 1:
                 return [self._when_whole(datasets[0], opened[0])]
-            return list(threads.map(self._when_whole, datasets, opened))
+            return each_result(self._when_whole, OPEN_AT_ONCE, datasets, opened)
 
     def _opened(self, dataset: Dataset) -> "OpenFile | ALFObjectNotFound":
         try:

@@ -4,13 +4,13 @@ import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from onefs import errors
 from onefs.alf_files.contents import DamagedFileError
+from onefs.api.parallel import each_result
 from onefs.catalogue.records import Dataset
 from onefs.mountinfo import FILE_SYSTEM_TYPE, mounted_disks
 from onefs.one_errors import ALFObjectNotFound, in_python
@@ -42,11 +42,7 @@ def paths_of(root: Path, datasets: Sequence[Dataset]) -> list[str | ALFObjectNot
     """The paths of several files, as `path_of` gives them; the mount is asked for all of them at once."""
     if len(datasets) == 1:
         return [path_of(root, datasets[0])]
-    threads = ThreadPoolExecutor(min(len(datasets), READ_AT_ONCE), "onefs-load")
-    try:
-        return list(threads.map(partial(path_of, root), datasets))
-    finally:
-        threads.shutdown(wait=False, cancel_futures=True)  # an interrupt does not wait for the mount
+    return each_result(partial(path_of, root), READ_AT_ONCE, datasets)
 
 
 def path_of(root: Path, dataset: Dataset) -> str | ALFObjectNotFound:

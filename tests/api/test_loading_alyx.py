@@ -1,6 +1,8 @@
 """Loading from an Alyx: modes, what the database alone knows, and errors that programs written for ONE catch."""
 
 import hashlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import requests
 from alyx_archive import AlyxArchive
+from mounted import wait_until
 
 from onefs import OneAlyx
 from onefs.catalogue.records import QC, Dataset
@@ -18,6 +21,7 @@ from onefs.one_errors import ALFMultipleCollectionsFound, ALFObjectNotFound, ALF
 
 SESSION = "lab/Subjects/mouse/2024-01-02/001"
 NAMES = [f"{SESSION}/alf/spikes.{name}.npy" for name in ("amps", "depths", "times")]
+ENDLESS_S = 60.0
 LATER = f"{SESSION}/alf/licks.times.npy"
 
 
@@ -98,6 +102,33 @@ def test_an_outage_is_no_missing_file(archive: AlyxArchive, server: DemoServer, 
     with pytest.raises(requests.ConnectionError):
         one.load_object(eid, "spikes")
     assert len(one.load_dataset(eid, "spikes.amps")) == 10, "what is there needs no server"
+
+
+ENDS_MEANWHILE = """
+import sys, threading
+from onefs import OneAlyx
+url, cache_dir, eid = sys.argv[1:]
+one = OneAlyx("demo", "demo", url, cache_dir, silent=True)
+threading.Thread(target=lambda: one.load_object(eid, "spikes"), daemon=True).start()
+sys.stdin.read()
+"""
+
+
+def test_a_program_may_end_while_a_server_keeps_it_waiting(
+    archive: AlyxArchive, server: DemoServer, one: OneAlyx, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONEFS_READ_TIMEOUT", "1h")
+    server.hold(server.data_url.removeprefix(server.url))
+    arguments = [server.url, str(one.cache_dir), eid_in(archive)]
+    with subprocess.Popen([sys.executable, "-c", ENDS_MEANWHILE, *arguments], stdin=subprocess.PIPE) as program:
+        try:
+            wait_until(lambda: sum(".npy" in visit.path for visit in server.requests()) == len(NAMES), "it loads")
+            assert program.stdin is not None
+            program.stdin.close()
+            assert program.wait(ENDLESS_S) == 0
+        finally:
+            program.kill()
+            server.recover()
 
 
 def test_404_everywhere_is_a_missing_file(archive: AlyxArchive, one: OneAlyx) -> None:
