@@ -16,6 +16,7 @@ from onefs.sources.claims import source_note
 from onefs.sources.databases import OPENALYX
 from onefs.sources.names import known_names, look_up, named, source_of
 from onefs.sources.source import Kind, Source, resolve, url_of
+from onefs.transports.addresses import shown
 
 PathLike = str | os.PathLike[str]
 LAST_BEFORE = "ONE_REVISION_LAST_BEFORE"
@@ -94,7 +95,8 @@ def database(
     if cache_dir is not None:
         settings = replace(settings, cache_dir=path_of(cache_dir))
     if not url_of(meant.source):
-        raise UsageError(f"{meant.source} is no database.", "Give the URL of an Alyx database, or One(cache_dir).")
+        reason = f"{shown(meant.source)} is no database."
+        raise UsageError(reason, "Give the URL of an Alyx database, or One(cache_dir).")
     source = resolve(meant.source, settings, Kind.DATABASE)
     return Chosen(source if tables_dir is None else replace(source, tables_dir=path_of(tables_dir)), settings)
 

@@ -122,6 +122,12 @@ def test_without_arguments_the_default_database_is_opened(server: DemoServer, on
     assert OneAlyx(mode="local", silent=True).alyx.base_url == "https://alyx.example.org"
 
 
+def test_no_password_is_told_of_what_is_no_database(home: Path) -> None:
+    with pytest.raises(ValueError, match=r"ftp://example\.org/data is no database") as told:
+        ONE(base_url="ftp://me:s3cret@example.org/data", cache_dir=home)
+    assert "s3cret" not in str(told.value)
+
+
 def test_openalyx_is_the_last_default() -> None:
     assert default_database() == "openalyx"
 
