@@ -101,7 +101,10 @@ class Choice:
     def find(
         self, name: DatasetName, collection: Texts, revision: str | None, *, as_path: bool = False
     ) -> Found | None:
-        """The same; None if there is none. With `as_path` a bare name is a path too: one in the root."""
+        """The same; None if there is none. With `as_path` a bare name is a path too: one in the root.
+
+        Of `object.attribute` and names with an extension behind it, the file of that very name is meant.
+        """
         asked = dataset_filter(name, collection, wildcards=self.wildcards, as_path=as_path)
         if asked.is_path and revision is not None:
             raise UsageError(f"{name!r} says which edition is meant, and revision is given too.", "Leave revision out.")
@@ -112,7 +115,11 @@ class Choice:
         else:
             found = _warned(self._editions(asked.filter, revision))
         _one_of([collection_of(dataset) for dataset in found], ALFMultipleCollectionsFound)
-        _one_of([dataset.rel_path.rpartition("/")[2] for dataset in found], ALFMultipleObjectsFound)
+        names = [dataset.rel_path.rpartition("/")[2] for dataset in found]
+        if isinstance(name, str) and name.rpartition("/")[2] in names:
+            found = [found[names.index(name.rpartition("/")[2])]]
+        else:
+            _one_of(names, ALFMultipleObjectsFound)
         return Found(found[0], asked.is_path) if found else None
 
     def of_row(self, id_: UUID) -> Found:

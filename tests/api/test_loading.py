@@ -238,6 +238,21 @@ def test_names_that_are_not_alf_load_by_name(one: One, folder: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("other", ["notes.text.bak", "notes.text.npy"])
+def test_a_name_of_two_parts_is_that_file_if_there_is_one(tmp_path: Path, home: Path, other: str) -> None:
+    rows = [dataset("alf/notes.text", b"it"), dataset(f"alf/{other}", b"other"), dataset("alf/a.b.npy", b"1")]
+    write_tables(tmp_path, [SESSION], rows, created="2024-01-03 00:00", origin="tests")
+    (tmp_path / SESSION.path / "alf").mkdir(parents=True)
+    for name, data in (("notes.text", b"it"), (other, b"other"), ("a.b.npy", b"1")):
+        (tmp_path / SESSION.path / "alf" / name).write_bytes(data)
+    one = One(tmp_path)
+    for name in ("notes.text", "alf/notes.text"):
+        assert one.load_dataset(EID, name, download_only=True).name == "notes.text"
+    with pytest.raises(ALFMultipleObjectsFound):
+        one.load_dataset(EID, "notes.t*")
+    assert one.load_dataset(EID, "a.b", download_only=True).name == "a.b.npy"
+
+
 def test_a_dataset_is_named_by_parts_too(one: One) -> None:
     assert values(
         one.load_dataset(
