@@ -17,8 +17,8 @@ from onefs.errors import OnefsError
 __all__ = [
     "ALFError", "ALFInvalid", "ALFMultipleCollectionsFound", "ALFMultipleObjectsFound", "ALFMultipleRevisionsFound",
     "ALFObjectNotFound", "ALFWarning", "AccessRefusedError", "AlyxSubjectNotFound", "BrokenAnswerError",
-    "NoDatabaseError", "OnefsError", "TableError", "TimedOutError", "UnknownRecordError", "UnreachableError",
-    "UsageError", "api_errors", "as_api_error", "in_python",
+    "NoDatabaseError", "OnefsError", "SeveralTagsError", "TableError", "TimedOutError", "UnknownRecordError",
+    "UnreachableError", "UsageError", "api_errors", "as_api_error", "in_python",
 ]  # fmt: skip
 
 P = ParamSpec("P")
@@ -88,6 +88,12 @@ class NoDatabaseError(OnefsError, NotImplementedError, AssertionError):
     """A question for Alyx, where there is no database or the mode is `local`."""
 
     default_remedy = "Use OneAlyx, in a mode other than local."
+
+
+class SeveralTagsError(OnefsError, NotImplementedError):
+    """Cache tables that are restricted to several tags."""
+
+    default_remedy = "Load those of one tag: load_cache(tag=…)."
 
 
 class UsageError(errors.UsageError, ValueError, AssertionError):

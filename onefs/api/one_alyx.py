@@ -20,7 +20,9 @@ from onefs.api.webclient import AlyxClient as AlyxFace
 from onefs.archive.archive import Archive, Hooks
 from onefs.catalogue.empty_snapshot import empty_snapshot
 from onefs.catalogue.interface import Catalogue
+from onefs.catalogue.schema import TableMetadata
 from onefs.catalogue.snapshot import Snapshot
+from onefs.catalogue.tables import read_metadata, tables_in
 from onefs.errors import (
     AccessRefusedError,
     ContentError,
@@ -30,7 +32,7 @@ from onefs.errors import (
     UsageError,
 )
 from onefs.modes import ALLOWED, Mode, check
-from onefs.one_errors import api_errors
+from onefs.one_errors import SeveralTagsError, api_errors
 from onefs.outages import PAUSE_S
 from onefs.sources.source import prepare
 from onefs.sources.tables_at_hand import Place, are_at_hand
@@ -73,6 +75,7 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
         self._renewing_threads: set[int] = set()
         prepare(self._source)
         archive = self._archive
+        _check_one_tag(archive.tables.metadata)
         self._in_use = AlyxTables(archive.tables, self._client, self._heard)
         self._remote = AlyxQueries(self._client, self._in_use)
         self._face = AlyxFace.over(
@@ -133,13 +136,18 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
     ) -> datetime | None:
         """Load the tables of a directory or of a tag, else those in the cache. Returns the time.
 
-        Newer ones are fetched first if those in the cache are expired, or always with `clobber`. Tables of a directory
-        stay in use until `reset_cache`. Raises `TableError` for tables that cannot be used, or the server's error; then
-        the tables stay as they are.
+        Newer ones are fetched first if those at hand are expired, or always with `clobber`. Those of a directory stay
+        until `reset_cache`. Raises `TableError` for tables that cannot be used, `NotImplementedError` for those of two
+        tags, and what is wrong with the server; then those in use stay.
         """
         refresher = self._archive.refresher
         if tables_dir is not None:
-            refresher.load(source_arguments.path_of(tables_dir))
+            directory = source_arguments.path_of(tables_dir)
+            files = tables_in(directory)
+            for file in (files.sessions, files.datasets):
+                if file.exists():
+                    _check_one_tag(read_metadata(file))
+            refresher.load(directory)
         elif tag is not None and tag != refresher.tag:
             refresher.use_tag(tag)
         else:
@@ -306,6 +314,12 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
             text = f"{state.reason} The tables at hand are used; onefs tries again by itself."
             warnings.warn(text, RuntimeWarning, stacklevel=stacklevel)
         self._is_fall_back_told = bool(state.reason)
+
+
+def _check_one_tag(metadata: TableMetadata) -> None:
+    """Raise `SeveralTagsError` for tables that are restricted to several tags."""
+    if len(metadata.tags) > 1:
+        raise SeveralTagsError(f"The cache tables are restricted to the tags {', '.join(metadata.tags)}.")
 
 
 def _adopted(adopt: Callable[[Snapshot], None] | None, tables: Snapshot) -> Callable[[], None]:

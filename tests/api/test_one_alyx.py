@@ -21,7 +21,7 @@ from onefs.api.webclient import no_cache
 from onefs.demo.plan import PLANS
 from onefs.demo.server import DemoServer
 from onefs.frames.cache import Cache
-from onefs.one_errors import ALFObjectNotFound, NoDatabaseError
+from onefs.one_errors import ALFObjectNotFound, NoDatabaseError, OnefsError
 
 EPHYS = str(PLANS[3].session.eid)
 NOBODY = str(uuid4())
@@ -361,6 +361,20 @@ def test_odd_tables_are_warned_of(
         with pytest.warns(UserWarning, match=sentence) as told:
             one.load_cache(home / "odd")
         assert told[0].filename == __file__
+
+
+def test_tables_of_two_tags_are_refused(
+    one: OneAlyx, demo: DemoServer, opened: Callable[..., OneAlyx], home: Path
+) -> None:
+    found = one.search()
+    shutil.copytree(one.cache_dir, home / "odd", ignore=shutil.ignore_patterns(".onefs"))
+    change_metadata(home / "odd", database_tags=["2022_Q2", "2023_Q4"])
+    for kind in (NotImplementedError, OnefsError):
+        with pytest.raises(kind, match="2022_Q2, 2023_Q4"):
+            one.load_cache(home / "odd")
+    assert one.search() == found
+    with pytest.raises(NotImplementedError, match="tags"):
+        opened(demo, cache_dir=home / "odd", mode="local")
 
 
 # -- what Alyx tells ----------------------------------------------------------------------------------------------
