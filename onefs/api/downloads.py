@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from onefs.alf import is_safe_part
 from onefs.alyx import fields
 from onefs.alyx.client import AlyxClient
-from onefs.api.login import settings_here
+from onefs.api.source_arguments import settings_in_force
 from onefs.archive.archive import make_http, make_transport
 from onefs.catalogue.saving import changing_tables
 from onefs.content.files import cache_errors
@@ -45,7 +45,7 @@ def data_server_of(client: AlyxClient) -> str:
 
 def fetch_tables(client: AlyxClient, folder: Path) -> list[Path]:
     """Bring the cache tables of a database into a folder, in place of those there; their paths, sorted."""
-    settings = settings_here()
+    settings = settings_in_force()
     with _transport(settings) as transport, _folder_within(folder) as fresh:
         DatabaseOrigin(client, transport).download(fresh)
         with changing_tables(folder):
@@ -61,7 +61,7 @@ def fetch_file(base_url: str, url: str, folder: Path, *, clobber: bool) -> Path:
     target = folder / name
     if target.exists() and not clobber:
         return target
-    settings = settings_here()
+    settings = settings_in_force()
     login = data_login_of(base_url, settings).at(address)
     with _transport(settings) as transport, _folder_within(folder) as fresh:
         return download(transport, Location(address, login), fresh / name).replace(target)

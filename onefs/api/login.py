@@ -1,49 +1,15 @@
 """Logging in to and out of an Alyx database, and the tokens that are kept for it."""
 
-import os
 import sys
-from dataclasses import replace
 from functools import partial
 from getpass import getpass
-from pathlib import Path
 
 from onefs.alyx import credentials as logins
 from onefs.alyx import one_parameters
 from onefs.alyx.client import AlyxClient
 from onefs.alyx.credentials import Credentials, CredentialsFile
-from onefs.configuration import config_file, merge
-from onefs.errors import SourceError, UsageError
+from onefs.errors import UsageError
 from onefs.one_errors import api_errors
-from onefs.settings import Settings
-from onefs.sources.databases import OPENALYX_URL, open_database, published
-from onefs.sources.source import Kind, resolve
-
-
-def opened(name: str | None, login: Credentials, cache_dir: Path | None) -> tuple[AlyxClient, Path, str]:
-    """The client of a database, its cache directory and the address of its data server, "" if that is not known.
-
-    Opens no connection. Raises `SourceError`, `UsageError` or `AccessRefusedError`.
-    """
-    one_folder = one_parameters.default_folder()
-    settings = settings_here()
-    if login.user or login:  # what is set of another login is none of this one
-        settings = replace(settings, alyx_user=login.user, alyx_password=login.password, alyx_token=login.token)
-        settings = replace(settings, alyx_password_file=None)
-    settings = replace(settings, cache_dir=cache_dir or settings.cache_dir)
-    source = resolve(name or one_parameters.default_database(one_folder) or OPENALYX_URL, settings, Kind.DATABASE)
-    if source.database is None:
-        raise SourceError(f"{name} is no database.", "Give the URL of an Alyx.")
-    url = source.database.base_url
-    public, known = published(url), one_parameters.read(url, one_folder)
-    data_url = settings.data_url or (public.data_url if public else "") or (known.data_url if known else "")
-    return open_database(source.database, settings, source.state_dir), source.data_dir, data_url
-
-
-def settings_here() -> Settings:
-    """The settings of the environment and of the user's configuration. Raises `UsageError`."""
-    # Here a bound of revisions may be any text; as a setting it must be a date.
-    environment = {name: value for name, value in os.environ.items() if name != "ONE_REVISION_LAST_BEFORE"}
-    return merge({}, environment, config_file())
 
 
 class LoggingIn:

@@ -14,7 +14,6 @@ from onefs.api.source_arguments import PathLike
 from onefs.configuration import config_file
 from onefs.modes import Mode
 from onefs.one_errors import UsageError, api_errors
-from onefs.sources.databases import published
 
 __all__ = ["check_cache_conflict", "get", "get_cache_dir", "get_default_client", "get_params_dir", "setup"]
 
@@ -32,11 +31,10 @@ def get(client: str | None = None, silent: bool = False, username: str | None = 
     `CACHE_DIR`; None for what is not known.
     """
     chosen = source_arguments.database(_url_of(client), Mode.LOCAL)
-    source, settings = chosen.source, chosen.settings
+    source = chosen.source
     known = source.database
     assert known is not None, "source_arguments.database gives nothing else"
-    public, ones = published(known.base_url), one_parameters.read(known.base_url, one_parameters.default_folder())
-    data_url = settings.data_url or (ones.data_url if ones else "") or (public.data_url if public else "")
+    data_url = source_arguments.data_url_of(chosen)
     login = known.data_login.at(data_url) if data_url else None
     return Bunch(
         ALYX_URL=known.base_url,

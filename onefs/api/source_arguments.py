@@ -13,7 +13,7 @@ from onefs.errors import UsageError
 from onefs.modes import Mode, parse
 from onefs.settings import Settings
 from onefs.sources.claims import source_note
-from onefs.sources.databases import OPENALYX
+from onefs.sources.databases import OPENALYX, published
 from onefs.sources.names import known_names, look_up, named, source_of
 from onefs.sources.source import Kind, Source, resolve, url_of
 from onefs.transports.addresses import shown
@@ -99,6 +99,15 @@ def database(
         raise UsageError(reason, "Give the URL of an Alyx database, or One(cache_dir).")
     source = resolve(meant.source, settings, Kind.DATABASE)
     return Chosen(source if tables_dir is None else replace(source, tables_dir=path_of(tables_dir)), settings)
+
+
+def data_url_of(chosen: Chosen) -> str:
+    """The address of a database's data server, as it is set or known; "" if it is not known."""
+    known = chosen.source.database
+    if chosen.settings.data_url or known is None:
+        return chosen.settings.data_url
+    of_one, public = one_parameters.read(known.base_url, one_parameters.default_folder()), published(known.base_url)
+    return (of_one.data_url if of_one else "") or (public.data_url if public else "")
 
 
 def default_database() -> str:

@@ -12,12 +12,11 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from warnings import warn
 
 from onefs.alyx import client as alyx
-from onefs.alyx.credentials import Credentials
 from onefs.alyx.filters import spelt
 from onefs.alyx.pages import AlyxRecord, Listing
 from onefs.alyx.rest import Page, Query
 from onefs.alyx.schema import ACTIONS, LIST, READ, Schema
-from onefs.api import endpoints
+from onefs.api import endpoints, opening
 from onefs.api.downloads import (
     data_server_of,
     dataset_record_to_url,
@@ -25,10 +24,12 @@ from onefs.api.downloads import (
     fetch_tables,
     file_record_to_url,
 )
-from onefs.api.login import LoggingIn, opened
+from onefs.api.login import LoggingIn
 from onefs.api.stale_answers import warns_when_stale
 from onefs.errors import NotAllowedError, UsageError
+from onefs.modes import Mode
 from onefs.one_errors import api_errors
+from onefs.sources.databases import open_database
 
 __all__ = ["AlyxClient", "dataset_record_to_url", "file_record_to_url", "no_cache"]
 
@@ -57,9 +58,13 @@ class AlyxClient(LoggingIn):
         cache_rest: str | None = "GET",
         token: str | None = None,
     ) -> None:
-        login = Credentials(username or "", password or "", token or "")
-        client, place, data_url = opened(base_url, login, Path(cache_dir) if cache_dir else None)
-        self._take(client, place, data_url, silent=silent)
+        login = {"alyx_user": username, "alyx_password": password, "alyx_token": token}
+        given = {name: value for name, value in login.items() if value}
+        chosen = source_arguments.database(base_url, Mode.AUTO, cache_dir=cache_dir, login=given)
+        source = chosen.source
+        assert source.database is not None, "source_arguments.database gives nothing else"
+        client = open_database(source.database, chosen.settings, source.state_dir)
+        self._take(client, source.data_dir, opening.data_url_of(chosen), silent=silent)
         self.cache_mode = cache_rest
 
     @classmethod

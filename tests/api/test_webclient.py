@@ -13,6 +13,7 @@ import requests
 from filelock import FileLock
 from one_in_remote_mode import Requests, one_at
 
+from onefs import ONE
 from onefs.alyx import client as alyx
 from onefs.alyx.credentials import Credentials, CredentialsFile, credentials_file
 from onefs.api import webclient
@@ -22,6 +23,7 @@ from onefs.demo.plan import PLANS
 from onefs.demo.server import DemoServer
 from onefs.errors import BusyError, NotAllowedError
 from onefs.one_errors import AccessRefusedError, UnknownRecordError, UnreachableError
+from onefs.sources.names import save_name
 
 EPHYS = str(PLANS[3].session.eid)
 NOBODY = "6a1c1f6e-54f5-4c09-8d5b-3a7d1a4c1d10"
@@ -338,3 +340,27 @@ def test_files_and_tables_are_fetched_into_a_folder(
     with FileLock(home / "cache" / ".onefs" / "tables.lock"), pytest.raises(BusyError):
         client.download_cache_tables()
     assert {path: path.stat().st_ino for path in tables} == before, "somebody else is saving them"
+
+
+def test_names_of_databases_that_were_set_up(server: DemoServer, home: Path) -> None:
+    save_name("mine", {"source": server.url})
+    assert AlyxClient("mine", "demo", "demo").base_url == server.url
+
+
+def test_no_cache_without_a_client_is_for_that_of_the_default_database(server: DemoServer, home: Path) -> None:
+    save_name("default", {"source": server.url, "alyx_user": "demo", "alyx_password": "demo"})
+    ONE.cache_clear()
+    try:
+        with no_cache() as client:
+            assert client is ONE().alyx
+            before = client._client.requests_sent
+            for _ in range(2):
+                client.rest("subjects", "list")
+            assert client._client.requests_sent >= before + 2
+        client.rest("subjects", "list")
+        after = client._client.requests_sent
+        client.rest("subjects", "list")
+        assert client._client.requests_sent == after
+    finally:
+        ONE()._archive.close()
+        ONE.cache_clear()
