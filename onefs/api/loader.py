@@ -21,7 +21,7 @@ from onefs.api.warning import warn
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot
 from onefs.frames.catalogue import FrameCatalogue
-from onefs.one_errors import ALFMultipleObjectsFound, ALFObjectNotFound, ALFWarning, UsageError
+from onefs.one_errors import ALFMultipleObjectsFound, ALFObjectNotFound, ALFWarning, UsageError, api_errors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +48,7 @@ class Loader(RecordingMixin):
         def to_eid(self, id: Any = None) -> Any: ...  # noqa: A002
         def _frame_of(self, datasets: Sequence[Dataset]) -> pd.DataFrame: ...
 
+    @api_errors
     def _check_filesystem(
         self,
         datasets: Any,
@@ -64,6 +65,15 @@ class Loader(RecordingMixin):
         paths = iter(files.paths([dataset for dataset in found if dataset is not None]))
         each = [None if dataset is None else next(paths) for dataset in found]
         return [ALFPath(path) if isinstance(path, str) else None for path in each]
+
+    def _download_datasets(
+        self,
+        dsets: Any,
+        check_hash: bool = True,
+        **kwargs: Any,  # noqa: ARG002 - of ONE's ways to fetch
+    ) -> list[ALFPath | None]:
+        """Paths of the files of these rows or Alyx records, fetched unless the mode is `local`; None where missing."""
+        return self._check_filesystem(dsets, check_hash=check_hash)
 
     # -- choosing ------------------------------------------------------------------------------------------------
 

@@ -61,6 +61,18 @@ def put_aggregate(archive: AlyxArchive, path: str, content: bytes) -> None:
     archive.file(path).write_bytes(content)
 
 
+def test_files_of_rows_and_of_records_of_alyx(archive: AlyxArchive, one: OneAlyx) -> None:
+    rows = one.list_datasets(eid_in(archive), "spikes*", details=True)
+    records = one.alyx.rest("datasets", "list", session=eid_in(archive))
+    one.mode = "local"
+    assert one._download_datasets(rows) == [None] * 3
+    one.mode = "auto"
+    for datasets in (rows, records):
+        found = one._download_datasets(datasets)
+        assert sorted(map(str, found)) == [f"{one.cache_dir}/{name}" for name in NAMES]
+    assert one._check_filesystem(rows.iloc[:1], offline=True) != [None]
+
+
 def test_mode_local_fetches_nothing_whatever_the_query_type(archive: AlyxArchive, one: OneAlyx) -> None:
     eid = eid_in(archive)
     one.load_dataset(eid, "spikes.amps")
