@@ -163,15 +163,6 @@ def test_a_database_is_set_up(server: DemoServer, home: Path, monkeypatch: pytes
     assert not (home / "home" / ".one").exists()
 
 
-def test_what_is_missing_is_asked_for(server: DemoServer, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ONEFS_CACHE_DIR", str(home / "cache"))
-    typed(monkeypatch, [server.url, "demo", "n"])
-    one = OneAlyx.setup()
-    assert one.alyx.base_url == server.url
-    assert default_database() == "openalyx"
-    one._archive.close()
-
-
 @pytest.mark.parametrize("password", ["wrong", ""])
 def test_a_login_that_is_refused_is_not_kept(
     server: DemoServer, monkeypatch: pytest.MonkeyPatch, home: Path, password: str
