@@ -16,7 +16,7 @@ from onefs.alyx.filters import spelt
 from onefs.alyx.pages import AlyxRecord, Listing
 from onefs.alyx.rest import Page, Query
 from onefs.alyx.schema import ACTIONS, LIST, READ, Schema
-from onefs.api import endpoints, opening
+from onefs.api import endpoints, source_arguments
 from onefs.api.downloads import (
     data_server_of,
     dataset_record_to_url,
@@ -64,7 +64,7 @@ class AlyxClient(LoggingIn):
         source = chosen.source
         assert source.database is not None, "source_arguments.database gives nothing else"
         client = open_database(source.database, chosen.settings, source.state_dir)
-        self._take(client, source.data_dir, opening.data_url_of(chosen), silent=silent)
+        self._take(client, source.data_dir, source_arguments.data_url_of(chosen), silent=silent)
         self.cache_mode = cache_rest
 
     @classmethod
