@@ -288,7 +288,7 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
         except UsageError as error:
             _log.info("%s", error.reason)  # those that were loaded by hand stay
         except OnefsError as error:
-            warnings.warn(f"{error.reason} The tables at hand are used.", RuntimeWarning, stacklevel=stacklevel)
+            warnings.warn(f"{error.reason} {self._what_answers()}.", RuntimeWarning, stacklevel=stacklevel)
             self._is_fall_back_told = True
 
     @contextmanager
@@ -308,10 +308,16 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
         if warning:
             warnings.warn(warning, UserWarning, stacklevel=stacklevel)
 
+    def _what_answers(self) -> str:
+        """What is said of the tables while newer ones cannot be had."""
+        if self._in_use.tables.n_sessions:
+            return "The tables at hand are used"
+        return f"There are no tables in {self._home.tables_dir} yet, so nothing is found"
+
     def _tell_of_fall_back(self, stacklevel: int) -> None:
         state = self._archive.refresher.state
         if state.reason and not self._is_fall_back_told:
-            text = f"{state.reason} The tables at hand are used; onefs tries again by itself."
+            text = f"{state.reason} {self._what_answers()}; onefs tries again by itself."
             warnings.warn(text, RuntimeWarning, stacklevel=stacklevel)
         self._is_fall_back_told = bool(state.reason)
 
