@@ -182,6 +182,7 @@ def test_an_outage_is_an_error_of_all(server: DemoServer, opened: Opener, home: 
     with pytest.raises(UnreachableError):
         Files(here, may_fetch=True).paths(datasets)
     assert not (home / "cache" / NAMES[0]).exists()
+    wait_until(lambda: not here.content._fetches.running(), "the others have failed too, and will not once more")
     server.start()
     here.content.retry(None)
     assert len(Files(here, may_fetch=True).paths(datasets)) == 3

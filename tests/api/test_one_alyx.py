@@ -180,7 +180,7 @@ def test_an_unreachable_server_is_fallen_back_from_and_come_back_to(
 
 
 def test_without_tables_and_server_it_works_as_local(home: Path) -> None:
-    with pytest.warns(RuntimeWarning, match="tried again") as told:
+    with pytest.warns(RuntimeWarning, match="tries again") as told:
         one = OneAlyx("demo", "demo", "http://127.0.0.1:9", home / "cache")
     assert told[0].filename == __file__
     assert "There are no tables in" in str(told[0].message)
