@@ -139,7 +139,8 @@ def _proxy(text: str) -> str:
 
 
 def _setting(default: Any, parse: Callable[[str], object], doc: str, unit: str = "", *, secret: bool = False) -> Any:
-    return field(default=default, metadata={"parse": parse, "doc": doc, "unit": unit, "secret": secret})
+    metadata = {"parse": parse, "doc": doc, "unit": unit, "secret": secret}
+    return field(default=default, repr=not secret, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)

@@ -291,3 +291,7 @@ def test_the_readme_holds_the_table_of_settings() -> None:
     assert "<!-- settings -->" in readme
     between = readme.partition("<!-- settings -->")[2].partition("<!-- /settings -->")[0]
     assert between.strip() == printed.strip()
+
+
+def test_secrets_are_in_no_repr() -> None:
+    assert SECRET not in repr(Settings(alyx_user="me", alyx_password=SECRET, alyx_token=SECRET))
