@@ -4,8 +4,7 @@ import hashlib
 import io
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from functools import partial
@@ -16,12 +15,10 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 import numpy as np
 import pandas as pd
 import pytest
-from archives import FAULTY, RECORDINGS, recorded_rows, sound_rows
 from one_of_tables import one_of
 
 from onefs import One
-from onefs.alf_files.path import ALFPath, filename_parts
-from onefs.alf_files.spec import is_valid
+from onefs.alf_files.path import ALFPath
 from onefs.catalogue.records import QC, Dataset, Session
 from onefs.catalogue.tables import write_tables
 from onefs.errors import MismatchError
@@ -543,70 +540,6 @@ def test_files_of_rows(own_folder: Path) -> None:
 
 
 # -- recorded tables -----------------------------------------------------------------------------------------------
-
-
-def recorded_archive(folder: Path) -> Path:
-    """The recorded tables, and files of the right sizes: those that are held, holes for the others."""
-    shutil.copytree(RECORDINGS / "tables", folder, dirs_exist_ok=True)
-    for row in recorded_rows():
-        file, held = folder / row.path, RECORDINGS / "data" / "public" / row.archive_name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch()
-        if held.exists() and row.path not in FAULTY:
-            shutil.copy(held, file)
-        else:
-            os.truncate(file, row.size or 0)
-        os.utime(file, (1e9, 1e9))
-    return folder
-
-
-def asked_of(one: One, eid: str) -> Iterator[tuple[str, tuple[Any, ...], dict[str, Any]]]:
-    """Everything of a session: each object, dataset and collection."""
-    for path in one.list_datasets(eid):
-        name = path.rpartition("/")[2]
-        if is_valid(name):
-            yield "load_dataset", (eid, path), {}
-            yield "load_dataset", (eid, name), {}
-    for collection in one.list_collections(eid):
-        names = {path.rpartition("/")[2] for path in one.list_datasets(eid, collection=collection)}
-        for obj in sorted({filename_parts(name, as_dict=True)["object"] for name in names if is_valid(name)}):
-            yield "load_object", (eid, obj), {}
-            if collection:  # for ONE "" is any
-                yield "load_object", (eid, obj), {"collection": collection}
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_all_of_the_recorded_archive_is_found_as_one_does(tmp_path: Path, home: Path) -> None:
-    folder = recorded_archive(tmp_path / "recorded")
-    one, theirs = One(folder), one_of(folder)
-    differences, count = [], 0
-    for eid in one.search():
-        for name, given, options in asked_of(one, eid):
-            options.update(download_only=True, check_hash=False)
-            expected = outcome(partial(getattr(theirs, name), *given, **options))
-            ours = outcome(partial(getattr(one, name), *given, **options))
-            count += 1
-            if isinstance(expected, TypeError):  # ONE fails where the size is null
-                assert isinstance(ours, ALFPath | list)
-                continue
-            try:
-                assert_same(expected, ours)
-            except AssertionError as error:
-                differences.append(f"{name}{given} {options}: {error}")
-    assert count > 300
-    assert not differences, f"{len(differences)}:\n" + "\n".join(differences[:20])
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_contents_of_the_recorded_files_are_ones(tmp_path: Path, home: Path) -> None:
-    folder = recorded_archive(tmp_path / "recorded")
-    one, theirs = One(folder), one_of(folder)
-    for row in sound_rows():
-        if "aggregates" not in row.path:
-            session, rel_path = "/".join(row.path.split("/")[2:5]), "/".join(row.path.split("/")[5:])
-            expected = outcome(partial(theirs.load_dataset, one.to_eid(session), rel_path))
-            assert_same(expected, outcome(partial(one.load_dataset, session, rel_path)))
 
 
 @pytest.mark.parametrize(
