@@ -539,7 +539,7 @@ def test_files_of_rows(own_folder: Path) -> None:
     assert one._check_filesystem(frame.iloc[0]) is not None
 
 
-# -- recorded tables -----------------------------------------------------------------------------------------------
+# -- warnings ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

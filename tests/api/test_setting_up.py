@@ -82,7 +82,7 @@ def test_what_is_missing_of_a_database_is_asked_for(
 ) -> None:
     monkeypatch.setenv("ONEFS_CACHE_DIR", str(home / "cache"))
     code = """
-from onefs.api.opening import default_database
+from onefs.api.source_arguments import default_database
 one = OneAlyx.setup()
 print(json.dumps([one.alyx.base_url, one.alyx.user, default_database()]))
 one._archive.close()

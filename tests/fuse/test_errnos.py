@@ -9,6 +9,7 @@ from onefs import errors
 from onefs.fuse.errnos import ERRNOS, errno_name, errno_of
 
 EXPECTED = {
+    "BadTermError": errno.ENOENT,
     "NotInCatalogueError": errno.ENOENT,
     "NameTooLongError": errno.ENAMETOOLONG,
     "GoneError": errno.ESTALE,
@@ -39,6 +40,7 @@ EXPECTED = {
     "NotSavedError": errno.EIO,
     # These are told before there is a mount; should one come up in it, it is an I/O error.
     "OnefsError": errno.EIO,
+    "UnknownPartError": errno.EIO,
     "UsageError": errno.EIO,
     "SourceError": errno.EIO,
     "TableError": errno.EIO,
