@@ -32,13 +32,6 @@ class Learner(Protocol):
         """Keep this."""
 
 
-class NoLearner:
-    """Keeps nothing."""
-
-    def learn(self, told: Told) -> None:
-        """Nothing."""
-
-
 def told_by_list(questions: Questions, endpoint: str, records: Sequence[Record]) -> Told:
     """What the records of a list tell: those of `sessions`, `insertions` or `datasets`; of other lists, nothing."""
     if endpoint == SESSIONS:

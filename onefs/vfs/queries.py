@@ -133,11 +133,6 @@ class Queries:
         assert isinstance(folder, QueryFolder)
         return [] if folder.is_empty else list(self._links(folder))
 
-    def sessions(self, folder: QueryFolder) -> Iterator[str]:
-        """Paths of the sessions that a folder's links lead to, each once. May ask."""
-        found = self._found(folder)
-        yield from dict.fromkeys(found.catalogue.session_path(row) for row in found.rows.tolist())
-
     # -- folders -------------------------------------------------------------------------------------------------
 
     def _term(self, parent: QueryFolder, name: str) -> QueryFolder:
