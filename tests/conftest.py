@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from alyx_archive import AlyxArchive
 from privileges import left_to_root, skip_what_is_not_allowed
+from seeds import use_seed
 
 from onefs.demo.archive import make_archive
 from onefs.demo.server import DemoServer
@@ -51,7 +52,8 @@ class Failures:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tests that run beside others see their own mounts only: «the only mount» means something in each."""
+    """Choose the random examples. Tests beside others see their own mounts only: «the only mount» means something."""
+    use_seed(config.getoption("hypothesis_seed"))
     for number, handler in HEEDED.items():
         signal.signal(number, handler)
     is_worker = "PYTEST_XDIST_WORKER" in os.environ

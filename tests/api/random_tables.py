@@ -61,7 +61,7 @@ def random_tables(pick: random.Random) -> Tables:
     ).drop_duplicates(["lab", "subject", "date", "number"])
     sessions["number"] = sessions["number"].astype("uint16")
     with_defaults = pick.random() < 0.7
-    rows = [_dataset(pick, eid, path) for eid in sessions["id"] for path in _paths(pick)] + [
+    rows = [_dataset(pick, eid, path) for eid in sessions["id"] for path in sorted(_paths(pick))] + [
         _dataset(pick, sessions["id"].iloc[0], "alf/spikes.depths.npy")
     ]  # ONE takes no tables without rows
     aggregates = [

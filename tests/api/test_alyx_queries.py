@@ -1,7 +1,6 @@
 """Questions to Alyx from Python: the same answers as ONE's with no more requests, or a fault of ONE put right."""
 
 import contextlib
-import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -13,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from one_in_remote_mode import Requests, one_at
+from seeds import seeded
 
 from onefs.alyx.client import AlyxClient
 from onefs.alyx.credentials import Credentials
@@ -101,13 +101,14 @@ ONE_BY_ONE = [{name: value} for name, values in TERMS.items() for value in value
 
 
 def combinations(count: int) -> list[dict[str, Any]]:
-    chance = random.Random(10)
+    chance = seeded(10)
     return [
         {name: chance.choice(TERMS[name]) for name in chance.sample(sorted(TERMS), chance.randint(2, 4))}
         for _ in range(count)
     ]
 
 
+@pytest.mark.seeded
 @pytest.mark.parametrize("terms", [{}, *ONE_BY_ONE, *combinations(120)], ids=str)
 def test_a_search_finds_what_one_finds_with_one_request(
     one: Any, server: DemoServer, remote: AlyxQueries, learned: Learned, terms: dict[str, Any]

@@ -1,6 +1,5 @@
 """Searching and listing: the same answers as ONE's on the same tables, or a fault of ONE put right."""
 
-import random
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ import pandas as pd
 import pytest
 from archives import RECORDINGS, make_tables
 from one_of_tables import one_of
+from seeds import seeded
 
 from onefs import One
 from onefs.catalogue.records import QC, Dataset, Session
@@ -62,7 +62,7 @@ TERMS: dict[str, list[Any]] = {
 
 def combinations() -> list[dict[str, Any]]:
     """Each value alone, and 150 random combinations."""
-    chosen = random.Random(7)
+    chosen = seeded(7)
     found = [{name: value} for name, values in TERMS.items() for value in values if name != "dataset_qc_lte"]
     for _ in range(150):
         names = chosen.sample(sorted(TERMS), chosen.randint(2, 4))
@@ -71,6 +71,7 @@ def combinations() -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.seeded
 def test_searches_find_what_one_finds(one: One, ones: Any) -> None:
     found = 0
     for terms in combinations():

@@ -26,6 +26,7 @@ from one.alf.spec import is_valid
 from random_questions import fault_of_list, fault_of_search, random_filters, random_terms
 from random_tables import content_of, random_tables, write
 from right_answers import parts_of
+from seeds import seeded
 
 LONG_AGO = (1_000_000_000, 1_000_000_000)
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -119,14 +120,16 @@ def paths_in(listed: Any) -> set[str]:
 # -- recorded and demo's tables ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.seeded
 def test_five_hundred_random_searches(faces: Faces, wildcards: bool) -> None:
-    pick = random.Random(1)
+    pick = seeded(1)
     seen = Counter(check_search(faces, pick, wildcards=wildcards) for _ in range(250))
     assert seen["equal"] > 60, seen
 
 
+@pytest.mark.seeded
 def test_random_lists_of_every_session(faces: Faces, wildcards: bool) -> None:
-    pick = random.Random(2)
+    pick = seeded(2)
     seen = Counter(check_list(faces, pick, eid, wildcards=wildcards) for eid in (*faces.eids, None) for _ in range(8))
     assert seen["equal"] > 30, seen
 

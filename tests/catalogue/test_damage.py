@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from seeds import seeded
 from table_shapes import CREATED, a_dataset, an_archive, contents, load
 
 from onefs.catalogue import stored
@@ -109,9 +110,10 @@ def damage(file: Path, chance: random.Random) -> str:
     return f"{file.name}: {how}"
 
 
+@pytest.mark.seeded
 @pytest.mark.parametrize("seed", range(3))
 def test_whatever_is_damaged_between_two_mounts_changes_no_answer(place: Place, seed: int) -> None:
-    chance = random.Random(seed)
+    chance = seeded(seed)
     for _ in range(12):
         files = sorted(file for file in indexes_of(place.home / "state").rglob("*") if file.is_file())
         how = [damage(file, chance) for file in chance.sample(files, chance.choice([1, 1, 1, 3]))]
@@ -121,24 +123,26 @@ def test_whatever_is_damaged_between_two_mounts_changes_no_answer(place: Place, 
         place.check_whole()
 
 
+@pytest.mark.seeded
 @pytest.mark.parametrize("name", ["dataset_md5", "dataset_by_id", "dataset_path", "paths.offsets", "paths.bytes"])
 @pytest.mark.parametrize("seed", range(3))
 def test_what_is_damaged_before_it_is_looked_into_changes_no_answer(place: Place, name: str, seed: int) -> None:
     """Also a file that becomes shorter while it is open."""
     snapshot = place.open()
-    damage(place.index / name, random.Random(seed))
+    damage(place.index / name, seeded(seed))
     assert everything(snapshot) == place.right
     assert everything(place.open()) == place.right
     place.check_whole()
 
 
+@pytest.mark.seeded
 @pytest.mark.parametrize("is_read_before", [False, True])
 @pytest.mark.parametrize("seed", range(3))
 def test_what_is_damaged_while_the_index_is_open_changes_no_answer(
     place: Place, seed: int, *, is_read_before: bool
 ) -> None:
     """Any file, also one that was read; and again what was made anew in its place."""
-    chance = random.Random(seed)
+    chance = seeded(seed)
     snapshot = place.open()
     for _ in range(3):
         if is_read_before:

@@ -1,7 +1,6 @@
 """Frames of tables: how they are read from every shape of file, and a catalogue that answers from them."""
 
 import json
-import random
 import subprocess
 import sys
 from datetime import date, datetime
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from alyx_archive import AlyxArchive
 from one.alf import cache as reference
+from seeds import seeded
 from table_shapes import (
     METADATA,
     RECORDED,
@@ -82,10 +82,11 @@ def test_tables_that_the_demos_server_exports_are_as_the_reference_client_has_th
         pd.testing.assert_frame_equal(frame, as_ours(theirs[name]))
 
 
+@pytest.mark.seeded
 @pytest.mark.parametrize("seed", range(12))
 def test_random_tables_are_as_the_reference_client_has_them(seed, tmp_path):
     """In an order, with columns and in types that vary as those of exports and of pandas do."""
-    rng = random.Random(seed)
+    rng = seeded(seed)
     sessions = [a_session(n, rng.choice(["", "lab"]), f"S{n % 7}", number=n) for n in range(1, rng.randrange(3, 40))]
     datasets = [
         a_dataset(

@@ -1,7 +1,6 @@
 """Merging records into frames, against the reference client."""
 
 import copy
-import random
 from datetime import date, datetime
 from uuid import UUID
 
@@ -9,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from one.alf import cache as reference
+from seeds import seeded
 from table_shapes import RECORDED, a_dataset, a_session, an_archive, an_id
 
 from onefs import errors
@@ -42,9 +42,10 @@ def by_reference(cache, **records):
     return {name: reference.cast_index_object(theirs[name].copy(), str) for name in names}
 
 
+@pytest.mark.seeded
 @pytest.mark.parametrize("seed", range(8))
 def test_random_records_are_merged_as_by_the_reference_client(seed):
-    rng = random.Random(seed)
+    rng = seeded(seed)
     known = rng.sample(DATASETS, 20)
     changed = [a_dataset(SESSIONS[0], f"new/{n}.b.npy", size=n) for n in range(5)]
     records = datasets_frame(known + changed).sample(frac=1, random_state=seed)

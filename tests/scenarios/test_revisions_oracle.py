@@ -113,7 +113,9 @@ def tables(draw: st.DrawFn) -> list[Dataset]:
 
 
 @given(tables(), st.sampled_from(DATES))
-@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 def test_on_random_tables_each_view_gives_what_one_loads(oracle: Oracle, datasets: list[Dataset], date: str) -> None:
     oracle.has(a_sessions_frame(), a_frame(datasets))
     tally = LeftOutTally()

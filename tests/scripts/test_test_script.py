@@ -26,6 +26,15 @@ from hypothesis import given, strategies
 @given(strategies.none())
 def test_many(value): assert value
 """
+RANDOM = """
+import pytest, random
+from hypothesis import given, strategies
+from seeds import seeded
+@given(strategies.integers())
+def test_examples(number): assert number != 0
+@pytest.mark.seeded
+def test_cases(): assert seeded(1).random() == random.Random("5 1").random()
+"""
 
 
 @pytest.fixture
@@ -90,6 +99,17 @@ def test_quick_runs_what_starts_no_process(tree: Path) -> None:
     assert "ruff" not in done.stdout
 
 
+def test_random_runs_what_has_random_examples_with_the_seed(tree: Path) -> None:
+    (tree / "tests/test_made.py").write_text(STABLE + RANDOM)
+    done = run(tree, "--random=5", "-n0")
+    assert done.returncode == 1
+    first, _, again = done.stdout.partition("Once more, alone")
+    assert "1 failed, 1 passed, 1 deselected" in first
+    assert "1 failed in" in again
+    assert "FAILED: pytest --hypothesis-seed=5 " in done.stdout
+    assert "ruff" not in done.stdout
+
+
 @pytest.mark.needs_mount
 def test_what_needs_root_is_left_to_root(tree: Path) -> None:
     """In a namespace in which an ordinary user is called root."""
@@ -106,3 +126,4 @@ def test_help_sets_nothing_up(tree: Path) -> None:
     done = run(tree, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert "--quick" in done.stdout
+    assert "--random" in done.stdout
