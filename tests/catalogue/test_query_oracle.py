@@ -120,6 +120,7 @@ def test_random_tables(data: st.DataObject) -> None:
         )
         for n in range(pick.randint(1, 8))
     ]  # fmt: skip
+    sessions = list({session.path: session for session in sessions}.values())  # of two on one path, see below
     datasets = [
         a_dataset(session, path, exists=pick.random() < 0.7, qc=pick.choice(list(QC)))
         for session in sessions
@@ -143,6 +144,17 @@ def test_a_limit_of_qc_alone_finds_sessions_with_some_dataset_up_to_it(one: Any,
     with_datasets = [eid for eid in ours(recorded) if len(one.list_datasets(eid))]
     assert ours(recorded, dataset_qc_lte="CRITICAL") == with_datasets != []
     assert theirs(one, dataset_qc_lte="CRITICAL") == []
+
+
+def test_of_two_datasets_on_one_path_the_first_by_id_is_found(tmp_path: Path) -> None:
+    """The other is not shown anywhere; ONE, which does not look at paths, finds the sessions of both."""
+    sessions = [a_session(n, "laba", "KS014", date(2020, 1, 1), 1) for n in range(2)]
+    datasets = [a_dataset(session, "alf/licks.times.npy") for session in sessions]
+    snapshot = load(tmp_path, sessions, datasets)
+    assert ours(snapshot, datasets="licks.times.npy") == [str(min(datasets, key=lambda each: each.id).eid)]
+    of_ones = theirs(a_one(tmp_path / "tables", tmp_path), datasets="licks.times.npy")
+    assert sorted(of_ones) == sorted(str(session.eid) for session in sessions)
+    assert sorted(ours(snapshot, subject="KS014")) == sorted(of_ones)
 
 
 def test_names_of_files_are_no_expressions(one: Any, recorded: Snapshot) -> None:
