@@ -16,6 +16,7 @@ from onefs.alyx.records import (
     Subject,
     TablesInfo,
 )
+from onefs.table_times import table_time
 
 BUCKETS = "aws_"
 
@@ -184,8 +185,11 @@ def tables_info(record: Record) -> TablesInfo:
     locations = tuple(fields.web_address({"": url}, "") for url in fields.texts(record, "location"))
     if not all(locations):
         raise OddRecordError("a location that is no web address")
+    created = table_time(record.get("date_created"))
+    if created is None:
+        raise OddRecordError("no time in date_created")
     return TablesInfo(
-        created=fields.moment(record, "date_created"),
+        created=created,
         origin=",".join(fields.texts(record, "origin")),
         min_api_version=fields.text(record, "min_api_version"),
         tags=fields.texts(record, "database_tags"),

@@ -104,7 +104,7 @@ class Repository:
 class TablesInfo:
     """What the server's cache tables are.
 
-    `created` has minutes and no zone, as the tables' own metadata. `locations` are URLs ready for a request, None if
+    `created` is in UTC. `locations` are URLs ready for a request, None if
     the server keeps the tables itself (then `AlyxClient.write_tables` reads them). `row_counts` is by table.
     """
 

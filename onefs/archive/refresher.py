@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -382,8 +381,8 @@ class Refresher:
         return max(self._asked_s, self._made_s()) + self.expiry_s
 
     def _made_s(self) -> float:
-        """When the tables in use were made; they name no zone, and mean UTC."""
-        return minute_of(self._snapshot().metadata.created).replace(tzinfo=UTC).timestamp()
+        """When the tables in use were made: not after they were taken, even if the server's clock is ahead of UTC."""
+        return min(minute_of(self._snapshot().metadata.created).timestamp(), self._taken_s)
 
 
 def _difference(old: Snapshot, new: Snapshot) -> str:

@@ -30,6 +30,7 @@ from onefs.catalogue.tables import (
     tables_in,
 )
 from onefs.errors import BusyError, NoRoomError, TableError, UsageError
+from onefs.table_times import table_time_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,7 +51,7 @@ def save_tables(
     clobber: bool,
     base: TableFiles | None = None,
     origin: str = "",
-    now: Callable[[], datetime] = datetime.now,
+    now: datetime | None = None,
 ) -> TableFiles:
     """Merge what was learned, and the tables `base`, into the cache tables in a directory, or replace those.
 
@@ -63,7 +64,7 @@ def save_tables(
     with changing_tables(directory):
         starts = _starts(directory, base, clobber=clobber)
         _check_one_archive(directory, base, starts, origin)
-        changes = {"date_modified": now().isoformat(" ", "minutes")} | _origin(starts, origin)
+        changes = {"date_modified": table_time_text(now)} | _origin(starts, origin)
         return _save(directory, learned, starts, changes)
 
 

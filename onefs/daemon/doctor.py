@@ -24,6 +24,7 @@ from onefs.sources.setting_up import try_login
 from onefs.sources.source import Source, prepare
 from onefs.sources.tables import open_tables
 from onefs.sources.tables_at_hand import Place, load_tables
+from onefs.table_times import table_time
 from onefs.text import counted
 from onefs.transports.addresses import server_name
 from onefs.transports.base import Transport
@@ -197,11 +198,9 @@ def _tables(place: Place, origin: Origin | None) -> str:
 
 def _clock(snapshot: Snapshot) -> str:
     now = datetime.now(UTC)
-    try:
-        created = datetime.fromisoformat(snapshot.metadata.created)
-    except ValueError:
+    created = table_time(snapshot.metadata.created)
+    if created is None:
         return f"The tables' date {snapshot.metadata.created!r} tells nothing of it."
-    created = created if created.tzinfo else created.replace(tzinfo=UTC)
     if created > now + timedelta(days=1):
         raise MountError(
             f"The tables are from {created:%Y-%m-%d}, this machine thinks it is {now:%Y-%m-%d}.", "Set its clock."

@@ -4,7 +4,6 @@ import logging
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -31,6 +30,7 @@ from onefs.modes import ALLOWED, Mode
 from onefs.settings import Settings
 from onefs.sources.source import Source, prepare
 from onefs.sources.tables_at_hand import Place, are_saved
+from onefs.table_times import table_time_text
 from onefs.text import counted
 
 FOLDER = "replay"
@@ -141,7 +141,7 @@ def _make_tables(recorded: Recorded, place: Path, tables: Snapshot | None, origi
     with cache_errors("the replay's tables", place):
         fresh.mkdir(parents=True)
     try:
-        write_tables(fresh, sessions, datasets, created=f"{datetime.now(UTC):%Y-%m-%d %H:%M}", origin=origin)
+        write_tables(fresh, sessions, datasets, created=table_time_text(), origin=origin)
         _check_all_stand(recorded, fresh)
         with cache_errors("the replay's tables", place):
             _put(fresh, place)

@@ -11,6 +11,7 @@ from onefs.alf_files.bunch import Bunch
 from onefs.catalogue.interface import Learned
 from onefs.catalogue.tables import is_dated, raw_metadata
 from onefs.frames.catalogue import FrameCatalogue
+from onefs.table_times import table_time, table_time_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -128,7 +129,7 @@ class Cache(Bunch):
         """Note in `_meta`, and return, whether there are no tables or they are older than `expiry`."""
         meta: dict[str, Any] = self["_meta"]
         created = meta["created_time"]
-        meta["expired"] = created is None or datetime.now() - created > expiry
+        meta["expired"] = created is None or datetime.now().astimezone() - created.astimezone() > expiry
         return bool(meta["expired"])
 
     def merge(
@@ -166,7 +167,7 @@ class Cache(Bunch):
         save_frames(target, unsaved, clobber=clobber, now=now)
         for name, table in unsaved.items():
             self._marks[name] = _marks(table.frame)
-            self["_meta"]["raw"].setdefault(name, {})["date_modified"] = now.isoformat(" ", "minutes")
+            self["_meta"]["raw"].setdefault(name, {})["date_modified"] = table_time_text(now)
         self["_meta"]["saved_time"] = now
 
     def changed(self) -> "dict[str, pd.DataFrame]":
@@ -221,11 +222,9 @@ def _metadata(file: Path) -> dict[str, Any] | None:
 
 
 def _created(raw: dict[str, Any]) -> datetime | None:
-    """When a table was made, None if it tells no time."""
-    try:
-        return datetime.fromisoformat(str(raw["date_created"])).replace(tzinfo=None)
-    except ValueError:
-        return None
+    """When a table was made, local and without a zone as all times in `_meta`; None if it tells no time."""
+    created = table_time(raw["date_created"])
+    return created and created.astimezone().replace(tzinfo=None)
 
 
 def _marks(frame: "pd.DataFrame") -> "NDArray[np.uint64]":

@@ -11,6 +11,7 @@ from onefs.catalogue.records import QC
 from onefs.frames.reading import INDEX, QC_TYPE, TEXT, by_index
 from onefs.frames.values import day_of
 from onefs.one_errors import UsageError
+from onefs.table_times import table_time, table_time_text
 
 
 def merge_tables(
@@ -43,7 +44,7 @@ def merge_tables(
 
 
 def _note(raw: MutableMapping[str, Any], origin: str | None, now: datetime) -> None:
-    raw.setdefault("date_created", now.isoformat(" ", "minutes"))
+    raw.setdefault("date_created", table_time_text(now))
     if origin is not None:
         raw["origin"] = joined_origins(raw.get("origin"), origin)
 
@@ -60,9 +61,9 @@ def joined_origins(*origins: object) -> str | list[str]:
 def joined_metadata(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
     """The metadata of a table made of two: the first's, with the earliest `date_created` and all origins."""
     joined = dict(second) | dict(first)
-    created = [str(raw["date_created"]) for raw in (first, second) if raw.get("date_created")]
+    created = {time: raw for raw in (first, second) if (time := table_time(raw.get("date_created")))}
     if created:
-        joined["date_created"] = min(created)  # texts of one form, which sort as the times do
+        joined["date_created"] = created[min(created)]["date_created"]
     origins = joined_origins(first.get("origin"), second.get("origin"))
     return joined | ({"origin": origins} if origins else {})
 

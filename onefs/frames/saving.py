@@ -17,6 +17,7 @@ from onefs.catalogue.tables import read_metadata, replacing
 from onefs.errors import TableError
 from onefs.frames.merging import joined_metadata, merged_frame, with_text_ids
 from onefs.frames.reading import read_frame
+from onefs.table_times import table_time_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,7 +49,7 @@ def save_frames(directory: Path, tables: Mapping[str, Unsaved], *, clobber: bool
                 there = read_metadata(file).raw
                 frame = merged_frame(read_frame(file, name), table.rows)
                 metadata = joined_metadata(there, metadata)
-            stamp = now.isoformat(" ", "minutes")
+            stamp = table_time_text(now)
             metadata = {"date_created": stamp, **metadata, "date_modified": stamp}
             _write(stack.enter_context(replacing(file)), frame, name, metadata)
 

@@ -1,7 +1,6 @@
 """Writing what was found in a folder into cache tables."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid3
@@ -11,6 +10,7 @@ from onefs.catalogue.saving import changing_tables
 from onefs.catalogue.schema import QC_NAMES, TableFiles
 from onefs.catalogue.tables import write_pair
 from onefs.indexer.scan import FoundSession, SessionKey
+from onefs.table_times import table_time_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,7 +42,7 @@ def write_index(directory: Path, found: Sequence[FoundSession], *, origin: str, 
     if hash_ids:
         sessions = sessions.sort_by("id")
         datasets = datasets.sort_by([("eid", "ascending"), ("id", "ascending")])
-    metadata = {"date_created": datetime.now().isoformat(" ", "minutes"), "origin": origin}
+    metadata = {"date_created": table_time_text(), "origin": origin}
     with changing_tables(directory):
         return write_pair(directory, sessions, datasets, metadata, is_indexed=hash_ids)
 

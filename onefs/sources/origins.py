@@ -24,6 +24,7 @@ from onefs.errors import (
 )
 from onefs.progress import report
 from onefs.sources.unpacking import unpack
+from onefs.table_times import table_time
 from onefs.transports.addresses import server_name, shown
 from onefs.transports.base import Location, Transport
 
@@ -78,11 +79,11 @@ class FolderOrigin:
             ) from error
         try:
             info = json.loads(raw)
-            created = datetime.fromisoformat(info["date_created"]).replace(tzinfo=None)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise BrokenAnswerError(
-                f"{self.name}/{INFO} does not tell when the tables were made.", ASK_MAINTAINERS
-            ) from error
+            created = table_time(info["date_created"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            created = None
+        if created is None:
+            raise BrokenAnswerError(f"{self.name}/{INFO} does not tell when the tables were made.", ASK_MAINTAINERS)
         return Offer(created, _text(info.get("min_api_version")), _text(info.get("origin")))
 
     def download(self, into: Path) -> None:
@@ -138,7 +139,7 @@ class DatabaseOrigin:
                 f"The tag {self._tag} has no tables on {self.name} ({error.reason.rstrip('.')}).",
                 "Give another tag, or ask the database's maintainers to export the tables of this one.",
             ) from error
-        return Offer(info.created.replace(tzinfo=None), info.min_api_version, info.origin)
+        return Offer(info.created, info.min_api_version, info.origin)
 
     def download(self, into: Path) -> None:
         """Bring the tables from where the database said they are."""

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from onefs.alf import STATE_FOLDER, TABLE_NAMES, is_safe_part
@@ -12,6 +12,7 @@ from onefs.catalogue.snapshot import Snapshot, load_snapshot
 from onefs.catalogue.tables import TableMetadata, find_tables, is_dated, read_metadata, tables_in
 from onefs.errors import DamagedTableError, TableError, UsageError
 from onefs.sources import table_digests
+from onefs.table_times import table_time
 
 UNDERSTOOD_API = (3, 6)
 """The newest ONE whose tables onefs was tried with; those that ask for a newer one are used with a warning."""
@@ -126,10 +127,7 @@ def check_bytes(place: Place) -> None:
 
 def minute_of(created: str) -> datetime:
     """When tables were made, as they say themselves; long ago if that cannot be understood."""
-    try:
-        return datetime.fromisoformat(created).replace(tzinfo=None)
-    except ValueError:
-        return datetime(1970, 1, 1)
+    return table_time(created) or datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def version_warning(metadata: TableMetadata) -> str:

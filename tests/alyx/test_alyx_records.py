@@ -2,7 +2,7 @@
 
 import json
 import random
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -160,7 +160,7 @@ def test_a_dataset_without_file_records_does_not_exist() -> None:
 
 def test_what_the_tables_are(client: AlyxClient) -> None:
     info = client.tables_info()
-    assert info.created == datetime(2026, 11, 20, 9, 19)
+    assert info.created == datetime(2026, 11, 20, 9, 19, tzinfo=UTC)
     assert (info.origin, info.min_api_version, info.tags) == ("alyx", "2.10", ())
     assert info.locations == ("https://data.example/tables/cache.zip",)
     assert info.row_counts == {"sessions": 12, "datasets": 230}

@@ -8,7 +8,7 @@ import shutil
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 import numpy as np
@@ -145,7 +145,7 @@ def test_times_in_meta(directory):
     metadata = {**METADATA, "date_created": "2020-05-06 07:08"}
     add_table(directory, "insertions", {"eid": ["a"], "id": ["b"], "name": ["c"]}, metadata)
     meta = Cache(directory)._meta
-    assert meta["created_time"] == datetime(2020, 5, 6, 7, 8)
+    assert meta["created_time"].astimezone(UTC) == datetime(2020, 5, 6, 7, 8, tzinfo=UTC)
     assert meta["loaded_time"] is not None
     assert meta["modified_time"] is meta["saved_time"] is None
     assert meta["expired"]
@@ -153,6 +153,24 @@ def test_times_in_meta(directory):
     cache = Cache(directory)
     assert cache.set_expired(timedelta(days=1 << 16)) is False
     assert cache._meta["expired"] is False
+
+
+@pytest.mark.usefixtures("_far_from_utc")
+def test_times_of_tables_are_in_utc_and_those_in_meta_local(tmp_path):
+    before = datetime.now(UTC).replace(second=0, microsecond=0)
+    made = {**METADATA, "date_created": f"{before:%Y-%m-%d %H:%M}"}
+    save(tmp_path, session_columns(SESSIONS), dataset_columns(DATASETS), metadata=made)
+    cache = Cache(tmp_path)
+    assert cache._meta["created_time"] == before.astimezone().replace(tzinfo=None)
+    cache.merge(sessions=session_series(NEW), subjects=pd.DataFrame())
+    cache.save(tmp_path)
+    cache.save(tmp_path / "copy", clobber=True)
+    for folder in (tmp_path, tmp_path / "copy"):
+        modified = datetime.fromisoformat(raw_of(folder)["date_modified"]).replace(tzinfo=UTC)
+        assert before <= modified <= datetime.now(UTC)
+        expired = Cache(folder)
+        assert not expired.set_expired(timedelta(hours=1))
+        assert expired.set_expired(timedelta())
 
 
 def test_no_tables(tmp_path):
@@ -190,7 +208,7 @@ def test_damaged_tables_are_refused(directory):
 
 def test_load_tables_is_as_the_reference_client_has_it():
     ours, theirs = face.load_tables(RECORDED), reference.load_tables(RECORDED)
-    assert ours["_meta"]["created_time"] == theirs["_meta"]["created_time"]
+    assert ours["_meta"]["created_time"].astimezone(UTC) == theirs["_meta"]["created_time"].replace(tzinfo=UTC)
     assert ours.sessions.shape == theirs.sessions.shape
     assert list(ours.datasets.columns) == list(theirs.datasets.columns)
     assert [str(one) for one in theirs.sessions.index] == list(ours.sessions.index)

@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -289,7 +289,7 @@ def test_saving_all_the_same(folder: Path, home: Path) -> None:
 
 def test_meta_tells_when_tables_were_made(folder: Path) -> None:
     one = One(folder)
-    assert f"{one._cache._meta['created_time']:%Y-%m-%d %H:%M}" == "2024-01-03 00:00"
+    assert f"{one._cache._meta['created_time'].astimezone(UTC):%Y-%m-%d %H:%M}" == "2024-01-03 00:00"
     assert one._cache._meta["expired"]
     one.cache_expiry = timedelta(days=100_000)
     assert not one._cache._meta["expired"]

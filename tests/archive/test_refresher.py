@@ -82,7 +82,7 @@ def test_less_than_a_minute_newer_is_not_newer(archive: AlyxArchive, server: Dem
     info = archive.directory / TABLES_DIR / INFO
     known = json.loads(info.read_text())
     asked = Asked(server)
-    for later, is_new in (("00:00:59", False), ("00:01:00", True)):
+    for later, is_new in (("00:00:59", False), ("09:00:59+09:00", False), ("00:01:00", True)):
         info.write_text(json.dumps({**known, "date_created": f"2024-01-03 {later}"}))
         assert tables.refresher.refresh() is is_new
         assert ("/tables/cache.zip" in asked.paths()) is is_new
@@ -137,6 +137,16 @@ def edit(archive: AlyxArchive, **changes: object) -> None:
 
 
 # Modes
+
+
+def test_tables_of_a_server_whose_clock_is_ahead_of_utc_expire_in_time(server: DemoServer, tmp_path: Path) -> None:
+    tables = TablesInUse(server.url, tmp_path / "cache")
+    tables.now_s = 1_704_240_000.0 - 9 * 3600
+    tables.open()
+    assert not tables.refresher.is_expired
+    tables.now_s += DAY_S + 1
+    assert tables.refresher.is_expired
+    assert tables.refresher.facts()["expired"]
 
 
 def test_expired_tables_are_renewed_in_the_background(

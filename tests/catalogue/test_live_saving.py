@@ -4,7 +4,7 @@ import json
 import resource
 import threading
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pandas as pd
 import pyarrow as pa
@@ -37,7 +37,7 @@ from onefs.errors import BusyError, TableError
 
 SESSIONS, DATASETS = an_archive()
 AGGREGATE = a_dataset(None, "Subjects/laba/S-2/_ibl_subjectTrials.table.pqt")
-NOW = datetime(2026, 5, 6, 7, 8, 9)
+NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
 SHOWN = [dataset for dataset in DATASETS if dataset.exists]
 
 
@@ -47,7 +47,7 @@ def write(directory, sessions, datasets):
 
 
 def saved(directory, learned, clobber=False, **options):
-    save_tables(directory, learned, clobber=clobber, now=lambda: NOW, **options)
+    save_tables(directory, learned, clobber=clobber, now=NOW, **options)
     return load_snapshot(directory, directory / "state")
 
 

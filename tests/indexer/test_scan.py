@@ -1,7 +1,7 @@
 """Making tables from a folder, against what the reference client makes of it."""
 
 import json
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -139,6 +139,15 @@ def test_metadata_has_two_keys(root):
         raw = json.loads(pq.read_schema(file).metadata[b"one_metadata"])
         assert set(raw) == {"date_created", "origin"}
         assert raw["origin"] == str(root)
+
+
+@pytest.mark.usefixtures("_far_from_utc")
+def test_tables_are_dated_in_utc(root):
+    before = datetime.now(UTC).replace(second=0, microsecond=0)
+    for file in make_parquet_db(root):
+        raw = json.loads(pq.read_schema(file).metadata[b"one_metadata"])
+        created = datetime.strptime(raw["date_created"], "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
+        assert before <= created <= datetime.now(UTC)
 
 
 def test_a_given_lab_fills_in(root):
