@@ -1,12 +1,12 @@
 """The set-up of tests about where a database's files are: a small archive on the demo's Alyx, and a cache."""
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
 from archives import make_tables, on_servers
+from waiting import PATIENCE_S
 
 from onefs.alf import RemoteNames
 from onefs.alyx.client import AlyxClient
@@ -27,7 +27,6 @@ from onefs.transports.base import Location, Login
 from onefs.transports.http import HttpTransport
 
 LOGIN = Login("demo", "demo")
-PATIENT_S = 30
 FILES = {f"alf/#2024-05-06#/a.number{number}.npy": bytes([number]) * 1000 for number in range(4)}
 
 
@@ -51,7 +50,7 @@ class ArchiveOfADatabase:
 
     def __enter__(self) -> Self:
         self.server = self._stack.enter_context(DemoServer(self.home / "archive"))
-        self.transport = HttpTransport(connect_timeout_s=PATIENT_S, read_timeout_s=PATIENT_S, max_connections=8)
+        self.transport = HttpTransport(connect_timeout_s=PATIENCE_S, read_timeout_s=PATIENCE_S, max_connections=8)
         self._stack.callback(self.transport.close)
         return self
 
@@ -72,8 +71,8 @@ class ArchiveOfADatabase:
             self.server.url,
             Credentials(user, user),
             responses_dir=self.home / "responses" if keeps else None,
-            connect_timeout_s=PATIENT_S,
-            read_timeout_s=PATIENT_S,
+            connect_timeout_s=PATIENCE_S,
+            read_timeout_s=PATIENCE_S,
             retry_max_s=0.1,
             outages=self.outages,
         )
@@ -126,15 +125,7 @@ def read(content: Content, dataset: Dataset) -> bytes:
     file = content.open(dataset, may_fetch=True)
     try:
         while (waiting := file.wait(0, 1 << 20)) is not None:
-            waiting.result(timeout=PATIENT_S)
+            waiting.result(timeout=PATIENCE_S)
         return file.read(0, 1 << 20)
     finally:
         file.close()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for something that only looking can tell."""
-    deadline = time.monotonic() + PATIENT_S
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.005)

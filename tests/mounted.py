@@ -6,23 +6,22 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from forked import ForkServer
+from waiting import PATIENCE_S, wait_until
 
 ONEFS = (sys.executable, "-m", "onefs")
 FORK_SERVER = ForkServer()
-PATIENCE_S = 30
 
 
 def run_onefs(
     *arguments: str | Path,
     folder: str | Path = ".",
     answers: str = "",
-    timeout_s: float = 60,
+    timeout_s: float = 2 * PATIENCE_S,
     in_new_interpreter: bool = False,
     **environment: str,
 ) -> "subprocess.CompletedProcess[str]":
@@ -52,15 +51,6 @@ def is_alive(pid: int) -> bool:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return False
-
-
-def wait_until(condition: Any, what: str, patience_s: float = PATIENCE_S, pause_s: float = 0.02) -> None:
-    """Wait for something that only looking can tell."""
-    end = time.monotonic() + patience_s
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(f"waited in vain until {what}")
-        time.sleep(pause_s)
 
 
 class Mounted:

@@ -13,11 +13,11 @@ import requests
 from botocore.config import Config
 from botocore.session import Session
 from servers import free_port
+from waiting import PATIENCE_S
 
 from onefs.transports.keys import Keys
 
 READER = "reader"
-PATIENCE_S = 30
 NO_ROLE = {
     "AWS_EC2_METADATA_DISABLED": "true",
     "AWS_SHARED_CREDENTIALS_FILE": "/nowhere",

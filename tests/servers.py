@@ -21,6 +21,8 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
+from waiting import PATIENCE_S
+
 NGINX = "/usr/sbin/nginx"
 NGINX_CONFIGURATION = """\
 daemon off;
@@ -128,9 +130,9 @@ class Nginx:
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline and self._process.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._port), timeout=1):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._port), timeout=PATIENCE_S):
                 return
             time.sleep(0.02)
         raise RuntimeError(f"nginx did not start: {self.error_log()}")
@@ -142,7 +144,7 @@ class Nginx:
             self._process.wait()
             self._process = None
 
-    def access_log(self, at_least: int = 0, timeout_s: float = 5) -> list[Request]:
+    def access_log(self, at_least: int = 0, timeout_s: float = PATIENCE_S) -> list[Request]:
         """The requests answered; waits until there are `at_least` so many (nginx logs after answering)."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -288,7 +290,7 @@ class FaultServer:
         with self._lock:
             return self._sent[path] if path is not None else self._sent.total()
 
-    def wait_for_requests(self, count: int, path: str | None = None, timeout_s: float = 20) -> None:
+    def wait_for_requests(self, count: int, path: str | None = None, timeout_s: float = PATIENCE_S) -> None:
         """Return once `count` requests have come; raises TimeoutError."""
         deadline = time.monotonic() + timeout_s
         while self.requests(path) < count:

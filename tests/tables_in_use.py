@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from alyx_archive import AlyxArchive
+from waiting import PATIENCE_S
 
 from onefs.alyx.client import AlyxClient
 from onefs.alyx.credentials import Credentials
@@ -40,7 +41,7 @@ class TablesInUse:
         waits: Callable[[float], None] | None = None,
         outages: Outages | None = None,
         responses_dir: Path | None = None,
-        read_timeout_s: float = 10,
+        read_timeout_s: float = PATIENCE_S,
     ) -> None:
         database = Database(url, Credentials("demo", password))
         source = resolve(url, Settings(cache_dir=cache, tag=tag, alyx_user="demo", alyx_password="demo"), Kind.DATABASE)
@@ -51,7 +52,7 @@ class TablesInUse:
             url,
             database.credentials,
             responses_dir=responses_dir,
-            connect_timeout_s=5,
+            connect_timeout_s=PATIENCE_S,
             read_timeout_s=read_timeout_s,
             retry_max_s=60.0 if waits else 0.0,
             clock=Clock(lambda: self.now_s, wait=lambda _, seconds: bool(waits and waits(seconds))),

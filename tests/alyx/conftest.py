@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from replay import PASSWORD, USER, MakeClient, Replay
+from waiting import PATIENCE_S
 
 from onefs.alyx.client import AlyxClient
 from onefs.alyx.credentials import Credentials
@@ -26,8 +27,8 @@ def make_client(replay: Replay, tmp_path: Path) -> Iterator[MakeClient]:
         def make(credentials: Credentials | None = None, **options: Any) -> AlyxClient:
             usual: dict[str, Any] = {
                 "responses_dir": tmp_path / "responses",
-                "connect_timeout_s": 10.0,
-                "read_timeout_s": 10.0,
+                "connect_timeout_s": PATIENCE_S,
+                "read_timeout_s": PATIENCE_S,
                 "retry_max_s": 30.0,
             }
             base_url = options.pop("base_url", replay.url)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 from replay import USER, MakeClient, Replay, Reply, json_reply, recorded_reply
+from waiting import PATIENCE_S
 
 from onefs.alyx.client import AlyxClient
 from onefs.alyx.credentials import Credentials
@@ -137,7 +138,7 @@ def test_closing_ends_a_wait_at_once(replay: Replay, make_client: MakeClient) ->
     while not replay.requests("/labs"):
         thread.join(0.01)
     client.close()
-    thread.join(20)
+    thread.join(PATIENCE_S)
     assert not thread.is_alive()
     assert failures
 
@@ -227,7 +228,7 @@ def test_a_login_that_fails_fails_for_all_who_wait_for_it(make_client: MakeClien
         client = make_client(base_url=url, outages=Noting(), cache_rest=False)
         questions = [pool.submit(client.labs) for _ in range(4)]
         for _ in questions:
-            assert asking.acquire(timeout=30)
+            assert asking.acquire(timeout=PATIENCE_S)
         while not all(question.done() for question in questions):
             silent.settimeout(0.1)
             with suppress(TimeoutError):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from replay import PASSWORD, USER, MakeClient, Replay, Reply, json_reply
+from waiting import PATIENCE_S
 
 from onefs.alyx import sending
 from onefs.alyx.client import AlyxClient
@@ -16,7 +17,7 @@ from onefs.errors import AccessRefusedError, BrokenAnswerError, OnefsError, Unre
 
 HALF_A_LETTER = "\ud800"
 NESTED = b"[" * 200_000
-TIMES = {"connect_timeout_s": 10.0, "read_timeout_s": 10.0, "retry_max_s": 1.0}
+TIMES = {"connect_timeout_s": PATIENCE_S, "read_timeout_s": PATIENCE_S, "retry_max_s": 1.0}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from alyx_archive import AlyxArchive
 from alyx_mounts import mount_of
-from mounted import wait_until
+from waiting import wait_until
 
 from onefs.alf_files.contents import DamagedFileError, load_file_content
 from onefs.api.files import Files, read_again

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import requests
 from alyx_archive import AlyxArchive
-from mounted import wait_until
+from waiting import wait_until
 
 from onefs import OneAlyx
 from onefs.catalogue.records import QC, Dataset

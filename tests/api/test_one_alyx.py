@@ -14,7 +14,7 @@ import pytest
 import requests
 from alyx_archive import AlyxArchive
 from archives import change_metadata
-from mounted import wait_until
+from waiting import wait_until
 
 from onefs import OneAlyx
 from onefs.api.webclient import no_cache

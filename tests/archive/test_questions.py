@@ -9,6 +9,7 @@ from urllib.request import urlopen
 from uuid import UUID
 
 import pytest
+from waiting import PATIENCE_S
 
 from onefs.alyx.client import AlyxClient
 from onefs.alyx.credentials import Credentials
@@ -38,8 +39,8 @@ def client(archive: Path) -> Iterator[AlyxClient]:
             server.url,
             Credentials("demo", "demo"),
             responses_dir=None,
-            connect_timeout_s=5,
-            read_timeout_s=20,
+            connect_timeout_s=PATIENCE_S,
+            read_timeout_s=PATIENCE_S,
             retry_max_s=5,
         )
         yield client

@@ -12,8 +12,8 @@ import pytest
 from alyx_archive import AlyxArchive
 from alyx_mounts import Asked
 from archives import change_metadata, make_tables
-from mounted import wait_until
 from tables_in_use import DAY_S, NOW_S, TablesInUse, export_tag
+from waiting import wait_until
 
 from onefs.alf import TABLE_NAMES
 from onefs.archive import refresher

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 from live_archive import Clock, Database, a_live, find, session_facts, walk
 from table_shapes import a_dataset, a_session, an_archive, load
+from waiting import PATIENCE_S
 
 from onefs.catalogue import asking
 from onefs.catalogue.live import merged
@@ -258,7 +259,7 @@ def test_threads_that_want_the_same_answer_share_one_question():
     database.may_answer.clear()
     with ThreadPoolExecutor(4) as pool:
         asking = [pool.submit(live.datasets, row) for _ in range(4)]
-        assert database.was_asked.wait(30)
+        assert database.was_asked.wait(PATIENCE_S)
         assert find(live, FIRST.path).session == row  # others are answered meanwhile
         database.may_answer.set()
         assert len({tuple(rows.result().rel_paths) for rows in asking}) == 1
@@ -284,7 +285,7 @@ def test_what_is_being_asked_when_everything_expires_is_asked_again():
     database.may_answer.clear()
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(live.newest, row)
-        assert database.was_asked.wait(30)
+        assert database.was_asked.wait(PATIENCE_S)
         live.expire()  # waits for nobody
         database.may_answer.set()
         asking.result()
@@ -565,7 +566,7 @@ def test_a_question_that_is_under_way_delays_nobody_else():
     database.may_answer.clear()
     asking = threading.Thread(target=live.datasets, args=(row,))
     asking.start()
-    assert database.was_asked.wait(30)
+    assert database.was_asked.wait(PATIENCE_S)
     assert live.session(row) == FIRST
     assert [folder.name for folder in live.folders(find(live, f"{FIRST.lab}/Subjects").row)] == ["S-2", "S.1"]
     database.may_answer.set()

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from live_archive import Clock, Database, a_live, find, walk
 from table_shapes import a_dataset, a_session, an_archive, load
+from waiting import PATIENCE_S
 
 from onefs.errors import UnreachableError
 
@@ -71,7 +72,7 @@ def test_threads_that_want_the_same_session_share_one_question():
     database.may_answer.clear()
     with ThreadPoolExecutor(4) as pool:
         finding = [pool.submit(live.find_session, FIRST.eid) for _ in range(4)]
-        assert database.was_asked.wait(30)
+        assert database.was_asked.wait(PATIENCE_S)
         assert live.silent().find_session(FIRST.eid) is None
         database.may_answer.set()
         assert {live.session(row.result()) for row in finding} == {FIRST}

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from archives import MADE_SESSION, make_tables, on_servers
 from lab_members import MEMBERS, as_member
-from mounted import ONEFS, Mounted, run_onefs, wait_until
+from mounted import ONEFS, Mounted, run_onefs
 from servers import Fault, FaultServer
+from waiting import wait_until
 
 from onefs.catalogue.records import Dataset
 from onefs.cli import following

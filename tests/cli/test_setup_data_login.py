@@ -11,12 +11,12 @@ import pytest
 from alyx_archive import AlyxArchive
 from mounted import ONEFS
 from setting_up_homes import Home
+from waiting import PATIENCE_S
 
 from onefs.demo.server import DemoServer
 
 PATH = "lab/Subjects/mouse/2024-01-02/001/alf/a.times.npy"
 BUCKET = "/onefs-demo"
-PATIENCE_S = 30
 
 
 @pytest.fixture

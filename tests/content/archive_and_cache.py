@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from servers import FaultServer
+from waiting import PATIENCE_S
 
 from onefs import alf
 from onefs.catalogue.records import QC, Dataset
@@ -27,9 +27,8 @@ from onefs.transports.base import Location
 from onefs.transports.http import HttpTransport
 
 SESSION = "lab/Subjects/KS014/2020-01-01/001"
-PATIENT_S = 30
 OTHER_PROCESS = Path(__file__).with_name("other_process.py")
-QUICK = Patience(tries=3, first_pause_s=0.01, longest_pause_s=0.05, stall_s=5, settled_s=0)
+QUICK = Patience(tries=3, first_pause_s=0.01, longest_pause_s=0.05, stall_s=PATIENCE_S, settled_s=0)
 
 
 def dataset_of(number: int, data: bytes, name: str = "", *, md5: str | None = None, size: int | None = -1) -> Dataset:
@@ -121,7 +120,7 @@ class ArchiveAndCache:
         verify: Verify = Verify.AUTO,
         is_cache: bool = True,
         may_displace: bool = True,
-        read_timeout_s: float = PATIENT_S,
+        read_timeout_s: float = PATIENCE_S,
         patience: Patience = QUICK,
         max_transfers: int = 256,
         blocks: BlockRules | None = None,
@@ -140,7 +139,7 @@ class ArchiveAndCache:
             uuid_filenames=uuid_filenames,
         )
         transport = HttpTransport(
-            connect_timeout_s=PATIENT_S, read_timeout_s=read_timeout_s, max_connections=max_transfers
+            connect_timeout_s=PATIENCE_S, read_timeout_s=read_timeout_s, max_connections=max_transfers
         )
         content = Content(
             store,
@@ -219,21 +218,13 @@ def read_open(file: OpenFile) -> bytes:
         offset = sum(map(len, pieces))
         waiting = file.wait(offset, 1 << 20)
         if waiting is not None:
-            waiting.result(timeout=PATIENT_S)
+            waiting.result(timeout=PATIENCE_S)
             continue
         piece = file.read(offset, 1 << 20)
         if piece == b"":
             return b"".join(pieces)
         if piece is not None:
             pieces.append(piece)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for something that only looking can tell."""
-    deadline = time.monotonic() + PATIENT_S
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.005)
 
 
 def together(job: Callable[[int], object], count: int) -> None:

@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 
 from archive_and_cache import ArchiveAndCache
+from waiting import PATIENCE_S
 
 from onefs.catalogue.records import Dataset
 from onefs.content.access import BlockRules, Content, OpenFile
@@ -23,7 +24,7 @@ def part(file: OpenFile, offset: int, size: int) -> bytes:
     """A part of an open file, waited for."""
     while True:
         while (waiting := file.wait(offset, size)) is not None:
-            waiting.result(timeout=30)
+            waiting.result(timeout=PATIENCE_S)
         found = file.read(offset, size)
         if found is not None:
             return found

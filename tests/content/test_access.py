@@ -5,8 +5,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from archive_and_cache import ArchiveAndCache, read, read_open, together, wait_until
+from archive_and_cache import ArchiveAndCache, read, read_open, together
 from servers import Fault
+from waiting import wait_until
 
 from onefs.content.access import Inspection, State, Verify
 from onefs.errors import ContentError, MismatchError, OfflineError

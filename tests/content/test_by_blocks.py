@@ -6,9 +6,10 @@ import tempfile
 import threading
 
 import pytest
-from archive_and_cache import ArchiveAndCache, read, read_open, together, wait_until
+from archive_and_cache import ArchiveAndCache, read, read_open, together
 from reading_by_blocks import BLOCK, DATA, by_blocks, open_links, part, ranges, sparse
 from servers import Fault
+from waiting import wait_until
 
 from onefs.content.access import State, Verify
 from onefs.errors import BrokenAnswerError, MismatchError, OfflineError, OnefsError, UnreachableError

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from archive_and_cache import ArchiveAndCache, dataset_of, read, read_open, wait_until
+from archive_and_cache import ArchiveAndCache, dataset_of, read, read_open
 from servers import Fault
+from waiting import PATIENCE_S, wait_until
 
 from onefs.content import stamps, syncing
 from onefs.content.access import State
@@ -302,7 +303,7 @@ def test_state_on_another_file_system(place: ArchiveAndCache, tmp_path: Path) ->
 
     other = Path("/dev/shm") / f"onefs-test-{os.getpid()}"
     dataset = place.add(DATA)
-    transport = HttpTransport(connect_timeout_s=5, read_timeout_s=20, max_connections=2)
+    transport = HttpTransport(connect_timeout_s=PATIENCE_S, read_timeout_s=PATIENCE_S, max_connections=2)
     try:
         content = Content(ContentStore(place.cache, other), transport, place.locate, place.locate)
         assert read(content, dataset) == DATA

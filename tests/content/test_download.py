@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 import pytest
-from archive_and_cache import QUICK, ArchiveAndCache, read, read_open, wait_until
+from archive_and_cache import QUICK, ArchiveAndCache, read, read_open
 from servers import Fault
+from waiting import SILENCE_S, wait_until
 
 from onefs.catalogue.records import Dataset
 from onefs.content.access import Patience, State, Verify
@@ -105,7 +106,7 @@ def test_server_that_restarts_in_the_middle(place: ArchiveAndCache) -> None:
 
 
 def test_stalled_connection_is_given_up(place: ArchiveAndCache) -> None:
-    dataset, content = place.add(DATA), place.content(read_timeout_s=0.2)
+    dataset, content = place.add(DATA), place.content(read_timeout_s=SILENCE_S)
     place.server.fault(place.url_path(dataset), Fault(stall_after=PIECE, times=1))
     assert read(content, dataset) == DATA
     assert place.server.requests() == 2
@@ -383,7 +384,7 @@ def test_transfers_are_limited(place: ArchiveAndCache) -> None:
 
 def test_a_server_silent_for_one_file_is_asked_for_the_next(place: ArchiveAndCache) -> None:
     silent, sound = place.add(DATA[:1000], 0), place.add(DATA[:1000], 1)
-    content = place.content(read_timeout_s=0.3)
+    content = place.content(read_timeout_s=SILENCE_S)
     place.server.fault(place.url_path(silent), Fault(stall_before_headers=True))
     with pytest.raises(TimedOutError):
         read(content, silent)

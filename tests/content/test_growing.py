@@ -7,9 +7,10 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
-from archive_and_cache import ArchiveAndCache, dataset_of, read, read_open, together, wait_until
+from archive_and_cache import ArchiveAndCache, dataset_of, read, read_open, together
 from reading_by_blocks import BLOCK, BLOCKS, DATA, RULES, by_blocks, part, sparse
 from servers import Fault
+from waiting import PATIENCE_S, wait_until
 
 from onefs.content import floating
 from onefs.content.access import Content, State
@@ -100,7 +101,7 @@ def test_what_took_a_file_s_place_is_not_read_before_it_is_there(place: ArchiveA
     dataset, content = place.add(DATA), by_blocks(place)
     slow, other = content.open(dataset, may_fetch=True), content.open(dataset, may_fetch=True)
     while (waiting := slow.wait(0, 10)) is not None:
-        waiting.result(timeout=30)
+        waiting.result(timeout=PATIENCE_S)
     place.server.put(place.url_path(dataset), DATA)
     assert part(other, 50 * BLOCK, 10) == DATA[50 * BLOCK : 50 * BLOCK + 10]
     assert slow.read_now(0, 10) is None

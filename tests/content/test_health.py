@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from archive_and_cache import Clock, dataset_of, read, together
 from servers import Fault, FaultServer, full_server
+from waiting import PATIENCE_S, SILENCE_S
 
 from onefs import alf
 from onefs.catalogue.records import Dataset
@@ -33,12 +34,13 @@ DATA = b"spikes" * 100
 FILES = [dataset_of(number, DATA) for number in range(40)]
 QUICK = Patience(tries=2, first_pause_s=0.001, longest_pause_s=0.05)
 FEW = 4
+CONNECT_S = 0.3
 
 
 class Failover:
     """Files on two servers. The first is at `first_url`, whatever that is; the other is `good`."""
 
-    def __init__(self, home: Path, stack: ExitStack) -> None:
+    def __init__(self, home: Path, stack: ExitStack, read_timeout_s: float) -> None:
         self.clock = Clock()
         self.first = stack.enter_context(FaultServer())
         self.good = stack.enter_context(FaultServer())
@@ -46,7 +48,7 @@ class Failover:
         for server in (self.first, self.good):
             for dataset in FILES:
                 server.put(path_of(dataset), DATA)
-        self.transport = HttpTransport(connect_timeout_s=0.3, read_timeout_s=0.3, max_connections=8)
+        self.transport = HttpTransport(connect_timeout_s=CONNECT_S, read_timeout_s=read_timeout_s, max_connections=8)
         self.content = Content(
             ContentStore(home, home / ".onefs"),
             self.transport,
@@ -73,9 +75,9 @@ def path_of(dataset: Dataset) -> str:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Failover]:
+def place(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Failover]:
     with ExitStack() as stack:
-        yield Failover(tmp_path, stack)
+        yield Failover(tmp_path, stack, getattr(request, "param", PATIENCE_S))
 
 
 @pytest.fixture
@@ -107,14 +109,15 @@ def is_busy(place: Failover) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fails", "why"),
+    ("place", "fails", "why"),
     [
-        (refuses, "connection refused"),
-        (speaks_no_tls, "does not answer in TLS"),
-        (has_no_such_name, "its name is not known"),
-        (is_silent, "did not answer within 0.3 s"),
-        (is_busy, "answered 503"),
+        (PATIENCE_S, refuses, "connection refused"),
+        (PATIENCE_S, speaks_no_tls, "does not answer in TLS"),
+        (PATIENCE_S, has_no_such_name, "its name is not known"),
+        (SILENCE_S, is_silent, "did not answer within 1 s"),
+        (PATIENCE_S, is_busy, "answered 503"),
     ],
+    indirect=["place"],
 )
 def test_a_server_that_fails_is_left_alone_and_tried_again(
     place: Failover, fails: Callable[[Failover], None], why: str
@@ -283,6 +286,7 @@ def test_what_failed_in_an_outage_is_tried_again_once_the_server_answers(place: 
     assert read(place.content, FILES[0]) == DATA
 
 
+@pytest.mark.parametrize("place", [SILENCE_S], indirect=True)
 def test_wrong_bytes_are_not_asked_for_again_as_an_outage_ends(place: Failover) -> None:
     place.first.fault(path_of(FILES[0]), Fault(wrong_bytes=True))
     place.first.fault(path_of(FILES[1]), Fault(stall_before_headers=True, times=1))

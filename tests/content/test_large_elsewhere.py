@@ -3,9 +3,10 @@
 import random
 
 import pytest
-from archive_and_cache import ArchiveAndCache, read, read_open, wait_until
+from archive_and_cache import ArchiveAndCache, read, read_open
 from reading_by_blocks import BLOCK, DATA, by_blocks, part, sparse
 from servers import Fault
+from waiting import wait_until
 
 from onefs.content.access import State, Verify
 from onefs.errors import BrokenAnswerError, MismatchError, UnreachableError

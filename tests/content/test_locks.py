@@ -14,9 +14,10 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from archive_and_cache import ArchiveAndCache, Clock, read, read_open, wait_until
+from archive_and_cache import ArchiveAndCache, Clock, read, read_open
 from privileges import is_root
 from servers import Fault
+from waiting import wait_until
 
 from onefs import mountinfo
 from onefs.content import disks

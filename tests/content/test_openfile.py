@@ -6,6 +6,7 @@ import threading
 import pytest
 from archive_and_cache import ArchiveAndCache, read, read_open
 from servers import Fault
+from waiting import PATIENCE_S
 
 from onefs.content.access import BlockRules
 
@@ -79,7 +80,7 @@ def test_who_waits_for_all_of_it_stops_when_it_is_closed(place: ArchiveAndCache,
     waiting.start()
     place.server.wait_for_requests(1)
     leaving.close()
-    waiting.join(timeout=30)
+    waiting.join(timeout=PATIENCE_S)
     assert [str(error) for error in failures] == ["a file that is closed never becomes whole"]
     place.server.release()
     assert read_open(staying) == DATA

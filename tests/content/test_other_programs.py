@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from archive_and_cache import PATIENT_S, QUICK, ArchiveAndCache, Clock, dataset_of, read, read_open, wait_until
+from archive_and_cache import QUICK, ArchiveAndCache, Clock, dataset_of, read, read_open
+from waiting import PATIENCE_S, wait_until
 
 from onefs.catalogue.records import Dataset
 from onefs.content import transfer
@@ -203,20 +204,20 @@ def test_who_may_fetch_does_not_get_the_answer_of_who_may_not() -> None:
 
     def check(fetch: Fetch) -> None:
         begun.set()
-        go_on.wait(PATIENT_S)
+        go_on.wait(PATIENCE_S)
         raise MismatchError(f"may fetch: {fetch.may_fetch}")
 
     fetches = Fetches(Workers("checks", 2), Workers("transfers", 1), check, check, lambda fetch, error: None)
     dataset = dataset_of(1, DATA)
     offline = fetches.start(dataset, may_fetch=False, has_copy=True)
-    begun.wait(PATIENT_S)
+    begun.wait(PATIENCE_S)
     assert fetches.join(dataset, may_fetch=True) is None
     online = fetches.start(dataset, may_fetch=True, has_copy=True)
     assert fetches.start(dataset, may_fetch=False, has_copy=True) is online
     assert len(fetches.running()) == 2
     go_on.set()
     for fetch, says in ((offline, "False"), (online, "True")):
-        fetch.news.result(PATIENT_S)
+        fetch.news.result(PATIENCE_S)
         with pytest.raises(MismatchError, match=says):
             fetch.take()
 

@@ -4,9 +4,10 @@ import random
 from collections.abc import Callable, Sequence
 
 import pytest
-from archive_and_cache import ArchiveAndCache, read, wait_until
+from archive_and_cache import ArchiveAndCache, read
 from reading_by_blocks import DATA, by_blocks, part, sparse
 from servers import Fault, FaultServer
+from waiting import wait_until
 
 from onefs.alf import RemoteNames
 from onefs.catalogue.records import Dataset

@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from archive_and_cache import ArchiveAndCache, read, read_open, together, wait_until
+from archive_and_cache import ArchiveAndCache, read, read_open, together
 from servers import Fault
+from waiting import PATIENCE_S, wait_until
 
 from onefs.catalogue.records import Dataset
 from onefs.content.access import BlockRules, State
@@ -212,7 +213,7 @@ def test_no_room_that_can_never_come_is_waited_for(place: ArchiveAndCache) -> No
     waiting = threading.Thread(target=read, args=(content, wanted))
     waiting.start()
     place.server.release()
-    waiting.join(30)
+    waiting.join(PATIENCE_S)
     assert place.file(wanted).exists()
     file.close()
 
@@ -328,7 +329,7 @@ def test_blocks_stay_while_somebody_has_the_file_open(place: ArchiveAndCache) ->
     file = content.open(large, may_fetch=True)
     for offset in range(0, MIB, 64 << 10):
         while (waiting := file.wait(offset, 1)) is not None:
-            waiting.result(timeout=30)
+            waiting.result(timeout=PATIENCE_S)
     blocks = place.partial(large).with_suffix(".blocks")
     for dataset in small:
         read(content, dataset)

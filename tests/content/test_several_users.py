@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from archive_and_cache import ArchiveAndCache, read, wait_until
+from archive_and_cache import ArchiveAndCache, read
 from servers import Fault
+from waiting import PATIENCE_S, wait_until
 
 from onefs.catalogue.records import Dataset
 from onefs.content.access import BlockRules, State
@@ -56,7 +57,7 @@ def begin(lab: ArchiveAndCache, dataset: Dataset, blocks: BlockRules | None = No
         content = lab.content(blocks=blocks)
         file = content.open(dataset, may_fetch=True)
         while blocks is not None and (waiting := file.wait(0, PIECE)) is not None:
-            waiting.result(30)
+            waiting.result(PATIENCE_S)
         wait_until(lambda: blocks is not None or content.transfers()[0].done_bytes == PIECE)
         file.close()
         content.close()

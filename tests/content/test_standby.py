@@ -5,9 +5,10 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from archive_and_cache import ArchiveAndCache, read, read_open, wait_until
+from archive_and_cache import ArchiveAndCache, read, read_open
 from reading_by_blocks import BLOCK, DATA, RULES, by_blocks, open_links, part, sparse
 from servers import Fault
+from waiting import wait_until
 
 from onefs.catalogue.records import Dataset
 from onefs.content import transfer

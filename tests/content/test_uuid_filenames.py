@@ -6,10 +6,11 @@ import random
 import signal
 
 import pytest
-from archive_and_cache import ArchiveAndCache, read, wait_until
+from archive_and_cache import ArchiveAndCache, read
 from reading_by_blocks import DATA as LARGE_DATA
 from reading_by_blocks import RULES
 from servers import Fault
+from waiting import wait_until
 
 from onefs.catalogue.records import Dataset
 from onefs.content.access import Content, State

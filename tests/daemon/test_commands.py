@@ -9,8 +9,9 @@ import pytest
 from alyx_archive import AlyxArchive
 from alyx_mounts import Asked, mount_of
 from archives import make_tables
-from mounted import Mounted, run_onefs, wait_until
+from mounted import Mounted, run_onefs
 from tables_in_use import export_tag
+from waiting import PATIENCE_S, wait_until
 
 from onefs.alyx.client import AlyxClient
 from onefs.alyx.credentials import Credentials
@@ -115,8 +116,8 @@ def test_kept_responses_are_steered(server: DemoServer, tmp_path: Path) -> None:
         server.url,
         Credentials("demo", "demo"),
         responses_dir=tmp_path,
-        connect_timeout_s=5,
-        read_timeout_s=10,
+        connect_timeout_s=PATIENCE_S,
+        read_timeout_s=PATIENCE_S,
         retry_max_s=0,
     )
     command = rest_cache(client, lambda: None)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from archives import MADE_SESSION, make_tables, on_servers
-from mounted import ONEFS, PATIENCE_S, Mounted, is_alive, run_onefs, wait_until
+from mounted import ONEFS, Mounted, is_alive, run_onefs
 from servers import Fault, FaultServer
+from waiting import PATIENCE_S, wait_until
 
 FILES = {f"alf/{name}.times.npy": os.urandom(3000) for name in "abcd"}
 

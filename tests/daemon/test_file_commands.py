@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from archives import MADE_SESSION, make_tables, on_servers
-from mounted import Mounted, wait_until
+from mounted import Mounted
 from servers import HEALTHY, Fault, FaultServer
+from waiting import wait_until
 
 from onefs.catalogue.records import Dataset
 

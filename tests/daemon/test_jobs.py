@@ -6,6 +6,7 @@ from dataclasses import replace
 from uuid import UUID
 
 import pytest
+from waiting import PATIENCE_S
 
 from onefs.catalogue.records import QC, Dataset
 from onefs.daemon.job import MOST_WITHOUT_ROOM, Job, Stage
@@ -13,7 +14,6 @@ from onefs.daemon.jobs import Jobs
 from onefs.daemon.work import Done, Work
 from onefs.errors import ContentError, NoRoomError, OfflineError, UsageError
 
-PATIENCE_S = 30
 SESSION = "lab/Subjects/mouse/2024-01-02/001"
 
 

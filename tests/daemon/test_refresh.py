@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from archives import MADE_SESSION, make_tables
-from mounted import Mounted, run_onefs, wait_until
+from mounted import Mounted, run_onefs
 from servers import Nginx
+from waiting import wait_until
 
 OLD = {"alf/a.times.npy": b"old " * 5000, "alf/b.times.npy": b"same " * 4000, "raw/gone.raw.npy": b"gone " * 100}
 NEW = {"alf/a.times.npy": b"new! " * 5000, "alf/b.times.npy": b"same " * 4000, "alf/probe00/c.times.npy": b"came " * 9}

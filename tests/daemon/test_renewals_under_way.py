@@ -11,8 +11,8 @@ import pytest
 from alyx_archive import AlyxArchive
 from alyx_mounts import Asked
 from archives import change_metadata
-from mounted import wait_until
 from tables_in_use import TablesInUse
+from waiting import PATIENCE_S, wait_until
 
 from onefs.demo.server import DemoServer
 from onefs.errors import OnefsError
@@ -71,7 +71,7 @@ class Doing:
 
     def ends(self) -> None:
         """See that it comes to its end, without an error."""
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
         assert self._error is None
 

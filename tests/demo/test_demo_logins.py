@@ -3,6 +3,7 @@
 import pytest
 import requests
 from alyx_user import AlyxUser
+from waiting import PATIENCE_S
 
 from onefs.demo.logins import Throttle
 from onefs.demo.plan import PLANS
@@ -27,7 +28,7 @@ def test_each_user_has_one_token_until_it_is_forgotten(server: DemoServer) -> No
 
 @pytest.mark.parametrize("header", ["Basic ZGVtbzpkZW1v", "Bearer abc", ""])
 def test_what_is_no_token_is_no_login(server: DemoServer, header: str) -> None:
-    answer = requests.get(f"{server.url}/sessions", headers={"Authorization": header}, timeout=10)
+    answer = requests.get(f"{server.url}/sessions", headers={"Authorization": header}, timeout=PATIENCE_S)
     assert (answer.status_code, answer.json()["detail"]) == (403, "Authentication credentials were not provided.")
 
 

@@ -5,6 +5,7 @@ from uuid import UUID
 import pytest
 import requests
 from alyx_user import AlyxUser
+from waiting import PATIENCE_S
 
 from onefs.demo.plan import PLANS
 from onefs.demo.server import DemoServer
@@ -107,8 +108,8 @@ def test_a_dataset_is_where_its_record_says(client: AlyxUser, server: DemoServer
     url = next(file["data_url"] for file in row["file_records"] if file["data_repository"].startswith("server"))
     assert url.startswith(server.data_url)
     assert "/#2024-05-06#/" in url
-    answer = requests.get(url.replace("#", "%23"), auth=("demo", "demo"), timeout=10)
+    answer = requests.get(url.replace("#", "%23"), auth=("demo", "demo"), timeout=PATIENCE_S)
     assert len(answer.content) == row["file_size"]
     aggregate = client.rows("datasets?django=session__isnull,True")[0]
     url = next(file["data_url"] for file in aggregate["file_records"] if file["data_url"])
-    assert len(requests.get(url, auth=("demo", "demo"), timeout=10).content) == aggregate["file_size"]
+    assert len(requests.get(url, auth=("demo", "demo"), timeout=PATIENCE_S).content) == aggregate["file_size"]

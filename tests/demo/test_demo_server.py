@@ -17,6 +17,7 @@ from urllib.parse import quote, urlsplit
 import pandas as pd
 import pytest
 import requests
+from waiting import PATIENCE_S
 
 from onefs.demo.archive import Manifest
 from onefs.demo.raw import LARGE_BYTES, LargeRecording
@@ -115,7 +116,7 @@ def test_a_wrong_login_is_refused(twin: DemoServer, session: requests.Session, l
     ],
 )
 def test_nothing_outside_the_archive_is_served(twin: DemoServer, path: str) -> None:
-    connection = http.client.HTTPConnection(urlsplit(twin.url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(twin.url).netloc, timeout=PATIENCE_S)
     connection.request("GET", f"/public/{path}", headers={"Authorization": "Basic ZGVtbzpkZW1v"})
     answer = connection.getresponse()
     assert answer.status == 404
@@ -124,7 +125,7 @@ def test_nothing_outside_the_archive_is_served(twin: DemoServer, path: str) -> N
 
 
 def test_a_connection_serves_many_requests(server: DemoServer) -> None:
-    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=PATIENCE_S)
     connection.connect()
     port = connection.sock.getsockname()[1]
     for path, status in [
@@ -180,7 +181,7 @@ def test_tables_are_served(server: DemoServer, session: requests.Session) -> Non
     "path", ["archive.json", "../archive.json", "..%2fdatabase.json", "../tables/%2e%2e/database.json"]
 )
 def test_nothing_but_tables_is_in_their_folder(server: DemoServer, path: str) -> None:
-    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=PATIENCE_S)
     connection.request("GET", f"/tables/{path}")
     answer = connection.getresponse()
     assert answer.status == 404
@@ -207,10 +208,10 @@ def test_the_server_dies_with_the_process_that_started_it(archive: Path) -> None
     parent = subprocess.Popen([sys.executable, "-c", program, str(archive)], stdout=subprocess.PIPE, text=True)
     url, pid = parent.stdout.readline().split()
     child = os.pidfd_open(int(pid))
-    assert requests.get(f"{url}/cache_info.json", timeout=10).ok
+    assert requests.get(f"{url}/cache_info.json", timeout=PATIENCE_S).ok
     parent.send_signal(signal.SIGKILL)
     parent.communicate()
-    assert select.select([child], [], [], 30)[0], "the server outlived its parent"
+    assert select.select([child], [], [], PATIENCE_S)[0], "the server outlived its parent"
     os.close(child)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import requests
 from alyx_user import AlyxUser
-from mounted import wait_until
+from waiting import wait_until
 
 from onefs.demo.server import DemoServer
 

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 from asking import a_dataset, a_session, tables_of
-from mounted import PATIENCE_S, wait_until
+from waiting import PATIENCE_S, wait_until
 
 DATA = b"spikes" * 100
 SESSION, TOLD = a_session(), a_session("told_lab")

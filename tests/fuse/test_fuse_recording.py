@@ -14,7 +14,7 @@ import pytest
 import trio
 import trio.testing
 from archives import make_tables
-from mounted import PATIENCE_S, wait_until
+from waiting import PATIENCE_S, wait_until
 
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.content.access import Content

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from archives import MADE_SESSION, make_tables, on_servers
-from mounted import PATIENCE_S, wait_until
 from servers import FaultServer
+from waiting import PATIENCE_S, wait_until
 
 DATA = b"spikes" * 1000
 NAMES = [f"sound/{name}.times.npy" for name in ("b", "c", "torn", "shut")] + ["broken/a.times.npy"]

@@ -10,8 +10,8 @@ from uuid import UUID
 
 import pytest
 from archives import make_tables
-from mounted import wait_until
 from recordings_of import entry_of
+from waiting import wait_until
 
 from onefs.recording.manifest import Entry
 from onefs.recording.unsaved import Unsaved, unsaved_file

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from archives import PASSWORD, RECORDINGS, USER, flags_for
-from mounted import PATIENCE_S, Mounted
+from mounted import Mounted
 from servers import Nginx
+from waiting import PATIENCE_S
 
 from onefs.catalogue.records import QC, Dataset
 from onefs.catalogue.revisions import Rule
@@ -136,7 +137,7 @@ def in_process(server: Nginx, home: Path) -> Iterator[ArchiveView]:
 
     content = Content(
         ContentStore(cache, cache / ".onefs"),
-        HttpTransport(connect_timeout_s=5, read_timeout_s=5, max_connections=8, proxy=""),
+        HttpTransport(connect_timeout_s=PATIENCE_S, read_timeout_s=PATIENCE_S, max_connections=8, proxy=""),
         locate,
         locate,
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from alyx_archive import AlyxArchive
 from alyx_mounts import Asked, SocketWatch, errno_of, mount_of, tree_of
-from mounted import wait_until
+from waiting import wait_until
 
 from onefs.demo.server import DemoServer
 

@@ -8,7 +8,7 @@ import pytest
 import requests
 from alyx_archive import AlyxArchive
 from alyx_mounts import PASSWORD, Asked, control, errno_of, mount_of, tree_of
-from mounted import wait_until
+from waiting import wait_until
 
 from onefs.demo.database_file import USERS, DatabaseFile, User
 from onefs.demo.server import DemoServer
@@ -70,7 +70,7 @@ def test_a_server_that_goes_away_and_comes_back(server: DemoServer, archive: Aly
 
 
 def test_a_silent_server_is_a_time_out(server: DemoServer, tmp_path: Path) -> None:
-    mount = mount_of(server, tmp_path, *NEVER, "--read-timeout", "500ms")
+    mount = mount_of(server, tmp_path, *NEVER, "--read-timeout", "2s")
     with mount:
         assert (mount.path / CACHED).read_bytes() == BYTES[CACHED]
         server.hold()

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from alyx_archive import AlyxArchive
 from alyx_mounts import errno_of, mount_of, tree_of
-from mounted import Mounted, wait_until
+from mounted import Mounted
+from waiting import wait_until
 
 from onefs.demo.server import DemoServer
 

@@ -10,7 +10,8 @@ from uuid import UUID
 import pytest
 from alyx_archive import AlyxArchive
 from alyx_mounts import Asked, control, errno_of, mount_of, tree_of
-from mounted import Mounted, run_onefs, wait_until
+from mounted import Mounted, run_onefs
+from waiting import wait_until
 
 from onefs.demo.server import DemoServer
 

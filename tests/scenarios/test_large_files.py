@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from archives import MADE_SESSION, make_tables, on_servers
-from mounted import ONEFS, Mounted, is_alive, wait_until
+from mounted import ONEFS, Mounted, is_alive
 from servers import PatternServer, pattern, pattern_md5
+from waiting import PATIENCE_S, wait_until
 
 MIB = 1 << 20
 NAME = "raw/recording.raw.cbin"
@@ -145,7 +146,7 @@ def test_a_daemon_killed_again_and_again(server: PatternServer, tmp_path: Path) 
         reached = (kill + 1) * LARGE_BYTES // 6
         wait_until(lambda reached=reached: copy.exists() and copy.stat().st_size >= reached, "some of it is copied")
         mount.kill()
-        reader.communicate(timeout=30)
+        reader.communicate(timeout=PATIENCE_S)
         assert reader.returncode
     server.pause_s = 0
     with mount:
@@ -190,7 +191,7 @@ def test_a_fetch_that_is_interrupted_at_its_beginning_ends(server: PatternServer
         with subprocess.Popen([*ONEFS, "fetch", file_in(mount)], stderr=subprocess.PIPE, text=True) as fetch:
             wait_until(lambda: server.sent_bytes > MIB, "it has begun")
             fetch.send_signal(signal.SIGINT)
-            assert "was stopped" in fetch.communicate(timeout=30)[1]
+            assert "was stopped" in fetch.communicate(timeout=PATIENCE_S)[1]
         assert [job["stage"] for job in mount.status()["jobs"]] == ["stopped"]
         wait_until(lambda: not mount.status()["transfers"], "nothing is fetched any more")
         assert server.sent_bytes < 4 * LARGE_BYTES

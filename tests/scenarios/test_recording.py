@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 from archives import RECORDINGS, WRONG_MD5, make_tables, sound_rows
-from mounted import ONEFS, Mounted, is_alive, run_onefs, wait_until
+from mounted import ONEFS, Mounted, is_alive, run_onefs
 from privileges import remount
+from waiting import wait_until
 
 from onefs.recording.manifest import Entry, read_manifest
 

@@ -19,10 +19,11 @@ import pytest
 from alyx_archive import AlyxArchive
 from alyx_mounts import errno_of, mount_of, tree_of
 from archives import MADE_SESSION, make_tables, on_servers
-from mounted import ONEFS, Mounted, run_onefs, wait_until
+from mounted import ONEFS, Mounted, run_onefs
 from privileges import remount
 from recordings_of import entry_of, write_manifest
 from servers import Fault, FaultServer
+from waiting import PATIENCE_S, wait_until
 
 from onefs.catalogue.records import QC
 from onefs.catalogue.snapshot import load_snapshot
@@ -238,10 +239,7 @@ class Faulty:
             server.put(on_servers(dataset), FILES[name])
         entries = [entry_of(dataset, self.tables) for dataset in self.datasets.values()]
         self.manifest = write_manifest(home / "manifest.jsonl", entries)
-        self.words = (
-            *("replay", self.manifest, "--data-url", server.url, "--cache-dir", home / "cache"),
-            *("--read-timeout", "1s"),
-        )  # fmt: skip
+        self.words = ("replay", self.manifest, "--data-url", server.url, "--cache-dir", home / "cache")
         self.environment = {"XDG_CACHE_HOME": str(home / "xdg"), "XDG_CONFIG_HOME": str(home / "config")}
 
     def replay(self, *words: str | Path) -> "subprocess.CompletedProcess[str]":
@@ -276,7 +274,7 @@ def test_a_folder_goes_on_after_a_kill_and_after_the_server_was_away(faulty: Fau
         with subprocess.Popen(words, stderr=subprocess.PIPE, env={**os.environ, **faulty.environment}) as fetching:
             wait_until(partial(is_on_the_way, folder, 2_000_000 * count), "all but one are there")
             fetching.send_signal(number)
-            assert b"Traceback" not in fetching.communicate(timeout=20)[1]
+            assert b"Traceback" not in fetching.communicate(timeout=PATIENCE_S)[1]
         assert fetching.returncode == ending
     assert BIG not in files_in(folder)
     assert not list(folder.glob("*.pqt"))
@@ -395,8 +393,7 @@ def test_an_option_that_would_change_nothing_is_refused(faulty: Faulty, tmp_path
 def test_a_mount_goes_on_after_its_daemon_was_killed_and_without_the_archives_tables(
     faulty: Faulty, tmp_path: Path
 ) -> None:
-    flags = ("--data-url", faulty.server.url, "--read-timeout", "1s")
-    plain = Mounted(faulty.tables, tmp_path, *flags)
+    plain = Mounted(faulty.tables, tmp_path, "--data-url", faulty.server.url)
     replayed = Replayed(faulty.manifest, plain, tmp_path / "replay")
     with replayed as mount:
         assert (mount.path / MADE_SESSION / BIG).read_bytes() == FILES[BIG]

@@ -14,6 +14,7 @@ from alyx_mounts import Asked, mount_of, tree_of
 from archives import MADE_SESSION, change_metadata, make_tables
 from mounted import ONEFS, Mounted, run_onefs
 from privileges import remount
+from waiting import PATIENCE_S
 
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.demo.server import DemoServer
@@ -205,7 +206,7 @@ def test_two_mounts_save_into_one_folder_after_a_third_was_killed_there(
                 with (folder / ".onefs/tables.lock").open() as lock, pytest.raises(BlockingIOError):
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 holder.send_signal(signal.SIGKILL)
-                assert [each.wait(timeout=30) for each in waiting] == [0, 0]
+                assert [each.wait(timeout=PATIENCE_S) for each in waiting] == [0, 0]
     finally:
         holder.kill()
         holder.communicate()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from archives import copied_tables
-from mounted import Mounted, run_onefs, wait_until
+from mounted import Mounted, run_onefs
+from waiting import wait_until
 
 from onefs.catalogue.snapshot import load_snapshot
 

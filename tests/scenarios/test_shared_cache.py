@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from alyx_archive import AlyxArchive
 from lab_members import MEMBERS, Member, digests, lab_folder
-from mounted import wait_until
 from servers import Fault, FaultServer, Nginx
+from waiting import wait_until
 
 from onefs.demo.archive import DATA_DIR, PUBLIC_DIR, TABLES_DIR
 from onefs.demo.server import DemoServer

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from mounted import wait_until
+from waiting import wait_until
 
 BENCH = Path(__file__).parents[2] / "scripts" / "bench"
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mounted import is_alive, run_onefs, wait_until
+from mounted import is_alive, run_onefs
+from waiting import wait_until
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "demo"
 

@@ -16,6 +16,7 @@ import pytest
 from archives import change_metadata, make_tables
 from filelock import FileLock
 from servers import Fault, FaultServer, Nginx
+from waiting import PATIENCE_S
 
 from onefs.alf import TABLE_NAMES
 from onefs.alyx.client import AlyxClient
@@ -83,7 +84,7 @@ class Place:
         """Fetch as from a database that says where each of its tables is."""
         located = {"date_created": "2024-01-03T00:00:00", "location": [f"{self.url}/{name}" for name in names]}
         server.put("/cache/info/", json.dumps(located).encode())
-        waits = {"connect_timeout_s": 5.0, "read_timeout_s": 5.0, "retry_max_s": 1.0}
+        waits = {"connect_timeout_s": PATIENCE_S, "read_timeout_s": PATIENCE_S, "retry_max_s": 1.0}
         client = AlyxClient(self.url, Credentials(token="t"), responses_dir=None, **waits)
         origin = DatabaseOrigin(client, make_transport(make_http(Settings())))
         ensure_tables(TablesPlace(self.cache, self.cache / ".onefs"), origin)

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import requests
-from archive_of_a_database import ArchiveOfADatabase, read, wait_until
+from archive_of_a_database import ArchiveOfADatabase, read
 from archives import on_servers
 from servers import FaultServer
+from waiting import wait_until
 
 from onefs.alyx.client import AlyxClient
 from onefs.catalogue.records import Dataset

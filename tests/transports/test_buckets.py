@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from s3_service import NO_ROLE, S3Service
 from servers import Fault, FaultServer
+from waiting import PATIENCE_S
 
 from onefs.alf import archive_path
 from onefs.errors import (
@@ -52,7 +53,7 @@ def lax(service: S3Service) -> Iterator[S3Service]:
 
 @pytest.fixture
 def http() -> Iterator[HttpTransport]:
-    transport = HttpTransport(connect_timeout_s=30, read_timeout_s=30, max_connections=4)
+    transport = HttpTransport(connect_timeout_s=PATIENCE_S, read_timeout_s=PATIENCE_S, max_connections=4)
     yield transport
     transport.close()
 

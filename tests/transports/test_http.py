@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from servers import Fault, FaultServer, Nginx, free_port
 from urllib3 import HTTPResponse
+from waiting import PATIENCE_S
 
 from onefs.errors import (
     AccessRefusedError,
@@ -31,14 +32,14 @@ LOGIN = Login("mouse", "cheese")
 
 @pytest.fixture
 def transport() -> Iterator[HttpTransport]:
-    transport = HttpTransport(connect_timeout_s=5, read_timeout_s=20, max_connections=64)
+    transport = HttpTransport(connect_timeout_s=PATIENCE_S, read_timeout_s=PATIENCE_S, max_connections=64)
     yield transport
     transport.close()
 
 
 @pytest.fixture
 def impatient() -> Iterator[HttpTransport]:
-    transport = HttpTransport(connect_timeout_s=5, read_timeout_s=0.2, max_connections=4)
+    transport = HttpTransport(connect_timeout_s=PATIENCE_S, read_timeout_s=0.2, max_connections=4)
     yield transport
     transport.close()
 
@@ -282,7 +283,7 @@ def test_proxy_setting(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     proxy = server.url.replace("http://", "http://cat:secret@")
-    transport = HttpTransport(connect_timeout_s=5, read_timeout_s=20, max_connections=4, proxy=proxy)
+    transport = HttpTransport(connect_timeout_s=PATIENCE_S, read_timeout_s=PATIENCE_S, max_connections=4, proxy=proxy)
     assert read(transport, "http://data.example/x") == DATA
     headers = server.headers("/x")[0]
     assert headers["host"] == "data.example"
@@ -294,7 +295,7 @@ def test_proxy_variables(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("http_proxy", server.url)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    transport = HttpTransport(connect_timeout_s=5, read_timeout_s=20, max_connections=4)
+    transport = HttpTransport(connect_timeout_s=PATIENCE_S, read_timeout_s=PATIENCE_S, max_connections=4)
     assert read(transport, "http://data.example/x") == DATA
     with FaultServer() as direct:
         direct.put("/x", b"direct")
@@ -305,7 +306,7 @@ def test_proxy_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     proxy = f"http://cat:secret@127.0.0.1:{free_port()}"
-    transport = HttpTransport(connect_timeout_s=5, read_timeout_s=20, max_connections=4, proxy=proxy)
+    transport = HttpTransport(connect_timeout_s=PATIENCE_S, read_timeout_s=PATIENCE_S, max_connections=4, proxy=proxy)
     with pytest.raises(UnreachableError, match="proxy") as caught:
         read(transport, "http://data.example/x")
     assert "secret" not in str(caught.value)
@@ -327,14 +328,14 @@ def test_closing_wakes_a_stalled_reader(transport: HttpTransport, server: FaultS
     thread.start()
     begun.wait()
     transport.close()
-    thread.join(timeout=10)
+    thread.join(timeout=PATIENCE_S)
     assert errors
     with pytest.raises(UnreachableError, match="ending"):
         read(transport, f"{server.url}/x")
 
 
 def through(proxy: str) -> HttpTransport:
-    return HttpTransport(connect_timeout_s=5, read_timeout_s=20, max_connections=4, proxy=proxy)
+    return HttpTransport(connect_timeout_s=PATIENCE_S, read_timeout_s=PATIENCE_S, max_connections=4, proxy=proxy)
 
 
 def test_proxy_login_with_escapes(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from servers import Fault, FaultServer
+from waiting import PATIENCE_S
 
 from onefs.errors import BrokenAnswerError, UnreachableError
 from onefs.transports.base import Location
@@ -79,7 +80,7 @@ def url(certificate: Path) -> Iterator[str]:
 
 
 def read(url: str) -> bytes:
-    transport = HttpTransport(connect_timeout_s=10, read_timeout_s=10, max_connections=2)
+    transport = HttpTransport(connect_timeout_s=PATIENCE_S, read_timeout_s=PATIENCE_S, max_connections=2)
     try:
         with transport.open(Location(url)) as body:
             return b"".join(body.chunks)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 from servers import Nginx
+from waiting import PATIENCE_S
 
 from onefs import alf
 from onefs.errors import MissingOnServerError
@@ -44,7 +45,7 @@ def archive(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Archive]
     if request.param == "file":
         yield Archive(FileTransport(), tmp_path, ArchiveServer(tmp_path.as_uri()))
         return
-    transport = HttpTransport(connect_timeout_s=5, read_timeout_s=20, max_connections=64)
+    transport = HttpTransport(connect_timeout_s=PATIENCE_S, read_timeout_s=PATIENCE_S, max_connections=64)
     with Nginx(tmp_path, "mouse", "cheese") as nginx:
         yield Archive(transport, tmp_path, ArchiveServer(nginx.url, Login("mouse", "cheese")))
         transport.close()
