@@ -1,4 +1,4 @@
-"""Owns telling the kernel what changed, from a thread of its own: whoever tells it may have to wait for the kernel."""
+"""Telling the kernel what changed, from threads of its own: whoever tells it may have to wait for the kernel."""
 
 import contextlib
 import functools
@@ -14,9 +14,8 @@ import pyfuse3
 from onefs.fuse.callers import is_answering
 from onefs.vfs.staleness import ITSELF
 
-_PATIENCE_S = 0.2
 _BATCH = 1000
-_BATCH_PATIENCE_S = 10.0
+_PATIENCE_S = 10.0
 _END_S = 5.0
 _log = logging.getLogger(__name__)
 
@@ -27,36 +26,33 @@ class Notifier:
     """Tells the kernel what to forget, as long as the file system is mounted. Safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards _thread and _dropping
+        self._lock = threading.Lock()  # guards _dropping
         self._dropping: dict[int, threading.Event] = {}
-        self._thread: threading.Thread | None = None
-        self._queue: SimpleQueue[Change | None] = SimpleQueue()
+        self._attributes = _Queue("kernel-attributes")
+        self._others = _Queue("kernel-notify")
 
     def start(self) -> None:
         """The file system is mounted."""
-        with self._lock:
-            self._thread = threading.Thread(target=self._run, name="kernel-notify", daemon=True)
-            self._thread.start()
+        self._attributes.start()
+        self._others.start()
 
     def stop(self) -> None:
         """The file system is about to be unmounted: tell what is queued, and nothing more."""
-        with self._lock:
-            thread, self._thread = self._thread, None
-        if thread is not None:
-            self._queue.put(None)
-            thread.join(_END_S)
+        self._attributes.stop()
+        self._others.stop()
 
     def attributes_changed(self, ino: int) -> None:
         """Forget the attributes of a node, though not its pages. Not for the event loop.
 
-        It is done when this returns, but for one case: the kernel may just be waiting for a read of that very inode
-        to end, and that read for whoever calls this. Hence the limit to the wait.
+        It is done when this returns, whatever else the kernel is told meanwhile: names and pages wait for listings
+        and reads, which may wait for whoever calls this. The limit is for a kernel that drops this very inode.
         """
-        self._tell(lambda: pyfuse3.invalidate_inode(pyfuse3.InodeT(ino), attr_only=True)).wait(_PATIENCE_S)
+        forget = functools.partial(pyfuse3.invalidate_inode, pyfuse3.InodeT(ino), attr_only=True)
+        self._attributes.put(forget).wait(_PATIENCE_S)
 
     def pages_changed(self, ino: int) -> None:
         """Forget the pages of a node, soon: the kernel waits for the reads of it that are not answered yet."""
-        told = self._tell(lambda: pyfuse3.invalidate_inode(pyfuse3.InodeT(ino), attr_only=False))
+        told = self._others.put(functools.partial(pyfuse3.invalidate_inode, pyfuse3.InodeT(ino), attr_only=False))
         with self._lock:
             others = {other: event for other, event in self._dropping.items() if not event.is_set()}
             self._dropping = {**others, ino: told}
@@ -73,7 +69,7 @@ class Notifier:
         """
         for told in self._tell_in_batches(names):
             if not is_answering():
-                told.wait(_BATCH_PATIENCE_S)
+                told.wait(_PATIENCE_S)
 
     def tell_names(self, names: Iterable[tuple[int, str]]) -> None:
         """Forget the same, soon: the kernel forgets no entry of a directory while a listing of it is unanswered."""
@@ -83,9 +79,33 @@ class Notifier:
     def _tell_in_batches(self, names: Iterable[tuple[int, str]]) -> Iterator[threading.Event]:
         remaining = iter(names)
         while batch := list(itertools.islice(remaining, _BATCH)):
-            yield self._tell(functools.partial(_forget_names, batch))
+            yield self._others.put(functools.partial(_forget_names, batch))
 
-    def _tell(self, change: Callable[[], None]) -> threading.Event:
+
+class _Queue:
+    """Changes that a thread tells the kernel one after the other, from `start` until `stop`."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()  # guards _thread
+        self._thread: threading.Thread | None = None
+        self._queue: SimpleQueue[Change | None] = SimpleQueue()
+
+    def start(self) -> None:
+        with self._lock:
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Tell what is queued, and nothing more."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            self._queue.put(None)
+            thread.join(_END_S)
+
+    def put(self, change: Callable[[], None]) -> threading.Event:
+        """Queue a change; what is set once the kernel was told of it, or if there is nobody to tell."""
         told = threading.Event()
         with self._lock:
             if self._thread is None:

@@ -70,7 +70,7 @@ def test_a_server_that_goes_away_and_comes_back(server: DemoServer, archive: Aly
 
 
 def test_a_silent_server_is_a_time_out(server: DemoServer, tmp_path: Path) -> None:
-    mount = mount_of(server, tmp_path, *NEVER, "--read-timeout", "2s")
+    mount = mount_of(server, tmp_path, *NEVER, "--read-timeout", "1s")
     with mount:
         assert (mount.path / CACHED).read_bytes() == BYTES[CACHED]
         server.hold()

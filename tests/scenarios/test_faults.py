@@ -98,7 +98,7 @@ def test_a_broken_transfer_is_mended(archive: Archive, fault: Fault) -> None:
 def test_a_lasting_fault_is_told_and_the_next_file_is_fine(
     server: FaultServer, tmp_path: Path, fault: Fault, number: int
 ) -> None:
-    flags = ("--read-timeout", "2s") if number == errno.ETIMEDOUT else ()
+    flags = ("--read-timeout", "1s") if number == errno.ETIMEDOUT else ()
     archive = Archive(tmp_path, server, *flags)
     archive.fault(NAME, fault)
     with archive.mount:
