@@ -95,7 +95,7 @@ class Job:
         self._workers = workers
         self._ended = ended
         self._begun_s = time.time()
-        self._is_over = threading.Event()
+        self._has_ended = threading.Event()
         self._taking = threading.Lock()  # held while the next dataset is found; guards _rest
         self._rest: Iterator[Dataset] = iter(())
         self._lock = threading.Lock()  # guards all below, and the changes of stage, sentence, error and ended_s
@@ -106,8 +106,8 @@ class Job:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended."""
-        return self._is_over.is_set()
+        """Whether it has ended, from the moment on at which `facts` say so."""
+        return self.ended_s > 0
 
     @property
     def failures(self) -> list[Failure]:
@@ -122,7 +122,7 @@ class Job:
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait for its end; whether it came."""
-        return self._is_over.wait(timeout_s)
+        return self._has_ended.wait(timeout_s)
 
     def stop(self) -> None:
         """End it: no more files are begun, and those under way are not waited for."""
@@ -275,7 +275,7 @@ class Job:
             self._progress.under_way.clear()
         self._work.stop()
         _log.info("%s", self.sentence)
-        self._is_over.set()
+        self._has_ended.set()
         self._ended()
 
     def _summed_up(self) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from uuid import UUID
 
 import pytest
-from waiting import PATIENCE_S
+from waiting import PATIENCE_S, wait_until
 
 from onefs.catalogue.records import QC, Dataset
 from onefs.daemon.job import MOST_WITHOUT_ROOM, Job, Stage
@@ -138,6 +138,29 @@ def test_no_local_work_waits_behind_a_server(jobs: Jobs) -> None:
     assert ended(stalled).stage is Stage.DONE
 
 
+def test_what_has_just_ended_is_begun_anew(jobs: Jobs) -> None:
+    later: list[Job] = []
+
+    def stop() -> None:
+        """What comes last in the end of a job, after its facts have told that."""
+        if not later:
+            assert first.facts()["ended"]
+            later.append(jobs.start(work))
+
+    goes_on = threading.Event()
+
+    def act(dataset: Dataset) -> Done:
+        assert goes_on.wait(PATIENCE_S)
+        return fetched(dataset)
+
+    work = replace(work_on(lambda: iter(datasets(3)), act), stop=stop)
+    first = jobs.start(work)
+    goes_on.set()
+    ended(first)
+    assert later[0] is not first
+    assert ended(later[0]).facts()["done_files"] == 3
+
+
 def test_all_end_with_the_mount(jobs: Jobs) -> None:
     goes_on = threading.Event()
 
@@ -146,6 +169,7 @@ def test_all_end_with_the_mount(jobs: Jobs) -> None:
         return fetched(dataset)
 
     job = jobs.start(work_on(lambda: iter(datasets(20)), act))
+    wait_until(lambda: job.facts()["total_files"] == 20)
     jobs.close()
     assert job.stage is Stage.STOPPED
     assert job.sentence == "fetch lab: ended early, after 0 of 20 files."
