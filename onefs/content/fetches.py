@@ -124,7 +124,11 @@ class Fetches:
             fetch.begin()
 
     def _end(self, fetch: Fetch, outcome: Descriptor | OnefsError | Pause) -> None:
-        self._leave(fetch)
+        try:
+            if outcome is Pause.LEFT:
+                fetch.grow(None)  # whoever sees that it is under way no more finds its file closed, and on the disk
+        finally:
+            self._leave(fetch)
         failure = outcome if isinstance(outcome, OnefsError) else None
         try:
             if not fetch.is_finished or outcome is Pause.LEFT:

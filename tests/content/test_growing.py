@@ -147,6 +147,25 @@ def test_where_nothing_may_be_fetched_any_more_what_is_there_is_read(place: Arch
     assert place.failures == []
 
 
+def test_a_file_that_nobody_reads_any_more_is_a_transfer_until_it_is_closed(
+    place: ArchiveAndCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    were_transfers: list[bool] = []
+    close = Growing.close
+
+    def noting(growing: Growing) -> None:
+        were_transfers.append(bool(content.transfers()))
+        close(growing)
+
+    monkeypatch.setattr(Growing, "close", noting)
+    file = content.open(dataset, may_fetch=True)
+    assert part(file, 0, 10) == DATA[:10]
+    file.close()
+    wait_until(lambda: not content.transfers() and were_transfers)
+    assert were_transfers == [True]
+
+
 def small(place: ArchiveAndCache, room_bytes: int) -> Content:
     """With a cache that holds so many bytes, and a memory of eight blocks for each large file."""
     return by_blocks(place, limits=Limits(room_bytes, 0))
