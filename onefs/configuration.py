@@ -3,7 +3,6 @@
 import difflib
 import functools
 import os
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -53,6 +52,8 @@ def read_file(path: Path) -> dict[str, str]:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"The configuration file {path} cannot be read: {error}.", "Mend or remove it.") from error
+    import tomllib  # slow to import, and most users have no such file
+
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

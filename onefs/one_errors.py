@@ -1,5 +1,5 @@
-"""The exceptions and warnings of the Python face. Each is an `OnefsError` too, and the built-in or `requests` error
-that programs written for ONE catch.
+"""The exceptions and warnings of the Python face. Each is an `OnefsError` too, and the built-in error that programs
+written for ONE catch. Those that are errors of `requests` too are in `request_errors`.
 
 `as_api_error` turns an error of the layers below into one of these; `api_errors` does that for a function.
 """
@@ -7,18 +7,15 @@ that programs written for ONE catch.
 from collections.abc import Callable
 from copy import copy
 from functools import wraps
-from typing import Any, ClassVar, ParamSpec, TypeVar
-
-import requests
+from typing import ClassVar, ParamSpec, TypeVar
 
 from onefs import errors
 from onefs.errors import OnefsError
 
 __all__ = [
     "ALFError", "ALFInvalid", "ALFMultipleCollectionsFound", "ALFMultipleObjectsFound", "ALFMultipleRevisionsFound",
-    "ALFObjectNotFound", "ALFWarning", "AccessRefusedError", "AlyxSubjectNotFound", "BrokenAnswerError",
-    "NoDatabaseError", "OnefsError", "SeveralTagsError", "TableError", "TimedOutError", "UnknownRecordError",
-    "UnreachableError", "UsageError", "api_errors", "as_api_error", "in_python",
+    "ALFObjectNotFound", "ALFWarning", "AlyxSubjectNotFound", "NoDatabaseError", "OnefsError", "SeveralTagsError",
+    "TableError", "UsageError", "api_errors", "as_api_error", "in_python",
 ]  # fmt: skip
 
 P = ParamSpec("P")
@@ -106,36 +103,16 @@ class TableError(errors.TableError, KeyError):
     """A cache table cannot be used: damaged, or it lacks a needed column."""
 
 
-class UnreachableError(errors.UnreachableError, requests.ConnectionError):
-    """A server cannot be reached."""
-
-
-class TimedOutError(errors.TimedOutError, UnreachableError, requests.Timeout):
-    """A server took too long to answer."""
-
-
-class AccessRefusedError(errors.AccessRefusedError, requests.HTTPError):
-    """The server refused the login or the permission. `response` has its status."""
-
-
-class UnknownRecordError(errors.UnknownRecordError, requests.HTTPError):
-    """The database has no such record. `response` has its status."""
-
-
-class BrokenAnswerError(errors.BrokenAnswerError, requests.HTTPError):
-    """The server's answer is not what was asked for. `response` has its status, where it sent one."""
-
-
 _OURS: tuple[tuple[type[OnefsError], type[OnefsError]], ...] = (
     (errors.UsageError, UsageError),
     (errors.TableError, TableError),
-    (errors.TimedOutError, TimedOutError),
-    (errors.UnreachableError, UnreachableError),
-    (errors.AccessRefusedError, AccessRefusedError),
-    (errors.UnknownRecordError, UnknownRecordError),
-    (errors.BrokenAnswerError, BrokenAnswerError),
 )
-_STATUS = {AccessRefusedError: 403, UnknownRecordError: 404, BrokenAnswerError: 500}
+_OF_SERVERS = (
+    errors.UnreachableError,
+    errors.AccessRefusedError,
+    errors.UnknownRecordError,
+    errors.BrokenAnswerError,
+)
 
 
 _IN_PYTHON = (
@@ -173,25 +150,20 @@ def in_python(remedy: str) -> str:
 
 
 def as_api_error(error: OnefsError) -> OnefsError:
-    """The same error as this module's class for it, with a remedy for programs; itself if it is that already."""
-    ours = next((ours for base, ours in _OURS if isinstance(error, base)), type(error))
-    if not isinstance(error, ours):
-        return _made(ours, error)
+    """The same error as the class of the face for it, with a remedy for programs; itself if it is that already."""
     remedy = in_python(error.remedy)
+    for base, ours in _OURS:
+        if isinstance(error, base) and not isinstance(error, ours):
+            return ours(error.reason, remedy, retry_after_s=error.retry_after_s)
+    if isinstance(error, _OF_SERVERS):
+        from onefs.request_errors import as_request_error  # requests is slow to import
+
+        error = as_request_error(error)
     if remedy == error.remedy:
         return error
     told = copy(error)
     told.remedy = remedy
     return told
-
-
-def _made(ours: type[OnefsError], error: OnefsError) -> OnefsError:
-    made = ours(error.reason, in_python(error.remedy), retry_after_s=error.retry_after_s)
-    if isinstance(made, requests.HTTPError):
-        response = requests.Response()
-        response.status_code = getattr(error, "status", None) or _STATUS[type(made)]
-        made.response = response
-    return made
 
 
 def api_errors(function: Callable[P, T]) -> Callable[P, T]:
@@ -208,10 +180,3 @@ def api_errors(function: Callable[P, T]) -> Callable[P, T]:
             raise told from error
 
     return call
-
-
-def __getattr__(name: str) -> Any:
-    """The other errors of onefs, under the same names."""
-    if name.endswith("Error") and hasattr(errors, name):
-        return getattr(errors, name)
-    raise AttributeError(f"onefs.api.exceptions has no {name!r}")

@@ -9,8 +9,8 @@ import pytest
 import requests
 
 from onefs import errors
-from onefs import one_errors as exceptions
 from onefs.alyx.connection import HOW_TO_LOG_IN, HOW_TO_RENEW
+from onefs.api import exceptions
 from onefs.content.failures import KINDS as CAUSES
 from onefs.one_errors import ALFError, ALFObjectNotFound, OnefsError, UsageError, api_errors, in_python
 from onefs.sources.tables_at_hand import MOVE_AWAY

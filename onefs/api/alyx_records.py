@@ -9,9 +9,8 @@ from uuid import UUID
 
 from onefs import alf
 from onefs.alf_files.path import ensure_alf_path
-from onefs.alyx import fields, parsing
+from onefs.alyx import fields
 from onefs.alyx.fields import OddRecordError, Record
-from onefs.alyx.records import AlyxDataset
 from onefs.api.list_arguments import accepts_lists
 from onefs.api.references import dict2ref
 from onefs.catalogue.records import Session
@@ -21,6 +20,8 @@ from onefs.one_errors import ALFObjectNotFound, UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from onefs.alyx.records import AlyxDataset
+
 Root = str | PurePath
 
 
@@ -29,6 +30,7 @@ def ses2records(ses: Record) -> "tuple[pd.Series, pd.DataFrame]":
 
     The number of a base session is None. Datasets that cannot be placed are left out.
     """
+    from onefs.alyx import parsing
     from onefs.frames.reading import session_series
 
     with _refusing_others("session"):
@@ -41,7 +43,9 @@ def ses2records(ses: Record) -> "tuple[pd.Series, pd.DataFrame]":
     return series, _frame(_nested(fields.records(ses, "data_dataset_session_related"), told.eid))
 
 
-def _nested(records: Iterable[Record], eid: UUID) -> Iterable[AlyxDataset]:
+def _nested(records: Iterable[Record], eid: UUID) -> "Iterable[AlyxDataset]":
+    from onefs.alyx import parsing
+
     for record in records:
         try:
             yield parsing.nested_dataset(record, eid, {})
@@ -54,6 +58,8 @@ def datasets2records(datasets: Record | Sequence[Record], additional: Iterable[s
 
     Left out are those of which there is no copy to be had.
     """
+    from onefs.alyx import parsing
+
     records = [datasets] if isinstance(datasets, Mapping) else list(datasets)
     told: dict[str, tuple[AlyxDataset, Record]] = {}
     for record in records:
@@ -67,7 +73,7 @@ def datasets2records(datasets: Record | Sequence[Record], additional: Iterable[s
     return frame
 
 
-def _frame(told: Iterable[AlyxDataset]) -> "pd.DataFrame":
+def _frame(told: "Iterable[AlyxDataset]") -> "pd.DataFrame":
     from onefs.archive.questions import dataset_told
     from onefs.frames.reading import datasets_frame
 

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from onefs import one_errors
+from onefs import errors
 from onefs.one_errors import (
-    AccessRefusedError,
     ALFError,
     ALFInvalid,
     ALFMultipleCollectionsFound,
@@ -13,14 +12,18 @@ from onefs.one_errors import (
     ALFObjectNotFound,
     ALFWarning,
     AlyxSubjectNotFound,
-    BrokenAnswerError,
     NoDatabaseError,
     OnefsError,
+    SeveralTagsError,
     TableError,
+    UsageError,
+)
+from onefs.request_errors import (
+    AccessRefusedError,
+    BrokenAnswerError,
     TimedOutError,
     UnknownRecordError,
     UnreachableError,
-    UsageError,
 )
 
 __all__ = [
@@ -36,6 +39,7 @@ __all__ = [
     "BrokenAnswerError",
     "NoDatabaseError",
     "OnefsError",
+    "SeveralTagsError",
     "TableError",
     "TimedOutError",
     "UnknownRecordError",
@@ -46,4 +50,6 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """The other errors of onefs, under the same names."""
-    return getattr(one_errors, name)
+    if name.endswith("Error") and hasattr(errors, name):
+        return getattr(errors, name)
+    raise AttributeError(f"onefs.api.exceptions has no {name!r}")

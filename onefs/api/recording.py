@@ -9,17 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onefs.api.warning import warn
-from onefs.archive.defaults import Defaults
 from onefs.catalogue.records import QC, Dataset
 from onefs.catalogue.revisions import Rule
 from onefs.one_errors import api_errors
-from onefs.recording.manifest import Entry
-from onefs.recording.programs import ProgramRecording
 
 if TYPE_CHECKING:
     from onefs.archive.archive import Archive
     from onefs.catalogue.interface import Catalogue
     from onefs.frames.catalogue import FrameCatalogue
+    from onefs.recording.manifest import Entry
+    from onefs.recording.programs import ProgramRecording
     from onefs.sources.source import Source
 
 _making = threading.Lock()  # held while a recording is made: several threads may load first
@@ -31,7 +30,7 @@ class RecordingMixin:
     """Records which datasets are loaded. The class that uses the mixin has the attributes declared here."""
 
     _default_revision: str | None
-    _recording: ProgramRecording | None = None
+    _recording: "ProgramRecording | None" = None
     _recorded_source: "Source | None" = None
     _is_recording = False
 
@@ -83,8 +82,11 @@ class RecordingMixin:
             recording.note(datasets)
             self._cache[IDS] = _ids(recording.entries())
 
-    def _recording_here(self) -> ProgramRecording:
+    def _recording_here(self) -> "ProgramRecording":
         """What was loaded of the source in use."""
+        from onefs.archive.defaults import Defaults
+        from onefs.recording.programs import ProgramRecording
+
         source, content = self._archive.source, self._archive.content
         with _making:
             if self._recording is None or self._recorded_source != source:
@@ -98,7 +100,7 @@ class RecordingMixin:
         return Rule(QC.CRITICAL, as_of=self._default_revision or "")
 
 
-def _ids(entries: Iterable[Entry], *, sessions_only: bool = False) -> NDArray[np.str_]:
+def _ids(entries: "Iterable[Entry]", *, sessions_only: bool = False) -> NDArray[np.str_]:
     """The distinct ids of the datasets, or of their sessions, sorted."""
     ids = {entry.eid if sessions_only else entry.id for entry in entries}
     return np.array(sorted(str(each) for each in ids if each is not None), dtype=str)

@@ -13,8 +13,7 @@ from onefs.errors import UsageError
 from onefs.modes import Mode, parse
 from onefs.settings import Settings
 from onefs.sources.claims import source_note
-from onefs.sources.databases import OPENALYX, published
-from onefs.sources.names import known_names, look_up, named, source_of
+from onefs.sources.names import OPENALYX, known_names, look_up, named, source_of
 from onefs.sources.source import Kind, Source, resolve, url_of
 from onefs.transports.addresses import shown
 
@@ -106,6 +105,8 @@ def data_url_of(chosen: Chosen) -> str:
     known = chosen.source.database
     if chosen.settings.data_url or known is None:
         return chosen.settings.data_url
+    from onefs.sources.databases import published
+
     of_one, public = one_parameters.read(known.base_url, one_parameters.default_folder()), published(known.base_url)
     return (of_one.data_url if of_one else "") or (public.data_url if public else "")
 

@@ -4,19 +4,21 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from onefs.archive.catalogues import Catalogues, Known
 from onefs.catalogue.interface import Catalogue, Learned, Questions
 from onefs.catalogue.query import Columns, columns_of
 from onefs.catalogue.records import Dataset, Session
-from onefs.catalogue.silent import SilentSnapshot
 from onefs.catalogue.snapshot import Snapshot
 from onefs.errors import OnefsError
 from onefs.frames.cache import Cache
 from onefs.frames.further import FurtherColumns, FurtherOfFile, FurtherOfFrame
 from onefs.memory import without_pandas
+
+if TYPE_CHECKING:
+    from onefs.catalogue.silent import SilentSnapshot
 
 
 @dataclass(frozen=True, slots=True)

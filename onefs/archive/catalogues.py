@@ -5,18 +5,19 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from onefs.catalogue.changes import Changes
 from onefs.catalogue.interface import Catalogue, Learned, Questions
-from onefs.catalogue.live import LiveSnapshot, merged
 from onefs.catalogue.records import Dataset, Session
-from onefs.catalogue.saving import save_tables
 from onefs.catalogue.schema import TableFiles
 from onefs.catalogue.snapshot import Snapshot
 from onefs.catalogue.tables import read_metadata
 from onefs.errors import BusyError, OnefsError, UsageError
-from onefs.outages import PAUSE_S
+
+if TYPE_CHECKING:
+    from onefs.catalogue.live import LiveSnapshot
 
 Known = Callable[[UUID], Session | None]
 _log = logging.getLogger(__name__)
@@ -101,7 +102,7 @@ class Catalogues:
         """What the database told beyond the tables in use."""
         with self._lock:
             tables, live = self.tables, self._live if self._has_learned else None
-        return merged(tables, live) if live is not None else Learned([], [])
+        return _learned(tables, live)
 
     def save(self, directory: Path, origin: str, *, clobber: bool) -> TableFiles:
         """Save the tables in use with what was learned into a directory.
@@ -119,12 +120,16 @@ class Catalogues:
             )
         if not at_home:
             _check_in_use(tables)
-        learned = merged(tables, live) if live is not None else Learned([], [])
-        return save_tables(directory, learned, clobber=clobber, base=tables.files, origin=origin)
+        from onefs.catalogue.saving import save_tables
 
-    def _alive(self, questions: Callable[[Known], Questions]) -> LiveSnapshot:
+        return save_tables(directory, _learned(tables, live), clobber=clobber, base=tables.files, origin=origin)
+
+    def _alive(self, questions: Callable[[Known], Questions]) -> "LiveSnapshot":
         """The live catalogue over the tables in use, made when it is first needed."""
         if self._live is None:
+            from onefs.catalogue.live import LiveSnapshot
+            from onefs.outages import PAUSE_S
+
             tables, edition = self.tables, self._edition
 
             def known(eid: UUID) -> Session | None:
@@ -141,6 +146,15 @@ class Catalogues:
             )
             self._silent = self._live.silent()
         return self._live
+
+
+def _learned(tables: Snapshot, live: "LiveSnapshot | None") -> Learned:
+    """What the database told beyond the tables."""
+    if live is None:
+        return Learned([], [])
+    from onefs.catalogue.live import merged
+
+    return merged(tables, live)
 
 
 def _check_in_use(tables: Snapshot) -> None:

@@ -14,7 +14,7 @@ from onefs.modes import Mode
 from onefs.progress import report
 from onefs.settings import Settings
 from onefs.sources.claims import claim, source_note, write_source_note
-from onefs.sources.databases import DEMO
+from onefs.sources.names import DEMO
 from onefs.sources.probe import kind_at
 from onefs.sources.source import Kind, Source, kind_of_itself, prepare, resolve, url_of
 

@@ -12,8 +12,6 @@ from pathlib import Path
 from uuid import uuid4
 from weakref import ref
 
-from filelock import FileLock, Timeout
-
 from onefs import alf
 from onefs.catalogue.known import (
     Edition,
@@ -225,6 +223,8 @@ def _locked(directory: Path, *, wait_s: float) -> Iterator[bool]:
     Gives whether no other process is known to hold it. Where locks cannot be had the work may be done twice, and
     nothing worse: an index comes by one rename.
     """
+    from filelock import FileLock, Timeout  # slow to import, and not needed for an index that is at hand
+
     lock = FileLock(directory / _LOCK, mode=0o666)
     is_alone = True
     try:

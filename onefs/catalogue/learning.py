@@ -12,10 +12,10 @@ from onefs import alf
 from onefs.catalogue.changes import Changes
 from onefs.catalogue.editions import edition_of, is_text
 from onefs.catalogue.layout import LeftOut, LeftOutTally, Reason
+from onefs.catalogue.learned_columns import LearnedRow, PlainColumns, overlaid
 from onefs.catalogue.live_folders import ROOT, FolderNews, LiveFolders
 from onefs.catalogue.live_sessions import LiveSessions
 from onefs.catalogue.records import Dataset, Session
-from onefs.catalogue.search_columns import LearnedRow, PlainColumns, overlaid
 from onefs.catalogue.session_rows import AGGREGATES, RESERVED, refusal, standing
 from onefs.catalogue.sharing import SharedRows
 from onefs.catalogue.snapshot import MOST_BYTES, NO_EID, Folder, Snapshot

@@ -1,6 +1,7 @@
 """`search`: finds the sessions that meet search terms, in columns of sessions and datasets. Asks no database."""
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,15 +11,17 @@ from onefs.catalogue.matching import Expression, FileName, Mask, Part, Pattern, 
 from onefs.catalogue.mixing import words
 from onefs.catalogue.records import QC, QC_CODES
 from onefs.catalogue.search_columns import Columns, IndexColumns, Sliced, Texts
-from onefs.catalogue.silent import SilentSnapshot
 from onefs.catalogue.snapshot import Snapshot
 from onefs.catalogue.stored import CHUNK_ROWS
 from onefs.catalogue.terms import Terms
 
+if TYPE_CHECKING:
+    from onefs.catalogue.silent import SilentSnapshot
+
 __all__ = ["Columns", "Sliced", "Texts", "columns_of", "eids_of", "search"]
 
 
-def columns_of(catalogue: Snapshot | SilentSnapshot) -> Columns:
+def columns_of(catalogue: "Snapshot | SilentSnapshot") -> Columns:
     """The columns to search in: those of the index, and what was learned beyond it."""
     return IndexColumns(catalogue.index) if isinstance(catalogue, Snapshot) else catalogue.columns()
 

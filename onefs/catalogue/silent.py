@@ -8,9 +8,9 @@ from uuid import UUID
 from onefs.catalogue.dates import dates_of
 from onefs.catalogue.interface import Rows
 from onefs.catalogue.layout import LeftOut
+from onefs.catalogue.learned_columns import PlainColumns
 from onefs.catalogue.learning import Learning
 from onefs.catalogue.records import Dataset, Session
-from onefs.catalogue.search_columns import PlainColumns
 from onefs.catalogue.snapshot import NO_EID, Folder, Snapshot, TableMetadata
 
 NO_TABLES = TableMetadata("", "", "", (), {})

@@ -74,7 +74,7 @@ def _remedies_besides_setup() -> Iterator[None]:
 
 def _forget(name: str | None) -> None:
     """Drop a name and the logins that are kept for its source."""
-    from onefs.sources.databases import OPENALYX_URL
+    from onefs.sources.names import OPENALYX_URL
     from onefs.sources.setting_up import forget
 
     if not name:
@@ -166,7 +166,7 @@ def _given(flags: Mapping[str, Any]) -> dict[str, str | None]:
 
 
 def _address(url: str | None, before: Mapping[str, str], asks: bool) -> str:
-    from onefs.sources.databases import OPENALYX_URL
+    from onefs.sources.names import OPENALYX_URL
     from onefs.sources.source import url_of
 
     known = before.get(SOURCE_KEY, "")

@@ -5,7 +5,7 @@ from pathlib import Path
 from onefs.alf import TABLE_NAMES
 from onefs.content.files import cache_errors, write_whole
 from onefs.errors import SourceError
-from onefs.sources.databases import DEMO
+from onefs.sources.names import DEMO
 
 
 def claim(tables_dir: Path, state_dir: Path, source: str) -> None:

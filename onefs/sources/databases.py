@@ -14,6 +14,7 @@ from onefs.errors import AccessRefusedError, UsageError
 from onefs.outages import Outages
 from onefs.settings import Settings
 from onefs.sources.logins import credentials_of, login_of
+from onefs.sources.names import OPENALYX_URL
 from onefs.sources.repositories import DataLogin
 from onefs.transports.addresses import origin
 from onefs.transports.archive import ArchiveServer, bucket_server
@@ -22,8 +23,6 @@ from onefs.transports.base import Login
 if TYPE_CHECKING:
     from onefs.alyx.client import AlyxClient
 
-DEMO, OPENALYX = "demo", "openalyx"
-OPENALYX_URL = "https://openalyx.internationalbrainlab.org"
 OPENALYX_DATA = "https://ibl.flatironinstitute.org/public"
 RESPONSES = "responses"
 _log = logging.getLogger(__name__)

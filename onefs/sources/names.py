@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from onefs.alyx.credentials import write_whole
 from onefs.configuration import SOURCE_KEY, config_file, read_file
 from onefs.errors import CacheDamagedError, SourceError, UsageError
 
 SYSTEM_FOLDER = Path("/etc/onefs")
-BUILT_IN = ("demo", "openalyx")
+DEMO, OPENALYX = "demo", "openalyx"
+OPENALYX_URL = "https://openalyx.internationalbrainlab.org"
+BUILT_IN = (DEMO, OPENALYX)
 TAKEN = (*BUILT_IN, "config", "credentials")
 """What can name no source: what is one already, and the other files that stand beside those of the names."""
 
@@ -95,6 +96,8 @@ def save_name(name: str, changes: Mapping[str, str]) -> None:
 
     Raises `CacheDamagedError` if that cannot be written.
     """
+    from onefs.alyx.credentials import write_whole
+
     file, lines = own_file(name), []
     before = file_of(name)
     try:

@@ -36,9 +36,9 @@ from onefs.one_errors import (
     ALFMultipleObjectsFound,
     ALFObjectNotFound,
     NoDatabaseError,
-    UnreachableError,
     UsageError,
 )
+from onefs.request_errors import UnreachableError
 
 EID = "d6ee68d4-ee19-4c5e-8595-633efeb735ed"
 UNKNOWN = "226ba79d-2a3a-4b50-9acc-ebeebe6da35d"

@@ -13,7 +13,8 @@ from onefs import ONE, One, OneAlyx
 from onefs.api import webclient
 from onefs.api.source_arguments import default_database
 from onefs.demo.server import DemoServer
-from onefs.one_errors import AccessRefusedError, UsageError
+from onefs.one_errors import UsageError
+from onefs.request_errors import AccessRefusedError
 from onefs.sources.names import save_name
 
 FILES = {"alf/licks.times.npy": b"1"}

@@ -9,7 +9,7 @@ from one import params as reference
 
 from onefs.api import params
 from onefs.demo.answers import PASSWORD, USER
-from onefs.sources.databases import OPENALYX_URL
+from onefs.sources.names import OPENALYX_URL
 
 URL = "https://alyx.example"
 

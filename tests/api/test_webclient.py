@@ -22,7 +22,7 @@ from onefs.catalogue import saving
 from onefs.demo.plan import PLANS
 from onefs.demo.server import DemoServer
 from onefs.errors import BusyError, NotAllowedError
-from onefs.one_errors import AccessRefusedError, UnknownRecordError, UnreachableError
+from onefs.request_errors import AccessRefusedError, UnknownRecordError, UnreachableError
 from onefs.sources.names import save_name
 
 EPHYS = str(PLANS[3].session.eid)

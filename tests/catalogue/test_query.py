@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from live_archive import Database, a_live
 from table_shapes import RECORDED, a_dataset, a_session, an_archive, contents, load
 
+from onefs.catalogue.learned_columns import PlainColumns
 from onefs.catalogue.live import LiveSnapshot
 from onefs.catalogue.matching import FEW, Expression, FileName, JoinedTexts, Part, Pattern, matching_texts
 from onefs.catalogue.query import columns_of, eids_of, search
 from onefs.catalogue.records import QC, Dataset, Session
-from onefs.catalogue.search_columns import PlainColumns, Texts
+from onefs.catalogue.search_columns import Texts
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
 from onefs.catalogue.terms import Terms, terms_of
 

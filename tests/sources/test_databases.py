@@ -13,7 +13,8 @@ from onefs.alyx.one_parameters import key_of
 from onefs.demo.server import DemoServer
 from onefs.errors import AccessRefusedError, UsageError
 from onefs.settings import Settings
-from onefs.sources.databases import OPENALYX_URL, database_of, open_database
+from onefs.sources.databases import database_of, open_database
+from onefs.sources.names import OPENALYX_URL
 from onefs.sources.repositories import DataLogin
 from onefs.sources.source import Kind, resolve
 from onefs.transports.base import Login
