@@ -6,7 +6,7 @@ import warnings
 import weakref
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from onefs.alf import TABLE_NAMES
 from onefs.api import source_arguments
@@ -21,7 +21,7 @@ from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.known import Stat, stat_of
 from onefs.catalogue.query import Columns
 from onefs.catalogue.records import Dataset
-from onefs.catalogue.snapshot import Snapshot, load_snapshot
+from onefs.catalogue.snapshot import Snapshot, load_indexed_snapshot, load_snapshot
 from onefs.catalogue.tables import tables_in
 from onefs.forks import begins_anew_in_children
 from onefs.memory import without_pandas
@@ -29,7 +29,7 @@ from onefs.modes import ALLOWED, Mode
 from onefs.one_errors import NoDatabaseError, UsageError, api_errors
 from onefs.sources.indexing import index_apart
 from onefs.sources.source import prepare
-from onefs.sources.tables_at_hand import Place, check_loadable, is_indexed, usable_tables
+from onefs.sources.tables_at_hand import Place, check_loadable, usable_tables
 
 if TYPE_CHECKING:
     from onefs.archive.archive import Archive
@@ -41,6 +41,17 @@ INDEXED_HERE_BYTES = 4 << 20
 """Size of a table up to which it is indexed in this process: larger ones need memory that stays with it."""
 
 WITHOUT_DATABASE = (Mode.LOCAL, Mode.AUTO)
+
+
+class _Found(NamedTuple):
+    """The tables of a directory. `names` are those that can be used; where one cannot, `tables` have no rows.
+
+    `edition` is as `_edition_of` gives it, from before the tables were read.
+    """
+
+    edition: tuple[Stat, ...] | None
+    names: tuple[str, ...]
+    tables: Snapshot
 
 
 class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
@@ -63,8 +74,9 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
             source_arguments.default_cache_dir() if cache_dir is None else cache_dir, tables_dir
         )
         self._begin(chosen, wildcards)
-        self._in_use = TablesInUse(empty_snapshot(chosen.source.tables_dir))
-        self._load(chosen.source.tables_dir, stacklevel=4)
+        found = self._find_tables(chosen.source.tables_dir)
+        self._in_use = TablesInUse(found.tables)
+        self._use(found, stacklevel=4)
 
     def _begin(self, chosen: Chosen, wildcards: bool) -> None:
         self._source, self._settings = chosen
@@ -205,23 +217,34 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
         return self._loaded_time is None or datetime.now() - self._loaded_time > self.cache_expiry
 
     def _load(self, directory: Path, stacklevel: int) -> datetime | None:
-        """Use the tables of a directory; ones without rows, and a warning, if there are none there.
+        """Use the tables of a directory; ones without rows, and a warning, if there are none there."""
+        found = self._find_tables(directory)
+        self._in_use.adopt(found.tables)
+        return self._use(found, stacklevel + 1)
 
-        Where only one can be used, that answers as a frame, and the other has no rows.
-        """
+    def _find_tables(self, directory: Path) -> "_Found":
+        """The tables of a directory, indexed. Raises `TableError`."""
         place = Place(directory, self._source.tables_state_dir)
-        edition, names = _edition_of(directory), usable_tables(place)
-        if names == TABLE_NAMES:
-            self._in_use.adopt(self._read(place))
-        else:
-            self._in_use.adopt(empty_snapshot(directory))
-        if not names:
+        edition = _edition_of(directory)
+        at_hand = load_indexed_snapshot(place.tables_dir, place.state_dir)
+        if at_hand is not None:
+            return _Found(edition, TABLE_NAMES, at_hand)
+        names = usable_tables(place)
+        return _Found(edition, names, self._read(place) if names == TABLE_NAMES else empty_snapshot(directory))
+
+    def _use(self, found: "_Found", stacklevel: int) -> datetime | None:
+        """Answer from tables that were taken. Where only one can be used, that answers as a frame.
+
+        Warns if there is none. Returns the time of loading.
+        """
+        directory = found.tables.files.sessions.parent
+        if not found.names:
             text = f"There are no cache tables in {directory}, so nothing is found. Make some with One.setup."
             warnings.warn(text, UserWarning, stacklevel=stacklevel)
-        elif names != TABLE_NAMES:
+        elif found.names != TABLE_NAMES:
             self._in_use.use_frames_of(directory)
-        self._edition = edition
-        self._loaded_time = datetime.now() if names else None
+        self._edition = found.edition
+        self._loaded_time = datetime.now() if found.names else None
         return self._loaded_time
 
     def _read_again(self) -> None:
@@ -233,10 +256,8 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
             self._load(self._tables_dir, stacklevel=5)
 
     def _read(self, place: Place) -> Snapshot:
-        """The two tables in a place, indexed. Raises `TableError`."""
+        """The two tables in a place, which have no index yet. Raises `TableError`."""
         prepare(self._source)
-        if is_indexed(place):
-            return load_snapshot(place.tables_dir, place.state_dir)
         with without_pandas():
             check_loadable(place.tables_dir)
             if tables_in(place.tables_dir).datasets.stat().st_size > INDEXED_HERE_BYTES:

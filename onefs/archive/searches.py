@@ -3,18 +3,21 @@
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import numpy as np
 from cachetools import LRUCache
 
-from onefs.archive.database_searches import DatabaseSearches
 from onefs.archive.saved_searches import SavedSearches
 from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.query import columns_of, search
 from onefs.catalogue.snapshot import Snapshot
 from onefs.catalogue.terms import NAMES, SHORT, complete_word, terms_of_words
 from onefs.vfs.queries import Found
+
+if TYPE_CHECKING:
+    from onefs.archive.database_searches import DatabaseSearches
 
 KEPT = 16
 
@@ -29,7 +32,7 @@ class Searches:
         self,
         catalogue: Callable[[], Catalogue],
         state_dir: Path,
-        database: Callable[[], DatabaseSearches | None] = lambda: None,
+        database: "Callable[[], DatabaseSearches | None]" = lambda: None,
     ) -> None:
         """`catalogue` gives the catalogue in use, which asks no database.
 

@@ -68,10 +68,8 @@ def open_index(files: TableFiles, state_dir: Path) -> Index:
         if index is None:
             edition = read_again(edition, memo)
             index = _make(files, directory, edition)
-        elif memo != _noted(memo, place, edition):
-            with _locked(directory, wait_s=0) as is_alone:
-                if is_alone:  # or else next time
-                    _note(directory, place, edition)
+        else:
+            _note_if_news(directory, memo, place, edition)
         if index is not None:
             _Rebuilder(files, directory, edition, index)
             return index
@@ -86,13 +84,31 @@ def open_index(files: TableFiles, state_dir: Path) -> Index:
     )
 
 
+def open_index_at_hand(files: TableFiles, state_dir: Path) -> Index | None:
+    """The index of two tables as `open_index` gives it, if `has_index`; else None."""
+    directory = indexes_of(state_dir)
+    memo = read_memo(directory)
+    edition = _noted_edition(files, memo)
+    index = None if edition is None else _ready(directory / edition.digest)
+    if edition is None or index is None:
+        return None
+    _note_if_news(directory, memo, str(files.datasets.absolute()), edition)
+    _Rebuilder(files, directory, edition, index)
+    return index
+
+
 def has_index(files: TableFiles, state_dir: Path) -> bool:
     """Whether these very tables were indexed before, told from their stat and the index alone, without pyarrow."""
     directory = indexes_of(state_dir)
-    noted = read_memo(directory).files
-    known = {file: noted.get(str(file.absolute())) for file in (files.sessions, files.datasets)}
+    edition = _noted_edition(files, read_memo(directory))
+    return edition is not None and _ready(directory / edition.digest) is not None
+
+
+def _noted_edition(files: TableFiles, memo: Memo) -> Edition | None:
+    """The edition of two tables that the note has for their stat; None if it has none."""
+    known = {file: memo.files.get(str(file.absolute())) for file in (files.sessions, files.datasets)}
     edition = Edition({file: entry for file, entry in known.items() if entry is not None})
-    return len(edition.files) == len(known) and edition.is_current() and _ready(directory / edition.digest) is not None
+    return edition if len(edition.files) == len(known) and edition.is_current() else None
 
 
 def has_index_of_bytes(files: TableFiles, state_dir: Path) -> bool:
@@ -259,6 +275,14 @@ def _noted(memo: Memo, place: str, edition: Edition) -> Memo:
     kept = (digest, *(old for old in memo.kept.get(place, ()) if old != digest))[:KEPT]
     files = {str(file.absolute()): known for file, known in edition.files.items()}
     return without_gone(Memo({**memo.files, **files}, {**memo.kept, place: kept}))
+
+
+def _note_if_news(directory: Path, memo: Memo, place: str, edition: Edition) -> None:
+    """Note the tables as the newest of a place if `memo`, the note, has others. While the lock is held: next time."""
+    if memo != _noted(memo, place, edition):
+        with _locked(directory, wait_s=0) as is_alone:
+            if is_alone:
+                _note(directory, place, edition)
 
 
 def _note(directory: Path, place: str, edition: Edition) -> None:

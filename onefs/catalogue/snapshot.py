@@ -12,7 +12,7 @@ import numpy as np
 
 from onefs.catalogue.dates import dates_in
 from onefs.catalogue.finding import find_id, find_ids, find_key, find_text
-from onefs.catalogue.index import open_index
+from onefs.catalogue.index import open_index, open_index_at_hand
 from onefs.catalogue.insertions import Insertion, Insertions
 from onefs.catalogue.layout import (
     DEFAULT,
@@ -29,7 +29,7 @@ from onefs.catalogue.layout import (
 from onefs.catalogue.records import QC_CODES, Dataset, Session
 from onefs.catalogue.schema import TableFiles, TableMetadata
 from onefs.catalogue.stored import StoredTexts
-from onefs.catalogue.tables import find_tables
+from onefs.catalogue.tables import find_tables, tables_in
 
 __all__ = ["DatasetRows", "Folder", "LeftOut", "Snapshot", "TableFiles", "TableMetadata", "load_snapshot"]
 
@@ -354,6 +354,13 @@ def load_snapshot(tables_dir: Path, state_dir: Path) -> Snapshot:
     """
     files = find_tables(tables_dir)
     return Snapshot(files, open_index(files, state_dir))
+
+
+def load_indexed_snapshot(tables_dir: Path, state_dir: Path) -> Snapshot | None:
+    """The catalogue of the tables in a directory as `load_snapshot` gives it, if they have an index; else None."""
+    files = tables_in(tables_dir)
+    index = open_index_at_hand(files, state_dir)
+    return None if index is None else Snapshot(files, index)
 
 
 def _date(days: int) -> date | None:

@@ -108,12 +108,13 @@ class ColumnFile:
         chunks = range(begin // self._chunk_bytes, (end - 1) // self._chunk_bytes + 1)
         try:
             old, is_checked = self._checked
-            data = os.pread(self._number, end - begin, begin)
+            are_checked = all(is_checked[chunk] for chunk in chunks)
+            data = os.pread(self._number, end - begin, begin) if are_checked else b""
             stat = self._stat()
             if stat != old:
                 is_checked = bytearray(len(self._sums))
                 self._checked = stat, is_checked
-            elif len(data) == end - begin and all(is_checked[chunk] for chunk in chunks):
+            elif are_checked and len(data) == end - begin:
                 return data
             whole = b"".join(self._chunk(chunk, is_checked) for chunk in chunks)
         except OSError as error:

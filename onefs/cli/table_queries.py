@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onefs.alf import Reference
-from onefs.archive.reading import Reading
 from onefs.archive.saved_searches import SavedSearches
 from onefs.archive.searches import Searches
 from onefs.catalogue.filters import Filter
@@ -20,6 +19,7 @@ from onefs.errors import NotInCatalogueError, UsageError
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from onefs.archive.reading import Reading
     from onefs.catalogue.insertions import Insertion
 
 
@@ -109,7 +109,7 @@ class TableLists:
         return [row for row in rows if row is not None]
 
 
-def queries_of_source(found: Reading, rule: Rule) -> TableQueries:
+def queries_of_source(found: "Reading", rule: Rule) -> TableQueries:
     """The queries of a source without a mount."""
     return TableQueries(found.catalogue, found.archive.source.state_dir, found.searches, rule)
 

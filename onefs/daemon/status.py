@@ -7,16 +7,18 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from onefs import __version__
-from onefs.content.access import Content
-from onefs.daemon.jobs import Jobs
 from onefs.daemon.wording import flatten
-from onefs.modes import ModeState
-from onefs.sources.source import Source
 from onefs.text import moment, visible
-from onefs.vfs.journal import Journal
+
+if TYPE_CHECKING:
+    from onefs.content.access import Content
+    from onefs.daemon.jobs import Jobs
+    from onefs.modes import ModeState
+    from onefs.sources.source import Source
+    from onefs.vfs.journal import Journal
 
 _ERRORS_SHOWN = 5
 
@@ -26,13 +28,13 @@ class Status:
 
     def __init__(
         self,
-        source: Source,
-        mode: Callable[[], ModeState],
+        source: "Source",
+        mode: "Callable[[], ModeState]",
         mountpoint: Path,
         tables: Callable[[], dict[str, Any]],
-        content: Content,
-        jobs: Jobs,
-        journal: Journal,
+        content: "Content",
+        jobs: "Jobs",
+        journal: "Journal",
         log_file: Path | None,
         requests: Callable[[], Mapping[str, int]],
         recording: Callable[[], dict[str, Any]],

@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from onefs.catalogue.interface import Catalogue, Rows
 from onefs.catalogue.records import Dataset, Session
 from onefs.catalogue.revisions import Rule, why_hidden
-from onefs.content.access import Inspection
 from onefs.errors import ForeignAttributeError, NoAttributeError
+
+if TYPE_CHECKING:
+    from onefs.content.access import Inspection
 
 NAMESPACE = "user."
 PREFIX = "user.onefs."
@@ -27,7 +29,7 @@ class FileFacts:
     """All that is known of one dataset."""
 
     dataset: Dataset
-    inspection: Inspection
+    inspection: "Inspection"
     cached_path: Path | None
     is_pinned: bool
 

@@ -33,6 +33,21 @@ def test_each_verb_has_a_help(verb: str) -> None:
     assert done.stdout.startswith(f"Usage: onefs {verb} ")
 
 
+LIBRARIES = ("filelock", "numpy", "pandas", "pyarrow", "pyfuse3", "requests", "rich", "trio", "urllib3")
+
+
+def test_asking_a_mount_imports_no_library_that_fetching_needs() -> None:
+    code = f"""
+import sys
+import onefs.cli.main, onefs.cli.status, onefs.daemon.status
+print(*sys.modules.keys() & {LIBRARIES})
+import onefs.cli.list, onefs.cli.search, onefs.cli.mount_queries
+print(*sys.modules.keys() & {LIBRARIES})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "\nnumpy\n"
+
+
 def test_the_help_of_mount_has_every_setting_but_secrets() -> None:
     words = run_onefs("mount", "--help").stdout
     for entry in table():
