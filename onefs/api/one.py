@@ -21,7 +21,7 @@ from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.known import Stat, stat_of
 from onefs.catalogue.query import Columns
 from onefs.catalogue.records import Dataset
-from onefs.catalogue.snapshot import Snapshot, load_indexed_snapshot, load_snapshot
+from onefs.catalogue.snapshot import Snapshot, load_snapshot
 from onefs.catalogue.tables import tables_in
 from onefs.forks import begins_anew_in_children
 from onefs.memory import without_pandas
@@ -29,7 +29,7 @@ from onefs.modes import ALLOWED, Mode
 from onefs.one_errors import NoDatabaseError, UsageError, api_errors
 from onefs.sources.indexing import index_apart
 from onefs.sources.source import prepare
-from onefs.sources.tables_at_hand import Place, check_loadable, usable_tables
+from onefs.sources.tables_at_hand import Place, check_loadable, load_indexed_tables, usable_tables
 
 if TYPE_CHECKING:
     from onefs.archive.archive import Archive
@@ -226,7 +226,7 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
         """The tables of a directory, indexed. Raises `TableError`."""
         place = Place(directory, self._source.tables_state_dir)
         edition = _edition_of(directory)
-        at_hand = load_indexed_snapshot(place.tables_dir, place.state_dir)
+        at_hand = load_indexed_tables(place)
         if at_hand is not None:
             return _Found(edition, TABLE_NAMES, at_hand)
         names = usable_tables(place)

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
+from typing import TYPE_CHECKING
 
-from onefs.alyx.client import AlyxClient
 from onefs.archive.refresher import Refresher
 from onefs.catalogue.records import QC, Dataset
 from onefs.catalogue.revisions import Rule
@@ -25,8 +25,11 @@ from onefs.sources.origins import origins
 from onefs.sources.source import Source
 from onefs.transports.base import Location, Transport
 from onefs.transports.file import FileTransport
-from onefs.transports.http import HttpTransport
 from onefs.transports.schemes import SchemeTransport
+
+if TYPE_CHECKING:
+    from onefs.alyx.client import AlyxClient
+    from onefs.transports.http import HttpTransport
 
 DEFAULT_VIEW = "default"
 """The view whose names are the default editions of files."""
@@ -66,7 +69,7 @@ class Archive:
         self._settings = settings
         self.source = source
         self._outages = Outages()
-        self.http = make_http(settings)
+        self.http = make_http(settings) if source.abilities.has_server else None
         self.transport = make_transport(self.http)
         if (source.tables_url is not None or source.database is not None) and not source.is_frozen:
             claim(source.tables_dir, source.state_dir, source.name)
@@ -108,7 +111,7 @@ class Archive:
         self.content.forget_failures()
         return is_new
 
-    def _open_database(self, settings: Settings) -> AlyxClient | None:
+    def _open_database(self, settings: Settings) -> "AlyxClient | None":
         database = self.source.database
         if database is None:
             return None
@@ -203,8 +206,10 @@ def told_of_a_replay(error: OnefsError) -> OnefsError:
     return type(error)(error.reason, _ASK_FOR_IT) if is_final else error
 
 
-def make_http(settings: Settings) -> HttpTransport:
+def make_http(settings: Settings) -> "HttpTransport":
     """HTTP with the settings' time-outs and proxy."""
+    from onefs.transports.http import HttpTransport  # slow to import, and no use for a folder
+
     return HttpTransport(
         connect_timeout_s=settings.connect_timeout_s,
         read_timeout_s=settings.read_timeout_s,
@@ -213,9 +218,10 @@ def make_http(settings: Settings) -> HttpTransport:
     )
 
 
-def make_transport(http: HttpTransport) -> Transport:
-    """Every kind of location."""
-    return SchemeTransport({"http": http, "https": http, "file": FileTransport()})
+def make_transport(http: "HttpTransport | None") -> Transport:
+    """Every kind of location; without `http`, files of this machine alone."""
+    transports: dict[str, Transport] = {} if http is None else {"http": http, "https": http}
+    return SchemeTransport({**transports, "file": FileTransport()})
 
 
 def rule_of(settings: Settings) -> Rule:

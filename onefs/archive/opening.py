@@ -15,7 +15,6 @@ from onefs.progress import report
 from onefs.settings import Settings
 from onefs.sources.claims import claim, source_note, write_source_note
 from onefs.sources.names import DEMO
-from onefs.sources.probe import kind_at
 from onefs.sources.source import Kind, Source, kind_of_itself, prepare, resolve, url_of
 
 _log = logging.getLogger(__name__)
@@ -71,6 +70,8 @@ def _at_url(url: str, settings: Settings) -> Source:
 
 def _found(as_folder: Source, settings: Settings) -> Kind:
     """What stands at a URL, found out and noted; with tables at hand, a database if its server cannot be reached."""
+    from onefs.sources.probe import kind_at
+
     assert as_folder.tables_url is not None
     report(f"asking {as_folder.name} what it is")
     try:

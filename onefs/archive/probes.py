@@ -1,19 +1,21 @@
 """`Probes`: the session of a probe insertion, and the insertions of a session, from the tables or the database."""
 
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from onefs.alyx.client import AlyxClient
-from onefs.alyx.search import search
-from onefs.alyx.told import INSERTIONS, Told
 from onefs.catalogue.insertions import Insertion, Insertions
 from onefs.errors import OfflineError, TableError, UnknownRecordError
 from onefs.modes import Mode
+
+if TYPE_CHECKING:
+    from onefs.alyx.client import AlyxClient
+    from onefs.alyx.told import Told
 
 
 class Probes:
     """The probes of one source. What the database tells is kept in `known`. Safe to use from several threads."""
 
-    def __init__(self, known: Insertions, client: AlyxClient | None, mode: Mode) -> None:
+    def __init__(self, known: Insertions, client: "AlyxClient | None", mode: Mode) -> None:
         self._known = known
         self._client = client
         self._mode = mode
@@ -50,10 +52,13 @@ class Probes:
         found = self._known.of_session(eid)
         if (found and eid not in self._partly) or self._client is None or self._mode is Mode.LOCAL:
             return found
+        from onefs.alyx.search import search
+        from onefs.alyx.told import INSERTIONS
+
         list(search(self._client, INSERTIONS, {"session": str(eid)}, self))
         return self._known.of_session(eid)
 
-    def learn(self, told: Told) -> None:
+    def learn(self, told: "Told") -> None:
         """Keep what the database told."""
         for insertion in told.insertions:
             self._known.learn(insertion.pid, insertion.eid, insertion.name)

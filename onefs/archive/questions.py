@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from onefs.alyx.client import AlyxClient
 from onefs.alyx.filters import Filter
 from onefs.alyx.records import AlyxDataset, AlyxSession
 from onefs.catalogue.records import QC, Dataset, Session
 from onefs.catalogue.session_rows import AGGREGATES
 from onefs.errors import UnknownRecordError, UsageError
+
+if TYPE_CHECKING:
+    from onefs.alyx.client import AlyxClient
 
 
 class AlyxQuestions:
@@ -23,7 +26,7 @@ class AlyxQuestions:
 
     def __init__(
         self,
-        client: AlyxClient,
+        client: "AlyxClient",
         known: Callable[[UUID], Session | None],
         tag: str = "",
     ) -> None:

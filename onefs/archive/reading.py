@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from onefs.alf import STATE_FOLDER
 from onefs.archive.archive import Archive, rule_of
 from onefs.archive.catalogues import Catalogues, Known
-from onefs.archive.database_searches import DatabaseSearches
 from onefs.archive.opening import opened
 from onefs.archive.questions import AlyxQuestions
-from onefs.archive.searches import Searches
+from onefs.archive.searches import Searches, searches_of_database
 from onefs.catalogue.changes import Changes
 from onefs.catalogue.interface import Catalogue
 from onefs.modes import ALLOWED
@@ -45,7 +44,7 @@ def reading(source_name: str, settings: Settings) -> Iterator[Reading]:
             catalogues = _catalogues(archive)
             is_live = ALLOWED[source.mode].live_catalogue
             catalogue = catalogues.asking if is_live else archive.tables
-            database = DatabaseSearches(archive.client, catalogues) if archive.client and is_live else None
+            database = searches_of_database(archive.client, catalogues) if is_live else None
             searches = Searches(lambda: catalogue, source.state_dir, lambda: database)
             control = Directory(inodes.ROOT + 1, inodes.ROOT, STATE_FOLDER, STATE_FOLDER, 0)
             root = Tree(catalogue, View(0, rule_of(settings)), {})

@@ -17,9 +17,20 @@ from onefs.catalogue.terms import NAMES, SHORT, complete_word, terms_of_words
 from onefs.vfs.queries import Found
 
 if TYPE_CHECKING:
+    from onefs.alyx.client import AlyxClient
+    from onefs.archive.catalogues import Catalogues
     from onefs.archive.database_searches import DatabaseSearches
 
 KEPT = 16
+
+
+def searches_of_database(client: "AlyxClient | None", catalogues: "Catalogues") -> "DatabaseSearches | None":
+    """The searches that a database answers; None without one."""
+    if client is None:
+        return None
+    from onefs.archive.database_searches import DatabaseSearches  # slow to import, with what asks the database
+
+    return DatabaseSearches(client, catalogues)
 
 
 class Searches:

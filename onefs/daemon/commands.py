@@ -4,14 +4,17 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from onefs.alyx.client import AlyxClient
 from onefs.catalogue.records import QC
 from onefs.daemon.file_commands import FileCommands
 from onefs.errors import UsageError
 from onefs.modes import Mode, parse
 from onefs.settings import as_of_date, duration_s, qc_level
 from onefs.vfs.control import Command
+
+if TYPE_CHECKING:
+    from onefs.alyx.client import AlyxClient
 
 LEVELS = ("debug", "info", "warning", "error")
 CLOBBER = "clobber"
@@ -35,7 +38,7 @@ class Controls:
     load_tables: Callable[[Path | None], object]
     use_tag: Callable[[str], object]
     reset_tables: Callable[[], object]
-    database: AlyxClient | None
+    database: "AlyxClient | None"
     record: list[Command]
 
 
@@ -92,10 +95,10 @@ def _tables(controls: Controls) -> list[Command]:
     ]
 
 
-def rest_cache(client: AlyxClient | None, ask_again: Callable[[], object]) -> Command:
+def rest_cache(client: "AlyxClient | None", ask_again: Callable[[], object]) -> Command:
     """The command that steers what is kept of a database's responses."""
 
-    def database() -> AlyxClient:
+    def database() -> "AlyxClient":
         if client is None:
             raise UsageError("Without a database there are no responses to keep.", "Mount a source that has one.")
         return client

@@ -178,7 +178,8 @@ class Service:
 
     def _requests(self) -> dict[str, int]:
         database = self._client.requests_sent if self._client is not None else 0
-        return {"database": database, "data": self._archive.http.requests_sent}
+        data = self._archive.http.requests_sent if self._archive.http is not None else 0
+        return {"database": database, "data": data}
 
     def _adopt(self, tables: Snapshot) -> Callable[[], None]:
         return self._showing.adopt(tables)

@@ -6,17 +6,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from onefs.alf import TABLE_NAMES, calendar_date
-from onefs.alyx.client import AlyxClient
 from onefs.archive.archive import DEFAULT_VIEW, rule_of
 from onefs.archive.catalogues import Catalogues, Known
-from onefs.archive.database_searches import DatabaseSearches
 from onefs.archive.probes import Probes
-from onefs.archive.questions import AlyxQuestions
-from onefs.archive.searches import Searches
+from onefs.archive.searches import Searches, searches_of_database
 from onefs.catalogue.changes import Changes, compare
 from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.records import QC
@@ -41,6 +38,11 @@ from onefs.vfs.staleness import Name
 from onefs.vfs.tree import Tree
 from onefs.vfs.views import View
 
+if TYPE_CHECKING:
+    from onefs.alyx.client import AlyxClient
+    from onefs.archive.database_searches import DatabaseSearches
+    from onefs.archive.questions import AlyxQuestions
+
 VIA, AS_OF, TAG = "via", "as-of", "tag"
 DEFAULT_NUMBER = 8
 TAG_NUMBERS, DATE_NUMBERS = range(16, 80), range(80, 1 << inodes.VIEW_BITS)
@@ -60,7 +62,7 @@ class Showing:
     def __init__(
         self,
         tables: Snapshot,
-        client: AlyxClient | None,
+        client: "AlyxClient | None",
         control: Directory,
         abilities: Abilities,
         mode: Callable[[], Mode],
@@ -88,7 +90,7 @@ class Showing:
         self._lists_control = settings.control_dir == "visible"
         questions = None if client is None else self._questions
         self.catalogues = Catalogues(tables, questions, self._learned, heard, expiry_s=self._expiry_s)
-        self._database_searches = None if client is None else DatabaseSearches(client, self.catalogues)
+        self._database_searches = searches_of_database(client, self.catalogues)
         searches = Searches(lambda: self.catalogues.at_rest, state_dir, self._searches_asked)
         self._queries = Queries(control, searches)
         self._lock = threading.RLock()  # held while one forest takes another's place; guards those below
@@ -247,11 +249,13 @@ class Showing:
         client = self._client
         return max(client.default_expiry_s, SHORTEST_S) if client is not None and client.cache_rest else SHORTEST_S
 
-    def _questions(self, known: Known) -> AlyxQuestions:
+    def _questions(self, known: Known) -> "AlyxQuestions":
+        from onefs.archive.questions import AlyxQuestions
+
         assert self._client is not None
         return AlyxQuestions(self._client, known, self.catalogues.tag)
 
-    def _searches_asked(self) -> DatabaseSearches | None:
+    def _searches_asked(self) -> "DatabaseSearches | None":
         """What answers searches in place of the catalogue, in the mode that is asked for."""
         return self._database_searches if ALLOWED[self._mode()].live_catalogue else None
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from operator import attrgetter
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 from uuid import UUID
 
 from onefs.alf import RemoteNames
-from onefs.alyx.client import AlyxClient
 from onefs.catalogue.records import Dataset
 from onefs.errors import AccessRefusedError, OnefsError, UnknownRecordError
 from onefs.outages import PAUSE_S, noting_stale_answers
@@ -19,6 +19,9 @@ from onefs.sources.kept_places import KeptPlaces, PlaceLists
 from onefs.sources.repositories import DataLogin, Places, places_of
 from onefs.transports.archive import ArchiveServer
 from onefs.transports.base import Location
+
+if TYPE_CHECKING:
+    from onefs.alyx.client import AlyxClient
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +36,7 @@ class Repositories:
 
     def __init__(
         self,
-        client: AlyxClient,
+        client: "AlyxClient",
         data: DataLogin,
         *,
         s3_endpoint: str = "",

@@ -2,9 +2,9 @@
 
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from onefs.alyx.client import AlyxClient
 from onefs.catalogue.records import Dataset
 from onefs.content.workers import Workers
 from onefs.errors import AccessRefusedError, OnefsError
@@ -12,12 +12,15 @@ from onefs.settings import Settings
 from onefs.sources.locations import Repositories
 from onefs.transports.base import Location
 
+if TYPE_CHECKING:
+    from onefs.alyx.client import AlyxClient
+
 NOTE = {"mismatch_hash": True}
 _log = logging.getLogger(__name__)
 
 
 def mismatch_reporter(
-    settings: Settings, client: AlyxClient, repositories: Repositories
+    settings: Settings, client: "AlyxClient", repositories: Repositories
 ) -> Callable[[Dataset, Location], None]:
     """What `Content` tells of locations that gave wrong bytes. Does nothing unless `report_mismatch` is set."""
     if not settings.report_mismatch:
@@ -31,7 +34,7 @@ class MismatchReports:
     Only a copy that one of the dataset's file records stands for is noted: what a mirror gives is not Alyx's.
     """
 
-    def __init__(self, client: AlyxClient, repositories: Repositories) -> None:
+    def __init__(self, client: "AlyxClient", repositories: Repositories) -> None:
         self._client = client
         self._repositories = repositories
         self._worker = Workers("onefs-report", 1)

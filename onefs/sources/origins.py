@@ -6,11 +6,10 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
 from onefs.alf import INSERTIONS_NAME, TABLE_NAMES
-from onefs.alyx.client import AlyxClient
 from onefs.alyx.records import TablesInfo
 from onefs.content.download import Pace
 from onefs.errors import (
@@ -27,6 +26,9 @@ from onefs.sources.unpacking import unpack
 from onefs.table_times import table_time
 from onefs.transports.addresses import server_name, shown
 from onefs.transports.base import Location, Transport
+
+if TYPE_CHECKING:
+    from onefs.alyx.client import AlyxClient
 
 INFO = "cache_info.json"
 ZIP = "cache.zip"
@@ -113,7 +115,7 @@ class FolderOrigin:
 class DatabaseOrigin:
     """An Alyx database, which says where its tables, or those restricted to a tag, are to be had."""
 
-    def __init__(self, client: AlyxClient, transport: Transport, tag: str = "") -> None:
+    def __init__(self, client: "AlyxClient", transport: Transport, tag: str = "") -> None:
         self._client = client
         self._transport = transport
         self._tag = tag
@@ -182,7 +184,7 @@ class DatabaseOrigin:
 
 
 def origins(
-    tables_url: Location | None, client: AlyxClient | None, transport: Transport
+    tables_url: Location | None, client: "AlyxClient | None", transport: Transport
 ) -> Callable[[str], Origin] | None:
     """What makes the origin of a source's tables, of all datasets or of a tag; None where there is no server for them.
 

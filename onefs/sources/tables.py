@@ -31,6 +31,7 @@ from onefs.sources.tables_at_hand import (
     damage_of,
     is_for_newer,
     is_indexed,
+    load_indexed_tables,
     load_tables,
     minute_of,
     ready_folder,
@@ -44,6 +45,10 @@ _log = logging.getLogger(__name__)
 
 def open_tables(place: Place, origin: Origin | None) -> Snapshot:
     """The tables in their place: fetched if there are none, and anew if they are damaged. Raises as `ensure_tables`."""
+    with cache_errors("the cache tables", place.tables_dir):
+        at_hand = None if ready_folder(place).exists() else load_indexed_tables(place)
+    if at_hand is not None:
+        return at_hand
     try:
         ensure_tables(place, origin)
         return load_tables(place)

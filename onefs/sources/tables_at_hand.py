@@ -8,7 +8,7 @@ from pathlib import Path
 
 from onefs.alf import STATE_FOLDER, TABLE_NAMES, is_safe_part
 from onefs.catalogue.index import has_index
-from onefs.catalogue.snapshot import Snapshot, load_snapshot
+from onefs.catalogue.snapshot import Snapshot, load_indexed_snapshot, load_snapshot
 from onefs.catalogue.tables import TableMetadata, find_tables, is_dated, read_metadata, tables_in
 from onefs.errors import DamagedTableError, TableError, UsageError
 from onefs.sources import table_digests
@@ -48,7 +48,16 @@ class AtHand:
 
 def load_tables(place: Place) -> Snapshot:
     """The tables in a place. Raises `TableError` if they cannot be used, or are other than those of the place's tag."""
-    snapshot = load_snapshot(place.tables_dir, place.state_dir)
+    return _of_its_tag(load_snapshot(place.tables_dir, place.state_dir), place)
+
+
+def load_indexed_tables(place: Place) -> Snapshot | None:
+    """The tables in a place as `load_tables` gives them, if `is_indexed`; else None."""
+    snapshot = load_indexed_snapshot(place.tables_dir, place.state_dir)
+    return None if snapshot is None else _of_its_tag(snapshot, place)
+
+
+def _of_its_tag(snapshot: Snapshot, place: Place) -> Snapshot:
     if place.tag and place.tag not in snapshot.metadata.tags:
         raise TableError(
             f"The cache tables in {place.tables_dir} are not restricted to the tag {place.tag}.", MOVE_AWAY

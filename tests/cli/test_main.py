@@ -48,6 +48,12 @@ print(*sys.modules.keys() & {LIBRARIES})
     assert done.stdout == "\nnumpy\n"
 
 
+def test_mounting_a_folder_imports_no_library_that_servers_need() -> None:
+    code = "import sys, onefs.cli.mount, onefs.daemon.running; print(*sys.modules.keys() & {'requests', 'urllib3'})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
+
+
 def test_the_help_of_mount_has_every_setting_but_secrets() -> None:
     words = run_onefs("mount", "--help").stdout
     for entry in table():
