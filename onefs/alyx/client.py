@@ -96,6 +96,11 @@ class AlyxClient:
         return self._connection.credentials.user
 
     @property
+    def credentials(self) -> Credentials:
+        """The login in use; its token is the one that was given, not that of a later login."""
+        return self._connection.credentials
+
+    @property
     def is_logged_in(self) -> bool:
         """Whether there is a token, kept or from a login."""
         return self._connection.is_logged_in

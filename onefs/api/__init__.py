@@ -18,7 +18,8 @@ Files:
 Opening:
     source_arguments (from arguments to a source and its settings), setup, login
 Helpers:
-    list_arguments (a list in place of one value), warning, stale_answers
+    list_arguments (a list in place of one value), pickling (pickles and copies of the objects), warning,
+    stale_answers
 """
 
 from typing import TYPE_CHECKING, Any

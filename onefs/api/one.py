@@ -6,13 +6,14 @@ import warnings
 import weakref
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from onefs.alf import TABLE_NAMES
 from onefs.api import source_arguments
 from onefs.api.converters import ConversionMixin
 from onefs.api.listing import ListingMixin
 from onefs.api.loading import LoadingMixin
+from onefs.api.pickling import OpenedAnew
 from onefs.api.recording import RecordingMixin
 from onefs.api.source_arguments import Chosen, PathLike
 from onefs.api.tables_in_use import TablesInUse
@@ -54,12 +55,14 @@ class _Found(NamedTuple):
     tables: Snapshot
 
 
-class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
+class One(OpenedAnew, ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
     """The catalogue and the files of a folder with cache tables. Safe to use from several threads.
 
     If the folder has no tables, warns with a `UserWarning` and finds nothing. Raises `ValueError` for a mode that needs
     a database, or if there is no such folder; `TableError` for tables that cannot be used.
     """
+
+    _copied: ClassVar = ("uuid_filenames", "allow_pickle", "cache_expiry", "record_loaded", "_default_revision")
 
     @api_errors
     def __init__(
@@ -91,6 +94,24 @@ class One(ConversionMixin, ListingMixin, LoadingMixin, RecordingMixin):
         begins_anew_in_children(self)
         self._loaded_time: datetime | None = datetime.now()
         self._edition: tuple[Stat, ...] | None = None  # of the tables in use, None if they are no files
+
+    def _opened_with(self, *, with_secrets: bool) -> dict[str, Any]:  # noqa: ARG002 - of OneAlyx
+        source, in_use = self._source, self._tables_dir
+        return {
+            "cache_dir": source.data_dir,
+            "tables_dir": source.tables_dir,
+            "wildcards": self.wildcards,
+            "loaded_dir": None if in_use == source.tables_dir else in_use,
+        }
+
+    @classmethod
+    def _open_anew(  # type: ignore[override]
+        cls, cache_dir: Path, tables_dir: Path, wildcards: bool, loaded_dir: Path | None
+    ) -> Self:
+        made = cls(cache_dir, wildcards=wildcards, tables_dir=tables_dir)
+        if loaded_dir is not None:
+            made.load_cache(loaded_dir)
+        return made
 
     def __repr__(self) -> str:
         return f"One ({'offline' if self.offline else 'online'}, {self.cache_dir})"

@@ -4,18 +4,21 @@ import logging
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Self
 
 from onefs.alyx.client import AlyxClient
+from onefs.alyx.credentials import Credentials
 from onefs.api import source_arguments
 from onefs.api.alyx_queries import AlyxQueries
 from onefs.api.alyx_tables import AlyxTables
 from onefs.api.database_mixin import DatabaseMixin
 from onefs.api.loading_aggregates import AggregateLoadingMixin
 from onefs.api.one import One
-from onefs.api.source_arguments import PathLike
+from onefs.api.source_arguments import Chosen, PathLike
 from onefs.api.webclient import AlyxClient as AlyxFace
 from onefs.archive.archive import Archive, Hooks
 from onefs.catalogue.empty_snapshot import empty_snapshot
@@ -69,6 +72,12 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
         chosen = source_arguments.database(
             base_url, asked, cache_dir=cache_dir, tables_dir=tables_dir, login=given, cache_rest=cache_rest
         )
+        self._open(chosen, wildcards, silent=silent)
+        if given and asked is not Mode.LOCAL:
+            self._check_login()
+        self._renew_if_due(stacklevel=4)
+
+    def _open(self, chosen: Chosen, wildcards: bool, *, silent: bool) -> None:
         self._begin(chosen, wildcards)
         self._cache_expiry = timedelta(seconds=self._settings.cache_expiry_s)
         self._is_fall_back_told = False
@@ -81,9 +90,45 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
         self._face = AlyxFace.over(
             self._client, cache_dir=self.cache_dir, data_url=self._settings.data_url, silent=silent
         )
-        if given and asked is not Mode.LOCAL:
-            self._check_login()
-        self._renew_if_due(stacklevel=4)
+
+    def _opened_with(self, *, with_secrets: bool) -> dict[str, Any]:
+        source, login, tag = self._source, self._client.credentials, self._archive.refresher.tag
+        in_place = Place(source.tables_dir, source.tables_state_dir).of_tag(tag).tables_dir
+        return {
+            "source": {
+                "base_url": self._client.base_url,
+                "login": login if with_secrets else Credentials(login.user),
+                "mode": Mode(self.requested_mode),
+                "cache_dir": source.data_dir,
+                "tables_dir": source.tables_dir,
+            },
+            "wildcards": self.wildcards,
+            "silent": self._face.silent,
+            "tag": tag if tag != source.tag else None,
+            "loaded_dir": self._tables_dir if self._tables_dir != in_place else None,
+            "responses": self._face._attributes(),
+        }
+
+    @classmethod
+    def _open_anew(  # type: ignore[override]
+        cls,
+        source: Mapping[str, Any],
+        *,
+        wildcards: bool,
+        silent: bool,
+        tag: str | None,
+        loaded_dir: Path | None,
+        responses: Mapping[str, Any],
+    ) -> Self:
+        made = cls.__new__(cls)
+        made._open(source_arguments.database_of_user(**source), wildcards, silent=silent)
+        if tag is not None:
+            made._archive.refresher.use_tag(tag)
+        if loaded_dir is not None:
+            made._archive.refresher.load(loaded_dir)
+        for name, value in responses.items():
+            setattr(made._face, name, value)
+        return made
 
     def __repr__(self) -> str:
         return f"One ({'offline' if self.offline else 'online'}, {self._client.base_url})"
@@ -225,7 +270,7 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
             archive.refresher.mode.failed(failure)
         elif self._source.mode is Mode.LOCAL:
             text = f"There are no cache tables in {self._home.tables_dir}, and mode local fetches none."
-            warnings.warn(text, UserWarning, stacklevel=5)
+            warnings.warn(text, UserWarning, stacklevel=6)
         return archive
 
     def _check_login(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from onefs.alf import STATE_FOLDER
 from onefs.alyx import one_parameters
+from onefs.alyx.credentials import Credentials
 from onefs.configuration import config_file, merge
 from onefs.errors import UsageError
 from onefs.modes import Mode, parse
@@ -98,6 +99,20 @@ def database(
         raise UsageError(reason, "Give the URL of an Alyx database, or One(cache_dir).")
     source = resolve(meant.source, settings, Kind.DATABASE)
     return Chosen(source if tables_dir is None else replace(source, tables_dir=path_of(tables_dir)), settings)
+
+
+def database_of_user(
+    base_url: str, login: Credentials, mode: Mode, *, cache_dir: PathLike, tables_dir: PathLike | None = None
+) -> Chosen:
+    """A database for a login, or with a user's name alone for that user's own one, as far as it is kept."""
+    chosen = database(base_url, mode, cache_dir=cache_dir, tables_dir=tables_dir)
+    known = chosen.source.database
+    assert known is not None, "database gives nothing else"
+    is_kept = login == known.credentials if login else login.user == known.credentials.user
+    if is_kept:
+        return chosen
+    known = replace(known, credentials=login, keeps_tokens=False)
+    return Chosen(replace(chosen.source, database=known), chosen.settings)
 
 
 def data_url_of(chosen: Chosen) -> str:

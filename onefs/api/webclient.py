@@ -7,11 +7,12 @@ from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NoReturn, Self
+from typing import Any, ClassVar, NoReturn, Self
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from warnings import warn
 
 from onefs.alyx import client as alyx
+from onefs.alyx.credentials import Credentials
 from onefs.alyx.filters import spelt
 from onefs.alyx.pages import AlyxRecord, Listing
 from onefs.alyx.rest import Page, Query
@@ -25,6 +26,7 @@ from onefs.api.downloads import (
     file_record_to_url,
 )
 from onefs.api.login import LoggingIn
+from onefs.api.pickling import OpenedAnew
 from onefs.api.stale_answers import warns_when_stale
 from onefs.errors import NotAllowedError, UsageError
 from onefs.modes import Mode
@@ -39,13 +41,15 @@ CHANGES = {*ACTIONS.values()} - {LIST}
 NOT_HERE = ("http_download_file", "http_download_file_list", "update_url_params")
 
 
-class AlyxClient(LoggingIn):
+class AlyxClient(OpenedAnew, LoggingIn):
     """Reads records of one Alyx database. `OneAlyx` has it as `alyx`. Safe to use from several threads.
 
     Connects to the database of a URL or name, ONE's default or the public one, with the login that is given or kept.
     `cache_dir` is the folder of fetched files. `silent`: nobody is asked for a password. `cache_rest` None: no answers
     are kept.
     """
+
+    _copied: ClassVar = ("cache_mode", "default_expiry")
 
     @api_errors
     def __init__(
@@ -61,10 +65,7 @@ class AlyxClient(LoggingIn):
         login = {"alyx_user": username, "alyx_password": password, "alyx_token": token}
         given = {name: value for name, value in login.items() if value}
         chosen = source_arguments.database(base_url, Mode.AUTO, cache_dir=cache_dir, login=given)
-        source = chosen.source
-        assert source.database is not None, "source_arguments.database gives nothing else"
-        client = open_database(source.database, chosen.settings, source.state_dir)
-        self._take(client, source.data_dir, source_arguments.data_url_of(chosen), silent=silent)
+        self._take(_client_of(chosen), chosen.source.data_dir, source_arguments.data_url_of(chosen), silent=silent)
         self.cache_mode = cache_rest
 
     @classmethod
@@ -82,6 +83,23 @@ class AlyxClient(LoggingIn):
         self._data_url = data_url.rstrip("/")
         self.cache_dir = cache_dir
         self.silent = silent
+
+    def _opened_with(self, *, with_secrets: bool) -> dict[str, Any]:
+        login = self._client.credentials
+        return {
+            "base_url": self.base_url,
+            "login": login if with_secrets else Credentials(login.user),
+            "cache_dir": self.cache_dir,
+            "data_url": self._data_url,
+            "silent": self.silent,
+        }
+
+    @classmethod
+    def _open_anew(  # type: ignore[override]
+        cls, base_url: str, login: Credentials, cache_dir: Path, data_url: str, silent: bool
+    ) -> Self:
+        chosen = source_arguments.database_of_user(base_url, login, Mode.AUTO, cache_dir=cache_dir)
+        return cls.over(_client_of(chosen), cache_dir=cache_dir, data_url=data_url, silent=silent)
 
     def __repr__(self) -> str:
         return f"AlyxClient({self.base_url!r})"
@@ -275,6 +293,12 @@ def no_cache(ac: AlyxClient | None = None) -> Iterator[AlyxClient]:
         ac = import_module("onefs.api.factory").ONE().alyx  # which imports this module
     with ac._client.no_cache():
         yield ac
+
+
+def _client_of(chosen: source_arguments.Chosen) -> alyx.AlyxClient:
+    source = chosen.source
+    assert source.database is not None, "source_arguments.database gives nothing else"
+    return open_database(source.database, chosen.settings, source.state_dir)
 
 
 def _refuse(what: str) -> NoReturn:
