@@ -1,17 +1,46 @@
-"""What begins anew in processes that are forked off: threads, and turns on connections, stay with the parent."""
+"""What goes on in processes that are forked off, which have none of their parent's other threads.
 
+Locks made here are free there, whoever held them, and `begin_anew` is called of what registered for that. A fork waits
+for what cannot be mended afterwards: modules that are being imported, and locks around libraries with locks of their
+own (`held_at_forks`).
+"""
+
+import functools
+import importlib
+import logging
 import os
+import sys
+import threading
 import weakref
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+IMPORTED_LATE = {"botocore", "numpy", "onefs", "pandas", "pyarrow", "requests", "requests_cache", "sparse", "yaml"}
+"""Packages that are imported only when they are needed, in whichever thread that is."""
+LONGEST_WAIT_S = 10.0
+"""How long a fork waits for one lock: it may be the forking thread itself that holds it."""
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class BeginsAnew(Protocol):
-    """Something that has threads, connections, or a lock that one of those threads may hold."""
+    """Something that has threads or connections, or state that a thread may have been changing at the fork."""
 
     def begin_anew(self) -> None: ...
 
 
+class _Held(threading.local):
+    """The locks that this thread holds while it forks."""
+
+    def __init__(self) -> None:
+        self.locks: list[threading.Lock] = []
+
+
 _registered: weakref.WeakSet[BeginsAnew] = weakref.WeakSet()
+_locks: weakref.WeakSet[Any] = weakref.WeakSet()
+_waited_for: weakref.WeakSet[threading.Lock] = weakref.WeakSet()
+_held = _Held()
 
 
 def begins_anew_in_children(thing: BeginsAnew) -> None:
@@ -19,9 +48,62 @@ def begins_anew_in_children(thing: BeginsAnew) -> None:
     _registered.add(thing)
 
 
+def new_lock(*, held_at_forks: bool = False) -> threading.Lock:
+    """A lock that is free in every process that is forked off. With `held_at_forks` a fork waits until it is free."""
+    lock = threading.Lock()
+    _locks.add(lock)
+    if held_at_forks:
+        _waited_for.add(lock)
+    return lock
+
+
+def new_rlock() -> "threading.RLock":
+    """A re-entrant lock that is free in every process that is forked off, unless the forking thread holds it."""
+    lock = threading.RLock()
+    _locks.add(lock)
+    return lock
+
+
+class cached_property(functools.cached_property[T]):  # noqa: N801 - as the class that it stands in for
+    """A cached property whose lock, which it has before Python 3.12, is free in processes that are forked off."""
+
+    def __init__(self, function: Callable[[Any], T]) -> None:
+        super().__init__(function)
+        self.lock = new_rlock()
+
+
+def _wait() -> None:
+    """Wait for what must not be under way in other threads at a fork."""
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in IMPORTED_LATE and getattr(
+            getattr(module, "__spec__", None), "_initializing", False
+        ):
+            _imported(name)
+    _held.locks = [lock for lock in list(_waited_for) if lock.acquire(timeout=LONGEST_WAIT_S)]
+
+
+def _imported(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except Exception as error:  # noqa: BLE001 - whoever imports it is told
+        _log.info("%s cannot be imported: %s", name, error)
+
+
+def _go_on() -> None:
+    while _held.locks:
+        _held.locks.pop().release()
+
+
 def _begin_anew() -> None:
+    _held.locks = []
+    for lock in list(_locks):
+        if not getattr(lock, "_is_owned", bool)():
+            lock._at_fork_reinit()
     for each in list(_registered):
-        each.begin_anew()
+        try:
+            each.begin_anew()
+        except Exception:  # noqa: BLE001 - the others go on
+            _log.exception("%r cannot be used in this process", each)
 
 
-os.register_at_fork(after_in_child=_begin_anew)
+os.register_at_fork(before=_wait, after_in_parent=_go_on, after_in_child=_begin_anew)

@@ -1,6 +1,5 @@
 """The circuit breaker: which servers are not asked for now, why, until when, and what waits for them."""
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -10,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from onefs.errors import OnefsError, UnreachableError, again
-from onefs.forks import begins_anew_in_children
+from onefs.forks import begins_anew_in_children, new_lock
 
 DATABASE = "alyx+"
 """What a server's name begins with where it is asked as a database, which counts apart from its files."""
@@ -90,7 +89,7 @@ class Outages:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.Lock()  # guards the changes of all below
+        self._lock = new_lock()  # guards the changes of all below
         self._numbers = count()
         self._outages: dict[str, Outage] = {}
         self._waiting: Counter[tuple[str, str]] = Counter()
@@ -98,7 +97,6 @@ class Outages:
 
     def begin_anew(self) -> None:
         """Nobody waits in a process that was forked off; what is known of servers stays."""
-        self._lock = threading.Lock()
         self._waiting = Counter()
 
     def failed(self, server: str, error: OnefsError, pause_s: float) -> None:

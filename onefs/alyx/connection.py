@@ -2,7 +2,6 @@
 
 import logging
 import re
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +21,7 @@ from onefs.errors import (
     UsageError,
     again,
 )
+from onefs.forks import new_lock
 from onefs.outages import DATABASE, PAUSE_S, Outages
 
 HOW_TO_LOG_IN = "Run onefs setup, or give --alyx-user and --alyx-password-file."
@@ -68,7 +68,7 @@ class Connection:
             server=self._server,
         )
         self._keep_token = keep_token
-        self._login_lock = threading.Lock()  # guards those below, and lets one thread at a time log in
+        self._login_lock = new_lock()  # guards those below, and lets one thread at a time log in
         self._token = credentials.token
         self._refused_login: AccessRefusedError | None = None
         self._refused_until_s = 0.0

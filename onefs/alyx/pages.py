@@ -1,11 +1,11 @@
 """Lists of records that are fetched page by page, when they are touched."""
 
-import threading
 from collections.abc import Sequence
 from typing import Any, Protocol, overload
 
 from onefs.alyx.client import AlyxClient
 from onefs.alyx.rest import Page, Query, identity
+from onefs.forks import new_lock
 
 AlyxRecord = dict[str, Any]
 LIMIT, OFFSET = "limit", "offset"
@@ -36,7 +36,7 @@ class Pages(Sequence[AlyxRecord]):
     def __init__(self, source: PageSource, first: Page) -> None:
         self._source = source
         self._limit = len(first.records)
-        self._lock = threading.Lock()  # guards the records, and lets one thread at a time ask for more
+        self._lock = new_lock()  # guards the records, and lets one thread at a time ask for more
         self._records: list[AlyxRecord | None] = []
         self._put(0, first)
 

@@ -5,13 +5,12 @@ import json
 import logging
 import os
 import sqlite3
-import threading
 from collections.abc import Callable, Iterable
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from onefs.forks import begins_anew_in_children
+from onefs.forks import begins_anew_in_children, new_lock
 
 if TYPE_CHECKING:
     from onefs.alyx.response_table import Kept, ResponseTable
@@ -60,7 +59,7 @@ class ResponseCache:
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
-        self._lock = threading.Lock()  # guards all below, and the database's one connection
+        self._lock = new_lock(held_at_forks=True)  # guards all below, and SQLite, which has locks of its own
         self._table: ResponseTable | None = None
         self._usable = folder is not None
         self._of_parents: list[ResponseTable] = []  # never closed here: they have the file open
@@ -68,7 +67,6 @@ class ResponseCache:
 
     def begin_anew(self) -> None:
         """Leave the database's connection to the parent of this process, and open one anew when it is needed."""
-        self._lock = threading.Lock()
         if self._table is not None:
             self._of_parents.append(self._table)
         self._table = None

@@ -20,7 +20,7 @@ from urllib3.util import create_urllib3_context
 from onefs.alyx import refusals
 from onefs.alyx.waiting import Clock, Patience
 from onefs.errors import BrokenAnswerError, UnreachableError
-from onefs.forks import begins_anew_in_children
+from onefs.forks import begins_anew_in_children, new_lock
 from onefs.outages import Outages
 
 REDIRECTIONS = (301, 302, 303, 307, 308)
@@ -73,14 +73,16 @@ class Sender:
         self._proxy = proxy if not proxy or "://" in proxy else f"http://{proxy}"
         self._clock = clock
         self._closing = threading.Event()
-        self._lock = threading.Lock()  # guards the two below
+        self._lock = new_lock()  # guards the two below
         self._session: requests.Session | None = None
         self._requests_sent = 0
         begins_anew_in_children(self)
 
     def begin_anew(self) -> None:
         """Leave the connections to the parent of this process, which uses them."""
-        self._lock = threading.Lock()
+        closing, self._closing = self._closing, threading.Event()
+        if closing.is_set():
+            self._closing.set()
         self._session = None
 
     @property

@@ -1,6 +1,5 @@
 """`Choice`: picks the datasets of a session that a loading call names: by object, name, path or collection."""
 
-import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from onefs.catalogue.filters import Filter, Texts, dataset_filter, editions, mat
 from onefs.catalogue.interface import Catalogue, Rows
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.revisions import edition_of
+from onefs.forks import new_lock
 from onefs.frames.catalogue import FrameCatalogue
 from onefs.one_errors import (
     ALFError,
@@ -166,7 +166,7 @@ class Choices:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards those below
+        self._lock = new_lock()  # guards those below
         self._catalogue: weakref.ref[Catalogue | FrameCatalogue] | None = None
         self._kept: LRUCache[tuple[int, bool, str | None], Choice] = LRUCache(SESSIONS_KEPT)
 

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
@@ -20,6 +19,7 @@ from onefs.api.recording import RecordingMixin
 from onefs.api.warning import warn
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot
+from onefs.forks import cached_property
 from onefs.frames.catalogue import FrameCatalogue
 from onefs.one_errors import ALFMultipleObjectsFound, ALFObjectNotFound, ALFWarning, UsageError, api_errors
 

@@ -1,7 +1,6 @@
 """`One`: sessions, datasets and their contents, from the cache tables and files of a folder."""
 
 import logging
-import threading
 import warnings
 import weakref
 from datetime import datetime, timedelta
@@ -24,7 +23,7 @@ from onefs.catalogue.query import Columns
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
 from onefs.catalogue.tables import tables_in
-from onefs.forks import begins_anew_in_children
+from onefs.forks import begins_anew_in_children, new_rlock
 from onefs.memory import without_pandas
 from onefs.modes import ALLOWED, Mode
 from onefs.one_errors import NoDatabaseError, UsageError, api_errors
@@ -88,7 +87,7 @@ class One(OpenedAnew, ConversionMixin, ListingMixin, LoadingMixin, RecordingMixi
         self.allow_pickle = False
         self._cache_expiry = CACHE_EXPIRY
         self._default_revision = source_arguments.last_before()
-        self._opening = threading.RLock()  # held while the archive is opened
+        self._opening = new_rlock()  # held while the archive is opened
         self._opened: Archive | None = None
         self._closing: weakref.finalize[[], One] | None = None
         begins_anew_in_children(self)
@@ -317,7 +316,6 @@ class One(OpenedAnew, ConversionMixin, ListingMixin, LoadingMixin, RecordingMixi
 
     def begin_anew(self) -> None:
         """Go on in a process that was forked off; what the parent has under way stays its own."""
-        self._opening = threading.RLock()
         if self._closing is not None:
             self._closing.detach()
             self._closing = None

@@ -1,6 +1,5 @@
 """`RecordingMixin`: records which datasets were loaded, for `save_loaded_ids` and for mounts of the same source."""
 
-import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from onefs.api.warning import warn
 from onefs.catalogue.records import QC, Dataset
 from onefs.catalogue.revisions import Rule
+from onefs.forks import new_lock
 from onefs.one_errors import api_errors
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from onefs.recording.programs import ProgramRecording
     from onefs.sources.source import Source
 
-_making = threading.Lock()  # held while a recording is made: several threads may load first
+_making = new_lock()  # held while a recording is made: several threads may load first
 IDS = "_loaded_datasets"
 """The key of the frames under which ids of what was loaded stand."""
 

@@ -1,6 +1,5 @@
 """`TablesInUse`: the tables of a `One`: an index with what was learned, or, once they are used, pandas frames."""
 
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from onefs.catalogue.query import Columns, columns_of
 from onefs.catalogue.records import Dataset, Session
 from onefs.catalogue.snapshot import Snapshot
 from onefs.errors import OnefsError
+from onefs.forks import new_rlock
 from onefs.frames.cache import Cache
 from onefs.frames.further import FurtherColumns, FurtherOfFile, FurtherOfFrame
 from onefs.memory import without_pandas
@@ -47,7 +47,7 @@ class TablesInUse:
             database.on_answer if database else _ignore,
             expiry_s=database.expiry_s if database else _never,
         )
-        self._lock = threading.RLock()  # guards those below
+        self._lock = new_rlock()  # guards those below
         self._cache: Cache | None = None
         self._columns: tuple[Catalogue, Columns] | None = None
         self._further: dict[str, FurtherOfFile] = {}  # by table

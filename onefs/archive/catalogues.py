@@ -2,7 +2,6 @@
 
 import logging
 import os
-import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from onefs.catalogue.schema import TableFiles
 from onefs.catalogue.snapshot import Snapshot
 from onefs.catalogue.tables import read_metadata
 from onefs.errors import BusyError, OnefsError, UsageError
+from onefs.forks import begins_anew_in_children, new_lock
 
 if TYPE_CHECKING:
     from onefs.catalogue.live import LiveSnapshot
@@ -45,11 +45,17 @@ class Catalogues:
         self._on_change = on_change
         self._on_answer = on_answer
         self._expiry_s = expiry_s
-        self._lock = threading.Lock()  # guards those below, and `tables`
+        self._lock = new_lock()  # guards those below, and `tables`
         self._edition = 0
         self._live: LiveSnapshot | None = None
         self._silent: Catalogue | None = None
         self._has_learned = False
+        begins_anew_in_children(self)
+
+    def begin_anew(self) -> None:
+        """Forget what the database told, if another thread was taking in an answer at the fork."""
+        if self._live is not None and not self._live.is_free():
+            self._forget()
 
     def adopt(self, tables: Snapshot) -> None:
         """Use other tables. What was learned beyond the old ones goes: it is asked for again."""
@@ -57,9 +63,12 @@ class Catalogues:
             if self._has_learned:
                 _log.info("What the database told beyond the old tables is asked for again")
             self.tables = tables
-            self._edition += 1
-            self._live = self._silent = None
-            self._has_learned = False
+            self._forget()
+
+    def _forget(self) -> None:
+        self._edition += 1
+        self._live = self._silent = None
+        self._has_learned = False
 
     def expire(self) -> None:
         """Expire all that the database told."""

@@ -1,10 +1,10 @@
 """`ModeInEffect`: the mode that was asked for, and that in effect while a server does not answer."""
 
 import logging
-import threading
 from collections.abc import Callable
 
 from onefs.errors import AccessRefusedError, OnefsError, UnreachableError
+from onefs.forks import new_lock
 from onefs.modes import ALLOWED, Mode, ModeState
 
 FIRST_PAUSE_S = 5.0
@@ -24,7 +24,7 @@ class ModeInEffect:
         """`on_recovery` is called when a server that did not answer does."""
         self._clock = clock
         self._on_recovery = on_recovery
-        self._lock = threading.Lock()  # guards the changes of `state` and `_pause_s`
+        self._lock = new_lock()  # guards the changes of `state` and `_pause_s`
         self._pause_s = FIRST_PAUSE_S
         self.state = ModeState(mode, mode)
 

@@ -1,7 +1,6 @@
 """`Refresher`: which tables a mount serves, and when to renew them: by the clock, before a listing, or as told."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from onefs.archive.effect import ModeInEffect
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
 from onefs.catalogue.table_facts import table_facts
 from onefs.errors import BusyError, OfflineError, OnefsError, UsageError
+from onefs.forks import new_lock
 from onefs.modes import ALLOWED, Mode, ModeState
 from onefs.progress import warn
 from onefs.sources.indexing import index_apart
@@ -70,7 +70,7 @@ class Refresher:
         self.expiry_s = expiry_s  # may be set
         self._interval_s = interval_s
         self._clock = clock
-        self._busy = threading.Lock()  # held while tables are renewed, changed or saved; guards all below
+        self._busy = new_lock()  # held while tables are renewed, changed or saved; guards all below
         self._tell: Callable[[], None] | None = None  # what the kernel is to be told of
         self._home = self._full().of_tag(source.tag)
         self._place = self._home

@@ -6,6 +6,7 @@ from copy import copy
 from dataclasses import dataclass, field
 
 from onefs.errors import OnefsError
+from onefs.forks import begins_anew_in_children, new_lock
 
 
 @dataclass(slots=True)
@@ -29,9 +30,15 @@ class Asking:
         self._expiry_s = expiry_s
         self._retry_s = retry_s
         self._clock = clock
-        self._lock = threading.Lock()  # guards _questions
+        self._lock = new_lock()  # guards _questions
         self._questions: dict[Hashable, _Question] = {}
         self._generation = 0  # counts the calls of `expire`
+        begins_anew_in_children(self)
+
+    def begin_anew(self) -> None:
+        """Have what was being asked at a fork asked anew."""
+        for question in self._questions.values():
+            question.lock = threading.Lock()
 
     def once(self, question: Hashable, ask: Callable[[], OnefsError | None]) -> OnefsError | None:
         """Run `ask`, unless its last result has not expired yet; the error of that result, or None.

@@ -4,7 +4,6 @@ import errno
 import logging
 import os
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +26,7 @@ from onefs.catalogue.layout import TEMPORARY, Index, IndexUnusableError, read_in
 from onefs.catalogue.schema import TableFiles
 from onefs.catalogue.stored import Column, ColumnFile
 from onefs.errors import BusyError, CacheDamagedError, NoRoomError, OnefsError, TableError, again
+from onefs.forks import new_lock
 from onefs.progress import report
 
 KEPT = 2
@@ -142,7 +142,7 @@ class _Rebuilder:
         self._columns = [ref(column) for column in index.large_columns()]
         for column in index.large_columns():
             column.rebuilder = self
-        self._lock = threading.Lock()  # held while the index is made; guards those below
+        self._lock = new_lock()  # held while the index is made; guards those below
         self._failure: tuple[Edition, OnefsError] | None = None
 
     def rebuild(self, column: Column, damaged: ColumnFile) -> None:

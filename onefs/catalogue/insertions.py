@@ -1,7 +1,6 @@
 """The optional table of probe insertions, read when it is first asked for."""
 
 import logging
-import threading
 from pathlib import Path
 from uuid import UUID
 
@@ -10,6 +9,7 @@ from onefs.catalogue import columns
 from onefs.catalogue.schema import INSERTION_COLUMNS
 from onefs.catalogue.tables import read_metadata, table_errors
 from onefs.errors import TableError, again
+from onefs.forks import new_lock
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ class Insertions:
 
     def __init__(self, directory: Path) -> None:
         self._file = directory / INSERTIONS_NAME
-        self._lock = threading.Lock()  # guards those below; held while the table is read
+        self._lock = new_lock()  # guards those below; held while the table is read
         self._known: dict[UUID, Insertion] | None = None
         self._failure: TableError | None = None  # why the table could not be read
 

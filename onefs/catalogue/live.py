@@ -55,6 +55,13 @@ class LiveSnapshot(SilentSnapshot):
         self._on_change = on_change
         self._on_answer = on_answer or (lambda error: None)  # noqa: ARG005
 
+    def is_free(self) -> bool:
+        """Whether no other thread is reading or changing what was learned."""
+        is_free = self._lock.acquire(blocking=False)
+        if is_free:
+            self._lock.release()
+        return is_free
+
     def expire(self) -> None:
         """Ask for everything anew when it is next looked at."""
         self._asking.expire()

@@ -4,7 +4,6 @@ from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
 from pathlib import Path
 from uuid import UUID
 
@@ -30,6 +29,7 @@ from onefs.catalogue.records import QC_CODES, Dataset, Session
 from onefs.catalogue.schema import TableFiles, TableMetadata
 from onefs.catalogue.stored import StoredTexts
 from onefs.catalogue.tables import find_tables, tables_in
+from onefs.forks import cached_property
 
 __all__ = ["DatasetRows", "Folder", "LeftOut", "Snapshot", "TableFiles", "TableMetadata", "load_snapshot"]
 

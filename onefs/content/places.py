@@ -6,7 +6,6 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from uuid import UUID
 
@@ -17,6 +16,7 @@ from onefs.content.files import cache_error, make_folder
 from onefs.content.marks import BLOCKS_ENDING
 from onefs.content.verification import Signature
 from onefs.errors import ContentError
+from onefs.forks import cached_property
 
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK

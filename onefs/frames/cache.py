@@ -1,6 +1,5 @@
 """`Cache`: the tables of a directory as frames, made when they are first touched. Importing this imports no pandas."""
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from onefs.alf_files.bunch import Bunch
 from onefs.catalogue.interface import Learned
 from onefs.catalogue.tables import is_dated, raw_metadata
+from onefs.forks import new_rlock
 from onefs.frames.catalogue import FrameCatalogue
 from onefs.table_times import table_time, table_time_text
 
@@ -53,7 +53,7 @@ class Cache(Bunch):
         super().__init__()
         object.__setattr__(self, "_directory", directory)
         object.__setattr__(self, "_teacher", teacher)
-        object.__setattr__(self, "_lock", threading.RLock())  # held while a frame is made or merged into
+        object.__setattr__(self, "_lock", new_rlock())  # held while a frame is made or merged into
         object.__setattr__(self, "_marks", {})  # by table: a number for each row that was read, sorted
         raw: dict[str, dict[str, Any]] = {}
         for name in NAMES:

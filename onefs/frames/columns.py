@@ -1,7 +1,6 @@
 """The columns that searches read, made from frames."""
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from onefs.catalogue.layout import EPOCH
 from onefs.catalogue.search_columns import Texts
 from onefs.catalogue.session_rows import refusal
 from onefs.catalogue.snapshot import NO_EID
+from onefs.forks import cached_property
 from onefs.frames.values import day_of, is_null, qc_code, text_of, uuid_of
 
 if TYPE_CHECKING:

@@ -1,6 +1,5 @@
 """The columns of a table that records and frames made from an index lack: of its file, or of its frame."""
 
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from onefs.catalogue.finding import find_id
 from onefs.catalogue.mixing import order_of_ids
 from onefs.catalogue.schema import sources
 from onefs.catalogue.tables import table_errors
+from onefs.forks import new_lock
 from onefs.frames.shapes import COLUMNS, further_columns
 from onefs.frames.values import positions_of
 from onefs.memory import without_pandas
@@ -40,7 +40,7 @@ class FurtherOfFile:
             with table_errors(file):
                 self._all = tuple(pq.read_schema(file).names)
         self.names = further_columns(self._all, table)
-        self._lock = threading.Lock()  # held while they are read
+        self._lock = new_lock()  # held while they are read
         self._read: _Read | None = None
 
     def has(self, column: str) -> bool:

@@ -1,7 +1,6 @@
 """Where a dataset's bytes can be asked for: on named servers, in its lab's repositories, and at its file records."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from uuid import UUID
 from onefs.alf import RemoteNames
 from onefs.catalogue.records import Dataset
 from onefs.errors import AccessRefusedError, OnefsError, UnknownRecordError
+from onefs.forks import new_lock
 from onefs.outages import PAUSE_S, noting_stale_answers
 from onefs.sources.kept_places import KeptPlaces, PlaceLists
 from onefs.sources.repositories import DataLogin, Places, places_of
@@ -51,7 +51,7 @@ class Repositories:
         self._s3_endpoint = s3_endpoint
         self._names = names
         self._clock = clock
-        self._lock = threading.Lock()  # guards _places and _until_s, and lets one thread ask for them
+        self._lock = new_lock()  # guards _places and _until_s, and lets one thread ask for them
         self._places: Places | None = None
         self._until_s = 0.0
 

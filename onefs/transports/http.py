@@ -4,7 +4,6 @@ import base64
 import contextlib
 import os
 import ssl
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -18,7 +17,7 @@ from urllib3 import exceptions as http_errors
 from urllib3.util import create_urllib3_context, parse_url
 
 from onefs.errors import BrokenAnswerError, ContentError, UnreachableError, UsageError
-from onefs.forks import begins_anew_in_children
+from onefs.forks import begins_anew_in_children, new_lock
 from onefs.transports.addresses import server_name, shown
 from onefs.transports.answers import body, from_library, root_cause
 from onefs.transports.base import Body, Location, Login
@@ -45,7 +44,7 @@ class HttpTransport:
         self._timeout = Timeout(connect=connect_timeout_s, read=read_timeout_s)
         self._max_connections = max_connections
         self._proxy = proxy
-        self._lock = threading.Lock()  # guards the five below
+        self._lock = new_lock()  # guards the five below
         self._managers: dict[tuple[str, bool], PoolManager] = {}
         self._manager_of_host: dict[tuple[str, str], PoolManager] = {}
         self._reading: set[BaseHTTPResponse] = set()
@@ -55,7 +54,6 @@ class HttpTransport:
 
     def begin_anew(self) -> None:
         """Leave the connections to the parent of this process, which uses them."""
-        self._lock = threading.Lock()
         self._managers, self._manager_of_host, self._reading = {}, {}, set()
 
     @property

@@ -1,13 +1,13 @@
 """Owns keys for S3: where they are found, and the headers that sign a request with them. Only it knows botocore."""
 
 import importlib.util
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from onefs.errors import AccessRefusedError
+from onefs.forks import begins_anew_in_children, new_lock
 
 INSTALL = 'Install it: pip install "onefs[s3]".'
 ASK_MAINTAINERS = "Ask the database's maintainers for the right ones."
@@ -71,9 +71,14 @@ class FoundKeys:
         self._profile = profile
         self._timeout_s = timeout_s
         self._clock = clock
-        self._lock = threading.Lock()  # guards the two below, and lets one thread look
+        self._lock = new_lock()  # guards the two below, and lets one thread look
         self._found: Any = None
         self._again_s = float("-inf")
+        begins_anew_in_children(self)
+
+    def begin_anew(self) -> None:
+        """Look for the keys anew, as another thread may have been renewing them at the fork."""
+        self._found, self._again_s = None, float("-inf")
 
     def keys(self) -> Keys | None:
         """See `KeyRing`."""

@@ -1,8 +1,12 @@
 """One object used in several processes: those that a program forks off, as its pools of workers do."""
 
+import gc
 import multiprocessing
 import os
+import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +14,14 @@ import numpy as np
 import pytest
 from alyx_archive import AlyxArchive
 
-from onefs import OneAlyx
+from onefs import OneAlyx, forks
+from onefs.api import recording
 from onefs.demo.server import DemoServer
 
 SESSION = "lab/Subjects/mouse/2024-01-02/001"
 NAMES = [f"{SESSION}/alf/spikes.{name}.npy" for name in ("amps", "depths", "times")]
-HANGS_S = 60.0
+HANGS_S = 20.0
+LOCKS = type(threading.Lock()), type(threading.RLock()), threading.Condition
 
 
 @pytest.fixture
@@ -75,3 +81,166 @@ def test_a_forked_process_asks_the_database_on_connections_of_its_own(
     assert (pid != os.getpid(), subject) == (True, "mouse")
     assert in_a_fork(lambda: one._client._connection._sender._session is session) is False
     assert ask() == (os.getpid(), "mouse")
+
+
+# -- forks while another thread is inside a call -----------------------------------------------------------------
+
+
+@contextmanager
+def another_thread_in(block: Any) -> Iterator[None]:
+    """A block in which another thread is within `block`, such as a lock that it holds."""
+    is_in, may_go = threading.Event(), threading.Event()
+
+    def stay() -> None:
+        with block:
+            is_in.set()
+            may_go.wait()
+
+    thread = threading.Thread(target=stay)
+    thread.start()
+    is_in.wait()
+    try:
+        yield
+    finally:
+        may_go.set()
+        thread.join()
+
+
+def all_calls(one: OneAlyx, eid: str) -> tuple[int, str, list[str], int, int]:
+    """What many kinds of calls answer."""
+    return (
+        len(one.load_dataset(eid, "spikes.times")),
+        one.alyx.rest("sessions", "read", id=eid, no_cache=True)["subject"],
+        one.list_datasets(eid, query_type="remote"),
+        len(one.search(query_type="remote", subject="mouse")),
+        len(one._cache["datasets"]),
+    )
+
+
+def locks_of_calls() -> list[Any]:
+    """The locks of all objects of onefs that a thread may hold at a fork, but for those that a fork waits for."""
+    found = {}
+    for each in gc.get_objects():
+        module = str(getattr(type(each), "__module__", ""))
+        if not module.startswith("onefs.") or module.startswith("onefs.demo."):
+            continue
+        names = [*getattr(each, "__dict__", {}), *getattr(type(each), "__slots__", ())]
+        for value in [getattr(each, name, None) for name in names]:
+            lock = getattr(value, "_cond", value)  # of an event
+            if isinstance(lock, LOCKS) and lock not in forks._waited_for:
+                found[id(getattr(lock, "_lock", lock))] = lock
+    return [*found.values(), recording._making]
+
+
+def test_a_fork_while_another_thread_is_inside_every_lock(archive: AlyxArchive, one: OneAlyx) -> None:
+    eid = str(archive.sessions[SESSION].eid)
+    one.record_loaded = True
+    expected = all_calls(one, eid)
+    held = locks_of_calls()
+    assert one._client._connection._login_lock in held
+    with ExitStack() as stack:
+        for lock in held:
+            stack.enter_context(another_thread_in(lock))
+        assert in_a_fork(lambda: all_calls(one, eid)) == expected
+    assert all_calls(one, eid) == expected
+
+
+def test_a_fork_while_another_thread_opens_its_archive(archive: AlyxArchive, one: OneAlyx) -> None:
+    eid = str(archive.sessions[SESSION].eid)
+    with another_thread_in(one._opening):
+        assert in_a_fork(lambda: len(one.load_dataset(eid, "spikes.times"))) == 10
+
+
+def test_a_fork_while_another_thread_waits_for_the_server(
+    archive: AlyxArchive, server: DemoServer, one: OneAlyx
+) -> None:
+    """It asks in a real call, which the test lets go on once the child has ended."""
+    eid = str(archive.sessions[SESSION].eid)
+    is_in, may_go = threading.Event(), threading.Event()
+    request = one._client._connection._sender.answer
+    first = [True]
+
+    @contextmanager
+    def slow(question: Any) -> Iterator[Any]:
+        if first.pop() if first else False:
+            is_in.set()
+            may_go.wait()
+        with request(question) as response:
+            yield response
+
+    one._client._connection._sender.answer = slow  # type: ignore[method-assign]
+    thread = threading.Thread(target=one.list_datasets, args=(eid,), kwargs={"query_type": "remote"})
+    thread.start()
+    is_in.wait()
+    try:
+        assert in_a_fork(lambda: len(one.list_datasets(eid, query_type="remote"))) == len(NAMES)
+    finally:
+        may_go.set()
+        thread.join()
+
+
+def test_a_fork_waits_for_what_libraries_do_with_locks_of_their_own(archive: AlyxArchive, one: OneAlyx) -> None:
+    """The other thread is in SQLite; it ends while the fork waits, and the child can use SQLite."""
+    eid = str(archive.sessions[SESSION].eid)
+    lock = one._client._responses._lock
+    waits = threading.Event()
+
+    class Observed:
+        """The lock, telling when the fork waits for it."""
+
+        def acquire(self, timeout: float) -> bool:
+            waits.set()
+            return lock.acquire(timeout=timeout)
+
+        def release(self) -> None:
+            lock.release()
+
+    observed: Any = Observed()
+    forks._waited_for.discard(lock)
+    forks._waited_for.add(observed)
+    is_in = threading.Event()
+
+    def stay() -> None:
+        with lock:
+            is_in.set()
+            waits.wait()
+
+    thread = threading.Thread(target=stay)
+    thread.start()
+    is_in.wait()
+    try:
+        assert in_a_fork(lambda: one.alyx.rest("sessions", "read", id=eid)["subject"]) == "mouse"
+    finally:
+        waits.set()
+        thread.join()
+        forks._waited_for.discard(observed)
+        forks._waited_for.add(lock)
+    assert not lock.locked()
+
+
+def test_a_fork_waits_for_modules_that_are_being_imported(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module that only a thread of the parent would finish could never be imported in the child."""
+    (home / "slow_module.py").write_text(
+        "import threading\nthreads = threading\nis_in, may_go = threads.Event(), threads.Event()\n"
+        "import sys\nsys.is_importing.set()\nsys.may_go_on.wait()\nvalue = 1\n"
+    )
+    monkeypatch.syspath_prepend(str(home))
+    monkeypatch.setattr(forks, "IMPORTED_LATE", {"slow_module"})
+    monkeypatch.setattr(sys, "is_importing", threading.Event(), raising=False)
+    monkeypatch.setattr(sys, "may_go_on", threading.Event(), raising=False)
+    wait = forks._imported
+
+    def imported(name: str) -> None:
+        sys.may_go_on.set()  # type: ignore[attr-defined]
+        wait(name)
+
+    monkeypatch.setattr(forks, "_imported", imported)
+    thread = threading.Thread(target=lambda: __import__("slow_module"))
+    thread.start()
+    sys.is_importing.wait()  # type: ignore[attr-defined]
+    try:
+        assert in_a_fork(lambda: __import__("slow_module").value) == 1
+    finally:
+        sys.may_go_on.set()  # type: ignore[attr-defined]
+        thread.join()
+        sys.modules.pop("slow_module")
