@@ -54,6 +54,12 @@ class DamagedTableError(TableError):
     """A cache table is not what was put there: cut short, or with other bytes."""
 
 
+class NewerTablesError(TableError):
+    """A server's tables are for a newer reader than this, and were not fetched."""
+
+    default_remedy = "Update onefs."
+
+
 class MountError(OnefsError):
     """The archive cannot be mounted where it was asked for."""
 

@@ -19,6 +19,7 @@ from onefs.api.database_mixin import DatabaseMixin
 from onefs.api.loading_aggregates import AggregateLoadingMixin
 from onefs.api.one import One
 from onefs.api.source_arguments import Chosen, PathLike
+from onefs.api.warning import warn
 from onefs.api.webclient import AlyxClient as AlyxFace
 from onefs.archive.archive import Archive, Hooks
 from onefs.catalogue.empty_snapshot import empty_snapshot
@@ -29,6 +30,7 @@ from onefs.catalogue.tables import read_metadata, tables_in
 from onefs.errors import (
     AccessRefusedError,
     ContentError,
+    NewerTablesError,
     OnefsError,
     UnknownRecordError,
     UnreachableError,
@@ -38,7 +40,7 @@ from onefs.modes import ALLOWED, Mode, check
 from onefs.one_errors import SeveralTagsError, api_errors
 from onefs.outages import PAUSE_S
 from onefs.sources.source import prepare
-from onefs.sources.tables_at_hand import Place, are_at_hand
+from onefs.sources.tables_at_hand import Place, are_at_hand, check_understood
 
 _log = logging.getLogger(__name__)
 
@@ -81,6 +83,7 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
         self._begin(chosen, wildcards)
         self._cache_expiry = timedelta(seconds=self._settings.cache_expiry_s)
         self._is_fall_back_told = False
+        self._refused_told = ""
         self._renewing_threads: set[int] = set()
         prepare(self._source)
         archive = self._archive
@@ -185,6 +188,17 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
         until `reset_cache`. Raises `TableError` for tables that cannot be used, `NotImplementedError` for those of two
         tags, and what is wrong with the server; then those in use stay.
         """
+        try:
+            self._load_tables(tables_dir, clobber=clobber, tag=tag)
+        except NewerTablesError as error:
+            warn(str(error), UserWarning)
+            return self._loaded_time
+        self._warn_of_tables(stacklevel=4)
+        self._loaded_time = datetime.now()
+        return self._loaded_time
+
+    def _load_tables(self, tables_dir: PathLike | None, *, clobber: bool, tag: str | None) -> None:
+        """What `load_cache` does. Raises `NewerTablesError` for tables that are for a newer onefs."""
         refresher = self._archive.refresher
         if tables_dir is not None:
             directory = source_arguments.path_of(tables_dir)
@@ -192,15 +206,13 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
             for file in (files.sessions, files.datasets):
                 if file.exists():
                     _check_one_tag(read_metadata(file))
+                    check_understood(f"The tables in {directory}", read_metadata(file).min_api_version)
             refresher.load(directory)
         elif tag is not None and tag != refresher.tag:
             refresher.use_tag(tag)
         else:
             refresher.reopen(clobber=clobber)
-            self._renew_if_due(stacklevel=5)
-        self._warn_of_tables(stacklevel=4)
-        self._loaded_time = datetime.now()
-        return self._loaded_time
+            self._renew_if_due(stacklevel=6)
 
     @api_errors
     def reset_cache(self) -> None:
@@ -262,10 +274,14 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
         takes_new = ALLOWED[self._source.mode].new_tables
         if takes_new or are_at_hand(self._home):
             try:
-                return Archive(self._source, self._settings, hooks)
+                return Archive(self._source, self._settings, hooks, understood_only=True)
+            except NewerTablesError as error:
+                self._refused_told = str(error)
+                warn(self._refused_told, UserWarning)
             except (UnreachableError, AccessRefusedError, ContentError, UnknownRecordError) as error:
                 failure = error
-        archive = Archive(self._source, self._settings, hooks, tables=empty_snapshot(self._home.tables_dir))
+        without = empty_snapshot(self._home.tables_dir)
+        archive = Archive(self._source, self._settings, hooks, tables=without, understood_only=True)
         if failure is not None:
             archive.refresher.mode.failed(failure)
         elif self._source.mode is Mode.LOCAL:
@@ -323,6 +339,7 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
                 refresher.check_before_listing()
             elif refresher.state.requested is Mode.AUTO:
                 refresher.refresh_if_due()
+        self._tell_of_refused_tables()
         self._tell_of_fall_back(stacklevel + 1)
 
     def _renew(self, stacklevel: int) -> None:
@@ -330,6 +347,7 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
         try:
             with self._renewing(stacklevel + 1):
                 self._archive.refresher.take_newest()
+            self._tell_of_refused_tables()
         except UsageError as error:
             _log.info("%s", error.reason)  # those that were loaded by hand stay
         except OnefsError as error:
@@ -352,6 +370,13 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
         warning = self._archive.refresher.warning
         if warning:
             warnings.warn(warning, UserWarning, stacklevel=stacklevel)
+
+    def _tell_of_refused_tables(self) -> None:
+        """Warn once of tables that are for a newer onefs."""
+        refused = self._archive.refresher.refused
+        if refused and refused != self._refused_told:
+            warn(refused, UserWarning)
+        self._refused_told = refused
 
     def _what_answers(self) -> str:
         """What is said of the tables while newer ones cannot be had."""

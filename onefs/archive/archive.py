@@ -21,7 +21,7 @@ from onefs.sources.databases import open_database
 from onefs.sources.kept_places import KeptPlaces
 from onefs.sources.locations import Locations, Repositories
 from onefs.sources.mismatches import mismatch_reporter
-from onefs.sources.origins import origins
+from onefs.sources.origins import Origin, UnderstoodOrigin, origins
 from onefs.sources.source import Source
 from onefs.transports.base import Location, Transport
 from onefs.transports.file import FileTransport
@@ -59,10 +59,17 @@ class Archive:
     """
 
     def __init__(
-        self, source: Source, settings: Settings, hooks: Hooks | None = None, *, tables: Snapshot | None = None
+        self,
+        source: Source,
+        settings: Settings,
+        hooks: Hooks | None = None,
+        *,
+        tables: Snapshot | None = None,
+        understood_only: bool = False,
     ) -> None:
         """Begin with `tables`; without, with those at hand, else the server's.
 
+        With `understood_only` no tables are fetched that are for a newer reader than this.
         Raises any `OnefsError` that stands in the way of that.
         """
         self._hooks = hooks or Hooks()
@@ -79,7 +86,7 @@ class Archive:
         self.content = self._make_content(settings)
         self.refresher = Refresher(
             source,
-            None if source.is_frozen else origins(source.tables_url, self.client, self.transport),
+            self._origins(understood_only=understood_only),
             lambda: self.tables,
             self._adopt,
             expiry_s=settings.cache_expiry_s,
@@ -110,6 +117,13 @@ class Archive:
         is_new = self.refresher.refresh()
         self.content.forget_failures()
         return is_new
+
+    def _origins(self, *, understood_only: bool) -> Callable[[str], Origin] | None:
+        """What makes the origin of the tables, by tag; None where there is no server for them."""
+        found = None if self.source.is_frozen else origins(self.source.tables_url, self.client, self.transport)
+        if found is None or not understood_only:
+            return found
+        return lambda tag: UnderstoodOrigin(found(tag))
 
     def _open_database(self, settings: Settings) -> "AlyxClient | None":
         database = self.source.database

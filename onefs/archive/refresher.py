@@ -11,7 +11,7 @@ from typing import Any
 from onefs.archive.effect import ModeInEffect
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
 from onefs.catalogue.table_facts import table_facts
-from onefs.errors import BusyError, OfflineError, OnefsError, UsageError
+from onefs.errors import BusyError, NewerTablesError, OfflineError, OnefsError, UsageError
 from onefs.forks import new_lock
 from onefs.modes import ALLOWED, Mode, ModeState
 from onefs.progress import warn
@@ -81,6 +81,7 @@ class Refresher:
         self._saved_s = 0.0
         self._is_doubted = False
         self._difference = ""
+        self.refused = ""  # why the server's newest tables were not taken; "" if they were
         self.mode = ModeInEffect(source.mode, clock, on_recovery)
 
     @property
@@ -297,6 +298,9 @@ class Refresher:
                     self._use(snapshot, self._place)
                 else:
                     _log.info("There are newer tables; mode %s takes none", self.state.requested)
+            self.refused = ""
+        except NewerTablesError as error:
+            self.refused, is_new = str(error), False
         except OnefsError as error:
             self.mode.failed(error)
             raise

@@ -22,6 +22,7 @@ from onefs.errors import (
     UnreachableError,
 )
 from onefs.progress import report
+from onefs.sources.tables_at_hand import check_understood
 from onefs.sources.unpacking import unpack
 from onefs.table_times import table_time
 from onefs.transports.addresses import server_name, shown
@@ -181,6 +182,26 @@ class DatabaseOrigin:
                 f"{self.name} says that its tables are at {shown(location.url)}, and they are not there.",
                 "Ask the database's maintainers.",
             ) from error
+
+
+class UnderstoodOrigin:
+    """An origin whose tables are not fetched if they are for a newer reader than this."""
+
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+        self._offer: Offer | None = None
+        self.name = origin.name
+
+    def offered(self) -> Offer:
+        """What its tables are now."""
+        self._offer = self._origin.offered()
+        return self._offer
+
+    def download(self, into: Path) -> None:
+        """Bring the tables. Raises `NewerTablesError`."""
+        offer = self._offer or self.offered()
+        check_understood(f"The tables of {self.name}", offer.min_api_version)
+        self._origin.download(into)
 
 
 def origins(

@@ -10,7 +10,7 @@ from onefs.alf import STATE_FOLDER, TABLE_NAMES, is_safe_part
 from onefs.catalogue.index import has_index
 from onefs.catalogue.snapshot import Snapshot, load_indexed_snapshot, load_snapshot
 from onefs.catalogue.tables import TableMetadata, find_tables, is_dated, read_metadata, tables_in
-from onefs.errors import DamagedTableError, TableError, UsageError
+from onefs.errors import DamagedTableError, NewerTablesError, TableError, UsageError
 from onefs.sources import table_digests
 from onefs.table_times import table_time
 
@@ -143,11 +143,18 @@ def version_warning(metadata: TableMetadata) -> str:
     """A warning if tables want a newer reader than this, though they can be read; "" if not."""
     if not is_for_newer(metadata.min_api_version):
         return ""
+    return f"The cache tables {_for_newer(metadata.min_api_version)}: something in them may not be shown. Update onefs."
+
+
+def check_understood(what: str, min_api_version: str) -> None:
+    """Raise `NewerTablesError` if tables want a newer reader than this; `what` is what to call them."""
+    if is_for_newer(min_api_version):
+        raise NewerTablesError(f"{what} {_for_newer(min_api_version)}, so they are not taken.")
+
+
+def _for_newer(min_api_version: str) -> str:
     ours = ".".join(map(str, UNDERSTOOD_API))
-    return (
-        f"The cache tables are for ONE {metadata.min_api_version} and newer, this onefs knows those for {ours}: "
-        "something in them may not be shown. Update onefs."
-    )
+    return f"are for ONE {min_api_version} and newer, this onefs knows those for {ours}"
 
 
 def is_for_newer(wanted: str) -> bool:

@@ -1,5 +1,6 @@
 """`OneAlyx` beside the demo's Alyx: modes, tables, what it asks, and what it learns from the answers."""
 
+import json
 import shutil
 import threading
 import warnings
@@ -18,6 +19,8 @@ from waiting import wait_until
 
 from onefs import OneAlyx
 from onefs.api.webclient import no_cache
+from onefs.demo.archive import TABLES_DIR
+from onefs.demo.export import INFO, describe
 from onefs.demo.plan import PLANS
 from onefs.demo.server import DemoServer
 from onefs.frames.cache import Cache
@@ -349,19 +352,75 @@ def test_what_was_edited_stays_though_another_thread_searches_while_newer_tables
         assert one.search(task="mine") == [eid]
 
 
-@pytest.mark.parametrize(
-    ("changes", "sentence"), [({"min_api_version": "99.1"}, "99.1"), ({"origin": "elsewhere"}, "from elsewhere")]
-)
-def test_odd_tables_are_warned_of(
-    archive: AlyxArchive, opened: Callable[..., OneAlyx], home: Path, changes: dict[str, str], sentence: str
+def test_tables_of_another_origin_are_warned_of(
+    archive: AlyxArchive, opened: Callable[..., OneAlyx], home: Path
 ) -> None:
     with DemoServer(archive.directory) as server:
         one = opened(server)
         shutil.copytree(one.cache_dir, home / "odd")
-        change_metadata(home / "odd", **changes)
-        with pytest.warns(UserWarning, match=sentence) as told:
+        change_metadata(home / "odd", origin="elsewhere")
+        with pytest.warns(UserWarning, match="from elsewhere") as told:
             one.load_cache(home / "odd")
         assert told[0].filename == __file__
+
+
+NEWER = r"are for ONE 99\.1 and newer.*, so they are not taken\. Update onefs\.$"
+
+
+def publish_for_newer(archive: AlyxArchive) -> None:
+    """Publish one session more, in tables for a newer reader."""
+    archive.put(f"{RAT}/{NAME}", b"01")
+    archive.publish()
+    tables = archive.directory / TABLES_DIR
+    change_metadata(tables, min_api_version="99.1")
+    (tables / INFO).write_text(json.dumps(describe(tables)))
+
+
+@pytest.mark.parametrize(
+    "renew",
+    [
+        lambda one: one.refresh_cache("refresh"),
+        lambda one: one.search(query_type="refresh"),
+        lambda one: one.load_cache(clobber=True),
+    ],
+)
+def test_tables_of_the_server_for_a_newer_reader_are_not_taken(
+    archive: AlyxArchive, opened: Callable[..., OneAlyx], renew: Callable[[OneAlyx], object]
+) -> None:
+    with DemoServer(archive.directory) as server:
+        one = opened(server)
+        found = one.search()
+        before = (one.cache_dir / "sessions.pqt").read_bytes()
+        publish_for_newer(archive)
+        with pytest.warns(UserWarning, match=NEWER) as told:
+            renew(one)
+        assert [each.filename for each in told] == [__file__]
+        assert one.search() == found
+        assert one.mode == "auto"
+        assert (one.cache_dir / "sessions.pqt").read_bytes() == before
+
+
+def test_without_tables_at_hand_those_for_a_newer_reader_are_not_taken(
+    archive: AlyxArchive, opened: Callable[..., OneAlyx]
+) -> None:
+    publish_for_newer(archive)
+    with DemoServer(archive.directory) as server:
+        with pytest.warns(UserWarning, match=NEWER) as told:
+            one = opened(server)
+        assert [each.filename for each in told] == [__file__]
+        assert one.search() == []
+        assert not (one.cache_dir / "sessions.pqt").exists()
+        assert len(one.search(query_type="remote")) == 2
+
+
+def test_tables_of_a_directory_for_a_newer_reader_are_not_taken(one: OneAlyx, home: Path) -> None:
+    found = one.search()
+    shutil.copytree(one.cache_dir, home / "odd", ignore=shutil.ignore_patterns(".onefs"))
+    change_metadata(home / "odd", min_api_version="99.1")
+    with pytest.warns(UserWarning, match=NEWER) as told:
+        one.load_cache(home / "odd")
+    assert told[0].filename == __file__
+    assert (one.search(), one._tables_dir) == (found, one.cache_dir)
 
 
 def test_tables_of_two_tags_are_refused(

@@ -45,6 +45,7 @@ EXPECTED = {
     "SourceError": errno.EIO,
     "TableError": errno.EIO,
     "DamagedTableError": errno.EIO,
+    "NewerTablesError": errno.EIO,
     "MountError": errno.EIO,
 }
 KINDS = dict(inspect.getmembers(errors, inspect.isclass))
