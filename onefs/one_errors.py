@@ -152,13 +152,14 @@ def in_python(remedy: str) -> str:
 def as_api_error(error: OnefsError) -> OnefsError:
     """The same error as the class of the face for it, with a remedy for programs; itself if it is that already."""
     remedy = in_python(error.remedy)
-    for base, ours in _OURS:
-        if isinstance(error, base) and not isinstance(error, ours):
-            return ours(error.reason, remedy, retry_after_s=error.retry_after_s)
-    if isinstance(error, _OF_SERVERS):
+    if isinstance(error, _OF_SERVERS) or (isinstance(error, errors.UsageError) and error.status):
         from onefs.request_errors import as_request_error  # requests is slow to import
 
         error = as_request_error(error)
+    else:
+        for base, ours in _OURS:
+            if isinstance(error, base) and not isinstance(error, ours):
+                return ours(error.reason, remedy, retry_after_s=error.retry_after_s)
     if remedy == error.remedy:
         return error
     told = copy(error)

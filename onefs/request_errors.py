@@ -4,6 +4,7 @@ import requests
 
 from onefs import errors
 from onefs.errors import OnefsError
+from onefs.one_errors import UsageError
 
 
 class UnreachableError(errors.UnreachableError, requests.ConnectionError):
@@ -12,6 +13,10 @@ class UnreachableError(errors.UnreachableError, requests.ConnectionError):
 
 class TimedOutError(errors.TimedOutError, UnreachableError, requests.Timeout):
     """A server took too long to answer."""
+
+
+class BadQuestionError(UsageError, requests.HTTPError):
+    """The database does not understand the question. `response` has its status."""
 
 
 class AccessRefusedError(errors.AccessRefusedError, requests.HTTPError):
@@ -27,13 +32,14 @@ class BrokenAnswerError(errors.BrokenAnswerError, requests.HTTPError):
 
 
 _OURS: tuple[tuple[type[OnefsError], type[OnefsError]], ...] = (
+    (errors.UsageError, BadQuestionError),
     (errors.TimedOutError, TimedOutError),
     (errors.UnreachableError, UnreachableError),
     (errors.AccessRefusedError, AccessRefusedError),
     (errors.UnknownRecordError, UnknownRecordError),
     (errors.BrokenAnswerError, BrokenAnswerError),
 )
-_STATUS = {AccessRefusedError: 403, UnknownRecordError: 404, BrokenAnswerError: 500}
+_STATUS = {BadQuestionError: 400, AccessRefusedError: 403, UnknownRecordError: 404, BrokenAnswerError: 500}
 
 
 def as_request_error(error: OnefsError) -> OnefsError:

@@ -24,6 +24,7 @@ KINDS = {
     "ALFInvalid": (ALFError, ValueError),
     "NoDatabaseError": (NotImplementedError, AssertionError),
     "UsageError": (errors.UsageError, ValueError, AssertionError),
+    "BadQuestionError": (UsageError, requests.HTTPError),
     "TableError": (errors.TableError, KeyError),
     "UnreachableError": (errors.UnreachableError, requests.ConnectionError),
     "TimedOutError": (errors.TimedOutError, requests.Timeout),

@@ -20,6 +20,7 @@ from onefs.one_errors import (
 )
 from onefs.request_errors import (
     AccessRefusedError,
+    BadQuestionError,
     BrokenAnswerError,
     TimedOutError,
     UnknownRecordError,
@@ -36,6 +37,7 @@ __all__ = [
     "ALFWarning",
     "AccessRefusedError",
     "AlyxSubjectNotFound",
+    "BadQuestionError",
     "BrokenAnswerError",
     "NoDatabaseError",
     "OnefsError",

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -164,6 +165,11 @@ def test_what_cannot_be_asked(server: DemoServer, client: AlyxClient) -> None:
     with pytest.raises(requests.HTTPError) as caught:
         client.get("/sessions?date_range=zzz")
     assert caught.value.response.status_code == 500
+    with pytest.raises(requests.HTTPError) as caught:
+        client.get("/sessions?number=many")
+    assert isinstance(caught.value, ValueError)
+    assert caught.value.response.status_code == 400
+    assert pickle.loads(pickle.dumps(caught.value)).response.status_code == 400
     with pytest.warns(UserWarning, match="no filter colour") as told:
         assert len(client.rest("sessions", "list", colour="red")) == 15
     assert told[0].filename == __file__
