@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -117,11 +117,11 @@ class DatabaseSearches:
             records.sort(key=lambda record: str(record.get("start_time", "")), reverse=True)
         return list(dict.fromkeys(UUID(identity(record)[-LENGTH_OF_ID:]) for record in records))
 
-    def _found(self, eids: Iterable[UUID]) -> Found:
+    def _found(self, eids: Sequence[UUID]) -> Found:
         """Sessions that were learned; base sessions, which have no place in the tree, were not."""
         catalogue = self._catalogues.at_rest
         rows = [row for eid in eids if (row := catalogue.session_of_eid(eid)) is not None]
-        return Found(catalogue, np.array(rows, np.int64))
+        return Found(catalogue, np.array(rows, np.int64), len(eids) - len(rows))
 
 
 def search_terms(client: AlyxClient) -> tuple[str, ...]:

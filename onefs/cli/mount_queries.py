@@ -80,13 +80,20 @@ class MountQueries:
         for word in words:
             if not word.partition("=")[2]:
                 raise UsageError(f"{word!r} is no search term.", "Write term=value, such as subject=KS014.")
-        folder = self._root.joinpath(STATE_FOLDER, "query", *(quote(word, safe="=,|^$ ") for word in words))
+        folder = self._folder(words)
         try:
             links = [entry.path for entry in os.scandir(folder)]
         except OSError as error:
             raise self._failure(error, folder, UsageError) from error
         found = [self._session(os.path.relpath(os.path.realpath(link), self._root)) for link in links]
         return [session for session in found if session is not None]
+
+    def n_left_out(self, words: Sequence[str]) -> int:
+        """The number of sessions that meet all terms and have no place in the tree."""
+        return int(attributes(self._folder(words), "left_out")["left_out"] or 0)
+
+    def _folder(self, words: Sequence[str]) -> Path:
+        return self._root.joinpath(STATE_FOLDER, "query", *(quote(word, safe="=,|^$ ") for word in words))
 
     def named(self, word: str) -> list[Session]:
         """The sessions of an eid, a reference or a path. Raises `NotInCatalogueError`, `UsageError`."""

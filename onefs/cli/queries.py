@@ -38,6 +38,9 @@ class Queries(Protocol):
     def search(self, words: Sequence[str]) -> list[Session]:
         """The sessions that meet all terms, newest first."""
 
+    def n_left_out(self, words: Sequence[str]) -> int:
+        """The number of sessions that meet all terms and have no place in the tree."""
+
     def named(self, word: str) -> list[Session]:
         """The sessions of an eid, a reference or a path. Raises `NotInCatalogueError`, `UsageError`."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from onefs.catalogue.records import Session
-from onefs.cli.printing import say
+from onefs.cli.printing import complain, say
 from onefs.cli.queries import open_queries, print_json, print_paths, print_table, with_archive, with_output
 from onefs.errors import UsageError
 from onefs.text import counted
@@ -64,6 +64,12 @@ def command(
             print_paths((archive.path(session.path) for session in sessions), is_null=is_null)
         else:
             _show(sessions)
+        n_left_out = archive.n_left_out(terms)
+        if n_left_out:
+            complain(
+                f"{counted(n_left_out, 'session')} that the database found are left out: they have no number, or "
+                "else no place in the tree. Search in Python to see them: one.search(…, query_type='remote')."
+            )
 
 
 def _show(sessions: list[Session]) -> None:

@@ -45,6 +45,10 @@ class TableQueries:
         found = self._searches.search(words)
         return [found.catalogue.session(row) for row in found.rows.tolist()]
 
+    def n_left_out(self, words: Sequence[str]) -> int:
+        """The number of sessions that meet all terms and have no place in the tree."""
+        return self._searches.search(words).n_left_out
+
     def named(self, word: str) -> list[Session]:
         """The sessions of an eid, a reference or a path. Raises `NotInCatalogueError`, `UsageError`."""
         identifier = identifier_of(word)

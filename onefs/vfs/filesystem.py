@@ -274,6 +274,8 @@ class FileSystem:
                 return xattrs.hidden(name, rows, tree.view.rule).encode()
             facts = self._session_facts(node, node.session)
             return xattrs.value(xattrs.SESSION_ATTRIBUTES, name, facts).encode()
+        if isinstance(node, QueryFolder) and name == xattrs.LEFT_OUT and self.forest.queries is not None:
+            return str(self.forest.queries.n_left_out(node)).encode()
         raise NoAttributeError(f"{node.path} has no attribute {name}.")
 
     def xattr_names(self, ino: int) -> list[str]:

@@ -51,7 +51,7 @@ class Forest:
         self._groups = {group: Directory(_ino(control, group), control.ino, group, _path(control, group), 0)
                         for group in names if group}  # fmt: skip
         folders = {name: self._link_folder(control, name, resolver) for name, resolver in links.items()}
-        self._queries = queries
+        self.queries = queries
         searches = {queries.root.name: queries.root} if queries is not None else {}
         self.control = replace(control, children={**control.children, **self._groups, **folders, **searches})
         self._groups[""] = self.control
@@ -90,8 +90,8 @@ class Forest:
         found = self._own.get(ino) or next((nodes[ino] for nodes in self._live if ino in nodes), None)
         if found is None:
             found = self._links.find(ino) or self._trees.own_file(ino)
-        if found is None and self._queries is not None:
-            found = self._queries.node(ino)
+        if found is None and self.queries is not None:
+            found = self.queries.node(ino)
         if found is None:
             raise GoneError(f"Inode {ino} is no longer there.", "Look the path up again.")
         return found
@@ -116,8 +116,8 @@ class Forest:
             return self.control if ino == inodes.ROOT and name == self.control.name else tree.child(ino, name)
         parent = self.directory(ino)
         found: Node | None = parent.children.get(name)
-        if self._queries is not None and self._queries.has(ino):
-            found = self._queries.child(parent, name)
+        if self.queries is not None and self.queries.has(ino):
+            found = self.queries.child(parent, name)
         elif isinstance(parent, LinkFolder):
             found = self._link(parent, name)
         elif ino in self._group_in:
@@ -137,8 +137,8 @@ class Forest:
             lists_control = self._lists_control and ino == inodes.ROOT
             return directory, Nodes(None, [*nodes, self.control]) if lists_control else nodes
         directory = self.directory(ino)
-        if self._queries is not None and self._queries.has(ino):
-            return directory, Nodes(None, self._queries.listed(directory))
+        if self.queries is not None and self.queries.has(ino):
+            return directory, Nodes(None, self.queries.listed(directory))
         views = self._views_in.get(ino) or self._listed_views(ino)
         return directory, nodes_of(directory.children, (replace(view.root, name=name) for name, view in views.items()))
 
@@ -190,7 +190,7 @@ class Forest:
             return self.root.may_ask
         if ino in self._group_in:
             return self._group_in[ino].may_ask
-        if self._queries is not None and self._queries.has(ino):
+        if self.queries is not None and self.queries.has(ino):
             return True  # a search takes long, even where it asks nobody
         node = self._own.get(ino)
         return isinstance(node, LinkFolder) and node.may_ask

@@ -26,10 +26,14 @@ FOLDERS_KEPT = 1000
 
 @dataclass(slots=True)
 class Found:
-    """The result of a search: rows of `catalogue` that are sessions, newest first."""
+    """The result of a search: rows of `catalogue` that are sessions, newest first.
+
+    `n_left_out` is the number of sessions that the database found, too, but that have no place in the tree.
+    """
 
     catalogue: Catalogue
     rows: NDArray[np.int64]
+    n_left_out: int = 0
     _members: set[int] = field(default_factory=set)
 
     def __contains__(self, row: int) -> bool:
@@ -161,6 +165,10 @@ class Queries:
 
     def _remedy(self) -> str:
         return f"Write term=value, with one of the terms {', '.join(self._searcher.terms)}."
+
+    def n_left_out(self, folder: QueryFolder) -> int:
+        """The number of sessions that match and have no place in the tree. May ask."""
+        return 0 if folder.is_empty else self._found(folder).n_left_out
 
     # -- results -------------------------------------------------------------------------------------------------
 

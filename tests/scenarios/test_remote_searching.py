@@ -12,7 +12,7 @@ from alyx_mounts import Asked, control, mount_of, tree_of
 from mounted import Mounted, run_onefs
 from one_in_remote_mode import one_at
 
-from onefs.demo.plan import PLANS
+from onefs.demo.plan import BASE_SESSION, PLANS
 from onefs.demo.server import DemoServer
 
 NEW = "newlab/Subjects/rat/2024-02-01/003"
@@ -170,3 +170,28 @@ def test_what_the_tables_do_not_have_is_found_and_learned(
     listed = run_onefs("list", "datasets", "subject=RAT", *source, "--mode", "remote", **environment)
     assert (in_tables.stdout, in_database.stdout) == ("", f"{later}\n{NEW}\n")
     assert listed.stdout == f"{later}/alf/d.times.npy\n{NEW}/alf/c.times.npy\n"
+
+
+def test_the_command_says_how_many_sessions_have_no_place(
+    mount: Mounted, demo: DemoServer, one: Any, tmp_path: Path
+) -> None:
+    """A base session has no number; only the database knows it."""
+    subject, day = BASE_SESSION.session.subject, BASE_SESSION.session.date.isoformat()
+    expected = one.search(subject=subject, date_range=day)
+    words = (f"subject={subject}", f"date={day}")
+    source = (
+        "--source",
+        demo.url,
+        "--alyx-user",
+        "demo",
+        "--mode",
+        "remote",
+        "--cache-dir",
+        mount.path.parent / "other",
+    )
+    for place in (("--mount", mount.path), source):
+        done = run_onefs("search", *words, "--paths", *place, ONEFS_ALYX_PASSWORD="demo")
+        n_shown = len(done.stdout.splitlines())
+        assert n_shown == len(expected) - 1
+        assert done.stderr.startswith("onefs: 1 session that the database found")
+    assert run_onefs("search", "subject=nobody", "--mount", mount.path).stderr == ""
