@@ -95,7 +95,9 @@ def are_at_hand(place: Place) -> bool:
     except DamagedTableError:
         raise
     except TableError as error:
-        raise TableError(error.reason, MOVE_AWAY) from error
+        there = " and ".join(name for name in TABLE_NAMES if (place.tables_dir / name).exists())
+        remedy = f"Move {there} away to have the server's tables fetched, or give another --cache-dir."
+        raise TableError(error.reason, remedy) from error
     _check_pair(found, place.tables_dir, MOVE_AWAY)
     return True
 

@@ -24,7 +24,7 @@ from onefs.demo.export import INFO, describe
 from onefs.demo.plan import PLANS
 from onefs.demo.server import DemoServer
 from onefs.frames.cache import Cache
-from onefs.one_errors import ALFObjectNotFound, NoDatabaseError, OnefsError
+from onefs.one_errors import ALFObjectNotFound, NoDatabaseError, OnefsError, TableError
 
 EPHYS = str(PLANS[3].session.eid)
 NOBODY = str(uuid4())
@@ -659,3 +659,19 @@ def test_an_unknown_dataset_costs_one_request(one: OneAlyx, mode: str) -> None:
         with pytest.raises(ALFObjectNotFound):
             one.load_dataset_from_id(NOBODY)
         assert sent(one) == before + 1
+
+
+@pytest.mark.parametrize("mode", ["local", "auto"])
+def test_one_table_without_the_other_is_an_error_that_says_what_to_do(
+    one: OneAlyx, demo: DemoServer, opened: Callable[..., OneAlyx], home: Path, mode: str
+) -> None:
+    (home / "half").mkdir()
+    shutil.copy(one.cache_dir / "sessions.pqt", home / "half")
+    with pytest.raises(TableError) as raised:
+        opened(demo, cache_dir=home / "half", mode=mode)
+    assert str(raised.value) == (
+        f"There is no cache table datasets.pqt in {home / 'half'}. "
+        "Move sessions.pqt away to have the server's tables fetched, or give another cache_dir."
+    )
+    (home / "half" / "sessions.pqt").rename(home / "half" / "kept")
+    assert opened(demo, cache_dir=home / "half").search() == one.search()

@@ -313,7 +313,7 @@ def test_tables_that_lack_their_pair_stay(place: Place) -> None:
     place.publish()
     write_tables(place.cache, [], [], created="2025-01-01 00:00", origin="tests")
     (place.cache / "sessions.pqt").unlink()
-    place.refuses(TableError, r"no cache table sessions.pqt.*Move them away")
+    place.refuses(TableError, r"no cache table sessions.pqt.*Move datasets.pqt away")
     (place.cache / "datasets.pqt").unlink()
     place.fetch()
     assert set(place.contents()) == {*TABLE_NAMES, ".onefs/tables.json"}
