@@ -1,10 +1,10 @@
 """`onefs info`: all that is known of a file, session or probe, by any of its identifiers."""
 
-import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import click
 
@@ -12,11 +12,12 @@ from onefs import alf
 from onefs.alf import STATE_FOLDER
 from onefs.catalogue.identifiers import Identifier, Place, identifier_of
 from onefs.catalogue.session_rows import AGGREGATES
+from onefs.cli.following import FAILED
 from onefs.cli.mounts import check_alive, mount_at, place_in, said_of, status_of
 from onefs.cli.options import PATTERN
-from onefs.cli.printing import print_facts, say
-from onefs.cli.queries import opened_source, refuse_both, refuse_settings, with_archive
-from onefs.errors import MountError, NotInCatalogueError
+from onefs.cli.printing import complain, print_facts
+from onefs.cli.queries import opened_source, print_json, print_json_list, refuse_both, refuse_settings, with_archive
+from onefs.errors import MountError, NotInCatalogueError, OnefsError
 from onefs.fuse.mounting import Mount, mount_of
 from onefs.text import counted
 
@@ -28,38 +29,97 @@ _LINKS = ("by-eid", "by-id", "by-pid")
 
 
 @click.command("info")
-@click.argument("name", metavar="ANY", type=PATTERN)
+@click.argument("names", metavar="ANY…", nargs=-1, required=True, type=PATTERN)
 @click.option("--json", "as_json", is_flag=True, help="print JSON, for programs")
 @with_archive
-def command(name: str, as_json: bool, source: str | None, place: Path | None, **flags: Any) -> None:
+def command(names: tuple[str, ...], as_json: bool, source: str | None, place: Path | None, **flags: Any) -> None:
     """Print what is known of ANY: its identifiers, size, hash and state, its source and its place in the cache.
 
     ANY is an eid, the id of a dataset or of a probe, a reference such as 2020-07-01_1_KS014, a path in a mount or in a
     cache directory, or the URL of a file on a server. If several labs have a reference, all of their
-    sessions are printed; --json then prints a list.
+    sessions are printed; --json then prints a list. Of several names, --json prints one list, and those that name
+    nothing are told on standard error, with exit code 1.
     """
     refuse_both(source, place)
-    if source is None:
-        refuse_settings(flags)
-        found = _in_a_mount(name, place)
-    else:
-        from onefs.cli.info_sources import SourceInfo
+    with ExitStack() as stack:
+        archive: Knowledge
+        if source is None:
+            refuse_settings(flags)
+            archive = MountInfo(place)
+        else:
+            from onefs.cli.info_sources import SourceInfo
 
-        with opened_source(source, flags) as (reading, rule):
-            found = SourceInfo(reading, rule).facts_of(name)
-    if as_json:
-        click.echo(json.dumps(found[0] if len(found) == 1 else found, indent=1))
-        return
-    if len(found) > 1:
-        say(f"{name} is the name of {counted(len(found), 'session')}:" if _are_sessions(found) else f"{name}:")
-    for number, facts in enumerate(found):
-        if number:
-            click.echo()
-        print_facts(facts.items())
+            archive = SourceInfo(*stack.enter_context(opened_source(source, flags)))
+        answers = _Answers(archive, names)
+        if not as_json:
+            _print(answers)
+        elif len(names) > 1:
+            print_json_list(facts for _, found in answers for facts in found)
+        else:
+            ((_, found),) = answers
+            print_json(found[0] if len(found) == 1 else found)
+    if answers.are_incomplete:
+        click.get_current_context().exit(FAILED)
+
+
+class Knowledge(Protocol):
+    """Tells all that a mount or a source knows."""
+
+    def facts_of(self, word: str) -> list[Facts]:
+        """The facts of each thing that a word names. Raises any `OnefsError`."""
+
+
+class _Answers:
+    """What is known of each of several names, as it is found. Tells on standard error what failed, and goes on.
+
+    The failure of a name that is alone is raised.
+    """
+
+    def __init__(self, archive: Knowledge, names: Sequence[str]) -> None:
+        self._archive = archive
+        self._names = names
+        self.are_incomplete = False
+
+    def __iter__(self) -> Iterator[tuple[str, list[Facts]]]:
+        for name in self._names:
+            try:
+                found = self._archive.facts_of(name)
+            except OnefsError as error:
+                if len(self._names) == 1:
+                    raise
+                complain(str(error))
+                self.are_incomplete = True
+            else:
+                yield name, found
+
+
+def _print(answers: _Answers) -> None:
+    """Print facts for people, with an empty line between one thing and the next."""
+    is_first = True
+    for name, found in answers:
+        title = ""
+        if len(found) > 1:
+            title = f"{name} is the name of {counted(len(found), 'session')}:" if _are_sessions(found) else f"{name}:"
+        for facts in found:
+            if not is_first:
+                click.echo()
+            print_facts(facts.items(), title)
+            is_first, title = False, ""
 
 
 def _are_sessions(found: list[Facts]) -> bool:
     return not any("id" in facts for facts in found)
+
+
+class MountInfo:
+    """Tells all that mounts know: of a path the mount that holds it, of other names the mount at `place`."""
+
+    def __init__(self, place: Path | None) -> None:
+        self._place = place
+
+    def facts_of(self, word: str) -> list[Facts]:
+        """The facts of each thing that a word names. Raises any `OnefsError`."""
+        return _in_a_mount(word, self._place)
 
 
 def _in_a_mount(name: str, place: Path | None) -> list[Facts]:

@@ -1,6 +1,5 @@
 """`onefs list`: the datasets that the tree shows, or their collections, revisions, subjects and labs."""
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +13,16 @@ from onefs.catalogue.records import Dataset, Session
 from onefs.catalogue.shown_datasets import collections_of, revisions_of
 from onefs.cli.completion import complete
 from onefs.cli.printing import say
-from onefs.cli.queries import Lists, Queries, open_queries, print_paths, print_table, with_archive, with_output
+from onefs.cli.queries import (
+    Lists,
+    Queries,
+    open_queries,
+    print_json_list,
+    print_paths,
+    print_table,
+    with_archive,
+    with_output,
+)
 from onefs.errors import UsageError
 from onefs.text import counted
 
@@ -124,7 +132,7 @@ def _write(blocks: Iterable[bytes | memoryview]) -> None:
 
 def _print_datasets(found: Iterator[Entry], *, as_json: bool, is_plain: bool, is_null: bool) -> None:
     if as_json:
-        _print_json_list(_facts(path, dataset) for path, dataset in found)
+        print_json_list(_facts(path, dataset) for path, dataset in found)
     elif is_plain:
         print_paths((path for path, _ in found), is_null=is_null)
     else:
@@ -154,20 +162,9 @@ def _facts(path: str, dataset: Dataset) -> dict[str, object]:
     }
 
 
-def _print_json_list(values: Iterable[object]) -> None:
-    """Print a list as JSON, a line for each member, as they come."""
-    write = sys.stdout.write
-    before = "["
-    for value in values:
-        write(f"{before}\n{json.dumps(value)}")
-        before = ","
-    write("[]\n" if before == "[" else "\n]\n")
-    sys.stdout.flush()
-
-
 def _print_names(names: list[str], kind: str, *, as_json: bool, is_null: bool) -> None:
     if as_json:
-        _print_json_list(names)
+        print_json_list(names)
         return
     print_paths((name for name in names if name), is_null=is_null)
     if not names and sys.stdout.isatty():

@@ -173,3 +173,14 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 def print_json(value: object) -> None:
     """Print a value as JSON."""
     click.echo(json.dumps(value, indent=1, default=str))
+
+
+def print_json_list(values: Iterable[object]) -> None:
+    """Print a list as JSON, a line for each member, as they come."""
+    write = sys.stdout.write
+    before = "["
+    for value in values:
+        write(f"{before}\n{json.dumps(value)}")
+        before = ","
+    write("[]\n" if before == "[" else "\n]\n")
+    sys.stdout.flush()

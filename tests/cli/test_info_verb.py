@@ -172,3 +172,30 @@ def test_a_path_in_a_mount_needs_no_flag(mount: Mounted) -> None:
     )
     done = run_onefs("info", "--mode", "local", mount.path / OLD.path)
     assert (done.returncode, "setting of the mount" in done.stderr) == (2, True)
+
+
+def test_several_names_are_told_one_after_the_other(where: list[str]) -> None:
+    done = run_onefs("info", OLD.path, str(NOBODY), REFERENCE, "--json", *where)
+    assert done.returncode == 1
+    first, *others = [facts["eid"] for facts in json.loads(done.stdout)]
+    assert (first, set(others)) == (str(SESSION.eid), {str(SESSION.eid), str(NAMESAKE.eid)})
+    (sentence,) = done.stderr.splitlines()
+    assert sentence.startswith(f"onefs: {NOBODY} is not in the catalogue of ")
+    told = run_onefs("info", OLD.path, str(NOBODY), REFERENCE, *where)
+    assert told.returncode == 1
+    blocks = told.stdout.split("\n\n")
+    assert [block.count(f"{SESSION.path}\n") for block in blocks] == [0, 1, 0]
+    assert blocks[0].startswith(f"path              {OLD.path}\n")
+    assert f"{REFERENCE} is the name of 2 sessions:\n" in told.stdout
+
+
+def test_of_several_names_a_list_is_told_even_if_one_is_left(where: list[str]) -> None:
+    done = run_onefs("info", OLD.path, AGGREGATE.path, "--json", *where)
+    assert (done.returncode, [facts["id"] for facts in json.loads(done.stdout)]) == (
+        0,
+        [str(OLD.id), str(AGGREGATE.id)],
+    )
+    done = run_onefs("info", str(NOBODY), OLD.path, "--json", *where)
+    assert (done.returncode, [facts["id"] for facts in json.loads(done.stdout)]) == (1, [str(OLD.id)])
+    done = run_onefs("info", str(NOBODY), str(NOBODY), "--json", *where)
+    assert (done.returncode, json.loads(done.stdout)) == (1, [])
