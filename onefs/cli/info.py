@@ -21,8 +21,11 @@ from onefs.errors import MountError, NotInCatalogueError, OnefsError
 from onefs.fuse.mounting import Mount, mount_of
 from onefs.text import counted
 
-Facts = dict[str, str]
+Facts = dict[str, object]
 
+_COUNTS = ("size", "datasets", "cached")
+_FLAGS = ("default_revision", "pinned")
+_MAY_BE_UNKNOWN = ("eid", "hash", "source", "error", "cache_path")
 _PREFIX = "user.onefs."
 _VIEWS = (STATE_FOLDER, "via")
 _LINKS = ("by-eid", "by-id", "by-pid")
@@ -103,8 +106,20 @@ def _print(answers: _Answers) -> None:
         for facts in found:
             if not is_first:
                 click.echo()
-            print_facts(facts.items(), title)
+            print_facts(((name, _text(value)) for name, value in facts.items()), title)
             is_first, title = False, ""
+
+
+def _text(value: object) -> str:
+    """A fact for people; what is not known is empty."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case list():
+            return ", ".join(value)
+    return str(value)
 
 
 def _are_sessions(found: list[Facts]) -> bool:
@@ -179,7 +194,7 @@ def _sessions(mount: Mount, place: Place) -> list[str]:
 
 def _with_probe(identifier: Identifier, facts: Facts) -> Facts:
     """The facts, with the probe's name before them if it was asked for."""
-    for probe in facts.get("probes", "").split(", "):
+    for probe in str(facts.get("probes", "")).split(", "):
         name, _, pid = probe.rpartition(" (")
         if identifier.id is not None and pid == f"{identifier.id})":
             return {"probe": name, "pid": str(identifier.id), **facts}
@@ -187,7 +202,7 @@ def _with_probe(identifier: Identifier, facts: Facts) -> Facts:
 
 
 def facts_of(path: Path) -> Facts:
-    """What a mount knows of a path, as text by name. Links below `.onefs` are followed into the tree."""
+    """What a mount knows of a path. Links below `.onefs` are followed into the tree."""
     mount = mount_at(path)
     check_alive(mount)
     inside = place_in(mount, path)
@@ -196,7 +211,8 @@ def facts_of(path: Path) -> Facts:
         names = os.listxattr(whole)
     except (FileNotFoundError, NotADirectoryError):
         raise _absent(mount, inside) from None
-    known = {name.removeprefix(_PREFIX): os.getxattr(whole, name).decode() for name in names}
+    texts = {name.removeprefix(_PREFIX): os.getxattr(whole, name).decode() for name in names}
+    known = {name: _value(name, text) for name, text in texts.items()}
     return {
         **_place(inside),
         "mountpoint": str(mount.mountpoint),
@@ -204,6 +220,17 @@ def facts_of(path: Path) -> Facts:
         **known,
         **_kept(mount, inside, known),
     }
+
+
+def _value(name: str, text: str) -> object:
+    """The value that the text of an extended attribute stands for; None if it is not known."""
+    if name in _COUNTS:
+        return int(text) if text else None
+    if name in _FLAGS:
+        return text == "true" if text else None
+    if name == "urls":
+        return text.split("\n") if text else []
+    return None if not text and name in _MAY_BE_UNKNOWN else text
 
 
 def _reference(inside: Path) -> Facts:

@@ -13,7 +13,7 @@ from onefs.errors import NotInCatalogueError, OfflineError, OnefsError, UsageErr
 from onefs.modes import Mode
 from onefs.transports.addresses import shown as shown_url
 
-Facts = dict[str, str]
+Facts = dict[str, object]
 
 
 class SourceInfo:
@@ -36,7 +36,7 @@ class SourceInfo:
         facts += [self._of_session(row) for row in found.sessions]
         for pid, (eid, name) in found.probes.items():
             row = self._catalogue.find_session(eid)
-            of_session = {"eid": str(eid)} if row is None else self._of_session(row)
+            of_session: Facts = {"eid": str(eid)} if row is None else self._of_session(row)
             facts.append({"probe": name, "pid": str(pid), **of_session})
         if not facts:
             raise unknown(word, identifier, self._archive.source.name)
@@ -59,8 +59,8 @@ class SourceInfo:
             "eid": str(session.eid),
             "projects": session.projects,
             "task_protocol": session.task_protocol,
-            "datasets": str(len(sizes)),
-            "size": str(sum(sizes)),
+            "datasets": len(sizes),
+            "size": sum(sizes),
             "probes": ", ".join(f"{name} ({pid})" for name, pid in self._probes.of_session(session.eid)),
             "cache_folder": str(self._archive.source.data_dir / session.path),
         }
@@ -68,7 +68,7 @@ class SourceInfo:
     def _of_dataset(self, dataset: Dataset) -> Facts:
         content = self._archive.content
         inspection = content.inspect(dataset)
-        default = dataset.default_revision
+        cached = content.cached_path(dataset)
         row = self._catalogue.session_of_eid(dataset.eid) if dataset.eid else self._catalogue.aggregates
         rows = None if row is None else datasets_shown(self._catalogue, self._catalogue.newest(row))
         hidden = why_hidden(rows, self._rule, dataset.rel_path) if rows is not None else None
@@ -79,27 +79,26 @@ class SourceInfo:
             "path": dataset.path,
             **of_session,
             "id": str(dataset.id),
-            "eid": str(dataset.eid or ""),
-            "hash": dataset.md5,
-            "size": "" if dataset.size_bytes is None else str(dataset.size_bytes),
+            "eid": None if dataset.eid is None else str(dataset.eid),
+            "hash": dataset.md5 or None,
+            "size": dataset.size_bytes,
             "qc": dataset.qc.name,
             "revision": dataset.revision,
-            "default_revision": "" if default is None else str(default).lower(),
+            "default_revision": dataset.default_revision,
             "state": inspection.state.value,
-            "source": inspection.source,
-            "urls": ", ".join(self._urls(dataset)),
-            "error": inspection.error,
-            "cache_path": str(content.cached_path(dataset) or ""),
+            "source": inspection.source or None,
+            "urls": list(inspection.urls) or self._urls_asked_for(dataset),
+            "error": inspection.error or None,
+            "cache_path": None if cached is None else str(cached),
             **({} if hidden is None else {"hidden": hidden[0]}),
         }
 
-    def _urls(self, dataset: Dataset) -> list[str]:
-        """URLs of the file on servers. Asks the database if none is known, except in mode local."""
-        locations = self._archive.locations
-        found = [location.url for location in locations.known(dataset)]
-        if not found and self._mode is not Mode.LOCAL:
+    def _urls_asked_for(self, dataset: Dataset) -> list[str]:
+        """URLs of the file on servers, as the database tells them; none in mode local."""
+        found: list[str] = []
+        if self._mode is not Mode.LOCAL:
             with suppress(OnefsError):  # what is known without it is all that can be told
-                found += [location.url for location in locations.of(dataset) if not location.instead_of]
+                found += [location.url for location in self._archive.locations.of(dataset) if not location.instead_of]
         return list(dict.fromkeys(map(shown_url, found)))
 
 

@@ -30,14 +30,16 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What is known of a dataset's bytes. `source` is where they came from, or would come from; no query in it.
+    """What is known of a dataset's bytes. `source` is the URL that they came from, or would come from.
 
-    `error` is why the last attempt failed, one sentence, or "".
+    `error` is why the last attempt failed, one sentence, or "". `urls` are all that they can be asked for at, in the
+    order to try, as far as the database need not be asked for them. No login and no query is in a URL.
     """
 
     state: State
     source: str
     error: str
+    urls: tuple[str, ...] = ()
 
 
 class Inspector:
@@ -68,10 +70,11 @@ class Inspector:
         if record is not None:
             sentence = f"{record.reason} {record.remedy}".rstrip()
         stamp = self._store.stamps.get(dataset.id) if found is not None else None
+        urls = tuple(dict.fromkeys(shown(location.url) for location in self._known(dataset)))
         source = stamp.source if stamp is not None else ""
         if found is None:
-            source = next((shown(location.url) for location in self._known(dataset)), "")
-        return Inspection(self._state(dataset, found, error, record), source, sentence)
+            source = urls[0] if urls else ""
+        return Inspection(self._state(dataset, found, error, record), source, sentence, urls)
 
     def md5_of(self, dataset: Dataset, edition: tuple[int, int, int] | None) -> str:
         """The MD5 of the copy that an open file reads from, if it is known; else the catalogue's, "" if it has none.

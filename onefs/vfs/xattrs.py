@@ -63,6 +63,7 @@ FILE_ATTRIBUTES: dict[str, Callable[[FileFacts], str]] = {
     "default_revision": _default_revision,
     "state": lambda facts: facts.inspection.state.value,
     "source": lambda facts: facts.inspection.source,
+    "urls": lambda facts: "\n".join(facts.inspection.urls),
     "error": lambda facts: facts.inspection.error,
     "pinned": lambda facts: str(facts.is_pinned).lower(),
     "cache_path": lambda facts: str(facts.cached_path or ""),

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pyarrow as pa
@@ -59,7 +60,7 @@ def where(request: pytest.FixtureRequest, archive: Path, tmp_path_factory: pytes
     return ["--source", str(archive), "--data-url", SERVER, "--mode", "local", "--cache-dir", str(cache)]
 
 
-def info(where: list[str], name: str) -> list[dict[str, str]]:
+def info(where: list[str], name: str) -> list[dict[str, Any]]:
     """All that a name leads to, as JSON; the text for people has the same facts."""
     done = run_onefs("info", name, "--json", *where)
     assert done.returncode == 0, done.stderr
@@ -86,8 +87,8 @@ def test_a_session(where: list[str], name: str) -> None:
         "eid": str(SESSION.eid),
         "projects": SESSION.projects,
         "task_protocol": SESSION.task_protocol,
-        "datasets": "2",
-        "size": "10",
+        "datasets": 2,
+        "size": 10,
         "probes": f"probe00 ({PID})",
     }
     assert facts.items() >= {**expected, **probe}.items()
@@ -106,14 +107,15 @@ def test_a_dataset(where: list[str], name: str) -> None:
         "id": str(OLD.id),
         "eid": str(SESSION.eid),
         "hash": OLD.md5,
-        "size": "10",
+        "size": 10,
         "qc": "FAIL",
         "revision": "",
-        "default_revision": "false",
+        "default_revision": False,
         "state": "remote",
         "source": on_server(OLD),
-        "error": "",
-        "cache_path": "",
+        "urls": [on_server(OLD)],
+        "error": None,
+        "cache_path": None,
     }
     assert facts.items() >= expected.items()
 
@@ -121,14 +123,14 @@ def test_a_dataset(where: list[str], name: str) -> None:
 @pytest.mark.parametrize("name", [str(NEW.id), NEW.path, on_server(NEW)])
 def test_a_dataset_of_a_revision_and_of_unknown_size(where: list[str], name: str) -> None:
     (facts,) = info(where, name)
-    expected = {"id": str(NEW.id), "revision": "2024-01-01", "default_revision": "true", "size": "", "hash": ""}
+    expected = {"id": str(NEW.id), "revision": "2024-01-01", "default_revision": True, "size": None, "hash": None}
     assert facts.items() >= expected.items()
 
 
 @pytest.mark.parametrize("name", [str(AGGREGATE.id), AGGREGATE.path, f"{SERVER}/{AGGREGATE.path}"])
 def test_a_dataset_of_no_session(where: list[str], name: str) -> None:
     (facts,) = info(where, name)
-    assert (facts["id"], facts["eid"], facts.get("reference")) == (str(AGGREGATE.id), "", None)
+    assert (facts["id"], facts["eid"], facts.get("reference")) == (str(AGGREGATE.id), None, None)
 
 
 @pytest.mark.parametrize("name", [REFERENCE, "2020-07-01_001_KS014", "KS014/2020-07-01/001", "KS014/2020-07-01/1"])

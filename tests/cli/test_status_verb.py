@@ -102,7 +102,7 @@ def test_info_of_a_file_and_of_a_session(mount: Mounted) -> None:
         for words in (f"{MADE_SESSION}/{NAME}", "PASS", "state"):
             assert words in done.stdout
         told = json.loads(run_onefs("info", mount.path / MADE_SESSION, "--json").stdout)
-        assert (told["path"], told["datasets"], told["size"]) == (MADE_SESSION, "1", "6")
+        assert (told["path"], told["datasets"], told["size"]) == (MADE_SESSION, 1, 6)
         assert "cache_path" not in told
 
 

@@ -108,7 +108,7 @@ def test_states_of_a_fetch(place: ArchiveAndCache) -> None:
     data = DATA * 10
     dataset, content = place.add(data), place.content()
     source = place.locate(dataset)[0].url.partition("?")[0]
-    assert content.inspect(dataset) == Inspection(State.REMOTE, source, "")
+    assert content.inspect(dataset) == Inspection(State.REMOTE, source, "", (source,))
     assert (content.cached_blocks(dataset), content.cached_path(dataset)) == (0, None)
     assert not place.cache.exists()
     place.server.fault(place.url_path(dataset), Fault(stall_after=1_500_000))
@@ -121,7 +121,7 @@ def test_states_of_a_fetch(place: ArchiveAndCache) -> None:
     assert transfer.host in source
     place.server.release()
     assert read_open(file) == data
-    assert content.inspect(dataset) == Inspection(State.VERIFIED, source, "")
+    assert content.inspect(dataset) == Inspection(State.VERIFIED, source, "", (source,))
     assert content.cached_blocks(dataset) * 512 >= len(data)
     assert content.cached_path(dataset) == place.file(dataset)
     assert content.cached_size(dataset) == len(data)

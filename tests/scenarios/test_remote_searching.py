@@ -108,7 +108,7 @@ def test_lists_on_a_mount_are_its_tree(mount: Mounted) -> None:
     assert len(one_each) == len({each["rel_path"] for each in one_each}) == len(in_view)
 
 
-def run_info(name: str, mount: Mounted) -> list[dict[str, str]]:
+def run_info(name: str, mount: Mounted) -> list[dict[str, Any]]:
     told = found(mount, "info", name)
     return told if isinstance(told, list) else [told]
 
@@ -126,9 +126,21 @@ def test_probes_that_no_table_has(mount: Mounted, demo: DemoServer, one: Any, tm
     dataset = one.alyx.rest("datasets", "list", session=str(session.eid), name="spikes.times.npy")[0]
     told = json.loads(run_onefs("info", dataset["url"][-36:], *source, **environment).stdout)
     assert told["urls"]
-    assert all(told["id"] in url for url in told["urls"].split(", "))
-    by_url = json.loads(run_onefs("info", told["urls"].split(", ")[0], *source, **environment).stdout)
+    assert all(told["id"] in url for url in told["urls"])
+    by_url = json.loads(run_onefs("info", told["urls"][0], *source, **environment).stdout)
     assert by_url == told
+
+
+def test_all_addresses_of_a_file_are_told(mount: Mounted, demo: DemoServer, tmp_path: Path) -> None:
+    session = next(plan.session for plan in PLANS)
+    path = f"{session.path}/{next(path for path in sorted(tree_of(mount.path / session.path)) if '#' not in path)}"
+    (mount.path / path).read_bytes()
+    (on_mount,) = run_info(path, mount)
+    assert len(on_mount["urls"]) == 2
+    assert on_mount["source"] == on_mount["urls"][0]
+    environment = {"HOME": str(tmp_path), "ONEFS_ALYX_USER": "demo", "ONEFS_ALYX_PASSWORD": "demo"}
+    source = ["--source", demo.url, "--cache-dir", str(tmp_path / "cache"), "--json"]
+    assert json.loads(run_onefs("info", path, *source, **environment).stdout)["urls"] == on_mount["urls"]
 
 
 @pytest.fixture

@@ -44,6 +44,19 @@ def test_the_bucket_first_and_the_database_is_asked_twice_in_all(place: ArchiveO
     assert [len(place.asked(path)) for path in (*LISTS, "/datasets", "/public")] == [1, 1, 0, 0]
 
 
+def test_all_addresses_are_told_in_the_order_to_try_once_the_database_was_asked(place: ArchiveOfADatabase) -> None:
+    content = place.content(place.repositories())
+    dataset = place.datasets[0]
+    assert content.inspect(dataset).urls == ()
+    read(content, place.datasets[1])
+    found = content.inspect(dataset)
+    bucket, server = found.urls
+    assert bucket.startswith(f"http://{place.host}/onefs-demo/data/lab/Subjects/")
+    assert server.startswith(f"http://{place.host}/public/lab/Subjects/")
+    assert found.source == bucket
+    assert not any("@" in url for url in found.urls)
+
+
 def test_then_the_data_server_with_its_login(place: ArchiveOfADatabase) -> None:
     content = place.content(place.repositories())
     place.server.fail("/onefs-demo", 404)

@@ -35,7 +35,7 @@ def told(dataset: Dataset, inspection: Inspection = REMOTE) -> dict[str, str]:
 
 
 def test_of_a_file_of_which_all_is_known() -> None:
-    assert told(DATASET, Inspection(State.QUARANTINED, "http://host/a", "Wrong. Ask.")) == {
+    assert told(DATASET, Inspection(State.QUARANTINED, "http://a/b", "Wrong. Ask.", ("http://a/b", "http://c/b"))) == {
         "id": "00000000-0000-0000-0000-000000000001",
         "eid": "00000000-0000-0000-0000-000000000002",
         "hash": "0" * 32,
@@ -44,7 +44,8 @@ def test_of_a_file_of_which_all_is_known() -> None:
         "revision": "2024-05-06",
         "default_revision": "true",
         "state": "quarantined",
-        "source": "http://host/a",
+        "source": "http://a/b",
+        "urls": "http://a/b\nhttp://c/b",
         "error": "Wrong. Ask.",
         "pinned": "false",
         "cache_path": "",
@@ -53,7 +54,7 @@ def test_of_a_file_of_which_all_is_known() -> None:
 
 def test_what_is_not_known_is_empty() -> None:
     known = told(replace(DATASET, eid=None, size_bytes=None, md5="", default_revision=None, rel_path="a.b.npy"))
-    assert [known[name] for name in ("eid", "size", "hash", "default_revision", "revision")] == [""] * 5
+    assert [known[name] for name in ("eid", "size", "hash", "default_revision", "revision", "urls")] == [""] * 6
     assert told(replace(DATASET, default_revision=False, size_bytes=0))["default_revision"] == "false"
     assert told(replace(DATASET, size_bytes=0))["size"] == "0"
 
