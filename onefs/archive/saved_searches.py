@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,14 +70,30 @@ class SavedSearches:
                 f"The saved search {file} is damaged: {error}.", f"Save it anew: onefs search … --save {name}"
             ) from error
 
-    def save(self, name: str, words: Sequence[str], eids: Sequence[UUID]) -> None:
-        """Save a search, in place of one of the same name. Raises `UsageError` or `CacheDamagedError`."""
+    def save(self, name: str, words: Sequence[str], eids: Sequence[UUID], *, clobber: bool = False) -> None:
+        """Save a search. One of the same name is replaced if it is damaged or has the same terms, or to `clobber`.
+
+        Raises `UsageError` or `CacheDamagedError`.
+        """
         check_name(name)
         file = self._file(name)
+        if not clobber:
+            self._check_same(name, words)
         told = {"terms": list(words), "eids": list(map(str, eids)), "saved": datetime.now(UTC).timestamp()}
         with cache_errors("the saved search", file):
             make_folder(self._folder)
             write_json(file, told)
+
+    def _check_same(self, name: str, words: Sequence[str]) -> None:
+        """Raise `UsageError` if a search of other terms is saved under a name."""
+        known = None
+        with suppress(CacheDamagedError):
+            known = self.read(name)
+        if known is not None and sorted(known.words) != sorted(words):
+            raise UsageError(
+                f"Another search is saved as {name}: {' '.join(known.words)}.",
+                "Give another name, or replace it: --clobber.",
+            )
 
     def forget(self, name: str) -> None:
         """Remove a search. Raises `NotInCatalogueError` if there is none of that name, or `CacheDamagedError`."""

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import numpy as np
 from cachetools import LRUCache
@@ -103,14 +102,6 @@ class Searches:
         with self._lock:
             if edition is self._edition:
                 self._kept[key] = found
-
-    def save(self, name: str, words: Sequence[str], eids: Sequence[UUID]) -> None:
-        """Keep a result under a name, in place of one of the same name. Raises `UsageError` or `CacheDamagedError`."""
-        self._saved.save(name, words, eids)
-
-    def forget(self, name: str) -> None:
-        """Remove a saved search. Raises `NotInCatalogueError` if there is none of that name."""
-        self._saved.forget(name)
 
     def saved_names(self) -> list[str]:
         """The names of saved searches, sorted."""

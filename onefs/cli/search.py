@@ -16,12 +16,14 @@ from onefs.text import counted
 @click.command("search")
 @click.argument("terms", metavar="TERM=VALUE…", nargs=-1)
 @click.option("--save", "save_as", metavar="NAME", help="save the result as .onefs/query/saved/NAME")
+@click.option("--clobber", is_flag=True, help="replace a saved search of that name, even one of other terms")
 @click.option("--forget", metavar="NAME", help="remove a saved search")
 @with_output
 @with_archive
 def command(
     terms: tuple[str, ...],
     save_as: str | None,
+    clobber: bool,
     forget: str | None,
     is_null: bool,
     as_paths: bool,
@@ -50,6 +52,8 @@ def command(
         raise UsageError("No search term is given.", "Give one, such as subject=KS014.")
     if terms and forget is not None:
         raise UsageError("--forget takes no search terms: it removes a saved search.", "Leave the terms out.")
+    if clobber and save_as is None:
+        raise UsageError("--clobber replaces a saved search, and none is to be saved.", "Give --save NAME, too.")
     with open_queries(source, place, flags, "search") as archive:
         if forget is not None:
             archive.saved.forget(forget)
@@ -57,7 +61,7 @@ def command(
             return
         sessions = archive.search(terms)
         if save_as is not None:
-            archive.saved.save(save_as, terms, [session.eid for session in sessions])
+            archive.saved.save(save_as, terms, [session.eid for session in sessions], clobber=clobber)
         if as_json:
             print_json([_facts(session, archive.path(session.path)) for session in sessions])
         elif as_paths or is_null or not sys.stdout.isatty():

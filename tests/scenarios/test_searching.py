@@ -80,6 +80,14 @@ def test_what_search_prints_can_be_fetched(recorded: Mounted) -> None:
 def test_a_search_is_saved_listed_fetched_and_removed(recorded: Mounted) -> None:
     place = ["--mount", str(recorded.path)]
     assert run_onefs("search", "subject=KS014", "--save", "ks", *place).returncode == 0
+    other = run_onefs("search", "subject=KS0", "--save", "ks", *place)
+    assert (other.returncode, other.stdout) == (2, "")
+    assert other.stderr == (
+        "onefs: Another search is saved as ks: subject=KS014. Give another name, or replace it: --clobber.\n"
+    )
+    assert run_onefs("search", "subject=KS0", "--save", "ks", "--clobber", *place).returncode == 0
+    assert run_onefs("search", "subject=KS014", "--save", "ks", "--clobber", *place).returncode == 0
+    assert run_onefs("search", "subject=KS014", "--clobber", *place).returncode == 2
     folder = recorded.path / ".onefs" / "query" / "saved" / "ks"
     assert os.listdir(folder.parent) == ["ks"]
     links = sorted(folder.iterdir())

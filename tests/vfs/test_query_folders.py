@@ -182,6 +182,19 @@ def test_a_name_that_cannot_be_is_refused(tmp_path: Path, name: str) -> None:
     assert SavedSearches(tmp_path).read(name) is None
 
 
+def test_a_search_of_other_terms_is_replaced_only_if_told_so(tmp_path: Path) -> None:
+    saved = SavedSearches(tmp_path)
+    saved.save("mine", ["subject=mouse", "lab=lab"], [NEW.eid])
+    with pytest.raises(UsageError, match="Another search is saved as mine: subject=mouse lab=lab") as caught:
+        saved.save("mine", ["subject=rat"], [RAT.eid])
+    assert "--clobber" in caught.value.remedy
+    assert saved.read("mine").eids == (NEW.eid,)
+    saved.save("mine", ["lab=lab", "subject=mouse"], [OLD.eid])
+    assert saved.read("mine").eids == (OLD.eid,)
+    saved.save("mine", ["subject=rat"], [RAT.eid], clobber=True)
+    assert saved.read("mine").words == ("subject=rat",)
+
+
 def test_what_is_listed_as_saved_can_be_looked_up(tmp_path: Path) -> None:
     saved = SavedSearches(tmp_path)
     saved.save("one", [], [NEW.eid])
@@ -197,6 +210,8 @@ def test_a_damaged_saved_search_is_told(tmp_path: Path, text: str) -> None:
     next((tmp_path / "searches").iterdir()).write_text(text)
     with pytest.raises(CacheDamagedError, match="is damaged"):
         saved.read("one")
+    saved.save("one", ["subject=rat"], [RAT.eid])
+    assert saved.read("one").eids == (RAT.eid,)
 
 
 def test_a_link_whose_subject_has_an_equals_sign_is_found(tmp_path: Path) -> None:
@@ -229,13 +244,14 @@ def test_links_lead_where_the_tables_say_now_and_the_old_tables_are_let_go(tmp_p
 
 
 def test_a_saved_search_is_read_once_until_it_is_saved_anew(tables: Catalogue, tmp_path: Path) -> None:
+    saved = SavedSearches(tmp_path / "state")
     searches = Searches(lambda: tables, tmp_path / "state")
-    searches.save("mine", [], [NEW.eid, OLD.eid])
+    saved.save("mine", [], [NEW.eid, OLD.eid])
     found = searches.saved("mine")
     assert searches.saved("mine") is found
-    searches.save("mine", [], [RAT.eid])
+    saved.save("mine", [], [RAT.eid])
     assert [tables.session(row).eid for row in searches.saved("mine").rows.tolist()] == [RAT.eid]
-    searches.forget("mine")
+    saved.forget("mine")
     assert searches.saved("mine") is None
 
 
