@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from onefs import alf
 from onefs.alf import RemoteNames
 from onefs.modes import Mode
 
@@ -94,14 +93,12 @@ def _one_of(*words: str) -> _Choice:
     return _Choice(words)
 
 
-def as_of_date(text: str) -> str:
-    """A date as revisions are compared with it, "" for `none`."""
+def revision_bound(text: str) -> str:
+    """A text as revisions are compared with it, mostly a date; "" for `none`. Raises ValueError."""
     text = text.strip()
-    if text.lower() == "none":
-        return ""
-    if not alf.calendar_date(text):
-        raise ValueError("a date of the calendar such as 2024-04-01, or none")
-    return text
+    if not text or not text.isprintable():
+        raise ValueError("a date such as 2024-04-01, another text to compare revisions with, or none")
+    return "" if text.lower() == "none" else text
 
 
 qc_level = _one_of("NOT_SET", "PASS", "WARNING", "FAIL", "CRITICAL")
@@ -172,7 +169,10 @@ class Settings:
         "full shows every edition of a file, default one, without #revision# folders",
     )
     as_of: str = _setting(
-        "", as_of_date, "date: editions later than it are not shown; also `ONE_REVISION_LAST_BEFORE`", "none"
+        "",
+        revision_bound,
+        "date, or other text: editions that come after it are not shown; also `ONE_REVISION_LAST_BEFORE`",
+        "none",
     )
     qc: str = _setting("FAIL", qc_level, "worst quality control outcome that is shown")
     ignore_qc_not_set: bool = _setting(False, _yes_or_no, "hide also what has no quality control outcome")

@@ -19,7 +19,6 @@ from onefs.sources.source import Kind, Source, resolve, url_of
 from onefs.transports.addresses import shown
 
 PathLike = str | os.PathLike[str]
-LAST_BEFORE = "ONE_REVISION_LAST_BEFORE"
 DEFAULT = "default"
 """The name under which the database is set up that `ONE()` opens."""
 
@@ -51,14 +50,12 @@ def settings_in_force(own: Path | None = None, **changes: Any) -> Settings:
 
     Raises `UsageError`.
     """
-    # A bound of revisions may be any text here, and is no setting.
-    environment = {name: value for name, value in os.environ.items() if name != LAST_BEFORE}
-    return replace(merge({}, environment, config_file(), own), **changes)
+    return replace(merge({}, os.environ, config_file(), own), **changes)
 
 
 def last_before() -> str | None:
-    """The revision that stands for one that a call does not give, from `ONE_REVISION_LAST_BEFORE`; None if none."""
-    return os.environ.get(LAST_BEFORE) or settings_in_force().as_of or None
+    """The revision that stands for one that a call does not give: the setting `as_of`; None if there is none."""
+    return settings_in_force().as_of or None
 
 
 def folder(cache_dir: PathLike, tables_dir: PathLike | None = None) -> Chosen:

@@ -137,8 +137,8 @@ def why_hidden(rows: Rows, rule: Rule, rel_path: str) -> tuple[str, str] | None:
     if rule.ignore_qc_not_set and qc is QC.NOT_SET:
         return "it has no QC outcome, and what has none is hidden", "Mount with --ignore-qc-not-set off."
     if rule.as_of and revision > rule.as_of:
-        reason = f"its edition {revision} is later than {rule.as_of}, the date that is shown"
-        return reason, "To see it: onefs as-of none, or .onefs/as-of with a later date"
+        reason = f"its edition {revision} is later than {rule.as_of}, up to which editions are shown"
+        return reason, "To see it: onefs as-of none, or .onefs/as-of with a later date or text"
     name = shown(rows, rule)[row]
     if name is not None and name != rel_path:
         return f"it is at {name} here", "Leave the #revision# folder out."

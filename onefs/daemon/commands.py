@@ -10,7 +10,7 @@ from onefs.catalogue.records import QC
 from onefs.daemon.file_commands import FileCommands
 from onefs.errors import UsageError
 from onefs.modes import Mode, parse
-from onefs.settings import as_of_date, duration_s, qc_level
+from onefs.settings import duration_s, qc_level, revision_bound
 from onefs.vfs.control import Command
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def commands(files: FileCommands, controls: Controls) -> Mapping[str, Command]:
     """The commands of one mount."""
 
     def as_of(words: list[str]) -> None:
-        controls.as_of(_parsed(as_of_date, words[0], "as-of D|none"))
+        controls.as_of(_parsed(revision_bound, words[0], "as-of D|none"))
 
     def limit_qc(words: list[str]) -> None:
         controls.limit_qc(QC[_parsed(qc_level, words[0], "qc LEVEL")])
@@ -56,7 +56,7 @@ def commands(files: FileCommands, controls: Controls) -> Mapping[str, Command]:
         "mode": Command(
             f"mode {modes}", "where the catalogue comes from", lambda words: controls.switch(parse(words[0])), 1, 1
         ),
-        "as-of": Command("as-of D|none", "show no editions later than a date", as_of, 1, 1),
+        "as-of": Command("as-of D|none", "show no editions later than a date, or after another text", as_of, 1, 1),
         "qc": Command("qc LEVEL", "show nothing of a worse quality control outcome", limit_qc, 1, 1),
         "refresh": Command(
             "refresh", "ask for newer tables now, or the database anew", lambda _: controls.refresh(), 0, 0

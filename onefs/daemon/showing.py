@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 from uuid import UUID
 
 from onefs.alf import TABLE_NAMES, calendar_date
@@ -23,7 +24,7 @@ from onefs.digests import digest64
 from onefs.errors import OnefsError
 from onefs.fuse.notify import Notifier
 from onefs.modes import ALLOWED, Abilities, Mode, check
-from onefs.settings import Settings
+from onefs.settings import Settings, revision_bound
 from onefs.sources.releases import Releases
 from onefs.vfs import inodes
 from onefs.vfs.entered import Group, Numbers
@@ -200,11 +201,11 @@ class Showing:
         return Tree(catalogue, view, files, before_listing=before_listing, kept=kept, on_doubled=self._tell_doubled)
 
     def _dates(self, root: Tree, rule: Rule, kept: SessionsKept) -> Group:
-        """The archive as it was on any date, which counts in place of the mount's own."""
+        """The archive up to any date or other text, which counts in place of the mount's own."""
         catalogue, before_listing = root.catalogue, root.before_listing
 
         def make(name: str, number: int) -> Tree:
-            view = View(number, replace(rule, as_of=name, default_only=True))
+            view = View(number, replace(rule, as_of=_bound_of(name), default_only=True))
             return Tree(
                 catalogue,
                 view,
@@ -215,8 +216,11 @@ class Showing:
             )
 
         def wanted(name: str) -> int | None:
-            day = calendar_date(name)
-            return day.toordinal() if day else None
+            bound = _bound_of(name)
+            day = calendar_date(bound)
+            if day is not None:
+                return day.toordinal()
+            return digest64([bound.encode()]) if bound else None
 
         return Group(AS_OF, DATE_NUMBERS, wanted, make, lambda: sorted(catalogue.revision_dates), catalogue.may_ask)
 
@@ -262,6 +266,16 @@ class Showing:
     def _eid_of_pid(self, pid: UUID) -> UUID | None:
         found = Probes(self.catalogues.tables.insertions, self._client, self._mode()).find(pid)
         return None if found is None else found[0]
+
+
+def _bound_of(name: str) -> str:
+    """The bound of revisions that a folder of as-of is named by, with %2F for /; "" if it is no name of one."""
+    if name.startswith("."):  # programs look for hidden files everywhere; %2E is a dot, too
+        return ""
+    try:
+        return revision_bound(unquote(name, errors="surrogateescape"))
+    except ValueError:
+        return ""
 
 
 def _giving_way(names: Iterator[Name]) -> Iterator[Name]:

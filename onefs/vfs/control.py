@@ -51,7 +51,7 @@ earlier reader, as it is opened. record save writes the ids and the manifest int
 not saved is here again at the next mount. onefs replay MANIFEST checks, mounts or fetches exactly what was read.
 
   default/…                       the whole tree without #revision# folders: of each file its default edition
-  as-of/YYYY-MM-DD/…              the same as it was on that date, whichever as-of date the mount has
+  as-of/YYYY-MM-DD/…              the same as it was on that date, whichever as-of date the mount has; or any text
   tag/TAG/…                       the datasets of a release, from its own tables
   via/MODE/…                      the whole tree as that mode lists it; the mount's own mode decides on fetching
   by-id/UUID                      a symbolic link to the dataset with that id
@@ -64,11 +64,13 @@ A text is part of the session's, or a regular expression: subject=^KS0, lab=a|b.
 2020-01-01..2020-06-30 · number=1,2 · dataset=spikes.times · dataset_qc_lte=PASS. Terms may be shortened: subj=KS. A /
 in a value is written %2F, a % is %25. ls query shows the terms; errors says what is wrong with one that is not found.
 The by-* directories list nothing: links are found by their names; as-of lists the dates that revisions have, tag the
-releases whose tables are at hand, and any other can be entered.
+releases whose tables are at hand, and any other can be entered. Revisions are compared as texts, so any text can be
+entered in as-of, with %2F for / and %25 for %; one that begins with a dot is written %2E….
 
-The command as-of hides editions that are later than a date in the tree itself, which keeps its #revision# folders, and
-in via and tag; what default shows is then the greatest edition at or before it. The command qc hides what is worse than
-an outcome, in the tree and in every view; an edition that it hides is not the default of its file, the next one is.
+The command as-of hides editions that are later than a date, or another text, in the tree itself, which keeps its
+#revision# folders, and in via and tag; what default shows is then the greatest edition at or before it. The command qc
+hides what is worse than an outcome, in the tree and in every view; an edition that it hides is not the default of its
+file, the next one is.
 
 Every file of the archive also tells about itself in extended attributes: getfattr -d FILE
 """

@@ -148,7 +148,7 @@ def test_the_date_and_the_limit_in_force_are_told(mount: Mounted) -> None:
 
 def test_wrong_words_are_answered_with_the_command_line(mount: Mounted) -> None:
     for words, usage in [
-        (["as-of", "yesterday", mount.path], "Write: onefs as-of [DATE|none] [PATH]"),
+        (["as-of", "two\nlines", mount.path], "Write: onefs as-of [DATE|none] [PATH]"),
         (["qc", "BAD", mount.path], "Write: onefs qc [NOT_SET|PASS|WARNING|FAIL|CRITICAL] [PATH]"),
         (["qc", "PASS", mount.path, "x"], "Write: onefs qc ["),
         (["mode", "auto", mount.path, "x"], "Write: onefs mode [local|auto|refresh|remote] [PATH]"),
