@@ -137,13 +137,8 @@ def link_ino(digest: int) -> int:
     return _LINK | digest & _mask(LINK_BITS)
 
 
-def query_number(folder_ino: int) -> int:
-    """The number of a query folder in the inode numbers of its links."""
-    return folder_ino & _mask(QUERY_BITS)
-
-
 def query_link_ino(number: int, session_key: int) -> int:
-    """The number of a link to a session in the query folder of this number."""
+    """The number of a link to a session in the query folder of this number, which has `QUERY_BITS`."""
     return _QUERY_LINK | number << SESSION_BITS | session_key
 
 

@@ -79,6 +79,44 @@ class QueryFolder(Directory):
     is_empty: bool = False
 
 
+class QueryFolders:
+    """The query folders that were used last, each with numbers of its own. Not safe to use from several threads."""
+
+    def __init__(self, most: int) -> None:
+        self._by_ino: LRUCache[int, QueryFolder] = LRUCache(most)
+        self._by_number: dict[int, QueryFolder] = {}
+        self._last_number = 0
+
+    def of_ino(self, ino: int) -> QueryFolder | None:
+        """The folder of an inode number."""
+        return self._by_ino.get(ino)
+
+    def of_number(self, number: int) -> QueryFolder | None:
+        """The folder whose links have a number in their inode numbers."""
+        folder = self._by_number.get(number)
+        return None if folder is None else self._by_ino.get(folder.ino)
+
+    def add(self, folder: QueryFolder) -> QueryFolder:
+        """The folder, with free numbers, or the one that is known at its path."""
+        while (known := self._by_ino.get(folder.ino)) is not None:
+            if known.path == folder.path:
+                return known
+            folder.ino = inodes.special_ino(folder.ino + 1)
+        if len(self._by_ino) == self._by_ino.maxsize:
+            _, gone = self._by_ino.popitem()
+            del self._by_number[gone.number]
+        folder.number = self._free_number()
+        self._by_ino[folder.ino] = self._by_number[folder.number] = folder
+        return folder
+
+    def _free_number(self) -> int:
+        """The next number that no folder has. One that was let go comes again after all others."""
+        while True:
+            self._last_number = (self._last_number + 1) % (1 << inodes.QUERY_BITS)
+            if self._last_number not in self._by_number:
+                return self._last_number
+
+
 class Queries:
     """The folder `.onefs/query` and all below it. Safe to use from several threads.
 
@@ -87,9 +125,8 @@ class Queries:
 
     def __init__(self, control: Directory, searcher: Searcher) -> None:
         self._searcher = searcher
-        self._lock = threading.Lock()  # guards the two below
-        self._folders: LRUCache[int, QueryFolder] = LRUCache(FOLDERS_KEPT)
-        self._by_number: LRUCache[int, QueryFolder] = LRUCache(FOLDERS_KEPT)
+        self._lock = threading.Lock()  # guards _folders
+        self._folders = QueryFolders(FOLDERS_KEPT)
         path = joined(control.path, NAME)
         self.root = QueryFolder(_ino(path), control.ino, NAME, path, 0, is_empty=True)
         saved = joined(path, SAVED)
@@ -101,15 +138,18 @@ class Queries:
             return self.root if ino == self.root.ino else self._saved
         place = inodes.decode_query_link(ino)
         with self._lock:
-            found = self._folders.get(ino)
-            folder = self._by_number.get(place[0]) if place else None
+            found = self._folders.of_ino(ino)
+            folder = self._folders.of_number(place[0]) if place else None
         if found is not None or place is None:
             return found
         return self._link_of_key(folder, place[1]) if folder is not None else None
 
     def has(self, ino: int) -> bool:
         """Whether a number stands for something below this folder, or for the folder itself."""
-        return ino in (self.root.ino, self._saved.ino) or ino in self._folders or bool(inodes.decode_query_link(ino))
+        if ino in (self.root.ino, self._saved.ino) or inodes.decode_query_link(ino):
+            return True
+        with self._lock:
+            return self._folders.of_ino(ino) is not None
 
     def child(self, parent: Directory, name: str) -> Node | None:
         """The node called `name` in a folder, None if there is none.
@@ -149,19 +189,16 @@ class Queries:
             self._searcher.check([*parent.words, f"{key}=" if is_empty else word])
         except UsageError as error:
             raise BadTermError(f"{path}: {error.reason}", error.remedy) from None
-        return self._made(QueryFolder(_ino(path), parent.ino, name, path, 0, words=words, is_empty=is_empty))
+        return self._kept(QueryFolder(_ino(path), parent.ino, name, path, 0, words=words, is_empty=is_empty))
 
     def _saved_folder(self, name: str) -> QueryFolder:
         path = joined(self._saved.path, name)
-        return self._made(QueryFolder(_ino(path), self._saved.ino, name, path, 0, saved=name))
+        return self._kept(QueryFolder(_ino(path), self._saved.ino, name, path, 0, saved=name))
 
-    def _made(self, folder: QueryFolder) -> QueryFolder:
-        """The folder, or the one that is known under its number."""
+    def _kept(self, folder: QueryFolder) -> QueryFolder:
+        """The folder, or the one that is known at its path."""
         with self._lock:
-            known = self._folders.setdefault(folder.ino, folder)
-            known.number = inodes.query_number(known.ino)
-            self._by_number[known.number] = known
-            return known
+            return self._folders.add(folder)
 
     def _remedy(self) -> str:
         return f"Write term=value, with one of the terms {', '.join(self._searcher.terms)}."

@@ -15,12 +15,13 @@ from onefs.archive.searches import Searches
 from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.records import QC
 from onefs.catalogue.snapshot import load_snapshot
+from onefs.digests import digest64
 from onefs.errors import BadTermError, CacheDamagedError, GoneError, NotInCatalogueError, UsageError
 from onefs.vfs import inodes
 from onefs.vfs.forest import Forest
 from onefs.vfs.nodes import Directory, Link
 from onefs.vfs.patterns import datasets_of
-from onefs.vfs.queries import Queries
+from onefs.vfs.queries import Queries, QueryFolder, QueryFolders
 from onefs.vfs.tree import Tree
 from onefs.vfs.views import View
 
@@ -141,6 +142,35 @@ def test_no_number_stands_for_two_things(forest: Forest) -> None:
         assert forest.node(node.ino).ino == node.ino
     with pytest.raises(GoneError):
         forest.node(inodes.query_link_ino(12345, 1))
+
+
+def test_folders_whose_digests_end_alike_have_links_of_their_own(forest: Forest) -> None:
+    seen: dict[int, str] = {}
+    for number in range(1 << 23):
+        path = f".onefs/query/subject=x{number}|mouse"
+        other = seen.setdefault(digest64([path.encode()]) & (1 << inodes.QUERY_BITS) - 1, path)
+        if other != path:
+            break
+    listed = [forest.listed(forest.find(each).ino)[1] for each in (path, other)]
+    inos = [link.ino for links_in in listed for link in links_in]
+    assert len(set(inos)) == len(inos) == 6
+    for folder, links_in in zip((path, other), listed, strict=True):
+        assert {posixpath.dirname(forest.node(link.ino).path) for link in links_in} == {folder}
+
+
+def test_a_folder_that_is_let_go_shares_no_number_with_those_that_are_kept() -> None:
+    folders = QueryFolders(2)
+    made = [QueryFolder(ino, 1, "", path, 0) for ino, path in ((7, "a"), (8, "b"), (7, "c"), (9, "d"))]
+    assert folders.add(made[0]) is made[0]
+    assert folders.add(made[1]) is made[1]
+    assert folders.add(QueryFolder(7, 1, "", "a", 0)) is made[0]
+    assert folders.add(made[2]) is made[2]
+    assert made[2].ino not in (7, 8)
+    assert folders.of_ino(8) is folders.of_number(made[1].number) is None
+    assert folders.of_number(made[0].number) is folders.of_ino(7) is made[0]
+    folders.add(made[3])
+    assert folders.of_ino(made[2].ino) is None
+    assert len({made[0].number, made[2].number, made[3].number}) == 3
 
 
 def test_what_is_below_a_query_are_the_datasets_of_its_sessions(forest: Forest) -> None:
