@@ -191,7 +191,7 @@ class Forest:
         if ino in self._group_in:
             return self._group_in[ino].may_ask
         if self.queries is not None and self.queries.has(ino):
-            return True  # a search takes long, even where it asks nobody
+            return self.queries.may_search(ino)
         node = self._own.get(ino)
         return isinstance(node, LinkFolder) and node.may_ask
 

@@ -151,6 +151,13 @@ class Queries:
         with self._lock:
             return self._folders.of_ino(ino) is not None
 
+    def may_search(self, ino: int) -> bool:
+        """Whether a question about a number may search, which takes long even where no database is asked.
+
+        What a link leads to is in its number.
+        """
+        return inodes.decode_query_link(ino) is None
+
     def child(self, parent: Directory, name: str) -> Node | None:
         """The node called `name` in a folder, None if there is none.
 

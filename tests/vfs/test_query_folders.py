@@ -173,6 +173,14 @@ def test_a_folder_that_is_let_go_shares_no_number_with_those_that_are_kept() -> 
     assert len({made[0].number, made[2].number, made[3].number}) == 3
 
 
+def test_only_folders_are_searched(forest: Forest) -> None:
+    """What is asked about a link is answered at once, without a thread."""
+    folder = forest.find(".onefs/query/subject=mouse")
+    asked = [(node.ino, forest.may_ask(node.ino)) for node in (folder, *forest.listed(folder.ino)[1])]
+    assert [may_ask for _, may_ask in asked] == [True, False, False, False]
+    assert all(isinstance(forest.node(ino), Link) for ino, _ in asked[1:])
+
+
 def test_what_is_below_a_query_are_the_datasets_of_its_sessions(forest: Forest) -> None:
     found = [dataset.path for dataset in datasets_of(forest, ".onefs/query/subject=mouse")]
     assert found == [DATASETS[0].path, DATASETS[2].path]
