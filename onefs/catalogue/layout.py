@@ -217,9 +217,10 @@ _ODD = (
 
 @dataclass(slots=True)
 class IndexWriter:
-    """Writes an index into an empty directory, array by array."""
+    """Writes an index into an empty directory, array by array. Without `is_synced` it may not outlive a power cut."""
 
     directory: Path
+    is_synced: bool = True
     columns: dict[str, dict[str, list[int]]] = field(default_factory=dict)
 
     def save(self, name: str, array: NDArray[np.generic]) -> None:
@@ -233,7 +234,7 @@ class IndexWriter:
         self._write(f"{name}.bytes", np.ascontiguousarray(strings.data, "u1"))
 
     def _write(self, name: str, array: NDArray[np.generic]) -> None:
-        sums = write_column(self.directory / name, array)
+        sums = write_column(self.directory / name, array, is_synced=self.is_synced)
         self.columns[name] = {"shape": list(array.shape), "crc32": sums}
 
     def finish(self, metadata: TableMetadata, left_out: Mapping[str, LeftOut]) -> None:
@@ -246,8 +247,9 @@ class IndexWriter:
         }
         with (self.directory / "meta.json").open("w", encoding="utf-8") as stream:
             json.dump(meta | {"crc32": _sum_of(meta)}, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
+            if self.is_synced:
+                stream.flush()
+                os.fsync(stream.fileno())
 
 
 def read_index(directory: Path) -> Index:

@@ -55,16 +55,17 @@ class Rebuilder(Protocol):
         """
 
 
-def write_column(file: Path, array: NDArray[np.generic]) -> list[int]:
-    """Write and sync an array's bytes; returns the checksums of its chunks."""
+def write_column(file: Path, array: NDArray[np.generic], *, is_synced: bool = True) -> list[int]:
+    """Write an array's bytes, synced to the disk if that is wanted; returns the checksums of its chunks."""
     sums = []
     with file.open("wb") as stream:
         for begin in range(0, len(array), CHUNK_ROWS):
             piece = array[begin : begin + CHUNK_ROWS].tobytes()
             sums.append(crc32(piece))
             stream.write(piece)
-        stream.flush()
-        os.fsync(stream.fileno())
+        if is_synced:
+            stream.flush()
+            os.fsync(stream.fileno())
     return sums
 
 

@@ -1,5 +1,6 @@
 """The catalogue of a directory without tables."""
 
+import os
 from datetime import date
 from pathlib import Path
 from uuid import uuid4
@@ -21,3 +22,12 @@ def test_nothing_is_in_it(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     for terms in ({}, {"subject": "a"}, {"dataset": "b", "date": "2024-01-02"}):
         assert len(search(columns_of(empty), terms_of(terms, wildcards=True))) == 0
+
+
+def test_all_of_them_share_their_open_files(tmp_path: Path) -> None:
+    first = empty_snapshot(tmp_path)
+    before = os.listdir("/proc/self/fd")
+    others = [empty_snapshot(tmp_path / name) for name in "abc"]
+    assert os.listdir("/proc/self/fd") == before
+    assert all(other.index is first.index for other in others)
+    assert [other.files.sessions.parent.name for other in others] == ["a", "b", "c"]

@@ -240,7 +240,7 @@ def test_a_state_directory_that_cannot_be_written(tmp_path):
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("onefs.catalogue.layout.write_column", full)
