@@ -9,7 +9,6 @@ import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import one.alf.io
@@ -21,6 +20,7 @@ from archives import RECORDINGS
 from faces import Faces, Failed, agree, answer, plain
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from in_memory import folder_in_memory
 from one.alf.path import filename_parts, remove_uuid_string
 from one.alf.spec import is_valid
 from random_questions import fault_of_list, fault_of_search, random_filters, random_terms
@@ -314,7 +314,7 @@ def test_every_collection_loads(faces: Faces, objects: dict[tuple[str, str, str]
 def test_random_tables(own_home: Path, seed: int) -> None:
     pick = random.Random(seed)
     tables = random_tables(pick)
-    with TemporaryDirectory(dir=own_home) as directory:
+    with folder_in_memory() as directory:
         folder = Path(directory)
         write(folder, tables)
         faces = Faces(folder)

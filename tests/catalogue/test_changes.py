@@ -1,6 +1,5 @@
 """What differs between two snapshots: as a plain comparison of all that they tell."""
 
-import tempfile
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from in_memory import folder_in_memory
 from table_shapes import a_dataset, a_session, load
 
 from onefs.catalogue.changes import compare
@@ -92,7 +92,7 @@ def eid_of(snapshot, row):
 @settings(max_examples=60, deadline=None)
 @given(two_editions())
 def test_the_comparison_agrees_with_a_plain_one(editions):
-    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+    with folder_in_memory() as one, folder_in_memory() as other:
         old, new = snapshot_of(one, editions[0]), snapshot_of(other, editions[1])
         changes = compare(old, new)
         before, after = sessions_told(old), sessions_told(new)

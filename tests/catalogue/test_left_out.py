@@ -1,6 +1,5 @@
 """What a catalogue may claim and cannot have: hostile paths and rows that contradict each other."""
 
-import tempfile
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -10,6 +9,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from in_memory import folder_in_memory
 from table_shapes import a_dataset, a_session, an_id, contents, dataset_columns, load, save, session_columns
 
 from onefs import alf
@@ -86,7 +86,7 @@ LONG = st.builds(lambda part, n: "/".join([part] * n), st.sampled_from(["a", "bc
 def test_what_is_kept_is_what_the_path_rule_allows(paths):
     session = a_session()
     rows = [a_dataset(session, path, exists=False) for path in paths]
-    with tempfile.TemporaryDirectory() as folder:
+    with folder_in_memory() as folder:
         snapshot = load(Path(folder), [session], rows)
     assert set(paths_of(snapshot)) == {path for path in paths if alf.is_safe_relative(path)}
 
@@ -195,7 +195,7 @@ def test_a_file_whose_path_is_a_folder(tmp_path):
 @given(st.lists(st.lists(st.sampled_from("ab"), min_size=1, max_size=5).map("/".join), max_size=20, unique=True))
 def test_files_are_left_out_if_and_only_if_others_are_in_them(paths):
     session = a_session()
-    with tempfile.TemporaryDirectory() as folder:
+    with folder_in_memory() as folder:
         snapshot = load(Path(folder), [session], [a_dataset(session, path) for path in paths])
     folders = {path[:at] for path in paths for at in range(len(path)) if path[at] == "/"}
     assert set(paths_of(snapshot)) == set(paths) - folders
@@ -210,7 +210,7 @@ def test_files_are_left_out_if_and_only_if_others_are_in_them(paths):
 def test_a_session_has_no_more_folders_than_it_may(paths, most):
     one, other = a_session("one"), a_session("other", number=2)
     rows = [a_dataset(session, f"{path}.npy") for session, kept in ((one, paths), (other, paths[:2])) for path in kept]
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+    with folder_in_memory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(arranging, "MAX_SESSION_FOLDERS", most)
         snapshot = load(Path(folder), [one, other], rows)
     left_out = 0

@@ -1,6 +1,5 @@
 """Rows made from a database's answers and rows made from tables: the same numbers for the same values."""
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
@@ -8,6 +7,7 @@ from uuid import UUID
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from in_memory import folder_in_memory
 from table_shapes import a_dataset, a_session, load
 
 from onefs.catalogue.editions import edition_of
@@ -38,7 +38,7 @@ DATASETS = st.builds(
 @given(st.lists(DATASETS, max_size=8))
 def test_an_answer_makes_the_rows_that_tables_make(datasets):
     datasets = list({dataset.id: dataset for dataset in datasets}.values())
-    with tempfile.TemporaryDirectory() as folder:
+    with folder_in_memory() as folder:
         snapshot = load(Path(folder), [SESSION], datasets)
         tally = LeftOutTally()
         edition = edition_of(datasets, tally)

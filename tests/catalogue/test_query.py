@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from in_memory import folder_in_memory
 from live_archive import Database, a_live
 from table_shapes import RECORDED, a_dataset, a_session, an_archive, contents, load
 
@@ -129,7 +129,7 @@ def terms(draw: st.DrawFn) -> Terms:
 def test_it_finds_in_the_index_what_the_reference_finds(
     archive: tuple[list[Session], list[Dataset]], asked: list[Terms]
 ) -> None:
-    with TemporaryDirectory() as directory:
+    with folder_in_memory() as directory:
         snapshot = load(Path(directory), *archive)
         told = contents(snapshot)
         for each in asked:
@@ -144,7 +144,7 @@ def test_what_was_learned_takes_the_place_of_rows_of_the_index(
     has_tables: bool,
     data: st.DataObject,
 ) -> None:
-    with TemporaryDirectory() as directory:
+    with folder_in_memory() as directory:
         live = a_live(Database(*database), load(Path(directory), *tables) if has_tables else None)
         for _ in range(3):
             _ask_something(live, [*tables[0], *database[0]], data)
@@ -247,7 +247,7 @@ def test_order_takes_a_subject_of_the_tables_and_one_that_was_learned_for_the_sa
 
 
 def test_searches_of_the_recorded_tables() -> None:
-    with TemporaryDirectory() as directory:
+    with folder_in_memory() as directory:
         snapshot = load_snapshot(RECORDED, Path(directory))
         told = contents(snapshot)
         for given_terms in (

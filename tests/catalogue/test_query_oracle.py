@@ -4,13 +4,13 @@ import random
 import warnings
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from in_memory import folder_in_memory
 from seeds import seeded
 from table_shapes import RECORDED, a_dataset, a_session, load
 
@@ -127,7 +127,7 @@ def test_random_tables(data: st.DataObject) -> None:
         for path in pick.sample(["alf/licks.times.npy", "b/spikes.times.npy", "a/b/wheel.x.npy"], pick.randint(0, 3))
     ]  # ONE takes no tables without rows
     datasets.append(a_dataset(sessions[0], "alf/x.y.npy"))
-    with TemporaryDirectory() as directory:
+    with folder_in_memory() as directory:
         snapshot = load(Path(directory), sessions, datasets)
         one = a_one(Path(directory, "tables"), Path(directory))
         for _ in range(5):

@@ -1,6 +1,5 @@
 """A snapshot tells what the tables hold, and finds it by path, key and id."""
 
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
@@ -10,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from in_memory import folder_in_memory
 from table_shapes import RECORDED, a_dataset, a_session, an_archive, an_id, contents, expected, load
 
 from onefs.catalogue.snapshot import Folder, load_snapshot
@@ -161,7 +161,7 @@ NAMES = st.text(st.characters(blacklist_characters="/\0", blacklist_categories=[
 @given(st.sets(st.tuples(NAMES | st.just(""), NAMES), min_size=1, max_size=12))
 def test_any_names_make_a_tree_sorted_by_bytes(places):
     sessions = [a_session(place, lab=place[0], subject=place[1]) for place in places]
-    with tempfile.TemporaryDirectory() as folder:
+    with folder_in_memory() as folder:
         snapshot = load(Path(folder), sessions, [])
     assert {snapshot.session(row) for row in range(snapshot.n_sessions)} == set(sessions)
     for folder in [snapshot.folder(0), *every_folder(snapshot)]:

@@ -1,6 +1,5 @@
 """Tables of every shape that archives and older clients have written give the same catalogue."""
 
-import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from iblutil.io.parquet import str2np
+from in_memory import folder_in_memory
 from table_shapes import (
     a_dataset,
     a_session,
@@ -106,7 +106,7 @@ def shapes(draw):
 @given(shapes())
 def test_every_shape_tells_the_same(shape):
     sessions, datasets, group = shape
-    with tempfile.TemporaryDirectory() as folder:
+    with folder_in_memory() as folder:
         tables = save(Path(folder) / "t", sessions, datasets, row_group_size=group)
         snapshot = load_snapshot(tables, Path(folder) / "state")
         assert contents(snapshot) == expected(SESSIONS, DATASETS)

@@ -1,6 +1,5 @@
 """A kernel as the tests of a mount's names model it: what it was told, and remembers until it is told to forget."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -10,7 +9,6 @@ from onefs.vfs.forest import Forest
 from onefs.vfs.nodes import Directory
 from onefs.vfs.staleness import ITSELF, Name
 
-MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 LABS, SUBJECTS, DAYS, FILES = ("la", "lb"), ("s", "t"), ("2024-01-01", "2024-02-02"), ("b.npy", "x/a.npy", "x/y/c.npy")
 NAMES = {*LABS, *SUBJECTS, *DAYS, "Subjects", "001", "aggregates", "b.npy", "a.npy", "c.npy", "x", "y"}
 CONTROL = Directory(2, inodes.ROOT, ".onefs", ".onefs", 0)

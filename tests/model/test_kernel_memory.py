@@ -1,6 +1,5 @@
 """What a kernel remembers of a mount, while its database and its tables change: nothing of it may become wrong."""
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +7,8 @@ from pathlib import Path
 from asking import Database, a_dataset, a_session, tables_of
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from remembering_kernel import CONTROL, DAYS, FILES, LABS, MEMORY, SUBJECTS, Kernel
+from in_memory import folder_in_memory
+from remembering_kernel import CONTROL, DAYS, FILES, LABS, SUBJECTS, Kernel
 
 from onefs.catalogue.changes import Changes, compare
 from onefs.catalogue.interface import Catalogue
@@ -98,7 +98,7 @@ steps = st.one_of(
 
 @contextmanager
 def a_mount(tables: Archive, told: Archive) -> Iterator[Mount]:
-    with tempfile.TemporaryDirectory(dir=MEMORY) as home:
+    with folder_in_memory() as home:
         yield Mount(Path(home), tables, told)
 
 

@@ -1,6 +1,5 @@
 """What a kernel remembers of a mount's views, while rules switch and tables come: nothing of it may become wrong."""
 
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,7 +10,8 @@ import pytest
 from asking import a_dataset, a_session, tables_of
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from remembering_kernel import MEMORY, Kernel
+from in_memory import folder_in_memory
+from remembering_kernel import Kernel
 
 from onefs.catalogue.records import QC, Dataset
 from onefs.catalogue.revisions import Rule, edition_of
@@ -117,7 +117,7 @@ class Mount:
 
 @contextmanager
 def a_mount(chosen: Any, view: str) -> Iterator[Mount]:
-    with tempfile.TemporaryDirectory(dir=MEMORY) as home:
+    with folder_in_memory() as home:
         mount = Mount(Path(home), chosen, view=view)
         try:
             yield mount

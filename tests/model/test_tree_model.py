@@ -1,7 +1,5 @@
 """The tree of random catalogues against a plain reference, and what its inode numbers promise."""
 
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -12,6 +10,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from in_memory import folder_in_memory
 
 from onefs import alf
 from onefs.catalogue.records import QC, Dataset, Session
@@ -26,8 +25,6 @@ from onefs.vfs.tree import Tree
 from onefs.vfs.views import View
 
 slow_enough = settings(deadline=None, max_examples=30)
-# What is written is synced, and a disk would take most of the time.
-MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 RESERVED = {".onefs", "sessions.pqt", "datasets.pqt", "aggregates"}
 
 
@@ -49,7 +46,7 @@ class Catalogue:
         """Written as tables, in another order of rows, and read back."""
         Random(shuffle).shuffle(self.sessions)
         Random(shuffle).shuffle(self.datasets)
-        with tempfile.TemporaryDirectory(dir=MEMORY) as home:
+        with folder_in_memory() as home:
             folder = Path(home)
             write_tables(folder, self.sessions, self.datasets, created="2024-01-02 03:04", origin="model")
             return Tree(load_snapshot(folder, folder / "state"), View(rule=Rule(qc)), FILES)
