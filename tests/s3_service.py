@@ -1,13 +1,14 @@
 """Owns a real S3 server for tests: moto's, on loopback, which checks every signature and who may read what."""
 
+import atexit
 import json
 import os
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import requests
 from botocore.config import Config
@@ -26,13 +27,21 @@ NO_ROLE = {
 """An environment in which the AWS tools find no keys, and ask no machine for any."""
 
 
+@cache
+def shared_service() -> "S3Service":
+    """The one of all tests of this process, which takes seconds to start. Tests leave each other's objects alone."""
+    service = S3Service()
+    atexit.register(service.end)
+    return service
+
+
 class S3Service:
-    """Buckets on a free loopback port. A context manager; `url` has no slash at its end.
+    """Buckets on a free loopback port, until `end`. `url` has no slash at its end.
 
     `keys` may read every bucket that `put` made. Signatures are checked but for while `anybody` is told to be let in.
     """
 
-    def __enter__(self) -> Self:
+    def __init__(self) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
@@ -53,11 +62,9 @@ class S3Service:
         policy = json.dumps({"Version": "2012-10-17", "Statement": [may_read]})
         iam.put_user_policy(UserName=READER, PolicyName="read", PolicyDocument=policy)
         self.let_in(anybody=False)
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def end(self) -> None:
+        """Stop the server."""
         self._process.kill()
         self._process.wait()
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from archive_of_a_database import FILES, LOGIN, ArchiveOfADatabase, read
 from archives import on_servers
-from s3_service import S3Service
+from s3_service import shared_service
 from servers import FaultServer
 
 from onefs.alf import RemoteNames, archive_path
@@ -190,17 +190,17 @@ def test_a_login_that_the_database_refuses(place: ArchiveOfADatabase) -> None:
 def test_a_bucket_that_wants_keys_is_read_with_those_of_the_database(place: ArchiveOfADatabase) -> None:
     bucket = default_repositories(["lab"])[0]
     data = FILES[place.datasets[0].rel_path]
-    with S3Service() as service:
-        service.put("mine", f"data/{archive_path(place.datasets[0].path, place.datasets[0].id)}", data)
-        keys = {"Access key ID": service.keys.access_key, "Secret access key": service.keys.secret_key}
-        keyed = {"bucket_name": "mine", "endpoint_url": service.url, **keys}
-        place.knows(DatabaseFile(repositories=[replace(bucket, data_url=None, json=keyed)]))
-        repositories = place.repositories()
-        assert read(place.content(repositories), place.datasets[0]) == data
-        url = next(Locations([], repositories).of(place.datasets[0])).url
-        assert url.startswith(f"{service.url}/mine/data/lab/Subjects/")
-        assert service.keys.secret_key not in repr(repositories.places())
-        assert service.keys.access_key not in repr(repositories.places())
+    service = shared_service()
+    service.put("mine", f"data/{archive_path(place.datasets[0].path, place.datasets[0].id)}", data)
+    keys = {"Access key ID": service.keys.access_key, "Secret access key": service.keys.secret_key}
+    keyed = {"bucket_name": "mine", "endpoint_url": service.url, **keys}
+    place.knows(DatabaseFile(repositories=[replace(bucket, data_url=None, json=keyed)]))
+    repositories = place.repositories()
+    assert read(place.content(repositories), place.datasets[0]) == data
+    url = next(Locations([], repositories).of(place.datasets[0])).url
+    assert url.startswith(f"{service.url}/mine/data/lab/Subjects/")
+    assert service.keys.secret_key not in repr(repositories.places())
+    assert service.keys.access_key not in repr(repositories.places())
 
 
 def test_personal_servers_are_left_out(place: ArchiveOfADatabase) -> None:

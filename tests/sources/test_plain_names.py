@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from archives import MADE_SESSION, make_served_folder
 from mounted import Mounted, run_onefs
-from s3_service import S3Service
+from s3_service import shared_service
 from servers import Nginx
 
 FILES = {f"alf/#2024-05-06#/a b+{name}.times.npy": name.encode() * 5000 for name in "abc"}
@@ -60,10 +60,10 @@ def test_doctor_tries_both_names(server: Nginx, folder: Path, tmp_path: Path) ->
 
 
 def test_they_may_be_in_a_bucket(folder: Path, tmp_path: Path) -> None:
-    with S3Service() as service:
-        service.put_folder("mine", "archive", folder)
-        flags = ("--s3-endpoint", service.url)
-        with Mounted("s3://mine/archive", tmp_path, *flags, **service.environment(service.keys)) as mount:
-            for name, data in FILES.items():
-                assert (mount.path / MADE_SESSION / name).read_bytes() == data
-                assert mount.xattr(f"{MADE_SESSION}/{name}", "state") == "verified"
+    service = shared_service()
+    service.put_folder("mine", "archive", folder)
+    flags = ("--s3-endpoint", service.url)
+    with Mounted("s3://mine/archive", tmp_path, *flags, **service.environment(service.keys)) as mount:
+        for name, data in FILES.items():
+            assert (mount.path / MADE_SESSION / name).read_bytes() == data
+            assert mount.xattr(f"{MADE_SESSION}/{name}", "state") == "verified"

@@ -11,7 +11,7 @@ import pytest
 from alyx_archive import AlyxArchive
 from archives import MADE_SESSION, make_tables, on_servers
 from mounted import Mounted, run_onefs
-from s3_service import S3Service
+from s3_service import S3Service, shared_service
 
 from onefs.alf import archive_path
 from onefs.demo.database_file import DatabaseFile, default_repositories
@@ -28,16 +28,16 @@ NEVER_SHOWN = (b"AWS4-HMAC", b"X-Amz-", b"Signature=")
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Service]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> S3Service:
     folder = tmp_path_factory.mktemp("bucket")
     for dataset in make_tables(folder, FILES).values():
         file = folder / archive_path(dataset.path, dataset.id)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(FILES[dataset.rel_path])
     (folder / "cache_info.json").write_text(json.dumps({"date_created": "2024-01-03 00:00"}))
-    with S3Service() as service:
-        service.put_folder("private", PREFIX, folder)
-        yield service
+    service = shared_service()
+    service.put_folder("private", PREFIX, folder)
+    return service
 
 
 def test_it_is_mounted_and_read_whole_and_by_blocks_and_nothing_secret_is_kept(

@@ -7,7 +7,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from s3_service import NO_ROLE, S3Service
+from s3_service import NO_ROLE, S3Service, shared_service
 from servers import Fault, FaultServer
 from waiting import PATIENCE_S
 
@@ -35,12 +35,12 @@ STRANGER = Keys("AKIDNOBODYKNOWS", SECRET)
 
 
 @pytest.fixture(scope="module")
-def service() -> Iterator[S3Service]:
-    with S3Service() as service:
-        service.put("private", f"{PREFIX}/{archive_path(PATH, ID)}", DATA)
-        service.put("my.private", f"{PREFIX}/{archive_path(PATH, ID)}", DATA)
-        service.put("public", f"{PREFIX}/{archive_path(PATH, ID)}", DATA, is_public=True)
-        yield service
+def service() -> S3Service:
+    service = shared_service()
+    service.put("private", f"{PREFIX}/{archive_path(PATH, ID)}", DATA)
+    service.put("my.private", f"{PREFIX}/{archive_path(PATH, ID)}", DATA)
+    service.put("public", f"{PREFIX}/{archive_path(PATH, ID)}", DATA, is_public=True)
+    return service
 
 
 @pytest.fixture
