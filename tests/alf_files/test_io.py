@@ -6,7 +6,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ import pandas as pd
 import pytest
 from alf_objects import objects
 from hypothesis import given, settings
+from in_memory import folder_in_memory
 from numpy.typing import NDArray
 from one.alf import io as one_io
 
@@ -24,7 +24,6 @@ from onefs.alf import without_uuid
 from onefs.alf_files import io
 from onefs.alf_files.objects import PARALLEL_FROM_BYTES
 from onefs.alf_files.path import ALFPath
-from onefs.demo.archive import make_archive
 from onefs.demo.formats import pqt
 from onefs.one_errors import ALFInvalid, ALFMultipleObjectsFound, ALFObjectNotFound, OnefsError, UsageError
 
@@ -32,11 +31,10 @@ UUID = "226ba79d-2a3a-4b50-9acc-ebeebe6da35d"
 
 
 @pytest.fixture(scope="module")
-def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def public(demo_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of the demo's archive, named as users have them."""
     directory = tmp_path_factory.mktemp("demo")
-    make_archive(directory / "archive")
-    stored = directory / "archive" / "data" / "public"
+    stored = demo_archive / "data" / "public"
     for path in stored.rglob("*"):
         if path.is_file():
             named = directory / "named" / path.relative_to(stored).with_name(without_uuid(path.name))
@@ -657,7 +655,7 @@ def test_an_object_is_saved_as_one_saves_it(tmp_path: Path) -> None:
 @given(objects())
 @settings(deadline=None, max_examples=50)
 def test_saved_and_loaded_again(arrays: dict[str, NDArray[Any]]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with folder_in_memory() as folder:
         io.save_object_npy(folder, arrays, "spikes")
         assert_same(io.load_object(folder, "spikes"), arrays)
         io.AlfBunch(arrays).to_df().to_parquet(f"{folder}/licks.table.pqt")

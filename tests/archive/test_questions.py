@@ -17,7 +17,6 @@ from onefs.archive.questions import AlyxQuestions
 from onefs.catalogue.live import LiveSnapshot
 from onefs.catalogue.records import Dataset, Session
 from onefs.catalogue.snapshot import NO_EID, Snapshot, load_snapshot
-from onefs.demo.archive import make_archive
 from onefs.demo.server import DemoServer
 
 pytestmark = pytest.mark.slow
@@ -26,10 +25,8 @@ TAG = "Demowide"
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("demo") / "archive"
-    make_archive(directory)
-    return directory
+def archive(demo_archive: Path) -> Path:
+    return demo_archive
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from waiting import PATIENCE_S
 from onefs.catalogue import asking
 from onefs.catalogue.live import merged
 from onefs.catalogue.snapshot import load_snapshot
-from onefs.demo.archive import make_archive
 from onefs.errors import UnreachableError
 
 SESSIONS, DATASETS = an_archive()
@@ -31,10 +30,8 @@ def counts(catalogue):
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("demo")
-    make_archive(directory / "archive")
-    return load_snapshot(directory / "archive" / "tables", directory / "state")
+def demo(demo_archive, tmp_path_factory):
+    return load_snapshot(demo_archive / "tables", tmp_path_factory.mktemp("demo"))
 
 
 def database_of(snapshot):
