@@ -43,7 +43,8 @@ def tree(tmp_path: Path) -> Path:
     for folder in ("scripts", "tests"):
         (tmp_path / folder).mkdir()
     shutil.copy(ROOT / "scripts/test", tmp_path / "scripts")
-    shutil.copy(ROOT / "tests/conftest.py", tmp_path / "tests")
+    for name in ("conftest.py", "unsynced.py"):
+        shutil.copy(ROOT / "tests" / name, tmp_path / "tests")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "scripts/setup.sh").symlink_to("/bin/true")
     (tmp_path / ".venv").symlink_to(sys.prefix)
