@@ -17,6 +17,7 @@ from waiting import wait_until
 
 from onefs.alf import TABLE_NAMES
 from onefs.archive import refresher
+from onefs.catalogue.index import indexes_of
 from onefs.demo.archive import TABLES_DIR
 from onefs.demo.database_file import DatabaseFile, Tag
 from onefs.demo.export import INFO, ZIP
@@ -48,10 +49,23 @@ def archive(tmp_path: Path) -> AlyxArchive:
     return archive
 
 
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the index of the archive's first tables is kept, once one test has made it."""
+    return tmp_path_factory.mktemp("kept") / "index"
+
+
 @pytest.fixture
-def tables(server: DemoServer, tmp_path: Path) -> TablesInUse:
-    """Tables that have just been fetched, and expired long ago."""
-    return TablesInUse(server.url, tmp_path / "cache").open()
+def tables(server: DemoServer, tmp_path: Path, index: Path) -> TablesInUse:
+    """Tables that have just been fetched, and expired long ago. To index them takes a process, which the first pays."""
+    tables = TablesInUse(server.url, tmp_path / "cache")
+    indexes = indexes_of(tables.source.tables_state_dir)
+    if index.exists():
+        shutil.copytree(index, indexes)
+        return tables.open()
+    tables.open()
+    shutil.copytree(indexes, index)
+    return tables
 
 
 def changed(archive: AlyxArchive) -> str:
