@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+from pathlib import Path
+
+from archives import RECORDINGS
 
 QUERY = """
 import sys, threading
@@ -44,3 +47,17 @@ assert pd.__loader__.get_filename() == pd.__file__
 def test_pyarrow_knows_pandas_as_soon_as_the_program_imports_it() -> None:
     done = subprocess.run([sys.executable, "-c", LATER], capture_output=True, text=True, check=False)
     assert done.stdout == "[1.0, None] dictionary<values=string, indices=int8, ordered=0>\n", done.stderr
+
+
+INDEXED = """
+import sys, pathlib
+from onefs.catalogue.snapshot import load_snapshot
+assert load_snapshot(*map(pathlib.Path, sys.argv[1:])).n_sessions
+assert "pandas" not in sys.modules
+"""
+
+
+def test_an_index_is_made_without_pandas(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", INDEXED, RECORDINGS / "tables", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -27,6 +27,7 @@ from onefs.catalogue.schema import TableFiles
 from onefs.catalogue.stored import Column, ColumnFile
 from onefs.errors import BusyError, CacheDamagedError, NoRoomError, OnefsError, TableError, again
 from onefs.forks import new_lock
+from onefs.memory import without_pandas
 from onefs.progress import report
 
 KEPT = 2
@@ -205,7 +206,8 @@ def _make(files: TableFiles, directory: Path, edition: Edition) -> Index | None:
                 _set_aside(directory, target)
                 report("building the index of the tables")
                 try:
-                    build_index(files, target, edition.is_current)
+                    with without_pandas():
+                        build_index(files, target, edition.is_current)
                 except TableError:
                     if edition.is_current():  # or else these are not the tables that are wrong
                         raise
