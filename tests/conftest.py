@@ -7,15 +7,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from alyx_archive import AlyxArchive
 from privileges import left_to_root, skip_what_is_not_allowed
 from seeds import use_seed
 
-from onefs.demo.archive import make_archive
-from onefs.demo.server import DemoServer
+if TYPE_CHECKING:  # slow to import, and a run that uses no fixture of this file need not wait for them
+    from alyx_archive import AlyxArchive
+
+    from onefs.demo.server import DemoServer
 
 CLONE_NEWNS = 0x20000
 MS_REC, MS_PRIVATE = 0x4000, 0x40000
@@ -93,15 +94,21 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def demo_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's archive; tests only read it."""
-    directory = tmp_path_factory.mktemp("demo") / "archive"
-    make_archive(directory)
-    return directory
+    """The demo's archive, made once for all workers; tests only read it."""
+    from onefs.demo.archive import make_archive
+
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # each worker has a folder of its own in that of the run
+    make_archive(folder / "demo" / "archive")
+    return folder / "demo" / "archive"
 
 
 @pytest.fixture
-def server(archive: AlyxArchive) -> Iterator[DemoServer]:
+def server(archive: "AlyxArchive") -> "Iterator[DemoServer]":
     """An Alyx of the archive that a module makes."""
+    from onefs.demo.server import DemoServer
+
     with DemoServer(archive.directory) as server:
         yield server
 

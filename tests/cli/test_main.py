@@ -1,6 +1,7 @@
 """The command line as a whole: help, exit codes, and one sentence for whatever goes wrong."""
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -175,7 +176,8 @@ def test_more_is_shown_of_what_is_unforeseen_if_asked_for(tmp_path: Path) -> Non
     assert "ONEFS_LOG=debug shows more" in done.stderr
 
 
-def test_passwords_are_not_passed_on_to_other_programs(tmp_path: Path) -> None:
+def test_passwords_are_not_passed_on_to_other_programs(tmp_path: Path, demo_archive: Path) -> None:
+    shutil.copytree(demo_archive, tmp_path / "xdg/onefs/demo/archive")  # where it finds what was made before
     secrets = {"ONEFS_ALYX_PASSWORD": "hush", "ONEFS_DATA_PASSWORD": "hush", "ONEFS_ALYX_TOKEN": "hush"}
     with Mounted("demo", tmp_path, **secrets, ONEFS_ALYX_USER="me", ONEFS_DATA_USER="me") as mount:
         children = Path(f"/proc/{mount.pid}/task/{mount.pid}/children").read_text().split()

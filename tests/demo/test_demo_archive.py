@@ -182,7 +182,10 @@ def test_aggregates_join_the_sessions_of_a_subject(archive: Path, sessions: pd.D
         assert set(pd.read_parquet(path).session) <= set(sessions.index)
 
 
-def test_two_processes_at_once_make_the_same_archive(archive: Path, tmp_path: Path) -> None:
+def test_two_processes_at_once_make_the_same_archive_anew(archive: Path, tmp_path: Path) -> None:
+    """In the place of an archive of another layout, and beside what was left by one that was killed."""
+    (tmp_path / "again/tables").mkdir(parents=True)
+    Manifest(layout=0, seed=1, virtual={}).write(tmp_path / "again")
     left_behind = tmp_path / ".again.making.killed" / "data"
     left_behind.mkdir(parents=True)
     context = multiprocessing.get_context("spawn")
@@ -200,13 +203,6 @@ def test_what_is_there_is_not_made_again(archive: Path) -> None:
     before = archive.stat()
     make_archive(archive)
     assert archive.stat() == before
-
-
-def test_an_archive_of_another_layout_is_made_anew(archive: Path, tmp_path: Path) -> None:
-    Manifest(layout=0, seed=1, virtual={}).write(tmp_path)
-    (tmp_path / "tables").mkdir()
-    make_archive(tmp_path)
-    assert Manifest.read(tmp_path) == Manifest.read(archive)
 
 
 def test_files_of_others_are_left_alone(tmp_path: Path) -> None:

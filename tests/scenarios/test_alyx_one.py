@@ -10,7 +10,6 @@ import pytest
 from alyx_mounts import Asked, mount_of, tree_of
 from mounted import Mounted
 
-from onefs.demo.archive import make_archive
 from onefs.demo.plan import PLANS
 from onefs.demo.server import DemoServer
 
@@ -29,10 +28,8 @@ SEARCHES: tuple[tuple[dict[str, Any], str], ...] = (
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoServer]:
-    directory = tmp_path_factory.mktemp("demo") / "archive"
-    make_archive(directory)
-    with DemoServer(directory) as server:
+def server(demo_archive: Path) -> Iterator[DemoServer]:
+    with DemoServer(demo_archive) as server:
         yield server
 
 

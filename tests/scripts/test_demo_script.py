@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,7 +68,8 @@ def test_the_script_tells_how_it_is_used(home: Path) -> None:
         assert subprocess.run([SCRIPT, *wrong], capture_output=True).returncode == 2
 
 
-def test_the_verb_makes_its_mountpoint_and_serves_files(home: Path) -> None:
+def test_the_verb_makes_its_mountpoint_and_serves_files(home: Path, demo_archive: Path) -> None:
+    shutil.copytree(demo_archive, home / "cache/onefs/demo/archive")  # where it finds what was made before
     environment = {"XDG_CACHE_HOME": str(home / "cache"), "XDG_CONFIG_HOME": str(home / "config")}
     mountpoint = home / "new" / "demo"
     done = run_onefs("demo", mountpoint, **environment)
