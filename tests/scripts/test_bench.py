@@ -20,7 +20,8 @@ def mounts_below(directory: Path) -> list[str]:
 
 def test_reports_onefs_and_its_peers_as_json_and_as_a_table(tmp_path: Path) -> None:
     work, report = tmp_path / "work", tmp_path / "report.json"
-    command = [BENCH, "walk", "open", "--quick", "--entries", "2000", "--work", work, "--json", report]
+    sizes = ("--entries", "2000", "--files", "3")
+    command = [BENCH, "walk", "open", "--quick", *sizes, "--work", work, "--json", report]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     facts = json.loads(report.read_text())
@@ -41,7 +42,9 @@ def test_reports_onefs_and_its_peers_as_json_and_as_a_table(tmp_path: Path) -> N
 
 def test_reports_what_a_refresh_costs(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
-    command = [BENCH, "refresh", "--quick", "--readers", "2", "--work", tmp_path / "work", "--json", report]
+    # Every 61st size changes 50 times, and so none of the 60 files that are there, which come last.
+    sizes = ("--readers", "2", "--datasets", "3000", "--sessions", "60")
+    command = [BENCH, "refresh", "--quick", *sizes, "--work", tmp_path / "work", "--json", report]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     figures = {(figure["what"], figure["who"]): figure for figure in json.loads(report.read_text())["figures"]}
@@ -71,16 +74,17 @@ def test_says_which_peers_are_missing(tmp_path: Path) -> None:
     """Nothing but the shell's own tools is to be found, neither in PATH nor where the superuser's programs are."""
     tools = tmp_path / "bin"
     tools.mkdir()
-    for name in ("bash", "env", "dirname", "find", "umount"):
+    for name in ("bash", "env", "dirname", "cat", "dd", "umount"):
         found = next(path for path in map(Path, (f"/usr/bin/{name}", f"/bin/{name}")) if path.exists())
         (tools / name).symlink_to(found)
     report = tmp_path / "report.json"
-    command = [BENCH, "walk", "--quick", "--entries", "1000", "--work", tmp_path / "work", "--json", report]
+    command = [BENCH, "warm", "--quick", "--work", tmp_path / "work", "--json", report]
     environment = {**os.environ, "PATH": str(tools)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
     assert done.returncode == 0, done.stderr
     assert any("rclone is missing" in note for note in json.loads(report.read_text())["notes"])
     assert "rclone is missing" in done.stdout
+    assert "cat, second time" in done.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
