@@ -54,6 +54,7 @@ def tree(tmp_path: Path) -> Path:
 def run(tree: Path, *arguments: str, before: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COVERAGE_"))}
     environment["PYTHONPATH"] = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
+    environment["OMP_NUM_THREADS"] = "1"  # so many processors does nproc tell then, and so many workers start
     command = [*before, tree / "scripts/test", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
