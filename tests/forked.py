@@ -25,6 +25,9 @@ IMPORTED_FIRST = (
     "onefs.cli.mount",
     "onefs.cli.umount",
     "onefs.cli.status",
+    "onefs.cli.list",
+    "onefs.cli.info",
+    "onefs.cli.doctor",
     "onefs.daemon.running",
     "onefs.archive.database_searches",
     "onefs.catalogue.live",
@@ -33,9 +36,13 @@ IMPORTED_FIRST = (
     "onefs.sources.remote_source",
     "onefs.transports.http",
     "onefs.catalogue.building",
+    "dateutil.relativedelta",
+    "numpy.ma",
     "pyarrow.compute",
     "pyarrow.parquet",
+    "requests_cache.session",
 )
+"""What mounts and the commands that are most often run import while they run; nothing that imports pandas."""
 
 
 class ForkServer:
