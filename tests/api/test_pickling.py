@@ -17,7 +17,7 @@ from onefs import One, OneAlyx
 from onefs.alyx.credentials import Credentials, CredentialsFile, credentials_file
 from onefs.api.webclient import AlyxClient
 from onefs.demo.server import DemoServer
-from onefs.one_errors import AccessRefusedError
+from onefs.request_errors import AccessRefusedError
 
 SESSION = "lab/Subjects/mouse/2024-01-02/001"
 NAMES = [f"{SESSION}/alf/spikes.{name}.npy" for name in ("amps", "times")]
