@@ -2,7 +2,7 @@
 
 Locks made here are free there, whoever held them, and `begin_anew` is called of what registered for that. A fork waits
 for what cannot be mended afterwards: modules that are being imported, and locks around libraries with locks of their
-own (`held_at_forks`).
+own or data that a thread would leave half changed (`held_at_forks`).
 """
 
 import functools
@@ -13,12 +13,17 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
-IMPORTED_LATE = {"botocore", "numpy", "onefs", "pandas", "pyarrow", "requests", "requests_cache", "sparse", "yaml"}
+IMPORTED_LATE = {
+    "botocore", "filelock", "numpy", "onefs", "pandas", "platformdirs", "pyarrow", "requests", "requests_cache", "rich",
+    "sparse", "tomllib", "yaml",
+}  # fmt: skip
 """Packages that are imported only when they are needed, in whichever thread that is."""
 LONGEST_WAIT_S = 10.0
 """How long a fork waits for one lock: it may be the forking thread itself that holds it."""
+
+Lock: TypeAlias = "threading.Lock | threading.RLock"
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -34,12 +39,13 @@ class _Held(threading.local):
     """The locks that this thread holds while it forks."""
 
     def __init__(self) -> None:
-        self.locks: list[threading.Lock] = []
+        self.locks: list[Lock] = []
 
 
 _registered: weakref.WeakSet[BeginsAnew] = weakref.WeakSet()
 _locks: weakref.WeakSet[Any] = weakref.WeakSet()
-_waited_for: weakref.WeakSet[threading.Lock] = weakref.WeakSet()
+_waited_for: weakref.WeakKeyDictionary[Any, None] = weakref.WeakKeyDictionary()
+"""The keys are locks. Unlike a `WeakSet` it can be listed while other threads add to it."""
 _held = _Held()
 
 
@@ -53,14 +59,19 @@ def new_lock(*, held_at_forks: bool = False) -> threading.Lock:
     lock = threading.Lock()
     _locks.add(lock)
     if held_at_forks:
-        _waited_for.add(lock)
+        _waited_for[lock] = None
     return lock
 
 
-def new_rlock() -> "threading.RLock":
-    """A re-entrant lock that is free in every process that is forked off, unless the forking thread holds it."""
+def new_rlock(*, held_at_forks: bool = False) -> "threading.RLock":
+    """A re-entrant lock that is free in every process that is forked off, unless the forking thread holds it.
+
+    With `held_at_forks` a fork waits until it is free. Whoever holds such a lock takes no other that forks wait for.
+    """
     lock = threading.RLock()
     _locks.add(lock)
+    if held_at_forks:
+        _waited_for[lock] = None
     return lock
 
 
@@ -74,12 +85,14 @@ class cached_property(functools.cached_property[T]):  # noqa: N801 - as the clas
 
 def _wait() -> None:
     """Wait for what must not be under way in other threads at a fork."""
+    # Locks first: whoever holds one may be importing. Between the last look at the imports and the fork is no wait.
+    waited_for = [lock for ref in _waited_for.keyrefs() if (lock := ref()) is not None]
+    _held.locks = [lock for lock in waited_for if lock.acquire(timeout=LONGEST_WAIT_S)]
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] in IMPORTED_LATE and getattr(
             getattr(module, "__spec__", None), "_initializing", False
         ):
             _imported(name)
-    _held.locks = [lock for lock in list(_waited_for) if lock.acquire(timeout=LONGEST_WAIT_S)]
 
 
 def _imported(name: str) -> None:
@@ -95,7 +108,7 @@ def _go_on() -> None:
 
 
 def _begin_anew() -> None:
-    _held.locks = []
+    _go_on()
     for lock in list(_locks):
         if not getattr(lock, "_is_owned", bool)():
             lock._at_fork_reinit()

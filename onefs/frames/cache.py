@@ -53,7 +53,8 @@ class Cache(Bunch):
         super().__init__()
         object.__setattr__(self, "_directory", directory)
         object.__setattr__(self, "_teacher", teacher)
-        object.__setattr__(self, "_lock", new_rlock())  # held while a frame is made or merged into
+        # Held while a frame is made or merged into: half merged, it would stay so in a process that is forked off.
+        object.__setattr__(self, "_lock", new_rlock(held_at_forks=True))
         object.__setattr__(self, "_marks", {})  # by table: a number for each row that was read, sorted
         raw: dict[str, dict[str, Any]] = {}
         for name in NAMES:

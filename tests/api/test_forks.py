@@ -1,5 +1,6 @@
 """One object used in several processes: those that a program forks off, as its pools of workers do."""
 
+import ast
 import gc
 import multiprocessing
 import os
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from alyx_archive import AlyxArchive
 
+import onefs
 from onefs import OneAlyx, forks
 from onefs.api import recording
 from onefs.demo.server import DemoServer
@@ -179,43 +181,106 @@ def test_a_fork_while_another_thread_waits_for_the_server(
         thread.join()
 
 
-def test_a_fork_waits_for_what_libraries_do_with_locks_of_their_own(archive: AlyxArchive, one: OneAlyx) -> None:
-    """The other thread is in SQLite; it ends while the fork waits, and the child can use SQLite."""
-    eid = str(archive.sessions[SESSION].eid)
-    lock = one._client._responses._lock
-    waits = threading.Event()
+@contextmanager
+def fork_waits_for(lock: Any, begin: Callable[[], None], end: Callable[[], None]) -> Iterator[None]:
+    """A block in which another thread is between `begin` and `end`, with a lock, until a fork waits for the lock."""
+    is_in, waits = threading.Event(), threading.Event()
 
     class Observed:
         """The lock, telling when the fork waits for it."""
 
         def acquire(self, timeout: float) -> bool:
             waits.set()
-            return lock.acquire(timeout=timeout)
+            return lock.acquire(timeout=timeout)  # type: ignore[no-any-return]
 
         def release(self) -> None:
             lock.release()
 
-    observed: Any = Observed()
-    forks._waited_for.discard(lock)
-    forks._waited_for.add(observed)
-    is_in = threading.Event()
+    observed = Observed()
+    del forks._waited_for[lock]
+    forks._waited_for[observed] = None
 
     def stay() -> None:
         with lock:
+            begin()
             is_in.set()
             waits.wait()
+            end()
 
     thread = threading.Thread(target=stay)
     thread.start()
     is_in.wait()
     try:
-        assert in_a_fork(lambda: one.alyx.rest("sessions", "read", id=eid)["subject"]) == "mouse"
+        yield
     finally:
         waits.set()
         thread.join()
-        forks._waited_for.discard(observed)
-        forks._waited_for.add(lock)
+        del forks._waited_for[observed]
+        forks._waited_for[lock] = None
+
+
+def test_a_fork_waits_for_what_libraries_do_with_locks_of_their_own(archive: AlyxArchive, one: OneAlyx) -> None:
+    """The other thread is in SQLite; it ends while the fork waits, and the child can use SQLite."""
+    eid = str(archive.sessions[SESSION].eid)
+    lock = one._client._responses._lock
+    with fork_waits_for(lock, begin=lambda: None, end=lambda: None):
+        assert in_a_fork(lambda: one.alyx.rest("sessions", "read", id=eid)["subject"]) == "mouse"
     assert not lock.locked()
+
+
+def test_a_fork_waits_for_frames_that_are_being_merged(archive: AlyxArchive, one: OneAlyx) -> None:
+    """Half merged frames would stay so in the child, where any thread can merge."""
+    cache = one._cache
+    whole = cache["datasets"]
+
+    def merges_in_a_thread() -> tuple[int, bool]:
+        free: list[bool] = []
+        thread = threading.Thread(target=lambda: free.append(cache._lock.acquire(timeout=HANGS_S)))
+        thread.start()
+        thread.join()
+        return len(cache["datasets"]), free[0]
+
+    with fork_waits_for(
+        cache._lock,
+        begin=lambda: cache.update(datasets=whole.iloc[:0]),
+        end=lambda: cache.update(datasets=whole),
+    ):
+        assert in_a_fork(merges_in_a_thread) == (len(NAMES), True)
+    assert cache._lock.acquire(blocking=False)
+    cache._lock.release()
+
+
+def test_locks_can_be_made_while_a_fork_waits_for_the_others() -> None:
+    """Another thread makes one at every step of the fork's."""
+    made = []
+
+    def make_one(*event: Any) -> Any:
+        made.append(forks.new_lock(held_at_forks=True))
+        return make_one
+
+    before = sys.gettrace()
+    sys.settrace(make_one)
+    try:
+        forks._wait()
+    finally:
+        sys.settrace(before)
+        forks._go_on()
+    assert len(made) > 1
+    assert not any(lock.locked() for lock in made)
+
+
+def test_a_fork_waits_for_every_package_that_is_imported_in_a_function() -> None:
+    """A fork waits for no other ones, as it might wait for its own program."""
+    late = set()
+    for file in Path(onefs.__file__).parent.rglob("*.py"):
+        for function in ast.walk(ast.parse(file.read_text())):
+            if isinstance(function, ast.FunctionDef):
+                for each in ast.walk(function):
+                    if isinstance(each, ast.Import):
+                        late |= {alias.name for alias in each.names}
+                    elif isinstance(each, ast.ImportFrom):
+                        late.add(str(each.module))
+    assert {name.partition(".")[0] for name in late} <= forks.IMPORTED_LATE
 
 
 def test_a_fork_waits_for_modules_that_are_being_imported(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
