@@ -107,7 +107,7 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
             },
             "wildcards": self.wildcards,
             "silent": self._face.silent,
-            "tag": tag if tag != source.tag else None,
+            "tag": tag,
             "loaded_dir": self._tables_dir if self._tables_dir != in_place else None,
             "responses": self._face._attributes(),
         }
@@ -119,13 +119,13 @@ class OneAlyx(DatabaseMixin, AggregateLoadingMixin, One):
         *,
         wildcards: bool,
         silent: bool,
-        tag: str | None,
+        tag: str,
         loaded_dir: Path | None,
         responses: Mapping[str, Any],
     ) -> Self:
         made = cls.__new__(cls)
         made._open(source_arguments.database_of_user(**source), wildcards, silent=silent)
-        if tag is not None:
+        if tag != made._archive.refresher.tag:  # the settings may be others here
             made._archive.refresher.use_tag(tag)
         if loaded_dir is not None:
             made._archive.refresher.load(loaded_dir)

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
+from onefs.one_errors import api_errors
+
 
 class OpenedAnew:
     """An object whose copies are opened with the same arguments; they share no files, locks or connections.
@@ -37,6 +39,7 @@ class OpenedAnew:
         return {name: getattr(self, name) for name in self._copied}
 
 
+@api_errors
 def _opened(kind: type[OpenedAnew], arguments: Mapping[str, Any], attributes: Mapping[str, Any]) -> OpenedAnew:
     made = kind._open_anew(**arguments)
     for name, value in attributes.items():

@@ -32,6 +32,7 @@ from onefs.errors import NotAllowedError, UsageError
 from onefs.modes import Mode
 from onefs.one_errors import api_errors
 from onefs.sources.databases import open_database
+from onefs.transports.addresses import shown
 
 __all__ = ["AlyxClient", "dataset_record_to_url", "file_record_to_url", "no_cache"]
 
@@ -90,7 +91,7 @@ class AlyxClient(OpenedAnew, LoggingIn):
             "base_url": self.base_url,
             "login": login if with_secrets else Credentials(login.user),
             "cache_dir": self.cache_dir,
-            "data_url": self._data_url,
+            "data_url": self._data_url if with_secrets else shown(self._data_url),
             "silent": self.silent,
         }
 

@@ -3,6 +3,7 @@
 import copy
 import multiprocessing
 import pickle
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 from alyx_archive import AlyxArchive
-from archives import MADE_SESSION, make_tables
+from archives import MADE_SESSION, change_metadata, make_tables
 
 from onefs import One, OneAlyx
+from onefs.alf import TABLE_NAMES
 from onefs.alyx.credentials import Credentials, CredentialsFile, credentials_file
 from onefs.api.webclient import AlyxClient
 from onefs.demo.server import DemoServer
@@ -99,6 +101,40 @@ def test_a_pickle_holds_no_password_and_no_token(server: DemoServer, home: Path)
         for each in (one, one.alyx, alyx):
             assert secret.encode() not in pickle.dumps(each)
         one._archive.close()
+
+
+@pytest.mark.filterwarnings("ignore:There are no cache tables")
+def test_a_pickle_holds_no_password_of_the_data_server(
+    server: DemoServer, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONEFS_DATA_URL", "http://somebody:s3cr3t-7d1f@127.0.0.1:9/data")
+    one = OneAlyx(base_url=server.url, cache_dir=home / "cache", mode="local", silent=True)
+    for each in (one, one.alyx, AlyxClient(server.url, cache_dir=home / "cache", silent=True)):
+        assert b"s3cr3t-7d1f" not in pickle.dumps(each)
+    one._archive.close()
+
+
+def test_a_copy_that_cannot_be_opened_says_so_as_a_new_object_does(one: OneAlyx, server: DemoServer) -> None:
+    pickled = pickle.dumps(one)
+    keep_login(server.url)
+    credentials_file().chmod(0o644)
+    with pytest.raises(AccessRefusedError):
+        pickle.loads(pickled)
+
+
+def test_a_copy_has_the_tables_of_the_tag_wherever_it_was_set(
+    one: OneAlyx, archive: AlyxArchive, server: DemoServer, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "cache" / "2024_Q1").mkdir()
+    for name in TABLE_NAMES:
+        shutil.copy(home / "cache" / name, home / "cache" / "2024_Q1" / name)
+    change_metadata(home / "cache" / "2024_Q1", database_tags=["2024_Q1"])
+    monkeypatch.setenv("ONEFS_TAG", "2024_Q1")
+    tagged = OneAlyx(base_url=server.url, cache_dir=home / "cache", mode="local", silent=True)
+    monkeypatch.delenv("ONEFS_TAG")
+    again = pickle.loads(pickle.dumps(tagged))
+    assert (tagged._tables_dir, again._tables_dir) == (home / "cache" / "2024_Q1", home / "cache" / "2024_Q1")
+    tagged._archive.close()
 
 
 def test_without_a_kept_login_a_copy_reads_the_tables_at_hand_and_says_what_is_missing(
