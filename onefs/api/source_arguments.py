@@ -4,11 +4,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from onefs.alf import STATE_FOLDER
 from onefs.alyx import one_parameters
-from onefs.alyx.credentials import Credentials
 from onefs.configuration import config_file, merge
 from onefs.errors import UsageError
 from onefs.modes import Mode, parse
@@ -17,6 +16,9 @@ from onefs.sources.claims import source_note
 from onefs.sources.names import OPENALYX, known_names, look_up, named, source_of
 from onefs.sources.source import Kind, Source, resolve, url_of
 from onefs.transports.addresses import shown
+
+if TYPE_CHECKING:
+    from onefs.alyx.credentials import Credentials
 
 PathLike = str | os.PathLike[str]
 DEFAULT = "default"
@@ -99,7 +101,7 @@ def database(
 
 
 def database_of_user(
-    base_url: str, login: Credentials, mode: Mode, *, cache_dir: PathLike, tables_dir: PathLike | None = None
+    base_url: str, login: "Credentials", mode: Mode, *, cache_dir: PathLike, tables_dir: PathLike | None = None
 ) -> Chosen:
     """A database for a login, or with a user's name alone for that user's own one, as far as it is kept."""
     chosen = database(base_url, mode, cache_dir=cache_dir, tables_dir=tables_dir)
