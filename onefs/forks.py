@@ -86,8 +86,10 @@ class cached_property(functools.cached_property[T]):  # noqa: N801 - as the clas
 def _wait() -> None:
     """Wait for what must not be under way in other threads at a fork."""
     # Locks first: whoever holds one may be importing. Between the last look at the imports and the fork is no wait.
-    waited_for = [lock for ref in _waited_for.keyrefs() if (lock := ref()) is not None]
-    _held.locks = [lock for lock in waited_for if lock.acquire(timeout=LONGEST_WAIT_S)]
+    for ref in _waited_for.keyrefs():
+        lock = ref()
+        if lock is not None and lock.acquire(timeout=LONGEST_WAIT_S):
+            _held.locks.append(lock)  # at once: an interrupt may end this
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] in IMPORTED_LATE and getattr(
             getattr(module, "__spec__", None), "_initializing", False

@@ -269,6 +269,22 @@ def test_locks_can_be_made_while_a_fork_waits_for_the_others() -> None:
     assert not any(lock.locked() for lock in made)
 
 
+def test_an_interrupt_while_a_fork_waits_leaves_no_lock_held() -> None:
+    class Interrupted:
+        """A lock that another thread holds, until the user presses Ctrl-C."""
+
+        def acquire(self, timeout: float) -> bool:
+            raise KeyboardInterrupt
+
+    first, second = forks.new_lock(held_at_forks=True), Interrupted()
+    forks._waited_for[second] = None
+    with pytest.raises(KeyboardInterrupt):
+        forks._wait()
+    forks._go_on()
+    assert not first.locked()
+    del forks._waited_for[second]
+
+
 def test_a_fork_waits_for_every_package_that_is_imported_in_a_function() -> None:
     """A fork waits for no other ones, as it might wait for its own program."""
     late = set()
