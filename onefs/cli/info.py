@@ -208,10 +208,11 @@ def facts_of(path: Path) -> Facts:
     inside = place_in(mount, path)
     whole = mount.mountpoint / inside
     try:
-        names = os.listxattr(whole)
+        texts = {name.removeprefix(_PREFIX): os.getxattr(whole, name).decode() for name in os.listxattr(whole)}
     except (FileNotFoundError, NotADirectoryError):
         raise _absent(mount, inside) from None
-    texts = {name.removeprefix(_PREFIX): os.getxattr(whole, name).decode() for name in names}
+    except OSError as error:
+        raise MountError(*said_of(mount, error, str(inside))) from error
     known = {name: _value(name, text) for name, text in texts.items()}
     return {
         **_place(inside),

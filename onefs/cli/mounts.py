@@ -112,4 +112,4 @@ def said_of(mount: Mount, error: OSError, inside: str) -> tuple[str, str]:
         _, errno_name, path, reason, remedy, *_ = line.split("\t")
         if errno_name == name and f"{inside}/".startswith(f"{path}/"):
             return reason, remedy
-    return f"{mount.mountpoint} did not carry out the command: {error.strerror}.", "See its log: onefs log."
+    return f"The mount refused {mount.mountpoint / inside}: {error.strerror}.", "See its log: onefs log."

@@ -201,3 +201,10 @@ def test_of_several_names_a_list_is_told_even_if_one_is_left(where: list[str]) -
     assert (done.returncode, [facts["id"] for facts in json.loads(done.stdout)]) == (1, [str(OLD.id)])
     done = run_onefs("info", str(NOBODY), str(NOBODY), "--json", *where)
     assert (done.returncode, json.loads(done.stdout)) == (1, [])
+
+
+def test_a_name_that_the_system_refuses_leaves_the_others_out_of_it(mount: Mounted) -> None:
+    done = run_onefs("info", "--json", mount.path / ("x" * 300), mount.path / OLD.path)
+    assert (done.returncode, [facts["id"] for facts in json.loads(done.stdout)]) == (1, [str(OLD.id)])
+    assert "File name too long" in done.stderr
+    assert "unforeseen" not in done.stderr
