@@ -137,6 +137,9 @@ def _serve(control: socket.socket) -> None:
                 child = os.fork()
                 if child == 0:
                     control.close()
+                    for process, (_, outcome) in outcomes.items():  # who waits for another's outcome waits for its end
+                        os.close(process)
+                        os.close(outcome)
                     _become(fds)
                     return
                 if not _tell(fds[-1], f"{child} "):
