@@ -71,8 +71,8 @@ def command(
         n_left_out = archive.n_left_out(terms)
         if n_left_out:
             complain(
-                f"{counted(n_left_out, 'session')} that the database found are left out: they have no number, or "
-                "else no place in the tree. Search in Python to see them: one.search(…, query_type='remote')."
+                f"the database found {counted(n_left_out, 'session')} more without a place in the tree, such as one "
+                "that has no number. Search in Python to see all: one.search(…, query_type='remote')."
             )
 
 

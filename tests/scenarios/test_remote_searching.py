@@ -205,5 +205,5 @@ def test_the_command_says_how_many_sessions_have_no_place(
         done = run_onefs("search", *words, "--paths", *place, ONEFS_ALYX_PASSWORD="demo")
         n_shown = len(done.stdout.splitlines())
         assert n_shown == len(expected) - 1
-        assert done.stderr.startswith("onefs: 1 session that the database found")
+        assert done.stderr.startswith("onefs: the database found 1 session more without a place in the tree, ")
     assert run_onefs("search", "subject=nobody", "--mount", mount.path).stderr == ""
