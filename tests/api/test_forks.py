@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -119,13 +120,41 @@ def all_calls(one: OneAlyx, eid: str) -> tuple[int, str, list[str], int, int]:
     )
 
 
-def locks_of_calls() -> list[Any]:
-    """The locks of all objects of onefs that a thread may hold at a fork, but for those that a fork waits for."""
+def is_of_onefs(each: Any) -> bool:
+    """Whether an object is of a class of onefs, the demo's left out."""
+    module = str(getattr(type(each), "__module__", ""))
+    return module.startswith("onefs.") and not module.startswith("onefs.demo.")
+
+
+def referents(each: Any) -> list[Any]:
+    """What an object refers to, but for classes and modules; of a function that is what it took from around it."""
+    if isinstance(each, FunctionType):
+        return [cell.cell_contents for cell in each.__closure__ or ()]
+    return [value for value in gc.get_referents(each) if not isinstance(value, (type, ModuleType))]
+
+
+def objects_of(one: OneAlyx) -> list[Any]:
+    """The objects of onefs that calls of `one` may use: those that it leads to, and those of modules and classes."""
+    modules = [module for name, module in [*sys.modules.items()] if name.startswith("onefs.")]
+    held = [value for module in modules for value in vars(module).values()]
+    held += [value for each in held if isinstance(each, type) for value in vars(each).values()]
+    left = [one, *filter(is_of_onefs, held)]
+    found: dict[int, Any] = {}
+    while left:
+        each = left.pop()
+        if id(each) not in found:
+            found[id(each)] = each
+            left += referents(each)
+    return [each for each in found.values() if is_of_onefs(each)]
+
+
+def locks_of_calls(one: OneAlyx) -> list[Any]:
+    """The locks that a thread may hold at a fork while it calls `one`, but for those that a fork waits for.
+
+    Those of objects that other tests left behind may be wanted by what ends them.
+    """
     found = {}
-    for each in gc.get_objects():
-        module = str(getattr(type(each), "__module__", ""))
-        if not module.startswith("onefs.") or module.startswith("onefs.demo."):
-            continue
+    for each in objects_of(one):
         names = [*getattr(each, "__dict__", {}), *getattr(type(each), "__slots__", ())]
         for value in [getattr(each, name, None) for name in names]:
             lock = getattr(value, "_cond", value)  # of an event
@@ -138,7 +167,7 @@ def test_a_fork_while_another_thread_is_inside_every_lock(archive: AlyxArchive, 
     eid = str(archive.sessions[SESSION].eid)
     one.record_loaded = True
     expected = all_calls(one, eid)
-    held = locks_of_calls()
+    held = locks_of_calls(one)
     assert one._client._connection._login_lock in held
     with ExitStack() as stack:
         for lock in held:
