@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from onefs.catalogue.layout import LAYOUT
+from onefs.catalogue.layout import LAYOUT, sum_of
 from onefs.catalogue.schema import NEW_TABLES, TableFiles
 from onefs.errors import DamagedTableError, TableError
 
@@ -107,9 +107,11 @@ def check_same_stat(found: Edition, noted: Edition) -> None:
 
 
 def read_memo(directory: Path) -> Memo:
-    """The note; an empty one if there is none or if it is odd in any way, which costs time and nothing else."""
+    """The note; an empty one if there is none or if it is damaged in any way, which costs time and nothing else."""
     try:
         raw = json.loads((directory / NAME).read_text(encoding="utf-8"))
+        if raw.pop("crc32") != sum_of(raw):  # else a wrong digit in a digest would pass for damage to the table
+            return Memo()
         return Memo(
             {_text(path): _known(noted) for path, noted in raw["files"].items()},
             {_text(path): tuple(map(_text, _list(digests))) for path, digests in raw["kept"].items()},
@@ -143,9 +145,10 @@ def _list(raw: object) -> list[Any]:
 def write_memo(directory: Path, memo: Memo) -> None:
     """Replace the note. Raises OSError."""
     files = {path: {"stat": known.stat, "digest": known.digest} for path, known in memo.files.items()}
+    raw = {"files": files, "kept": dict(memo.kept)}
     temporary = directory / f".{NAME}.{uuid4().hex}"
     try:
-        temporary.write_text(json.dumps({"files": files, "kept": dict(memo.kept)}, indent=1), encoding="utf-8")
+        temporary.write_text(json.dumps({**raw, "crc32": sum_of(raw)}, indent=1), encoding="utf-8")
         temporary.replace(directory / NAME)
     finally:
         temporary.unlink(missing_ok=True)

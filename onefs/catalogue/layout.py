@@ -246,7 +246,7 @@ class IndexWriter:
             "left_out": {reason: [rows.count, rows.examples] for reason, rows in left_out.items()},
         }
         with (self.directory / "meta.json").open("w", encoding="utf-8") as stream:
-            json.dump(meta | {"crc32": _sum_of(meta)}, stream)
+            json.dump(meta | {"crc32": sum_of(meta)}, stream)
             if self.is_synced:
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -256,7 +256,7 @@ def read_index(directory: Path) -> Index:
     """Read an index, all but its large columns. Raises `IndexUnusableError` if it is not of this layout."""
     try:
         meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
-        if meta.pop("crc32") != _sum_of(meta) or meta["layout"] != LAYOUT:
+        if meta.pop("crc32") != sum_of(meta) or meta["layout"] != LAYOUT:
             raise IndexUnusableError(f"{directory}: damaged, or of layout {meta['layout']}")
         about = meta["columns"]
         columns: dict[str, Any] = {}
@@ -291,6 +291,6 @@ def _column(directory: Path, name: str, kind: str, about: Mapping[str, Mapping[s
     return Column(directory / name, np.dtype(dtype), tuple(shape), about[name]["crc32"])
 
 
-def _sum_of(meta: Mapping[str, object]) -> int:
-    """The checksum of what `meta.json` says."""
-    return crc32(json.dumps(meta, sort_keys=True).encode())
+def sum_of(value: Mapping[str, object]) -> int:
+    """The checksum of what a file of JSON says."""
+    return crc32(json.dumps(value, sort_keys=True).encode())
