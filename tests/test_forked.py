@@ -4,10 +4,12 @@ import os
 import threading
 from pathlib import Path
 
+import pytest
 from forked import ForkServer
 from waiting import PATIENCE_S, wait_until
 
 
+@pytest.mark.slow
 def test_a_command_is_not_waited_for_by_who_began_another(tmp_path: Path) -> None:
     """Each of two commands asks a question, until its input ends."""
     server, inputs, threads = ForkServer(), [os.pipe() for _ in range(2)], []

@@ -1,6 +1,7 @@
 """Random searches and lists for tables, and which known fault of ONE explains that it answers something else."""
 
 import random
+import re
 from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
@@ -82,8 +83,10 @@ def fault_of_search(terms: Mapping[str, Any], datasets: pd.DataFrame, *, wildcar
     texts = [terms[name] for name in ("subject", "laboratory", "task_protocol", "projects") if name in terms]
     if not wildcards and any(len(as_list(value)) > 1 for value in texts):
         return "a list of texts finds nothing with wildcards off"
-    if any(set(r".,()[]*+?| ") & set(name) - {"."} for name in as_list(terms.get("datasets", []))):
-        return "file names are taken for expressions"
+    names = {path.rpartition("/")[2] for path in datasets["rel_path"]}
+    for name in as_list(terms.get("datasets", [])):
+        if set(",()[]*+?| ") & set(name) or any(re.fullmatch(name, other) for other in names - {name}):
+            return "file names are taken for expressions"
     if set(as_list(terms.get("datasets", []))) & set(datasets["rel_path"]):
         return "files in the root are not found if others of the session are in folders"
     return None
