@@ -1,11 +1,13 @@
 """A small archive on disk that a demo server serves while a test changes it."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from uuid import NAMESPACE_URL, UUID, uuid5
+
+import numpy as np
 
 from onefs.alf import archive_path
 from onefs.catalogue.records import QC, Dataset, Session
@@ -118,3 +120,12 @@ class AlyxArchive:
         """Let the database say that a subject is in another lab now. The records of its sessions stay as they are."""
         known = DatabaseFile.read(self.directory)
         replace(known, subject_labs={**known.subject_labs, subject: lab}).write(self.directory)
+
+
+def archive_of_arrays(home: Path, paths: Iterable[str]) -> AlyxArchive:
+    """A published archive in `home`, of files that hold the numbers 0.0 to 9.0."""
+    archive = AlyxArchive(home / "archive")
+    np.save(home / "array.npy", np.arange(10.0))
+    archive.put_all(dict.fromkeys(paths, (home / "array.npy").read_bytes()))
+    archive.publish()
+    return archive

@@ -12,9 +12,8 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
-from alyx_archive import AlyxArchive
+from alyx_archive import AlyxArchive, archive_of_arrays
 
 import onefs
 from onefs import OneAlyx, forks
@@ -30,11 +29,7 @@ LOCKS = type(threading.Lock()), type(threading.RLock()), threading.Condition
 @pytest.fixture
 def archive(home: Path) -> AlyxArchive:
     """A session with three arrays of one object."""
-    archive = AlyxArchive(home / "archive")
-    np.save(home / "array.npy", np.arange(10.0))
-    archive.put_all(dict.fromkeys(NAMES, (home / "array.npy").read_bytes()))
-    archive.publish()
-    return archive
+    return archive_of_arrays(home, NAMES)
 
 
 @pytest.fixture

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
 
-import numpy as np
 import pytest
 import requests
-from alyx_archive import AlyxArchive
+from alyx_archive import AlyxArchive, archive_of_arrays
 from waiting import wait_until
 
 from onefs import OneAlyx
@@ -28,11 +27,7 @@ LATER = f"{SESSION}/alf/licks.times.npy"
 @pytest.fixture
 def archive(home: Path) -> AlyxArchive:
     """A session with three arrays of one object."""
-    archive = AlyxArchive(home / "archive")
-    np.save(home / "array.npy", np.arange(10.0))
-    archive.put_all(dict.fromkeys(NAMES, (home / "array.npy").read_bytes()))
-    archive.publish()
-    return archive
+    return archive_of_arrays(home, NAMES)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from alyx_archive import AlyxArchive
+from alyx_archive import AlyxArchive, archive_of_arrays
 from archives import MADE_SESSION, change_metadata, make_tables
 
 from onefs import One, OneAlyx
@@ -28,11 +28,7 @@ NAMES = [f"{SESSION}/alf/spikes.{name}.npy" for name in ("amps", "times")]
 @pytest.fixture
 def archive(home: Path) -> AlyxArchive:
     """A session with two arrays."""
-    archive = AlyxArchive(home / "archive")
-    np.save(home / "array.npy", np.arange(10.0))
-    archive.put_all(dict.fromkeys(NAMES, (home / "array.npy").read_bytes()))
-    archive.publish()
-    return archive
+    return archive_of_arrays(home, NAMES)
 
 
 @pytest.fixture

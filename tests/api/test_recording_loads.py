@@ -4,9 +4,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
-from alyx_archive import AlyxArchive
+from alyx_archive import AlyxArchive, archive_of_arrays
 from alyx_mounts import mount_of
 from mounted import Mounted, run_onefs
 
@@ -22,11 +21,7 @@ NAMES = [f"{SESSION}/alf/spikes.{name}.npy" for name in ("amps", "depths", "time
 @pytest.fixture
 def archive(home: Path) -> AlyxArchive:
     """A session with three arrays."""
-    archive = AlyxArchive(home / "archive")
-    np.save(home / "array.npy", np.arange(10.0))
-    archive.put_all(dict.fromkeys(NAMES, (home / "array.npy").read_bytes()))
-    archive.publish()
-    return archive
+    return archive_of_arrays(home, NAMES)
 
 
 @pytest.fixture
