@@ -4,6 +4,7 @@ import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,20 @@ _OCTAL = re.compile(r"0o?([0-7]{3})")
 _LOGIN = re.compile(r"//[^/]*@")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 _YES_NO = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+class Group(Enum):
+    """The groups of settings in the order of the help. The values are their titles."""
+
+    SOURCE = "Source"
+    LOGIN = "Logins"
+    VIEW = "View"
+    CACHE = "Cache"
+    NETWORK = "Network"
+    DATABASE = "Tables and database"
+    MOUNT = "Mount"
+    LOGGING = "Logging"
+    OPERATION = "Recording and monitoring"
 
 
 class Permissions(int):
@@ -135,8 +150,10 @@ def _proxy(text: str) -> str:
     return text if not text or "://" in text else f"http://{text}"
 
 
-def _setting(default: Any, parse: Callable[[str], object], doc: str, unit: str = "", *, secret: bool = False) -> Any:
-    metadata = {"parse": parse, "doc": doc, "unit": unit, "secret": secret}
+def _setting(
+    default: Any, parse: Callable[[str], object], doc: str, unit: str = "", *, group: Group, secret: bool = False
+) -> Any:
+    metadata = {"parse": parse, "doc": doc, "unit": unit, "group": group, "secret": secret}
     return field(default=default, repr=not secret, metadata=metadata)
 
 
@@ -144,100 +161,169 @@ def _setting(default: Any, parse: Callable[[str], object], doc: str, unit: str =
 class Settings:
     """The settings in force. Each field is a flag, an `ONEFS_` variable and a line of the configuration file."""
 
-    cache_dir: Path | None = _setting(None, _path, "where fetched files are kept", "the user's cache folder")
-    uuid_filenames: bool = _setting(
-        False, _yes_or_no, "put each dataset's UUID into the names of fetched files, as ONE's uuid_filenames does"
+    cache_dir: Path | None = _setting(
+        None, _path, "where fetched files are kept", "the user's cache folder", group=Group.CACHE
     )
-    mode: Mode | None = _setting(None, _one_of(*Mode), "local, auto, refresh or remote", "auto, local for a folder")
-    tag: str = _setting("", _text, "release whose datasets alone are shown, of a source with a database")
-    alyx_user: str = _setting("", _text, "user name for the database, in place of the one that is kept")
-    alyx_password: str = _setting("", _text, "password for the database", secret=True)
-    alyx_password_file: Path | None = _setting(None, _path, "file whose first line is that password", "none")
-    alyx_token: str = _setting("", _text, "token for the database, in place of a password", secret=True)
-    data_url: str = _setting("", _text, "base URL of the files, if they are not beside the tables")
+    uuid_filenames: bool = _setting(
+        False,
+        _yes_or_no,
+        "put each dataset's UUID into the names of fetched files, as ONE's uuid_filenames does",
+        group=Group.CACHE,
+    )
+    mode: Mode | None = _setting(
+        None, _one_of(*Mode), "local, auto, refresh or remote", "auto, local for a folder", group=Group.SOURCE
+    )
+    tag: str = _setting(
+        "", _text, "release whose datasets alone are shown, of a source with a database", group=Group.SOURCE
+    )
+    alyx_user: str = _setting(
+        "", _text, "user name for the database, in place of the one that is kept", group=Group.LOGIN
+    )
+    alyx_password: str = _setting("", _text, "password for the database", secret=True, group=Group.LOGIN)
+    alyx_password_file: Path | None = _setting(
+        None, _path, "file whose first line is that password", "none", group=Group.LOGIN
+    )
+    alyx_token: str = _setting(
+        "", _text, "token for the database, in place of a password", secret=True, group=Group.LOGIN
+    )
+    data_url: str = _setting("", _text, "base URL of the files, if they are not beside the tables", group=Group.SOURCE)
     remote_names: RemoteNames = _setting(
         RemoteNames.AUTO,
         _one_of(*RemoteNames),
         "names of files on servers: uuid (name.UUID.ext), plain, or auto, which tries both and remembers which it was",
+        group=Group.SOURCE,
     )
-    data_user: str = _setting("", _text, "user name for the data server")
-    data_password: str = _setting("", _text, "password for the data server", secret=True)
-    data_password_file: Path | None = _setting(None, _path, "file whose first line is that password", "none")
+    data_user: str = _setting("", _text, "user name for the data server", group=Group.LOGIN)
+    data_password: str = _setting("", _text, "password for the data server", secret=True, group=Group.LOGIN)
+    data_password_file: Path | None = _setting(
+        None, _path, "file whose first line is that password", "none", group=Group.LOGIN
+    )
     view: str = _setting(
         "full",
         _one_of("full", "default"),
         "full shows every edition of a file, default one, without #revision# folders",
+        group=Group.VIEW,
     )
     as_of: str = _setting(
         "",
         revision_bound,
         "date, or other text: editions that come after it are not shown; also `ONE_REVISION_LAST_BEFORE`",
         "none",
+        group=Group.VIEW,
     )
-    qc: str = _setting("FAIL", qc_level, "worst quality control outcome that is shown")
-    ignore_qc_not_set: bool = _setting(False, _yes_or_no, "hide also what has no quality control outcome")
+    qc: str = _setting("FAIL", qc_level, "worst quality control outcome that is shown", group=Group.VIEW)
+    ignore_qc_not_set: bool = _setting(
+        False, _yes_or_no, "hide also what has no quality control outcome", group=Group.VIEW
+    )
     verify: str = _setting(
         "auto",
         _one_of("auto", "strict", "warn", "off"),
         "strict serves verified bytes only, auto also blocks of large files before they are whole, "
         "warn serves mismatches, off checks sizes only",
+        group=Group.CACHE,
     )
     whole_file_max: int = _setting(
-        64 << 20, _size_bytes, "files up to this size are fetched whole, larger ones by blocks", "bytes"
+        64 << 20,
+        _size_bytes,
+        "files up to this size are fetched whole, larger ones by blocks",
+        "bytes",
+        group=Group.NETWORK,
     )
-    block_size: int = _setting(512 << 10, _block_bytes, "size of the blocks that large files are fetched in", "bytes")
+    block_size: int = _setting(
+        512 << 10, _block_bytes, "size of the blocks that large files are fetched in", "bytes", group=Group.NETWORK
+    )
     read_ahead_max: int = _setting(
-        64 << 20, _size_bytes, "how far a large file that is read in order is fetched ahead, at most", "bytes"
+        64 << 20,
+        _size_bytes,
+        "how far a large file that is read in order is fetched ahead, at most",
+        "bytes",
+        group=Group.NETWORK,
     )
     http_dl_threads: int = _setting(
-        4, _count, "parts of one large file fetched at the same time; also `ONE_HTTP_DL_THREADS`"
+        4,
+        _count,
+        "parts of one large file fetched at the same time; also `ONE_HTTP_DL_THREADS`",
+        group=Group.NETWORK,
     )
     cache_size: int = _setting(
         0,
         _size_bytes,
         "most that onefs keeps of what it fetched, the least recently used goes first; 0 for no limit",
         "bytes",
+        group=Group.CACHE,
     )
     cache_min_free: int = _setting(
-        0, _size_bytes, "room that is left free on the cache's disk, by the same means; 0 for none", "bytes"
+        0,
+        _size_bytes,
+        "room that is left free on the cache's disk, by the same means; 0 for none",
+        "bytes",
+        group=Group.CACHE,
     )
-    open_wait_s: float = _setting(2.0, duration_s, "how long open waits, so that a failure is told there", "s")
-    connect_timeout_s: float = _setting(10.0, _timeout_s, "how long a server may take to accept a connection", "s")
-    read_timeout_s: float = _setting(30.0, _timeout_s, "how long a server may stay silent", "s")
-    cache_expiry_s: float = _setting(86400.0, duration_s, "age at which newer tables are asked for", "s")
+    open_wait_s: float = _setting(
+        2.0, duration_s, "how long open waits, so that a failure is told there", "s", group=Group.NETWORK
+    )
+    connect_timeout_s: float = _setting(
+        10.0, _timeout_s, "how long a server may take to accept a connection", "s", group=Group.NETWORK
+    )
+    read_timeout_s: float = _setting(30.0, _timeout_s, "how long a server may stay silent", "s", group=Group.NETWORK)
+    cache_expiry_s: float = _setting(
+        86400.0, duration_s, "age at which newer tables are asked for", "s", group=Group.DATABASE
+    )
     refresh_interval_s: float = _setting(
-        60.0, duration_s, "mode refresh asks for newer tables before a listing, but not more often", "s"
+        60.0,
+        duration_s,
+        "mode refresh asks for newer tables before a listing, but not more often",
+        "s",
+        group=Group.DATABASE,
     )
-    cache_rest: bool = _setting(True, _yes_or_no, "keep the database's responses")
-    default_expiry_s: float = _setting(86400.0, duration_s, "how long the database's responses are good for", "s")
-    retry_max_s: float = _setting(60.0, duration_s, "how long a busy database is waited for, in all", "s")
+    cache_rest: bool = _setting(True, _yes_or_no, "keep the database's responses", group=Group.DATABASE)
+    default_expiry_s: float = _setting(
+        86400.0, duration_s, "how long the database's responses are good for", "s", group=Group.DATABASE
+    )
+    retry_max_s: float = _setting(
+        60.0, duration_s, "how long a busy database is waited for, in all", "s", group=Group.DATABASE
+    )
     report_mismatch: bool = _setting(
         False,
         _yes_or_no,
         "note wrong hashes and sizes on the database's file records; nothing else is ever written",
+        group=Group.DATABASE,
     )
-    s3_endpoint: str = _setting("", _text, "URL of the S3 service, if it is not Amazon's")
-    s3_region: str = _setting("us-east-1", _text, "region of the bucket of an s3:// source; another one is found out")
+    s3_endpoint: str = _setting("", _text, "URL of the S3 service, if it is not Amazon's", group=Group.SOURCE)
+    s3_region: str = _setting(
+        "us-east-1", _text, "region of the bucket of an s3:// source; another one is found out", group=Group.SOURCE
+    )
     s3_profile: str = _setting(
         "",
         _text,
         "profile in ~/.aws whose keys sign requests to an s3:// source",
         "as AWS tools choose, if it wants keys",
+        group=Group.SOURCE,
     )
-    max_transfers: int = _setting(256, _count, "files fetched at the same time, at most")
-    proxy: str = _setting("", _proxy, "proxy for all requests, over the standard proxy variables")
-    record: bool = _setting(False, _yes_or_no, "record what is read, and by whom, from the start")
-    control_dir: str = _setting("hidden", _one_of("hidden", "visible"), "whether listings of the root show .onefs")
+    max_transfers: int = _setting(256, _count, "files fetched at the same time, at most", group=Group.NETWORK)
+    proxy: str = _setting("", _proxy, "proxy for all requests, over the standard proxy variables", group=Group.NETWORK)
+    record: bool = _setting(
+        False, _yes_or_no, "record what is read, and by whom, from the start", group=Group.OPERATION
+    )
+    control_dir: str = _setting(
+        "hidden", _one_of("hidden", "visible"), "whether listings of the root show .onefs", group=Group.MOUNT
+    )
     dir_mode: Permissions = _setting(
         Permissions(0o755),
         _permissions(stat.S_IRUSR | stat.S_IXUSR),
         "permissions that directories show, in octal; who may read or write does not depend on them",
+        group=Group.MOUNT,
     )
     file_mode: Permissions = _setting(
-        Permissions(0o644), _permissions(stat.S_IRUSR), "permissions that the archive's files show, in octal"
+        Permissions(0o644),
+        _permissions(stat.S_IRUSR),
+        "permissions that the archive's files show, in octal",
+        group=Group.MOUNT,
     )
-    allow_other: bool = _setting(False, _yes_or_no, "let other users use the mount")
-    log: str = _setting("info", _one_of("debug", "info", "warning", "error"), "least level that is logged")
+    allow_other: bool = _setting(False, _yes_or_no, "let other users use the mount", group=Group.MOUNT)
+    log: str = _setting(
+        "info", _one_of("debug", "info", "warning", "error"), "least level that is logged", group=Group.LOGGING
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +333,7 @@ class Entry:
     name: str
     doc: str
     unit: str
+    group: Group
     default: object
     secret: bool
     words: tuple[str, ...] = ()
@@ -266,7 +353,15 @@ class Entry:
 def table() -> tuple[Entry, ...]:
     """Every setting, for help texts and the README."""
     return tuple(
-        Entry(f.name, meta["doc"], meta["unit"], f.default, meta["secret"], getattr(meta["parse"], "words", ()))
+        Entry(
+            f.name,
+            meta["doc"],
+            meta["unit"],
+            meta["group"],
+            f.default,
+            meta["secret"],
+            getattr(meta["parse"], "words", ()),
+        )
         for f in fields(Settings)
         for meta in [f.metadata]
     )

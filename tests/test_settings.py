@@ -296,3 +296,7 @@ def test_the_readme_holds_the_table_of_settings() -> None:
 
 def test_secrets_are_in_no_repr() -> None:
     assert SECRET not in repr(Settings(alyx_user="me", alyx_password=SECRET, alyx_token=SECRET))
+
+
+def test_every_group_has_a_setting() -> None:
+    assert {entry.group for entry in table()} == set(settings.Group)
