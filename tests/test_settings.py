@@ -11,7 +11,8 @@ from onefs.alf import RemoteNames
 from onefs.configuration import config_file, merge
 from onefs.errors import UsageError
 from onefs.modes import Mode
-from onefs.settings import Settings, duration_s, settings_text, table
+from onefs.setting_values import duration_s
+from onefs.settings import Settings, settings_text, table
 
 ROOT = Path(__file__).parents[1]
 SECRET = "correct-horse"
@@ -265,6 +266,13 @@ def test_the_configuration_file_is_where_the_desktop_standard_says(monkeypatch: 
     monkeypatch.delenv("XDG_CONFIG_HOME")
     monkeypatch.setenv("HOME", "/home/me")
     assert config_file() == Path("/home/me/.config/onefs/config.toml")
+
+
+def test_settings_are_shown_as_they_are_written(file: Path) -> None:
+    shown = settings_text(merge({"cache_size": "500G", "open_wait": "0.5"}, {}, file))
+    assert {"cache_size: 500G", "whole_file_max: 64M", "open_wait: 500ms", "cache_expiry: 24h", "record: off"} <= set(
+        shown.splitlines()
+    )
 
 
 def test_permissions_are_shown_in_octal_and_a_toml_number_is_not_mistaken_for_them(file: Path) -> None:

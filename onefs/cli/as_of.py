@@ -11,7 +11,7 @@ from onefs.cli.options import PATH
 from onefs.cli.places import value_and_place
 from onefs.cli.printing import say
 from onefs.errors import UsageError
-from onefs.settings import revision_bound
+from onefs.setting_values import revision_bound
 
 NONE = "none"
 USAGE = "onefs as-of [DATE|none] [PATH]"

@@ -8,7 +8,7 @@ from onefs.cli.mounts import mount_at, order
 from onefs.cli.options import with_place
 from onefs.cli.printing import say
 from onefs.errors import OnefsError, UsageError
-from onefs.settings import duration_s
+from onefs.setting_values import duration_s
 
 
 @click.group("rest-cache")

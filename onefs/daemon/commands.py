@@ -10,7 +10,8 @@ from onefs.catalogue.records import QC
 from onefs.daemon.file_commands import FileCommands
 from onefs.errors import UsageError
 from onefs.modes import Mode, parse
-from onefs.settings import duration_s, qc_level, revision_bound
+from onefs.setting_values import duration_s, revision_bound
+from onefs.settings import qc_level
 from onefs.vfs.control import Command
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ from onefs.digests import digest64
 from onefs.errors import OnefsError
 from onefs.fuse.notify import Notifier
 from onefs.modes import ALLOWED, Abilities, Mode, check
-from onefs.settings import Settings, revision_bound
+from onefs.setting_values import revision_bound
+from onefs.settings import Settings
 from onefs.sources.releases import Releases
 from onefs.vfs import inodes
 from onefs.vfs.entered import Group, Numbers
