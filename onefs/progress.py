@@ -68,4 +68,5 @@ class Listener(logging.Handler):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         LOGGER.removeHandler(self)
-        LOGGER.setLevel(logging.NOTSET)
+        if not any(isinstance(handler, Listener) for handler in LOGGER.handlers):
+            LOGGER.setLevel(logging.NOTSET)

@@ -9,7 +9,10 @@ import click
 
 from onefs.cli.background import in_background
 from onefs.cli.options import PATH, settings_from, with_settings
+from onefs.cli.printing import complain
 from onefs.cli.progress import Shown
+from onefs.daemon import systemd
+from onefs.errors import OnefsError
 from onefs.settings import Settings
 from onefs.sources.names import look_up
 
@@ -28,8 +31,12 @@ def command(source: str, mountpoint: Path, foreground: bool, **flags: Any) -> No
     SOURCE is the URL of an Alyx database, a name given by onefs setup, openalyx, the URL of a folder with cache
     tables (https:// or s3://), such a folder on this machine, or demo. MOUNTPOINT is an empty directory.
     """
-    named = look_up(source)
-    mount(named.source, settings_from(flags, named.file), mountpoint.absolute(), foreground=foreground)
+    try:
+        named = look_up(source)
+        mount(named.source, settings_from(flags, named.file), mountpoint.absolute(), foreground=foreground)
+    except OnefsError as error:
+        complain(str(error))
+        raise click.exceptions.Exit(systemd.failed(error)) from error
 
 
 def mount(
@@ -53,6 +60,7 @@ def mount(
     if foreground:
         with ExitStack() as showing:
             showing.enter_context(Shown())
+            showing.enter_context(systemd.StartSteps())
             serve(showing.close)
     else:
         in_background(serve)

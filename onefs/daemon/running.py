@@ -47,7 +47,8 @@ def serve(
             _collect_rarely()
             service.run(ready)
         except OnefsError as error:
-            _log.error("%s", error)
+            if log_to_file:  # whoever started it prints the error, too
+                _log.error("%s", error)
             raise
         except Exception:
             _log.exception("The daemon ended")

@@ -18,7 +18,7 @@ from onefs.archive.defaults import Defaults
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot
 from onefs.content.access import Verify
-from onefs.daemon import logs, signals
+from onefs.daemon import logs, signals, systemd
 from onefs.daemon.commands import Controls, commands
 from onefs.daemon.file_commands import FileCommands
 from onefs.daemon.jobs import Jobs
@@ -26,12 +26,13 @@ from onefs.daemon.orders import Orders
 from onefs.daemon.recording import Recording
 from onefs.daemon.showing import Showing
 from onefs.daemon.status import Status
+from onefs.daemon.watchdog import Reporter
 from onefs.errors import OnefsError, UsageError
 from onefs.fuse import mounting
 from onefs.fuse.errnos import errno_name
 from onefs.fuse.notify import Notifier
 from onefs.fuse.operations import Operations
-from onefs.modes import ALLOWED, Mode, check
+from onefs.modes import ALLOWED, Mode, ModeState, check
 from onefs.outages import PAUSE_S
 from onefs.settings import Settings, settings_text
 from onefs.sources.origins import origins
@@ -181,6 +182,16 @@ class Service:
         data = self._archive.http.requests_sent if self._archive.http is not None else 0
         return {"database": database, "data": data}
 
+    @property
+    def state(self) -> ModeState:
+        """The mode that was asked for, and that in effect."""
+        return self._refresher.state
+
+    @property
+    def n_transfers(self) -> int:
+        """How many files are being fetched."""
+        return len(self._content.transfers())
+
     def _adopt(self, tables: Snapshot) -> Callable[[], None]:
         return self._showing.adopt(tables)
 
@@ -219,14 +230,15 @@ class Service:
             try:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._heed_signals, received, nursery)
-                    nursery.start_soon(self._say_ready, ready, nursery.cancel_scope)
+                    nursery.start_soon(self._say_ready, ready, nursery)
                     await pyfuse3.main(min_tasks=4, max_tasks=MAX_REQUESTS)
                     _log.info("Unmounted from %s", self._mountpoint)
                     nursery.cancel_scope.cancel()
             finally:
                 signals.hold()
+                systemd.notify("STOPPING=1")
 
-    async def _say_ready(self, ready: Callable[[], None], scope: trio.CancelScope) -> None:
+    async def _say_ready(self, ready: Callable[[], None], nursery: trio.Nursery) -> None:
         await trio.to_thread.run_sync(os.stat, self._mountpoint, abandon_on_cancel=True)
         await trio.to_thread.run_sync(mounting.read_far_ahead, self._mountpoint, abandon_on_cancel=True)
         _log.info("%s is mounted at %s", self._source.name, self._mountpoint)
@@ -234,8 +246,9 @@ class Service:
             ready()
         except BrokenPipeError:
             _log.warning("Whoever asked for the mount has gone before it was usable; it is taken down again")
-            scope.cancel()
+            nursery.cancel_scope.cancel()
             return
+        nursery.start_soon(Reporter(systemd.manager(), self._source.name, self._mountpoint, self).run)
         while True:
             wait_s = await trio.to_thread.run_sync(self._refresher.refresh_if_due, abandon_on_cancel=True)
             await trio.sleep(max(wait_s, SHORTEST_WAIT_S))
@@ -249,10 +262,12 @@ class Service:
                 nursery.cancel_scope.cancel()
 
     async def _refresh_when_told(self) -> None:
+        systemd.notify(*systemd.reloading())
         try:
             await trio.to_thread.run_sync(self._refresh, abandon_on_cancel=True)
         except OnefsError as error:
             _log.warning("The tables could not be renewed: %s", error)
+        systemd.notify("READY=1")
 
     def _heard(self, error: OnefsError | None) -> None:
         """Note whether the database answered: `error` is why it did not, or why a stale answer was used."""

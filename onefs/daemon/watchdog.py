@@ -1,0 +1,87 @@
+"""What a running mount tells the service manager: that it answers, in which mode it is, how much it fetches."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+import trio
+
+from onefs.daemon.systemd import ServiceManager
+from onefs.modes import ModeState
+from onefs.text import counted, moment
+
+STATUS_EVERY_S = 5.0
+
+
+class Told(Protocol):
+    """What the status of the unit is made of."""
+
+    @property
+    def state(self) -> ModeState:
+        """The mode that was asked for, and that in effect."""
+
+    @property
+    def n_transfers(self) -> int:
+        """How many files are being fetched."""
+
+
+class Reporter:
+    """Reports one running mount to a service manager. Begin with `run` once the mountpoint answers."""
+
+    def __init__(self, manager: ServiceManager, source: str, mountpoint: Path, told: Told) -> None:
+        self._manager = manager
+        self._name = f"{source} at {mountpoint}"
+        self._mountpoint = mountpoint
+        self._told = told
+        self._status = ""
+        self._asking = trio.CapacityLimiter(1)  # apart: all other threads may be waiting for disks and servers
+
+    async def run(self) -> None:
+        """Tell that the mount is ready, then its status as it changes, and that it lives, until it is cancelled."""
+        if not self._manager.is_there:
+            return
+        self._status = self.status()
+        self._manager.notify("READY=1", f"STATUS={self._status}")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tell_changes)
+            if self._manager.watchdog_s:
+                nursery.start_soon(self._watch, self._manager.watchdog_s / 2)
+
+    def status(self) -> str:
+        """The mode, why another is in effect, and how many files are being fetched, in one line."""
+        state, n_files = self._told.state, self._told.n_transfers
+        mode = f"mode {state.requested}"
+        if state.reason:
+            mode += f" works as {state.effective}: {state.reason} Next try at {moment(state.retry_s)}."
+        fetching = f"; fetching {counted(n_files, 'file')}" if n_files else ""
+        return f"{self._name}: {mode}{fetching}"
+
+    async def _tell_changes(self) -> None:
+        while True:
+            await trio.sleep(STATUS_EVERY_S)
+            status = self.status()
+            if status != self._status:
+                self._status = status
+                self._manager.notify(f"STATUS={status}")
+
+    async def _watch(self, every_s: float) -> None:
+        """Say that the mount lives each time that it answered.
+
+        If it does not answer, nothing is said, for however long. Neither the clock of trio nor that of the service
+        manager counts the time of a suspend, and neither is set.
+        """
+        while True:
+            await trio.to_thread.run_sync(_ask, self._mountpoint, limiter=self._asking, abandon_on_cancel=True)
+            self._manager.notify("WATCHDOG=1")
+            await trio.sleep(every_s)
+
+
+def _ask(mountpoint: Path) -> None:
+    """Have the kernel send one request to the daemon, and wait for the answer, whatever it is.
+
+    Opening the root is never answered by the kernel itself, and the daemon answers it in its loop: neither a slow
+    disk nor a database can hold it up.
+    """
+    with suppress(OSError):
+        os.close(os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
