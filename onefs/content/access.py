@@ -127,13 +127,15 @@ class Content:
         if self._stop.is_set():
             raise ending(dataset)
         fetch = self._fetches.join(dataset, may_fetch=may_fetch)
+        is_fetched = False
         if fetch is None:
             found = self._store.find_copy(dataset)
             self._raise_remembered(dataset, found, may_fetch=may_fetch)
             if found is None and not (may_fetch and self._store.is_cache):
                 raise self._told_offline(dataset, offline(dataset, self._store))
             fetch = self._fetches.start(dataset, may_fetch=may_fetch, has_copy=found is not None)
-        return OpenFile(dataset.path, None, fetch)
+            is_fetched = found is None
+        return OpenFile(dataset.path, None, fetch, is_fetched=is_fetched)
 
     def inspect(self, dataset: Dataset) -> Inspection:
         """How a dataset stands, without network or hashing."""

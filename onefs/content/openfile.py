@@ -25,10 +25,12 @@ class OpenFile:
     CacheDamagedError.
     """
 
-    __slots__ = ("_ahead", "_closed", "_closing", "_fetch", "_file", "_growing", "_lock", "_path")
+    __slots__ = ("_ahead", "_closed", "_closing", "_fetch", "_file", "_growing", "_lock", "_path", "is_fetched")
 
-    def __init__(self, path: str, file: Descriptor | None, fetch: Fetch | None) -> None:
+    def __init__(self, path: str, file: Descriptor | None, fetch: Fetch | None, *, is_fetched: bool = False) -> None:
+        """`is_fetched` says that the fetch was begun for this opening, as there is no copy."""
         self._path = path
+        self.is_fetched = is_fetched
         self._file = file
         self._fetch = fetch
         self._growing: Growing | None = None

@@ -34,6 +34,7 @@ from onefs.fuse.notify import Notifier
 from onefs.fuse.operations import Operations
 from onefs.modes import ALLOWED, Mode, ModeState, check
 from onefs.outages import PAUSE_S
+from onefs.recording.accounting import Programs
 from onefs.settings import Settings, settings_text
 from onefs.sources.origins import origins
 from onefs.sources.releases import Releases
@@ -59,6 +60,7 @@ class Service:
         self._mountpoint = mountpoint
         self._notifier = Notifier()
         self._journal = Journal(errno_name)
+        self._programs = Programs()
         hooks = Hooks(
             on_change=self._content_changed,
             on_failure=self._content_failed,
@@ -104,7 +106,10 @@ class Service:
             modes=NodeModes(stat.S_IFDIR | settings.dir_mode, stat.S_IFREG | settings.file_mode),
         )
         self._operations = Operations(
-            self._file_system, open_wait_s=settings.open_wait_s, has_old_pages=self._notifier.has_old_pages
+            self._file_system,
+            open_wait_s=settings.open_wait_s,
+            has_old_pages=self._notifier.has_old_pages,
+            programs=self._programs,
         )
 
     def _control_directory(self, log_file: Path | None) -> Directory:
@@ -120,6 +125,7 @@ class Service:
             self._requests,
             self._recording.facts,
             lambda: self._showing.facts(),
+            self._programs.facts,
         )
         files = self._file_commands()
         controls = Controls(

@@ -39,8 +39,12 @@ class Status:
         requests: Callable[[], Mapping[str, int]],
         recording: Callable[[], dict[str, Any]],
         shown: Callable[[], dict[str, Any]],
+        programs: Callable[[], list[dict[str, Any]]],
     ) -> None:
-        """`tables`, `recording` and `shown` are the facts about them; `requests` counts what was asked of whom."""
+        """`tables`, `recording`, `shown` and `programs` are the facts about them.
+
+        `requests` counts what was asked of whom.
+        """
         self._source = source
         self._mode = mode
         self._mountpoint = mountpoint
@@ -52,6 +56,7 @@ class Status:
         self._requests = requests
         self._recording = recording
         self._shown = shown
+        self._programs = programs
         self._started_s = time.time()
 
     def facts(self) -> dict[str, Any]:
@@ -72,6 +77,7 @@ class Status:
             "totals": dataclasses.asdict(self._content.totals()),
             "requests": dict(self._requests()),
             "recording": self._recording(),
+            "programs": self._programs(),
             "errors": [
                 {
                     "time": moment(failure.time_s),

@@ -7,6 +7,7 @@ from cachetools import LRUCache
 from pyfuse3 import EntryAttributes, FileNameT, InodeT
 
 from onefs.content.descriptors import Edition
+from onefs.recording.accounting import Caller
 from onefs.recording.processes import Reader
 from onefs.vfs.entries import Entries
 from onefs.vfs.filesystem import Opened
@@ -19,14 +20,15 @@ EDITIONS_KEPT = 100_000
 class Handle:
     """A file that a program has open. Reads are told neither inode nor caller, so both are kept here.
 
-    `reader` is known of datasets that were opened while something was recorded. `turn` is the recorder's when a read
-    was last noted.
+    `caller` is known of datasets; `reader` of those that were opened while something was recorded. `turn` is the
+    recorder's when a read was last noted.
     """
 
     opened: Opened
     inode: InodeT
     pid: int
     uid: int
+    caller: Caller | None = None
     reader: Reader | None = None
     turn: int = -1
     has_pages: bool = True

@@ -28,11 +28,13 @@ from pyfuse3 import (
 
 from onefs.catalogue.stored import MustWaitError, not_waiting
 from onefs.errors import GoneError, NotInCatalogueError, OnefsError
+from onefs.fuse.accounting import Callers
 from onefs.fuse.callers import in_thread, until_done
 from onefs.fuse.errnos import errno_of
 from onefs.fuse.opened import Handle, Listing, Pages
 from onefs.fuse.packing import Packer, absent, statistics
 from onefs.fuse.recording import Told
+from onefs.recording.accounting import Programs
 from onefs.vfs import inodes, xattrs
 from onefs.vfs.filesystem import FileSystem
 from onefs.vfs.handles import ReadableFile
@@ -86,9 +88,15 @@ class Operations(pyfuse3.Operations):
         *,
         open_wait_s: float,
         has_old_pages: Callable[[int], bool] = lambda inode: False,  # noqa: ARG005
+        programs: Programs | None = None,
     ) -> None:
-        """`has_old_pages` tells whether the kernel may still have pages of an inode that must not be read."""
+        """`has_old_pages` tells whether the kernel may still have pages of an inode that must not be read.
+
+        `programs` counts which program opens and reads what.
+        """
         super().__init__()
+        self._programs = programs or Programs()
+        self._callers = Callers()
         self._has_old_pages = has_old_pages
         self.file_system = file_system
         self._open_wait_s = open_wait_s
@@ -224,6 +232,10 @@ class Operations(pyfuse3.Operations):
             takes_long = self.file_system.takes_long(inode)
             opened = await self._put(self.file_system.open, inode, ctx.pid, may_wait=False, takes_long=takes_long)
         try:
+            caller = None
+            if opened.dataset is not None:
+                caller = await self._callers.of(ctx.pid, ctx.uid)
+                self._programs.opened(caller, is_fetched=opened.is_fetched)
             is_there = await self._settle(opened.file, ctx.pid)
             is_recorded = self._recorder.turn and opened.dataset is not None
             reader = await self._told.who(ctx.pid, ctx.uid) if is_recorded else None
@@ -231,7 +243,7 @@ class Operations(pyfuse3.Operations):
             opened.file.close()
             raise
         number = next(self._numbers)
-        self._files[number] = handle = Handle(opened, inode, ctx.pid, ctx.uid, reader)
+        self._files[number] = handle = Handle(opened, inode, ctx.pid, ctx.uid, caller, reader)
         keep_cache = self._pages.are_of(handle) and not self._has_old_pages(inode)
         direct_io = opened.size_bytes is None or not (is_there or self.many_reads_may_wait)
         handle.has_pages = not direct_io
@@ -296,6 +308,8 @@ class Operations(pyfuse3.Operations):
                 data = await trio.to_thread.run_sync(file.read, off, size, limiter=self._disk, abandon_on_cancel=True)
         if len(data) < size:
             self.file_system.check_end(handle.opened, off + len(data))
+        if handle.caller is not None:
+            self._programs.read(handle.caller.program, len(data))
         if data and handle.turn != self._recorder.turn:
             await self._told.read(handle)
         return data

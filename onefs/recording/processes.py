@@ -5,6 +5,7 @@ import os
 import pwd
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -79,7 +80,7 @@ def reader(thread: int, uid: int, *, in_full: bool = True) -> Reader:
 
     Unless `in_full`, only what never waits is asked: the process has the name that it gives itself, the user none.
     """
-    found = process(_process_of(thread))
+    found = process(process_of(thread))
     user = _user_name(uid) if in_full else str(uid)
     if found is None:
         return Reader(thread, "", user, frozenset(), frozenset())
@@ -88,7 +89,7 @@ def reader(thread: int, uid: int, *, in_full: bool = True) -> Reader:
     return Reader(found.identity.pid, _program(found) if in_full else found.name, user, ancestors, leaders)
 
 
-def _process_of(thread: int) -> int:
+def process_of(thread: int) -> int:
     """The process that a thread belongs to."""
     try:
         for line in (PROC / str(thread) / "status").read_text(errors="replace").splitlines():
@@ -108,23 +109,41 @@ def _above(child: Process) -> Iterator[Process]:
         child = parent
 
 
+def file_name(found: Process) -> str:
+    """The name of the program's file; where that may not be seen, as another user's, the one it gives itself."""
+    try:
+        path = os.readlink(PROC / str(found.identity.pid) / "exe")  # noqa: PTH115
+    except OSError:
+        return found.name
+    return path.removesuffix(" (deleted)").rpartition("/")[2]
+
+
+def is_interpreter(name: str) -> bool:
+    """Whether a program of this name runs scripts."""
+    return _INTERPRETER.fullmatch(name) is not None
+
+
+def program_in_short(found: Process) -> str:
+    """As in recordings, but without the script's folder: `python3.12 fit.py`, `python3.12 -m analysis`."""
+    name, _, script = _program(found).partition(" ")
+    return f"{name} {script.rpartition('/')[2]}".rstrip()
+
+
 def _program(found: Process) -> str:
     """The name of the program's file; behind an interpreter's also the script or the module that it runs."""
     place = PROC / str(found.identity.pid)
-    try:
-        name = os.readlink(place / "exe").removesuffix(" (deleted)").rpartition("/")[2]  # noqa: PTH115
-    except OSError:  # another user's, or the kernel's own
-        return found.name
-    if not _INTERPRETER.fullmatch(name):
+    name = file_name(found)
+    if not is_interpreter(name):
         return name
     try:
         with (place / "cmdline").open("rb") as stream:
             arguments = stream.read(_LONGEST_ARGUMENTS_BYTES).decode(errors="replace").split("\0")
-        script = _script(arguments[1:])
-        if script and not script.startswith(("/", "-m ")):
-            script = os.path.normpath(Path(os.readlink(place / "cwd")) / script)  # noqa: PTH115
     except OSError:
         return name
+    script = _script(arguments[1:])
+    if script and not script.startswith(("/", "-m ")):
+        with suppress(OSError):  # another user's folder may not be seen
+            script = os.path.normpath(Path(os.readlink(place / "cwd")) / script)  # noqa: PTH115
     return f"{name} {script}".rstrip()
 
 

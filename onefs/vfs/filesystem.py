@@ -54,7 +54,7 @@ BLOCK_BYTES = 512
 class Opened(NamedTuple):
     """An open file. `size_bytes` is its length if it is sure: then the kernel may keep pages of it, else None.
 
-    `dataset` is None for a file that is none.
+    `dataset` is None for a file that is none. `is_fetched` says that a fetch was begun as it was opened.
     """
 
     file: ReadableFile
@@ -62,6 +62,7 @@ class Opened(NamedTuple):
     size_bytes: int | None
     attributes: Attributes
     dataset: Dataset | None = None
+    is_fetched: bool = False
 
 
 class Usage(NamedTuple):
@@ -224,13 +225,13 @@ class FileSystem:
             return Opened(node.open(), node.path, node.size_bytes or None, self._attributes(node))
         dataset = node.dataset
         try:
-            file: ReadableFile = self.content.open(dataset, may_fetch=ALLOWED[self._mode()].fetching)
+            file = self.content.open(dataset, may_fetch=ALLOWED[self._mode()].fetching)
         except OnefsError as error:
             self.journal.record(dataset.path, error)
             raise
         sure = node.size_bytes >= 0 and not self._serves_mismatches
         attributes = node.bare_attributes(self._modes.file)
-        return Opened(file, dataset.path, node.size_bytes if sure else None, attributes, dataset)
+        return Opened(file, dataset.path, node.size_bytes if sure else None, attributes, dataset, file.is_fetched)
 
     def check_end(self, opened: Opened, end: int) -> None:
         """Raise `CacheDamagedError` if a read that ended early did so before the file's end.

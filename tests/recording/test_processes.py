@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from onefs.recording.processes import Identity, Reader, process, reader
+from onefs.recording.processes import Identity, Reader, process, program_in_short, reader
 
 WAIT = "import sys; sys.stdin.read()"
 
@@ -92,3 +92,28 @@ def test_an_orphan_is_told_by_the_group_it_was_started_in(tmp_path: Path) -> Non
 
 def test_whoever_is_unknown_has_no_name() -> None:
     assert reader(0, 4_000_000_000) == Reader(0, "", "4000000000", frozenset(), frozenset())
+
+
+@pytest.mark.needs_root
+def test_a_script_of_another_user_is_told_as_far_as_it_can_be_seen(tmp_path: Path) -> None:
+    """Another user sees neither the program's file nor its folder, but its words."""
+    (tmp_path / "fit.py").write_text("print(flush=True);" + WAIT)
+    child = subprocess.Popen([sys.executable, "fit.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path)
+    assert child.stdout is not None
+    child.stdout.readline()
+    found = process(child.pid)
+    assert found is not None
+    reads, writes = os.pipe()
+    other = os.fork()
+    if not other:
+        try:
+            os.setuid(65534)
+            os.write(writes, program_in_short(found).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(other, 0)
+    os.close(writes)
+    told = os.read(reads, 1000).decode()
+    os.close(reads)
+    child.communicate()
+    assert told == f"{found.name} fit.py"

@@ -1,0 +1,71 @@
+"""Which program a thread belongs to, asked of real processes."""
+
+import os
+import subprocess
+import threading
+
+import pytest
+
+from onefs.fuse.accounting import Callers
+from onefs.recording.accounting import UNKNOWN, Caller
+from onefs.recording.processes import process
+
+pytestmark = pytest.mark.trio
+
+
+def identity(pid: int) -> object:
+    found = process(pid)
+    assert found is not None
+    return found.identity
+
+
+async def test_what_has_no_number_is_unknown() -> None:
+    assert await Callers().of(0, 1000) == Caller(None, UNKNOWN, 1000)
+    assert (await Callers().of(2**22 + 1, 1000)).program == UNKNOWN
+
+
+async def test_a_thread_is_of_its_process() -> None:
+    callers, numbers, go_on = Callers(), [], threading.Event()
+
+    def run() -> None:
+        numbers.append(threading.get_native_id())
+        ready.set()
+        go_on.wait()
+
+    ready = threading.Event()
+    thread = threading.Thread(target=run)
+    thread.start()
+    ready.wait()
+    try:
+        mine, its = await callers.of(os.getpid(), 0), await callers.of(numbers[0], 0)
+    finally:
+        go_on.set()
+        thread.join()
+    assert mine == its
+    assert mine.process == identity(os.getpid())
+
+
+async def test_a_process_that_becomes_another_program_is_told_anew() -> None:
+    callers = Callers()
+    with subprocess.Popen(
+        ["sh", "-c", "echo; read line; exec cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdout.readline()
+        before = await callers.of(child.pid, 0)
+        child.stdin.write(b"\nbytes\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == b"bytes\n"
+        after = await callers.of(child.pid, 0)
+        child.stdin.close()
+    assert before.process == after.process
+    assert before.program in ("sh", "dash", "bash")
+    assert after.program in ("cat", "coreutils")
+
+
+async def test_a_process_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    callers = Callers()
+    first = await callers.of(os.getpid(), 0)
+    monkeypatch.setattr("onefs.fuse.accounting.file_name", None)
+    assert await callers.of(os.getpid(), 0) is first
