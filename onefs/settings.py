@@ -32,6 +32,18 @@ from onefs.setting_values import (
 )
 
 PREFIX = "ONEFS_"
+FORMS = {
+    "SIZE": "a number of bytes, or of K, M, G or T, such as 64M; K is 1024 bytes",
+    "DURATION": "a number of seconds, or of ms, s, m, h or d, such as 500ms or 24h",
+    "OCTAL": "permissions as chmod takes them, with a 0 before them, such as 0755",
+}
+"""The forms of values, by their names in help texts."""
+ELSEWHERE = (
+    "A setting may also stand in the environment (ONEFS_CACHE_DIR=PATH) and in ~/.config/onefs/config.toml "
+    '(cache_dir = "PATH"). A flag counts before the environment, the environment before the file. '
+    "See: onefs help settings"
+)
+"""Where settings may stand, for help texts."""
 _LOGIN = re.compile(r"//[^/]*@")
 
 
@@ -71,7 +83,11 @@ class Settings:
         group=Group.CACHE,
     )
     mode: Mode | None = _setting(
-        None, one_of(*Mode), "local, auto, refresh or remote", "auto, local for a folder", group=Group.SOURCE
+        None,
+        one_of(*Mode),
+        "where names and files come from; see onefs help modes",
+        "auto, local for a folder",
+        group=Group.SOURCE,
     )
     tag: str = _setting(
         "", name, "release whose datasets alone are shown, of a source with a database", group=Group.SOURCE
@@ -81,7 +97,7 @@ class Settings:
     )
     alyx_password: str = _setting("", any_text, "password for the database", secret=True, group=Group.LOGIN)
     alyx_password_file: Path | None = _setting(
-        None, path, "file whose first line is that password", "none", group=Group.LOGIN
+        None, path, "file whose first line is the password for the database", group=Group.LOGIN
     )
     alyx_token: str = _setting(
         "", any_text, "token for the database, in place of a password", secret=True, group=Group.LOGIN
@@ -96,7 +112,7 @@ class Settings:
     data_user: str = _setting("", name, "user name for the data server", group=Group.LOGIN)
     data_password: str = _setting("", any_text, "password for the data server", secret=True, group=Group.LOGIN)
     data_password_file: Path | None = _setting(
-        None, path, "file whose first line is that password", "none", group=Group.LOGIN
+        None, path, "file whose first line is the password for the data server", group=Group.LOGIN
     )
     view: str = _setting(
         "full",

@@ -5,7 +5,7 @@ import shlex
 import click
 
 from onefs.alf import calendar_date
-from onefs.cli.completion import complete
+from onefs.cli.completion import complete_with_mounts
 from onefs.cli.mounts import mount_at, order, status_of
 from onefs.cli.options import PATH
 from onefs.cli.places import value_and_place
@@ -18,7 +18,7 @@ USAGE = "onefs as-of [DATE|none] [PATH]"
 
 
 @click.command("as-of", options_metavar="")
-@click.argument("words", metavar="[DATE|none] [PATH]", nargs=-1, shell_complete=complete(NONE))
+@click.argument("words", metavar="[DATE|none] [PATH]", nargs=-1, shell_complete=complete_with_mounts(NONE))
 def command(words: tuple[str, ...]) -> None:
     """Hide editions later than DATE in the mount that holds PATH, or in the only one; with none, show them again.
 

@@ -6,16 +6,17 @@ from typing import Any
 
 import click
 
+from onefs.cli.heeded import DEMO
 from onefs.cli.mount import mount
-from onefs.cli.options import PATH, settings_from, with_settings
+from onefs.cli.options import PATH, CommandWithSettings, settings_from, with_settings_of
 from onefs.cli.printing import say
 from onefs.errors import MountError
 
 
-@click.command("demo")
+@click.command("demo", cls=CommandWithSettings)
 @click.argument("mountpoint", type=PATH, default=Path("demo"))
 @click.option("--foreground", "-f", is_flag=True, help="stay in the foreground and log to standard error")
-@with_settings
+@with_settings_of(DEMO)
 def command(mountpoint: Path, foreground: bool, **flags: Any) -> None:
     """Mount a small made-up archive at MOUNTPOINT (default: ./demo, made if it is not there).
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onefs.cli.completion import complete
+from onefs.cli.heeded import DESCRIBE
 from onefs.cli.mounts import mount_at, status_of
+from onefs.cli.options import CommandWithSettings
 from onefs.cli.printing import print_facts, say
 from onefs.cli.queries import named_source, print_json, print_table, refuse_both, refuse_settings, with_archive
 from onefs.errors import OfflineError, UsageError
@@ -24,11 +26,11 @@ FIELDS = ("name", "description", "filename_pattern", "created_by")
 Record = dict[str, Any]
 
 
-@click.command("describe")
+@click.command("describe", cls=CommandWithSettings)
 @click.argument("kind", metavar="|".join(KINDS), type=click.Choice(KINDS), shell_complete=complete(*KINDS))
 @click.argument("name", metavar="[NAME]", required=False)
 @click.option("--json", "as_json", is_flag=True, help="print the database's whole records as JSON, for programs")
-@with_archive
+@with_archive(DESCRIBE)
 def command(kind: str, name: str | None, as_json: bool, source: str | None, place: Path | None, **flags: Any) -> None:
     """Print how the database describes a dataset type, a dataset or a revision; or list all types or revisions.
 

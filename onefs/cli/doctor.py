@@ -6,17 +6,19 @@ from typing import Any
 
 import click
 
-from onefs.cli.options import settings_from, with_settings
+from onefs.cli.completion import complete_sources
+from onefs.cli.heeded import DOCTOR
+from onefs.cli.options import CommandWithSettings, settings_from, with_settings_of
 from onefs.cli.printing import say
 from onefs.errors import OnefsError
 from onefs.sources.names import look_up
 from onefs.text import counted
 
 
-@click.command("doctor")
-@click.argument("source", required=False)
+@click.command("doctor", cls=CommandWithSettings)
+@click.argument("source", required=False, shell_complete=complete_sources)
 @click.option("--json", "as_json", is_flag=True, help="print JSON, for programs")
-@with_settings
+@with_settings_of(DOCTOR)
 def command(source: str | None, as_json: bool, **flags: Any) -> None:
     """Check this machine, and SOURCE if it is given: login, tables, one download, cache, disk and clock."""
     from onefs.daemon.doctor import examine

@@ -10,8 +10,17 @@ from typing import Any, BinaryIO
 
 import click
 
+from onefs.cli.completion import complete_sources
 from onefs.cli.following import have_done, report
-from onefs.cli.options import PATH, PATTERN, settings_from, with_report, with_settings
+from onefs.cli.heeded import FETCH
+from onefs.cli.options import (
+    PATTERN,
+    CommandWithSettings,
+    settings_from,
+    with_place,
+    with_report,
+    with_settings_of,
+)
 from onefs.cli.printing import complain, say
 from onefs.cli.progress import Display, Shown
 from onefs.errors import UsageError
@@ -20,7 +29,7 @@ from onefs.sources.names import look_up
 LOOK_EVERY_S = 0.2
 
 
-@click.command("fetch")
+@click.command("fetch", cls=CommandWithSettings)
 @click.argument("patterns", metavar="[PATTERN…]", nargs=-1, type=PATTERN)
 @click.option(
     "--from",
@@ -30,11 +39,16 @@ LOOK_EVERY_S = 0.2
     type=click.File("rb"),
     help="fetch the paths in FILE too, one a line or NUL-separated; - is standard input",
 )
-@click.option("--source", metavar="SOURCE", help="fetch from SOURCE without a mount, into its cache; needs no FUSE")
-@click.option("--mount", "place", type=PATH, metavar="PATH", help="the mount that holds PATH")
+@click.option(
+    "--source",
+    metavar="SOURCE",
+    shell_complete=complete_sources,
+    help="fetch from SOURCE without a mount, into its cache; needs no FUSE",
+)
+@with_place
 @click.option("--dry-run", is_flag=True, help="list the files with their sizes, and fetch none")
 @with_report
-@with_settings
+@with_settings_of(FETCH)
 def command(
     patterns: tuple[str, ...],
     lists: tuple[BinaryIO, ...],
@@ -49,7 +63,7 @@ def command(
 
     PATTERN is a path, with all below if it is a folder, or a shell's pattern: * does not cross a /, ** does. In a
     mount, its own daemon fetches. With --source, as onefs mount takes it, nothing is mounted; paths are then from the
-    archive's root on, and the settings below are those of onefs mount.
+    archive's root on. The settings below go with --source alone: a mount has its own.
 
     A query folder stands for the datasets of its sessions: onefs fetch .onefs/query/saved/NAME. --from takes what
     onefs search and onefs list print: onefs search subject=KS014 | onefs fetch --from -

@@ -13,8 +13,9 @@ from onefs.alf import STATE_FOLDER
 from onefs.catalogue.identifiers import Identifier, Place, identifier_of
 from onefs.catalogue.session_rows import AGGREGATES
 from onefs.cli.following import FAILED
+from onefs.cli.heeded import INFO
 from onefs.cli.mounts import check_alive, mount_at, place_in, said_of, status_of
-from onefs.cli.options import PATTERN
+from onefs.cli.options import PATTERN, CommandWithSettings
 from onefs.cli.printing import complain, print_facts
 from onefs.cli.queries import opened_source, print_json, print_json_list, refuse_both, refuse_settings, with_archive
 from onefs.errors import MountError, NotInCatalogueError, OnefsError
@@ -31,10 +32,10 @@ _VIEWS = (STATE_FOLDER, "via")
 _LINKS = ("by-eid", "by-id", "by-pid")
 
 
-@click.command("info")
+@click.command("info", cls=CommandWithSettings)
 @click.argument("names", metavar="ANY…", nargs=-1, required=True, type=PATTERN)
 @click.option("--json", "as_json", is_flag=True, help="print JSON, for programs")
-@with_archive
+@with_archive(INFO)
 def command(names: tuple[str, ...], as_json: bool, source: str | None, place: Path | None, **flags: Any) -> None:
     """Print what is known of ANY: its identifiers, size, hash and state, its source and its place in the cache.
 

@@ -11,7 +11,9 @@ import click
 from onefs.catalogue.filters import Filter
 from onefs.catalogue.records import Dataset, Session
 from onefs.catalogue.shown_datasets import collections_of, revisions_of
-from onefs.cli.completion import complete
+from onefs.cli.completion import TERMS, complete
+from onefs.cli.heeded import LIST
+from onefs.cli.options import CommandWithSettings
 from onefs.cli.printing import say
 from onefs.cli.queries import (
     Lists,
@@ -31,15 +33,15 @@ OF_DATASETS = ("datasets", "collections", "revisions", "aggregates")
 Entry = tuple[str, Dataset]
 
 
-@click.command("list")
+@click.command("list", cls=CommandWithSettings)
 @click.argument("kind", metavar="|".join(KINDS), type=click.Choice(KINDS), shell_complete=complete(*KINDS))
-@click.argument("words", metavar="[TERM=VALUE…] [SESSION…]", nargs=-1)
+@click.argument("words", metavar="[TERM=VALUE…] [SESSION…]", nargs=-1, shell_complete=complete(*TERMS))
 @click.option("--filename", multiple=True, metavar="PATTERN", help="file name, or path in the session")
 @click.option("--collection", multiple=True, metavar="PATTERN", help="collection; '' is the session's own folder")
 @click.option("--revision", multiple=True, metavar="PATTERN", help="revision; '' is none")
 @click.option("--default-only", is_flag=True, help="only the default edition of each file")
 @with_output
-@with_archive
+@with_archive(LIST)
 def command(
     kind: str,
     words: tuple[str, ...],

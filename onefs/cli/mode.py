@@ -3,7 +3,7 @@
 import click
 
 from onefs.alf import STATE_FOLDER
-from onefs.cli.completion import complete
+from onefs.cli.completion import complete_with_mounts
 from onefs.cli.mounts import check_alive, mount_at, order
 from onefs.cli.places import value_and_place
 from onefs.cli.printing import say
@@ -14,7 +14,7 @@ USAGE = f"onefs mode [{'|'.join(Mode)}] [PATH]"
 
 
 @click.command("mode", options_metavar="")
-@click.argument("words", metavar=f"[{'|'.join(Mode)}] [PATH]", nargs=-1, shell_complete=complete(*Mode))
+@click.argument("words", metavar=f"[{'|'.join(Mode)}] [PATH]", nargs=-1, shell_complete=complete_with_mounts(*Mode))
 def command(words: tuple[str, ...]) -> None:
     """Print the mode of the mount that holds PATH, or of the only one; or switch it until the mount ends.
 

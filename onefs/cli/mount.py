@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onefs.cli.background import in_background
-from onefs.cli.options import PATH, settings_from, with_settings
+from onefs.cli.completion import complete_sources
+from onefs.cli.options import PATH, CommandWithSettings, settings_from, with_settings
 from onefs.cli.printing import complain
 from onefs.cli.progress import Shown
 from onefs.daemon import systemd
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from onefs.sources.source import Source
 
 
-@click.command("mount")
-@click.argument("source")
+@click.command("mount", cls=CommandWithSettings)
+@click.argument("source", shell_complete=complete_sources)
 @click.argument("mountpoint", type=PATH)
 @click.option("--foreground", "-f", is_flag=True, help="stay in the foreground and log to standard error")
 @with_settings

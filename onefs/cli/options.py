@@ -1,15 +1,16 @@
-"""Settings as flags: one flag for each row of the table of settings."""
+"""Settings as flags, shown by group: one flag for each row of the table of settings that a verb heeds."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import click
 
-from onefs.cli.completion import complete
+from onefs.cli.completion import complete, complete_mounts, complete_paths
+from onefs.cli.heeded import ALL
 from onefs.configuration import config_file, merge
-from onefs.settings import PREFIX, Settings, table
+from onefs.settings import ELSEWHERE, FORMS, Entry, Group, Settings, table
 
 Command = Callable[..., None]
 
@@ -33,7 +34,9 @@ PATTERN = _Path(path_type=str, readable=False)
 
 def with_place(command: Command) -> Command:
     """Give a command the flag that says which mount it is about, for verbs whose own words could be taken for it."""
-    return click.option("--mount", "place", type=PATH, metavar="PATH", help="the mount that holds PATH")(command)
+    return click.option(
+        "--mount", "place", type=PATH, metavar="PATH", shell_complete=complete_mounts, help="the mount that holds PATH"
+    )(command)
 
 
 def with_report(command: Command) -> Command:
@@ -42,25 +45,70 @@ def with_report(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="print JSON, for programs")(command)
 
 
+class SettingOption(click.Option):
+    """The flag of a setting."""
+
+    def __init__(self, entry: Entry) -> None:
+        default = f"  [default: {entry.default_text}]" if entry.default_text else ""
+        super().__init__(
+            [entry.flag, entry.key],
+            metavar=entry.metavar,
+            help=entry.doc.replace("`", "") + default,
+            shell_complete=complete(*entry.words) if entry.words else complete_paths if _is_path(entry) else None,
+        )
+        self.group = entry.group
+
+
+class CommandWithSettings(click.Command):
+    """A verb whose help shows its settings by group, below its other options."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options that are no settings, then the settings of each group, then what sizes look like."""
+        rows: dict[str, list[tuple[str, str]]] = {title: [] for title in ("Options", *(group.value for group in Group))}
+        options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
+        for option in options:
+            row = option.get_help_record(ctx)
+            if row is not None:
+                rows[option.group.value if isinstance(option, SettingOption) else "Options"].append(row)
+        for title, found in rows.items():
+            if found:
+                with formatter.section(title):
+                    formatter.write_dl(found)
+        forms = {option.metavar for option in options}
+        for name, form in FORMS.items():
+            if name in forms:
+                formatter.write_paragraph()
+                formatter.write_text(f"{name} is {form}.")
+        formatter.write_paragraph()
+        formatter.write_text(ELSEWHERE)
+
+
 def with_settings(command: Command) -> Command:
     """Give a command a flag for every setting that may stand on a command line. Secrets may not."""
-    for entry in reversed(table()):
-        if entry.secret:
-            continue
-        default = entry.default if entry.default not in (None, "") else entry.unit
-        if isinstance(default, bool):
-            default = "on" if default else "off"
-        elif entry.unit == "s":
-            default = f"{default:g}s"
-        doc = entry.doc + (f"  [{default}]" if default else "")
-        metavar = "|".join(entry.words) or _metavar(entry.default)
-        completer = complete(*entry.words) if entry.words else None
-        command = click.option(entry.flag, entry.key, metavar=metavar, help=doc, shell_complete=completer)(command)
+    return with_settings_of(ALL)(command)
+
+
+def with_settings_of(keys: Collection[str]) -> Callable[[Command], Command]:
+    """Give a command the flags of some settings: those that it heeds."""
+
+    def decorate(command: Command) -> Command:
+        for entry in reversed(table()):
+            if entry.key in keys and not entry.secret:
+                command = _with_setting(command, entry)
+        return command
+
+    return decorate
+
+
+def _with_setting(command: Command, entry: Entry) -> Command:
+    """Add one flag, as click's decorators do."""
+    params = command.__dict__.setdefault("__click_params__", [])
+    params.append(SettingOption(entry))
     return command
 
 
-def _metavar(default: object) -> str:
-    return {bool: "on|off", float: "DURATION", int: "N"}.get(type(default), "TEXT")
+def _is_path(entry: Entry) -> bool:
+    return entry.metavar == "PATH"
 
 
 def settings_from(flags: dict[str, Any], named: Path | None = None) -> Settings:
@@ -72,5 +120,5 @@ def settings_from(flags: dict[str, Any], named: Path | None = None) -> Settings:
     settings = merge(given, os.environ, config_file(), named)
     for entry in table():
         if entry.secret:
-            os.environ.pop(f"{PREFIX}{entry.key.upper()}", None)
+            os.environ.pop(entry.variable, None)
     return settings

@@ -3,7 +3,7 @@
 import click
 
 from onefs.catalogue.records import QC
-from onefs.cli.completion import complete
+from onefs.cli.completion import complete_with_mounts
 from onefs.cli.mounts import mount_at, order, status_of
 from onefs.cli.places import value_and_place
 from onefs.cli.printing import say
@@ -15,7 +15,7 @@ USAGE = f"onefs qc [{'|'.join(LEVELS)}] [PATH]"
 
 
 @click.command("qc", options_metavar="")
-@click.argument("words", metavar="[LEVEL] [PATH]", nargs=-1, shell_complete=complete(*LEVELS))
+@click.argument("words", metavar="[LEVEL] [PATH]", nargs=-1, shell_complete=complete_with_mounts(*LEVELS))
 def command(words: tuple[str, ...]) -> None:
     """Hide what is worse than LEVEL in the mount that holds PATH, or in the only one. Without LEVEL, print it.
 

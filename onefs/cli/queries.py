@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,8 +12,9 @@ import click
 
 from onefs.catalogue.filters import Filter
 from onefs.catalogue.records import Dataset, Session
+from onefs.cli.completion import complete_mounts, complete_sources
 from onefs.cli.mounts import mount_at
-from onefs.cli.options import PATH, settings_from, with_settings
+from onefs.cli.options import PATH, settings_from, with_settings_of
 from onefs.errors import UsageError
 from onefs.sources.names import look_up
 from onefs.text import visible
@@ -67,15 +68,31 @@ class Lists(Protocol):
         """The names of all labs and of all subjects."""
 
 
-def with_archive(command: Command) -> Command:
-    """Add the flags that choose the archive to query: `--mount`, `--source` and the settings of a source."""
-    command = with_settings(command)
-    command = click.option("--mount", "place", type=PATH, metavar="PATH", help="query the mount that holds PATH")(
-        command
-    )
-    return click.option("--source", metavar="SOURCE", help="query SOURCE without a mount; SOURCE as for onefs mount")(
-        command
-    )
+def with_archive(heeded: Collection[str]) -> Callable[[Command], Command]:
+    """Add the flags that choose the archive to query: `--mount`, `--source` and the settings `heeded` of a source."""
+
+    def decorate(command: Command) -> Command:
+        for option in (
+            with_settings_of(heeded),
+            click.option(
+                "--mount",
+                "place",
+                type=PATH,
+                metavar="PATH",
+                shell_complete=complete_mounts,
+                help="query the mount that holds PATH",
+            ),
+            click.option(
+                "--source",
+                metavar="SOURCE",
+                shell_complete=complete_sources,
+                help="query SOURCE without a mount; SOURCE as for onefs mount",
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 def with_output(command: Command) -> Command:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from onefs.cli.completion import complete_mounts
 from onefs.cli.mounts import mount_at, order, status_of
 from onefs.cli.options import PATH
 from onefs.cli.printing import say
@@ -12,7 +13,7 @@ from onefs.modes import ALLOWED, Mode
 
 
 @click.command("refresh")
-@click.argument("path", type=PATH, required=False)
+@click.argument("path", type=PATH, required=False, shell_complete=complete_mounts)
 def command(path: Path | None) -> None:
     """Have the mount that holds PATH, or the only one, ask for newer tables now, and use them if there are any.
 

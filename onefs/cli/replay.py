@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from onefs.cli.completion import complete_sources
+from onefs.cli.heeded import OF_A_MOUNT, REPLAY
 from onefs.cli.mount import mount
-from onefs.cli.options import PATH, settings_from, with_settings
+from onefs.cli.options import PATH, CommandWithSettings, settings_from, with_settings_of
 from onefs.cli.printing import complain, say
 from onefs.errors import GoneError, MismatchError, MissingOnServerError, NotInCatalogueError, OnefsError, UsageError
 from onefs.settings import Settings
@@ -27,21 +29,23 @@ LASTING = (MismatchError, MissingOnServerError, GoneError, NotInCatalogueError)
 
 AGAIN = "Give the same command again to go on."
 NOT_AS_READ = "The others are not to be had as they were read: ask whoever keeps the archive."
-SETTLED = ("as_of", "qc", "ignore_qc_not_set", "report_mismatch")
-"""Settings that a replay has its own values of."""
-OF_A_MOUNT = ("view", "record", "control_dir", "allow_other")
 HOLDING = ("auto", "strict")
 
 
-@click.command("replay")
+@click.command("replay", cls=CommandWithSettings)
 @click.argument("manifest", type=PATH)
-@click.option("--source", metavar="SOURCE", help="where the datasets are to be had, if not where the manifest says")
+@click.option(
+    "--source",
+    metavar="SOURCE",
+    shell_complete=complete_sources,
+    help="where the datasets are to be had, if not where the manifest says",
+)
 @click.option("--check", is_flag=True, help="tell whether the archive still gives the same bytes  [without the others]")
 @click.option("--mount", "mountpoint", type=PATH, metavar="DIR", help="mount a tree of exactly the datasets at DIR")
 @click.option("--fetch", "folder", type=PATH, metavar="DIR", help="fetch exactly the datasets into the folder DIR")
 @click.option("--json", "as_json", is_flag=True, help="print JSON, for programs; with --check")
 @click.option("--foreground", "-f", is_flag=True, help="stay in the foreground, with --mount")
-@with_settings
+@with_settings_of(REPLAY)
 def command(
     manifest: Path,
     source: str | None,
@@ -85,19 +89,12 @@ def command(
 
 def _check_options(flags: Mapping[str, Any], *, is_check: bool, is_mount: bool) -> None:
     """Raise `UsageError` for an option that would change nothing, so that nobody believes that it did."""
-    for key in SETTLED:
-        if flags[key] is not None:
-            raise UsageError(
-                f"{_flag(key)} has no meaning here: a replay is of all that its manifest lists, whatever its quality "
-                "and its edition, and of nothing else.",
-                "Leave it out.",
-            )
     if flags["verify"] not in (None, *HOLDING):
         raise UsageError(
             f"--verify {flags['verify']} has no meaning here: a replay gives the bytes of its manifest, or none.",
             f"Leave it out, or give one of {', '.join(HOLDING)}.",
         )
-    for key in () if is_mount else (*OF_A_MOUNT, "foreground"):
+    for key in () if is_mount else (*sorted(OF_A_MOUNT), "foreground"):
         if flags[key]:
             raise UsageError(f"{_flag(key)} is about a mount.", "Give it with --mount DIR, or leave it out.")
     if flags["json"] and not is_check:

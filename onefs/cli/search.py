@@ -7,19 +7,22 @@ from typing import Any
 import click
 
 from onefs.catalogue.records import Session
+from onefs.cli.completion import TERMS, complete
+from onefs.cli.heeded import SEARCH
+from onefs.cli.options import CommandWithSettings
 from onefs.cli.printing import complain, say
 from onefs.cli.queries import open_queries, print_json, print_paths, print_table, with_archive, with_output
 from onefs.errors import UsageError
 from onefs.text import counted
 
 
-@click.command("search")
-@click.argument("terms", metavar="TERM=VALUE…", nargs=-1)
+@click.command("search", cls=CommandWithSettings)
+@click.argument("terms", metavar="TERM=VALUE…", nargs=-1, shell_complete=complete(*TERMS))
 @click.option("--save", "save_as", metavar="NAME", help="save the result as .onefs/query/saved/NAME")
 @click.option("--clobber", is_flag=True, help="replace a saved search of that name, even one of other terms")
 @click.option("--forget", metavar="NAME", help="remove a saved search")
 @with_output
-@with_archive
+@with_archive(SEARCH)
 def command(
     terms: tuple[str, ...],
     save_as: str | None,

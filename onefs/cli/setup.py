@@ -10,7 +10,9 @@ from urllib.parse import urlsplit
 
 import click
 
-from onefs.cli.options import PATH, settings_from
+from onefs.cli.completion import complete_sources
+from onefs.cli.heeded import SETUP
+from onefs.cli.options import PATH, CommandWithSettings, settings_from, with_settings_of
 from onefs.cli.printing import complain, say
 from onefs.configuration import SOURCE_KEY, read_file
 from onefs.errors import AccessRefusedError, UsageError
@@ -24,21 +26,15 @@ if TYPE_CHECKING:
     from onefs.sources.source import Kind
 
 
-@click.command("setup")
-@click.argument("name", required=False)
+@click.command("setup", cls=CommandWithSettings)
+@click.argument("name", required=False, shell_complete=complete_sources)
 @click.option("--url", metavar="URL", help="address of the database, or of a folder or bucket with cache tables")
 @click.option("--alyx-user", "--user", metavar="NAME", help="user name for the database")
 @click.option(
     "--alyx-password-file", "--password-file", type=PATH, metavar="PATH", help="file whose first line is the password"
 )
 @click.option("--token-file", type=PATH, metavar="PATH", help="file whose first line is a token, for a password")
-@click.option("--data-user", metavar="NAME", help="user name for the data server, if it wants one")
-@click.option("--data-password-file", type=PATH, metavar="PATH", help="file whose first line is its password")
-@click.option("--data-url", metavar="URL", help="base URL of the files, if the database does not tell, or not rightly")
-@click.option("--s3-profile", metavar="NAME", help="profile in ~/.aws whose keys read a bucket")
-@click.option("--s3-endpoint", metavar="URL", help="the bucket's S3 service, if it is not Amazon's")
-@click.option("--s3-region", metavar="NAME", help="the bucket's region, if the service does not tell it")
-@click.option("--cache-dir", metavar="PATH", help="where fetched files are kept")
+@with_settings_of(SETUP - {"alyx_user", "alyx_password_file"})
 @click.option("--no-input", is_flag=True, help="ask nothing: fail if something is missing")
 @click.option("--forget", is_flag=True, help="forget NAME and its logins; what was fetched stays")
 def command(name: str | None, url: str | None, no_input: bool, forget: bool, **flags: Any) -> None:
@@ -160,7 +156,7 @@ def _given(flags: Mapping[str, Any]) -> dict[str, str | None]:
         "alyx_token": first_line(token_file, "token") if token_file else None,
         "cache_dir": flags["cache_dir"],
         "data_user": flags["data_user"],
-        "data_password_file": str(flags["data_password_file"]) if flags["data_password_file"] else None,
+        "data_password_file": flags["data_password_file"],
         **{key: flags[key] for key in KEPT_WITH_THE_NAME},
     }
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from onefs.cli.completion import complete_mounts
 from onefs.cli.mounts import mount_at, status_of
 from onefs.cli.options import PATH
 from onefs.cli.printing import print_facts
@@ -12,7 +13,7 @@ from onefs.errors import OnefsError
 
 
 @click.command("status")
-@click.argument("path", type=PATH, required=False)
+@click.argument("path", type=PATH, required=False, shell_complete=complete_mounts)
 @click.option("--json", "as_json", is_flag=True, help="print JSON, for programs")
 def command(path: Path | None, as_json: bool) -> None:
     """Tell about the mount that holds PATH, or about every mount."""

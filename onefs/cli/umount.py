@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from onefs.cli.completion import complete_mounts
 from onefs.cli.mounts import mount_at
 from onefs.cli.options import PATH
 from onefs.cli.printing import say
@@ -12,7 +13,7 @@ from onefs.errors import UsageError
 
 
 @click.command("umount")
-@click.argument("mountpoint", type=PATH, required=False)
+@click.argument("mountpoint", type=PATH, required=False, shell_complete=complete_mounts)
 @click.option("--lazy", "-z", is_flag=True, help="even if programs still use it: they keep what they have open")
 def command(mountpoint: Path | None, lazy: bool) -> None:
     """Unmount MOUNTPOINT, or the only mount there is, or of several the one that you are in."""

@@ -372,12 +372,10 @@ def test_a_folder_that_holds_other_things_is_refused(faulty: Faulty, tmp_path: P
 def test_an_option_that_would_change_nothing_is_refused(faulty: Faulty, tmp_path: Path) -> None:
     mount, fetch = ("--mount", tmp_path / "mnt"), ("--fetch", tmp_path / "folder")
     for words in (
-        (*mount, "--as-of", "2024-01-01"),
-        (*mount, "--qc", "PASS"),
-        (*fetch, "--ignore-qc-not-set", "off"),
-        ("--check", "--report-mismatch", "on"),
         (*mount, "--verify", "warn"),
         (*fetch, "--view", "default"),
+        (*fetch, "--file-mode", "0600"),
+        ("--check", "--log", "debug"),
         ("--record", "on"),
         ("--foreground",),
         (*fetch, "--json"),
