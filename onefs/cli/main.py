@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from onefs import __version__
 from onefs.cli.printing import complain
@@ -41,7 +42,28 @@ VERBS = {
     "describe": "describe dataset types, datasets and revisions, as the database does",
     "replay": "check, mount or fetch what a recording says was read",
     "doctor": "check what mounting and fetching need",
+    "completion": "print the script with which a shell completes commands",
+    "help": "explain a command, the settings or another topic",
 }
+SECTIONS = {
+    "Mounting": ("setup", "mount", "umount", "demo", "mode", "as-of", "qc"),
+    "Questions": ("search", "list", "info", "describe"),
+    "Cache and tables": (
+        "fetch",
+        "pin",
+        "unpin",
+        "evict",
+        "verify",
+        "retry",
+        "stop",
+        "refresh",
+        "tables",
+        "rest-cache",
+    ),
+    "Recording": ("record", "replay"),
+    "Looking after": ("status", "log", "doctor", "completion", "help"),
+}
+"""The verbs in the order of the help."""
 FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 
 
@@ -49,8 +71,8 @@ class Verbs(click.Group):
     """The verbs, one module each."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Their names, in the order of the table."""
-        return list(VERBS)
+        """Their names, in the order of the help."""
+        return [verb for verbs in SECTIONS.values() for verb in verbs]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a verb's module and take its command."""
@@ -62,8 +84,19 @@ class Verbs(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The help's list of verbs, without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(VERBS.items()))
+        from onefs.cli.topics import topics
+
+        for title, verbs in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(verb, VERBS[verb]) for verb in verbs])
+        formatter.write_paragraph()
+        formatter.write_text("onefs help COMMAND explains a command, onefs help TOPIC a topic: " + ", ".join(topics()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The verbs that begin as the typed word does, without importing them."""
+        found = [CompletionItem(verb, help=VERBS[verb]) for verb in self.list_commands(ctx)]
+        begun = [item for item in found if item.value.startswith(incomplete)]
+        return begun or click.Command.shell_complete(self, ctx, incomplete)
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
