@@ -1,7 +1,5 @@
-"""Settings: where they come from, which wins, what is refused and in which words, and the README's table of them."""
+"""Settings: where they come from, which wins, what is refused and in which words."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,6 @@ from onefs.modes import Mode
 from onefs.setting_values import duration_s
 from onefs.settings import Settings, settings_text, table
 
-ROOT = Path(__file__).parents[1]
 SECRET = "correct-horse"
 
 
@@ -289,17 +286,6 @@ def test_every_setting_is_described() -> None:
         assert not entry.doc.endswith(".")
         assert entry.flag.startswith("--")
         assert entry.key in VALUES
-
-
-def test_the_readme_holds_the_table_of_settings() -> None:
-    """`scripts/settings-table` prints it."""
-    script = ROOT / "scripts" / "settings-table"
-    printed = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout
-    assert printed.count("\n") == len(table()) + 2
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert "<!-- settings -->" in readme
-    between = readme.partition("<!-- settings -->")[2].partition("<!-- /settings -->")[0]
-    assert between.strip() == printed.strip()
 
 
 def test_secrets_are_in_no_repr() -> None:

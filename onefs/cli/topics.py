@@ -17,10 +17,14 @@ def topics() -> list[str]:
     return sorted(file.stem for file in _FOLDER.glob(f"*{ENDING}"))
 
 
+def markdown_of(topic: str) -> str:
+    """The text of a topic. Raises FileNotFoundError if there is none."""
+    return (_FOLDER / f"{topic}{ENDING}").read_text(encoding="utf-8")
+
+
 def text_of(topic: str) -> str:
-    """The text of a topic, as Markdown. Raises FileNotFoundError if there is none."""
-    text = (_FOLDER / f"{topic}{ENDING}").read_text(encoding="utf-8")
-    return f"{text}\n{settings_text()}" if topic == SETTINGS else text
+    """What `onefs help` shows of a topic: its text, and of the settings also their table."""
+    return markdown_of(topic) + (f"\n{settings_text()}" if topic == SETTINGS else "")
 
 
 def settings_text() -> str:
