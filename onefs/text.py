@@ -29,6 +29,17 @@ def duration_text(duration_s: float) -> str:
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
+def ago_text(age_s: float) -> str:
+    """An age for people, in its largest unit: `3 hours ago`."""
+    if age_s < 10:
+        return "just now"
+    for unit, unit_s, most in (("second", 1, 120), ("minute", 60, 120), ("hour", 3600, 48), ("day", 86400, 90)):
+        if age_s < most * unit_s:
+            return f"{counted(int(age_s // unit_s), unit)} ago"
+    months = int(age_s // (30.44 * 86400))
+    return f"{counted(months, 'month')} ago" if months < 24 else f"{counted(months // 12, 'year')} ago"
+
+
 def moment(time_s: float) -> str | None:
     """A time in UTC; None for 0, which stands for never."""
     return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if time_s else None

@@ -84,9 +84,13 @@ class Clearing:
         self._grants.freed(size_bytes, files)
 
     def count(self) -> None:
-        """Count what is in the cache, unless that was done lately. Takes a while. Raises OSError, StoppedError."""
+        """Count what is in the cache, unless that was done lately. Takes a while. Raises OSError, StoppedError.
+
+        How much there is of each lab no other process tells, so it is counted here at least once.
+        """
         with self._evicting, self._hold(EVICTING_ID, self._stop):
-            self._count_if_due()
+            if not self._count_if_due() and not self._evictor.labs.is_counted:
+                self._look(counts=False)
 
     def _step(self, wanted_bytes: int) -> int:
         chosen = choose(self._oldest[:STEP], wanted_bytes)

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from onefs.catalogue.records import Dataset
 from onefs.content.eviction import Candidate, footprint
+from onefs.content.labs import LabCount, Labs
 from onefs.content.locks import DatasetLocks, StoppedError
 from onefs.content.marks import BLOCKS_ENDING, is_open
 from onefs.content.pins import Pins
@@ -63,6 +64,7 @@ class Evictor:
         locks: DatasetLocks,
     ) -> None:
         self.on_evicted: Callable[[Dataset], None] = lambda dataset: None  # noqa: ARG005
+        self.labs = Labs()
         self._root = os.fspath(root)
         self._stamps = stamps
         self._pins = pins
@@ -76,11 +78,12 @@ class Evictor:
         there = {name for name, _ in self.parts()}
         held = {each: size for share in shares for each, size in share.held.items() if str(each) in there}
         used_bytes, kept_bytes, files = sum(share.granted_bytes for share in shares), 0, 0
+        by_lab = self.labs.begin_count()
 
         def found() -> Iterator[Candidate]:
             nonlocal used_bytes, kept_bytes, files
             pinned = self._pins.names()
-            for candidate in chain(self._copies(), self._parts(set(held))):
+            for candidate in chain(self._copies(by_lab), self._parts(set(held))):
                 if stop.is_set():
                     raise StoppedError
                 used_bytes += candidate.size_bytes
@@ -93,6 +96,7 @@ class Evictor:
                     yield candidate
 
         oldest = nsmallest(CANDIDATES, found(), key=lambda each: each.last_use_s)
+        self.labs.end_count(by_lab)
         return Survey(used_bytes + sum(held.values()), kept_bytes, files, oldest)
 
     def parts(self) -> frozenset[tuple[str, int]]:
@@ -146,24 +150,28 @@ class Evictor:
         path, status = found
         self._stamps.drop(fetched.dataset.id)
         os.unlink(path)  # noqa: PTH108
+        self.labs.left(fetched.dataset, footprint(status.st_size))
         log.debug("%s left the cache to make room.", fetched.dataset.path)
         self.on_evicted(fetched.dataset)
         return footprint(status.st_size)
 
-    def _copies(self) -> Iterator[Candidate]:
+    def _copies(self, by_lab: LabCount) -> Iterator[Candidate]:
         recent, unwritten = self._uses.recent(), self._stamps.unwritten_anywhere()
         for fetched in self._stamps.all_fetched():
             unwritten.pop((fetched.dataset.id, fetched.signature), None)
-            yield from self._candidate(fetched, recent.get(fetched.dataset.id, 0.0))
+            yield from self._candidate(fetched, recent.get(fetched.dataset.id, 0.0), by_lab)
         for fetched in unwritten.values():
-            yield from self._candidate(fetched, 0.0, is_coming=True)
+            yield from self._candidate(fetched, 0.0, by_lab, is_coming=True)
 
-    def _candidate(self, fetched: Fetched, used_s: float, *, is_coming: bool = False) -> Iterator[Candidate]:
+    def _candidate(
+        self, fetched: Fetched, used_s: float, by_lab: LabCount, *, is_coming: bool = False
+    ) -> Iterator[Candidate]:
         """The file, if it is still the one that was fetched."""
         found = file_of(self._root, fetched)
         if found is not None:
             status = found[1]
             size_bytes, last_use_s = footprint(status.st_size), max(fetched.last_use_s, used_s)
+            by_lab.add(fetched.dataset, size_bytes)
             is_kept = status.st_nlink > 1
             yield Candidate(fetched.dataset.id, size_bytes, last_use_s, is_kept, is_coming, fetched.signature)
 

@@ -132,7 +132,7 @@ class Room:
     def count(self) -> None:
         """Have it counted soon, in a thread of its own, unless that was done lately."""
         with self._changed:
-            if self._counts or not self._clearing.is_due:
+            if self._counts or (self._evictor.labs.is_counted and not self._clearing.is_due):
                 return
             self._counts = self._counting.submit(self._count)
 

@@ -82,10 +82,11 @@ class Service:
             self._check_outside,
         )
         self._jobs = Jobs()
+        status = Status(mountpoint, self._archive, self._journal, log_file)
         self._showing = Showing(
             self._archive.tables,
             None if source.is_frozen else self._client,
-            self._control_directory(log_file),
+            self._control_directory(status, log_file),
             source.abilities,
             lambda: self._refresher.state.requested,
             self._refresher.check_before_listing,
@@ -96,6 +97,10 @@ class Service:
             self._releases(),
             source.state_dir,
         )
+        status.add("shown", self._showing)
+        status.add("jobs", self._jobs)
+        status.add("recording", self._recording)
+        status.add("programs", self._programs)
         self._file_system = FileSystem(
             self._showing.forest(),
             self._content,
@@ -112,21 +117,7 @@ class Service:
             programs=self._programs,
         )
 
-    def _control_directory(self, log_file: Path | None) -> Directory:
-        status = Status(
-            self._source,
-            lambda: self._refresher.state,
-            self._mountpoint,
-            self._refresher.facts,
-            self._content,
-            self._jobs,
-            self._journal,
-            log_file,
-            self._requests,
-            self._recording.facts,
-            lambda: self._showing.facts(),
-            self._programs.facts,
-        )
+    def _control_directory(self, status: Status, log_file: Path | None) -> Directory:
         files = self._file_commands()
         controls = Controls(
             switch=self._switch,
@@ -182,11 +173,6 @@ class Service:
         source = self._source
         tables = None if source.is_frozen else origins(source.tables_url, self._client, self._archive.transport)
         return Releases(source, tables, lambda: self._refresher.state.requested is not Mode.LOCAL)
-
-    def _requests(self) -> dict[str, int]:
-        database = self._client.requests_sent if self._client is not None else 0
-        data = self._archive.http.requests_sent if self._archive.http is not None else 0
-        return {"database": database, "data": data}
 
     @property
     def state(self) -> ModeState:

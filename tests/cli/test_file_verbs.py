@@ -236,7 +236,7 @@ def test_a_mount_of_somebody_else_is_told_as_such(mount: Mounted) -> None:
     for words in (["fetch", "--dry-run", mount.path], ["pin", "--mount", mount.path], ["status", mount.path]):
         command = as_member(MEMBERS[0], *ONEFS, *words)
         ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        assert f"{mount.path} is for the user alone who mounted it." in ended.stdout + ended.stderr
+        assert f"{mount.path} is for the user alone who mounted it." in " ".join((ended.stdout + ended.stderr).split())
         assert ended.returncode == (words[0] != "status")
 
 

@@ -243,7 +243,8 @@ def test_a_job_tells_how_far_it_is_and_is_stopped(archive: Archive) -> None:
     assert archive.tell(command) == 0  # the same again is not begun twice
     assert job()["number"] == facts["number"]
     text = (archive.mount.path / ".onefs" / "status").read_text()
-    assert "rate_per_s: " in text
+    assert LARGE.rpartition("/")[2] in text
+    assert "/s" in text
     assert archive.tell(f"stop {facts['number']}") == 0
     assert job()["stage"] == "stopped"
     assert "after 4 of 5 files" in job()["sentence"]

@@ -1,0 +1,27 @@
+"""What a person should look at in the status of a mount that works all the same."""
+
+from collections.abc import Mapping
+from typing import Any
+
+LITTLE_ROOM_BYTES = 100_000_000
+"""With less than this free, the cache's disk is as good as full."""
+
+
+def concerns(facts: Mapping[str, Any]) -> list[str]:
+    """What is not as it should be, each in a few words; none if all is well.
+
+    Failures of single files do not count: they are no fault of the mount.
+    """
+    mode, cache, servers = facts["mode"], facts["cache"], facts["passed_over"]
+    found = []
+    if "reason" in mode:
+        found.append(f"is in mode {mode['effective']} instead of {mode['requested']}")
+    if servers:
+        found.append(f"{' and '.join(dict.fromkeys(each['server'] for each in servers))} is not asked for now")
+    if "problem" in cache:
+        found.append("the cache cannot be read")
+    elif cache["free_bytes"] < max(LITTLE_ROOM_BYTES, cache["kept_free_bytes"]):
+        found.append("the disk of the cache is full")
+    if "warning" in facts["tables"]:
+        found.append("the tables may not be the right ones")
+    return found

@@ -1,0 +1,342 @@
+"""The facts of a status as a screen for people: lines of styled text, in words, for any width."""
+
+import re
+import textwrap
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from onefs.modes import ALLOWED, Mode
+from onefs.settings import Settings
+from onefs.table_times import table_time
+from onefs.text import ago_text, counted, duration_text, size_text, visible
+
+WIDTH = 80
+"""Columns where nobody says how many there are."""
+JOBS_SHOWN, TRANSFERS_SHOWN, FAILURES_SHOWN, PROGRAMS_SHOWN = 3, 8, 3, 3
+LABEL_WIDTH = 11
+BAR_WIDTH = 10
+_INDENT = "  "
+_MODES = {
+    "local": "nothing is fetched",
+    "auto": "files are fetched, and newer tables once these are old",
+    "refresh": "files are fetched; newer tables are asked for before a folder is listed",
+    "remote": "files are fetched; the database is asked about each folder that is listed",
+}
+_ROLES = {"database": "the database", "data": "data servers"}
+_OF_ONE_FILE = re.compile(r"[^\s(]+://[^\s,;)]+|[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d+")
+"""What differs in the sentences of files that fail for one cause."""
+Facts = Mapping[str, Any]
+
+
+class Style(StrEnum):
+    """How a piece of text looks on a terminal."""
+
+    PLAIN = "plain"
+    TITLE = "title"
+    FAINT = "faint"
+    GOOD = "good"
+    WARNING = "warning"
+    BAD = "bad"
+
+
+class Span(NamedTuple):
+    """A piece of a line."""
+
+    text: str
+    style: Style = Style.PLAIN
+
+
+Line = list[Span]
+
+
+def status_text(facts: Facts, width: int = WIDTH, now_s: float | None = None) -> str:
+    """The facts of one mount for people, without colour."""
+    return "".join(f"{plain(line)}\n" for line in status_lines(facts, width, now_s))
+
+
+def plain(line: Line) -> str:
+    """A line without its styles."""
+    return "".join(span.text for span in line)
+
+
+def status_lines(facts: Facts, width: int = WIDTH, now_s: float | None = None) -> list[Line]:
+    """The facts of one mount, or the problem of one that does not answer, in lines of `width` columns.
+
+    Only a word that is longer than a line, such as a path, makes a longer line, so that it can be copied.
+    """
+    now_s = time.time() if now_s is None else now_s
+    lines = title_lines(facts, width)
+    if "problem" in facts:
+        return lines + rows("state", str(facts["problem"]), width, Style.BAD)
+    return [
+        *lines,
+        *state_lines(facts, width, now_s),
+        *rows("programs", _programs(facts.get("programs", [])), width),
+        *job_lines(facts["jobs"], width),
+        *transfer_lines(facts["transfers"], width, TRANSFERS_SHOWN),
+        *server_lines(facts["passed_over"], width),
+        *failure_lines(facts["errors"], width, now_s, FAILURES_SHOWN),
+        *rows("log", facts["log"], width, Style.FAINT),
+    ]
+
+
+def title_lines(facts: Facts, width: int) -> list[Line]:
+    """What is mounted, and where."""
+    return _wrapped(f"{facts['source']} at {facts['mountpoint']}", width, Style.TITLE, "", _INDENT)
+
+
+def state_lines(facts: Facts, width: int, now_s: float) -> list[Line]:
+    """How the mount is: its mode, tables, view, cache, and what it did since its start."""
+    return [
+        *_state(facts, width),
+        *_mode(facts["mode"], width, now_s),
+        *_tables(facts, width, now_s),
+        *rows("view", _view(facts["shown"]), width),
+        *rows("cache", _cache(facts["cache"]), width, Style.BAD if "problem" in facts["cache"] else Style.PLAIN),
+        *_since_start(facts, width, now_s),
+        *_recording(facts["recording"], width),
+    ]
+
+
+def rows(label: str, text: str, width: int, style: Style = Style.PLAIN) -> list[Line]:
+    """A label with a text that goes on below itself; nothing if the text is ""."""
+    if not text:
+        return []
+    first = f"{_INDENT}{label:<{LABEL_WIDTH}}"
+    lines = _wrapped(text, width, style, " " * len(first), " " * len(first))
+    lines[0][0] = Span(first, Style.FAINT)
+    return lines
+
+
+def _wrapped(text: str, width: int, style: Style, first: str, later: str) -> list[Line]:
+    texts = textwrap.wrap(
+        visible(text), max(width - len(later), 20), break_long_words=False, break_on_hyphens=False
+    ) or [""]
+    return [[Span(later if number else first), Span(each, style)] for number, each in enumerate(texts)]
+
+
+# -- how it is -----------------------------------------------------------------------------------------------------
+
+
+def _state(facts: Facts, width: int) -> list[Line]:
+    concerns: Sequence[str] = facts.get("concerns", ())
+    if concerns:
+        return rows("state", f"works, but {'; '.join(concerns)}", width, Style.WARNING)
+    coming = len(facts["transfers"])
+    return rows("state", f"well, fetching {counted(coming, 'file')}" if coming else "well", width, Style.GOOD)
+
+
+def _mode(mode: Facts, width: int, now_s: float) -> list[Line]:
+    requested, reason = mode["requested"], mode.get("reason")
+    if not reason:
+        return rows("mode", f"{requested}: {_MODES[requested]}", width)
+    since, next_try = seconds_of(mode["since"]), seconds_of(mode["next_try"])
+    words = f"{requested} is asked for, {mode['effective']} in effect"
+    words += f" since {duration_text(max(now_s - since, 0))}: {reason}" if since else f": {reason}"
+    return rows("mode", f"{words} {_again(next_try, now_s)}", width, Style.WARNING)
+
+
+def _again(next_try_s: float | None, now_s: float) -> str:
+    if next_try_s is None or next_try_s <= now_s:
+        return "It is tried again now."
+    return f"It is tried again in {duration_text(next_try_s - now_s)}."
+
+
+def _tables(facts: Facts, width: int, now_s: float) -> list[Line]:
+    tables, created = facts["tables"], table_time(facts["tables"]["created"])
+    words = [f"{counted(tables['sessions'], 'session')}, {counted(tables['datasets'], 'dataset')}"]
+    if created is not None:
+        words.append(f"made {ago_text(now_s - created.timestamp())} ({created:%Y-%m-%d})")
+    checked = seconds_of(tables["checked"])
+    if checked is not None:
+        words.append(f"newer ones asked for {ago_text(now_s - checked)}")
+    saved_s = seconds_of(tables["saved"])
+    if saved_s is not None:
+        words.append(f"saved {ago_text(now_s - saved_s)}")
+    if tables["tag"]:
+        words.append(f"those of the release {tables['tag']} only")
+    if tables["expired"] and ALLOWED[Mode(facts["mode"]["requested"])].new_tables and "resting" not in tables:
+        words.append("due for renewal")
+    left_out = sum(tables["left_out"].values())
+    if left_out:
+        words.append(f"{left_out} cannot be shown")
+    lines = rows("tables", ", ".join(words), width)
+    for key in ("resting", "warning"):
+        lines += rows("", tables.get(key, ""), width, Style.WARNING if key == "warning" else Style.PLAIN)
+    return lines
+
+
+def _view(shown: Facts) -> str:
+    words = ["the default editions only"] if shown["view"] == "default" else []
+    if shown["as_of"]:
+        words.append(f"as of {shown['as_of']}")
+    if shown["qc"] != Settings().qc:
+        words.append(f"QC {shown['qc']} or better")
+    if shown["ignore_qc_not_set"]:
+        words.append("without what has no QC")
+    return ", ".join(words)
+
+
+def _cache(cache: Facts) -> str:
+    if "problem" in cache:
+        return f"{cache['directory']} {cache['problem']}"
+    if cache["used_bytes"] is None:
+        words = ["not counted yet"]
+    else:
+        limit = f"of {size_text(cache['most_bytes'])}" if cache["most_bytes"] else "with no limit"
+        words = [f"{size_text(cache['used_bytes'])} {limit}, in {counted(cache['used_files'], 'file')}"]
+    if cache["pinned_files"]:
+        words.append(f"{cache['pinned_files']} pinned")
+    if cache["evicted_files"]:
+        words.append(f"{size_text(cache['evicted_bytes'])} evicted")
+    kept_free = f" ({size_text(cache['kept_free_bytes'])} kept free)" if cache["kept_free_bytes"] else ""
+    return "; ".join([*words, f"{size_text(cache['free_bytes'])} free on the disk{kept_free}"])
+
+
+def _since_start(facts: Facts, width: int, now_s: float) -> list[Line]:
+    totals, started_s = facts["totals"], seconds_of(facts["started"])
+    fetched = f"{counted(totals['files_fetched'], 'file')}, {size_text(totals['bytes_fetched'])}"
+    failed = f"; {counted(totals['failures'], 'failure')}" if totals["failures"] else ""
+    asked = [f"{number} to {_ROLES.get(kind, kind)}" for kind, number in facts["requests"].items() if number]
+    return [
+        *rows("started", f"{ago_text(now_s - (started_s or now_s))}, process {facts['pid']}", width),
+        *rows("fetched", f"{fetched if totals['files_fetched'] else 'nothing yet'}{failed}", width),
+        *rows("requests", ", ".join(asked) or "none yet", width),
+    ]
+
+
+def _programs(programs: Sequence[Facts]) -> str:
+    shown = [
+        f"{each['program']} ({counted(each['fetched_files'], 'file')} fetched, {size_text(each['read_bytes'])} read)"
+        for each in programs[:PROGRAMS_SHOWN]
+    ]
+    more = len(programs) - len(shown)
+    return ", ".join([*shown, f"{more} more"] if more > 0 else shown)
+
+
+def _recording(recording: Facts, width: int) -> list[Line]:
+    lines: list[Line] = []
+    for each in recording["recordings"]:
+        if each["on"] or each["datasets"]:
+            label = f"label {each['label']}: " if each["label"] else ""
+            on = "on" if each["on"] else "off"
+            lines += rows("recording", f"{label}{on}, {counted(each['datasets'], 'dataset')}", width)
+    return lines
+
+
+# -- what happens --------------------------------------------------------------------------------------------------
+
+
+def job_lines(jobs: Sequence[Facts], width: int) -> list[Line]:
+    """The last jobs: how far those under way are, and what became of those that ended."""
+    lines: list[Line] = []
+    for job in jobs[-JOBS_SHOWN:]:
+        if job["ended"] is not None:
+            style = Style.PLAIN if job["stage"] == "done" and not job["failures"] else Style.WARNING
+            lines += rows(f"job {job['number']}", job["sentence"], width, style)
+        else:
+            lines += rows(f"job {job['number']}", _under_way(job), width)
+    return lines
+
+
+def _under_way(job: Facts) -> str:
+    if job["total_files"] is None:
+        return f"{job['command']}: counting the files"
+    words = [
+        f"{job['done_files']} of {counted(job['total_files'], 'file')}",
+        f"{size_text(job['done_bytes'])} of {size_text(job['total_bytes'])}",
+    ]
+    words += [f"{size_text(job['rate_bytes_per_s'])}/s"] if job["rate_bytes_per_s"] else []
+    words += [f"{duration_text(job['left_s'])} left"] if job["left_s"] is not None else []
+    words += [f"{job['files']['failed']} failed"] if job["files"].get("failed") else []
+    return f"{job['command']}: {', '.join(words)}"
+
+
+def transfer_lines(transfers: Sequence[Facts], width: int, most: int) -> list[Line]:
+    """What is fetched: in all, and a line with a bar for each of the first `most`."""
+    if not transfers:
+        return []
+    rate = sum(each["rate_bytes_per_s"] for each in transfers)
+    lines = rows("transfers", f"{len(transfers)}, {size_text(rate)}/s", width)
+    lines += [_transfer(each, width) for each in transfers[:most]]
+    if len(transfers) > most:
+        lines.append([Span(f"{_INDENT * 2}and {len(transfers) - most} more", Style.FAINT)])
+    return lines
+
+
+def _transfer(transfer: Facts, width: int) -> Line:
+    """One line: bar, share, rate, time left, the end of the path, and the host where there is room for it."""
+    done, total = transfer["done_bytes"], transfer["total_bytes"]
+    share = min(done / total, 1.0) if total else 0.0
+    rate = f"{size_text(transfer['rate_bytes_per_s'])}/s"
+    left = f"{duration_text(transfer['left_s'])} left" if transfer["left_s"] is not None else ""
+    head = f" {share:>4.0%}" if total else f" {size_text(done):>4}"
+    head += f" {rate:>10} {left:>15} "
+    room = width - len(_INDENT) - BAR_WIDTH - len(head)
+    host = visible(transfer["host"])
+    host_width = min(len(host), room // 3) if host else 0
+    path = clipped_start(visible(transfer["path"]), room - host_width - 1)
+    return [
+        Span(_INDENT),
+        *bar(share),
+        Span(head),
+        Span(f"{path:<{room - host_width - 1}} "),
+        Span(clipped_end(host, host_width), Style.FAINT),
+    ]
+
+
+def bar(share: float, columns: int = BAR_WIDTH) -> Line:
+    """A bar of so many columns of which a share is filled."""
+    filled = round(share * columns)
+    return [Span("━" * filled, Style.GOOD), Span("─" * (columns - filled), Style.FAINT)]
+
+
+def clipped_start(text: str, width: int) -> str:
+    """The end of a text in at most `width` columns."""
+    return text if len(text) <= width else f"…{text[len(text) - max(width - 1, 0) :]}"
+
+
+def clipped_end(text: str, width: int) -> str:
+    """The beginning of a text in at most `width` columns."""
+    return text if len(text) <= width else f"{text[: max(width - 1, 0)]}…"
+
+
+def server_lines(passed_over: Sequence[Facts], width: int) -> list[Line]:
+    """The servers that are not asked now, why, until when, and what waits for them."""
+    lines: list[Line] = []
+    for each in passed_over:
+        waiting = f" {counted(len(each['waiting']), 'file')} wait for it." if each["waiting"] else ""
+        words = f"{each['server']}, {each['role']}, away for {duration_text(each['since_s'])}: {each['reason']}"
+        again = f"It is asked again in {duration_text(each['left_s'])}.{waiting}"
+        lines += rows("server", f"{words.rstrip('.')}. {again}", width, Style.WARNING)
+    return lines
+
+
+def failure_lines(errors: Sequence[Facts], width: int, now_s: float, most: int) -> list[Line]:
+    """The last failures, those of one cause together, the newest first, each cause with its remedy."""
+    lines: list[Line] = []
+    groups = list(_groups(errors))
+    for group in groups[:most]:
+        newest, failed_s = group[0], seconds_of(group[0]["time"])
+        when = f"{ago_text(now_s - failed_s)}, " if failed_s is not None else ""
+        times = f", {newest['count']} times" if newest["count"] > 1 else ""
+        more = f" {counted(len(group) - 1, 'other file')} likewise." if len(group) > 1 else ""
+        lines += rows("failed", f"{when}{newest['errno']}{times}: {newest['reason']}{more}", width, Style.BAD)
+        lines += rows("", newest["remedy"], width)
+    return lines
+
+
+def _groups(errors: Sequence[Facts]) -> Iterator[list[Facts]]:
+    groups: dict[tuple[str, str], list[Facts]] = {}
+    for error in reversed(errors):
+        cause = _OF_ONE_FILE.sub("", error["reason"].replace(error["path"], ""))
+        groups.setdefault((error["errno"], cause), []).append(error)
+    yield from groups.values()
+
+
+def seconds_of(moment: str | None) -> float | None:
+    """Seconds since the epoch of a time in the facts; None for never."""
+    return None if moment is None else datetime.fromisoformat(moment).timestamp()
