@@ -170,6 +170,12 @@ class NoKeysError(AccessRefusedError):
     """A bucket was not asked, as there are no keys to sign the request with."""
 
 
+class CrawlingError(OnefsError):
+    """So many files are fetched for one program that it may be searching the whole archive."""
+
+    default_remedy = "End the program, or switch fetching off while it runs (echo local > .onefs/mode)."
+
+
 class UnknownRecordError(OnefsError):
     """The database has no record of that name or id."""
 

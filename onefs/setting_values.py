@@ -63,6 +63,13 @@ def count(text: str) -> int:
     return int(text)
 
 
+def count_or_0(text: str) -> int:
+    """A whole number from 0 to 999999."""
+    if not _COUNT.fullmatch(text.strip()):
+        raise ValueError("a whole number from 0 to 999999")
+    return int(text)
+
+
 def size_bytes(text: str) -> int:
     """Bytes of `512K`, `64M`, `1G`, `2T` or a plain number of bytes."""
     match = _SIZE.fullmatch(text.strip())
@@ -156,6 +163,7 @@ _METAVARS: dict[Parser, str] = {
     size_bytes: "SIZE",
     block_bytes: "SIZE",
     count: "N",
+    count_or_0: "N",
     yes_or_no: "on|off",
     revision_bound: "DATE",
     path: "PATH",

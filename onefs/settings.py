@@ -17,6 +17,7 @@ from onefs.setting_values import (
     block_bytes,
     choices,
     count,
+    count_or_0,
     duration_s,
     metavar,
     name,
@@ -219,6 +220,18 @@ class Settings:
     max_transfers: int = _setting(256, count, "files fetched at the same time, at most", group=Group.NETWORK)
     proxy: str = _setting("", proxy, "proxy for all requests, over the standard proxy variables", group=Group.NETWORK)
     record: bool = _setting(False, yes_or_no, "record what is read, and by whom, from the start", group=Group.OPERATION)
+    crawl_warn: int = _setting(
+        1000,
+        count_or_0,
+        "files fetched for one program within an hour above which there is a warning; 0 for none",
+        group=Group.OPERATION,
+    )
+    crawl_limit: int = _setting(
+        0,
+        count_or_0,
+        "files fetched for one program within an hour, at most, until it rests; 0 for no limit",
+        group=Group.OPERATION,
+    )
     control_dir: str = _setting(
         "hidden", one_of("hidden", "visible"), "whether listings of the root show .onefs", group=Group.MOUNT
     )

@@ -40,6 +40,7 @@ def is_mounted(folder: Path) -> bool:
 
 def paths_of(root: Path, datasets: Sequence[Dataset]) -> list[str | ALFObjectNotFound]:
     """The paths of several files, as `path_of` gives them; the mount is asked for all of them at once."""
+    _attribute(str(root), "loader")  # tells the mount that this process searches nothing, but wants these files
     if len(datasets) == 1:
         return [path_of(root, datasets[0])]
     return each_result(partial(path_of, root), READ_AT_ONCE, datasets)

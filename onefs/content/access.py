@@ -29,7 +29,7 @@ from onefs.content.transfer import Obtained, Obtainer, ending, offline
 from onefs.content.trusted import TrustedCopies
 from onefs.content.verification import Signature, Verdict, Verify, trusted
 from onefs.content.workers import Workers
-from onefs.errors import MismatchError, OfflineError, OnefsError
+from onefs.errors import MismatchError, OfflineError, OnefsError, again
 from onefs.outages import Outages, PassedOver
 from onefs.transports.base import Location, Transport
 
@@ -113,10 +113,11 @@ class Content:
         )
         self._inspector = Inspector(store, known, self._failures, self._fetches, verify)
 
-    def open(self, dataset: Dataset, *, may_fetch: bool) -> OpenFile:
+    def open(self, dataset: Dataset, *, may_fetch: bool, refusal: OnefsError | None = None) -> OpenFile:
         """Open a dataset at once, without waiting for network or hashing.
 
-        Raises OfflineError, a failure that is remembered, or what is wrong with the cache.
+        Raises OfflineError, a failure that is remembered, or what is wrong with the cache; `refusal`, if a fetch would
+        have to be begun.
         """
         self._store.used(dataset)
         for copy in self._store.open_copies(dataset):
@@ -133,6 +134,8 @@ class Content:
             self._raise_remembered(dataset, found, may_fetch=may_fetch)
             if found is None and not (may_fetch and self._store.is_cache):
                 raise self._told_offline(dataset, offline(dataset, self._store))
+            if found is None and refusal is not None:
+                raise again(refusal)
             fetch = self._fetches.start(dataset, may_fetch=may_fetch, has_copy=found is not None)
             is_fetched = found is None
         return OpenFile(dataset.path, None, fetch, is_fetched=is_fetched)

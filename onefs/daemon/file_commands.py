@@ -33,15 +33,15 @@ class FileCommands:
         jobs: Jobs,
         orders: Orders,
         mountpoint: Path,
-        ask_again: Callable[[], object],
+        begin_anew: Callable[[], object],
     ) -> None:
-        """`ask_again` has the database asked anew as folders are listed."""
+        """`begin_anew` has the database asked again as folders are listed, and files fetched for every program."""
         self._file_system = file_system
         self._content = content
         self._jobs = jobs
         self._orders = orders
         self._mountpoint = os.fspath(mountpoint)
-        self._ask_again = ask_again
+        self._begin_anew = begin_anew
 
     def table(self) -> Mapping[str, Command]:
         """Each by its word."""
@@ -101,7 +101,7 @@ class FileCommands:
         end(int(number))
 
     def _retry(self, words: list[str]) -> None:
-        self._ask_again()
+        self._begin_anew()
         if not words:
             self._content.retry(None)
             return

@@ -35,6 +35,7 @@ from onefs.fuse.operations import Operations
 from onefs.modes import ALLOWED, Mode, ModeState, check
 from onefs.outages import PAUSE_S
 from onefs.recording.accounting import Programs
+from onefs.recording.crawling import Crawlers
 from onefs.settings import Settings, settings_text
 from onefs.sources.origins import origins
 from onefs.sources.releases import Releases
@@ -60,7 +61,7 @@ class Service:
         self._mountpoint = mountpoint
         self._notifier = Notifier()
         self._journal = Journal(errno_name)
-        self._programs = Programs()
+        self._programs = Programs(Crawlers(settings.crawl_warn, settings.crawl_limit))
         hooks = Hooks(
             on_change=self._content_changed,
             on_failure=self._content_failed,
@@ -101,6 +102,7 @@ class Service:
         status.add("jobs", self._jobs)
         status.add("recording", self._recording)
         status.add("programs", self._programs)
+        status.add("crawlers", self._programs.crawlers)
         self._file_system = FileSystem(
             self._showing.forest(),
             self._content,
@@ -151,9 +153,7 @@ class Service:
             max_transfers=self._settings.max_transfers,
             has_server=self._source.abilities.has_server,
         )
-        return FileCommands(
-            lambda: self._file_system, self._content, self._jobs, orders, self._mountpoint, self._ask_again
-        )
+        return FileCommands(lambda: self._file_system, self._content, self._jobs, orders, self._mountpoint, self._retry)
 
     def _settings_text(self) -> str:
         """The settings in force, some of which commands change."""
@@ -270,6 +270,10 @@ class Service:
         check(mode, self._source.name, self._source.abilities)
         self._refresher.switch(mode)
         self._showing.renew()
+
+    def _retry(self) -> None:
+        self._programs.crawlers.forget()
+        self._ask_again()
 
     def _ask_again(self) -> None:
         self._showing.ask_again()

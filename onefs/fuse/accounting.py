@@ -1,26 +1,48 @@
-"""`Callers`: which program a request of the kernel is from, looked up once for each thread of a process."""
+"""`Accounts`: which program a request of the kernel is from, what is counted for it, and whether it may go on."""
 
 import functools
+import logging
 
 import trio
 from cachetools import LRUCache
 
-from onefs.recording.accounting import UNKNOWN, Caller
-from onefs.recording.processes import Process, file_name, is_interpreter, process, process_of, program_in_short
+from onefs.errors import CrawlingError
+from onefs.recording.accounting import Programs
+from onefs.recording.processes import (
+    Caller,
+    Process,
+    Reader,
+    file_name,
+    is_interpreter,
+    process,
+    process_of,
+    program_in_short,
+)
+from onefs.recording.recorder import Recorder
+from onefs.vfs.journal import Journal
 
+UNKNOWN = "unknown"
+"""What asks without a process that can be seen here: the kernel itself, or one in another PID namespace."""
 LONGEST_LOOK_S = 1.0
 LOOK_THREADS = 16
 CALLERS_KEPT = 10_000
+_log = logging.getLogger(__name__)
 
 
-class Callers:
-    """Tells the programs of threads. A thread that runs another program than before has another name, or stack."""
+class Accounts:
+    """Tells the programs of threads, and counts for them. A thread's program is looked up once.
 
-    def __init__(self) -> None:
+    A thread that runs another program than before has another name, or stack.
+    """
+
+    def __init__(self, programs: Programs, recorder: Recorder, journal: Journal) -> None:
+        self._programs = programs
+        self._recorder = recorder
+        self._journal = journal
         self._known: LRUCache[object, Caller] = LRUCache(CALLERS_KEPT)
         self._looks = trio.CapacityLimiter(LOOK_THREADS)  # apart: the memory of a process may be locked
 
-    async def of(self, pid: int, uid: int) -> Caller:
+    async def caller(self, pid: int, uid: int) -> Caller:
         """Who the thread `pid` of the user `uid` belongs to. The kernel has 0 for one of another PID namespace."""
         thread = process(pid) if pid else None
         if thread is None:
@@ -39,3 +61,29 @@ class Callers:
             with trio.move_on_after(LONGEST_LOOK_S):
                 name = await trio.to_thread.run_sync(look, limiter=self._looks, abandon_on_cancel=True)
         return name
+
+    def trust(self, caller: Caller) -> None:
+        """Never take a process for a crawler."""
+        self._programs.crawlers.trust(caller)
+
+    def refusal(self, caller: Caller, reader: Reader | None) -> CrawlingError | None:
+        """Why nothing more is fetched for a program; None if it may go on. `reader` is known while recording."""
+        if reader is not None and self._recorder.is_run(reader):
+            self.trust(caller)
+        return self._programs.crawlers.refusal(caller)
+
+    def refused(self, caller: Caller) -> None:
+        """A program wanted a file that was refused."""
+        self._programs.crawlers.refused(caller)
+
+    def opened(self, caller: Caller, *, is_fetched: bool) -> None:
+        """A program opened a dataset. `is_fetched` says that it has to be fetched for that."""
+        self._programs.opened(caller, is_fetched=is_fetched)
+        warning = self._programs.crawlers.fetched(caller) if is_fetched else None
+        if warning is not None:
+            _log.warning("%s", warning)
+            self._journal.warn(warning)
+
+    def read(self, caller: Caller, size_bytes: int) -> None:
+        """The kernel asked for bytes that a program reads."""
+        self._programs.read(caller.program, size_bytes)

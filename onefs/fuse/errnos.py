@@ -23,6 +23,7 @@ ERRNOS: tuple[tuple[type[errors.OnefsError], int], ...] = (
     (errors.BusyError, errno.EBUSY),
     (errors.UnknownRecordError, errno.ENOENT),
     (errors.NoRoomError, errno.ENOSPC),
+    (errors.CrawlingError, errno.EDQUOT),
     (errors.KeptError, errno.EBUSY),
     (errors.InterruptedByCallerError, errno.EINTR),
     (errors.ContentError, errno.EIO),

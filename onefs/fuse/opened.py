@@ -7,8 +7,7 @@ from cachetools import LRUCache
 from pyfuse3 import EntryAttributes, FileNameT, InodeT
 
 from onefs.content.descriptors import Edition
-from onefs.recording.accounting import Caller
-from onefs.recording.processes import Reader
+from onefs.recording.processes import Caller, Reader
 from onefs.vfs.entries import Entries
 from onefs.vfs.filesystem import Opened
 from onefs.vfs.handles import Origin

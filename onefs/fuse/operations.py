@@ -27,8 +27,8 @@ from pyfuse3 import (
 )
 
 from onefs.catalogue.stored import MustWaitError, not_waiting
-from onefs.errors import GoneError, NotInCatalogueError, OnefsError
-from onefs.fuse.accounting import Callers
+from onefs.errors import CrawlingError, GoneError, NotInCatalogueError, OnefsError
+from onefs.fuse.accounting import Accounts
 from onefs.fuse.callers import in_thread, until_done
 from onefs.fuse.errnos import errno_of
 from onefs.fuse.opened import Handle, Listing, Pages
@@ -36,7 +36,7 @@ from onefs.fuse.packing import Packer, absent, statistics
 from onefs.fuse.recording import Told
 from onefs.recording.accounting import Programs
 from onefs.vfs import inodes, xattrs
-from onefs.vfs.filesystem import FileSystem
+from onefs.vfs.filesystem import FileSystem, Opened
 from onefs.vfs.handles import ReadableFile
 
 DISK_THREADS = 64
@@ -95,8 +95,6 @@ class Operations(pyfuse3.Operations):
         `programs` counts which program opens and reads what.
         """
         super().__init__()
-        self._programs = programs or Programs()
-        self._callers = Callers()
         self._has_old_pages = has_old_pages
         self.file_system = file_system
         self._open_wait_s = open_wait_s
@@ -113,6 +111,7 @@ class Operations(pyfuse3.Operations):
         self._pages = Pages()
         self._recorder = file_system.recorder
         self._told = Told(self._recorder, self._pages, self._files)
+        self._accounts = Accounts(programs or Programs(), self._recorder, file_system.journal)
 
     def _tell_unforeseen(self, method: str, number: Any, error: Exception) -> None:
         """Tell in `.onefs/errors` of a failure that nobody foresaw. `number` is the method's inode or handle."""
@@ -221,24 +220,21 @@ class Operations(pyfuse3.Operations):
     async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> FileInfo:
         if flags & _WRITING:
             return await self._open_control(inode, ctx)
-        if self.file_system.may_ask(inode):
-            # Whoever is interrupted while it opens could not close: so what is to be asked for is asked for before.
-            await self._ask(inode, ctx.pid, self.file_system.attributes, inode)
-            opened = await trio.to_thread.run_sync(self.file_system.open, inode, limiter=self._disk)
-        elif not inodes.is_file(inode):
-            # To write down a million datasets that were recorded takes seconds.
-            opened = await trio.to_thread.run_sync(self.file_system.open, inode, limiter=self._texts)
+        reader = caller = None
+        if inodes.is_file(inode):
+            reader = await self._told.who(ctx.pid, ctx.uid) if self._recorder.turn else None
+            caller = await self._accounts.caller(ctx.pid, ctx.uid)
+            refusal = self._accounts.refusal(caller, reader)
+            try:
+                opened = await self._opened(inode, ctx.pid, refusal)
+            except CrawlingError:
+                self._accounts.refused(caller)
+                raise
+            self._accounts.opened(caller, is_fetched=opened.is_fetched)
         else:
-            takes_long = self.file_system.takes_long(inode)
-            opened = await self._put(self.file_system.open, inode, ctx.pid, may_wait=False, takes_long=takes_long)
+            opened = await self._opened(inode, ctx.pid)
         try:
-            caller = None
-            if opened.dataset is not None:
-                caller = await self._callers.of(ctx.pid, ctx.uid)
-                self._programs.opened(caller, is_fetched=opened.is_fetched)
             is_there = await self._settle(opened.file, ctx.pid)
-            is_recorded = self._recorder.turn and opened.dataset is not None
-            reader = await self._told.who(ctx.pid, ctx.uid) if is_recorded else None
         except BaseException:
             opened.file.close()
             raise
@@ -250,6 +246,17 @@ class Operations(pyfuse3.Operations):
         if reader is not None:
             self._told.opened(handle)
         return FileInfo(fh=FileHandleT(number), direct_io=direct_io, keep_cache=keep_cache)
+
+    async def _opened(self, inode: InodeT, pid: int, refusal: CrawlingError | None = None) -> Opened:
+        find = functools.partial(self.file_system.open, refusal=refusal)
+        if self.file_system.may_ask(inode):
+            # Whoever is interrupted while it opens could not close: so what is to be asked for is asked for before.
+            await self._ask(inode, pid, self.file_system.attributes, inode)
+            return await trio.to_thread.run_sync(find, inode, limiter=self._disk)
+        if not inodes.is_file(inode):
+            # To write down a million datasets that were recorded takes seconds.
+            return await trio.to_thread.run_sync(find, inode, limiter=self._texts)
+        return await self._put(find, inode, pid, may_wait=False, takes_long=self.file_system.takes_long(inode))
 
     async def _open_control(self, inode: InodeT, ctx: RequestContext) -> FileInfo:
         number = next(self._numbers)
@@ -309,7 +316,7 @@ class Operations(pyfuse3.Operations):
         if len(data) < size:
             self.file_system.check_end(handle.opened, off + len(data))
         if handle.caller is not None:
-            self._programs.read(handle.caller.program, len(data))
+            self._accounts.read(handle.caller, len(data))
         if data and handle.turn != self._recorder.turn:
             await self._told.read(handle)
         return data
@@ -338,6 +345,9 @@ class Operations(pyfuse3.Operations):
     @answered
     async def getxattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> bytes:
         wanted = os.fsdecode(name)
+        if wanted == xattrs.LOADER:
+            self._accounts.trust(await self._accounts.caller(ctx.pid, ctx.uid))
+            return b""
         may_wait = wanted == xattrs.PROBES or self.file_system.may_ask(inode)
         find = functools.partial(self.file_system.xattr, inode)
         takes_long = self.file_system.takes_long(inode)

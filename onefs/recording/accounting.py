@@ -5,27 +5,16 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from cachetools import LRUCache
 
-from onefs.recording.processes import Identity
+from onefs.recording.crawling import PROCESSES_KEPT, PROGRAMS_KEPT, Crawlers
+from onefs.recording.processes import Caller, Identity
 from onefs.text import moment
 
-UNKNOWN = "unknown"
-"""What asks without a process that can be seen here: the kernel itself, or one in another PID namespace."""
 OTHERS = "others"
-PROGRAMS_KEPT = 500
 PROGRAMS_SHOWN = 50
-PROCESSES_KEPT = 10_000
-
-
-class Caller(NamedTuple):
-    """Who asks: the process that a thread belongs to, None if it is not known, and the name of its program."""
-
-    process: Identity | None
-    program: str
-    uid: int
 
 
 @dataclass(slots=True)
@@ -53,7 +42,9 @@ class Programs:
     Only so many programs are told apart: those that were idle longest are added up as `others`.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, crawlers: Crawlers | None = None, clock: Callable[[], float] = time.time) -> None:
+        """Without `crawlers`, nobody is warned of, and nothing is refused."""
+        self.crawlers = crawlers or Crawlers()
         self._clock = clock
         self._lock = threading.Lock()  # guards all below
         self._usages: OrderedDict[str, Usage] = OrderedDict()

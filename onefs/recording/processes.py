@@ -42,6 +42,14 @@ class Process:
     stack: int
 
 
+class Caller(NamedTuple):
+    """Who asks the mount: the process that a thread belongs to, None if it cannot be seen, and its program's name."""
+
+    process: Identity | None
+    program: str
+    uid: int
+
+
 @dataclass(frozen=True, slots=True)
 class Reader:
     """Who has a file open. `program` is "" if the system does not tell.

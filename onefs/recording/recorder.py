@@ -116,6 +116,11 @@ class Recorder:
             recording.is_on = True
             self._turned()
 
+    def is_run(self, reader: Reader) -> bool:
+        """Whether a recording is on for this process, or one above it, alone: as `onefs record run` does."""
+        with self._lock:
+            return any(each.roots and each.wants(reader) for each in self._recordings.values())
+
     def turn_off(self, label: str | None = None, pid: int | None = None) -> None:
         """Count no more under a label, or under any; with `pid`, only what that process reads no more.
 

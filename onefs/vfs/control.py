@@ -28,7 +28,7 @@ the setting control_dir = visible. Only the user who mounted, and root, may writ
   control      the settings in force and the commands; write one command a line: echo refresh > control
   status       what is mounted, from which tables, what is being fetched, and the last failures
   status.json  the same for programs
-  errors       the last failures: time, path, errno, reason and remedy, one a line, newest last
+  errors       the last failures: time, path, errno (- for a warning), reason and remedy, one a line, newest last
   pinned       the files that stay in the cache, one a line
   log          the last lines of the daemon's log
 

@@ -13,6 +13,7 @@ from onefs.content.access import Content
 from onefs.errors import (
     BadTermError,
     CacheDamagedError,
+    CrawlingError,
     GoneError,
     IsADirectoryInTreeError,
     NameTooLongError,
@@ -216,8 +217,11 @@ class FileSystem:
         """Path from the mount's root, "" for the root itself."""
         return self.forest.path(ino)
 
-    def open(self, ino: int) -> Opened:
-        """Open a file. Answers at once: a file that has to be fetched is waited for by `ReadableFile.wait`."""
+    def open(self, ino: int, refusal: CrawlingError | None = None) -> Opened:
+        """Open a file. Answers at once: a file that has to be fetched is waited for by `ReadableFile.wait`.
+
+        Raises `refusal`, if there is one, rather than begin a fetch.
+        """
         node = self.forest.node(ino)
         if isinstance(node, Directory | Link):
             raise IsADirectoryInTreeError(f"{node.path} is not a file.")
@@ -225,7 +229,11 @@ class FileSystem:
             return Opened(node.open(), node.path, node.size_bytes or None, self._attributes(node))
         dataset = node.dataset
         try:
-            file = self.content.open(dataset, may_fetch=ALLOWED[self._mode()].fetching)
+            may_fetch = ALLOWED[self._mode()].fetching
+            file = self.content.open(dataset, may_fetch=may_fetch, refusal=refusal)
+        except CrawlingError as error:
+            self.journal.record("", error)  # the same for thousands of files
+            raise
         except OnefsError as error:
             self.journal.record(dataset.path, error)
             raise

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from onefs.errors import GoneError, NotADirectoryInTreeError, NotInCatalogueError, OnefsError, UnknownRecordError
 
 KEPT = 200
+NO_ERRNO = "-"
+"""In place of an errno's name: it is a warning."""
 MOST_UNANSWERED = 1000
 _ANSWERS = (NotInCatalogueError, NotADirectoryInTreeError, GoneError, UnknownRecordError)
 """What is raised where there was an answer: that there is no such thing."""
@@ -37,7 +39,14 @@ class Journal:
 
     def record(self, path: str, error: OnefsError) -> None:
         """Note a failure. The same one again only raises its count."""
-        failure = Failure(self._clock(), path, self._errno_name(error), error.reason, error.remedy, 1)
+        self._note(path, error, self._errno_name(error))
+
+    def warn(self, warning: OnefsError) -> None:
+        """Note what people should know though nothing has failed."""
+        self._note("", warning, NO_ERRNO)
+
+    def _note(self, path: str, error: OnefsError, errno_name: str) -> None:
+        failure = Failure(self._clock(), path, errno_name, error.reason, error.remedy, 1)
         with self._lock:
             before = self._failures.pop((path, error.reason), None)
             self._failures[path, error.reason] = replace(failure, count=before.count + 1) if before else failure

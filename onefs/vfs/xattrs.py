@@ -21,6 +21,9 @@ PROBES = f"{PREFIX}probes"
 HIDDEN = f"{PREFIX}hidden:"
 """With a path in the session behind it: why nothing is shown there. It is listed nowhere, and for `onefs info`."""
 
+LOADER = f"{PREFIX}loader"
+"""Asked for of the root: the process that asks loads the files that it opens, and is not searching through all."""
+
 LEFT_OUT = f"{PREFIX}left_out"
 """On a folder of searches: how many sessions match that have no place in the tree. For `onefs search`."""
 

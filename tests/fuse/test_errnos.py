@@ -35,6 +35,7 @@ EXPECTED = {
     "MismatchError": errno.EIO,
     "CacheDamagedError": errno.EIO,
     "NoRoomError": errno.ENOSPC,
+    "CrawlingError": errno.EDQUOT,
     "KeptError": errno.EBUSY,
     "InterruptedByCallerError": errno.EINTR,
     "NotSavedError": errno.EIO,

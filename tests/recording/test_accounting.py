@@ -1,7 +1,8 @@
 """What each program did: counts, processes told apart, and that memory stays bounded."""
 
-from onefs.recording.accounting import OTHERS, PROCESSES_KEPT, PROGRAMS_KEPT, PROGRAMS_SHOWN, Caller, Programs
-from onefs.recording.processes import Identity
+from onefs.recording.accounting import OTHERS, PROGRAMS_SHOWN, Programs
+from onefs.recording.crawling import PROCESSES_KEPT, PROGRAMS_KEPT
+from onefs.recording.processes import Caller, Identity
 
 
 def caller(program: str, pid: int = 7, started: int = 1) -> Caller:

@@ -6,11 +6,18 @@ import threading
 
 import pytest
 
-from onefs.fuse.accounting import Callers
-from onefs.recording.accounting import UNKNOWN, Caller
-from onefs.recording.processes import process
+from onefs.fuse.accounting import UNKNOWN, Accounts
+from onefs.fuse.errnos import errno_name
+from onefs.recording.accounting import Programs
+from onefs.recording.processes import Caller, process
+from onefs.recording.recorder import Recorder
+from onefs.vfs.journal import Journal
 
 pytestmark = pytest.mark.trio
+
+
+def accounts() -> Accounts:
+    return Accounts(Programs(), Recorder("archive", lambda dataset, edition: ""), Journal(errno_name))
 
 
 def identity(pid: int) -> object:
@@ -20,12 +27,12 @@ def identity(pid: int) -> object:
 
 
 async def test_what_has_no_number_is_unknown() -> None:
-    assert await Callers().of(0, 1000) == Caller(None, UNKNOWN, 1000)
-    assert (await Callers().of(2**22 + 1, 1000)).program == UNKNOWN
+    assert await accounts().caller(0, 1000) == Caller(None, UNKNOWN, 1000)
+    assert (await accounts().caller(2**22 + 1, 1000)).program == UNKNOWN
 
 
 async def test_a_thread_is_of_its_process() -> None:
-    callers, numbers, go_on = Callers(), [], threading.Event()
+    callers, numbers, go_on = accounts(), [], threading.Event()
 
     def run() -> None:
         numbers.append(threading.get_native_id())
@@ -37,7 +44,7 @@ async def test_a_thread_is_of_its_process() -> None:
     thread.start()
     ready.wait()
     try:
-        mine, its = await callers.of(os.getpid(), 0), await callers.of(numbers[0], 0)
+        mine, its = await callers.caller(os.getpid(), 0), await callers.caller(numbers[0], 0)
     finally:
         go_on.set()
         thread.join()
@@ -46,18 +53,18 @@ async def test_a_thread_is_of_its_process() -> None:
 
 
 async def test_a_process_that_becomes_another_program_is_told_anew() -> None:
-    callers = Callers()
+    callers = accounts()
     with subprocess.Popen(
         ["sh", "-c", "echo; read line; exec cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
         assert child.stdin is not None
         assert child.stdout is not None
         child.stdout.readline()
-        before = await callers.of(child.pid, 0)
+        before = await callers.caller(child.pid, 0)
         child.stdin.write(b"\nbytes\n")
         child.stdin.flush()
         assert child.stdout.readline() == b"bytes\n"
-        after = await callers.of(child.pid, 0)
+        after = await callers.caller(child.pid, 0)
         child.stdin.close()
     assert before.process == after.process
     assert before.program in ("sh", "dash", "bash")
@@ -65,7 +72,7 @@ async def test_a_process_that_becomes_another_program_is_told_anew() -> None:
 
 
 async def test_a_process_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    callers = Callers()
-    first = await callers.of(os.getpid(), 0)
+    callers = accounts()
+    first = await callers.caller(os.getpid(), 0)
     monkeypatch.setattr("onefs.fuse.accounting.file_name", None)
-    assert await callers.of(os.getpid(), 0) is first
+    assert await callers.caller(os.getpid(), 0) is first

@@ -1,0 +1,141 @@
+"""`Crawlers`: programs for which so many files are fetched that they may be searching the whole archive."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cachetools import LRUCache
+
+from onefs.errors import CrawlingError
+from onefs.mountinfo import FILE_SYSTEM_TYPE
+from onefs.recording.processes import Caller, Identity
+from onefs.text import counted, duration_text
+
+PROGRAMS_KEPT = 500
+PROCESSES_KEPT = 10_000
+WINDOW_S = 3600.0
+"""For how long files are counted, from the first on; then the count begins anew."""
+QUIET_S = 600.0
+"""How long a program that reached the limit must want nothing that has to be fetched, until more is."""
+
+
+@dataclass(slots=True)
+class Spell:
+    """Fetches for one program of one user, in seconds of the clock. `last_s` is when it last wanted one."""
+
+    began_s: float
+    last_s: float
+    fetched_files: int = 0
+    is_warned: bool = False
+
+
+class Crawlers:
+    """Counts the files that are fetched for each program of each user. Safe to use from several threads.
+
+    Above `warn_files` within an hour there is a warning; from `limit_files` on, what is not in the cache is refused
+    until the program has been quiet for a while. 0 is for none. Processes that are trusted do not count.
+    """
+
+    def __init__(self, warn_files: int = 0, limit_files: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._warn_files = warn_files
+        self._limit_files = limit_files
+        self._clock = clock
+        self._lock = threading.Lock()  # guards the two below
+        self._spells: LRUCache[tuple[str, int], Spell] = LRUCache(PROGRAMS_KEPT)
+        self._trusted: LRUCache[Identity, None] = LRUCache(PROCESSES_KEPT)
+
+    def trust(self, caller: Caller) -> None:
+        """Never take this process for a crawler: it wants the files themselves, such as ONE that loads them."""
+        if caller.process is not None:
+            with self._lock:
+                self._trusted[caller.process] = None
+
+    def fetched(self, caller: Caller) -> CrawlingError | None:
+        """A file is fetched for a program. Gives what people are to be told, if it is time for that."""
+        with self._lock:
+            if caller.process in self._trusted:
+                return None
+            spell = self._spell(caller)
+            if spell is None:
+                spell = self._spells[caller.program, caller.uid] = Spell(self._clock(), self._clock())
+            spell.fetched_files += 1
+            spell.last_s = self._clock()
+            if self._limit_files and spell.fetched_files == self._limit_files:
+                return _refusal(caller, self._limit_files)
+            if not self._warn_files or spell.fetched_files <= self._warn_files or spell.is_warned:
+                return None
+            spell.is_warned = True
+        return _warning(caller, self._warn_files)
+
+    def refusal(self, caller: Caller) -> CrawlingError | None:
+        """Why nothing more is fetched for a program; None if it may go on."""
+        if not self._limit_files:
+            return None
+        with self._lock:
+            spell = self._spell(caller)
+            if spell is None or not self._is_over(spell) or caller.process in self._trusted:
+                return None
+        return _refusal(caller, self._limit_files)
+
+    def refused(self, caller: Caller) -> None:
+        """A program wanted a file that was refused: it is not quiet yet."""
+        with self._lock:
+            spell = self._spell(caller)
+            if spell is not None:
+                spell.last_s = self._clock()
+
+    def forget(self) -> None:
+        """Count anew, and let all programs go on."""
+        with self._lock:
+            self._spells.clear()
+
+    def facts(self) -> list[dict[str, Any]]:
+        """What status tells: the programs that people were warned of, or for which nothing more is fetched."""
+        with self._lock:
+            return [
+                {
+                    "program": program,
+                    "uid": uid,
+                    "fetched_files": spell.fetched_files,
+                    "since_s": round(self._clock() - spell.began_s),
+                    "refused": self._is_over(spell),
+                }
+                for (program, uid), spell in self._spells.items()
+                if not self._is_past(spell) and (spell.is_warned or self._is_over(spell))
+            ]
+
+    def _spell(self, caller: Caller) -> Spell | None:
+        """The program's spell, unless it has ended."""
+        spell = self._spells.get((caller.program, caller.uid))
+        return None if spell is None or self._is_past(spell) else spell
+
+    def _is_over(self, spell: Spell) -> bool:
+        return bool(self._limit_files) and spell.fetched_files >= self._limit_files
+
+    def _is_past(self, spell: Spell) -> bool:
+        if self._is_over(spell):
+            return self._clock() - spell.last_s >= QUIET_S
+        return self._clock() - spell.began_s >= WINDOW_S
+
+
+def _warning(caller: Caller, warn_files: int) -> CrawlingError:
+    return CrawlingError(
+        f"More than {counted(warn_files, 'file')} were fetched within an hour for {_whom(caller)}.",
+        "If it only searches or indexes, end it, or switch fetching off while it runs (echo local > .onefs/mode); "
+        f"add {FILE_SYSTEM_TYPE} to PRUNEFS in /etc/updatedb.conf; crawl_limit sets how much any program may fetch.",
+    )
+
+
+def _refusal(caller: Caller, limit_files: int) -> CrawlingError:
+    return CrawlingError(
+        f"{counted(limit_files, 'file')} were fetched within an hour for {_whom(caller)}, which is its crawl_limit: "
+        "it can read what is in the cache, and nothing more is fetched.",
+        f"Let it rest for {duration_text(QUIET_S)}, or run onefs retry; fetch what it needs with onefs fetch, or mount "
+        "with a higher crawl_limit.",
+    )
+
+
+def _whom(caller: Caller) -> str:
+    return f"{caller.program} (user {caller.uid})"
