@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from onefs.errors import UsageError
-from onefs.settings import PREFIX, Settings
+from onefs.setting_values import takes_text_only
+from onefs.settings import PREFIX, Settings, table
 
 SOURCE_KEY = "source"
 """In a source's own file, what is mounted under its name; all other keys are settings."""
@@ -67,9 +68,12 @@ def _spelled(name: str, _key: str) -> str:
 
 def _as_text(key: str, value: object, path: Path) -> str:
     if isinstance(value, dict | list):
-        raise UsageError(
-            f"{key} in {path} is a table or a list, and no setting takes one.", "Write it as: name = value."
-        )
+        what = "table" if isinstance(value, dict) else "list"
+        raise UsageError(f"{key} in {path} is a {what}, and no setting takes one.", f"Write one value: {key} = …")
+    entry = next((entry for entry in table() if entry.key == key), None)
+    is_of_text = key == SOURCE_KEY or (entry is not None and takes_text_only(entry.parse))
+    if is_of_text and not isinstance(value, str):
+        raise UsageError(f"{key} in {path} takes a text, which stands in quotes.", f'Write: {key} = "…"')
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

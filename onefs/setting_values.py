@@ -173,6 +173,14 @@ _METAVARS: dict[Parser, str] = {
 }
 
 
+_OF_TEXT = (any_text, name, url, proxy, path)
+
+
+def takes_text_only(parse: Parser) -> bool:
+    """Whether a value must be a text in TOML, as a number or a date would be written otherwise than it was meant."""
+    return parse in _OF_TEXT
+
+
 def metavar(parse: Parser) -> str:
     """What stands for the value in help: its choices, or a word for its form such as SIZE."""
     if isinstance(parse, Choice):

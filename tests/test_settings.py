@@ -238,11 +238,46 @@ def test_a_file_that_is_not_toml_is_named(file: Path, text: str) -> None:
     assert str(file) in refused.value.reason
 
 
-@pytest.mark.parametrize("text", ['qc = ["FAIL"]', '[qc]\nlimit = "FAIL"', '[[qc]]\nlimit = "FAIL"'])
-def test_lists_and_tables_are_no_values(file: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [('qc = ["FAIL"]', "list"), ('[qc]\nlimit = "FAIL"', "table"), ('[[qc]]\nlimit = "FAIL"', "list")],
+)
+def test_lists_and_tables_are_no_values(file: Path, text: str, what: str) -> None:
     file.write_text(text)
-    with pytest.raises(UsageError, match=r"qc in .* is a table or a list"):
+    with pytest.raises(UsageError, match=f"qc in .* is a {what}, and no setting takes one. Write one value: qc = "):
         merge({}, {}, file)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["cache_dir = 3", "cache_dir = true", "tag = 2024-01-01", "data_url = 5", "proxy = 1.0", "alyx_password = 1_000"],
+)
+def test_a_number_or_a_date_is_no_text(file: Path, text: str) -> None:
+    file.write_text(text)
+    key, _, value = text.partition(" = ")
+    with pytest.raises(UsageError, match=f"{key} in {file} takes a text, which stands in quotes") as refused:
+        merge({}, {}, file)
+    assert value not in str(refused.value).replace(str(file), "")
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ('allow_other = "maybe"', "'maybe'. Give on or off."),
+        ("cache_size = 1.5", "'1.5'. Give a size in whole bytes, K, M, G or T, such as 512K, 64M or 1G."),
+        ("cache_size = true", "'true'. Give a size"),
+        ("open_wait = true", "'true'. Give a duration such as 2s, 500ms, 5m or 24h."),
+        ("max_transfers = 2.0", "'2.0'. Give a whole number from 1 to 999999."),
+        ("mode = 3", "'3'. Give one of local, auto, refresh, remote."),
+        ("cache_expiry = 07:32:00", "'07:32:00'. Give a duration"),
+        ("log = false", "'false'. Give one of debug"),
+    ],
+)
+def test_a_toml_value_of_a_wrong_type_gets_the_form_in_one_sentence(file: Path, text: str, form: str) -> None:
+    file.write_text(text)
+    with pytest.raises(UsageError) as refused:
+        merge({}, {}, file)
+    assert f"{text.partition(' ')[0]} in {file} cannot be {form}" in str(refused.value)
 
 
 def test_a_file_that_cannot_be_read_is_named(file: Path) -> None:
