@@ -1,5 +1,8 @@
 """The logins in the settings, for the data server and for the database; incomplete ones are refused."""
 
+import os
+import stat
+from dataclasses import replace
 from pathlib import Path
 
 from onefs.alyx.credentials import Credentials
@@ -34,10 +37,24 @@ def first_line(path: Path, what: str = "password") -> str:
     """The first line of a file that holds a secret. Raises `UsageError`."""
     try:
         with path.open(encoding="utf-8") as stream:
+            status = os.fstat(stream.fileno())
+            if stat.S_ISREG(status.st_mode) and status.st_mode & stat.S_IRWXO:
+                raise UsageError(f"The {what} file {path} is open to every user.", f"Run: chmod 600 {path}")
             return stream.readline().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else (error.strerror or "unknown").lower()
         raise UsageError(f"The {what} file {path} cannot be read: {why}.", "Check its path and mode.") from error
+
+
+def read_files(settings: Settings) -> Settings:
+    """The settings with the passwords of their files in them. Raises `UsageError`."""
+    return replace(
+        settings,
+        alyx_password=_password(settings.alyx_password, settings.alyx_password_file),
+        alyx_password_file=None,
+        data_password=_password(settings.data_password, settings.data_password_file),
+        data_password_file=None,
+    )
 
 
 def _password(given: str, file: Path | None) -> str:

@@ -15,6 +15,7 @@ class Home:
         self.credentials = self.config / "credentials.toml"
         self.password = folder / "password"
         self.password.write_text("demo\n")
+        self.password.chmod(0o600)
         self.environment = {
             "HOME": str(folder / "home"),
             "XDG_CONFIG_HOME": str(folder / "config"),

@@ -125,6 +125,7 @@ def test_breaking_off_saves_nothing(server: DemoServer, home: Home, at: str) -> 
 
 def test_a_wrong_password_is_told_and_nothing_is_saved(server: DemoServer, home: Home, tmp_path: Path) -> None:
     (tmp_path / "wrong").write_text("wrong-word\n")
+    (tmp_path / "wrong").chmod(0o600)
     done = home.setup(server.url, "--data-user", "demo", "--data-password-file", tmp_path / "wrong")
     assert done.returncode == 1
     assert "refuses the login of demo" in done.stderr

@@ -101,6 +101,7 @@ def test_a_wrong_password_is_told_and_nothing_is_saved(server: DemoServer, home:
 
 def test_a_token_in_place_of_a_password(server: DemoServer, home: Home, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("no-such-token\n")
+    (tmp_path / "token").chmod(0o600)
     flags = ("setup", "mine", "--url", server.url, "--token-file", tmp_path / "token", "--no-input")
     refused = home.onefs(*flags)
     assert refused.returncode == 1

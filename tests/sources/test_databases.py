@@ -86,6 +86,7 @@ def test_a_password_without_a_name_is_refused() -> None:
 
 def test_a_password_from_a_file_is_its_first_line(home: Path) -> None:
     (home / "password").write_text("päss word \r\nnot this\n")
+    (home / "password").chmod(0o600)
     given = replace(FLAGS, alyx_password_file=home / "password")
     assert database_of(URL, given).credentials == Credentials("flag", "päss word ")
 

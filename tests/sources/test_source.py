@@ -178,6 +178,14 @@ def test_fetching_without_a_server_is_refused(folder: Path) -> None:
         resolve(str(folder), Settings(mode=Mode.AUTO))
 
 
+@pytest.mark.parametrize("mode", [0o644, 0o602])
+def test_a_password_file_that_is_open_to_every_user_is_refused(home: Path, mode: int) -> None:
+    (home / "password").write_text("pw\n")
+    (home / "password").chmod(mode)
+    with pytest.raises(UsageError, match=rf"open to every user. Run: chmod 600 {home}/password"):
+        login_of(Settings(data_user="me", data_password_file=home / "password"))
+
+
 def test_a_password_file_that_is_not_there_is_one_sentence(home: Path) -> None:
     with pytest.raises(UsageError) as refused:
         login_of(Settings(data_user="me", data_password_file=home / "none"))
@@ -186,6 +194,7 @@ def test_a_password_file_that_is_not_there_is_one_sentence(home: Path) -> None:
 
 def test_a_password_from_a_file_is_its_first_line(home: Path) -> None:
     (home / "password").write_text("päss word \r\nnot this\n")
+    (home / "password").chmod(0o600)
     settings = Settings(data_user="me", data_password="other", data_password_file=home / "password")
     assert login_of(settings) == Login("me", "päss word ")
 

@@ -62,6 +62,7 @@ def test_with_a_password_from_the_environment(server: Nginx, tmp_path: Path) -> 
 
 def test_with_a_password_from_a_file(server: Nginx, tmp_path: Path) -> None:
     (tmp_path / "password").write_text(PASSWORD + "\n")
+    (tmp_path / "password").chmod(0o600)
     flags = ("--data-user", USER, "--data-password-file", str(tmp_path / "password"))
     mount = Mounted(server.url, tmp_path, *flags)
     mount.in_new_interpreter = True
