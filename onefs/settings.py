@@ -248,6 +248,9 @@ class Settings:
         group=Group.MOUNT,
     )
     allow_other: bool = _setting(False, yes_or_no, "let other users use the mount", group=Group.MOUNT)
+    run_as: str = _setting(
+        "", name, "user whom root has the daemon run as, once it is mounted; implies allow_other", group=Group.MOUNT
+    )
     log: str = _setting(
         "info", one_of("debug", "info", "warning", "error"), "least level that is logged", group=Group.LOGGING
     )

@@ -106,6 +106,7 @@ VALUES = {
     "dir_mode": ("0750", 0o750),
     "file_mode": ("0o600", 0o600),
     "allow_other": ("yes", True),
+    "run_as": ("onefs", "onefs"),
     "log": ("DEBUG", "debug"),
 }
 

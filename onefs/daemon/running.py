@@ -3,17 +3,22 @@
 import contextlib
 import gc
 import logging
+import pwd
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from onefs import memory
 from onefs.archive.opening import opened
-from onefs.daemon import logs, signals
+from onefs.daemon import logs, run_as, signals
 from onefs.daemon.service import Service
 from onefs.errors import MountError, OnefsError
 from onefs.fuse import mounting
+from onefs.fuse.mounters import Mounter
+from onefs.fuse.root_helper import RootHelper
 from onefs.settings import Settings
+from onefs.sources.logins import read_files
 from onefs.sources.source import Source, prepare
 
 _log = logging.getLogger(__name__)
@@ -26,24 +31,28 @@ def serve(
     ready: Callable[[], None],
     *,
     log_to_file: bool,
+    shown_as: str = "",
     instead: Callable[[Source], Source] = lambda source: source,
 ) -> None:
     """Mount a source and serve it until it is unmounted or a signal ends it. Raises any `OnefsError`.
 
-    `instead` gives what is to be mounted in place of the source, once that is ready.
+    `shown_as` is the source in the kernel's table of mounts, "" for its own name. `instead` gives what is to be mounted
+    in place of the source, once that is ready.
     """
     memory.keep_pandas_out()
     _raise_file_limit()
+    user = run_as.user_of(settings)
     mounting.check_machine()
     mounting.check_mountpoint(mountpoint)
     signals.unwind()
-    with opened(source_name, settings) as source:
+    with _root_given_up(user, mountpoint, settings) as (mounter, settings), opened(source_name, settings) as source:
+        mounter.shown_as = shown_as
         _check_apart(source, mountpoint)
         prepare(source)
         log_file = source.state_dir / logs.file_name(mountpoint) if log_to_file else None
         logs.install(settings.log, log_file)
         try:
-            service = Service(instead(source), settings, mountpoint, log_file)
+            service = Service(instead(source), settings, mounter, log_file)
             _collect_rarely()
             service.run(ready)
         except OnefsError as error:
@@ -53,6 +62,25 @@ def serve(
         except Exception:
             _log.exception("The daemon ended")
             raise
+
+
+@contextlib.contextmanager
+def _root_given_up(
+    user: pwd.struct_passwd | None, mountpoint: Path, settings: Settings
+) -> Iterator[tuple[Mounter, Settings]]:
+    """A block that runs as that user, with the settings for it and what mounts; as it is if there is none."""
+    if user is None:
+        yield Mounter(mountpoint), settings
+        return
+    settings = replace(read_files(settings), allow_other=True)
+    mounter = RootHelper(mountpoint, user.pw_uid, user.pw_gid)
+    try:
+        run_as.become(user)
+        if settings.cache_dir:
+            run_as.check_cache(settings.cache_dir, user)
+        yield mounter, settings
+    finally:
+        mounter.close()
 
 
 def _collect_rarely() -> None:

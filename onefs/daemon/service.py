@@ -30,6 +30,7 @@ from onefs.daemon.watchdog import Reporter
 from onefs.errors import OnefsError, UsageError
 from onefs.fuse import mounting
 from onefs.fuse.errnos import errno_name
+from onefs.fuse.mounters import Mounter
 from onefs.fuse.notify import Notifier
 from onefs.fuse.operations import Operations
 from onefs.modes import ALLOWED, Mode, ModeState, check
@@ -54,11 +55,12 @@ _log = logging.getLogger(__name__)
 class Service:
     """One mount of one source."""
 
-    def __init__(self, source: Source, settings: Settings, mountpoint: Path, log_file: Path | None) -> None:
+    def __init__(self, source: Source, settings: Settings, mounter: Mounter, log_file: Path | None) -> None:
         """Everything but the mount itself. Raises any `OnefsError` that stands in its way."""
         self._source = source
         self._settings = settings
-        self._mountpoint = mountpoint
+        self._mounter = mounter
+        self._mountpoint = mounter.mountpoint
         self._notifier = Notifier()
         self._journal = Journal(errno_name)
         self._programs = Programs(Crawlers(settings.crawl_warn, settings.crawl_limit))
@@ -75,7 +77,7 @@ class Service:
         self._refresher = self._archive.refresher
         self._recording = Recording(
             source.name,
-            mountpoint,
+            self._mountpoint,
             source.state_dir,
             self._content.md5_of,
             Defaults(lambda: self._showing.catalogues.at_rest, lambda: self._showing.rule).has,
@@ -202,19 +204,21 @@ class Service:
 
     @contextlib.contextmanager
     def _mounted(self) -> Iterator[None]:
-        options = mounting.options(self._source.name, allow_other=self._settings.allow_other)
+        name = self._mounter.shown_as or self._source.name
+        options = mounting.options(name, allow_other=self._settings.allow_other)
         with mounting.words_of_fuse() as said:
             try:
-                pyfuse3.init(self._operations, str(self._mountpoint), options)
+                pyfuse3.init(self._operations, self._mounter.mount(name), options)
             except RuntimeError as error:
                 raise mounting.refusal(self._mountpoint, said()) from error
         try:
-            self._operations.many_reads_may_wait = mounting.let_many_wait(self._mountpoint)
+            self._operations.many_reads_may_wait = self._mounter.let_many_wait()
             self._notifier.start()
             yield
         finally:
             self._notifier.stop()
             pyfuse3.close(unmount=True)
+            self._mounter.close()
 
     async def _serve(self, ready: Callable[[], None]) -> None:
         with trio.open_signal_receiver(*signals.HEEDED) as received:
@@ -231,8 +235,9 @@ class Service:
                 systemd.notify("STOPPING=1")
 
     async def _say_ready(self, ready: Callable[[], None], nursery: trio.Nursery) -> None:
-        await trio.to_thread.run_sync(os.stat, self._mountpoint, abandon_on_cancel=True)
-        await trio.to_thread.run_sync(mounting.read_far_ahead, self._mountpoint, abandon_on_cancel=True)
+        with contextlib.suppress(PermissionError):  # the way to it is not this user's; nothing can be asked then
+            await trio.to_thread.run_sync(os.stat, self._mountpoint, abandon_on_cancel=True)
+        await trio.to_thread.run_sync(self._mounter.read_far_ahead, abandon_on_cancel=True)
         _log.info("%s is mounted at %s", self._source.name, self._mountpoint)
         try:
             ready()

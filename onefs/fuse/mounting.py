@@ -126,11 +126,12 @@ def check_mountpoint(mountpoint: Path) -> None:
 
 
 def _is_ours(mountpoint: Path) -> bool:
-    """Whether an onefs is mounted there. Asks nobody: a dead mountpoint cannot even be resolved."""
-    return any(mount.mountpoint == _place(mountpoint) for mount in mounts())
+    """Whether an onefs is mounted there."""
+    return any(mount.mountpoint == place(mountpoint) for mount in mounts())
 
 
-def _place(mountpoint: Path) -> Path:
+def place(mountpoint: Path) -> Path:
+    """A mountpoint as the kernel's table has it. Asks nobody: a dead mountpoint cannot even be resolved."""
     return mountpoint.parent.resolve() / mountpoint.name
 
 
@@ -181,10 +182,9 @@ def let_many_wait(mountpoint: Path) -> bool:
     The kernel queues reads behind the first dozen that it made ahead of a program: a dozen stalled files would hold
     up every other. False if it could not be told otherwise.
     """
-    device = _device(mountpoint)
     if not any(_CONNECTIONS.iterdir()) and os.geteuid() == 0:
         subprocess.run(["mount", "-t", "fusectl", "fusectl", str(_CONNECTIONS)], capture_output=True, check=False)
-    connection = _CONNECTIONS / device.partition(":")[2]
+    connection = _CONNECTIONS / device(mountpoint).partition(":")[2]
     _write_setting(connection / "congestion_threshold", MOST_READS_AHEAD)
     return _write_setting(connection / "max_background", MOST_READS_AHEAD)
 
@@ -194,11 +194,13 @@ def read_far_ahead(mountpoint: Path) -> None:
 
     Only once the mount has answered: with the first answer the kernel sets it back.
     """
-    _write_setting(Path(f"/sys/class/bdi/{_device(mountpoint)}/read_ahead_kb"), READ_AHEAD_KIB)
+    _write_setting(Path(f"/sys/class/bdi/{device(mountpoint)}/read_ahead_kb"), READ_AHEAD_KIB)
 
 
-def _device(mountpoint: Path) -> str:
-    return next((mount.device for mount in mounts() if mount.mountpoint == _place(mountpoint)), "0:0")
+def device(mountpoint: Path) -> str:
+    """The number of what onefs has mounted there last; "0:0" if nothing."""
+    found = [mount.device for mount in mounts() if mount.mountpoint == place(mountpoint)]
+    return found[-1] if found else "0:0"
 
 
 def _write_setting(setting: Path, number: int) -> bool:

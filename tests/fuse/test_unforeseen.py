@@ -22,6 +22,7 @@ import sys
 from pathlib import Path
 from onefs.daemon import logs
 from onefs.daemon.service import Service
+from onefs.fuse.mounters import Mounter
 from onefs.sources.source import prepare, resolve
 from onefs.settings import Settings
 
@@ -30,7 +31,7 @@ settings = Settings(cache_dir=Path(cache), data_url=url)
 source = resolve(tables, settings)
 prepare(source)
 logs.install("info", None)
-service = Service(source, settings, Path(mountpoint), None)
+service = Service(source, settings, Mounter(Path(mountpoint)), None)
 files = service._file_system
 entries, attributes, opening, file_ino = files.entries, files.xattr, files.open, files.file_ino
 

@@ -1,0 +1,177 @@
+"""A daemon that root starts for another user: what it still may do, what it leaves, and what is refused."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from archives import MADE_SESSION, make_tables, on_servers
+from mounted import is_alive
+from servers import FaultServer
+from system_mounts import OTHER, USER, SystemMount, as_user, onefs_of, run_root, surroundings, system_folder
+from waiting import PATIENCE_S, wait_until
+
+from onefs.mountinfo import mounted_disks
+
+pytestmark = pytest.mark.needs_root
+
+FILES = {"alf/a.times.npy": os.urandom(3000)}
+FILE = f"{MADE_SESSION}/alf/a.times.npy"
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    """Tables, a cache of the daemon's user, and a server that wants a password."""
+    with system_folder() as home:
+        yield home
+
+
+@pytest.fixture(scope="module")
+def server(home: Path) -> Iterator[FaultServer]:
+    with FaultServer() as server:
+        for name, dataset in make_tables(home / "tables", FILES).items():
+            server.put(on_servers(dataset), FILES[name])
+        yield server
+
+
+@pytest.fixture
+def mount(home: Path, server: FaultServer) -> SystemMount:
+    return SystemMount(home / "tables", home, "--data-url", server.url)
+
+
+def state_of(pid: int) -> dict[str, str]:
+    """What the kernel tells of a process."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return dict(line.split(":\t", 1) for line in lines)
+
+
+def test_the_daemon_is_another_user_for_good(mount: SystemMount) -> None:
+    with mount:
+        state = state_of(mount.pid)
+        assert set(state["Uid"].split()) == {str(USER.pw_uid)}
+        assert set(state["Gid"].split()) == {str(USER.pw_gid)}
+        assert {int(group) for group in state["Groups"].split()} == set(os.getgrouplist(USER.pw_name, USER.pw_gid))
+        assert int(state["CapPrm"], 16) == int(state["CapEff"], 16) == 0
+        assert (mount.path / FILE).read_bytes() == FILES["alf/a.times.npy"]
+        (kept,) = mount.cache.rglob("a.times.*npy")
+        assert kept.stat().st_uid == USER.pw_uid
+        control = (mount.path / ".onefs" / "control").read_text()
+        assert f"run_as: {USER.pw_name}\n" in control
+        assert "allow_other: True\n" in control or "allow_other: on\n" in control
+
+
+def test_every_user_may_read_it_and_the_daemons_alone_steer_it(mount: SystemMount) -> None:
+    with mount:
+        assert as_user(OTHER, "cat", mount.path / ".onefs" / "status").returncode == 0
+        refused = as_user(OTHER, "sh", "-c", f"echo mode local > {mount.path}/.onefs/control")
+        assert refused.returncode != 0
+        assert as_user(USER, "sh", "-c", f"echo mode local > {mount.path}/.onefs/control").returncode == 0
+
+
+def test_it_is_mounted_with_the_flags_of_any_other_mount(mount: SystemMount) -> None:
+    with mount:
+        (disk,) = [disk for disk in mounted_disks() if disk.mountpoint == str(mount.path)]
+        assert disk.kind == "fuse.onefs"
+        assert disk.source == str(mount.source)
+        assert disk.options >= {"allow_other", f"user_id={USER.pw_uid}", f"group_id={USER.pw_gid}"}
+        assert os.statvfs(mount.path).f_flag & (os.ST_NOSUID | os.ST_NODEV | os.ST_NOATIME)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_whatever_ends_the_daemon_no_mount_is_left_though_a_program_is_inside(
+    mount: SystemMount, number: signal.Signals
+) -> None:
+    mount.start()
+    with (mount.path / FILE).open("rb"):
+        os.kill(mount.pid, number)
+        wait_until(lambda: not is_alive(mount.pid), "the daemon ends")
+        wait_until(lambda: not os.path.ismount(mount.path), "it is unmounted")
+    assert os.listdir(mount.path) == []
+
+
+def test_umount_ends_the_daemon_and_its_helper(mount: SystemMount) -> None:
+    mount.start()
+    helpers = Path(f"/proc/{mount.pid}/task/{mount.pid}/children").read_text().split()
+    subprocess.run(["umount", mount.path], check=True)
+    wait_until(lambda: not is_alive(mount.pid), "the daemon ends")
+    assert helpers
+    assert not any(is_alive(int(helper)) for helper in helpers)
+
+
+def test_in_the_foreground_too(home: Path, server: FaultServer) -> None:
+    mountpoint = home / "mnt"
+    words = ["mount", home / "tables", mountpoint, "--run-as", USER.pw_name, "--foreground"]
+    flags = ["--data-url", server.url, "--cache-dir", home / "cache"]
+    command = [*onefs_of(home), *words, *flags]
+    with (home / "log").open("w") as log:
+        daemon = subprocess.Popen(command, cwd="/", env=surroundings(home), stdout=log, stderr=log)
+    try:
+        wait_until(lambda: os.path.ismount(mountpoint), "it is mounted")
+        assert as_user(OTHER, "cmp", mountpoint / FILE, mountpoint / FILE).returncode == 0
+        daemon.terminate()
+        assert daemon.wait(PATIENCE_S) == 0
+        assert not os.path.ismount(mountpoint)
+    finally:
+        daemon.kill()
+        daemon.wait()
+    assert "Traceback" not in (home / "log").read_text()
+
+
+def refused(home: Path, source: Path, *flags: str | Path, code: int = 1) -> str:
+    """The one sentence with which such a mount is refused; nothing is left mounted."""
+    (home / "mnt").mkdir(exist_ok=True)
+    done = run_root(home, "mount", source, home / "mnt", *flags)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not os.path.ismount(home / "mnt")
+    return done.stderr
+
+
+def test_a_user_who_is_not_there(home: Path) -> None:
+    said = refused(home, home / "tables", "--run-as", "nobody-of-that-name", code=2)
+    assert "'nobody-of-that-name'" in said
+    assert "useradd --system" in said
+
+
+def test_for_root_alone(home: Path) -> None:
+    words = ("mount", home / "tables", home / "mnt", "--run-as", OTHER.pw_name)
+    done = run_root(home, *words, user=USER.pw_uid, group=USER.pw_gid)
+    assert done.returncode == 2
+    assert "only root can run the daemon as another user" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_cache_directory_of_another_user(home: Path, server: FaultServer, exists: bool) -> None:
+    cache = home / f"roots-{exists}"
+    if exists:
+        cache.mkdir(mode=0o755)
+    said = refused(home, home / "tables", "--run-as", USER.pw_name, "--cache-dir", cache, "--data-url", server.url)
+    remedy = f"chown -R {USER.pw_name}: {cache}" if exists else f"install -d -o {USER.pw_name} -m 0700 {cache}"
+    assert remedy in said
+
+
+def test_a_source_that_fails_once_root_is_given_up(home: Path) -> None:
+    said = refused(home, home / "no-tables", "--run-as", USER.pw_name)
+    assert "no-tables" in said
+
+
+def test_a_password_file_that_root_alone_may_read(home: Path, server: FaultServer) -> None:
+    secret = home / "password"
+    secret.write_text("pw\n")
+    secret.chmod(0o600)
+    login = ("--data-user", "me", "--data-password-file", str(secret))
+    with SystemMount(home / "tables", home, "--data-url", server.url, *login) as mount:
+        assert (mount.path / FILE).read_bytes() == FILES["alf/a.times.npy"]
+
+
+def test_a_password_file_that_every_user_may_read(home: Path, server: FaultServer) -> None:
+    secret = home / "open-password"
+    secret.write_text("pw\n")
+    secret.chmod(0o644)
+    said = refused(
+        home, home / "tables", "--data-url", server.url, "--data-user", "me", "--data-password-file", secret, code=2
+    )
+    assert f"chmod 600 {secret}" in said
