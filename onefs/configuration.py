@@ -12,8 +12,8 @@ from onefs.errors import UsageError
 from onefs.setting_values import takes_text_only
 from onefs.settings import PREFIX, Settings, table
 
-SOURCE_KEY = "source"
-"""In a source's own file, what is mounted under its name; all other keys are settings."""
+SOURCE_KEY, MOUNTPOINT_KEY = "source", "mountpoint"
+"""In a source's own file, what is mounted under its name, and where; all other keys are settings."""
 ONES_NAMES = {"ONE_HTTP_DL_THREADS": "http_dl_threads", "ONE_REVISION_LAST_BEFORE": "as_of"}
 """Variables of ONE that are honoured too."""
 
@@ -31,7 +31,7 @@ def merge(flags: Mapping[str, str], environment: Mapping[str, str], file: Path, 
     """
     settings = _apply(Settings(), read_file(file), str(file))
     if named is not None:
-        own = {key: value for key, value in read_file(named).items() if key != SOURCE_KEY}
+        own = {key: value for key, value in read_file(named).items() if key not in (SOURCE_KEY, MOUNTPOINT_KEY)}
         settings = _apply(settings, own, str(named))
     variables = {
         name.removeprefix(PREFIX).lower(): value for name, value in environment.items() if name.startswith(PREFIX)

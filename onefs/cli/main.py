@@ -128,11 +128,11 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - told as unforeseen
-        return _told(error)
+        return told(error)
     return code if isinstance(code, int) else 0  # what a verb gave to its context's exit
 
 
-def _told(error: Exception) -> int:
+def told(error: Exception) -> int:
     """The exit code of a failure that no verb foresaw, which is told."""
     if isinstance(error, OSError) and not error.filename and error.errno in (errno.EPIPE, errno.ENOSPC, errno.EDQUOT):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes what is left at its end

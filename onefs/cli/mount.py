@@ -13,9 +13,9 @@ from onefs.cli.options import PATH, CommandWithSettings, settings_from, with_set
 from onefs.cli.printing import complain
 from onefs.cli.progress import Shown
 from onefs.daemon import systemd
-from onefs.errors import OnefsError
+from onefs.errors import OnefsError, UsageError
 from onefs.settings import Settings
-from onefs.sources.names import look_up
+from onefs.sources.names import Named, look_up
 
 if TYPE_CHECKING:
     from onefs.sources.source import Source
@@ -23,21 +23,34 @@ if TYPE_CHECKING:
 
 @click.command("mount", cls=CommandWithSettings)
 @click.argument("source", shell_complete=complete_sources)
-@click.argument("mountpoint", type=PATH)
+@click.argument("mountpoint", type=PATH, required=False)
 @click.option("--foreground", "-f", is_flag=True, help="stay in the foreground and log to standard error")
 @with_settings
-def command(source: str, mountpoint: Path, foreground: bool, **flags: Any) -> None:
+def command(source: str, mountpoint: Path | None, foreground: bool, **flags: Any) -> None:
     """Mount SOURCE at MOUNTPOINT.
 
     SOURCE is the URL of an Alyx database, a name given by onefs setup, openalyx, the URL of a folder with cache
-    tables (https:// or s3://), such a folder on this machine, or demo. MOUNTPOINT is an empty directory.
+    tables (https:// or s3://), such a folder on this machine, or demo. MOUNTPOINT is an empty directory; leave it out
+    for a name whose file says it.
     """
     try:
         named = look_up(source)
-        mount(named.source, settings_from(flags, named.file), mountpoint.absolute(), foreground=foreground)
+        place = mountpoint or _mountpoint_of(source, named)
+        mount(named.source, settings_from(flags, named.file), place.absolute(), foreground=foreground)
     except OnefsError as error:
         complain(str(error))
         raise click.exceptions.Exit(systemd.failed(error)) from error
+
+
+def _mountpoint_of(source: str, named: Named) -> Path:
+    if named.mountpoint is not None:
+        return named.mountpoint
+    if named.file is not None:
+        raise UsageError(
+            f"{named.file} does not say where {source} is mounted.",
+            f'Give MOUNTPOINT, or add a line to it: mountpoint = "/mnt/{source}".',
+        )
+    raise click.UsageError("Missing argument 'MOUNTPOINT'. Give an empty directory.", click.get_current_context())
 
 
 def mount(
@@ -46,17 +59,19 @@ def mount(
     mountpoint: Path,
     *,
     foreground: bool,
+    shown_as: str = "",
     instead: "Callable[[Source], Source]" = lambda source: source,
 ) -> None:
     """Serve until the end in the foreground, or return once the mountpoint is usable.
 
-    `instead` gives what is to be mounted in place of the source, once that is ready.
+    `shown_as` is what the kernel's table of mounts shows, if it is not the source's own name. `instead` gives what is
+    to be mounted in place of the source, once that is ready.
     """
 
     def serve(ready: Callable[[], None]) -> None:
         from onefs.daemon.running import serve
 
-        serve(source, settings, mountpoint, ready, log_to_file=not foreground, instead=instead)
+        serve(source, settings, mountpoint, ready, log_to_file=not foreground, shown_as=shown_as, instead=instead)
 
     if foreground:
         with ExitStack() as showing:

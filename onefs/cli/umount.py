@@ -10,15 +10,21 @@ from onefs.cli.mounts import mount_at
 from onefs.cli.options import PATH
 from onefs.cli.printing import say
 from onefs.errors import UsageError
+from onefs.sources.names import known_names, look_up
 
 
 @click.command("umount")
 @click.argument("mountpoint", type=PATH, required=False, shell_complete=complete_mounts)
 @click.option("--lazy", "-z", is_flag=True, help="even if programs still use it: they keep what they have open")
 def command(mountpoint: Path | None, lazy: bool) -> None:
-    """Unmount MOUNTPOINT, or the only mount there is, or of several the one that you are in."""
+    """Unmount MOUNTPOINT, or the only mount there is, or of several the one that you are in.
+
+    MOUNTPOINT may be the name of a source whose file says where it is mounted.
+    """
     from onefs.fuse import mounting
 
+    if mountpoint is not None and str(mountpoint) in known_names() and not os.path.lexists(mountpoint):
+        mountpoint = look_up(str(mountpoint)).mountpoint or mountpoint
     mount = mount_at(mountpoint, "onefs umount MOUNTPOINT")
     if mountpoint is not None and not _is(mountpoint, mount.mountpoint):
         raise UsageError(

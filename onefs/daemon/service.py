@@ -85,7 +85,7 @@ class Service:
             self._check_outside,
         )
         self._jobs = Jobs()
-        status = Status(mountpoint, self._archive, self._journal, log_file)
+        status = Status(self._mountpoint, self._archive, self._journal, log_file)
         self._showing = Showing(
             self._archive.tables,
             None if source.is_frozen else self._client,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from onefs.configuration import SOURCE_KEY, config_file, read_file
+from onefs.configuration import MOUNTPOINT_KEY, SOURCE_KEY, config_file, read_file
 from onefs.errors import CacheDamagedError, SourceError, UsageError
 
 SYSTEM_FOLDER = Path("/etc/onefs")
@@ -24,10 +24,11 @@ _ENDING = ".toml"
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What is to be mounted, and the file of settings that holds for it alone, if it has one."""
+    """What is to be mounted, the file of settings that holds for it alone, if it has one, and where that mounts it."""
 
     source: str
     file: Path | None
+    mountpoint: Path | None = None
 
 
 def look_up(source: str) -> Named:
@@ -42,7 +43,8 @@ def look_up(source: str) -> Named:
         known = read_file(file)
         if not known.get(SOURCE_KEY):
             raise UsageError(f"{file} does not say what to mount.", f'Add a line to it: {SOURCE_KEY} = "https://…".')
-        return Named(known[SOURCE_KEY], file)
+        where = known.get(MOUNTPOINT_KEY)
+        return Named(known[SOURCE_KEY], file, Path(where).expanduser().absolute() if where else None)
     near = difflib.get_close_matches(source, [*known_names(), *BUILT_IN], n=1)
     if near:
         raise SourceError(f"{source!r} is not a source that onefs knows.", f"Did you mean {near[0]}?")
