@@ -308,7 +308,7 @@ def server_lines(passed_over: Sequence[Facts], width: int) -> list[Line]:
     """The servers that are not asked now, why, until when, and what waits for them."""
     lines: list[Line] = []
     for each in passed_over:
-        waiting = f" {counted(len(each['waiting']), 'file')} wait for it." if each["waiting"] else ""
+        waiting = f" {counted(len(each['waiting']), 'request')} waiting." if each["waiting"] else ""
         words = f"{each['server']}, {each['role']}, away for {duration_text(each['since_s'])}: {each['reason']}"
         again = f"It is asked again in {duration_text(each['left_s'])}.{waiting}"
         lines += rows("server", f"{words.rstrip('.')}. {again}", width, Style.WARNING)

@@ -153,7 +153,7 @@ def test_a_server_that_is_away() -> None:
     told = words(passed_over=[AWAY])
     assert "works, but data.example.org is not asked for now" in told
     assert "data server, away for 1 min 15 s: data.example.org cannot be reached: connection refused." in told
-    assert "It is asked again in 15 s. 2 files wait for it." in told
+    assert "It is asked again in 15 s. 2 requests waiting." in told
 
 
 def test_failures_of_one_cause_are_told_once_with_the_remedy() -> None:
