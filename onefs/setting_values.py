@@ -172,7 +172,12 @@ _METAVARS: dict[Parser, str] = {
     proxy: "URL",
 }
 
-
+FORMS = {
+    "SIZE": "a number of bytes, or of K, M, G or T, such as 64M; K is 1024 bytes",
+    "DURATION": "a number of seconds, or of ms, s, m, h or d, such as 500ms or 24h",
+    "OCTAL": "permissions as chmod takes them, with a 0 before them, such as 0755",
+}
+"""The forms of values, by their names in help texts."""
 _OF_TEXT = (any_text, name, url, proxy, path)
 
 

@@ -33,18 +33,6 @@ from onefs.setting_values import (
 )
 
 PREFIX = "ONEFS_"
-FORMS = {
-    "SIZE": "a number of bytes, or of K, M, G or T, such as 64M; K is 1024 bytes",
-    "DURATION": "a number of seconds, or of ms, s, m, h or d, such as 500ms or 24h",
-    "OCTAL": "permissions as chmod takes them, with a 0 before them, such as 0755",
-}
-"""The forms of values, by their names in help texts."""
-ELSEWHERE = (
-    "A setting may also stand in the environment (ONEFS_CACHE_DIR=PATH) and in ~/.config/onefs/config.toml "
-    '(cache_dir = "PATH"). A flag counts before the environment, the environment before the file. '
-    "See: onefs help settings"
-)
-"""Where settings may stand, for help texts."""
 _LOGIN = re.compile(r"//[^/]*@")
 
 
@@ -65,8 +53,9 @@ class Group(Enum):
 qc_level = one_of("NOT_SET", "PASS", "WARNING", "FAIL", "CRITICAL")
 
 
-def _setting(default: Any, parse: Parser, doc: str, unit: str = "", *, group: Group, secret: bool = False) -> Any:
-    metadata = {"parse": parse, "doc": doc, "unit": unit, "group": group, "secret": secret}
+def _setting(default: Any, parse: Parser, doc: str, otherwise: str = "", *, group: Group, secret: bool = False) -> Any:
+    """One setting. `otherwise` says in words what is taken where the default is no value."""
+    metadata = {"parse": parse, "doc": doc, "otherwise": otherwise, "group": group, "secret": secret}
     return field(default=default, repr=not secret, metadata=metadata)
 
 
@@ -140,20 +129,15 @@ class Settings:
         group=Group.CACHE,
     )
     whole_file_max: int = _setting(
-        64 << 20,
-        size_bytes,
-        "files up to this size are fetched whole, larger ones by blocks",
-        "bytes",
-        group=Group.NETWORK,
+        64 << 20, size_bytes, "files up to this size are fetched whole, larger ones by blocks", group=Group.NETWORK
     )
     block_size: int = _setting(
-        512 << 10, block_bytes, "size of the blocks that large files are fetched in", "bytes", group=Group.NETWORK
+        512 << 10, block_bytes, "size of the blocks that large files are fetched in", group=Group.NETWORK
     )
     read_ahead_max: int = _setting(
         64 << 20,
         size_bytes,
         "how far a large file that is read in order is fetched ahead, at most",
-        "bytes",
         group=Group.NETWORK,
     )
     http_dl_threads: int = _setting(
@@ -166,39 +150,33 @@ class Settings:
         0,
         size_bytes,
         "most that onefs keeps of what it fetched, the least recently used goes first; 0 for no limit",
-        "bytes",
         group=Group.CACHE,
     )
     cache_min_free: int = _setting(
-        0,
-        size_bytes,
-        "room that is left free on the cache's disk, by the same means; 0 for none",
-        "bytes",
-        group=Group.CACHE,
+        0, size_bytes, "room that is left free on the cache's disk, by the same means; 0 for none", group=Group.CACHE
     )
     open_wait_s: float = _setting(
-        2.0, duration_s, "how long open waits, so that a failure is told there", "s", group=Group.NETWORK
+        2.0, duration_s, "how long open waits, so that a failure is told there", group=Group.NETWORK
     )
     connect_timeout_s: float = _setting(
-        10.0, timeout_s, "how long a server may take to accept a connection", "s", group=Group.NETWORK
+        10.0, timeout_s, "how long a server may take to accept a connection", group=Group.NETWORK
     )
-    read_timeout_s: float = _setting(30.0, timeout_s, "how long a server may stay silent", "s", group=Group.NETWORK)
+    read_timeout_s: float = _setting(30.0, timeout_s, "how long a server may stay silent", group=Group.NETWORK)
     cache_expiry_s: float = _setting(
-        86400.0, duration_s, "age at which newer tables are asked for", "s", group=Group.DATABASE
+        86400.0, duration_s, "age at which newer tables are asked for", group=Group.DATABASE
     )
     refresh_interval_s: float = _setting(
         60.0,
         duration_s,
         "mode refresh asks for newer tables before a listing, but not more often",
-        "s",
         group=Group.DATABASE,
     )
     cache_rest: bool = _setting(True, yes_or_no, "keep the database's responses", group=Group.DATABASE)
     default_expiry_s: float = _setting(
-        86400.0, duration_s, "how long the database's responses are good for", "s", group=Group.DATABASE
+        86400.0, duration_s, "how long the database's responses are good for", group=Group.DATABASE
     )
     retry_max_s: float = _setting(
-        60.0, duration_s, "how long a busy database is waited for, in all", "s", group=Group.DATABASE
+        60.0, duration_s, "how long a busy database is waited for, in all", group=Group.DATABASE
     )
     report_mismatch: bool = _setting(
         False,
@@ -262,7 +240,7 @@ class Entry:
 
     name: str
     doc: str
-    unit: str
+    otherwise: str
     group: Group
     default: object
     secret: bool
@@ -296,7 +274,7 @@ class Entry:
     @property
     def default_text(self) -> str:
         """The default as it would be written, or in words what is taken instead; "" if there is none."""
-        return self.unit if self.default in (None, "") else self.text(self.default)
+        return self.otherwise if self.default in (None, "") else self.text(self.default)
 
     def text(self, value: object) -> str:
         """A value as people write it, which `parse` reads: `64M`, `24h`, `on`; "" for None."""
@@ -307,7 +285,7 @@ def table() -> tuple[Entry, ...]:
     """Every setting, in the order of the groups."""
     order = list(Group)
     entries = [
-        Entry(f.name, meta["doc"], meta["unit"], meta["group"], f.default, meta["secret"], meta["parse"])
+        Entry(f.name, meta["doc"], meta["otherwise"], meta["group"], f.default, meta["secret"], meta["parse"])
         for f in fields(Settings)
         for meta in [f.metadata]
     ]

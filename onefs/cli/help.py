@@ -18,20 +18,23 @@ from onefs.errors import UsageError
 def command(words: tuple[str, ...]) -> None:
     """Explain a command, such as mount or record save, or a topic. Without one, list them.
 
+    Of a word that is both, such as status, the command comes first.
+
     onefs help settings lists every setting, with its default.
     """
     if not words:
         _show(onefs.get_help(_context()) + "\n")
-    elif words[0] in VERBS:
-        _explain(words)
-    elif len(words) == 1 and words[0] in topics():
-        _show(text_of(words[0]))
-    else:
+        return
+    texts = [_help_of(words)] if words[0] in VERBS else []
+    if len(words) == 1 and words[0] in topics():
+        texts.append(text_of(words[0]))
+    if not texts:
         raise _unknown(words, [*VERBS, *topics()])
+    _show("\n".join(texts))
 
 
-def _explain(words: tuple[str, ...]) -> None:
-    """Print what --help prints for a command, or for one of its own commands."""
+def _help_of(words: Sequence[str]) -> str:
+    """What --help prints for a command, or for one of its own commands."""
     found: click.Command = onefs
     context = _context()
     for word in words:
@@ -41,7 +44,7 @@ def _explain(words: tuple[str, ...]) -> None:
             raise _unknown(words, [f"{words[0]} {name}" for name in known] or [words[0]])
         found = below
         context = click.Context(found, info_name=word, parent=context)
-    _show(found.get_help(context) + "\n")
+    return found.get_help(context) + "\n"
 
 
 def _context() -> click.Context:

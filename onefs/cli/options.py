@@ -10,9 +10,16 @@ import click
 from onefs.cli.completion import complete, complete_mounts, complete_paths
 from onefs.cli.heeded import ALL
 from onefs.configuration import config_file, merge
-from onefs.settings import ELSEWHERE, FORMS, Entry, Group, Settings, table
+from onefs.setting_values import FORMS
+from onefs.settings import Entry, Group, Settings, table
 
 Command = Callable[..., None]
+ELSEWHERE = (
+    "A setting may also stand in the environment (ONEFS_CACHE_DIR=PATH) and in ~/.config/onefs/config.toml "
+    '(cache_dir = "PATH"). A flag counts before the environment, the environment before the file. '
+    "See: onefs help settings"
+)
+"""Where settings may stand, for the end of a help."""
 
 
 class _Path(click.Path):

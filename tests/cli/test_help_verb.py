@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from onefs.cli import main
-from onefs.cli.topics import topics
+from onefs.cli.topics import text_of, topics
 from onefs.settings import Group, table
 
 
@@ -29,7 +29,8 @@ def test_every_verb_is_in_one_section_of_the_help(capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize("words", [("mount",), ("search",), ("status",), ("record",), ("record", "save")])
 def test_help_of_a_command_is_what_its_flag_prints(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    assert said(capsys, "help", *words) == said(capsys, *words, "--help")
+    topic = f"\n{text_of(words[0])}" if words[-1] in topics() else ""
+    assert said(capsys, "help", *words) == said(capsys, *words, "--help") + topic
 
 
 def test_the_settings_are_listed_by_group_with_their_defaults(capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,8 +50,9 @@ def test_the_settings_are_listed_by_group_with_their_defaults(capsys: pytest.Cap
 @pytest.mark.parametrize("topic", topics())
 def test_every_topic_is_a_text_that_fits_a_terminal(topic: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = said(capsys, "help", topic)
-    assert words.startswith("# ")
-    assert words.endswith("\n")
+    assert words.endswith(text_of(topic))
+    assert words.startswith(f"Usage: onefs {topic} " if topic in main.VERBS else "# ")
+    assert text_of(topic).startswith("# ")
     assert not any(character in words for character in "\t\x1b")
 
 

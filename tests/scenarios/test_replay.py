@@ -91,7 +91,7 @@ class Analysis:
 
     def __init__(self, archive: AlyxArchive, server: DemoServer, home: Path) -> None:
         self.archive = archive
-        self.mount = mount_of(server, home, "--cache-expiry", "365d")
+        self.mount = mount_of(server, home, ONEFS_CACHE_EXPIRY="365d")
         self.bytes = {path: npy(home, number) for number, path in enumerate(FATES)}
         archive.put_all(self.bytes)
         archive.publish()

@@ -77,12 +77,14 @@ def test_the_page_of_mounting_has_every_setting_but_secrets() -> None:
         assert (f" {entry.key}={entry.metavar} " in text) != entry.secret
 
 
-def test_markdown_becomes_headings_paragraphs_lists_and_plain_lines(man_pages: ModuleType) -> None:
+def test_markdown_becomes_headings_paragraphs_lists_tables_and_plain_lines(man_pages: ModuleType) -> None:
     written = man_pages.Page("x", 1, "2026-01-01", "Manual")
     written.heading("TOPIC")
     written.markdown(
         "# Topic\n\nOne `code` and **bold**,\nsee [a page](https://example.org/~me).\n\n## Part\n\n"
-        "- first\n  goes on\n- second\n\n```\nif a:\n\n    .b 'c' \\d\n```\n\n| a | b |\n|---|---|\n\n    $ onefs é\n"
+        "- first\n  goes on\n- second\n\n```\nif a:\n\n    .b 'c' \\d\n```\n\n"
+        "| a | b | c |\n|---|---|---|\n| `x` | y\\|z | |\n| u | v | w |\n\n"
+        "    $ onefs é\n"
     )
     lines = shown(written.text()).split("\n")
     below = lines[lines.index("TOPIC") + 1 :]
@@ -93,8 +95,8 @@ def test_markdown_becomes_headings_paragraphs_lists_and_plain_lines(man_pages: M
         "       • second",
         "           if a:",
         "               .b 'c' \\d",
-        "           | a | b |",
-        "           |---|---|",
+        "       x      y|z",
+        "       u      v – w",
         "           $ onefs é",
     ]
 
