@@ -73,13 +73,13 @@ class Mounted:
         """Mount and wait until it is usable."""
         self.path.mkdir(parents=True, exist_ok=True)
         words = ("mount", self.source, self.path, "--cache-dir", self.cache, *self.flags)
-        done = self.run(*words)
+        done = self.run_mount(*words)
         if done.returncode:
             raise AssertionError(f"mount failed: {done.stdout}{done.stderr}\n{self.log()}")
         self.pid = self.status()["pid"]
         return self
 
-    def run(self, *words: str | Path) -> "subprocess.CompletedProcess[str]":
+    def run_mount(self, *words: str | Path) -> "subprocess.CompletedProcess[str]":
         """Run the command line that mounts."""
         return run_onefs(*words, in_new_interpreter=self.in_new_interpreter, **self.environment)
 

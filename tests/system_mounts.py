@@ -80,7 +80,7 @@ class SystemMount(Mounted):
         super().__init__(source, home, "--run-as", USER.pw_name, *flags)
         self._home = home
 
-    def run(self, *words: str | Path) -> "subprocess.CompletedProcess[str]":
+    def run_mount(self, *words: str | Path) -> "subprocess.CompletedProcess[str]":
         """Run the command line that mounts."""
         return run_root(self._home, *words)
 

@@ -29,10 +29,10 @@ class _Path(click.Path):
     """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The word as a `Path`."""
+        """The word as a path. It is not looked at: that would wait for a daemon that does not answer."""
         if value == "":
             self.fail("it is empty: give a path, such as . for the working directory.", param, ctx)
-        return super().convert(value, param, ctx)
+        return self.coerce_path_result(value)
 
 
 PATH = _Path(path_type=Path, readable=False)

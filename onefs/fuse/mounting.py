@@ -1,5 +1,6 @@
 """Mountpoints: whether one can be used, the mount's options, what is mounted, and unmounting."""
 
+import ctypes
 import errno
 import logging
 import os
@@ -25,6 +26,7 @@ MOST_READS_AHEAD = 10_000
 _UNMOUNT_TIMEOUT_S = 30
 _ANSWER_S = 3
 _STACKED_MOUNTS = 10
+_MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 NOT_YOURS = "Unmount it as the user who mounted it, or as root."
 _DEAD = (errno.ENOTCONN, errno.ECONNABORTED)
 _CONNECTIONS = Path("/sys/fs/fuse/connections")
@@ -67,7 +69,8 @@ def mounts() -> list[Mount]:
 def mount_of(path: Path) -> Mount | None:
     """The onefs mount that a path stands in, as it is written or where its symbolic links lead."""
     present = mounts()
-    for whole in (Path(os.path.abspath(path)), Path(os.path.realpath(path))):
+    for whole_of in (os.path.abspath, os.path.realpath):  # the second asks the daemon, so that it comes second
+        whole = Path(whole_of(path))
         containing = [mount for mount in present if whole.is_relative_to(mount.mountpoint)]
         if containing:
             return max(containing, key=lambda mount: len(mount.mountpoint.parts))
@@ -81,6 +84,8 @@ def health(mountpoint: Path) -> Health:
     def look() -> None:
         try:
             os.scandir(mountpoint).close()  # stat alone could be answered by the kernel from memory
+        except PermissionError:  # root is no exception
+            answers.put(_health_for_owner(mountpoint) if os.geteuid() == 0 else Health.ALIVE)
         except OSError as error:
             answers.put(Health.DEAD if error.errno in _DEAD else Health.ALIVE)
         else:
@@ -91,6 +96,28 @@ def health(mountpoint: Path) -> Health:
         return answers.get(timeout=_ANSWER_S)
     except Empty:
         return Health.SILENT
+
+
+def _health_for_owner(mountpoint: Path) -> Health:
+    """As `health`, asked by the user for whom alone it is mounted."""
+    options = [disk.options for disk in mounted_disks() if disk.mountpoint == str(place(mountpoint))]
+    numbers = dict(option.partition("=")[::2] for option in (options[-1] if options else ()))
+    if "user_id" not in numbers:
+        return Health.ALIVE
+    done = subprocess.run(
+        ["ls", f"./{mountpoint.name}"],
+        cwd=mountpoint.parent,  # root goes there, so that this user needs no way to it
+        user=int(numbers["user_id"]),
+        group=int(numbers["group_id"]),
+        extra_groups=[],
+        env={"PATH": os.defpath, "LC_ALL": "C"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    return Health.DEAD if any(os.strerror(number) in done.stderr for number in _DEAD) else Health.ALIVE
 
 
 def check_machine() -> None:
@@ -106,8 +133,18 @@ def check_machine() -> None:
 def check_mountpoint(mountpoint: Path) -> None:
     """Raise `MountError` unless the directory can be mounted on. A dead daemon's mount there is removed."""
     for _ in range(_STACKED_MOUNTS):
-        if not _is_ours(mountpoint) or health(mountpoint) is not Health.DEAD:
+        if not _is_ours(mountpoint):
             break
+        found = health(mountpoint)
+        if found is Health.SILENT:
+            raise MountError(
+                f"{mountpoint} is already mounted, and its daemon does not answer.",
+                f"Wait, or take the mount away: onefs umount --lazy {mountpoint}",
+            )
+        if found is Health.ALIVE:
+            raise MountError(
+                f"{mountpoint} is already mounted.", f"Use it, or unmount it first: onefs umount {mountpoint}"
+            )
         unmount(mountpoint, lazy=True)
     try:
         is_empty = not any(mountpoint.iterdir())
@@ -117,8 +154,6 @@ def check_mountpoint(mountpoint: Path) -> None:
         raise MountError(f"The mountpoint {mountpoint} is not a directory.", "Choose an empty directory.") from None
     except OSError as error:
         raise MountError(f"The mountpoint {mountpoint} cannot be read: {error.strerror}.", "Choose another.") from error
-    if _is_ours(mountpoint):
-        raise MountError(f"{mountpoint} is already mounted.", f"Use it, or unmount it first: onefs umount {mountpoint}")
     if not is_empty:
         raise MountError(f"The mountpoint {mountpoint} is not empty.", "Choose an empty directory.")
     if os.geteuid() != 0 and not os.access(mountpoint, os.W_OK):
@@ -214,12 +249,27 @@ def _write_setting(setting: Path, number: int) -> bool:
 
 def unmount(mountpoint: Path, *, lazy: bool = False) -> None:
     """Unmount; lazily: at once for new users, for the others when they are done. Raises `MountError`."""
-    command = ["umount"] if os.geteuid() == 0 else ["fusermount3", "-u"]
-    if lazy:
-        command += ["-l"] if os.geteuid() == 0 else ["-z"]
+    said = _unmount_as_root(mountpoint, lazy) if os.geteuid() == 0 else _unmount_as_user(mountpoint, lazy)
+    if said:
+        remedy = f"Close what uses it, or try: onefs umount --lazy {mountpoint}" if "busy" in said else NOT_YOURS
+        raise MountError(f"{mountpoint} cannot be unmounted: {said}.", remedy)
+
+
+def _unmount_as_root(mountpoint: Path, lazy: bool) -> str:
+    """Why it failed; "" if it did not. Asks the daemon nothing, as umount(8) may, for one that does not answer."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    flags = _UMOUNT_NOFOLLOW | (_MNT_DETACH if lazy else 0)
+    if not libc.umount2(os.fsencode(place(mountpoint)), flags):
+        return ""
+    number = ctypes.get_errno()
+    return "not mounted" if number == errno.EINVAL else os.strerror(number)
+
+
+def _unmount_as_user(mountpoint: Path, lazy: bool) -> str:
+    """Why it failed; "" if it did not."""
     try:
         done = subprocess.run(
-            [*command, str(mountpoint)],
+            ["fusermount3", "-u", *(["-z"] if lazy else []), "--", str(mountpoint)],
             capture_output=True,
             text=True,
             errors="replace",
@@ -228,10 +278,9 @@ def unmount(mountpoint: Path, *, lazy: bool = False) -> None:
             check=False,
         )
     except FileNotFoundError:
-        raise MountError(f"{command[0]} is missing.", "Install it: sudo apt install fuse3 mount.") from None
+        raise MountError("fusermount3 is missing.", "Install it: sudo apt install fuse3.") from None
     except subprocess.TimeoutExpired:
         raise MountError(f"Unmounting {mountpoint} took too long.", f"Try: onefs umount --lazy {mountpoint}") from None
-    if done.returncode:
-        said = done.stderr.strip().rpartition(": ")[2].rstrip(".") or "no reason given"
-        remedy = f"Close what uses it, or try: onefs umount --lazy {mountpoint}" if "busy" in said else NOT_YOURS
-        raise MountError(f"{mountpoint} cannot be unmounted: {said}.", remedy)
+    if not done.returncode:
+        return ""
+    return done.stderr.strip().rpartition(": ")[2].rstrip(".") or "no reason given"

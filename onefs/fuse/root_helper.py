@@ -17,7 +17,6 @@ from onefs.fuse.mounters import Mounter
 from onefs.mountinfo import FILE_SYSTEM_TYPE
 
 _MS_NOSUID, _MS_NODEV, _MS_NOATIME = 2, 4, 1024
-_MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 _MOUNT, _MANY, _AHEAD, _END = "mount", "let many wait", "read far ahead", "end"
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -87,7 +86,6 @@ class _Mounting:
         self.fuse = fuse
         self._data = f"rootmode=40000,user_id={uid},group_id={gid},allow_other"
         self._device = ""
-        self._libc = ctypes.CDLL(None, use_errno=True)
 
     def carry_out(self, command: str, *words: str) -> str:
         """Why a command failed; "" if it did not."""
@@ -101,7 +99,8 @@ class _Mounting:
         return f"{command} is not possible now"
 
     def _mount(self, source: str) -> str:
-        if self._libc.mount(
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.mount(
             os.fsencode(source),
             os.fsencode(self._mountpoint),
             FILE_SYSTEM_TYPE.encode(),
@@ -116,7 +115,7 @@ class _Mounting:
     def end(self) -> None:
         """Unmount, at once for new users, unless something else is mounted there by now."""
         if self._device and mounting.device(self._mountpoint) == self._device:
-            self._libc.umount2(os.fsencode(self._mountpoint), _MNT_DETACH | _UMOUNT_NOFOLLOW)
+            mounting.unmount(self._mountpoint, lazy=True)
 
 
 def _help(mount: _Mounting, commands: int, answers: int) -> int:

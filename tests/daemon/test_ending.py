@@ -1,6 +1,7 @@
 """How a mount ends: by signals, whatever its readers wait for, and by unmounting."""
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -9,9 +10,12 @@ from pathlib import Path
 
 import pytest
 from archives import MADE_SESSION, make_tables, on_servers
+from lab_members import MEMBERS, Member, as_member, lab_folder
 from mounted import ONEFS, Mounted, is_alive, run_onefs
 from servers import Fault, FaultServer
 from waiting import PATIENCE_S, wait_until
+
+from onefs.mountinfo import mounted_disks
 
 FILES = {f"alf/{name}.times.npy": os.urandom(3000) for name in "abcd"}
 
@@ -125,3 +129,72 @@ def test_a_dead_daemons_mountpoint_can_be_unmounted(server: FaultServer, tmp_pat
     assert done.returncode == 0, done.stderr
     assert not os.path.ismount(mount.path)
     assert os.listdir(mount.path) == []
+
+
+@contextlib.contextmanager
+def stopped(mount: Mounted) -> Iterator[None]:
+    """A block in which the daemon answers nothing, and is unmounted."""
+    os.kill(mount.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(mount.pid, signal.SIGCONT)
+    wait_until(lambda: not is_alive(mount.pid), "the daemon ends")
+
+
+def test_a_daemon_that_does_not_answer_is_told_and_can_be_unmounted(server: FaultServer, tmp_path: Path) -> None:
+    with Mounted(tmp_path / "tables", tmp_path, *flags(server, tmp_path)) as mount, stopped(mount):
+        again = run_onefs("mount", tmp_path / "tables", mount.path, "--cache-dir", tmp_path / "other")
+        assert again.returncode == 1
+        assert "its daemon does not answer" in again.stderr
+        assert f"onefs umount --lazy {mount.path}" in again.stderr
+        done = run_onefs("umount", "--lazy", mount.path)
+        assert (done.returncode, done.stdout) == (0, f"{mount.path} is unmounted.\n")
+        assert not os.path.ismount(mount.path)
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("is_dead", [True, False], ids=["dead", "silent"])
+@pytest.mark.parametrize("by_root", [True, False], ids=["by root", "by the user"])
+def test_a_mount_for_one_user_alone_can_be_taken_away(is_dead: bool, by_root: bool) -> None:
+    with lab_folder() as lab:
+        make_tables(lab / "tables", FILES)
+        mount = Member(MEMBERS[0], lab / "tables", lab)
+        mount.start()
+        os.kill(mount.pid, signal.SIGKILL if is_dead else signal.SIGSTOP)
+        try:
+            if is_dead:
+                wait_until(lambda: not is_alive(mount.pid), "the daemon is dead")
+            command = [*ONEFS, "umount", "--lazy", mount.path]
+            done = subprocess.run(
+                command if by_root else as_member(MEMBERS[0], *command), capture_output=True, text=True, check=False
+            )
+            assert (done.returncode, done.stdout) == (0, f"{mount.path} is unmounted.\n"), done.stderr
+            assert not any(disk.mountpoint == str(mount.path) for disk in mounted_disks())
+        finally:
+            if not is_dead:
+                os.kill(mount.pid, signal.SIGCONT)
+                wait_until(lambda: not is_alive(mount.pid), "the daemon ends")
+
+
+def mount_without_daemon(mountpoint: Path, user: int) -> None:
+    """Leave a mount as a daemon does that was killed: for that user alone, and dead."""
+    connection = os.open("/dev/fuse", os.O_RDWR)
+    options = f"fd={connection},rootmode=40000,user_id={user},group_id={user}"
+    assert not ctypes.CDLL(None).mount(b"dead", bytes(mountpoint), b"fuse.onefs", 0, options.encode())
+    os.close(connection)
+
+
+@pytest.mark.needs_mount
+@pytest.mark.parametrize("user", [os.getuid(), 65534], ids=["own", "of another user"])
+def test_root_mounts_where_dead_mounts_are_stacked(user: int) -> None:
+    with lab_folder() as lab:
+        make_tables(lab / "tables", FILES)
+        (lab / "mnt").mkdir()
+        for _ in range(3):
+            mount_without_daemon(lab / "mnt", user)
+        done = run_onefs("mount", lab / "tables", lab / "mnt", "--cache-dir", lab / "cache")
+        assert done.returncode == 0, done.stderr
+        assert "lab" in os.listdir(lab / "mnt")
+        assert run_onefs("umount", lab / "mnt").returncode == 0
+        assert not any(disk.mountpoint == str(lab / "mnt") for disk in mounted_disks())
