@@ -1,10 +1,15 @@
 """A service manager for tests: a socket that takes the messages of sd_notify(3)."""
 
+import os
 import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from mounted import ONEFS
 from waiting import PATIENCE_S
 
 
@@ -48,3 +53,22 @@ class NotifySocket:
             for assignment in self.next():
                 if assignment.startswith(start):
                     return assignment
+
+
+@contextmanager
+def supervised(
+    home: Path, *words: str | Path, **environment: str
+) -> "Iterator[tuple[subprocess.Popen[str], NotifySocket]]":
+    """A mount in the foreground at `home`/mnt, as a unit with Type=notify starts it."""
+    (home / "mnt").mkdir(exist_ok=True)
+    command = [*ONEFS, "mount", "--foreground", *words, home / "mnt", "--cache-dir", home / "cache"]
+    with NotifySocket(home / "notify") as listener:
+        surroundings = {**os.environ, "HOME": str(home), "NOTIFY_SOCKET": listener.address, **environment}
+        daemon = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=surroundings
+        )
+        try:
+            yield daemon, listener
+        finally:
+            daemon.terminate()
+            daemon.communicate(timeout=PATIENCE_S)

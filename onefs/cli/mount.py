@@ -13,6 +13,7 @@ from onefs.cli.options import PATH, CommandWithSettings, settings_from, with_set
 from onefs.cli.printing import complain
 from onefs.cli.progress import Shown
 from onefs.daemon import systemd
+from onefs.daemon.stacks import StackWriter
 from onefs.errors import OnefsError, UsageError
 from onefs.settings import Settings
 from onefs.sources.names import Named, look_up
@@ -69,9 +70,12 @@ def mount(
     """
 
     def serve(ready: Callable[[], None]) -> None:
+        stacks = StackWriter()
         from onefs.daemon.running import serve
 
-        serve(source, settings, mountpoint, ready, log_to_file=not foreground, shown_as=shown_as, instead=instead)
+        serve(
+            source, settings, mountpoint, ready, stacks, log_to_file=not foreground, shown_as=shown_as, instead=instead
+        )
 
     if foreground:
         with ExitStack() as showing:

@@ -2,6 +2,7 @@
 
 import logging
 import logging.handlers
+import os
 import sys
 import threading
 from io import TextIOWrapper
@@ -53,14 +54,21 @@ def install(level: str, path: Path | None) -> None:
 
 
 class _LogFile(logging.handlers.RotatingFileHandler):
-    """A log file of bounded size that is made anew, with its folder, after somebody deleted it."""
+    """A log file of bounded size that is made anew, with its folder, after somebody moved or deleted it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
-        if self.stream is not None and not Path(self.baseFilename).exists():
+        if self.stream is not None and not self._is_in_place():
             self.stream.close()
             self.stream = None  # the base class opens it again
         super().emit(record)
+
+    def _is_in_place(self) -> bool:
+        assert self.stream is not None
+        try:
+            return os.path.samestat(Path(self.baseFilename).stat(), os.fstat(self.stream.fileno()))
+        except OSError:
+            return False
 
     def _open(self) -> TextIOWrapper:
         Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)

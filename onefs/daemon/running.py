@@ -13,6 +13,7 @@ from onefs import memory
 from onefs.archive.opening import opened
 from onefs.daemon import logs, run_as, signals
 from onefs.daemon.service import Service
+from onefs.daemon.stacks import StackWriter
 from onefs.errors import MountError, OnefsError
 from onefs.fuse import mounting
 from onefs.fuse.mounters import Mounter
@@ -29,6 +30,7 @@ def serve(
     settings: Settings,
     mountpoint: Path,
     ready: Callable[[], None],
+    stacks: StackWriter,
     *,
     log_to_file: bool,
     shown_as: str = "",
@@ -37,7 +39,7 @@ def serve(
     """Mount a source and serve it until it is unmounted or a signal ends it. Raises any `OnefsError`.
 
     `shown_as` is the source in the kernel's table of mounts, "" for its own name. `instead` gives what is to be mounted
-    in place of the source, once that is ready.
+    in place of the source, once that is ready. `stacks` is told of the mount.
     """
     memory.keep_pandas_out()
     _raise_file_limit()
@@ -45,14 +47,18 @@ def serve(
     mounting.check_machine()
     mounting.check_mountpoint(mountpoint)
     signals.unwind()
+    if not log_to_file:
+        logs.install(settings.log, None)
     with _root_given_up(user, mountpoint, settings) as (mounter, settings), opened(source_name, settings) as source:
         mounter.shown_as = shown_as
         _check_apart(source, mountpoint)
         prepare(source)
         log_file = source.state_dir / logs.file_name(mountpoint) if log_to_file else None
-        logs.install(settings.log, log_file)
+        if log_file is not None:
+            logs.install(settings.log, log_file)
         try:
             service = Service(instead(source), settings, mounter, log_file)
+            stacks.observe(service)
             _collect_rarely()
             service.run(ready)
         except OnefsError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyfuse3
 import trio
+from trio.lowlevel import Task
 
 from onefs import memory
 from onefs.archive.archive import Archive, Hooks
@@ -85,7 +86,7 @@ class Service:
             self._check_outside,
         )
         self._jobs = Jobs()
-        status = Status(self._mountpoint, self._archive, self._journal, log_file)
+        self._status = status = Status(self._mountpoint, self._archive, self._journal, log_file)
         self._showing = Showing(
             self._archive.tables,
             None if source.is_frozen else self._client,
@@ -120,6 +121,7 @@ class Service:
             has_old_pages=self._notifier.has_old_pages,
             programs=self._programs,
         )
+        self.root_task: Task | None = None
 
     def _control_directory(self, status: Status, log_file: Path | None) -> Directory:
         files = self._file_commands()
@@ -176,6 +178,10 @@ class Service:
         tables = None if source.is_frozen else origins(source.tables_url, self._client, self._archive.transport)
         return Releases(source, tables, lambda: self._refresher.state.requested is not Mode.LOCAL)
 
+    def state_text(self) -> str:
+        """The status of the mount, for people. May wait for a disk."""
+        return self._status.text()
+
     @property
     def state(self) -> ModeState:
         """The mode that was asked for, and that in effect."""
@@ -221,6 +227,7 @@ class Service:
             self._mounter.close()
 
     async def _serve(self, ready: Callable[[], None]) -> None:
+        self.root_task = trio.lowlevel.current_root_task()
         with trio.open_signal_receiver(*signals.HEEDED) as received:
             signals.release()
             try:
@@ -251,20 +258,25 @@ class Service:
             await trio.sleep(max(wait_s, SHORTEST_WAIT_S))
 
     async def _heed_signals(self, received: AsyncIterator[int], nursery: trio.Nursery) -> None:
+        refresh, orders = trio.open_memory_channel[None](1)
+        nursery.start_soon(self._refresh_when_told, orders)
         async for number in received:
             if number == signal.SIGHUP:
-                nursery.start_soon(self._refresh_when_told)
+                with contextlib.suppress(trio.WouldBlock):  # one more refresh will begin anyway
+                    refresh.send_nowait(None)
             else:
                 _log.info("Stopping at %s", signal.Signals(number).name)
                 nursery.cancel_scope.cancel()
 
-    async def _refresh_when_told(self) -> None:
-        systemd.notify(*systemd.reloading())
-        try:
-            await trio.to_thread.run_sync(self._refresh, abandon_on_cancel=True)
-        except OnefsError as error:
-            _log.warning("The tables could not be renewed: %s", error)
-        systemd.notify("READY=1")
+    async def _refresh_when_told(self, orders: AsyncIterator[None]) -> None:
+        async for _ in orders:
+            _log.info("Refreshing at SIGHUP")
+            systemd.notify(*systemd.reloading())
+            try:
+                await trio.to_thread.run_sync(self._refresh, abandon_on_cancel=True)
+            except OnefsError as error:
+                _log.warning("The tables could not be renewed: %s", error)
+            systemd.notify("READY=1")
 
     def _heard(self, error: OnefsError | None) -> None:
         """Note whether the database answered: `error` is why it did not, or why a stale answer was used."""

@@ -9,8 +9,7 @@ HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def unwind() -> None:
     """Let a stop during the start clean up, and let no other signal leave a dead mountpoint behind."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    for number in (signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def hold() -> None:

@@ -4,17 +4,15 @@ import errno
 import os
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import trio
 from archives import make_tables
-from mounted import ONEFS, Mounted
-from notified import NotifySocket
+from mounted import Mounted
+from notified import NotifySocket, supervised
 from servers import free_port, full_server
 from trio.testing import MockClock
 from waiting import PATIENCE_S
@@ -106,25 +104,6 @@ async def test_signs_of_life_come_while_requests_are_answered_and_not_otherwise(
                 nursery.cancel_scope.cancel()
         finally:
             os.kill(mount.pid, signal.SIGCONT)
-
-
-@contextmanager
-def supervised(
-    home: Path, *words: str | Path, **environment: str
-) -> "Iterator[tuple[subprocess.Popen[str], NotifySocket]]":
-    """A mount in the foreground at `home`/mnt, as a unit with Type=notify starts it."""
-    (home / "mnt").mkdir(exist_ok=True)
-    command = [*ONEFS, "mount", "--foreground", *words, home / "mnt", "--cache-dir", home / "cache"]
-    with NotifySocket(home / "notify") as listener:
-        surroundings = {**os.environ, "HOME": str(home), "NOTIFY_SOCKET": listener.address, **environment}
-        daemon = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=surroundings
-        )
-        try:
-            yield daemon, listener
-        finally:
-            daemon.terminate()
-            daemon.communicate(timeout=PATIENCE_S)
 
 
 def test_the_life_of_a_mount_as_its_unit_sees_it(tmp_path: Path) -> None:
