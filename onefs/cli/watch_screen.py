@@ -25,7 +25,7 @@ from onefs.text import counted, duration_text, size_text, visible
 RATES_KEPT = 40
 LABS_SHOWN, PROGRAMS_SHOWN, FAILURES_SHOWN = 6, 6, 3
 FEWEST_TRANSFERS, MOST_TRANSFERS = 2, 30
-TWO_COLUMNS_FROM = 100
+TWO_COLUMNS_FROM = 110
 """So many columns are enough for labs and programs side by side."""
 _LEVELS = " ▁▂▃▄▅▆▇█"
 _ROLES = {"database": "database", "data": "data servers"}
@@ -117,7 +117,7 @@ def _programs(programs: Sequence[Facts]) -> list[Line]:
     shown = [
         [
             Span(f"  {clipped_end(visible(each['program']), 19):<20} "),
-            Span(f"{counted(each['fetched_files'], 'file')} fetched, {size_text(each['read_bytes'])} read"),
+            Span(f"{each['fetched_files']:>6} fetched {size_text(each['read_bytes']):>9} read"),
         ]
         for each in programs[:PROGRAMS_SHOWN]
     ]

@@ -37,7 +37,7 @@ def watch(path: Path | None, interval_s: float) -> None:
     """Show the mount that holds a path, or every mount, until q or Ctrl-C. Raises `MountError` if no mount holds it."""
     watched = Watched(mount_at(path) if path is not None else None)
     with suppress(KeyboardInterrupt), _ending_at_sigterm():
-        if sys.stdout.isatty():
+        if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
             _live(Looker(watched, interval_s), interval_s)
         else:
             _print_for_ever(watched, interval_s)
