@@ -5,21 +5,15 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
 from onefs.daemon.status_text import (
-    BAR_WIDTH,
     Facts,
-    Line,
-    Span,
-    Style,
-    bar,
-    clipped_end,
     failure_lines,
     job_lines,
-    rows,
     server_lines,
     state_lines,
     title_lines,
     transfer_lines,
 )
+from onefs.daemon.styled import BAR_WIDTH, Line, Span, Style, bar, clipped_end, rows
 from onefs.text import counted, duration_text, size_text, visible
 
 RATES_KEPT = 40
@@ -87,7 +81,7 @@ def mount_lines(facts: Facts, rates: Rates, width: int, height: int, now_s: floa
     head = [*title_lines(facts, width), *state_lines(facts, width, now_s), *rates.lines(width, now_s)]
     urgent = server_lines(facts["passed_over"], width)
     tail = [
-        *job_lines(facts["jobs"], width),
+        *job_lines(facts["jobs"], width, now_s),
         *_side_by_side(
             _table("cache by lab", _labs(facts["cache"].get("labs") or ())),
             _table("programs", _programs(facts.get("programs", ()))),

@@ -20,7 +20,8 @@ from onefs.cli.printing import say
 from onefs.cli.status import report_of
 from onefs.cli.terminal import STYLES, print_styled, width
 from onefs.cli.watch_screen import Rates, screen
-from onefs.daemon.status_text import Line, status_lines
+from onefs.daemon.status_text import status_lines
+from onefs.daemon.styled import Line
 from onefs.fuse.mounting import Mount, mounts
 from onefs.text import duration_text
 

@@ -1,24 +1,33 @@
 """The facts of a status as a screen for people: lines of styled text, in words, for any width."""
 
 import re
-import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any
 
+from onefs.daemon.styled import (
+    BAR_WIDTH,
+    INDENT,
+    WIDTH,
+    Line,
+    Span,
+    Style,
+    bar,
+    clipped_end,
+    clipped_start,
+    plain,
+    rows,
+    wrapped,
+)
 from onefs.modes import ALLOWED, Mode
 from onefs.settings import Settings
 from onefs.table_times import table_time
 from onefs.text import ago_text, counted, duration_text, size_text, visible
 
-WIDTH = 80
-"""Columns where nobody says how many there are."""
+JOB_SHOWN_S = 3600.0
+"""For how long the result of a job is shown."""
 JOBS_SHOWN, TRANSFERS_SHOWN, FAILURES_SHOWN, PROGRAMS_SHOWN = 3, 8, 3, 3
-LABEL_WIDTH = 11
-BAR_WIDTH = 10
-_INDENT = "  "
 _MODES = {
     "local": "nothing is fetched",
     "auto": "files are fetched, and newer tables once these are old",
@@ -31,35 +40,9 @@ _OF_ONE_FILE = re.compile(r"[^\s(]+://[^\s,;)]+|[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9
 Facts = Mapping[str, Any]
 
 
-class Style(StrEnum):
-    """How a piece of text looks on a terminal."""
-
-    PLAIN = "plain"
-    TITLE = "title"
-    FAINT = "faint"
-    GOOD = "good"
-    WARNING = "warning"
-    BAD = "bad"
-
-
-class Span(NamedTuple):
-    """A piece of a line."""
-
-    text: str
-    style: Style = Style.PLAIN
-
-
-Line = list[Span]
-
-
 def status_text(facts: Facts, width: int = WIDTH, now_s: float | None = None) -> str:
     """The facts of one mount for people, without colour."""
     return "".join(f"{plain(line)}\n" for line in status_lines(facts, width, now_s))
-
-
-def plain(line: Line) -> str:
-    """A line without its styles."""
-    return "".join(span.text for span in line)
 
 
 def status_lines(facts: Facts, width: int = WIDTH, now_s: float | None = None) -> list[Line]:
@@ -75,7 +58,7 @@ def status_lines(facts: Facts, width: int = WIDTH, now_s: float | None = None) -
         *lines,
         *state_lines(facts, width, now_s),
         *rows("programs", _programs(facts.get("programs", [])), width),
-        *job_lines(facts["jobs"], width),
+        *job_lines(facts["jobs"], width, now_s),
         *transfer_lines(facts["transfers"], width, TRANSFERS_SHOWN),
         *server_lines(facts["passed_over"], width),
         *failure_lines(facts["errors"], width, now_s, FAILURES_SHOWN),
@@ -85,7 +68,7 @@ def status_lines(facts: Facts, width: int = WIDTH, now_s: float | None = None) -
 
 def title_lines(facts: Facts, width: int) -> list[Line]:
     """What is mounted, and where."""
-    return _wrapped(f"{facts['source']} at {facts['mountpoint']}", width, Style.TITLE, "", _INDENT)
+    return wrapped(f"{facts['source']} at {facts['mountpoint']}", width, Style.TITLE, "", INDENT)
 
 
 def state_lines(facts: Facts, width: int, now_s: float) -> list[Line]:
@@ -99,23 +82,6 @@ def state_lines(facts: Facts, width: int, now_s: float) -> list[Line]:
         *_since_start(facts, width, now_s),
         *_recording(facts["recording"], width),
     ]
-
-
-def rows(label: str, text: str, width: int, style: Style = Style.PLAIN) -> list[Line]:
-    """A label with a text that goes on below itself; nothing if the text is ""."""
-    if not text:
-        return []
-    first = f"{_INDENT}{label:<{LABEL_WIDTH}}"
-    lines = _wrapped(text, width, style, " " * len(first), " " * len(first))
-    lines[0][0] = Span(first, Style.FAINT)
-    return lines
-
-
-def _wrapped(text: str, width: int, style: Style, first: str, later: str) -> list[Line]:
-    texts = textwrap.wrap(
-        visible(text), max(width - len(later), 20), break_long_words=False, break_on_hyphens=False
-    ) or [""]
-    return [[Span(later if number else first), Span(each, style)] for number, each in enumerate(texts)]
 
 
 # -- how it is -----------------------------------------------------------------------------------------------------
@@ -230,10 +196,11 @@ def _recording(recording: Facts, width: int) -> list[Line]:
 # -- what happens --------------------------------------------------------------------------------------------------
 
 
-def job_lines(jobs: Sequence[Facts], width: int) -> list[Line]:
-    """The last jobs: how far those under way are, and what became of those that ended."""
+def job_lines(jobs: Sequence[Facts], width: int, now_s: float) -> list[Line]:
+    """The last jobs: how far those under way are, and what became of those that ended lately."""
     lines: list[Line] = []
-    for job in jobs[-JOBS_SHOWN:]:
+    recent = [job for job in jobs if job["ended"] is None or now_s - (seconds_of(job["ended"]) or 0) < JOB_SHOWN_S]
+    for job in recent[-JOBS_SHOWN:]:
         if job["ended"] is not None:
             style = Style.PLAIN if job["stage"] == "done" and not job["failures"] else Style.WARNING
             lines += rows(f"job {job['number']}", job["sentence"], width, style)
@@ -263,7 +230,7 @@ def transfer_lines(transfers: Sequence[Facts], width: int, most: int) -> list[Li
     lines = rows("transfers", f"{len(transfers)}, {size_text(rate)}/s", width)
     lines += [_transfer(each, width) for each in transfers[:most]]
     if len(transfers) > most:
-        lines.append([Span(f"{_INDENT * 2}and {len(transfers) - most} more", Style.FAINT)])
+        lines.append([Span(f"{INDENT * 2}and {len(transfers) - most} more", Style.FAINT)])
     return lines
 
 
@@ -275,33 +242,17 @@ def _transfer(transfer: Facts, width: int) -> Line:
     left = f"{duration_text(transfer['left_s'])} left" if transfer["left_s"] is not None else ""
     head = f" {share:>4.0%}" if total else f" {size_text(done):>4}"
     head += f" {rate:>10} {left:>15} "
-    room = width - len(_INDENT) - BAR_WIDTH - len(head)
+    room = width - len(INDENT) - BAR_WIDTH - len(head)
     host = visible(transfer["host"])
     host_width = min(len(host), room // 3) if host else 0
     path = clipped_start(visible(transfer["path"]), room - host_width - 1)
     return [
-        Span(_INDENT),
+        Span(INDENT),
         *bar(share),
         Span(head),
         Span(f"{path:<{room - host_width - 1}} "),
         Span(clipped_end(host, host_width), Style.FAINT),
     ]
-
-
-def bar(share: float, columns: int = BAR_WIDTH) -> Line:
-    """A bar of so many columns of which a share is filled."""
-    filled = round(share * columns)
-    return [Span("━" * filled, Style.GOOD), Span("─" * (columns - filled), Style.FAINT)]
-
-
-def clipped_start(text: str, width: int) -> str:
-    """The end of a text in at most `width` columns."""
-    return text if len(text) <= width else f"…{text[len(text) - max(width - 1, 0) :]}"
-
-
-def clipped_end(text: str, width: int) -> str:
-    """The beginning of a text in at most `width` columns."""
-    return text if len(text) <= width else f"{text[: max(width - 1, 0)]}…"
 
 
 def server_lines(passed_over: Sequence[Facts], width: int) -> list[Line]:

@@ -37,13 +37,13 @@ def findings(*arguments: str | Path, password: str = PASSWORD) -> dict[str, dict
 def test_a_machine_alone() -> None:
     done = doctor()
     assert done.returncode == 0, done.stdout
-    assert done.stdout.startswith("ok   machine: ")
+    assert done.stdout.startswith("ok    machine         /dev/fuse")
 
 
 def test_a_source_that_is_well(server: Nginx, tmp_path: Path) -> None:
     done = doctor(RECORDINGS / "tables", *flags_for(server), "--cache-dir", tmp_path / "cache")
     assert done.returncode == 0, done.stdout
-    assert [line.split(":")[0] for line in done.stdout.splitlines()] == [f"ok   {check}" for check in CHECKS]
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [["ok", check] for check in CHECKS]
     assert done.stderr == ""
 
 
@@ -54,7 +54,7 @@ def test_a_wrong_password(server: Nginx, tmp_path: Path) -> None:
     assert "login" in str(found["download"])
     assert found["download"]["remedy"]
     done = doctor(*source, password="wrong-word")
-    assert "FAIL download: " in done.stdout
+    assert "FAIL  download  " in done.stdout
     assert "wrong-word" not in done.stdout + done.stderr
     assert done.stderr == "onefs: 1 of 7 checks failed. Follow the remedies beside them.\n"
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from onefs.daemon.concerns import concerns
-from onefs.daemon.status_text import Style, plain, status_lines, status_text
+from onefs.daemon.status_text import status_lines, status_text
+from onefs.daemon.styled import Style, plain
 
 NOW_S = 1_767_348_000.0  # 2026-01-02 10:00:00 UTC
 PATH = "churchlandlab/Subjects/CL_001/2023-03-06/001/raw_ephys_data/probe00/recording.ap.cbin"
@@ -55,6 +56,13 @@ TRANSFER = {
     "rate_bytes_per_s": 1_200_000,
     "left_s": 200.4,
     "host": "ibl.flatironinstitute.org",
+}
+JOB = {
+    "number": 7,
+    "ended": "2026-01-02T09:30:00Z",
+    "stage": "done",
+    "failures": [],
+    "sentence": "fetch a: 3 fetched.",
 }
 AWAY = {
     "server": "data.example.org",
@@ -169,7 +177,15 @@ def test_view_recording_programs_and_jobs() -> None:
         shown={"view": "default", "as_of": "2024-01-01", "qc": "PASS", "ignore_qc_not_set": True},
         recording={"recordings": [{"label": "thesis", "on": True, "pids": [], "datasets": 12}]},
         programs=[{"program": "matlab", "fetched_files": 3, "read_bytes": 1_500_000}],
-        jobs=[{"number": 7, "ended": "x", "stage": "done", "failures": [], "sentence": "fetch a: 3 fetched."}],
+        jobs=[
+            {
+                "number": 7,
+                "ended": "2026-01-02T09:30:00Z",
+                "stage": "done",
+                "failures": [],
+                "sentence": "fetch a: 3 fetched.",
+            }
+        ],
     )
     for phrase in (
         "view the default editions only, as of 2024-01-01, QC PASS or better, without what has no QC",
@@ -178,6 +194,7 @@ def test_view_recording_programs_and_jobs() -> None:
         "job 7 fetch a: 3 fetched.",
     ):
         assert phrase in told
+    assert "job" not in words(jobs=[{**JOB, "ended": "2026-01-02T08:30:00Z"}])
 
 
 def test_no_fact_brings_a_control_character_to_the_terminal() -> None:
