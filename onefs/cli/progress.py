@@ -23,7 +23,7 @@ PLAIN_STEP_EVERY_S = 30.0
 """How often a plain line is written: of jobs, and of the steps of mounting."""
 FAILED_STAGES = ("failed", "stopped")
 BAR_WIDTH, TITLE_WIDTH = 12, 16
-"""In columns: the width of the bar, and the least width of the title."""
+"""In columns: the width of the bar, and the least width of a title that is longer."""
 
 
 class Word(NamedTuple):
@@ -67,7 +67,7 @@ class Display:
             return
         if sys.stderr.isatty():
             progress, task = self._live = self._live or _begun()
-            room = progress.console.width - BAR_WIDTH - TITLE_WIDTH - 2
+            room = progress.console.width - BAR_WIDTH - min(len(title), TITLE_WIDTH) - 2
             is_new = progress.tasks[0].description != title
             progress.update(task, description=title, words=fitting(words, room), total=None if share is None else 1.0)
             progress.update(task, completed=share or 0.0, refresh=is_new)
@@ -131,11 +131,13 @@ def moving_line(console: "Console") -> "Progress":
 
 
 def fitting(words: Sequence[Word], width: int) -> str:
-    """The words in one line of at most `width` columns, without the least important ones if they do not fit."""
-    left = list(words)
-    while len(left) > 1 and len(joined(left)) > width:
-        left.remove(max(left, key=lambda word: word.rank))
-    return joined(left)
+    """The words in one line of at most `width` columns: of those that do not all fit, the most important ones."""
+    kept: list[Word] = []
+    for word in sorted(words, key=lambda word: word.rank):
+        more = [each for each in words if each in kept or each is word]
+        if not kept or len(joined(more)) <= width:
+            kept = more
+    return joined(kept)
 
 
 def joined(words: Iterable[Word]) -> str:

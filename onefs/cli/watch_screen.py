@@ -47,7 +47,9 @@ class Rates:
         elapsed_s = max(now_s - then_s, 1e-3)
         self.bytes_per_s.append((facts["totals"]["bytes_fetched"] - old["totals"]["bytes_fetched"]) / elapsed_s)
         self.requests_per_s = {
-            kind: (number - old["requests"].get(kind, 0)) / elapsed_s for kind, number in facts["requests"].items()
+            kind: (number - old["requests"].get(kind, 0)) / elapsed_s
+            for kind, number in facts["requests"].items()
+            if number
         }
 
     def lines(self, width: int, now_s: float) -> list[Line]:
@@ -82,12 +84,12 @@ def mount_lines(facts: Facts, rates: Rates, width: int, height: int, now_s: floa
     urgent = server_lines(facts["passed_over"], width)
     tail = [
         *job_lines(facts["jobs"], width, now_s),
+        *failure_lines(facts["errors"], width, now_s, FAILURES_SHOWN),
         *_side_by_side(
             _table("cache by lab", _labs(facts["cache"].get("labs") or ())),
             _table("programs", _programs(facts.get("programs", ()))),
             width,
         ),
-        *failure_lines(facts["errors"], width, now_s, FAILURES_SHOWN),
     ]
     room = height - len(head) - len(urgent) - len(tail) - 2  # a line for all of them, one for how many more there are
     most = min(max(room, FEWEST_TRANSFERS), MOST_TRANSFERS)

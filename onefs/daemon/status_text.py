@@ -34,6 +34,8 @@ _MODES = {
     "refresh": "files are fetched; newer tables are asked for before a folder is listed",
     "remote": "files are fetched; the database is asked about each folder that is listed",
 }
+_WIDE = 100
+"""From so many columns on the time left is called so."""
 _ROLES = {"database": "the database", "data": "data servers"}
 _OF_ONE_FILE = re.compile(r"[^\s(]+://[^\s,;)]+|[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d+")
 """What differs in the sentences of files that fail for one cause."""
@@ -119,13 +121,13 @@ def _tables(facts: Facts, width: int, now_s: float) -> list[Line]:
     checked = seconds_of(tables["checked"])
     if checked is not None:
         words.append(f"newer ones asked for {ago_text(now_s - checked)}")
+        if tables["expired"] and ALLOWED[Mode(facts["mode"]["requested"])].new_tables:
+            words.append("due for renewal")
     saved_s = seconds_of(tables["saved"])
     if saved_s is not None:
         words.append(f"saved {ago_text(now_s - saved_s)}")
     if tables["tag"]:
         words.append(f"those of the release {tables['tag']} only")
-    if tables["expired"] and ALLOWED[Mode(facts["mode"]["requested"])].new_tables and "resting" not in tables:
-        words.append("due for renewal")
     left_out = sum(tables["left_out"].values())
     if left_out:
         words.append(f"{left_out} cannot be shown")
@@ -239,9 +241,11 @@ def _transfer(transfer: Facts, width: int) -> Line:
     done, total = transfer["done_bytes"], transfer["total_bytes"]
     share = min(done / total, 1.0) if total else 0.0
     rate = f"{size_text(transfer['rate_bytes_per_s'])}/s"
-    left = f"{duration_text(transfer['left_s'])} left" if transfer["left_s"] is not None else ""
+    left = duration_text(transfer["left_s"]) if transfer["left_s"] is not None else ""
+    if width >= _WIDE:
+        left = f"{left} left" if left else ""
     head = f" {share:>4.0%}" if total else f" {size_text(done):>4}"
-    head += f" {rate:>10} {left:>15} "
+    head += f" {rate:>10} {left:>15} " if width >= _WIDE else f" {rate:>10} {left:>11} "
     room = width - len(INDENT) - BAR_WIDTH - len(head)
     host = visible(transfer["host"])
     host_width = min(len(host), room // 3) if host else 0

@@ -35,6 +35,7 @@ JOB: dict[str, Any] = {
 def test_where_room_is_scarce_the_time_left_stays() -> None:
     assert fitting(WORDS, 80) == "12 of 54 files, 1.2 GB of 3.4 GB, 12.3 MB/s, 3 min 20 s left"
     assert fitting(WORDS, 50) == "12 of 54 files, 1.2 GB of 3.4 GB, 3 min 20 s left"
+    assert fitting(WORDS, 45) == "12 of 54 files, 12.3 MB/s, 3 min 20 s left"
     assert fitting(WORDS, 5) == "3 min 20 s left"
     assert fitting([], 5) == ""
 

@@ -145,9 +145,10 @@ def test_offline_says_why_since_when_and_when_it_is_tried_again() -> None:
 def test_a_transfer_has_a_bar_a_rate_the_time_left_and_the_end_of_its_path() -> None:
     lines = status_text(changed(transfers=[TRANSFER, {**TRANSFER, "left_s": None, "total_bytes": None}])).splitlines()
     (first,) = [line for line in lines if "60%" in line]
-    for part in ("━━━━━━────", "1.2 MB/s", "3 min 20 s left", "recording.ap.cbin"):
+    for part in ("━━━━━━────", "1.2 MB/s", " 3 min 20 s …", "recording.ap.cbin"):
         assert part in first
-    assert any("6.0 MB" in line and "left" not in line for line in lines)
+    assert any("6.0 MB" in line and "min" not in line for line in lines)
+    assert "3 min 20 s left" in status_text(changed(transfers=[TRANSFER]), 120)
     assert "transfers  2, 2.4 MB/s" in "\n".join(lines)
     assert "state      well, fetching 2 files" in "\n".join(lines)
 
