@@ -1,5 +1,6 @@
 """The values of settings: parsers of their texts, and the texts that people and the parsers both read."""
 
+import ipaddress
 import re
 import stat
 from collections.abc import Callable, Sequence
@@ -18,7 +19,9 @@ _SIZE = re.compile(r"([0-9]{1,12})\s*([kmgtKMGT]?)(?:i?B)?")
 _BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _OCTAL = re.compile(r"0o?([0-7]{3})")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
+_ADDRESS = re.compile(r"(?:(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<host>[\w.-]*)):)?(?P<port>[0-9]{1,5})", re.ASCII)
 _YES_NO = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+LOOPBACK = "127.0.0.1"
 _DAY_S, _HOUR_S, _MINUTE_S = 86400, 3600, 60
 
 
@@ -157,6 +160,41 @@ def proxy(text: str) -> str:
     return text if not text or "://" in text else f"http://{text}"
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host, by name or number, and a TCP port to listen on."""
+
+    host: str
+    port: int
+
+    @property
+    def is_ipv6(self) -> bool:
+        """Whether the host is an IPv6 address."""
+        return ":" in self.host
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if self.is_ipv6 else f"{self.host}:{self.port}"
+
+
+def listen_address(text: str) -> Address | None:
+    """Where to listen: `9100` and `:9100` mean this machine only; None for `off`. Raises ValueError."""
+    text = text.strip()
+    if text.lower() in ("", "off", "none", "0"):
+        return None
+    match = _ADDRESS.fullmatch(text)
+    if match is None or not 0 < int(match["port"]) < 1 << 16 or not (match["ipv6"] is None or _is_ipv6(match["ipv6"])):
+        raise ValueError("a port from 1 to 65535, an address such as 0.0.0.0:9100 or [::1]:9100, or off")
+    return Address(match["ipv6"] or match["host"] or LOOPBACK, int(match["port"]))
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
 _METAVARS: dict[Parser, str] = {
     duration_s: "DURATION",
     timeout_s: "DURATION",
@@ -170,12 +208,14 @@ _METAVARS: dict[Parser, str] = {
     name: "NAME",
     url: "URL",
     proxy: "URL",
+    listen_address: "HOST:PORT",
 }
 
 FORMS = {
     "SIZE": "a number of bytes, or of K, M, G or T, such as 64M; K is 1024 bytes",
     "DURATION": "a number of seconds, or of ms, s, m, h or d, such as 500ms or 24h",
     "OCTAL": "permissions as chmod takes them, with a 0 before them, such as 0755",
+    "HOST:PORT": "an address such as 0.0.0.0:9100 or [::1]:9100, or a port alone, for programs of this machine; or off",
 }
 """The forms of values, by their names in help texts."""
 _OF_TEXT = (any_text, name, url, proxy, path)

@@ -10,6 +10,7 @@ from typing import Any
 from onefs.alf import RemoteNames
 from onefs.modes import Mode
 from onefs.setting_values import (
+    Address,
     Parser,
     Permissions,
     PermissionsParser,
@@ -19,6 +20,7 @@ from onefs.setting_values import (
     count,
     count_or_0,
     duration_s,
+    listen_address,
     metavar,
     name,
     one_of,
@@ -208,6 +210,13 @@ class Settings:
         0,
         count_or_0,
         "files fetched for one program within an hour, at most, until it rests; 0 for no limit",
+        group=Group.OPERATION,
+    )
+    metrics_listen: Address | None = _setting(
+        None,
+        listen_address,
+        "where the mount serves its metrics to Prometheus, at /metrics",
+        "off",
         group=Group.OPERATION,
     )
     control_dir: str = _setting(

@@ -9,7 +9,7 @@ from onefs.alf import RemoteNames
 from onefs.configuration import config_file, merge
 from onefs.errors import UsageError
 from onefs.modes import Mode
-from onefs.setting_values import duration_s
+from onefs.setting_values import Address, duration_s, listen_address
 from onefs.settings import Settings, settings_text, table
 
 SECRET = "correct-horse"
@@ -102,6 +102,7 @@ VALUES = {
     "crawl_limit": ("2000", 2000),
     "proxy": ("http://proxy:3128", "http://proxy:3128"),
     "record": ("yes", True),
+    "metrics_listen": ("[::1]:9100", Address("::1", 9100)),
     "control_dir": ("Visible", "visible"),
     "dir_mode": ("0750", 0o750),
     "file_mode": ("0o600", 0o600),
@@ -317,6 +318,31 @@ def test_permissions_are_shown_in_octal_and_a_toml_number_is_not_mistaken_for_th
     with pytest.raises(UsageError, match=r"file_mode in .* cannot be '420'") as refused:
         merge({}, {}, file)
     assert '"0644"' in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("9100", "127.0.0.1:9100"),
+        (":9100", "127.0.0.1:9100"),
+        ("0.0.0.0:9100", "0.0.0.0:9100"),
+        ("metrics-host.lab:65535", "metrics-host.lab:65535"),
+        (" [::1]:9100 ", "[::1]:9100"),
+        ("off", "None"),
+        ("None", "None"),
+        ("0", "None"),
+    ],
+)
+def test_addresses_to_listen_at(text: str, address: str) -> None:
+    assert str(listen_address(text)) == address
+
+
+@pytest.mark.parametrize(
+    "text", ["65536", "host", "host:0", "::1:9100", "[::g]:9100", "[]:9100", "a b:9100", "http://a:1"]
+)
+def test_no_addresses_to_listen_at(text: str, file: Path) -> None:
+    with pytest.raises(UsageError, match=r"metrics-listen .* a port from 1 to 65535"):
+        merge({"metrics_listen": text}, {}, file)
 
 
 def test_every_setting_is_described() -> None:

@@ -112,6 +112,13 @@ class Archive:
         if self.client is not None:
             self.client.close()
 
+    def requests_sent(self) -> dict[str, int]:
+        """How many requests were sent to the database and to data servers."""
+        return {
+            "database": self.client.requests_sent if self.client is not None else 0,
+            "data": self.http.requests_sent if self.http is not None else 0,
+        }
+
     def refresh(self) -> bool:
         """Ask for newer tables now, and forget all failures; whether there were newer tables. Raises `OnefsError`."""
         is_new = self.refresher.refresh()

@@ -76,7 +76,8 @@ class Refresher:
         self._place = self._home
         self._is_loaded = False  # whether a user's own tables are in use, which no newer ones may replace
         self._asked_s = 0.0  # when the server last said that these are its newest
-        self._checked_s = 0.0  # when it was last asked, whatever came of it
+        self.checked_s = 0.0
+        """When the server was last asked for newer tables, whatever came of it; 0 for never."""
         self._taken_s = 0.0
         self._saved_s = 0.0
         self._is_doubted = False
@@ -164,7 +165,7 @@ class Refresher:
 
     def doubt(self) -> None:
         """A server did not give a file: it is asked for tables soon, so that the mode in effect is told as it is."""
-        self._is_doubted |= self._clock() >= self._checked_s + DOUBT_PAUSE_S
+        self._is_doubted |= self._clock() >= self.checked_s + DOUBT_PAUSE_S
 
     # What a user tells it
 
@@ -248,12 +249,12 @@ class Refresher:
     def facts(self) -> dict[str, Any]:
         """What status says of the tables."""
         snapshot = self._snapshot()
-        expires_s = max(self._asked_s, self._made_s()) + self.expiry_s
+        expires_s = max(self._asked_s, self.made_s) + self.expiry_s
         facts: dict[str, Any] = {
             "directory": str(snapshot.files.sessions.parent),
             "tag": ", ".join(snapshot.metadata.tags),
             "loaded": moment(self._taken_s),
-            "checked": moment(self._checked_s),
+            "checked": moment(self.checked_s),
             "saved": moment(self._saved_s),
             "expired": self._clock() > expires_s,
             **table_facts(snapshot),
@@ -305,8 +306,8 @@ class Refresher:
             self.mode.failed(error)
             raise
         finally:
-            self._checked_s, self._is_doubted = self._clock(), False
-        self._asked_s = self._checked_s
+            self.checked_s, self._is_doubted = self._clock(), False
+        self._asked_s = self.checked_s
         self.mode.recovered()
         return is_new
 
@@ -325,7 +326,7 @@ class Refresher:
             _log.warning("%s", self.warning)
         self._taken_s = self._clock()
         if (place, is_loaded) != (self._place, self._is_loaded):
-            self._asked_s = self._checked_s = 0.0
+            self._asked_s = self.checked_s = 0.0
         self._place = place if not is_loaded else self._place
         self._is_loaded = is_loaded
 
@@ -375,16 +376,17 @@ class Refresher:
         return ALLOWED[self.state.requested].new_tables and self._origin_of is not None and not self._is_loaded
 
     def _may_check(self) -> bool:
-        return self._clock() >= self._checked_s + self._interval_s
+        return self._clock() >= self.checked_s + self._interval_s
 
     def _due_s(self) -> float:
         if self.state.reason:
             return self.state.retry_s  # however new the tables are
         if self._is_doubted:
             return 0.0
-        return max(self._asked_s, self._made_s()) + self.expiry_s
+        return max(self._asked_s, self.made_s) + self.expiry_s
 
-    def _made_s(self) -> float:
+    @property
+    def made_s(self) -> float:
         """When the tables in use were made: not after they were taken, even if the server's clock is ahead of UTC."""
         return min(minute_of(self._snapshot().metadata.created).timestamp(), self._taken_s)
 

@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,8 @@ class Content:
         self._health = LocationHealth(self._outages)
         self._trusted = TrustedCopies(store, verify)
         self._totals = Totals(0, 0, 0)
-        self._totals_lock = threading.Lock()  # guards _totals
+        self._failure_kinds: Counter[type[OnefsError]] = Counter()
+        self._totals_lock = threading.Lock()  # guards the two above
         patience = patience or Patience()
         copies = Copies(store, verify, patience.settled_s, self._stop)
         downloader = Downloader(transport, self._health, patience, self._received, self._stop)
@@ -207,6 +209,11 @@ class Content:
         """What was fetched and what failed since the start."""
         return self._totals
 
+    def failure_kinds(self) -> dict[type[OnefsError], int]:
+        """How often fetches failed since the start, by the class of the error."""
+        with self._totals_lock:
+            return dict(self._failure_kinds)
+
     def passed_over(self) -> list[PassedOver]:
         """The servers that are not asked now, as they failed or sent `Retry-After`."""
         return self._outages.facts()
@@ -299,6 +306,8 @@ class Content:
         found = self._store.find_copy(dataset)
         copy = Signature.of(found[1]) if found is not None else None
         times, delay_s = self._failures.remember(dataset, error, copy, offline=offline)
+        with self._totals_lock:
+            self._failure_kinds[type(error)] += 1
         self._count(failures=1)
         if is_quarantine(error) and copy is None:
             self._store.quarantine.record(dataset, Record(error.reason, error.remedy, times, delay_s))

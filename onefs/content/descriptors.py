@@ -1,12 +1,26 @@
-"""Owns `Descriptor`, which several readers share and the last one closes, and `Origin`, what was read from it."""
+"""`Descriptor`, which several readers share and the last one closes; `Origin` and `Source`, what they read."""
 
 import os
 import threading
+from enum import StrEnum
 
 from onefs.content.verification import Signature
 
 Edition = tuple[int, int, int]
 """Size (bytes), modification time (ns) and inode number of the copy on disk that an open file reads from."""
+
+
+class Source(StrEnum):
+    """Where the bytes of an open file come from."""
+
+    CACHE = "cache"
+    """A copy that was in the cache before it was opened."""
+    NETWORK = "network"
+    """A file that was fetched, in whole or in part, for this opening."""
+    MEMORY = "memory"
+    """A large file whose blocks stay in memory, as the cache has no room for it."""
+    CONTROL = "control"
+    """No file of the archive: a text in `.onefs`, or a table."""
 
 
 class Origin:

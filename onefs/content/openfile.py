@@ -5,7 +5,7 @@ import os
 import threading
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
-from onefs.content.descriptors import Descriptor, Origin
+from onefs.content.descriptors import Descriptor, Origin, Source
 from onefs.content.fetch import Fetch
 from onefs.content.files import cache_error
 from onefs.content.growing import Growing
@@ -25,7 +25,18 @@ class OpenFile:
     CacheDamagedError.
     """
 
-    __slots__ = ("_ahead", "_closed", "_closing", "_fetch", "_file", "_growing", "_lock", "_path", "is_fetched")
+    __slots__ = (
+        "_ahead",
+        "_came_from_server",
+        "_closed",
+        "_closing",
+        "_fetch",
+        "_file",
+        "_growing",
+        "_lock",
+        "_path",
+        "is_fetched",
+    )
 
     def __init__(self, path: str, file: Descriptor | None, fetch: Fetch | None, *, is_fetched: bool = False) -> None:
         """`is_fetched` says that the fetch was begun for this opening, as there is no copy."""
@@ -37,7 +48,8 @@ class OpenFile:
         self._ahead: ReadAhead | None = None
         self._closed = False
         self._closing: Future[None] | None = None
-        self._lock = threading.Lock()  # guards the six above
+        self._came_from_server = False
+        self._lock = threading.Lock()  # guards the seven above
 
     @property
     def size_bytes(self) -> int | None:
@@ -58,6 +70,14 @@ class OpenFile:
         """What will tell the edition of bytes that were read before it is known; None if there are none."""
         growing = self._growing
         return growing.origin if growing is not None else None
+
+    @property
+    def source(self) -> Source:
+        """Where the bytes come from that can be read now."""
+        fetch, growing = self._fetch, self._growing
+        if growing is not None and not growing.file.is_kept:
+            return Source.MEMORY
+        return Source.NETWORK if self._came_from_server or (fetch is not None and fetch.host) else Source.CACHE
 
     @property
     def is_whole(self) -> bool:
@@ -111,6 +131,7 @@ class OpenFile:
             raise again(growing.error)  # for good: nothing else may be read through this opening
         self._file = fetch.take()
         if self._file is not None:
+            self._came_from_server = bool(fetch.host)
             self._fetch = self._growing = None
             return None
         found = fetch.growing

@@ -23,6 +23,7 @@ from onefs.daemon import logs, signals, systemd
 from onefs.daemon.commands import Controls, commands
 from onefs.daemon.file_commands import FileCommands
 from onefs.daemon.jobs import Jobs
+from onefs.daemon.metrics import Metrics, Parts
 from onefs.daemon.orders import Orders
 from onefs.daemon.recording import Recording
 from onefs.daemon.showing import Showing
@@ -30,6 +31,7 @@ from onefs.daemon.status import Status
 from onefs.daemon.watchdog import Reporter
 from onefs.errors import OnefsError, UsageError
 from onefs.fuse import mounting
+from onefs.fuse.counters import Counters
 from onefs.fuse.errnos import errno_name
 from onefs.fuse.mounters import Mounter
 from onefs.fuse.notify import Notifier
@@ -86,6 +88,8 @@ class Service:
             self._check_outside,
         )
         self._jobs = Jobs()
+        counters = Counters()
+        self._metrics = Metrics(Parts(self._mountpoint, self._archive, counters, self._jobs, self._recording.recorder))
         self._status = status = Status(self._mountpoint, self._archive, self._journal, log_file)
         self._showing = Showing(
             self._archive.tables,
@@ -120,6 +124,7 @@ class Service:
             open_wait_s=settings.open_wait_s,
             has_old_pages=self._notifier.has_old_pages,
             programs=self._programs,
+            counters=counters,
         )
         self.root_task: Task | None = None
 
@@ -141,6 +146,7 @@ class Service:
         daemon = Daemon(
             status=status.text,
             status_json=status.json,
+            metrics=self._metrics.text,
             settings=self._settings_text,
             log=lambda: logs.last_lines(log_file),
             mode=lambda: self._refresher.state.requested,
@@ -200,7 +206,7 @@ class Service:
         memory.keep_for_next_time()
         signals.hold()
         try:
-            with self._mounted():
+            with self._metrics.served_at(self._settings.metrics_listen), self._mounted():
                 self._recording.begin(is_on=self._settings.record)
                 trio.run(self._serve, ready)
         finally:

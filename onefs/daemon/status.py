@@ -60,7 +60,7 @@ class Status:
             "passed_over": passed_over_facts(content),
             "transfers": transfer_facts(content),
             "totals": totals_facts(content),
-            "requests": self._requests(),
+            "requests": self._archive.requests_sent(),
             **{key: reporter.facts() for key, reporter in self._reporters.items()},
             "errors": self._errors(),
             "log": str(self._log_file) if self._log_file else "standard error",
@@ -74,14 +74,6 @@ class Status:
     def text(self) -> str:
         """The facts for people."""
         return status_text(self.facts())
-
-    def _requests(self) -> dict[str, int]:
-        """How many requests were sent to whom."""
-        client, http = self._archive.client, self._archive.http
-        return {
-            "database": client.requests_sent if client is not None else 0,
-            "data": http.requests_sent if http is not None else 0,
-        }
 
     def _errors(self) -> list[dict[str, Any]]:
         return [

@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from time import perf_counter
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pyfuse3
@@ -30,6 +31,7 @@ from onefs.catalogue.stored import MustWaitError, not_waiting
 from onefs.errors import CrawlingError, GoneError, NotInCatalogueError, OnefsError
 from onefs.fuse.accounting import Accounts
 from onefs.fuse.callers import in_thread, until_done
+from onefs.fuse.counters import OPERATIONS, Counters
 from onefs.fuse.errnos import errno_of
 from onefs.fuse.opened import Handle, Listing, Pages
 from onefs.fuse.packing import Packer, absent, statistics
@@ -57,20 +59,32 @@ Method = Callable[Concatenate["Operations", P], Coroutine[Any, Any, R]]
 
 
 def answered(method: Method[P, R]) -> Method[P, R]:
-    """Turn our failures into errnos. Whatever else is thrown becomes EIO: the mount must outlive it."""
+    """Count each request, and turn our failures into errnos.
+
+    Whatever else is thrown becomes EIO: the mount must outlive it.
+    """
+    operation = method.__name__.lstrip("_")
+    assert operation in OPERATIONS
 
     async def handler(self: "Operations", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        begun_s, number = perf_counter(), 0
+        self.counters.in_progress += 1
         try:
             return await method(self, *args, **kwargs)
         except OnefsError as error:
-            raise pyfuse3.FUSEError(errno_of(error)) from None
-        except pyfuse3.FUSEError:
+            number = errno_of(error)
+            raise pyfuse3.FUSEError(number) from None
+        except pyfuse3.FUSEError as error:
+            number = error.errno
             raise
         except Exception as error:  # noqa: BLE001
+            number = errno.EIO
             _log.exception("Unforeseen failure in %s%r; the mount goes on", method.__name__, args)
             tell = functools.partial(self._tell_unforeseen, method.__name__, args[0], error)
             await trio.to_thread.run_sync(tell, limiter=self._disk, abandon_on_cancel=True)
-            raise pyfuse3.FUSEError(errno.EIO) from None
+            raise pyfuse3.FUSEError(number) from None
+        finally:
+            self.counters.answered(operation, perf_counter() - begun_s, number)
 
     functools.update_wrapper(handler, method)
     return handler
@@ -89,12 +103,14 @@ class Operations(pyfuse3.Operations):
         open_wait_s: float,
         has_old_pages: Callable[[int], bool] = lambda inode: False,  # noqa: ARG005
         programs: Programs | None = None,
+        counters: Counters | None = None,
     ) -> None:
         """`has_old_pages` tells whether the kernel may still have pages of an inode that must not be read.
 
         `programs` counts which program opens and reads what.
         """
         super().__init__()
+        self.counters = counters or Counters()
         self._has_old_pages = has_old_pages
         self.file_system = file_system
         self._open_wait_s = open_wait_s
@@ -153,6 +169,9 @@ class Operations(pyfuse3.Operations):
 
     @answered
     async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
+        return await self._attributes(inode, ctx)
+
+    async def _attributes(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
         try:
             return self._packer.entry(await self._ask(inode, ctx.pid, self.file_system.attributes, inode))
         except GoneError:
@@ -233,6 +252,8 @@ class Operations(pyfuse3.Operations):
             self._accounts.opened(caller, is_fetched=opened.is_fetched)
         else:
             opened = await self._opened(inode, ctx.pid)
+        if opened.dataset is not None:
+            self.counters.opened(is_hit=opened.file.is_whole)
         try:
             is_there = await self._settle(opened.file, ctx.pid)
         except BaseException:
@@ -281,7 +302,7 @@ class Operations(pyfuse3.Operations):
         if not fields.update_size:
             await self._refuse(inode, ctx)
         await self._writer(inode, ctx)
-        return await self.getattr(inode, ctx)  # what a shell's > does before it writes
+        return await self._attributes(inode, ctx)  # what a shell's > does before it writes
 
     async def _writer(self, inode: InodeT, ctx: RequestContext) -> Callable[[str], None]:
         find = functools.partial(self.file_system.writer, uid=ctx.uid)
@@ -315,6 +336,7 @@ class Operations(pyfuse3.Operations):
                 data = await trio.to_thread.run_sync(file.read, off, size, limiter=self._disk, abandon_on_cancel=True)
         if len(data) < size:
             self.file_system.check_end(handle.opened, off + len(data))
+        self.counters.read(file.source, len(data))
         if handle.caller is not None:
             self._accounts.read(handle.caller, len(data))
         if data and handle.turn != self._recorder.turn:
@@ -359,9 +381,12 @@ class Operations(pyfuse3.Operations):
         return [XAttrNameT(name.encode()) for name in names]
 
     @answered
-    async def _refuse(self, inode: InodeT, *args: Any) -> None:
-        await self._ask(inode, args[-1].pid, self.file_system.refuse_writing, inode)
+    async def _modify(self, inode: InodeT, *args: Any) -> None:
+        await self._refuse(inode, args[-1])
+
+    async def _refuse(self, inode: InodeT, ctx: RequestContext) -> None:
+        await self._ask(inode, ctx.pid, self.file_system.refuse_writing, inode)
 
     # Their signatures differ, but each begins with the inode that would be written to, and ends with the caller.
-    _refused: Any = _refuse
+    _refused: Any = _modify
     mknod = mkdir = unlink = rmdir = symlink = rename = link = create = setxattr = removexattr = _refused

@@ -28,6 +28,7 @@ the setting control_dir = visible. Only the user who mounted, and root, may writ
   control      the settings in force and the commands; write one command a line: echo refresh > control
   status       what is mounted, from which tables, what is being fetched, and the last failures
   status.json  the same for programs
+  metrics      numbers for Prometheus, as OpenMetrics text: onefs help metrics
   errors       the last failures: time, path, errno (- for a warning), reason and remedy, one a line, newest last
   pinned       the files that stay in the cache, one a line
   log          the last lines of the daemon's log
@@ -98,6 +99,7 @@ class Daemon:
 
     status: Callable[[], str]
     status_json: Callable[[], str]
+    metrics: Callable[[], str]
     settings: Callable[[], str]
     log: Callable[[], str]
     mode: Callable[[], str]
@@ -113,6 +115,7 @@ def control_directory(daemon: Daemon, journal: Journal, recorder: Recorder | Non
         "control": lambda: daemon.settings() + _help(daemon.commands),
         "status": daemon.status,
         "status.json": daemon.status_json,
+        "metrics": daemon.metrics,
         "errors": lambda: errors_text(journal),
         "pinned": daemon.pinned,
         "log": daemon.log,

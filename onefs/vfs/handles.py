@@ -6,7 +6,7 @@ from copy import copy
 from pathlib import Path
 from typing import Protocol
 
-from onefs.content.descriptors import Edition
+from onefs.content.descriptors import Edition, Source
 from onefs.errors import CacheDamagedError, GoneError
 
 
@@ -30,6 +30,10 @@ class ReadableFile(Protocol):
     @property
     def origin(self) -> Origin | None:
         """What will tell the edition of bytes that were read before it is known; None if there are none."""
+
+    @property
+    def source(self) -> Source:
+        """Where the bytes come from that can be read now."""
 
     @property
     def is_whole(self) -> bool:
@@ -56,6 +60,7 @@ class MemoryFile:
 
     is_whole = True
     origin = None
+    source = Source.CONTROL
 
     def __init__(self, content: bytes) -> None:
         self._content = memoryview(content)
@@ -91,6 +96,7 @@ class DiskFile:
 
     is_whole = True
     origin = None
+    source = Source.CONTROL
 
     def __init__(self, path: Path) -> None:
         """Raises `CacheDamagedError`."""

@@ -186,5 +186,5 @@ def test_passwords_are_not_passed_on_to_other_programs(tmp_path: Path, demo_arch
             environment = Path(f"/proc/{child}/environ").read_bytes()
             assert b"ONEFS_DATA_USER" in environment
             assert b"hush" not in environment + Path(f"/proc/{child}/cmdline").read_bytes()
-        for told in ("control", "status", "status.json", "log", "errors"):
+        for told in ("control", "status", "status.json", "metrics", "log", "errors"):
             assert "hush" not in (mount.path / ".onefs" / told).read_text()

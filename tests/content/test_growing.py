@@ -14,6 +14,7 @@ from waiting import PATIENCE_S, wait_until
 
 from onefs.content import floating
 from onefs.content.access import Content, State
+from onefs.content.descriptors import Source
 from onefs.content.fetch import Fetch
 from onefs.content.floating import FloatingFile, Memory
 from onefs.content.growing import Growing
@@ -185,6 +186,7 @@ def test_without_room_a_large_file_is_read_through_memory(place: ArchiveAndCache
     for _ in range(2):
         for offset in range(0, len(DATA), BLOCK):
             assert part(file, offset, BLOCK) == DATA[offset : offset + BLOCK]
+    assert file.source is Source.MEMORY
     assert not sparse(place, dataset).exists()
     assert content.inspect(dataset).state is State.PARTIAL
     with pytest.raises(NoRoomError, match="all of a large file"):

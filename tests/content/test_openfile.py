@@ -9,6 +9,7 @@ from servers import Fault
 from waiting import PATIENCE_S
 
 from onefs.content.access import BlockRules
+from onefs.content.descriptors import Source
 
 DATA = os.urandom(1_000_000)
 
@@ -21,6 +22,17 @@ def test_reads_at_any_offset(place: ArchiveAndCache) -> None:
         assert file.wait(offset, size) is None
         assert file.read(offset, size) == DATA[offset : offset + size]
         assert file.read_now(offset, size) in (None, DATA[offset : offset + size])
+
+
+def test_it_tells_where_its_bytes_come_from(place: ArchiveAndCache) -> None:
+    fetched, put_there, content = place.add(DATA), place.add(DATA, 2), place.content()
+    place.put_in_cache(put_there, DATA)
+    for dataset, source in ((fetched, Source.NETWORK), (fetched, Source.CACHE), (put_there, Source.CACHE)):
+        file = content.open(dataset, may_fetch=True)
+        file.wait_whole()
+        assert file.source is source
+        file.close()
+    assert place.server.requests() == 1
 
 
 def test_reads_from_memory_without_blocking(place: ArchiveAndCache) -> None:

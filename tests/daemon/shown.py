@@ -33,7 +33,9 @@ class Shown:
         self._in_use = TablesInUse(server.url, home / "cache", outages=Outages(lambda: self.clock_s), **options).open()
         self.mode = ModeInEffect(mode, lambda: NOW_S)
         journal = Journal(errno_name)
-        silent = Daemon(status=str, status_json=str, settings=str, log=str, mode=lambda: mode, pinned=str, commands={})
+        silent = Daemon(
+            status=str, status_json=str, metrics=str, settings=str, log=str, mode=lambda: mode, pinned=str, commands={}
+        )
         self.showing = Showing(
             self._in_use.adopted[0],
             self._in_use.client,

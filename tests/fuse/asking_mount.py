@@ -53,7 +53,9 @@ def main(home: Path, mountpoint: Path) -> None:
         database.told("tables")
         notifier.names_changed([(views["refresh"].root_ino, f"lab{number}") for number in range(5000)])
 
-    daemon = Daemon(status=str, status_json=str, settings=str, log=str, mode=lambda: Mode.AUTO, pinned=str, commands={})
+    daemon = Daemon(
+        status=str, status_json=str, metrics=str, settings=str, log=str, mode=lambda: Mode.AUTO, pinned=str, commands={}
+    )
     forest = Forest(
         Tree(live.silent(), View(), {}),
         control_directory(daemon, journal),

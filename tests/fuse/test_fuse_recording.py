@@ -76,7 +76,9 @@ def kernel(tmp_path: Path) -> Iterator[Kernel]:
     content = Content(store, FileTransport(), lambda dataset: [], lambda dataset: [])
     journal = Journal(errno_name)
     recorder = Recorder("archive", content.md5_of)
-    silent = Daemon(status=str, status_json=str, settings=str, log=str, mode=lambda: Mode.AUTO, pinned=str, commands={})
+    silent = Daemon(
+        status=str, status_json=str, metrics=str, settings=str, log=str, mode=lambda: Mode.AUTO, pinned=str, commands={}
+    )
     tree = Tree(load_snapshot(tmp_path / "archive", tmp_path / "state"), View(), {})
     forest = Forest(tree, control_directory(silent, journal, recorder), {}, {})
     files = FileSystem(forest, content, journal, lambda: Mode.LOCAL, serves_mismatches=False, recorder=recorder)

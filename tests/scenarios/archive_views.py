@@ -142,7 +142,9 @@ def in_process(server: Nginx, home: Path) -> Iterator[ArchiveView]:
         locate,
     )
     snapshot = load_snapshot(RECORDINGS / "tables", cache / ".onefs")
-    silent = Daemon(status=str, status_json=str, settings=str, log=str, mode=lambda: Mode.AUTO, pinned=str, commands={})
+    silent = Daemon(
+        status=str, status_json=str, metrics=str, settings=str, log=str, mode=lambda: Mode.AUTO, pinned=str, commands={}
+    )
     control = control_directory(silent, journal)
     views = {
         "local": Tree(snapshot, View(1, Rule(QC.CRITICAL)), {}),

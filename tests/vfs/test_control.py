@@ -24,6 +24,7 @@ def daemon(status: str = "", said: list[list[str]] | None = None) -> Daemon:
     return Daemon(
         status=lambda: status,
         status_json=lambda: "{}\n",
+        metrics=lambda: "# EOF\n",
         settings=lambda: "qc: FAIL\n",
         log=lambda: "last line\n",
         mode=lambda: "auto",
