@@ -1,5 +1,6 @@
 """The metrics of an archive that is not mounted: their names, their documentation, and what reads them."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from archives import make_tables
+from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from waiting import wait_until
@@ -28,6 +30,9 @@ from onefs.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 HELP = ROOT / "onefs" / "help" / "metrics.md"
+UNITS = ROOT / "systemd"
+PROMTOOL = shutil.which("promtool")
+NAME = re.compile(r"\b(?:onefs|process)_[a-z_]+")
 ROW = re.compile(r"^\| `(\w+)` \| (\w+) \| ([^|]*)\|", re.MULTILINE)
 
 
@@ -63,6 +68,11 @@ def values(parts: Parts, name: str) -> dict[tuple[str, ...], float]:
     }
 
 
+def series_of(registry: CollectorRegistry) -> set[str]:
+    """The names that a query may ask for."""
+    return {sample.name for family in registry.collect() for sample in family.samples}
+
+
 def test_every_metric_is_documented(parts: Parts) -> None:
     documented = {name: (kind, labels) for name, kind, labels in ROW.findall(HELP.read_text())}
     exported = {}
@@ -86,6 +96,42 @@ def test_names_are_as_prometheus_wants_them(parts: Parts) -> None:
         assert not re.search(r"_(ms|milliseconds|kb|mb|percent|count|sum|bucket|total)$", family.name)
         if family.type == "counter":
             assert {sample.name for sample in family.samples} <= {f"{family.name}_total"}
+
+
+def test_the_dashboard_and_the_alerts_use_metrics_that_exist(parts: Parts) -> None:
+    parts.archive._outages.failed("http://127.0.0.1:9", UnreachableError("It is down."), 60)
+    parts.counters.answered("open", 0.0, 5)
+    exported = series_of(Metrics(parts).registry)
+    dashboard = json.loads((UNITS / "grafana-dashboard.json").read_text())
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
+    queries += [each["query"]["query"] for each in dashboard["templating"]["list"] if each["type"] == "query"]
+    assert len(queries) > 20
+    alerts = (UNITS / "prometheus-alerts.yml").read_text()
+    for query in [*queries, *re.findall(r"^ *expr: (.*)$", alerts, re.MULTILINE)]:
+        names = set(NAME.findall(query))
+        assert names or query.startswith("up{")
+        assert names <= exported, query
+
+
+def test_every_panel_has_its_own_place() -> None:
+    dashboard = json.loads((UNITS / "grafana-dashboard.json").read_text())
+    cells = [
+        (x, y)
+        for panel in dashboard["panels"]
+        for at in [panel["gridPos"]]
+        for x in range(at["x"], at["x"] + at["w"])
+        for y in range(at["y"], at["y"] + at["h"])
+    ]
+    assert len(cells) == len(set(cells))
+    assert max(x for x, _ in cells) < 24
+    ids = [panel["id"] for panel in dashboard["panels"]]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool, of Debian's package prometheus, is not installed")
+def test_promtool_accepts_the_alerts() -> None:
+    assert PROMTOOL is not None
+    subprocess.run([PROMTOOL, "check", "rules", UNITS / "prometheus-alerts.yml"], check=True)
 
 
 def test_what_is_on_a_disk_that_does_not_answer_is_left_out(parts: Parts) -> None:
