@@ -14,8 +14,10 @@ from onefs import __version__, errors
 from onefs.content.room import Usage
 from onefs.daemon.measuring import Measurement
 from onefs.daemon.metrics import Parts
+from onefs.daemon.program_series import ProgramSeries
 from onefs.fuse.counters import BOUNDS_S
 from onefs.modes import Mode
+from onefs.text import visible
 from onefs.transports.addresses import shown
 
 LONGEST_S = 1.0
@@ -62,6 +64,7 @@ class Collector(BaseCollector):
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._on_disk = Measurement(self._read_disks, LONGEST_S)
+        self._program_series = ProgramSeries(parts.programs)
 
     def collect(self) -> Iterator[Family]:
         """Every family. Those that need a disk are left out while it does not answer."""
@@ -69,6 +72,7 @@ class Collector(BaseCollector):
         yield from self._mount()
         yield from self._requests()
         yield from self._reads()
+        yield from self._programs()
         yield from self._fetches()
         yield from self._servers()
         yield from self._work()
@@ -86,7 +90,7 @@ class Collector(BaseCollector):
         yield InfoMetricFamily(
             "onefs_mount",
             "What is mounted, and where.",
-            {"source": shown(parts.archive.source.name), "mountpoint": str(parts.mountpoint)},
+            {"source": visible(shown(parts.archive.source.name)), "mountpoint": visible(str(parts.mountpoint))},
         )
         modes = GaugeMetricFamily(
             "onefs_mode", "1 for the mode that is requested, and for the one in effect.", labels=["kind", "mode"]
@@ -131,6 +135,21 @@ class Collector(BaseCollector):
         opened.add_metric(["hit"], counters.hits)
         opened.add_metric(["miss"], counters.misses)
         yield opened
+
+    def _programs(self) -> Iterator[Family]:
+        opened, fetched, read = (
+            CounterMetricFamily(f"onefs_program_{what}", f"{doc}.", labels=["program"], unit=unit)
+            for what, doc, unit in (
+                ("opened_files", "Files that a program opened", ""),
+                ("fetched_files", "Files that were fetched for a program", ""),
+                ("read_bytes", "Bytes given to a program", "bytes"),
+            )
+        )
+        for program, did in self._program_series.now().items():
+            opened.add_metric([program], did.opened_files)
+            fetched.add_metric([program], did.fetched_files)
+            read.add_metric([program], did.read_bytes)
+        yield from (opened, fetched, read)
 
     def _fetches(self) -> Iterator[Family]:
         content = self._parts.archive.content

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from onefs.archive.archive import Archive
 from onefs.daemon.jobs import Jobs
 from onefs.fuse.counters import Counters
+from onefs.recording.accounting import Programs
 from onefs.recording.recorder import Recorder
 from onefs.setting_values import Address
 
@@ -26,6 +27,7 @@ class Parts:
     counters: Counters
     jobs: Jobs
     recorder: Recorder
+    programs: Programs
 
 
 class Metrics:

@@ -89,7 +89,8 @@ class Service:
         )
         self._jobs = Jobs()
         counters = Counters()
-        self._metrics = Metrics(Parts(self._mountpoint, self._archive, counters, self._jobs, self._recording.recorder))
+        recorder = self._recording.recorder
+        self._metrics = Metrics(Parts(self._mountpoint, self._archive, counters, self._jobs, recorder, self._programs))
         self._status = status = Status(self._mountpoint, self._archive, self._journal, log_file)
         self._showing = Showing(
             self._archive.tables,

@@ -4,7 +4,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cachetools import LRUCache
@@ -77,6 +77,13 @@ class Programs:
             for usage in (self._others, *(usage for _, usage in rest)):
                 others.add(usage)
             return [_facts(*item) for item in shown] + ([_facts(OTHERS, others)] if others.last_s else [])
+
+    def usages(self) -> dict[str, Usage]:
+        """What each program did, with `others` for those that are not told apart any more."""
+        with self._lock:
+            found = {program: replace(usage) for program, usage in self._usages.items()}
+            found.setdefault(OTHERS, Usage()).add(self._others)
+            return found
 
     def _usage(self, program: str) -> Usage:
         """What a program did, which is busy now."""

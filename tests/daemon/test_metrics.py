@@ -25,6 +25,8 @@ from onefs.daemon.measuring import Measurement
 from onefs.daemon.metrics import Metrics, Parts
 from onefs.errors import UnreachableError
 from onefs.fuse.counters import Counters
+from onefs.recording.accounting import Programs
+from onefs.recording.processes import Caller
 from onefs.recording.recorder import Recorder
 from onefs.settings import Settings
 
@@ -45,7 +47,7 @@ def parts(home: Path) -> Iterator[Parts]:
         archive = Archive(source, settings)
         archive.refresher.checked_s = 1.5e9
         wait_until(lambda: archive.content.keeping.usage().used_bytes is not None, "the cache is counted")
-        yield Parts(home / "mnt", archive, Counters(), Jobs(), Recorder("", md5_of))
+        yield Parts(home / "mnt", archive, Counters(), Jobs(), Recorder("", md5_of), Programs())
         archive.close()
 
 
@@ -153,6 +155,13 @@ def test_a_server_known_by_two_schemes_is_one_series(parts: Parts) -> None:
 def test_a_login_in_the_source_is_not_told(parts: Parts) -> None:
     parts.archive.source = replace(parts.archive.source, name="https://me:secret@data.lab/ONE?token=secret")
     assert values(parts, "onefs_mount_info") == {(str(parts.mountpoint), "https://data.lab/ONE"): 1}
+
+
+def test_names_that_are_no_text_are_written_all_the_same(parts: Parts) -> None:
+    odd = replace(parts, mountpoint=Path("/mnt/\udcff"))
+    odd.programs.opened(Caller(None, 'a\n"\udcff', 0), is_fetched=True)
+    assert list(values(odd, "onefs_mount_info")) == [("/mnt/\\xff", odd.archive.source.name)]
+    assert values(odd, "onefs_program_fetched_files_total") == {('a\\n"\\xff',): 1, ("others",): 0}
 
 
 def test_a_measurement_that_hangs_is_not_waited_for_and_not_begun_again() -> None:

@@ -62,6 +62,11 @@ def value(values: Values, name: str, *labels: str) -> float:
     return values[name, frozenset(labels)]
 
 
+def sum_of(values: Values, name: str) -> float:
+    """The sum of all series of a name."""
+    return sum(number for (other, _), number in values.items() if other == name)
+
+
 def scraped(port: int) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
         return str(answer.read().decode())
@@ -69,7 +74,7 @@ def scraped(port: int) -> str:
 
 def test_they_agree_with_what_was_done(mount: Mounted) -> None:
     session = path(mount, "")
-    assert path(mount, FIRST).read_bytes() == FILES[FIRST]
+    assert subprocess.run(["cat", path(mount, FIRST)], capture_output=True, check=True).stdout == FILES[FIRST]
     assert run_onefs("fetch", path(mount, SECOND)).returncode == 0
     before = read(mount)
     assert path(mount, SECOND).read_bytes() == FILES[SECOND]
@@ -89,6 +94,10 @@ def test_they_agree_with_what_was_done(mount: Mounted) -> None:
     assert value(values, "onefs_opened_files_total", "cache=miss") == 2
     assert value(values, "onefs_fetched_files_total") == 2
     assert value(values, "onefs_fetched_bytes_total") == len(FILES[FIRST]) + len(FILES[SECOND])
+    assert value(values, "onefs_program_opened_files_total", "program=cat") == 1
+    assert value(values, "onefs_program_fetched_files_total", "program=cat") == 1
+    assert value(values, "onefs_program_read_bytes_total", "program=cat") == len(FILES[FIRST])
+    assert sum_of(values, "onefs_program_read_bytes_total") == len(FILES[FIRST]) + len(FILES[SECOND])
     assert value(values, "onefs_fetch_failures_total", "kind=missing") == 1
     assert value(values, "onefs_fetch_failures_total", "kind=mismatch") == 0
     assert value(values, "onefs_request_errors_total", "operation=open", "errno=EIO") == 2
