@@ -173,6 +173,14 @@ class Settings:
         "mode refresh asks for newer tables before a listing, but not more often",
         group=Group.DATABASE,
     )
+    refresh_jitter_s: float = _setting(
+        30.0,
+        duration_s,
+        "how long the first check for newer tables after mounting is put off at random, at most, so that machines that "
+        "start together do not ask together; later ones by up to a tenth of cache_expiry; 0 for neither",
+        "s",
+        group=Group.DATABASE,
+    )
     cache_rest: bool = _setting(True, yes_or_no, "keep the database's responses", group=Group.DATABASE)
     default_expiry_s: float = _setting(
         86400.0, duration_s, "how long the database's responses are good for", group=Group.DATABASE

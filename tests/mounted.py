@@ -64,7 +64,12 @@ class Mounted:
         self.path = home / "mnt"
         self.cache = home / "cache"
         self.flags = flags
-        self.environment = {"XDG_CACHE_HOME": str(home / "xdg"), "XDG_CONFIG_HOME": str(home / "config"), **environment}
+        self.environment = {
+            "XDG_CACHE_HOME": str(home / "xdg"),
+            "XDG_CONFIG_HOME": str(home / "config"),
+            "ONEFS_REFRESH_JITTER": "0",  # nothing is left to chance
+            **environment,
+        }
         self.pid = 0
         self.may_log_errors = False
         self.in_new_interpreter = False  # for tests that look at the arguments or the environment of its process

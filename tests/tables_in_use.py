@@ -21,6 +21,7 @@ from onefs.settings import Settings
 from onefs.sources.databases import Database
 from onefs.sources.origins import origins
 from onefs.sources.source import Kind, prepare, resolve
+from onefs.spreading import Spread
 
 NOW_S = 1_750_000_000.0
 DAY_S = 86400.0
@@ -42,6 +43,7 @@ class TablesInUse:
         outages: Outages | None = None,
         responses_dir: Path | None = None,
         read_timeout_s: float = PATIENCE_S,
+        spread: Spread | None = None,
     ) -> None:
         database = Database(url, Credentials("demo", password))
         source = resolve(url, Settings(cache_dir=cache, tag=tag, alyx_user="demo", alyx_password="demo"), Kind.DATABASE)
@@ -70,6 +72,7 @@ class TablesInUse:
             expiry_s=DAY_S,
             interval_s=interval_s,
             clock=lambda: self.now_s,
+            spread=spread,
         )
 
     def open(self) -> "TablesInUse":

@@ -1,9 +1,12 @@
 """The circuit breaker: a server that failed is left alone for a while, so that not everything costs its time-out."""
 
+from random import Random
+
 import pytest
 
 from onefs.errors import AccessRefusedError, OnefsError, OverloadedError, TimedOutError, UnreachableError
 from onefs.outages import DATABASE, Outages, note_stale_answer, noting_stale_answers
+from onefs.spreading import Spread
 
 SERVER = "https://archive.example"
 SILENT = TimedOutError("archive.example did not answer within 30 s.")
@@ -55,6 +58,18 @@ def test_pauses_grow_with_each_probe_and_not_with_what_fails_at_once(breaker: Br
         assert breaker.may_ask()
         breaker.fails()
     assert left_s == [15, 30, 60, 60]
+
+
+def test_back_offs_of_many_machines_end_at_different_times() -> None:
+    left_s = set()
+    for seed in range(10):
+        outages = Outages(lambda: 100.0, Spread(30.0, Random(seed)))
+        outages.failed(SERVER, SILENT, 20)
+        left_s.add(outages.left_s(SERVER))
+        assert 20 <= outages.left_s(SERVER) <= 25
+        outages.failed(SERVER, BUSY, 20)
+        assert outages.left_s(SERVER) == BUSY.retry_after_s
+    assert len(left_s) == 10
 
 
 def test_a_server_is_not_asked_before_its_retry_after_ends(breaker: Breaker) -> None:

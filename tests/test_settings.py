@@ -89,6 +89,7 @@ VALUES = {
     "cache_expiry": ("12h", 43200.0),
     "connect_timeout": ("2m", 120.0),
     "read_timeout": ("1.5h", 5400.0),
+    "refresh_jitter": ("5m", 300.0),
     "refresh_interval": ("5m", 300.0),
     "cache_rest": ("off", False),
     "default_expiry": ("1h", 3600.0),

@@ -10,6 +10,8 @@ from email.utils import parsedate_to_datetime
 
 SHORTEST_WAIT_S = 0.5
 LONGEST_GUESS_S = 60.0
+LONGER_SHARE = 0.1
+"""How much longer than `Retry-After` to wait, at most, as long as the limit allows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,9 @@ class Patience:
         asked_s = _retry_after_s(retry_after, self._clock.now_s())
         if asked_s is None:
             guess_s = min(LONGEST_GUESS_S, 2.0**self._attempts)
-            asked_s = guess_s * (0.5 + self._clock.jitter() / 2)
-        return max(SHORTEST_WAIT_S, asked_s)
+            return max(SHORTEST_WAIT_S, guess_s * (0.5 + self._clock.jitter() / 2))
+        longer_s = asked_s * (1 + self._clock.jitter() * LONGER_SHARE)  # never sooner, and not all clients together
+        return max(SHORTEST_WAIT_S, asked_s, min(longer_s, self._left_s))
 
     def allows(self, wait_s: float) -> bool:
         """Whether a wait fits into what is left of the limit; if so, take it from that."""

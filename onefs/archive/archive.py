@@ -1,7 +1,7 @@
 """`Archive`, the parts of a mount without the mount: its tables, its bytes, and its database."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from onefs.sources.locations import Locations, Repositories
 from onefs.sources.mismatches import mismatch_reporter
 from onefs.sources.origins import Origin, UnderstoodOrigin, origins
 from onefs.sources.source import Source
+from onefs.spreading import Spread
 from onefs.transports.base import Location, Transport
 from onefs.transports.file import FileTransport
 from onefs.transports.schemes import SchemeTransport
@@ -41,7 +42,7 @@ class Hooks:
     """What an archive tells whoever shows it, in worker threads. `Content` describes the first three.
 
     `on_tables` puts other tables in use, and gives what is to be called when the next may come. `may_go_on` tells
-    whether more may be fetched now of files that are open.
+    whether more may be fetched now of files that are open. `spread` puts off what is asked of servers unbidden.
     """
 
     on_change: Callable[[Dataset], None] = lambda dataset: None  # noqa: ARG005
@@ -49,6 +50,7 @@ class Hooks:
     on_withdrawn: Callable[[Dataset], None] = lambda dataset: None  # noqa: ARG005
     on_tables: Callable[[Snapshot], Callable[[], None]] = lambda tables: lambda: None  # noqa: ARG005
     may_go_on: Callable[[], bool] = lambda: True
+    spread: Spread = field(default_factory=Spread)
 
 
 class Archive:
@@ -75,7 +77,7 @@ class Archive:
         self._hooks = hooks or Hooks()
         self._settings = settings
         self.source = source
-        self._outages = Outages()
+        self._outages = Outages(spread=self._hooks.spread)
         self.http = make_http(settings) if source.abilities.has_server else None
         self.transport = make_transport(self.http)
         if (source.tables_url is not None or source.database is not None) and not source.is_frozen:
@@ -92,6 +94,7 @@ class Archive:
             expiry_s=settings.cache_expiry_s,
             interval_s=settings.refresh_interval_s,
             on_recovery=self._recovered,
+            spread=self._hooks.spread,
         )
         try:
             self.tables: Snapshot = (

@@ -28,6 +28,7 @@ from onefs.sources.tables_at_hand import (
     minute_of,
     version_warning,
 )
+from onefs.spreading import EXPIRY_SHARE, Spread
 from onefs.text import moment
 
 LONGEST_LOOK_S = 5.0
@@ -61,8 +62,13 @@ class Refresher:
         interval_s: float,
         on_recovery: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
+        spread: Spread | None = None,
     ) -> None:
-        """Asks nobody yet. Raises `UsageError` if the source's tag can be none."""
+        """Asks nobody yet. Raises `UsageError` if the source's tag can be none.
+
+        `spread` puts checks off, so that many mounts do not ask together: the first one after the start a little, each
+        later one by up to a tenth of `expiry_s`.
+        """
         self._source = source
         self._origin_of = origin_of
         self._snapshot = snapshot
@@ -70,6 +76,9 @@ class Refresher:
         self.expiry_s = expiry_s  # may be set
         self._interval_s = interval_s
         self._clock = clock
+        self._spread = spread or Spread()
+        self._drawn = self._spread.draw()  # anew for each check
+        self._begun_s = float("-inf")  # when the first tables were opened
         self._busy = new_lock()  # held while tables are renewed, changed or saved; guards all below
         self._tell: Callable[[], None] | None = None  # what the kernel is to be told of
         self._home = self._full().of_tag(source.tag)
@@ -83,7 +92,7 @@ class Refresher:
         self._is_doubted = False
         self._difference = ""
         self.refused = ""  # why the server's newest tables were not taken; "" if they were
-        self.mode = ModeInEffect(source.mode, clock, on_recovery)
+        self.mode = ModeInEffect(source.mode, clock, on_recovery, self._spread)
 
     @property
     def state(self) -> ModeState:
@@ -110,7 +119,7 @@ class Refresher:
                     "Mount it once with --mode auto.",
                 )
             snapshot = open_tables(self._place, origin)
-            self._taken_s = self._clock()
+            self._taken_s = self._begun_s = self._clock()
             warning = version_warning(snapshot.metadata)
             if warning:
                 warn(_log, warning)
@@ -118,7 +127,7 @@ class Refresher:
 
     def begin_with(self, tables: Snapshot) -> Snapshot:
         """The same tables, opened by the caller, such as those of a folder, or ones without rows."""
-        self._taken_s = self._clock()
+        self._taken_s = self._begun_s = self._clock()
         return tables
 
     def refresh(self) -> bool:
@@ -306,7 +315,7 @@ class Refresher:
             self.mode.failed(error)
             raise
         finally:
-            self.checked_s, self._is_doubted = self._clock(), False
+            self.checked_s, self._is_doubted, self._drawn = self._clock(), False, self._spread.draw()
         self._asked_s = self.checked_s
         self.mode.recovered()
         return is_new
@@ -383,7 +392,9 @@ class Refresher:
             return self.state.retry_s  # however new the tables are
         if self._is_doubted:
             return 0.0
-        return max(self._asked_s, self.made_s) + self.expiry_s
+        longest_s = self.expiry_s * EXPIRY_SHARE
+        first_s = self._begun_s + min(self._spread.first_max_s, longest_s) * self._drawn
+        return max(first_s, max(self._asked_s, self.made_s) + self.expiry_s + longest_s * self._drawn)
 
     @property
     def made_s(self) -> float:

@@ -44,6 +44,7 @@ from onefs.settings import Settings, settings_text
 from onefs.sources.origins import origins
 from onefs.sources.releases import Releases
 from onefs.sources.source import Source
+from onefs.spreading import Spread
 from onefs.vfs.control import Daemon, control_directory
 from onefs.vfs.filesystem import FileSystem
 from onefs.vfs.journal import Journal
@@ -73,6 +74,7 @@ class Service:
             on_withdrawn=self._content_withdrawn,
             may_go_on=lambda: ALLOWED[self._refresher.state.requested].fetching,
             on_tables=self._adopt,
+            spread=Spread(settings.refresh_jitter_s),
         )
         self._archive = Archive(source, settings, hooks)
         self._content = self._archive.content

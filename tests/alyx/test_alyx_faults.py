@@ -32,9 +32,9 @@ NOON = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 GMT
 class Waits:
     """A clock that notes the waits and does not wait."""
 
-    def __init__(self, while_waiting: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, while_waiting: Callable[[], None] = lambda: None, jitter: float = 0.0) -> None:
         self.waited_s: list[float] = []
-        self.clock = Clock(now_s=lambda: NOON, wait=self._wait, jitter=lambda: 1.0)
+        self.clock = Clock(now_s=lambda: NOON, wait=self._wait, jitter=lambda: jitter)
         self._while_waiting = while_waiting
 
     def _wait(self, closing: threading.Event, seconds: float) -> bool:
@@ -62,8 +62,19 @@ def test_retry_after_may_be_a_date(replay: Replay, make_client: MakeClient) -> N
     assert waits.waited_s == [12.0]
 
 
+@pytest.mark.parametrize(("limit_s", "waited_s"), [(60.0, 44.0), (42.0, 42.0), (40.0, 40.0)])
+def test_clients_that_were_told_the_same_do_not_come_back_together(
+    replay: Replay, make_client: MakeClient, limit_s: float, waited_s: float
+) -> None:
+    """They wait longer than they were told, never shorter, as far as their limit allows."""
+    waits = Waits(jitter=1.0)
+    replay.script("/labs", json_reply({}, 429, Retry_After="40"))
+    assert make_client(clock=waits.clock, retry_max_s=limit_s).labs()
+    assert waits.waited_s == [waited_s]
+
+
 def test_without_retry_after_waits_grow(replay: Replay, make_client: MakeClient) -> None:
-    waits = Waits()
+    waits = Waits(jitter=1.0)
     replay.script("/labs", *[json_reply({}, 503)] * 3, json_reply({}, 503, Retry_After="soon"))
     assert make_client(clock=waits.clock).labs()
     assert waits.waited_s == [1.0, 2.0, 4.0, 8.0]

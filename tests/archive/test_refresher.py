@@ -7,6 +7,7 @@ import threading
 import zipfile
 from datetime import datetime
 from pathlib import Path
+from random import Random
 
 import pytest
 from alyx_archive import AlyxArchive
@@ -17,6 +18,7 @@ from waiting import wait_until
 
 from onefs.alf import TABLE_NAMES
 from onefs.archive import refresher
+from onefs.archive.effect import ModeInEffect
 from onefs.catalogue.index import indexes_of
 from onefs.demo.archive import TABLES_DIR
 from onefs.demo.database_file import DatabaseFile, Tag
@@ -34,6 +36,7 @@ from onefs.errors import (
     UsageError,
 )
 from onefs.modes import Mode
+from onefs.spreading import Spread
 
 SESSION = "lab/Subjects/mouse/2024-01-02/001"
 A, B, C = (f"{SESSION}/alf/{name}.times.npy" for name in "abc")
@@ -175,6 +178,60 @@ def test_expired_tables_are_renewed_in_the_background(
     tables.now_s += DAY_S + 1
     tables.refresher.refresh_if_due()
     assert tables.created == created
+
+
+def test_mounts_that_start_together_do_not_ask_together(
+    server: DemoServer, tables: TablesInUse, tmp_path: Path
+) -> None:
+    """Each draws once for each check: the first comes within the jitter, later ones within a tenth of the expiry."""
+    asked = Asked(server)
+    first_s, later_s = [], []
+    for seed in range(5):
+        mount = TablesInUse(server.url, tmp_path / "cache", spread=Spread(30.0, Random(seed))).open()
+        while mount.refresher.facts()["checked"] is None:
+            mount.refresher.refresh_if_due()
+            mount.now_s += 1
+        first_s.append(mount.now_s - NOW_S)
+        checked_s = mount.now_s
+        mount.now_s += DAY_S - 2
+        while mount.refresher.is_expired is False:
+            mount.now_s += 60
+        later_s.append(mount.now_s - checked_s - DAY_S)
+    assert asked.paths().count("/cache/info/") == 5
+    assert len(set(first_s)) > 3
+    assert max(first_s) <= 31
+    assert len(set(later_s)) == 5
+    assert max(later_s) <= DAY_S / 10 + 60
+
+
+def test_one_mount_waits_no_longer_than_the_expiry_is_worth(
+    server: DemoServer, tables: TablesInUse, tmp_path: Path
+) -> None:
+    mount = TablesInUse(server.url, tmp_path / "cache", spread=Spread(30.0, Highest()))
+    mount.refresher.expiry_s = 10
+    mount.open()
+    mount.now_s += 0.9
+    assert not mount.refresher.is_expired
+    mount.now_s += 0.2
+    assert mount.refresher.is_expired
+
+
+class Highest(Random):
+    """Draws the highest number each time."""
+
+    def random(self) -> float:
+        return 1.0
+
+
+@pytest.mark.parametrize(("asked_s", "pause_s"), [(0.0, 6.25), (100.0, 125.0)])
+def test_after_a_failure_mounts_do_not_come_back_together(asked_s: float, pause_s: float) -> None:
+    """A `Retry-After` is the least."""
+    now_s = 1000.0
+    for chance, expected_s in ((Highest(), pause_s), (None, asked_s or 5.0)):
+        spread = Spread() if chance is None else Spread(30.0, chance)
+        mode = ModeInEffect(Mode.AUTO, lambda: now_s, spread=spread)
+        mode.failed(UnreachableError("alyx.example cannot be reached.", retry_after_s=asked_s))
+        assert mode.state.retry_s == now_s + expected_s
 
 
 def test_tables_that_have_not_expired_are_not_asked_about(server: DemoServer, tables: TablesInUse) -> None:
