@@ -1,6 +1,5 @@
 """Every setting once: name, group, form, default and a line of description."""
 
-import re
 import stat
 from dataclasses import dataclass, field, fields
 from enum import Enum
@@ -9,6 +8,7 @@ from typing import Any
 
 from onefs.alf import RemoteNames
 from onefs.modes import Mode
+from onefs.redaction import without_logins
 from onefs.setting_values import (
     Address,
     Parser,
@@ -35,7 +35,6 @@ from onefs.setting_values import (
 )
 
 PREFIX = "ONEFS_"
-_LOGIN = re.compile(r"//[^/]*@")
 
 
 class Group(Enum):
@@ -312,7 +311,7 @@ def table() -> tuple[Entry, ...]:
 def settings_text(settings: Settings) -> str:
     """The settings in force, one `key: value` a line, without secrets, nor logins that stand in URLs."""
     return "".join(
-        f"{entry.key}: {_LOGIN.sub('//', entry.text(getattr(settings, entry.name)))}\n"
+        f"{entry.key}: {without_logins(entry.text(getattr(settings, entry.name)))}\n"
         for entry in table()
         if not entry.secret
     )

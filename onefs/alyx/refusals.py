@@ -1,7 +1,6 @@
 """Errors for answers that are no success: one table from HTTP status to exception and sentence."""
 
 import errno
-import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
@@ -19,14 +18,13 @@ from onefs.errors import (
     UnreachableError,
     UsageError,
 )
+from onefs.redaction import without_logins
 
 BUSY = (429, 503)
 GATEWAY = (502, 504)
 """Statuses that a proxy answers with when the server behind it does not answer."""
 LONGEST_DETAIL = 300
 LONGEST_QUESTION = 160
-LOGIN_IN_URL = re.compile(r"(?<=://)[^\s/@]*@")
-QUERY_IN_URL = re.compile(r"(://[^\s?]*)\?[^\s'\"]*")
 HIDDEN_KEYS = ("detail", "status_code")
 
 # Status: the error, what the server did, and the remedy.
@@ -88,7 +86,7 @@ def _presentable(words: str, secrets: Iterable[str], longest: int = LONGEST_DETA
     """Words for a sentence: one line, not too long, nothing that moves a cursor, no login and no signature of a URL."""
     for secret in filter(None, secrets):
         words = words.replace(secret, "…")
-    words = QUERY_IN_URL.sub(r"\1", LOGIN_IN_URL.sub("", words))
+    words = without_logins(words)
     words = "".join(letter if letter.isprintable() else " " for letter in words)
     words = " ".join(words.split())
     return words if len(words) <= longest else f"{words[: longest - 1]}…"

@@ -9,6 +9,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from onefs.digests import digest64
+from onefs.redaction import redacted
 from onefs.text import visible
 
 _LARGEST_BYTES = 2 << 20
@@ -76,11 +77,11 @@ class _LogFile(logging.handlers.RotatingFileHandler):
 
 
 class VisibleFormatter(logging.Formatter):
-    """Lines with control characters escaped."""
+    """Lines with control characters escaped, and without what looks like a secret."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The lines of a record."""
-        return "\n".join(map(visible, super().format(record).split("\n")))
+        return "\n".join(map(visible, redacted(super().format(record)).split("\n")))
 
 
 def _log_thread_failure(failure: threading.ExceptHookArgs) -> None:
