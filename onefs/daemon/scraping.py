@@ -33,7 +33,7 @@ def serving(registry: CollectorRegistry, address: Address) -> Iterator[None]:
         server = Server(address, _only_at_path(make_wsgi_app(registry)))
     except OSError as error:
         reason = f"The metrics cannot be served at {address}: {error.strerror or error}."
-        raise MountError(reason, "Choose another port with --metrics-listen, or turn it off.") from error
+        raise MountError(reason, "Choose another port or address with --metrics-listen, or leave it off.") from error
     if not is_loopback(server.server_address[0]):
         _log.warning("Whoever reaches %s can read the metrics: names of programs, servers and the source", address)
     _log.info("Metrics are served at http://%s%s", address, PATH)
@@ -51,11 +51,11 @@ def is_loopback(host: object) -> bool:
 
 
 def _only_at_path(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
-    """The same application, which is found at one path only."""
+    """The same application at one path only, and always whole: it cannot pick metrics that are made when asked for."""
 
     def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         if environ["PATH_INFO"] == PATH:
-            return app(environ, start_response)
+            return app({**environ, "QUERY_STRING": ""}, start_response)
         start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
         return [f"The metrics are at {PATH}.\n".encode()]
 

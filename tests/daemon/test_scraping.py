@@ -54,6 +54,7 @@ def test_both_formats_are_served_at_one_path(registry: CollectorRegistry, addres
         assert gzip.decompress(get(address, **{"Accept-Encoding": "gzip"})[2]).endswith(b"\none 1.0\n")
         assert [get(address, path)[0] for path in ("/", "/metrics/", "/favicon.ico", "/../metrics")] == [404] * 4
         assert get(address, method="POST")[0] == 405
+        assert get(address, "/metrics?name[]=other")[2] == get(address)[2]
 
 
 def test_it_ends_with_the_block(registry: CollectorRegistry, address: Address) -> None:
