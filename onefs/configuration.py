@@ -71,7 +71,7 @@ def _as_text(key: str, value: object, path: Path) -> str:
         what = "table" if isinstance(value, dict) else "list"
         raise UsageError(f"{key} in {path} is a {what}, and no setting takes one.", f"Write one value: {key} = …")
     entry = next((entry for entry in table() if entry.key == key), None)
-    is_of_text = key == SOURCE_KEY or (entry is not None and takes_text_only(entry.parse))
+    is_of_text = key in (SOURCE_KEY, MOUNTPOINT_KEY) or (entry is not None and takes_text_only(entry.parse))
     if is_of_text and not isinstance(value, str):
         raise UsageError(f"{key} in {path} takes a text, which stands in quotes.", f'Write: {key} = "…"')
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -354,6 +354,13 @@ def test_every_setting_is_described() -> None:
         assert entry.key in VALUES
 
 
+def test_where_a_source_is_and_goes_are_texts(file: Path) -> None:
+    for key in ("source", "mountpoint"):
+        file.write_text(f"{key} = 5")
+        with pytest.raises(UsageError, match=f"{key} in {file} takes a text"):
+            merge({}, {}, file.with_name("none"), file)
+
+
 def test_secrets_are_in_no_repr() -> None:
     assert SECRET not in repr(Settings(alyx_user="me", alyx_password=SECRET, alyx_token=SECRET))
 
