@@ -33,7 +33,7 @@ def as_member(name: str, *command: str | Path) -> list[str]:
 @contextmanager
 def lab_folder() -> Iterator[Path]:
     """A folder whose `cache` the group may write, in which all that is made stays the group's."""
-    with tempfile.TemporaryDirectory(dir="/tmp", prefix="onefs-lab-") as made, _kernel_for_all(Path(made)):
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="onefs-lab-") as made, kernel_for_all(Path(made)):
         Path(made).chmod(0o755)
         cache = Path(made) / "cache"
         cache.mkdir()
@@ -102,7 +102,7 @@ def digests(told: str) -> dict[str, str]:
 
 
 @contextmanager
-def _kernel_for_all(home: Path) -> Iterator[None]:
+def kernel_for_all(home: Path) -> Iterator[None]:
     """Let every user reach /dev/fuse, as on an ordinary machine; in some containers only root can."""
     node = os.stat("/dev/fuse")
     if stat.S_IMODE(node.st_mode) == 0o666:

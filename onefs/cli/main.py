@@ -112,6 +112,10 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line and give its exit code; failures are told on standard error."""
+    if arguments[2:3] == ["-o"] and arguments[0] not in VERBS:  # so mount.fuse3 calls the program of a type
+        from onefs.cli import mount_options
+
+        return mount_options.run(arguments)
     try:
         code = onefs.main(arguments, prog_name="onefs", standalone_mode=False)
     except click.exceptions.Abort:

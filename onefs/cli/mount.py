@@ -26,18 +26,22 @@ if TYPE_CHECKING:
 @click.argument("source", shell_complete=complete_sources)
 @click.argument("mountpoint", type=PATH, required=False)
 @click.option("--foreground", "-f", is_flag=True, help="stay in the foreground and log to standard error")
+@click.option("--mounted-at", type=PATH, metavar="PATH", help="where MOUNTPOINT is, if that is /dev/fd/N")
 @with_settings
-def command(source: str, mountpoint: Path | None, foreground: bool, **flags: Any) -> None:
+def command(source: str, mountpoint: Path | None, foreground: bool, mounted_at: Path | None, **flags: Any) -> None:
     """Mount SOURCE at MOUNTPOINT.
 
     SOURCE is the URL of an Alyx database, a name given by onefs setup, openalyx, the URL of a folder with cache
     tables (https:// or s3://), such a folder on this machine, or demo. MOUNTPOINT is an empty directory; leave it out
-    for a name whose file says it.
+    for a name whose file says it. It may be /dev/fd/N, an open /dev/fuse that is mounted already.
     """
     try:
         named = look_up(source)
         place = mountpoint or _mountpoint_of(source, named)
-        mount(named.source, settings_from(flags, named.file), place.absolute(), foreground=foreground)
+        settings = settings_from(flags, named.file)
+        mount(
+            named.source, settings, place.absolute(), foreground=foreground, mounted_at=mounted_at or named.mountpoint
+        )
     except OnefsError as error:
         complain(str(error))
         raise click.exceptions.Exit(systemd.failed(error)) from error
@@ -61,12 +65,12 @@ def mount(
     *,
     foreground: bool,
     shown_as: str = "",
+    mounted_at: Path | None = None,
     instead: "Callable[[Source], Source]" = lambda source: source,
 ) -> None:
     """Serve until the end in the foreground, or return once the mountpoint is usable.
 
-    `shown_as` is what the kernel's table of mounts shows, if it is not the source's own name. `instead` gives what is
-    to be mounted in place of the source, once that is ready.
+    The other arguments are those of `running.serve`.
     """
 
     def serve(ready: Callable[[], None]) -> None:
@@ -74,7 +78,15 @@ def mount(
         from onefs.daemon.running import serve
 
         serve(
-            source, settings, mountpoint, ready, stacks, log_to_file=not foreground, shown_as=shown_as, instead=instead
+            source,
+            settings,
+            mountpoint,
+            ready,
+            stacks,
+            log_to_file=not foreground,
+            shown_as=shown_as,
+            mounted_at=mounted_at,
+            instead=instead,
         )
 
     if foreground:

@@ -16,7 +16,7 @@ from onefs.daemon.service import Service
 from onefs.daemon.stacks import StackWriter
 from onefs.errors import MountError, OnefsError
 from onefs.fuse import mounting
-from onefs.fuse.mounters import Mounter
+from onefs.fuse.mounters import GivenMount, Mounter, is_given
 from onefs.fuse.root_helper import RootHelper
 from onefs.settings import Settings
 from onefs.sources.logins import read_files
@@ -34,22 +34,33 @@ def serve(
     *,
     log_to_file: bool,
     shown_as: str = "",
+    mounted_at: Path | None = None,
     instead: Callable[[Source], Source] = lambda source: source,
 ) -> None:
     """Mount a source and serve it until it is unmounted or a signal ends it. Raises any `OnefsError`.
 
-    `shown_as` is the source in the kernel's table of mounts, "" for its own name. `instead` gives what is to be mounted
-    in place of the source, once that is ready. `stacks` is told of the mount.
+    `mountpoint` may be the connection of a mount that somebody else made, `/dev/fd/N`; `mounted_at` is where that is,
+    if the kernel cannot tell. `shown_as` is the source in the kernel's table of mounts, "" for its own name. `instead`
+    gives what is to be mounted in place of the source, once that is ready. `stacks` is told of the mount.
     """
     memory.keep_pandas_out()
     _raise_file_limit()
     user = run_as.user_of(settings)
-    mounting.check_machine()
-    mounting.check_mountpoint(mountpoint)
+    given = GivenMount(mountpoint, mounted_at) if is_given(mountpoint) else None
+    if given is not None:
+        mountpoint = given.mountpoint
+    else:
+        mounting.check_machine()
+        mounting.check_mountpoint(mountpoint)
     signals.unwind()
     if not log_to_file:
         logs.install(settings.log, None)
-    with _root_given_up(user, mountpoint, settings) as (mounter, settings), opened(source_name, settings) as source:
+    if user is not None:
+        settings = replace(read_files(settings), allow_other=True)
+    with (
+        contextlib.closing(_mounter(mountpoint, given, user)) as mounter,
+        _opened(source_name, settings, user) as source,
+    ):
         mounter.shown_as = shown_as
         _check_apart(source, mountpoint)
         prepare(source)
@@ -70,23 +81,22 @@ def serve(
             raise
 
 
+def _mounter(mountpoint: Path, given: GivenMount | None, user: pwd.struct_passwd | None) -> Mounter:
+    """What mounts for a daemon that is to run as that user."""
+    if given is not None:
+        return given
+    return Mounter(mountpoint) if user is None else RootHelper(mountpoint, user.pw_uid, user.pw_gid)
+
+
 @contextlib.contextmanager
-def _root_given_up(
-    user: pwd.struct_passwd | None, mountpoint: Path, settings: Settings
-) -> Iterator[tuple[Mounter, Settings]]:
-    """A block that runs as that user, with the settings for it and what mounts; as it is if there is none."""
-    if user is None:
-        yield Mounter(mountpoint), settings
-        return
-    settings = replace(read_files(settings), allow_other=True)
-    mounter = RootHelper(mountpoint, user.pw_uid, user.pw_gid)
-    try:
+def _opened(source_name: str, settings: Settings, user: pwd.struct_passwd | None) -> Iterator[Source]:
+    """As `opened`, by that user, who this process is from then on."""
+    if user is not None:
         run_as.become(user)
         if settings.cache_dir:
             run_as.check_cache(settings.cache_dir, user)
-        yield mounter, settings
-    finally:
-        mounter.close()
+    with opened(source_name, settings) as source:
+        yield source
 
 
 def _collect_rarely() -> None:

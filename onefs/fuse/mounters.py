@@ -42,9 +42,10 @@ class GivenMount(Mounter):
     """A mount that somebody else made, and whose connection this process was given open."""
 
     def __init__(self, descriptor: Path, mounted_at: Path | None) -> None:
-        """Find out where it is mounted, unless that is said. Raises `MountError`."""
-        super().__init__(mounted_at or mountpoint_of(descriptor))
+        """Find out where it is mounted; `mounted_at` if the kernel does not tell. Raises `MountError`."""
+        super().__init__(mountpoint_of(descriptor, mounted_at))
         self._descriptor = descriptor
+        os.set_inheritable(int(descriptor.name), False)  # or the connection would outlive this process
 
     def mount(self, source: str) -> str:  # noqa: ARG002
         """What libfuse is to be given as mountpoint."""
@@ -52,10 +53,12 @@ class GivenMount(Mounter):
 
     def close(self) -> None:
         """Unmount if this user may: else whoever mounted finds the mountpoint dead."""
+        if mounting.device(self.mountpoint) == mounting.NO_DEVICE:
+            return
         try:
             mounting.unmount(self.mountpoint, lazy=True)
         except MountError as error:
-            _log.info("%s", error)
+            _log.warning("%s", error)
 
 
 def is_given(mountpoint: Path) -> bool:
@@ -63,22 +66,18 @@ def is_given(mountpoint: Path) -> bool:
     return _GIVEN.fullmatch(str(mountpoint)) is not None
 
 
-def mountpoint_of(descriptor: Path) -> Path:
+def mountpoint_of(descriptor: Path, otherwise: Path | None = None) -> Path:
     """Where an open connection is mounted, as the kernel tells it. Raises `MountError`."""
-    match = _GIVEN.fullmatch(str(descriptor))
-    assert match is not None
+    number = descriptor.name
     try:
-        is_fuse = os.readlink(descriptor) == "/dev/fuse"  # noqa: PTH115
-        found = _CONNECTION.search(Path(f"/proc/self/fdinfo/{match[1]}").read_text(encoding="ascii"))
+        is_fuse = os.readlink(f"/proc/self/fd/{number}") == "/dev/fuse"  # noqa: PTH115
+        found = _CONNECTION.search(Path(f"/proc/self/fdinfo/{number}").read_text(encoding="ascii"))
     except OSError:
-        is_fuse = False
+        is_fuse, found = False, None
     if not is_fuse:
-        raise MountError(f"{descriptor} is not an open /dev/fuse.", "Give the descriptor that was mounted with.")
-    number = found[1] if found else ""
-    places = [disk.mountpoint for disk in mounted_disks() if disk.device == f"0:{number}"]
-    if not places:
-        raise MountError(
-            f"Where {descriptor} is mounted cannot be told on this machine.",
-            "Say it: --mounted-at DIRECTORY.",
-        )
-    return Path(places[-1])
+        raise MountError(f"{descriptor} is no open /dev/fuse.", "Give the descriptor that was mounted with.")
+    device = f"0:{found[1]}" if found else ""  # before Linux 6.16 there is none
+    places = [Path(disk.mountpoint) for disk in mounted_disks() if disk.device == device]
+    if not places and otherwise is None:
+        raise MountError(f"The kernel does not tell where {descriptor} is mounted.", "Say it: --mounted-at DIRECTORY.")
+    return places[-1] if places else Path(os.path.abspath(otherwise or ""))

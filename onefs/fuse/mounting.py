@@ -26,6 +26,7 @@ MOST_READS_AHEAD = 10_000
 _UNMOUNT_TIMEOUT_S = 30
 _ANSWER_S = 3
 _STACKED_MOUNTS = 10
+NO_DEVICE = "0:0"
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 NOT_YOURS = "Unmount it as the user who mounted it, or as root."
 _DEAD = (errno.ENOTCONN, errno.ECONNABORTED)
@@ -217,7 +218,7 @@ def let_many_wait(mountpoint: Path) -> bool:
     The kernel queues reads behind the first dozen that it made ahead of a program: a dozen stalled files would hold
     up every other. False if it could not be told otherwise.
     """
-    if not any(_CONNECTIONS.iterdir()) and os.geteuid() == 0:
+    if os.geteuid() == 0 and _CONNECTIONS.is_dir() and not any(_CONNECTIONS.iterdir()):
         subprocess.run(["mount", "-t", "fusectl", "fusectl", str(_CONNECTIONS)], capture_output=True, check=False)
     connection = _CONNECTIONS / device(mountpoint).partition(":")[2]
     _write_setting(connection / "congestion_threshold", MOST_READS_AHEAD)
@@ -233,9 +234,9 @@ def read_far_ahead(mountpoint: Path) -> None:
 
 
 def device(mountpoint: Path) -> str:
-    """The number of what onefs has mounted there last; "0:0" if nothing."""
+    """The number of what onefs has mounted there last; `NO_DEVICE` if nothing."""
     found = [mount.device for mount in mounts() if mount.mountpoint == place(mountpoint)]
-    return found[-1] if found else "0:0"
+    return found[-1] if found else NO_DEVICE
 
 
 def _write_setting(setting: Path, number: int) -> bool:
