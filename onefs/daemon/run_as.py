@@ -5,7 +5,7 @@ import pwd
 import shlex
 from pathlib import Path
 
-from onefs.errors import CacheDamagedError, MountError, UsageError
+from onefs.errors import MountError, UsageError
 from onefs.settings import Settings
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -62,27 +62,3 @@ def _can_become_root() -> bool:
     except PermissionError:
         return False
     return True
-
-
-def check_cache(cache_dir: Path, user: pwd.struct_passwd) -> None:
-    """Raise `CacheDamagedError` if the user, who this process is by now, may not write to the cache directory."""
-    place = cache_dir
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
-        return
-    told = shlex.quote(str(cache_dir))
-    if place == cache_dir:
-        why, remedy = f"belongs to {_owner(place)}", f"chown -R {user.pw_name}: {told}"
-    else:
-        why, remedy = "does not exist", f"install -d -o {user.pw_name} -m 0700 {told}"
-    raise CacheDamagedError(
-        f"The cache directory {cache_dir} {why}, and {user.pw_name} may not write there.", f"As root, run: {remedy}"
-    )
-
-
-def _owner(path: Path) -> str:
-    try:
-        return path.owner()
-    except KeyError:
-        return f"user {path.stat().st_uid}"

@@ -20,7 +20,7 @@ from onefs.fuse.mounters import GivenMount, Mounter, is_given
 from onefs.fuse.root_helper import RootHelper
 from onefs.settings import Settings
 from onefs.sources.logins import read_files
-from onefs.sources.source import Source, prepare
+from onefs.sources.source import Source, check_cache_dir, prepare
 
 _log = logging.getLogger(__name__)
 
@@ -93,8 +93,8 @@ def _opened(source_name: str, settings: Settings, user: pwd.struct_passwd | None
     """As `opened`, by that user, who this process is from then on."""
     if user is not None:
         run_as.become(user)
-        if settings.cache_dir:
-            run_as.check_cache(settings.cache_dir, user)
+    if settings.cache_dir:
+        check_cache_dir(settings.cache_dir)
     with opened(source_name, settings) as source:
         yield source
 

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import threading
@@ -28,13 +29,19 @@ _ANSWER_S = 3
 _STACKED_MOUNTS = 10
 NO_DEVICE = "0:0"
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
+_STILL_MOUNTED = {
+    "busy": "Close what uses it, or try: onefs umount --lazy {}",
+    "/etc/mtab": "As root, run: ln -s ../proc/self/mounts /etc/mtab",
+}
+"""Remedies, by a part of the reason."""
 NOT_YOURS = "Unmount it as the user who mounted it, or as root."
 _DEAD = (errno.ENOTCONN, errno.ECONNABORTED)
 _CONNECTIONS = Path("/sys/fs/fuse/connections")
 _OF_FUSE = re.compile(r"fuse|fusermount")
+_NOT_PERMITTED = "Operation not permitted"
 _REFUSALS = {
     "allow_other": "Let /etc/fuse.conf have the line user_allow_other, or mount without --allow-other.",
-    "Operation not permitted": "Run it as a user who may mount; a container needs /dev/fuse and the right SYS_ADMIN.",
+    _NOT_PERMITTED: "Run it as a user who may mount; a container needs /dev/fuse and the right SYS_ADMIN.",
     "too many FUSE filesystems": "Unmount others, or raise mount_max in /etc/fuse.conf.",
 }
 """Remedies, by a part of the message of libfuse."""
@@ -209,6 +216,12 @@ def refusal(mountpoint: Path, said: str) -> MountError:
     remedy = next(
         (remedy for words, remedy in _REFUSALS.items() if words in said), "Check what it needs: onefs doctor."
     )
+    program = shutil.which("fusermount3")
+    if _NOT_PERMITTED in said and os.geteuid() != 0 and program:
+        if "\nNoNewPrivs:\t1\n" in Path("/proc/self/status").read_text(encoding="utf-8"):
+            remedy = "Run it without NoNewPrivileges, which bars fusermount3, or have root mount, with run_as."
+        elif not os.stat(program).st_mode & stat.S_ISUID:  # noqa: PTH116
+            remedy = f"As root, run: chmod u+s {program}"
     return MountError(f"{mountpoint} cannot be mounted{why}.", remedy)
 
 
@@ -252,7 +265,8 @@ def unmount(mountpoint: Path, *, lazy: bool = False) -> None:
     """Unmount; lazily: at once for new users, for the others when they are done. Raises `MountError`."""
     said = _unmount_as_root(mountpoint, lazy) if os.geteuid() == 0 else _unmount_as_user(mountpoint, lazy)
     if said:
-        remedy = f"Close what uses it, or try: onefs umount --lazy {mountpoint}" if "busy" in said else NOT_YOURS
+        remedy = next((remedy for words, remedy in _STILL_MOUNTED.items() if words in said), NOT_YOURS)
+        remedy = remedy.format(mountpoint)
         raise MountError(f"{mountpoint} cannot be unmounted: {said}.", remedy)
 
 
@@ -284,4 +298,5 @@ def _unmount_as_user(mountpoint: Path, lazy: bool) -> str:
         raise MountError(f"Unmounting {mountpoint} took too long.", f"Try: onefs umount --lazy {mountpoint}") from None
     if not done.returncode:
         return ""
-    return done.stderr.strip().rpartition(": ")[2].rstrip(".") or "no reason given"
+    said = done.stderr.strip().removeprefix("fusermount3: ").rstrip(".")
+    return (said if "mtab" in said else said.rpartition(": ")[2]) or "no reason given"

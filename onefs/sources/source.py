@@ -2,7 +2,9 @@
 
 import hashlib
 import os
+import pwd
 import re
+import shlex
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -163,6 +165,32 @@ def default_cache(name: str) -> Path:
     slug = re.sub(r"[^\w.-]+", "-", name).strip("-")[:60]
     digest = hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=4).hexdigest()
     return platformdirs.user_cache_path("onefs") / f"{slug}-{digest}"
+
+
+def check_cache_dir(directory: Path) -> None:
+    """Raise `CacheDamagedError` if a cache directory is another user's, and closed to the one of this process."""
+    place = directory
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
+    owner = place.lstat().st_uid
+    if owner == os.geteuid() or os.access(place, os.W_OK | os.X_OK):
+        return
+    me, told = _name_of(os.geteuid()), shlex.quote(str(directory))
+    if place == directory:
+        why, command = f"belongs to {_name_of(owner)}", f"chown -R {me}: {told}"
+    else:
+        why, command = "does not exist", f"install -d -o {me} -m 0700 {told}"
+    raise CacheDamagedError(
+        f"The cache directory {directory} {why}, and {me} may not write there.",
+        f"Choose another cache_dir, or as root, run: {command}",
+    )
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def prepare(source: Source) -> None:
