@@ -134,6 +134,11 @@ def check_machine() -> None:
         raise MountError("/dev/fuse is missing on this machine.", "Load the kernel module: sudo modprobe fuse.")
     if os.geteuid() != 0 and shutil.which("fusermount3") is None:
         raise MountError("fusermount3 is missing.", "Install it: sudo apt install fuse3.")
+    if os.geteuid() != 0 and not Path("/etc/mtab").exists():
+        raise MountError(
+            "/etc/mtab is missing, without which fusermount3 does not unmount.",
+            "As root, run: ln -s ../proc/self/mounts /etc/mtab",
+        )
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         raise MountError("/dev/fuse may not be used by this user.", "As root, run: chmod 0666 /dev/fuse")
 
