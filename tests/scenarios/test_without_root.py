@@ -31,15 +31,10 @@ def home() -> Iterator[Path]:
         yield home
 
 
-def test_in_a_user_namespace(home: Path) -> None:
-    """No fusermount3 is needed, nor anything in PATH but a shell's own."""
-    onefs = " ".join(onefs_of(home))
-    script = (
-        f"set -e; {onefs} mount tables mnt --cache-dir cache; cat mnt/{FILE}; {onefs} status mnt >/dev/null;"
-        f"{onefs} umount mnt; ls mnt"
-    )
-    done = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script],
+def in_user_namespace(home: Path, flags: str, script: str) -> "subprocess.CompletedProcess[str]":
+    """Run a script in the folder as the user, who is root in namespaces of his own."""
+    return subprocess.run(
+        ["unshare", flags, *(["--mount-proc"] if "p" in flags else []), "sh", "-c", f"set -e; {script}"],
         cwd=home,
         env=surroundings(home),
         user=USER.pw_uid,
@@ -49,8 +44,27 @@ def test_in_a_user_namespace(home: Path) -> None:
         text=True,
         check=False,
     )
+
+
+def test_in_a_user_namespace(home: Path) -> None:
+    onefs = " ".join(onefs_of(home))
+    done = in_user_namespace(
+        home,
+        "-rm",
+        f"{onefs} mount tables mnt --cache-dir cache; cat mnt/{FILE}; {onefs} status mnt >/dev/null;"
+        f"{onefs} umount mnt; ls mnt",
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"{BYTES.decode()}{home}/mnt is unmounted.\n"
+
+
+def test_in_a_namespace_of_processes_too_it_ends_with_the_shell(home: Path) -> None:
+    onefs = " ".join(onefs_of(home))
+    words = f"mount {home}/tables mnt --cache-dir cache"
+    done = in_user_namespace(home, "-rmpf", f"{onefs} {words}; cat mnt/{FILE}")
+    assert (done.returncode, done.stdout, done.stderr) == (0, BYTES.decode(), "")
+    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert words not in running
 
 
 def mounted_connection(mountpoint: Path, user: int) -> int:
