@@ -1,6 +1,7 @@
 """A daemon that root starts for another user: what it still may do, what it leaves, and what is refused."""
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from onefs.mountinfo import mounted_disks
 pytestmark = pytest.mark.needs_root
 
 FILES = {"alf/a.times.npy": os.urandom(3000)}
+SETPRIV = shutil.which("setpriv")
 FILE = f"{MADE_SESSION}/alf/a.times.npy"
 
 
@@ -76,7 +78,8 @@ def test_it_is_mounted_with_the_flags_of_any_other_mount(mount: SystemMount) -> 
         assert disk.kind == "fuse.onefs"
         assert disk.source == str(mount.source)
         assert disk.options >= {"allow_other", f"user_id={USER.pw_uid}", f"group_id={USER.pw_gid}"}
-        assert os.statvfs(mount.path).f_flag & (os.ST_NOSUID | os.ST_NODEV | os.ST_NOATIME)
+        flags = os.ST_NOSUID | os.ST_NODEV | os.ST_NOATIME
+        assert os.statvfs(mount.path).f_flag & flags == flags
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -117,6 +120,24 @@ def test_in_the_foreground_too(home: Path, server: FaultServer) -> None:
         daemon.kill()
         daemon.wait()
     assert "Traceback" not in (home / "log").read_text()
+
+
+def test_with_no_new_privileges_and_no_fusermount3_it_is_mounted_and_unmounted(home: Path, server: FaultServer) -> None:
+    (home / "mnt").mkdir(exist_ok=True)
+    words = ["mount", home / "tables", home / "mnt", "--run-as", USER.pw_name, "--foreground"]
+    flags = ["--data-url", server.url, "--cache-dir", home / "cache"]
+    command = ["setpriv", "--no-new-privs", *onefs_of(home), *words, *flags]
+    environment = {**surroundings(home), "PATH": "/nowhere"}
+    daemon = subprocess.Popen(command, cwd="/", env=environment, stderr=subprocess.DEVNULL, executable=SETPRIV)
+    try:
+        wait_until(lambda: os.path.ismount(home / "mnt"), "it is mounted")
+        assert (home / "mnt" / FILE).read_bytes() == FILES["alf/a.times.npy"]
+        daemon.terminate()
+        assert daemon.wait(PATIENCE_S) == 0
+        assert not os.path.ismount(home / "mnt")
+    finally:
+        daemon.kill()
+        daemon.wait()
 
 
 def refused(home: Path, source: Path, *flags: str | Path, code: int = 1) -> str:

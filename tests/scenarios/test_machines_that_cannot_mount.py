@@ -22,9 +22,11 @@ def home() -> Iterator[Path]:
         yield home
 
 
-def as_user_where(home: Path, change: str, words: str, first: str = "") -> "subprocess.CompletedProcess[str]":
+def as_user_where(
+    home: Path, change: str, words: str, first: str = "", rights: str = ""
+) -> "subprocess.CompletedProcess[str]":
     """Run onefs as the user, on this machine after a change to it that only this command sees."""
-    who = f"setpriv --reuid {USER.pw_uid} --regid {USER.pw_gid} --clear-groups"
+    who = f"setpriv --reuid {USER.pw_uid} --regid {USER.pw_gid} --clear-groups {rights}"
     onefs = f"{who} {' '.join(onefs_of(home))}"
     script = f"cd {home}; {first.format(onefs=onefs)} {change} && {onefs} {words}; code=$?; umount -l mnt; exit $code"
     return subprocess.run(
@@ -60,6 +62,14 @@ def test_it_is_one_sentence(home: Path, change: str, words: str, said: str) -> N
     assert len(told) == 1
     assert said in told[0]
     assert told[0].startswith("onefs: ")
+
+
+def test_without_new_privileges_it_is_one_sentence(home: Path) -> None:
+    done = as_user_where(home, "true", MOUNT, rights="--no-new-privs")
+    told = [line for line in done.stderr.splitlines() if not line.startswith("umount: ")]
+    assert done.returncode == 1
+    assert len(told) == 1
+    assert "Run it without NoNewPrivileges" in told[0]
 
 
 NO_MTAB = (
