@@ -45,6 +45,11 @@ def moment(time_s: float) -> str | None:
     return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if time_s else None
 
 
+def seconds_of(moment: str | None) -> float | None:
+    """Seconds since the epoch of a time as `moment` writes it; None for never."""
+    return None if moment is None else datetime.fromisoformat(moment).timestamp()
+
+
 def visible(text: str) -> str:
     """The text with what is not printable escaped: control characters, marks of text direction, invalid bytes."""
     return text if text.isprintable() else "".join(map(_visible, text))

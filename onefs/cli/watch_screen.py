@@ -6,13 +6,12 @@ from itertools import zip_longest
 
 from onefs.daemon.status_text import (
     Facts,
-    failure_lines,
     job_lines,
-    server_lines,
     state_lines,
     title_lines,
     transfer_lines,
 )
+from onefs.daemon.status_troubles import crawler_lines, failure_lines, server_lines
 from onefs.daemon.styled import BAR_WIDTH, Line, Span, Style, bar, clipped_end, rows
 from onefs.text import counted, duration_text, size_text, visible
 
@@ -81,7 +80,7 @@ def mount_lines(facts: Facts, rates: Rates, width: int, height: int, now_s: floa
         lines = [*title_lines(facts, width), *rows("state", str(facts["problem"]), width, Style.BAD)]
         return lines[:height]
     head = [*title_lines(facts, width), *state_lines(facts, width, now_s), *rates.lines(width, now_s)]
-    urgent = server_lines(facts["passed_over"], width)
+    urgent = [*server_lines(facts["passed_over"], width), *crawler_lines(facts.get("crawlers", ()), width)]
     tail = [
         *job_lines(facts["jobs"], width, now_s),
         *failure_lines(facts["errors"], width, now_s, FAILURES_SHOWN),

@@ -24,4 +24,5 @@ def concerns(facts: Mapping[str, Any]) -> list[str]:
         found.append("the disk of the cache is full")
     if "warning" in facts["tables"]:
         found.append("the tables may not be the right ones")
-    return found
+    crawlers = dict.fromkeys(each["program"] for each in facts.get("crawlers", ()))
+    return [*found, *(f"{program} has very many files fetched" for program in crawlers)]

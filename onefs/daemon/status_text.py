@@ -1,11 +1,10 @@
 """The facts of a status as a screen for people: lines of styled text, in words, for any width."""
 
-import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from onefs.daemon.status_troubles import crawler_lines, failure_lines, server_lines
 from onefs.daemon.styled import (
     BAR_WIDTH,
     INDENT,
@@ -23,7 +22,7 @@ from onefs.daemon.styled import (
 from onefs.modes import ALLOWED, Mode
 from onefs.settings import Settings
 from onefs.table_times import table_time
-from onefs.text import ago_text, counted, duration_text, size_text, visible
+from onefs.text import ago_text, counted, duration_text, seconds_of, size_text, visible
 
 JOB_SHOWN_S = 3600.0
 """For how long the result of a job is shown."""
@@ -37,8 +36,6 @@ _MODES = {
 _WIDE = 100
 """From so many columns on the time left is called so."""
 _ROLES = {"database": "the database", "data": "data servers"}
-_OF_ONE_FILE = re.compile(r"[^\s(]+://[^\s,;)]+|[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d+")
-"""What differs in the sentences of files that fail for one cause."""
 Facts = Mapping[str, Any]
 
 
@@ -63,6 +60,7 @@ def status_lines(facts: Facts, width: int = WIDTH, now_s: float | None = None) -
         *job_lines(facts["jobs"], width, now_s),
         *transfer_lines(facts["transfers"], width, TRANSFERS_SHOWN),
         *server_lines(facts["passed_over"], width),
+        *crawler_lines(facts.get("crawlers", ()), width),
         *failure_lines(facts["errors"], width, now_s, FAILURES_SHOWN),
         *rows("log", facts["log"], width, Style.FAINT),
     ]
@@ -257,41 +255,3 @@ def _transfer(transfer: Facts, width: int) -> Line:
         Span(f"{path:<{room - host_width - 1}} "),
         Span(clipped_end(host, host_width), Style.FAINT),
     ]
-
-
-def server_lines(passed_over: Sequence[Facts], width: int) -> list[Line]:
-    """The servers that are not asked now, why, until when, and what waits for them."""
-    lines: list[Line] = []
-    for each in passed_over:
-        waiting = f" {counted(len(each['waiting']), 'request')} waiting." if each["waiting"] else ""
-        words = f"{each['server']}, {each['role']}, away for {duration_text(each['since_s'])}: {each['reason']}"
-        again = f"It is asked again in {duration_text(each['left_s'])}.{waiting}"
-        lines += rows("server", f"{words.rstrip('.')}. {again}", width, Style.WARNING)
-    return lines
-
-
-def failure_lines(errors: Sequence[Facts], width: int, now_s: float, most: int) -> list[Line]:
-    """The last failures, those of one cause together, the newest first, each cause with its remedy."""
-    lines: list[Line] = []
-    groups = list(_groups(errors))
-    for group in groups[:most]:
-        newest, failed_s = group[0], seconds_of(group[0]["time"])
-        when = f"{ago_text(now_s - failed_s)}, " if failed_s is not None else ""
-        times = f", {newest['count']} times" if newest["count"] > 1 else ""
-        more = f" {counted(len(group) - 1, 'other file')} likewise." if len(group) > 1 else ""
-        lines += rows("failed", f"{when}{newest['errno']}{times}: {newest['reason']}{more}", width, Style.BAD)
-        lines += rows("", newest["remedy"], width)
-    return lines
-
-
-def _groups(errors: Sequence[Facts]) -> Iterator[list[Facts]]:
-    groups: dict[tuple[str, str], list[Facts]] = {}
-    for error in reversed(errors):
-        cause = _OF_ONE_FILE.sub("", error["reason"].replace(error["path"], ""))
-        groups.setdefault((error["errno"], cause), []).append(error)
-    yield from groups.values()
-
-
-def seconds_of(moment: str | None) -> float | None:
-    """Seconds since the epoch of a time in the facts; None for never."""
-    return None if moment is None else datetime.fromisoformat(moment).timestamp()

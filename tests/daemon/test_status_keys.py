@@ -28,8 +28,8 @@ TYPES = {
     "any": object,
     "list": list,
 }
-LOADED, STALLED, GONE, BUSY = "alf/a.times.npy", "alf/b.times.npy", "alf/c.times.npy", "alf/d.times.npy"
-FILES = {name: name.encode() * 100 for name in (LOADED, STALLED, GONE, BUSY)}
+LOADED, MORE, STALLED, GONE, BUSY = (f"alf/{letter}.times.npy" for letter in "abcde")
+FILES = {name: name.encode() * 100 for name in (LOADED, MORE, STALLED, GONE, BUSY)}
 UNSAFE = "../../etc/passwd"
 
 
@@ -93,35 +93,42 @@ def lead(link: Path, target: Path) -> None:
 
 @contextmanager
 def reader(path: Path) -> Iterator[None]:
-    """A block during which another process reads a file."""
+    """A block during which another process begins to read a file, and at whose end it must come to its end."""
     with subprocess.Popen(["cat", path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        yield
-        process.kill()
+        try:
+            yield
+        except BaseException:
+            process.kill()
+            raise
 
 
 def see_rest_work_and_trouble(seen: Seen, home: Path) -> None:
     datasets = make_tables(home / "tables", {**FILES, UNSAFE: b"x"})
     with FaultServer() as server:
-        for name in (LOADED, STALLED, BUSY):
+        for name in (LOADED, MORE, STALLED, BUSY):
             server.put(on_servers(datasets[name]), FILES[name])
         server.fault(on_servers(datasets[STALLED]), Fault(stall_after=10))
         server.fault(on_servers(datasets[BUSY]), Fault(status=503, headers=(("Retry-After", "4"),)))
-        mount = Mounted(home / "tables", home, "--data-url", server.url, "--read-timeout", "10min")
+        mount = Mounted(home / "tables", home, "--data-url", server.url, "--read-timeout", "10min", "--crawl-warn", "1")
         (home / "disk").mkdir()
         lead(mount.cache, home / "disk")
         with mount:
             seen.look(mount.status())
             wait_until(lambda: mount.status()["cache"]["labs"] is not None, "the cache is counted")
-            assert control(mount, "record on --label thesis --pid 1") == 0
-            assert (mount.path / MADE_SESSION / LOADED).read_bytes() == FILES[LOADED]
+            assert control(mount, f"record on --label thesis --pid {mount.pid}") == 0
+            session = mount.path / MADE_SESSION
+            assert subprocess.check_output(["cat", session / LOADED, session / MORE]) == FILES[LOADED] + FILES[MORE]
             (lab,) = mount.status()["cache"]["labs"]
-            assert (lab["lab"], lab["files"]) == ("lab", 1)
+            assert (lab["lab"], lab["files"]) == ("lab", 2)
             assert control(mount, f"fetch {MADE_SESSION}/{GONE} {MADE_SESSION}/{LOADED}") == 0
-            with reader(mount.path / MADE_SESSION / STALLED), reader(mount.path / MADE_SESSION / BUSY):
+            with reader(session / STALLED), reader(session / BUSY):
                 wait_until(lambda: mount.status()["transfers"] and mount.status()["errors"], "one comes, one failed")
                 wait_until(lambda: mount.status()["jobs"][0]["ended"] is not None, "the job has ended")
                 wait_until(lambda: [each for each in mount.status()["passed_over"] if each["waiting"]], "one waits")
                 seen.look(mount.status())
+                for name in (STALLED, BUSY):
+                    server.fault(on_servers(datasets[name]))
+                server.release()
             lead(mount.cache, home / "nowhere")
             seen.look(mount.status())
             lead(mount.cache, home / "disk")

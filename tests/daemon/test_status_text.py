@@ -198,6 +198,14 @@ def test_view_recording_programs_and_jobs() -> None:
     assert "job" not in words(jobs=[{**JOB, "ended": "2026-01-02T08:30:00Z"}])
 
 
+def test_programs_that_have_very_many_files_fetched_and_warnings() -> None:
+    crawler = {"program": "updatedb", "uid": 0, "fetched_files": 1200, "since_s": 605, "refused": True}
+    told = words(crawlers=[crawler], errors=[error("", "More than 1000 files were fetched.", errno="-")])
+    assert "works, but updatedb has very many files fetched" in told
+    assert "crawler updatedb (user 0) had 1200 files fetched in 10 min 5 s: it can read what is in the cache" in told
+    assert "warning 2 minutes ago: More than 1000 files were fetched. Do it." in told
+
+
 def test_no_fact_brings_a_control_character_to_the_terminal() -> None:
     bad = "x\x1b[31m\u202e"
     facts = changed(
