@@ -217,13 +217,15 @@ def _limits() -> str:
 def _units() -> str:
     if not Path("/run/systemd/system").is_dir():
         return "systemd does not run here.\n"
-    return _output("systemctl", "status", "--no-pager", "--full", "--lines=0", "--all", UNITS)
+    words = ("status", "--no-pager", "--full", "--lines=0", "--all", UNITS)
+    return _output("systemctl", *words) + _output("systemctl", "--user", *words)
 
 
 def _journal() -> str:
     if not Path("/run/systemd/system").is_dir():
         return "systemd does not run here.\n"
-    return _output("journalctl", "--no-pager", "--output=short-iso", f"--lines={LOG_LINES}", f"--unit={UNITS}")
+    whose = (f"--unit={UNITS}", f"--user-unit={UNITS}")
+    return _output("journalctl", "--no-pager", "--output=short-iso", f"--lines={LOG_LINES}", *whose)
 
 
 def _health(mount: Mount) -> str:
