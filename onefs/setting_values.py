@@ -1,5 +1,6 @@
 """The values of settings: parsers of their texts, and the texts that people and the parsers both read."""
 
+import functools
 import ipaddress
 import re
 import stat
@@ -105,6 +106,46 @@ class Choice:
 def one_of(*words: str) -> Choice:
     """A parser of one of several words."""
     return Choice(words)
+
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+@functools.cache
+def log_parts() -> tuple[str, ...]:
+    """The parts of onefs that can have a level of their own: its packages."""
+    return tuple(sorted(file.parent.name for file in Path(__file__).parent.glob("*/__init__.py")))
+
+
+def levels_by_part(text: str) -> dict[str, str]:
+    """The levels in a text such as `info,transports=debug`, by part; that of all others under "", `info` if absent."""
+    by_part = {"": "info"}
+    for word in filter(None, (word.strip().lower() for word in text.split(","))):
+        part, separator, level = word.rpartition("=")
+        part = part.strip()
+        if separator and part not in log_parts():
+            raise ValueError(f"a list of levels: {part!r} is no part, which are {', '.join(log_parts())}")
+        if level.strip() not in LOG_LEVELS:
+            raise ValueError(
+                f"a level ({', '.join(LOG_LEVELS)}), perhaps with others for parts, such as info,transports=debug"
+            )
+        by_part[part] = level.strip()
+    return by_part
+
+
+@dataclass(frozen=True, slots=True)
+class LogLevels:
+    """Parses the levels of the log. Gives them in one spelling. `words` are the levels, for completion."""
+
+    words: tuple[str, ...] = LOG_LEVELS
+
+    def __call__(self, text: str) -> str:
+        by_part = levels_by_part(text)
+        first = by_part.pop("")
+        return ",".join([first, *(f"{part}={level}" for part, level in sorted(by_part.items()))])
+
+
+log_levels = LogLevels()
 
 
 def revision_bound(text: str) -> str:

@@ -21,6 +21,7 @@ from onefs.setting_values import (
     count_or_0,
     duration_s,
     listen_address,
+    log_levels,
     metavar,
     name,
     one_of,
@@ -246,7 +247,16 @@ class Settings:
         "", name, "user whom root has the daemon run as, once it is mounted; implies allow_other", group=Group.MOUNT
     )
     log: str = _setting(
-        "info", one_of("debug", "info", "warning", "error"), "least level that is logged", group=Group.LOGGING
+        "info",
+        log_levels,
+        "least level that is logged; for a part of onefs another one, such as info,transports=debug",
+        group=Group.LOGGING,
+    )
+    log_format: str = _setting(
+        "text",
+        one_of("text", "json"),
+        "form of the log: lines for people, or a JSON object a line",
+        group=Group.LOGGING,
     )
 
 

@@ -109,7 +109,8 @@ VALUES = {
     "file_mode": ("0o600", 0o600),
     "allow_other": ("yes", True),
     "run_as": ("onefs", "onefs"),
-    "log": ("DEBUG", "debug"),
+    "log": (" DEBUG, transports=Warning", "debug,transports=warning"),
+    "log_format": ("JSON", "json"),
 }
 
 
@@ -173,7 +174,8 @@ REFUSED = {
     "record": ["all"],
     "control_dir": ["on"],
     "allow_other": ["", "maybe", "2"],
-    "log": ["loud"],
+    "log": ["loud", "info,nothing=debug", "info=debug"],
+    "log_format": ["xml"],
 }
 
 
@@ -273,7 +275,7 @@ def test_a_number_or_a_date_is_no_text(file: Path, text: str) -> None:
         ("max_transfers = 2.0", "'2.0'. Give a whole number from 1 to 999999."),
         ("mode = 3", "'3'. Give one of local, auto, refresh, remote."),
         ("cache_expiry = 07:32:00", "'07:32:00'. Give a duration"),
-        ("log = false", "'false'. Give one of debug"),
+        ("log = false", "'false'. Give a level (debug"),
     ],
 )
 def test_a_toml_value_of_a_wrong_type_gets_the_form_in_one_sentence(file: Path, text: str, form: str) -> None:

@@ -110,7 +110,7 @@ def _fetch_from(
 ) -> None:
     from onefs.cli.listing import print_listing
     from onefs.daemon.fetching import fetching
-    from onefs.daemon.logs import VisibleFormatter
+    from onefs.daemon.log_formats import VisibleFormatter
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(VisibleFormatter("onefs: %(message)s"))

@@ -1,31 +1,77 @@
-"""`onefs log`: the last lines of a mount's log, and how much goes into it."""
+"""`onefs log`: the last lines of a mount's log, those that follow, and how much goes into it."""
 
+import contextlib
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from onefs.alf import STATE_FOLDER
 from onefs.cli.completion import complete
-from onefs.cli.mounts import check_alive, mount_at, order
+from onefs.cli.mounts import check_alive, mount_at, order, status_of
 from onefs.cli.options import with_place
 from onefs.cli.printing import print_lines, say
 from onefs.errors import UsageError
+from onefs.setting_values import LOG_LEVELS
 
-LEVELS = ("debug", "info", "warning", "error")
+LINES = 200
+JOURNAL = "journalctl"
+_EVERY_S = 0.5
+_LARGEST_READ_BYTES = 4 << 20
 
 
 @click.command("log")
-@click.argument("level", metavar="[LEVEL]", required=False, shell_complete=complete(*LEVELS))
+@click.argument("level", metavar="[LEVEL]", required=False, shell_complete=complete(*LOG_LEVELS))
+@click.option("--follow", "-f", is_flag=True, help="go on with new lines, until ^C or the end of the mount")
+@click.option("--lines", "-n", type=click.IntRange(0), help=f"how many lines to show, {LINES} by default")
 @with_place
-def command(level: str | None, place: Path | None) -> None:
+def command(level: str | None, follow: bool, lines: int | None, place: Path | None) -> None:
     """Show the last lines of a mount's log; or log from LEVEL on until the mount ends.
 
-    LEVEL is debug, info, warning or error.
+    LEVEL is debug, info, warning or error, perhaps with others for parts of onefs: info,transports=debug.
     """
     mount = mount_at(place, f"onefs log --mount PATH {level or '[LEVEL]'}")
-    if level is None:
-        check_alive(mount)
-        print_lines((mount.mountpoint / STATE_FOLDER / "log").read_text(encoding="utf-8"))
+    if level is not None:
+        if follow or lines is not None:
+            raise UsageError("LEVEL sets a level and shows nothing.", "Leave out LEVEL, or --follow and --lines.")
+        order(mount, f"log {level}", UsageError)
+        say(f"{mount.mountpoint} logs from {level.lower()} on now.")
         return
-    order(mount, f"log {level}", UsageError)
-    say(f"{mount.mountpoint} logs from {level.lower()} on now.")
+    check_alive(mount)
+    log = mount.mountpoint / STATE_FOLDER / "log"
+    text, end = _read(log, 0)
+    print_lines(_last(text, LINES if lines is None else lines))
+    if follow:
+        for text in _following(log, end):
+            print_lines(text)
+    elif str(status_of(mount)["log"]).startswith(JOURNAL):
+        click.echo(f"Older lines: {status_of(mount)['log']}", err=True)
+
+
+def _last(text: str, n_lines: int) -> str:
+    lines = text.splitlines(keepends=True)
+    return "".join(lines[len(lines) - min(n_lines, len(lines)) :])
+
+
+def _following(log: Path, end: int) -> Iterator[str]:
+    """What comes after an offset, until the mount ends. The file is not kept open: that would hold up unmounting."""
+    with contextlib.suppress(OSError):
+        while True:
+            time.sleep(_EVERY_S)
+            if log.stat().st_size < end:
+                end = 0  # a new file was begun
+            text, end = _read(log, end)
+            if text:
+                yield text
+
+
+def _read(log: Path, offset: int) -> tuple[str, int]:
+    """The whole lines from an offset on, and the offset of their end."""
+    with log.open("rb", buffering=0) as stream:
+        stream.seek(offset)
+        data = b""
+        while part := stream.read(_LARGEST_READ_BYTES):
+            data += part
+    data = data[: data.rfind(b"\n") + 1]
+    return data.decode(errors="replace"), offset + len(data)

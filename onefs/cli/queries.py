@@ -143,7 +143,7 @@ def opened_source(source: str, flags: dict[str, Any]) -> "Iterator[tuple[Reading
 
 def named_source(source: str, flags: dict[str, Any]) -> "tuple[str, Settings]":
     """The source and the settings of a name, URL or folder. From now on warnings are printed on standard error."""
-    from onefs.daemon.logs import VisibleFormatter
+    from onefs.daemon.log_formats import VisibleFormatter
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(VisibleFormatter("onefs: %(message)s"))

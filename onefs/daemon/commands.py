@@ -1,6 +1,5 @@
 """The commands that a mount obeys while it runs: one table from a word to what it does."""
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,16 +7,16 @@ from typing import TYPE_CHECKING
 
 from onefs.catalogue.records import QC
 from onefs.daemon.file_commands import FileCommands
+from onefs.daemon.logs import set_levels
 from onefs.errors import UsageError
 from onefs.modes import Mode, parse
-from onefs.setting_values import duration_s, revision_bound
+from onefs.setting_values import LOG_LEVELS, duration_s, log_levels, revision_bound
 from onefs.settings import qc_level
 from onefs.vfs.control import Command
 
 if TYPE_CHECKING:
     from onefs.alyx.client import AlyxClient
 
-LEVELS = ("debug", "info", "warning", "error")
 CLOBBER = "clobber"
 
 
@@ -66,7 +65,9 @@ def commands(files: FileCommands, controls: Controls) -> Mapping[str, Command]:
         "tables": _family("tables", _tables(controls)),
         "record": _family("record", controls.record),
         "rest-cache": rest_cache(controls.database, controls.ask_again),
-        "log": Command("log LEVEL", f"log from this level on: {', '.join(LEVELS)}", _set_level, 1, 1),
+        "log": Command(
+            "log LEVEL", f"log from this level on: {', '.join(LOG_LEVELS)}; or as the setting log", _set_level, 1, 1
+        ),
     }
 
 
@@ -164,7 +165,4 @@ def _directory(words: list[str]) -> Path | None:
 
 
 def _set_level(words: list[str]) -> None:
-    level = words[0].lower()
-    if level not in LEVELS:
-        raise UsageError(f"{words[0]!r} is no level.", f"Give one of {', '.join(LEVELS)}.")
-    logging.getLogger("onefs").setLevel(level.upper())
+    set_levels(_parsed(log_levels, words[0], "log LEVEL, such as info or info,transports=debug"))

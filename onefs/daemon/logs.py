@@ -1,19 +1,31 @@
-"""The daemon's log: its file, and the format of its lines."""
+"""The daemon's log: where it goes, its levels, and how it is read in `.onefs/log`."""
 
 import logging
 import logging.handlers
 import os
 import sys
 import threading
+from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
 
+from onefs.daemon.log_formats import TEXT, formatter
 from onefs.digests import digest64
-from onefs.redaction import redacted
-from onefs.text import visible
+from onefs.errors import CacheDamagedError
+from onefs.setting_values import levels_by_part, log_parts
+from onefs.vfs.handles import LiveFile, LiveText
 
 _LARGEST_BYTES = 2 << 20
-_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_MOST_IN_MEMORY_BYTES = 1 << 20
+_ONEFS = "onefs"
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The log of this process. `place` tells people where it is; `text` reads it."""
+
+    place: str
+    text: LiveText
 
 
 def file_name(mountpoint: Path) -> str:
@@ -21,37 +33,126 @@ def file_name(mountpoint: Path) -> str:
     return f"onefs-{digest64([bytes(mountpoint)]):016x}.log"
 
 
-def last_lines(path: Path | None, size_bytes: int = 64 << 10) -> str:
-    """The end of a log file; a foreground daemon has none."""
-    if path is None:
-        return "The daemon runs in the foreground and logs to its standard error.\n"
-    try:
-        with path.open("rb") as stream:
-            stream.seek(max(0, path.stat().st_size - size_bytes))
-            text = stream.read(size_bytes).decode(errors="replace")
-    except FileNotFoundError:
-        return (
-            f"There is no {path}: it was deleted, or nothing was logged yet. The next line that is logged makes it.\n"
+def install(levels: str, path: Path | None, form: str = TEXT) -> Log:
+    """Log to a file of bounded size; without one to standard error, and what came last also to memory."""
+    if path is not None:
+        file = _LogFile(
+            path, maxBytes=_LARGEST_BYTES, backupCount=1, delay=True, encoding="utf-8", errors="backslashreplace"
         )
-    except OSError as error:
-        return f"{path} cannot be read: {error.strerror}.\n"
-    return text if len(text) < size_bytes else text.partition("\n")[2]
+        file.setFormatter(formatter(form))
+        _use([file], levels)
+        return Log(str(path), _FileText(path))
+    in_journal = _is_journal()
+    stream, memory = logging.StreamHandler(sys.stderr), MemoryLog()
+    stream.setFormatter(formatter(form, for_journal=in_journal))
+    memory.setFormatter(formatter(form))
+    _use([stream, memory], levels)
+    return Log(_journal_command() if in_journal else "standard error", memory)
 
 
-def install(level: str, path: Path | None) -> None:
-    """Log to a file of bounded size, or to standard error if there is none."""
-    handler: logging.Handler = (
-        _LogFile(path, maxBytes=_LARGEST_BYTES, backupCount=1, delay=True, encoding="utf-8", errors="backslashreplace")
-        if path
-        else logging.StreamHandler(sys.stderr)
+def set_levels(levels: str) -> None:
+    """Log from these levels on: one for all of onefs, others for its parts, as in the setting `log`."""
+    by_part = levels_by_part(levels)
+    logging.getLogger(_ONEFS).setLevel(by_part[""].upper())
+    for part in log_parts():
+        logging.getLogger(f"{_ONEFS}.{part}").setLevel(by_part.get(part, "notset").upper())
+
+
+def levels_in_force() -> str:
+    """The levels that are set, in the form of the setting `log`."""
+    names = {_ONEFS: "", **{f"{_ONEFS}.{part}": f"{part}=" for part in log_parts()}}
+    levels = {name: logging.getLogger(name).level for name in names}
+    return ",".join(
+        f"{names[name]}{logging.getLevelName(level).lower()}"
+        for name, level in levels.items()
+        if level != logging.NOTSET
     )
-    handler.setFormatter(VisibleFormatter(_FORMAT))
+
+
+def _use(handlers: list[logging.Handler], levels: str) -> None:
     logging.raiseExceptions = False  # a log that cannot be written must not spoil what a person is told
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = handlers
     root.setLevel(logging.WARNING)
-    logging.getLogger("onefs").setLevel(level.upper())
+    set_levels(levels)
     threading.excepthook = _log_thread_failure
+
+
+def _is_journal() -> bool:
+    """Whether standard error goes to the journal of systemd."""
+    try:
+        status = os.fstat(2)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def _journal_command() -> str:
+    """The command that shows the journal of this process's unit."""
+    try:
+        groups = Path("/proc/self/cgroup").read_text(encoding="ascii", errors="replace").strip().split("/")
+    except OSError:
+        groups = []
+    unit = next((name for name in reversed(groups) if name.endswith(".service")), "")
+    is_user = any(name.startswith("user@") for name in groups) and not unit.startswith("user@")
+    return f"journalctl{' --user' if is_user else ''} -u {unit}" if unit else "journalctl"
+
+
+class MemoryLog(logging.Handler):
+    """The last lines of the log, in memory. When they become too many, the older part of them goes."""
+
+    def __init__(self, most_bytes: int = _MOST_IN_MEMORY_BYTES) -> None:
+        super().__init__()
+        self._most_bytes = most_bytes
+        self._lines = bytearray()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a record."""
+        self._lines += self.format(record).encode(errors="backslashreplace") + b"\n"
+        if len(self._lines) > self._most_bytes:
+            self._lines = self._lines[-self._most_bytes // 4 :].partition(b"\n")[2]
+
+    def size_now(self) -> int:
+        """Length."""
+        return len(self._lines)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """The bytes there are now."""
+        return bytes(self._lines[offset : offset + size])
+
+    def open(self) -> LiveFile:
+        """An open file that grows with the log."""
+        return LiveFile(self)
+
+
+class _FileText:
+    """The text of a log file, whatever file has its name."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def size_now(self) -> int:
+        """Length."""
+        try:
+            return self._path.stat().st_size
+        except OSError:
+            return 0
+
+    def read(self, offset: int, size: int) -> bytes:
+        """The bytes there are now; none if the file was deleted. Raises `CacheDamagedError`."""
+        try:
+            with self._path.open("rb", buffering=0) as stream:
+                return os.pread(stream.fileno(), size, offset)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise CacheDamagedError(
+                f"{self._path} cannot be read: {error.strerror}.", "Check its permissions."
+            ) from error
+
+    def open(self) -> LiveFile:
+        """An open file that grows with the log."""
+        return LiveFile(self)
 
 
 class _LogFile(logging.handlers.RotatingFileHandler):
@@ -76,15 +177,7 @@ class _LogFile(logging.handlers.RotatingFileHandler):
         return super()._open()
 
 
-class VisibleFormatter(logging.Formatter):
-    """Lines with control characters escaped, and without what looks like a secret."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The lines of a record."""
-        return "\n".join(map(visible, redacted(super().format(record)).split("\n")))
-
-
 def _log_thread_failure(failure: threading.ExceptHookArgs) -> None:
     if failure.exc_value is not None:
         name = failure.thread.name if failure.thread else "a thread"
-        logging.getLogger("onefs").error("Unforeseen failure in %s", name, exc_info=failure.exc_value)
+        logging.getLogger(_ONEFS).error("Unforeseen failure in %s", name, exc_info=failure.exc_value)

@@ -53,8 +53,7 @@ def serve(
         mounting.check_machine()
         mounting.check_mountpoint(mountpoint)
     signals.unwind()
-    if not log_to_file:
-        logs.install(settings.log, None)
+    log = None if log_to_file else logs.install(settings.log, None, settings.log_format)
     if user is not None:
         settings = replace(read_files(settings), allow_other=True)
     with (
@@ -64,11 +63,10 @@ def serve(
         mounter.shown_as = shown_as
         _check_apart(source, mountpoint)
         prepare(source)
-        log_file = source.state_dir / logs.file_name(mountpoint) if log_to_file else None
-        if log_file is not None:
-            logs.install(settings.log, log_file)
+        if log is None:
+            log = logs.install(settings.log, source.state_dir / logs.file_name(mountpoint), settings.log_format)
         try:
-            service = Service(instead(source), settings, mounter, log_file)
+            service = Service(instead(source), settings, mounter, log)
             stacks.observe(service)
             _collect_rarely()
             service.run(ready)

@@ -19,10 +19,11 @@ from onefs.archive.defaults import Defaults
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot
 from onefs.content.access import Verify
-from onefs.daemon import logs, signals, systemd
+from onefs.daemon import signals, systemd
 from onefs.daemon.commands import Controls, commands
 from onefs.daemon.file_commands import FileCommands
 from onefs.daemon.jobs import Jobs
+from onefs.daemon.logs import Log, levels_in_force
 from onefs.daemon.metrics import Metrics, Parts
 from onefs.daemon.orders import Orders
 from onefs.daemon.recording import Recording
@@ -59,7 +60,7 @@ _log = logging.getLogger(__name__)
 class Service:
     """One mount of one source."""
 
-    def __init__(self, source: Source, settings: Settings, mounter: Mounter, log_file: Path | None) -> None:
+    def __init__(self, source: Source, settings: Settings, mounter: Mounter, log: Log) -> None:
         """Everything but the mount itself. Raises any `OnefsError` that stands in its way."""
         self._source = source
         self._settings = settings
@@ -93,11 +94,11 @@ class Service:
         counters = Counters()
         recorder = self._recording.recorder
         self._metrics = Metrics(Parts(self._mountpoint, self._archive, counters, self._jobs, recorder, self._programs))
-        self._status = status = Status(self._mountpoint, self._archive, self._journal, log_file)
+        self._status = status = Status(self._mountpoint, self._archive, self._journal, log.place)
         self._showing = Showing(
             self._archive.tables,
             None if source.is_frozen else self._client,
-            self._control_directory(status, log_file),
+            self._control_directory(status, log),
             source.abilities,
             lambda: self._refresher.state.requested,
             self._refresher.check_before_listing,
@@ -131,7 +132,7 @@ class Service:
         )
         self.root_task: Task | None = None
 
-    def _control_directory(self, status: Status, log_file: Path | None) -> Directory:
+    def _control_directory(self, status: Status, log: Log) -> Directory:
         files = self._file_commands()
         controls = Controls(
             switch=self._switch,
@@ -151,7 +152,7 @@ class Service:
             status_json=status.json,
             metrics=self._metrics.text,
             settings=self._settings_text,
-            log=lambda: logs.last_lines(log_file),
+            log=log.text,
             mode=lambda: self._refresher.state.requested,
             pinned=files.pinned_text,
             commands=commands(files, controls),
@@ -177,6 +178,7 @@ class Service:
             as_of=self._showing.rule.as_of,
             qc=self._showing.rule.qc_limit.name,
             record=self._recording.is_on,
+            log=levels_in_force(),
         )
         if self._client is not None:
             now = replace(now, cache_rest=self._client.cache_rest, default_expiry_s=self._client.default_expiry_s)

@@ -32,11 +32,11 @@ class Reporter(Protocol):
 class Status:
     """Collects the facts when they are asked for. The parts that it has no argument for are added by name."""
 
-    def __init__(self, mountpoint: Path, archive: "Archive", journal: "Journal", log_file: Path | None) -> None:
+    def __init__(self, mountpoint: Path, archive: "Archive", journal: "Journal", log: str) -> None:
         self._mountpoint = mountpoint
         self._archive = archive
         self._journal = journal
-        self._log_file = log_file
+        self._log = log
         self._started_s = time.time()
         self._reporters: dict[str, Reporter] = {}
 
@@ -63,7 +63,7 @@ class Status:
             "requests": self._archive.requests_sent(),
             **{key: reporter.facts() for key, reporter in self._reporters.items()},
             "errors": self._errors(),
-            "log": str(self._log_file) if self._log_file else "standard error",
+            "log": self._log,
         }
         return facts | {"concerns": concerns(facts)}
 

@@ -173,6 +173,10 @@ class Operations(pyfuse3.Operations):
 
     async def _attributes(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
         try:
+            if not inodes.is_file(inode) and self.file_system.has_text(inode):
+                find = self.file_system.attributes_now
+                found = await trio.to_thread.run_sync(find, inode, limiter=self._texts, abandon_on_cancel=True)
+                return self._packer.entry(found)
             return self._packer.entry(await self._ask(inode, ctx.pid, self.file_system.attributes, inode))
         except GoneError:
             # It has left the catalogue, but who has it open goes on with it.

@@ -11,9 +11,9 @@ from onefs.errors import BadCommandError, OnefsError, UsageError
 from onefs.recording.recorder import Recorder
 from onefs.text import visible
 from onefs.vfs import inodes
-from onefs.vfs.handles import MemoryFile
+from onefs.vfs.handles import MadeText
 from onefs.vfs.journal import Journal
-from onefs.vfs.nodes import Directory, Node, SpecialFile
+from onefs.vfs.nodes import Directory, Node, SpecialFile, Text
 from onefs.vfs.recordings import recorded_folder
 
 NAME = STATE_FOLDER
@@ -31,7 +31,7 @@ the setting control_dir = visible. Only the user who mounted, and root, may writ
   metrics      numbers for Prometheus, as OpenMetrics text: onefs help metrics
   errors       the last failures: time, path, errno (- for a warning), reason and remedy, one a line, newest last
   pinned       the files that stay in the cache, one a line
-  log          the last lines of the daemon's log
+  log          the daemon's log, which grows: tail -f log
 
 A write returns when the command is done, or fails as it does; errors has the sentence. What takes long goes on
 afterwards, as a job in status. PATH is a file, or a folder and all below, or a pattern: * does not cross a /, ** does.
@@ -101,7 +101,7 @@ class Daemon:
     status_json: Callable[[], str]
     metrics: Callable[[], str]
     settings: Callable[[], str]
-    log: Callable[[], str]
+    log: Text
     mode: Callable[[], str]
     pinned: Callable[[], str]
     commands: Mapping[str, Command]
@@ -118,17 +118,16 @@ def control_directory(daemon: Daemon, journal: Journal, recorder: Recorder | Non
         "metrics": daemon.metrics,
         "errors": lambda: errors_text(journal),
         "pinned": daemon.pinned,
-        "log": daemon.log,
     }
+    texts: dict[str, Text] = {**{name: MadeText(make) for name, make in readers.items()}, "log": daemon.log}
     writers: Mapping[str, Callable[[], Callable[[str], None]]] = {
         "mode": lambda: _mode_writer(daemon.commands, journal),
         "control": lambda: lambda text: _obey(daemon.commands, text.splitlines(), f"{NAME}/control", journal),
     }
     children: dict[str, Node] = {}
     directory = Directory(_DIRECTORY_INO, inodes.ROOT, NAME, NAME, 0, children=children)
-    for ino, (name, reader) in enumerate(readers.items(), _DIRECTORY_INO + 1):
-        node = SpecialFile(ino, name, f"{NAME}/{name}", _opener(reader), writer=writers.get(name))
-        children[name] = node
+    for ino, (name, text) in enumerate(texts.items(), _DIRECTORY_INO + 1):
+        children[name] = SpecialFile(ino, name, f"{NAME}/{name}", text.open, writer=writers.get(name), text=text)
     if recorder is not None:
         folder = recorded_folder(recorder, directory)
         children[folder.name] = folder
@@ -207,7 +206,3 @@ def errors_text(journal: Journal) -> str:
 
 def _utc(time_s: float) -> str:
     return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _opener(reader: Callable[[], str]) -> Callable[[], MemoryFile]:
-    return lambda: MemoryFile(reader().encode("utf-8", "backslashreplace"))

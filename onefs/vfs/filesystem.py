@@ -189,6 +189,18 @@ class FileSystem:
         """Attributes of a node. Raises `GoneError`."""
         return self._attributes(self.forest.node(ino))
 
+    def has_text(self, ino: int) -> bool:
+        """Whether a node is a file whose size is told by `size_now`. Raises `GoneError`."""
+        node = self.forest.node(ino)
+        return isinstance(node, SpecialFile) and node.text is not None
+
+    def attributes_now(self, ino: int) -> Attributes:
+        """Attributes of a file with a text, whose size may take long to tell. Raises `GoneError`."""
+        node = self.forest.node(ino)
+        if isinstance(node, SpecialFile) and node.text is not None:
+            node.size_bytes = node.text.size_now()
+        return self._attributes(node)
+
     def target(self, ino: int) -> str:
         """Where a symbolic link leads, from the folder that it stands in. Raises `GoneError`."""
         node = self.forest.node(ino)
@@ -226,7 +238,8 @@ class FileSystem:
         if isinstance(node, Directory | Link):
             raise IsADirectoryInTreeError(f"{node.path} is not a file.")
         if isinstance(node, SpecialFile):
-            return Opened(node.open(), node.path, node.size_bytes or None, self._attributes(node))
+            size_bytes = None if node.text is not None else node.size_bytes
+            return Opened(node.open(), node.path, size_bytes, self._attributes(node))
         dataset = node.dataset
         try:
             may_fetch = ALLOWED[self._mode()].fetching
@@ -310,7 +323,8 @@ class FileSystem:
             kept_s = MOMENT_S if isinstance(node, QueryFolder) else None
             return Attributes(node.ino, 0, self._modes.directory, 0, 0, node.time_s, kept_s)
         if isinstance(node, SpecialFile):
-            return Attributes(node.ino, 0, self._special_mode(node), node.size_bytes, 0, node.time_s)
+            kept_s = None if node.text is None else 0.0
+            return Attributes(node.ino, 0, self._special_mode(node), node.size_bytes, 0, node.time_s, kept_s)
         if isinstance(node, Link):
             return Attributes(node.ino, 0, LINK_MODE, len(node.target.encode(errors="surrogateescape")), 0, 0, MOMENT_S)
         dataset = node.dataset

@@ -1,13 +1,19 @@
 """Owns open files that are not datasets: text made when they are opened, tables as they are on the disk."""
 
 import os
+import time
+from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from copy import copy
 from pathlib import Path
 from typing import Protocol
 
 from onefs.content.descriptors import Edition, Source
-from onefs.errors import CacheDamagedError, GoneError
+from onefs.errors import CacheDamagedError, GoneError, OnefsError
+
+MADE_KEPT_S = 1.0
+"""For how long the size of a text that was made holds for `stat`."""
 
 
 class Origin(Protocol):
@@ -89,6 +95,63 @@ class MemoryFile:
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+
+class LiveText(Protocol):
+    """A text that changes while it is open, such as a log."""
+
+    def size_now(self) -> int:
+        """Length."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """The bytes there are now."""
+
+    def open(self) -> "LiveFile":
+        """An open file of it."""
+
+
+class LiveFile(MemoryFile):
+    """An open file that shows a text as it is when it is read."""
+
+    def __init__(self, text: LiveText) -> None:
+        super().__init__(b"")
+        self._text = text
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Length now."""
+        return self._text.size_now()
+
+    def read_now(self, offset: int, size: int) -> bytes | None:  # noqa: ARG002
+        """Always leaves it to `read`."""
+        return None
+
+    def read(self, offset: int, size: int) -> bytes:
+        """The bytes."""
+        return self._text.read(offset, size)
+
+
+class MadeText:
+    """A text that is made whenever it is opened; what `stat` tells is the size of the last one, if that is recent."""
+
+    def __init__(self, make: Callable[[], str], clock: Callable[[], float] = time.monotonic) -> None:
+        self._make = make
+        self._clock = clock
+        self._made_s = float("-inf")
+        self._size_bytes = 0
+
+    def size_now(self) -> int:
+        """Length of the text that was made a moment ago, or is made now; the last known one if it cannot be made."""
+        if self._clock() - self._made_s > MADE_KEPT_S:
+            with suppress(OnefsError):
+                self.open()
+        return self._size_bytes
+
+    def open(self) -> MemoryFile:
+        """The text as it is now."""
+        content = self._make().encode("utf-8", "backslashreplace")
+        self._size_bytes, self._made_s = len(content), self._clock()
+        return MemoryFile(content)
 
 
 class DiskFile:

@@ -4,7 +4,7 @@ import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.records import Dataset
@@ -89,9 +89,19 @@ class DatasetFile:
         return Attributes(self.ino, self.generation, mode, max(self.size_bytes, 0), 0, self.time_s)
 
 
+class Text(Protocol):
+    """The text of a file that changes."""
+
+    def size_now(self) -> int:
+        """Its length now. May take long."""
+
+    def open(self) -> ReadableFile:
+        """An open file of it."""
+
+
 @dataclass(slots=True, eq=False)
 class SpecialFile:
-    """A file that is no dataset. A size of 0 is not known before it is opened, as in /proc.
+    """A file that is no dataset. `text` tells the size of one that changes, which `open` opens.
 
     `writer` gives what obeys the words that are written from one opening to its end.
     """
@@ -103,6 +113,7 @@ class SpecialFile:
     size_bytes: int = 0
     time_s: int = 0
     writer: Callable[[], Callable[[str], None]] | None = None
+    text: Text | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -8,7 +8,7 @@ from onefs.recording.manifest import Entry, manifest_text
 from onefs.recording.recorder import Recorder
 from onefs.recording.saving import datasets_csv, sessions_csv
 from onefs.vfs import inodes
-from onefs.vfs.handles import MemoryFile
+from onefs.vfs.handles import MadeText
 from onefs.vfs.nodes import Directory, LiveFolder, Node, SpecialFile, joined
 
 NAME = "recorded"
@@ -48,11 +48,14 @@ def _add(folder: LiveFolder, children: Mapping[str, Node]) -> None:
 
 
 def _files(folder_path: str, recorder: Recorder, label: str | None) -> dict[str, Node]:
-    def opener(text: Callable[[Iterable[Entry]], str]) -> Callable[[], MemoryFile]:
-        return lambda: MemoryFile(text(recorder.entries(label)).encode())
+    def made(name: str) -> MadeText:
+        return MadeText(lambda: TEXTS[name](recorder.entries(label)))
 
+    texts = {name: made(name) for name in TEXTS}
     paths = {name: joined(folder_path, name) for name in TEXTS}
-    return {name: SpecialFile(_ino(path), name, path, opener(TEXTS[name])) for name, path in paths.items()}
+    return {
+        name: SpecialFile(_ino(paths[name]), name, paths[name], text.open, text=text) for name, text in texts.items()
+    }
 
 
 def _ino(path: str) -> int:

@@ -247,7 +247,7 @@ def test_the_log_is_shown_and_its_level_set(mount: Mounted) -> None:
     try:
         job = jobs("evict", mount.path / MADE_SESSION / "alf")
         assert job["sentence"] not in done("log", "--mount", mount.path)[0]
-        assert "'loud' is no level" in done("log", "loud", "--mount", mount.path, code=2)[1]
+        assert "'loud' is not a level" in done("log", "loud", "--mount", mount.path, code=2)[1]
     finally:
         done("log", "info", "--mount", mount.path)
 

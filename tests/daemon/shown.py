@@ -12,6 +12,7 @@ from onefs.archive.effect import ModeInEffect
 from onefs.catalogue.snapshot import Snapshot
 from onefs.content.access import Content
 from onefs.content.store import ContentStore
+from onefs.daemon.logs import MemoryLog
 from onefs.daemon.showing import Showing
 from onefs.demo.server import DemoServer
 from onefs.fuse.errnos import errno_name
@@ -34,7 +35,14 @@ class Shown:
         self.mode = ModeInEffect(mode, lambda: NOW_S)
         journal = Journal(errno_name)
         silent = Daemon(
-            status=str, status_json=str, metrics=str, settings=str, log=str, mode=lambda: mode, pinned=str, commands={}
+            status=str,
+            status_json=str,
+            metrics=str,
+            settings=str,
+            log=MemoryLog(),
+            mode=lambda: mode,
+            pinned=str,
+            commands={},
         )
         self.showing = Showing(
             self._in_use.adopted[0],

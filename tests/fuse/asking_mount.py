@@ -11,6 +11,7 @@ from onefs.catalogue.live import LiveSnapshot
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.content.access import Content
 from onefs.content.store import ContentStore
+from onefs.daemon.logs import MemoryLog
 from onefs.fuse import mounting
 from onefs.fuse.errnos import errno_name
 from onefs.fuse.notify import Notifier
@@ -54,7 +55,14 @@ def main(home: Path, mountpoint: Path) -> None:
         notifier.names_changed([(views["refresh"].root_ino, f"lab{number}") for number in range(5000)])
 
     daemon = Daemon(
-        status=str, status_json=str, metrics=str, settings=str, log=str, mode=lambda: Mode.AUTO, pinned=str, commands={}
+        status=str,
+        status_json=str,
+        metrics=str,
+        settings=str,
+        log=MemoryLog(),
+        mode=lambda: Mode.AUTO,
+        pinned=str,
+        commands={},
     )
     forest = Forest(
         Tree(live.silent(), View(), {}),

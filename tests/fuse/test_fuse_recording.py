@@ -19,6 +19,7 @@ from waiting import PATIENCE_S, wait_until
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.content.access import Content
 from onefs.content.store import ContentStore
+from onefs.daemon.logs import MemoryLog
 from onefs.fuse import recording
 from onefs.fuse.errnos import errno_name
 from onefs.fuse.operations import Operations
@@ -77,7 +78,14 @@ def kernel(tmp_path: Path) -> Iterator[Kernel]:
     journal = Journal(errno_name)
     recorder = Recorder("archive", content.md5_of)
     silent = Daemon(
-        status=str, status_json=str, metrics=str, settings=str, log=str, mode=lambda: Mode.AUTO, pinned=str, commands={}
+        status=str,
+        status_json=str,
+        metrics=str,
+        settings=str,
+        log=MemoryLog(),
+        mode=lambda: Mode.AUTO,
+        pinned=str,
+        commands={},
     )
     tree = Tree(load_snapshot(tmp_path / "archive", tmp_path / "state"), View(), {})
     forest = Forest(tree, control_directory(silent, journal, recorder), {}, {})

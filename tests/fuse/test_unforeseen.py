@@ -30,8 +30,8 @@ tables, cache, url, mountpoint, breaks_fetch = sys.argv[1:]
 settings = Settings(cache_dir=Path(cache), data_url=url)
 source = resolve(tables, settings)
 prepare(source)
-logs.install("info", None)
-service = Service(source, settings, Mounter(Path(mountpoint)), None)
+log = logs.install("info", None)
+service = Service(source, settings, Mounter(Path(mountpoint)), log)
 files = service._file_system
 entries, attributes, opening, file_ino = files.entries, files.xattr, files.open, files.file_ino
 

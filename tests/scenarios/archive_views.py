@@ -18,6 +18,7 @@ from onefs.catalogue.revisions import Rule
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.content.access import Content
 from onefs.content.store import ContentStore
+from onefs.daemon.logs import MemoryLog
 from onefs.errors import OnefsError
 from onefs.fuse.errnos import errno_name, errno_of
 from onefs.modes import Mode
@@ -143,7 +144,14 @@ def in_process(server: Nginx, home: Path) -> Iterator[ArchiveView]:
     )
     snapshot = load_snapshot(RECORDINGS / "tables", cache / ".onefs")
     silent = Daemon(
-        status=str, status_json=str, metrics=str, settings=str, log=str, mode=lambda: Mode.AUTO, pinned=str, commands={}
+        status=str,
+        status_json=str,
+        metrics=str,
+        settings=str,
+        log=MemoryLog(),
+        mode=lambda: Mode.AUTO,
+        pinned=str,
+        commands={},
     )
     control = control_directory(silent, journal)
     views = {

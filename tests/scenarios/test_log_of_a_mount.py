@@ -1,0 +1,92 @@
+"""`.onefs/log`, the sizes of control files, and `onefs log`, at a real mount."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from archives import make_tables
+from mounted import ONEFS, Mounted, run_onefs
+from waiting import PATIENCE_S
+
+CONTROL_FILES = ("README", "mode", "control", "errors", "pinned", "log")
+
+
+@pytest.fixture(scope="module")
+def mount(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mounted]:
+    home = tmp_path_factory.mktemp("log")
+    make_tables(home / "tables", {"alf/a.times.npy": b"a"})
+    with Mounted(home / "tables", home) as mount:
+        yield mount
+
+
+def test_the_sizes_of_control_files_are_those_of_their_texts(mount: Mounted) -> None:
+    folder = mount.path / ".onefs"
+    for name in CONTROL_FILES:
+        assert (folder / name).stat().st_size == len((folder / name).read_bytes()), name
+    with (folder / "status.json").open("rb") as stream:
+        assert os.fstat(stream.fileno()).st_size == len(stream.read())
+
+
+def test_rsync_copies_them_whole(mount: Mounted, tmp_path: Path) -> None:
+    if shutil.which("rsync") is None:
+        pytest.skip("rsync is not installed")
+    for name in ("README", "status.json", "log"):
+        subprocess.run(["rsync", "-a", mount.path / ".onefs" / name, tmp_path], check=True)
+    assert (tmp_path / "README").read_bytes() == (mount.path / ".onefs" / "README").read_bytes()
+    assert json.loads((tmp_path / "status.json").read_text())["mountpoint"] == str(mount.path)
+    assert (tmp_path / "log").read_text() == mount.log()
+
+
+def test_a_mode_is_read_as_it_was_written_just_now(mount: Mounted) -> None:
+    file = mount.path / ".onefs" / "mode"
+    assert file.stat().st_size == len("local\n")
+    assert file.read_text() == "local\n"
+
+
+def test_tail_shows_what_is_logged_while_it_watches(mount: Mounted) -> None:
+    with subprocess.Popen(
+        ["tail", "-n", "1", "-s", "0.1", "-f", mount.path / ".onefs" / "log"], stdout=subprocess.PIPE, text=True
+    ) as tail:
+        assert tail.stdout is not None
+        tail.stdout.readline()
+        os.kill(mount.pid, signal.SIGUSR1)
+        while "State at SIGUSR1" not in tail.stdout.readline():
+            pass
+        tail.terminate()
+
+
+def test_onefs_log_shows_so_many_lines(mount: Mounted) -> None:
+    done = run_onefs("log", "-n", "1", "--mount", mount.path)
+    assert done.stdout == mount.log().splitlines(keepends=True)[-1]
+    assert run_onefs("log", "debug", "-f", "--mount", mount.path).returncode == 2
+
+
+def test_levels_in_force_are_told(mount: Mounted) -> None:
+    done = run_onefs("log", "info,transports=debug", "--mount", mount.path)
+    assert done.returncode == 0, done.stderr
+    assert "\nlog: info,transports=debug\n" in (mount.path / ".onefs" / "control").read_text()
+    done = run_onefs("log", "info,nets=debug", "--mount", mount.path)
+    assert done.returncode == 2
+    assert "'nets' is no part" in done.stderr
+    assert run_onefs("log", "info", "--mount", mount.path).returncode == 0
+
+
+def test_following_ends_with_the_mount_and_does_not_hold_it_up(tmp_path: Path) -> None:
+    make_tables(tmp_path / "tables", {"alf/a.times.npy": b"a"})
+    with Mounted(tmp_path / "tables", tmp_path) as mount:
+        words = [*ONEFS, "log", "-f", "-n", "1", "--mount", mount.path]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as following:
+            assert following.stdout is not None
+            assert following.stdout.readline(), "the last line so far"
+            os.kill(mount.pid, signal.SIGUSR1)
+            assert "at SIGUSR1" in following.stdout.readline()
+            done = run_onefs("umount", mount.path)
+            assert done.returncode == 0, done.stderr
+            out, err = following.communicate(timeout=PATIENCE_S)
+            assert (following.returncode, err) == (0, "")
+            assert "Traceback" not in out
