@@ -37,9 +37,10 @@ class StackWriter:
         """
         self._mounted: Mounted | None = None
         self._telling: threading.Thread | None = None
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # it is to take no other signal
         listener = threading.Thread(target=self._listen, name="stack writer", daemon=True)
         listener.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before | {signal.SIGUSR1})
         assert listener.ident is not None
         ident = listener.ident
         signal.signal(signal.SIGUSR1, lambda number, _: signal.pthread_kill(ident, number))
