@@ -195,7 +195,6 @@ def test_the_control_directory_is_entered_by_name(shared: Mounted) -> None:
         "default",
         "errors",
         "log",
-        "metrics",
         "mode",
         "pinned",
         "query",
@@ -206,7 +205,7 @@ def test_the_control_directory_is_entered_by_name(shared: Mounted) -> None:
         "via",
     ]
     assert "status.json" in (shared.path / ".onefs/README").read_text()
-    assert str(shared.path) in (shared.path / ".onefs/status").read_text()
+    assert f"{shared.path}\n" in (shared.path / ".onefs/status").read_text()
     with pytest.raises(OSError) as failure:
         (shared.path / ".onefs/README").open("w")
     assert failure.value.errno == errno.EROFS
