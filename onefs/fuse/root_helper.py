@@ -36,7 +36,10 @@ class RootHelper(Mounter):
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)
         self._pid = os.fork()
         if not self._pid:
-            os._exit(_help(_Mounting(mountpoint, self._fuse, uid, gid), commands, answers))
+            try:
+                _help(_Mounting(mountpoint, self._fuse, uid, gid), commands, answers)
+            finally:
+                os._exit(0)  # never on into what the daemon does, as root
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(commands)
         os.close(answers)
@@ -118,7 +121,7 @@ class _Mounting:
             mounting.unmount(self._mountpoint, lazy=True)
 
 
-def _help(mount: _Mounting, commands: int, answers: int) -> int:
+def _help(mount: _Mounting, commands: int, answers: int) -> None:
     """The life of the helper process. Its signals are the daemon's business: it ends when that does."""
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
@@ -129,7 +132,6 @@ def _help(mount: _Mounting, commands: int, answers: int) -> int:
             _answer(mount, asked, answers)
     finally:
         mount.end()
-    return 0
 
 
 def _answer(mount: _Mounting, asked: TextIO, answers: int) -> None:
