@@ -4,6 +4,7 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+. "$root/scripts/packages.sh"
 venv="$root/.venv"
 level=${1:-}
 extra=${level:+test} # the Python packages for tests hold those for benchmarks: ONE-api and pandas
@@ -25,28 +26,9 @@ quietly() {
     rm -f "$log"
 }
 
-find_python() {
-    local name
-    for name in ${PYTHON:+"$PYTHON"} python3 python3.14 python3.13 python3.12 python3.11; do
-        if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-            command -v "$name"
-            return
-        fi
-    done
-    return 1
-}
-
-# The packages that are missing: each is asked for by what it provides, so that other sources of it count too.
-missing_packages() {
-    local version
-    version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-    command -v fusermount3 >/dev/null || echo fuse3
-    command -v gcc >/dev/null || echo gcc
-    command -v pkg-config >/dev/null || echo pkg-config
-    pkg-config --exists fuse3 2>/dev/null || echo libfuse3-dev
-    "$python" -c 'import ensurepip, venv' 2>/dev/null || echo "python$version-venv"
-    "$python" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' ||
-        echo "python$version-dev"
+# The packages that are missing, with those of the level.
+missing_for_level() {
+    missing_packages "$python"
     if [[ $level ]]; then
         [[ -x /usr/sbin/nginx ]] || command -v nginx >/dev/null || echo nginx-light
     fi
@@ -104,6 +86,6 @@ if ! python=$(find_python); then
     python=$(find_python) || fail "onefs needs Python 3.11 or newer, and there is none on this machine." \
         "Install one, or name one: PYTHON=/path/to/python3.11 $0"
 fi
-mapfile -t missing < <(missing_packages)
+mapfile -t missing < <(missing_for_level)
 [[ ${#missing[@]} == 0 ]] || install_packages "${missing[@]}"
 is_installed || install_onefs

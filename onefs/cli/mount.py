@@ -1,7 +1,8 @@
 """`onefs mount`: mount an archive, in the background once it is usable."""
 
+import os
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from onefs.daemon import systemd
 from onefs.daemon.stacks import StackWriter
 from onefs.errors import OnefsError, UsageError
 from onefs.settings import Settings
-from onefs.sources.names import Named, look_up
+from onefs.sources.names import SYSTEM_FOLDER, Named, is_name, look_up
 
 if TYPE_CHECKING:
     from onefs.sources.source import Source
@@ -43,19 +44,32 @@ def command(source: str, mountpoint: Path | None, foreground: bool, mounted_at: 
             named.source, settings, place.absolute(), foreground=foreground, mounted_at=mounted_at or named.mountpoint
         )
     except OnefsError as error:
-        complain(str(error), systemd.ERROR_PREFIX if systemd.is_journal() else "")
+        complain(str(error))
         raise click.exceptions.Exit(systemd.failed(error)) from error
 
 
 def _mountpoint_of(source: str, named: Named) -> Path:
+    """Where a name's file has it mounted; the directory is made if it is missing. Raises `UsageError`."""
     if named.mountpoint is not None:
+        _make(named.mountpoint)
         return named.mountpoint
     if named.file is not None:
         raise UsageError(
             f"{named.file} does not say where {source} is mounted.",
             f'Give MOUNTPOINT, or add a line to it: mountpoint = "/mnt/{source}".',
         )
-    raise click.UsageError("Missing argument 'MOUNTPOINT'. Give an empty directory.", click.get_current_context())
+    file = f", and there is no {SYSTEM_FOLDER}/{source}.toml that says it" if is_name(source) else ""
+    raise UsageError(f"No MOUNTPOINT is given{file}.", "Give an empty directory: onefs mount SOURCE MOUNTPOINT")
+
+
+def _make(mountpoint: Path) -> None:
+    """Make a directory that every user may enter, unless it is there. What fails is told when it is mounted on."""
+    umask = os.umask(0o022)
+    try:
+        with suppress(OSError):
+            mountpoint.mkdir(parents=True, exist_ok=True)
+    finally:
+        os.umask(umask)
 
 
 def mount(

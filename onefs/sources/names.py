@@ -31,12 +31,17 @@ class Named:
     mountpoint: Path | None = None
 
 
+def is_name(source: str) -> bool:
+    """Whether a SOURCE on a command line could be a name that somebody gave."""
+    return source not in BUILT_IN and _NAME.fullmatch(source) is not None
+
+
 def look_up(source: str) -> Named:
     """What a SOURCE on a command line means: what its name stands for, or itself if it is no name.
 
     Raises `UsageError` for a name's file that says no source, `SourceError` for a name that is nearly one.
     """
-    if source in BUILT_IN or not _NAME.fullmatch(source) or os.path.isdir(source):  # noqa: PTH112
+    if not is_name(source) or os.path.isdir(source):  # noqa: PTH112
         return Named(source, None)
     file = file_of(source)
     if file is not None:

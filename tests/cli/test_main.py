@@ -93,9 +93,7 @@ def test_the_version() -> None:
     assert run_onefs("--version").stdout == f"onefs {__version__}\n"
 
 
-@pytest.mark.parametrize(
-    "arguments", [["mount"], ["mount", "a"], ["mount", "--nothing", "a", "b"], ["status", "a", "b"]]
-)
+@pytest.mark.parametrize("arguments", [["mount"], ["mount", "--nothing", "a", "b"], ["status", "a", "b"]])
 def test_wrong_use_is_2_and_shows_the_usage(arguments: list[str]) -> None:
     done = run_onefs(*arguments)
     assert done.returncode == 2

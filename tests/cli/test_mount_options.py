@@ -168,7 +168,6 @@ def test_faking_mounts_nothing(home: Path) -> None:
 
 def test_a_name_whose_file_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_tables(tmp_path / "tables", FILES)
-    (tmp_path / "mnt").mkdir()
     file = tmp_path / "config" / "onefs" / "ibl.toml"
     file.parent.mkdir(parents=True)
     file.write_text(f'source = "{tmp_path}/tables"\ncache_dir = "{tmp_path}/cache"\nmountpoint = "{tmp_path}/mnt"\n')
@@ -184,3 +183,8 @@ def test_a_name_whose_file_says_where(tmp_path: Path, monkeypatch: pytest.Monkey
     done = run_onefs("mount", "ibl", **places)
     assert done.returncode == 2
     assert 'mountpoint = "/mnt/ibl"' in done.stderr
+    file.unlink()
+    done = run_onefs("mount", "ibl", **places)
+    assert done.returncode == 2
+    assert "No MOUNTPOINT is given, and there is no /etc/onefs/ibl.toml" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,27 @@
+# What onefs needs of the machine: sourced by scripts/setup.sh and scripts/install-systemd.
+
+# The first of the Python interpreters at hand that is new enough.
+find_python() {
+    local name
+    for name in ${PYTHON:+"$PYTHON"} python3 python3.14 python3.13 python3.12 python3.11; do
+        if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$name"
+            return
+        fi
+    done
+    return 1
+}
+
+# The Debian packages that are missing to install onefs with the interpreter $1. Each is asked for by what it provides,
+# so that other sources of it count too.
+missing_packages() {
+    local version
+    version=$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    command -v fusermount3 >/dev/null || echo fuse3
+    command -v gcc >/dev/null || echo gcc
+    command -v pkg-config >/dev/null || echo pkg-config
+    pkg-config --exists fuse3 2>/dev/null || echo libfuse3-dev
+    "$1" -c 'import ensurepip, venv' 2>/dev/null || echo "python$version-venv"
+    "$1" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' ||
+        echo "python$version-dev"
+}
