@@ -87,11 +87,25 @@ class _Caller(Listener):
             os.write(self._writer, f"{json.dumps(words)}\n".encode())
 
 
+def _is_of_group_of_init() -> bool:
+    """Whether this process may have to mount before it leaves its process group.
+
+    systemd mounts at first access from its own group, and until that is done the kernel lets no other one enter.
+    """
+    try:
+        return os.getpgrp() == os.getpgid(1)
+    except OSError:
+        return False
+
+
 def _child(serve: Callable[[Callable[[], None]], None], writer: int, said: int) -> int:
     caller = _Caller(writer)
     listening = ExitStack()
+    leaves_group_late = _is_of_group_of_init()
 
     def ready() -> None:
+        if leaves_group_late:
+            os.setsid()
         listening.close()
         caller.answer(_READY)
         os.chdir("/")
@@ -99,7 +113,8 @@ def _child(serve: Callable[[Callable[[], None]], None], writer: int, said: int) 
             os.dup2(null, stream)
 
     try:
-        os.setsid()
+        if not leaves_group_late:
+            os.setsid()
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 0)
         for stream in (1, 2):

@@ -139,7 +139,11 @@ def _answer(mount: _Mounting, asked: TextIO, answers: int) -> None:
         command, *words = json.loads(line)
         if command == _END:
             return
-        os.write(answers, json.dumps(mount.carry_out(command, *words)).encode())
+        try:
+            problem = mount.carry_out(command, *words)
+        except OSError as error:
+            problem = str(error)
+        os.write(answers, json.dumps(problem).encode())
 
 
 def _close_all_but(*kept: int) -> None:

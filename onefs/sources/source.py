@@ -1,5 +1,6 @@
 """What a SOURCE means: where the tables come from, where bytes come from, and where they are kept."""
 
+import errno
 import hashlib
 import os
 import pwd
@@ -183,7 +184,7 @@ def check_cache_dir(directory: Path) -> None:
     raise CacheDamagedError(
         f"The cache directory {directory} {why}, and {me} may not write there.",
         f"Choose another cache_dir, or as root, run: {command}",
-    )
+    ) from PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def _name_of(uid: int) -> str:

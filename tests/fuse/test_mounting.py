@@ -95,3 +95,8 @@ def test_a_mount_that_is_refused_says_what_fusermount_said(tmp_path: Path) -> No
     assert done.returncode == 1
     assert "fusermount3: mount failed: Operation not permitted" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_machine_without_the_folder_of_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mounting, "_CONNECTIONS", tmp_path / "connections")
+    assert not mounting.let_many_wait(tmp_path)
