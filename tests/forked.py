@@ -80,6 +80,20 @@ class ForkServer:
         assert len(pid_and_code) == 2, "the process that is forked has ended"
         return subprocess.CompletedProcess(arguments, int(pid_and_code[1]), _text(said[0]), _text(said[1]))
 
+    def run_on(self, arguments: list[str], environment: dict[str, str], folder: int, streams: list[int]) -> int:
+        """Run one command line on streams and in a folder that are open here; its exit code."""
+        self._ensure_started()
+        outcome, theirs = os.pipe()
+        request = os.memfd_create("request")
+        try:
+            os.write(request, json.dumps([arguments, environment]).encode())
+            socket.send_fds(self._control, [b"run"], [*streams, folder, request, theirs])
+        finally:
+            os.close(theirs)
+            os.close(request)
+        with open(outcome, encoding="utf-8") as said:
+            return int(said.read().split()[1])
+
     def _ensure_started(self) -> None:
         with self._lock:
             if self._process is None:
