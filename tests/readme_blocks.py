@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 HELP = ROOT / "onefs" / "help"
 FENCE = "```"
 NEEDS = {
-    "systemd": r"\b(systemctl|journalctl|loginctl|install-systemd|systemd-analyze)\b",
+    "systemd": r"\b(systemctl|journalctl|loginctl|install-systemd|systemd-analyze)\b|/etc/onefs/NAME\b",
     "a container": r"\b(podman|docker)\b",
     "a clone": r"^(sudo )?scripts/",
     "installation": r"\b(apt|apt-get|pip) (un)?install\b|^python3 -m venv |^rm -r ~/",
