@@ -1,4 +1,8 @@
-"""Taking secrets out of text: what looks like one, and what is known to be one, in plain and in encoded form."""
+"""Taking secrets out of text: what looks like one, and what is known to be one, in plain and in encoded form.
+
+Others write what is looked at here, such as the messages of a server. So no pattern may take more than one look at each
+letter, or a bounded number: a search holds up all other threads.
+"""
 
 import base64
 import binascii
@@ -20,21 +24,22 @@ SECRET_NAME = re.compile(
 NO_SECRET_NAME = re.compile(r"(_|\b)files?$", re.IGNORECASE)
 """How a name ends whose value is where a secret stands."""
 LOGIN_IN_URL = re.compile(r"(?<=://)[^\s/\"']*@")
-QUERY_IN_URL = re.compile(r"(://[^\s?\"']*)\?[^\s'\"<>]*")
+QUERY_IN_URL = re.compile(r"(://[^\s?\"']*+)(?:\?[^\s'\"<>]*)?")
 _HEADER = re.compile(
-    r"(?im)\b((?:proxy-)?authori[sz]ation|(?:set-)?cookie|x-amz-[\w-]+|x-api-key|x-csrf-?token)(['\"]?\s*[:=]\s*)[^\r\n]*"
+    r"(?im)\b((?:proxy-)?authori[sz]ation|(?:set-)?cookie|(?<!-)x-amz-[\w-]++|x-api-key|x-csrf-?token)"
+    r"(['\"]?\s*[:=]\s*)[^\r\n]*"
 )
 _SCHEME = re.compile(r"\b(Basic|Bearer|Token|Negotiate)\s+(?=\S*[0-9=+/_])[A-Za-z0-9+/_.~=-]{8,}")
 _PAIR = re.compile(
-    r"(?i)(?P<name>[\w.-]*(?:passw(?:or)?d|passphrase|pwd|secret|token|api_?key|access_?key|private_?key|credential"
-    r"|signature|session_?id|cookie)[\w-]*)(?P<between>['\"]?\s*[=:]\s*)"
+    r"(?i)(?<![\w-])(?=[\w-]*?(?:passw(?:or)?d|passphrase|pwd|secret|token|api_?key|access_?key|private_?key|credential"
+    r"|signature|session_?id|cookie))(?P<name>[\w-]++)(?P<between>['\"]?\s*[=:]\s*)"
     r"(?P<value>\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|[^\s,;&}\])'\"]+)"
 )
-_MACHINE = re.compile(r"(?im)(\blogin\s+\S+\s+password|^\s*password)\s+\S+(?=\s*$|\s+account)")  # as in ~/.netrc
+_MACHINE = re.compile(r"(?im)(\blogin\s+\S+\s+password|^[^\S\n]*password)\s+\S+(?=\s*$|\s+account)")  # as in ~/.netrc
 _KEY_BLOCK = re.compile(r"-----BEGIN [A-Z0-9 ]+-----.*?(?:-----END [A-Z0-9 ]+-----|\Z)", re.DOTALL)
 _SHAPES = (
     re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b"),  # access keys of AWS
-    re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"),  # JSON web tokens
+    re.compile(r"\beyJ[\w-]{8,1000}\.[\w-]+\.[\w-]*"),  # JSON web tokens
     re.compile(r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-)[\w-]{10,}"),
     re.compile(r"(?<![0-9a-fA-F])[0-9a-fA-F]{40}(?![0-9a-fA-F])"),  # tokens of Alyx
 )

@@ -50,6 +50,22 @@ def test_sentences_paths_and_hashes_stay(text: str) -> None:
     assert redacted(text) == text
 
 
+@pytest.mark.parametrize(
+    "part",
+    ["a", "secret", "token-", "://a", "\n", "x-amz-", "login ", 'secret="', "-----BEGIN a", "eyJabcdefghi-", " "],
+)
+def test_no_text_takes_long(part: str) -> None:
+    """A pattern that looks at each letter again for each letter before it would take minutes, if not days."""
+    assert redacted(part * (100_000 // len(part))).startswith(part)
+
+
+def test_each_pair_counts_though_pairs_stand_in_each_other() -> None:
+    assert (
+        redacted("said: token=abc, my.secret: 'x y'; secret.file=kept")
+        == "said: token=…, my.secret: '…'; secret.file=kept"
+    )
+
+
 def test_known_secrets_go_in_every_encoding() -> None:
     secret = "a/b c+ü"
     text = "a/b c+ü a%2Fb%20c%2B%C3%BC a%2fb+c%2b%c3%bc bWU6YS9iIGMrw7w= Xa\\u002f a/b c+\\u00fc"
