@@ -5,6 +5,7 @@ import logging.handlers
 import os
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
@@ -108,7 +109,10 @@ class MemoryLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a record."""
-        self._lines += self.format(record).encode(errors="backslashreplace") + b"\n"
+        try:
+            self._lines += self.format(record).encode(errors="backslashreplace") + b"\n"
+        except Exception:  # noqa: BLE001 - as of every handler: what cannot be logged harms nobody who logs
+            self.handleError(record)
         if len(self._lines) > self._most_bytes:
             self._lines = self._lines[-self._most_bytes // 4 :].partition(b"\n")[2]
 
@@ -161,8 +165,9 @@ class _LogFile(logging.handlers.RotatingFileHandler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
         if self.stream is not None and not self._is_in_place():
-            self.stream.close()
-            self.stream = None  # the base class opens it again
+            stream, self.stream = self.stream, None  # the base class opens it again
+            with suppress(OSError):  # of what it could not write to a full disk
+                stream.close()
         super().emit(record)
 
     def _is_in_place(self) -> bool:

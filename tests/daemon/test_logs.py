@@ -56,6 +56,25 @@ def test_a_deleted_log_is_begun_anew(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err == "", "no failure of the log"
 
 
+def test_a_log_on_a_full_disk_harms_nobody_and_goes_on_once_another_takes_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "onefs.log"
+    path.symlink_to("/dev/full")
+    log = logs.install("info", path)
+    logging.getLogger("onefs").warning("lost")
+    path.unlink()
+    path.touch()
+    logging.getLogger("onefs").warning("after")
+    logging.getLogger("onefs").warning("and more")
+    assert said(log) == ["after", "and more"]
+
+
+def test_what_cannot_be_formatted_harms_nobody() -> None:
+    memory = logs.MemoryLog()
+    logging.raiseExceptions = False
+    memory.handle(logging.makeLogRecord({"msg": "%d", "args": ("no number",)}))
+    assert memory.size_now() == 0
+
+
 def test_an_open_log_shows_new_lines_where_the_last_ended(tmp_path: Path) -> None:
     log = logs.install("info", tmp_path / "onefs.log")
     logging.getLogger("onefs").warning("one")
