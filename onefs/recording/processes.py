@@ -17,6 +17,8 @@ _INTERPRETER = re.compile(r"(python|pypy|perl|ruby|node|Rscript|R|julia|octave|(
 # Options that are followed by a program's text or a module: nothing behind them is a script's path.
 _INLINE = re.compile(r"--?(eval|exec|print|command|batch)(=.*)?|-[a-zA-Z]*[ceEpr]")
 _SCRIPT = re.compile(r"[\w.~/+-][\w./~+ -]*")
+_TGID = re.compile(r"^Tgid:\s*(\d+)$", re.MULTILINE)
+_LONGEST_TOLD_BYTES = 4096
 _LONGEST_ARGUMENTS_BYTES = 8192
 
 
@@ -72,8 +74,8 @@ class Reader:
 def process(pid: int) -> Process | None:
     """A process that runs; None for one that is over, though its parent may not know yet."""
     try:
-        text = (PROC / str(pid) / "stat").read_text(errors="replace")
-    except (OSError, ValueError):
+        text = _told(pid, "stat")
+    except OSError:
         return None
     name, _, rest = text.partition("(")[2].rpartition(")")
     fields = rest.split()
@@ -100,12 +102,19 @@ def reader(thread: int, uid: int, *, in_full: bool = True) -> Reader:
 def process_of(thread: int) -> int:
     """The process that a thread belongs to."""
     try:
-        for line in (PROC / str(thread) / "status").read_text(errors="replace").splitlines():
-            if line.startswith("Tgid:"):
-                return int(line[5:])
-    except (OSError, ValueError):
+        found = _TGID.search(_told(thread, "status"))
+    except OSError:
         return thread
-    return thread
+    return int(found[1]) if found is not None else thread
+
+
+def _told(pid: int, name: str) -> str:
+    """The beginning of a short file of /proc. Read without a stream, which would cost ten times as much."""
+    number = os.open(f"{PROC}/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(number, _LONGEST_TOLD_BYTES).decode(errors="replace")
+    finally:
+        os.close(number)
 
 
 def _above(child: Process) -> Iterator[Process]:
