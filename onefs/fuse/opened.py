@@ -73,6 +73,7 @@ class Pages:
         self._editions: LRUCache[int, Edition | Origin] = LRUCache(EDITIONS_KEPT)
         self._were_read: dict[int, None] = {}  # inodes of which it may have pages, those longest known first
         self._awaited: Counter[int] = Counter()  # open files whose bytes are on their way, by inode
+        self._had_pages: set[int] = set()  # inodes of which it was ever given bytes; no more once there are too many
 
     def are_of(self, handle: Handle) -> bool:
         """Whether the kernel's pages of this inode, if it has any, are of the very copy that is being opened here.
@@ -91,12 +92,16 @@ class Pages:
         if handle.opened.file.edition is not None:
             return self._note(handle)
         # Pages that others wait for are of the same fetch. To drop them the kernel would wait for them itself, and
-        # with it whoever opens the file, out of reach of every signal.
+        # with it whoever opens the file, out of reach of every signal. Of several who open it together, the first to
+        # be answered may be the last to go on: so it is told to drop pages only if there can be any.
         self._awaited[handle.inode] += 1
         handle.is_awaited = True
         origin = handle.opened.file.origin
         is_known = origin is not None and self._editions.get(handle.inode) is origin
-        return is_known or self._awaited[handle.inode] > 1
+        return is_known or self._awaited[handle.inode] > 1 or not self._may_have_pages(handle.inode)
+
+    def _may_have_pages(self, inode: int) -> bool:
+        return inode in self._had_pages or len(self._had_pages) >= EDITIONS_KEPT
 
     def were_read(self, inode: int) -> bool:
         """Whether the kernel may have pages of a file, and answer reads without asking."""
@@ -111,7 +116,9 @@ class Pages:
             self._editions.pop(forgotten, None)  # so that the kernel drops its pages when it is opened again
 
     def came(self, handle: Handle) -> None:
-        """Bytes of a file that was opened before they were there are about to become pages."""
+        """Bytes of an open file are about to become pages; perhaps such as were not there when it was opened."""
+        if not self._may_have_pages(handle.inode):
+            self._had_pages.add(handle.inode)
         if not handle.is_awaited:
             return
         if handle.opened.file.edition is not None:
