@@ -1,5 +1,6 @@
 """The daemon's log: where it goes, its levels, and how it is read in `.onefs/log`."""
 
+import errno
 import logging
 import logging.handlers
 import os
@@ -76,6 +77,7 @@ def _use(handlers: list[logging.Handler], levels: str) -> None:
     root.handlers[:] = handlers
     root.setLevel(logging.WARNING)
     set_levels(levels)
+    logging.getLogger("pyfuse3").addFilter(_is_no_late_answer)
     threading.excepthook = _log_thread_failure
 
 
@@ -86,6 +88,14 @@ def _is_journal() -> bool:
     except OSError:
         return False
     return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def _is_no_late_answer(record: logging.LogRecord) -> bool:
+    """False for an answer that the kernel did not take, as it was no longer waiting: that is no failure.
+
+    So it is when a connection ends while requests are under way, such as the closing of the last files of a mount.
+    """
+    return not ("fuse_reply_* failed" in str(record.msg) and record.args == (os.strerror(errno.ENOENT),))
 
 
 def _journal_command() -> str:

@@ -1,5 +1,6 @@
 """The daemon's log: on disk, in memory, in the journal, and what may stand in it."""
 
+import errno
 import json
 import logging
 import os
@@ -73,6 +74,13 @@ def test_what_cannot_be_formatted_harms_nobody() -> None:
     logging.raiseExceptions = False
     memory.handle(logging.makeLogRecord({"msg": "%d", "args": ("no number",)}))
     assert memory.size_now() == 0
+
+
+def test_an_answer_that_the_kernel_no_longer_waits_for_is_no_error(tmp_path: Path) -> None:
+    log = logs.install("info", tmp_path / "onefs.log")
+    for number in (errno.ENOENT, errno.EINVAL):
+        logging.getLogger("pyfuse3").error("fuse_release(): fuse_reply_* failed with %s", os.strerror(number))
+    assert said(log) == ["fuse_reply_* failed with Invalid argument"]
 
 
 def test_an_open_log_shows_new_lines_where_the_last_ended(tmp_path: Path) -> None:
