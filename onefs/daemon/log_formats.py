@@ -10,14 +10,18 @@ from onefs.text import visible
 TEXT, JSON = "text", "json"
 _PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 """The priorities of syslog by level."""
+_INDENT = "    "
 
 
 class VisibleFormatter(logging.Formatter):
-    """Lines with control characters escaped, and without what looks like a secret."""
+    """Lines with control characters escaped, and without what looks like a secret.
+
+    Those behind the first are indented: a name with a line break in it cannot pass for a line of the log.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """The lines of a record."""
-        return "\n".join(map(visible, redacted(super().format(record)).split("\n")))
+        return f"\n{_INDENT}".join(map(visible, redacted(super().format(record)).split("\n")))
 
 
 class JsonFormatter(logging.Formatter):
@@ -33,11 +37,16 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "part": name[1] if name[0] == "onefs" and len(name) > 1 else name[0],
             "logger": record.name,
-            "message": redacted(record.getMessage()),
+            "message": _valid(redacted(record.getMessage())),
         }
         if record.exc_info:
-            told["exception"] = redacted(self.formatException(record.exc_info))
+            told["exception"] = _valid(redacted(self.formatException(record.exc_info)))
         return json.dumps(told)
+
+
+def _valid(text: str) -> str:
+    """The text with bytes of names that are not UTF-8 escaped: programs refuse JSON with halves of letters."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 class JournalFormatter(logging.Formatter):

@@ -122,7 +122,7 @@ def test_the_journal_gets_priorities_and_no_times(
     ours.debug("a")
     ours.warning("b\nc")
     ours.error("d")
-    assert capfd.readouterr().err == "<7>onefs.daemon: a\n<4>onefs.daemon: b\n<4>c\n<3>onefs.daemon: d\n"
+    assert capfd.readouterr().err == "<7>onefs.daemon: a\n<4>onefs.daemon: b\n<4>    c\n<3>onefs.daemon: d\n"
     assert log.place.startswith("journalctl")
     assert "WARNING onefs.daemon: b" in text_of(log)
 
@@ -141,6 +141,23 @@ def test_json_has_one_object_a_line(tmp_path: Path) -> None:
     assert "ValueError: two\nlines" in told.pop("exception")
     expected = {"level": "error", "part": "content", "logger": "onefs.content.store", "message": "It failed:\nü"}
     assert told == expected
+
+
+def test_json_is_valid_whatever_a_name_is_of(tmp_path: Path) -> None:
+    log = logs.install("info", tmp_path / "onefs.log", "json")
+    logging.getLogger("onefs").error("%s", os.fsdecode(b"caf\xe9"), exc_info=OSError(os.fsdecode(b"caf\xe9")))
+    told = json.loads(text_of(log))
+    assert told["message"] == "caf\\udce9"
+    assert (told["message"] + told["exception"]).encode(), "no halves of letters"
+
+
+def test_no_name_passes_for_a_line_of_the_log(tmp_path: Path) -> None:
+    log = logs.install("info", tmp_path / "onefs.log")
+    name = "a.npy\n2026-01-01 00:00:00,000 ERROR onefs: All is lost"
+    logging.getLogger("onefs").warning("%s is missing", name)
+    first, second = text_of(log).splitlines()
+    assert first.endswith("WARNING onefs: a.npy")
+    assert second.startswith("    2026-")
 
 
 def test_a_part_can_have_a_level_of_its_own(tmp_path: Path) -> None:
