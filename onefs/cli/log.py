@@ -1,9 +1,11 @@
 """`onefs log`: the last lines of a mount's log, those that follow, and how much goes into it."""
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from queue import SimpleQueue
 
 import click
 
@@ -19,6 +21,8 @@ LINES = 200
 JOURNAL = "journalctl"
 _EVERY_S = 0.5
 _LARGEST_READ_BYTES = 4 << 20
+_KNOWN_AGAIN = 400
+"""So many letters of what was shown last are looked for in a log that has become shorter."""
 
 
 @click.command("log")
@@ -43,8 +47,8 @@ def command(level: str | None, follow: bool, lines: int | None, place: Path | No
     text, end = _read(log, 0)
     print_lines(_last(text, LINES if lines is None else lines))
     if follow:
-        for text in _following(log, end):
-            print_lines(text)
+        for new in _following(log, text, end):
+            print_lines(new)
     elif str(status_of(mount)["log"]).startswith(JOURNAL):
         click.echo(f"Older lines: {status_of(mount)['log']}", err=True)
 
@@ -54,15 +58,38 @@ def _last(text: str, n_lines: int) -> str:
     return "".join(lines[len(lines) - min(n_lines, len(lines)) :])
 
 
-def _following(log: Path, end: int) -> Iterator[str]:
-    """What comes after an offset, until the mount ends. The file is not kept open: that would hold up unmounting."""
+def _following(log: Path, text: str, end: int) -> Iterator[str]:
+    """What comes after a text and its end, until the mount ends.
+
+    It is read in a thread, so that ^C is heeded while the daemon does not answer. The file is not kept open: that would
+    hold up unmounting.
+    """
+    found: SimpleQueue[str] = SimpleQueue()
+
+    def look() -> None:
+        try:
+            for new in news(log, text, end):
+                found.put(new)
+        finally:
+            found.put("")
+
+    threading.Thread(target=look, daemon=True).start()
+    return iter(found.get, "")
+
+
+def news(log: Path, text: str, end: int) -> Iterator[str]:
+    """What comes after a text and its end, until the mount ends; as soon as it comes."""
+    last = text[-_KNOWN_AGAIN:]
     with contextlib.suppress(OSError):
         while True:
             time.sleep(_EVERY_S)
-            if log.stat().st_size < end:
-                end = 0  # a new file was begun
-            text, end = _read(log, end)
+            if log.stat().st_size < end:  # a new file was begun, or the older part of the lines has gone
+                text, end = _read(log, 0)
+                text = text.rpartition(last)[2] if last else text
+            else:
+                text, end = _read(log, end)
             if text:
+                last = (last + text)[-_KNOWN_AGAIN:]
                 yield text
 
 

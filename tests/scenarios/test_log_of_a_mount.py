@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from archives import make_tables
 from mounted import ONEFS, Mounted, run_onefs
-from waiting import PATIENCE_S
+from waiting import PATIENCE_S, wait_until
+
+from onefs.cli.log import news
 
 CONTROL_FILES = ("README", "mode", "control", "errors", "pinned", "log")
 
@@ -90,3 +92,42 @@ def test_following_ends_with_the_mount_and_does_not_hold_it_up(tmp_path: Path) -
             out, err = following.communicate(timeout=PATIENCE_S)
             assert (following.returncode, err) == (0, "")
             assert "Traceback" not in out
+
+
+def test_what_was_shown_is_not_repeated_when_older_lines_go(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    shown = "".join(f"line {number}\n" for number in range(1000))
+    log.write_text(shown[-500:] + "new\n")
+    assert next(news(log, shown, len(shown))) == "new\n"
+    log.write_text("begun anew\n")
+    assert next(news(log, shown, len(shown))) == "begun anew\n"
+
+
+def test_following_is_ended_by_ctrl_c_while_the_daemon_does_not_answer(tmp_path: Path) -> None:
+    make_tables(tmp_path / "tables", {"alf/a.times.npy": b"a"})
+    with Mounted(tmp_path / "tables", tmp_path) as mount:
+        requests = Path(f"/sys/fs/fuse/connections/{os.minor(mount.path.stat().st_dev)}/waiting")
+        if not requests.exists():
+            pytest.skip("the kernel does not tell how many requests wait")
+        words = [*ONEFS, "log", "-f", "-n", "1", "--mount", mount.path]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as following:
+            assert following.stdout is not None
+            following.stdout.readline()
+            try:
+                stop_while_idle(mount.pid, requests)
+                wait_until(lambda: int(requests.read_text()), "a request waits")
+                following.send_signal(signal.SIGINT)
+                assert following.wait(PATIENCE_S) == 130
+            finally:
+                os.kill(mount.pid, signal.SIGCONT)
+
+
+def stop_while_idle(pid: int, requests: Path) -> None:
+    """Stop a daemon while nobody waits for it: whatever request comes next is the follower's."""
+    while True:
+        os.kill(pid, signal.SIGSTOP)
+        wait_until(lambda: ") T " in Path(f"/proc/{pid}/stat").read_text(), "the daemon is stopped")
+        if not int(requests.read_text()):
+            return
+        os.kill(pid, signal.SIGCONT)
+        wait_until(lambda: not int(requests.read_text()), "nobody waits for it")
