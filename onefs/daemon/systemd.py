@@ -48,6 +48,7 @@ _LASTING = (AccessRefusedError, MountError, NotAllowedError, OfflineError, Sourc
 _LASTING_CAUSES = (FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
 _SEND_TIMEOUT_S = 2.0
 _STEP_EVERY_S = 1.0
+_LONGEST_BYTES = 3000
 
 
 class ServiceManager:
@@ -74,13 +75,19 @@ class ServiceManager:
         if not self.is_there:
             return
         address = f"\0{self._address[1:]}" if self._address.startswith("@") else self._address
-        message = "\n".join(map(visible, assignments)).encode(errors="backslashreplace")
+        message = b"\n".join(map(_encoded, assignments))
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
                 sender.settimeout(_SEND_TIMEOUT_S)
                 sender.sendto(message, address)
         except OSError:
             return
+
+
+def _encoded(assignment: str) -> bytes:
+    """One line of valid UTF-8. A long one is cut off: systemd drops messages of over 4096 bytes, with their READY=1."""
+    line = visible(assignment).encode(errors="backslashreplace")
+    return line[:_LONGEST_BYTES].decode(errors="ignore").encode()
 
 
 @functools.cache

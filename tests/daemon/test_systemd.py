@@ -44,6 +44,14 @@ def test_a_message_reaches_the_socket_and_children_do_not_inherit_the_variables(
     assert manager.watchdog_s == 3.0
 
 
+def test_a_long_status_does_not_cost_the_rest_of_the_message(listener: NotifySocket) -> None:
+    ServiceManager({"NOTIFY_SOCKET": listener.address}).notify("READY=1", "STATUS=" + "ü" * 5000)
+    ready, status = listener.next()
+    assert ready == "READY=1"
+    assert len(f"{ready}\n{status}".encode()) <= 4096, "systemd drops what is longer"
+    assert set(status.removeprefix("STATUS=")) == {"ü"}
+
+
 def test_without_a_service_manager_nothing_is_sent(tmp_path: Path) -> None:
     manager = ServiceManager({})
     assert (manager.is_there, manager.watchdog_s) == (False, 0.0)
