@@ -19,6 +19,7 @@ WINDOW_S = 3600.0
 """For how long files are counted, from the first on; then the count begins anew."""
 QUIET_S = 600.0
 """How long a program that reached the limit must want nothing that has to be fetched, until more is."""
+_UNSEEN = "which program it is cannot be seen, because of hidepid or containers, so it has no crawl_limit."
 
 
 @dataclass(slots=True)
@@ -27,7 +28,14 @@ class Spell:
 
     began_s: float
     last_s: float
+    limit_files: int
+    """0 for no limit."""
     fetched_files: int = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is fetched for it."""
+        return 0 < self.limit_files <= self.fetched_files
     is_warned: bool = False
 
 
@@ -36,6 +44,8 @@ class Crawlers:
 
     Above `warn_files` within an hour there is a warning; from `limit_files` on, what is not in the cache is refused
     until the program has been quiet for a while. 0 is for none. Processes that are trusted do not count.
+
+    There is no limit for processes that cannot be seen, as those of other containers: all of them look like one program.
     """
 
     def __init__(self, warn_files: int = 0, limit_files: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -59,10 +69,11 @@ class Crawlers:
                 return None
             spell = self._spell(caller)
             if spell is None:
-                spell = self._spells[caller.program, caller.uid] = Spell(self._clock(), self._clock())
+                limit_files = 0 if caller.process is None else self._limit_files
+                spell = self._spells[caller.program, caller.uid] = Spell(self._clock(), self._clock(), limit_files)
             spell.fetched_files += 1
             spell.last_s = self._clock()
-            if self._limit_files and spell.fetched_files == self._limit_files:
+            if spell.limit_files and spell.fetched_files == spell.limit_files:
                 return _refusal(caller, self._limit_files)
             if not self._warn_files or spell.fetched_files <= self._warn_files or spell.is_warned:
                 return None
@@ -75,7 +86,7 @@ class Crawlers:
             return None
         with self._lock:
             spell = self._spell(caller)
-            if spell is None or not self._is_over(spell) or caller.process in self._trusted:
+            if spell is None or not spell.is_over or caller.process in self._trusted:
                 return None
         return _refusal(caller, self._limit_files)
 
@@ -100,10 +111,10 @@ class Crawlers:
                     "uid": uid,
                     "fetched_files": spell.fetched_files,
                     "since_s": round(self._clock() - spell.began_s),
-                    "refused": self._is_over(spell),
+                    "refused": spell.is_over,
                 }
                 for (program, uid), spell in self._spells.items()
-                if not self._is_past(spell) and (spell.is_warned or self._is_over(spell))
+                if not self._is_past(spell) and (spell.is_warned or spell.is_over)
             ]
 
     def _spell(self, caller: Caller) -> Spell | None:
@@ -111,11 +122,8 @@ class Crawlers:
         spell = self._spells.get((caller.program, caller.uid))
         return None if spell is None or self._is_past(spell) else spell
 
-    def _is_over(self, spell: Spell) -> bool:
-        return bool(self._limit_files) and spell.fetched_files >= self._limit_files
-
     def _is_past(self, spell: Spell) -> bool:
-        if self._is_over(spell):
+        if spell.is_over:
             return self._clock() - spell.last_s >= QUIET_S
         return self._clock() - spell.began_s >= WINDOW_S
 
@@ -124,7 +132,8 @@ def _warning(caller: Caller, warn_files: int) -> CrawlingError:
     return CrawlingError(
         f"More than {counted(warn_files, 'file')} were fetched within an hour for {_whom(caller)}.",
         "If it only searches or indexes, end it, or switch fetching off while it runs (echo local > .onefs/mode); "
-        f"add {FILE_SYSTEM_TYPE} to PRUNEFS in /etc/updatedb.conf; crawl_limit sets how much any program may fetch.",
+        f"add {FILE_SYSTEM_TYPE} to PRUNEFS in /etc/updatedb.conf; "
+        + ("crawl_limit sets how much any program may fetch." if caller.process is not None else _UNSEEN),
     )
 
 
@@ -132,7 +141,7 @@ def _refusal(caller: Caller, limit_files: int) -> CrawlingError:
     return CrawlingError(
         f"{counted(limit_files, 'file')} were fetched within an hour for {_whom(caller)}, which is its crawl_limit: "
         "it can read what is in the cache, and nothing more is fetched.",
-        f"Let it rest for {duration_text(QUIET_S)}, or run onefs retry; fetch what it needs with onefs fetch, or mount "
+        f"Let it rest for {duration_text(QUIET_S)}, or run onefs retry as root or who mounted; fetch what it needs with onefs fetch, or mount "
         "with a higher crawl_limit.",
     )
 

@@ -93,12 +93,23 @@ def test_who_is_trusted_neither_counts_nor_is_refused() -> None:
     assert crawlers.refusal(trusted) is None
 
 
+def test_processes_that_cannot_be_seen_are_warned_of_and_never_refused() -> None:
+    crawlers = Crawlers(warn_files=1, limit_files=2)
+    unknown = Caller(None, "unknown", 1000)
+    told = [warning for _ in range(5) if (warning := crawlers.fetched(unknown)) is not None]
+    assert [warning.reason for warning in told] == [
+        "More than 1 file were fetched within an hour for unknown (user 1000)."
+    ]
+    assert "it has no crawl_limit" in told[0].remedy
+    assert crawlers.refusal(unknown) is None
+    assert [each["refused"] for each in crawlers.facts()] == [False]
+
+
 def test_a_process_that_cannot_be_seen_is_never_trusted() -> None:
-    crawlers = Crawlers(limit_files=1)
+    crawlers = Crawlers(warn_files=1)
     unknown = Caller(None, "unknown", 1000)
     crawlers.trust(unknown)
-    fetched(crawlers, 1, unknown)
-    assert crawlers.refusal(unknown) is not None
+    assert len(fetched(crawlers, 2, unknown)) == 1
 
 
 def test_only_so_many_programs_are_remembered() -> None:
