@@ -36,6 +36,7 @@ class Spell:
     def is_over(self) -> bool:
         """Whether nothing more is fetched for it."""
         return 0 < self.limit_files <= self.fetched_files
+
     is_warned: bool = False
 
 
@@ -45,7 +46,7 @@ class Crawlers:
     Above `warn_files` within an hour there is a warning; from `limit_files` on, what is not in the cache is refused
     until the program has been quiet for a while. 0 is for none. Processes that are trusted do not count.
 
-    There is no limit for processes that cannot be seen, as those of other containers: all of them look like one program.
+    There is no limit for processes that cannot be seen, such as those of other containers: they look like one program.
     """
 
     def __init__(self, warn_files: int = 0, limit_files: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -141,8 +142,8 @@ def _refusal(caller: Caller, limit_files: int) -> CrawlingError:
     return CrawlingError(
         f"{counted(limit_files, 'file')} were fetched within an hour for {_whom(caller)}, which is its crawl_limit: "
         "it can read what is in the cache, and nothing more is fetched.",
-        f"Let it rest for {duration_text(QUIET_S)}, or run onefs retry as root or who mounted; fetch what it needs with onefs fetch, or mount "
-        "with a higher crawl_limit.",
+        f"Let it rest for {duration_text(QUIET_S)}, or run onefs retry as root or who mounted; fetch what it needs with "
+        "onefs fetch, or mount with a higher crawl_limit.",
     )
 
 
