@@ -115,11 +115,18 @@ def _parts(settings: Settings, present: Sequence[Mount]) -> Iterator[Part]:
 def _text(part: Part) -> str:
     """The text of a part, or why there is none."""
     try:
-        return _within_time(part.look)[-MOST_LETTERS:]
+        return _end(_within_time(part.look))
     except (TimeoutError, subprocess.TimeoutExpired):
         return f"Left out: this took longer than {PART_TIMEOUT_S:.0f} s.\n"
     except Exception as error:  # noqa: BLE001 - whatever it is, the other parts are wanted
         return f"Left out: {type(error).__name__}: {error}\n"
+
+
+def _end(text: str) -> str:
+    """The last whole lines of a long text: half of a secret would not be known for one."""
+    if len(text) <= MOST_LETTERS:
+        return text
+    return f"{GONE}\n{text[-MOST_LETTERS:].partition(chr(10))[2]}"
 
 
 def _within_time(look: Callable[[], T]) -> T:
@@ -173,9 +180,10 @@ def _versions() -> str:
 
 
 def _environment() -> str:
-    """The variables that onefs heeds; those of secret settings without their values."""
+    """The variables that onefs heeds. Those of secrets, and what is no setting, stand there without their values."""
+    known = {entry.variable for entry in table() if not entry.secret}
     return "".join(
-        f"{name}={GONE if is_secret_name(name) else value}\n"
+        f"{name}={GONE if is_secret_name(name) or (name.startswith(PREFIX) and name not in known) else value}\n"
         for name, value in sorted(os.environ.items())
         if name.startswith((PREFIX, "ONE_")) or name.lower() in VARIABLES
     )

@@ -15,6 +15,8 @@ from onefs.settings import Settings, table
 from onefs.sources.names import SYSTEM_FOLDER
 
 LARGEST_BYTES = 1 << 20
+NO_SECRETS = {"PWD", "OLDPWD", "XDG_SESSION_ID", "CREDENTIALS_DIRECTORY", "TOKENIZERS_PARALLELISM"}
+"""Variables whose names look like those of secrets. To take out the working directory would spoil every path."""
 _SECRET_FILE = re.compile(r"(password|token)_file$")
 _NETRC = re.compile(r"\b(?:password|account)\s+(\S+)")
 
@@ -23,7 +25,7 @@ def known_secrets(settings: Settings) -> set[str]:
     """Passwords, tokens and keys in settings, variables and files. What cannot be read is passed over."""
     found = {str(getattr(settings, entry.name)) for entry in table() if entry.secret}
     found |= secrets_in({entry.name: str(getattr(settings, entry.name)) for entry in table()})
-    found |= secrets_in(dict(os.environ))
+    found |= secrets_in({name: value for name, value in os.environ.items() if name not in NO_SECRETS})
     files = {Path(str(getattr(settings, entry.name))) for entry in table() if _SECRET_FILE.search(entry.name)}
     for values in _toml_files():
         found |= secrets_in(values)

@@ -208,6 +208,33 @@ def test_a_mount_that_hangs_is_left_out(mount: Mounted, tmp_path: Path, monkeypa
     assert "onefs: " in texts["versions.txt"]
 
 
+def test_variables_that_only_look_secret_spoil_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle, "mounts", list)
+    monkeypatch.chdir(tmp_path)
+    for name, value in (
+        ("PWD", str(tmp_path)),
+        ("XDG_SESSION_ID", "3456"),
+        ("TOKENIZERS_PARALLELISM", "false"),
+        ("ONEFS_CACHE_DIR", f"{tmp_path}/cache"),
+        ("ONEFS_ALYX_PASWORD", "typ0-secret"),
+    ):
+        monkeypatch.setenv(name, value)
+    bundle.write_bundle(tmp_path / "report.tar.gz", Settings(), "said 123456 false\n")
+    texts = unpacked(tmp_path / "report.tar.gz")
+    assert texts["doctor.txt"] == "said 123456 false\n"
+    assert f"ONEFS_CACHE_DIR={tmp_path}/cache\n" in texts["environment.txt"]
+    assert "ONEFS_ALYX_PASWORD=…\n" in texts["environment.txt"]
+
+
+def test_what_is_too_long_is_cut_between_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle, "mounts", list)
+    monkeypatch.setattr(bundle, "MOST_LETTERS", 20)
+    monkeypatch.setattr(bundle, "_journal", lambda: "a line\nwith l0ng-secret in it\nlast line\n")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "l0ng-secret")
+    bundle.write_bundle(tmp_path / "report.tar.gz", Settings(), "")
+    assert unpacked(tmp_path / "report.tar.gz")["journal.txt"] == "…\nlast line\n"
+
+
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     done = run_onefs("doctor", "--bundle", tmp_path / "nowhere/report.tar.gz")
     assert done.returncode == 1
