@@ -20,6 +20,7 @@ _SCRIPT = re.compile(r"[\w.~/+-][\w./~+ -]*")
 _TGID = re.compile(r"^Tgid:\s*(\d+)$", re.MULTILINE)
 _LONGEST_TOLD_BYTES = 4096
 _LONGEST_ARGUMENTS_BYTES = 8192
+_LONGEST_PROGRAM = 100
 
 
 class Identity(NamedTuple):
@@ -141,9 +142,12 @@ def is_interpreter(name: str) -> bool:
 
 
 def program_in_short(found: Process) -> str:
-    """As in recordings, but without the script's folder: `python3.12 fit.py`, `python3.12 -m analysis`."""
+    """As in recordings, but without the script's folder: `python3.12 fit.py`, `python3.12 -m analysis`.
+
+    It is the beginning of that if a program gives itself a long name.
+    """
     name, _, script = _program(found).partition(" ")
-    return f"{name} {script.rpartition('/')[2]}".rstrip()
+    return f"{name} {script.rpartition('/')[2]}"[:_LONGEST_PROGRAM].rstrip()
 
 
 def _program(found: Process) -> str:

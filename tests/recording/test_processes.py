@@ -41,6 +41,19 @@ def test_an_interpreter_is_told_with_its_script(words: list[str], told: str, tmp
     assert program == f"{Path(os.path.realpath(sys.executable)).name} {told.replace('HERE', str(here))}".rstrip()
 
 
+def test_a_long_name_of_a_script_is_cut(tmp_path: Path) -> None:
+    script = tmp_path / ("a" * 250 + ".py")
+    script.write_text(f"print(flush=True); {WAIT}")
+    with subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        found = process(child.pid)
+        assert found is not None
+        name = program_in_short(found)
+        child.communicate()
+    assert name == f"{Path(os.path.realpath(sys.executable)).name} {script.name}"[:100]
+
+
 def test_another_program_is_told_by_its_file() -> None:
     child = running("cat", "-", "/dev/null")
     try:
