@@ -19,6 +19,7 @@ from onefs.recording.processes import (
     program_in_short,
 )
 from onefs.recording.recorder import Recorder
+from onefs.text import visible
 from onefs.vfs.journal import Journal
 
 UNKNOWN = "unknown"
@@ -60,7 +61,7 @@ class Accounts:
             look = functools.partial(program_in_short, leader)
             with trio.move_on_after(LONGEST_LOOK_S):
                 name = await trio.to_thread.run_sync(look, limiter=self._looks, abandon_on_cancel=True)
-        return name
+        return visible(name)  # it goes into the log, where a line break in it would forge lines
 
     def trust(self, caller: Caller) -> None:
         """Never take a process for a crawler."""

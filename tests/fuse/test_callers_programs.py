@@ -1,8 +1,10 @@
 """Which program a thread belongs to, asked of real processes."""
 
 import os
+import shutil
 import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +71,20 @@ async def test_a_process_that_becomes_another_program_is_told_anew() -> None:
     assert before.process == after.process
     assert before.program in ("sh", "dash", "bash")
     assert after.program in ("cat", "coreutils")
+
+
+async def test_a_name_of_several_lines_is_told_in_one(tmp_path: Path) -> None:
+    copy = tmp_path / "cat\nERROR \udcff"
+    shutil.copy(os.path.realpath(shutil.which("cat") or ""), copy)
+    with subprocess.Popen([copy], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(b"bytes\n")
+        child.stdin.flush()
+        child.stdout.readline()
+        found = await accounts().caller(child.pid, 0)
+        child.stdin.close()
+    assert found.program == "cat\\nERROR \\xff"
 
 
 async def test_a_process_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
