@@ -1,5 +1,6 @@
 """The HTTP server that gives the metrics to Prometheus. Imports prometheus_client."""
 
+import errno
 import ipaddress
 import logging
 import socket
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 PATH = "/metrics"
 MOST_CONNECTIONS = 4
+IP_FREEBIND = 15  # of Linux, also for IPv6
 LONGEST_S = 10.0
 """How long a connection may last."""
 _log = logging.getLogger(__name__)
@@ -88,8 +90,19 @@ class Server(ThreadingMixIn, WSGIServer):
         self.set_app(app)
 
     def server_bind(self) -> None:
-        """Bind. Asks no name server for this machine's name, as its base class does: at boot it may not answer."""
-        TCPServer.server_bind(self)
+        """Bind. Asks no name server for this machine's name, as its base class does: at boot it may not answer.
+
+        An address that the machine does not have yet, as the network is not up, is bound all the same.
+        """
+        try:
+            TCPServer.server_bind(self)
+        except OSError as error:
+            if error.errno != errno.EADDRNOTAVAIL:
+                raise
+            self.socket.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
+            TCPServer.server_bind(self)
+            host = self.server_address[0]
+            _log.warning("This machine does not have the address %s yet; until then nobody can read the metrics", host)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
 

@@ -81,6 +81,14 @@ def test_a_host_that_is_not_known_is_told(registry: CollectorRegistry) -> None:
         pass
 
 
+@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1"])
+def test_an_address_that_the_network_will_bring_is_waited_for(
+    registry: CollectorRegistry, host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(registry, Address(host, free_port())):
+        assert f"This machine does not have the address {host} yet" in caplog.text
+
+
 def test_ipv6(registry: CollectorRegistry) -> None:
     address = Address("::1", free_port())
     with serving(registry, address):
