@@ -36,6 +36,11 @@ _PAIR = re.compile(
     r"(?P<value>\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|[^\s,;&}\])'\"]+)"
 )
 _MACHINE = re.compile(r"(?im)(\blogin\s+\S+\s+password|^[^\S\n]*password)\s+\S+(?=\s*$|\s+account)")  # as in ~/.netrc
+_HINTS = (
+    "passw", "passphrase", "pwd", "secret", "token", "key", "credential", "signature", "session", "cookie", "authori",
+    "x-amz-", "x-csrf",
+)  # fmt: skip
+"""Each text that _HEADER, _PAIR or _MACHINE matches has one of these in it, in small letters."""
 _KEY_BLOCK = re.compile(r"-----BEGIN [A-Z0-9 ]+-----.*?(?:-----END [A-Z0-9 ]+-----|\Z)", re.DOTALL)
 _SHAPES = (
     re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b"),  # access keys of AWS
@@ -61,10 +66,12 @@ def redacted(text: str, secrets: Iterable[str] = ()) -> str:
             for form in _forms(secret):
                 text = text.replace(form, GONE)
     text = without_logins(text)
-    text = _HEADER.sub(rf"\1\2{GONE}", text)
     text = _SCHEME.sub(rf"\1 {GONE}", text)
-    text = _PAIR.sub(_without_value, text)
-    text = _MACHINE.sub(rf"\1 {GONE}", text)
+    folded = text.casefold()
+    if any(hint in folded for hint in _HINTS):  # most lines of a log have none, and the patterns are slow
+        text = _HEADER.sub(rf"\1\2{GONE}", text)
+        text = _PAIR.sub(_without_value, text)
+        text = _MACHINE.sub(rf"\1 {GONE}", text)
     for shape in _SHAPES:
         text = shape.sub(GONE, text)
     return text

@@ -66,6 +66,18 @@ def test_each_pair_counts_though_pairs_stand_in_each_other() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "password", "ALYX_PASSWD", "passphrase", "pwd", "secret", "token", "api_key", "apikey", "ACCESS_KEY",
+        "private_key", "credential", "signature", "session_id", "sessionid", "cookie", "Proxy-Authorization",
+        "authorisation", "X-Amz-Date", "x-api-key", "X-CSRFToken", "x-csrf-token",
+    ],
+)  # fmt: skip
+def test_every_name_of_a_secret_is_known(name: str) -> None:
+    assert redacted(f"said {name}: w0rd") == f"said {name}: …"
+
+
 @pytest.mark.parametrize("word", ["a", "token", "a-b.", "://a", "x-amz-", "session_id", "eyJaaaaaaaaa.", "\n", " "])
 def test_long_words_are_looked_through_once(word: str) -> None:
     """It would take hours to look through them from each letter on."""
