@@ -142,8 +142,8 @@ def _refusal(caller: Caller, limit_files: int) -> CrawlingError:
     return CrawlingError(
         f"{counted(limit_files, 'file')} were fetched within an hour for {_whom(caller)}, which is its crawl_limit: "
         "it can read what is in the cache, and nothing more is fetched.",
-        f"Let it rest for {duration_text(QUIET_S)}, or run onefs retry as root or who mounted; fetch what it needs with "
-        "onefs fetch, or mount with a higher crawl_limit.",
+        f"Let it rest for {duration_text(QUIET_S)}, or run onefs retry as root or who mounted; fetch what it needs "
+        "with onefs fetch, or mount with a higher crawl_limit.",
     )
 
 
