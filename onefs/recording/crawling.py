@@ -31,13 +31,12 @@ class Spell:
     limit_files: int
     """0 for no limit."""
     fetched_files: int = 0
+    is_warned: bool = False
 
     @property
     def is_over(self) -> bool:
         """Whether nothing more is fetched for it."""
         return 0 < self.limit_files <= self.fetched_files
-
-    is_warned: bool = False
 
 
 class Crawlers:
