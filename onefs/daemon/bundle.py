@@ -36,6 +36,8 @@ PART_TIMEOUT_S = 10.0
 """How long one part may take: what hangs, as a mount does whose daemon hangs, is left out."""
 MOST_LETTERS = 1 << 20
 """The most of one part that is taken, from its end."""
+MOST_BYTES = 64 << 20
+"""The most that is read of a control file: any user may mount something that calls itself onefs, and is endless."""
 LOG_LINES = 500
 LIBRARIES = (
     "pyfuse3", "trio", "urllib3", "requests", "pyarrow", "numpy", "pandas", "click", "rich", "filelock", "cachetools",
@@ -242,7 +244,7 @@ def _health(mount: Mount) -> str:
 
 def _said_by(mount: Mount, name: str) -> str:
     """A control file of a mount, read by another process: whoever reads in a mount that hangs cannot end."""
-    return _output("cat", str(mount.mountpoint / STATE_FOLDER / name))
+    return _output("head", "-c", str(MOST_BYTES), str(mount.mountpoint / STATE_FOLDER / name))
 
 
 def _cache_disk(mount: Mount) -> str:

@@ -235,6 +235,13 @@ def test_what_is_too_long_is_cut_between_lines(tmp_path: Path, monkeypatch: pyte
     assert unpacked(tmp_path / "report.tar.gz")["journal.txt"] == "…\nlast line\n"
 
 
+def test_a_file_of_a_mount_that_has_no_end_is_read_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle, "MOST_BYTES", 1000)
+    (tmp_path / ".onefs").mkdir()
+    (tmp_path / ".onefs/log").symlink_to("/dev/zero")
+    assert bundle._said_by(mounting.Mount(tmp_path, "x", "0:99"), "log") == "\0" * 1000
+
+
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     done = run_onefs("doctor", "--bundle", tmp_path / "nowhere/report.tar.gz")
     assert done.returncode == 1
