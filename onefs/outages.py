@@ -10,7 +10,7 @@ from itertools import count
 
 from onefs.errors import OnefsError, UnreachableError, again
 from onefs.forks import begins_anew_in_children, new_lock
-from onefs.spreading import Spread
+from onefs.jitter import Jitter
 
 DATABASE = "alyx+"
 """What a server's name begins with where it is asked as a database, which counts apart from its files."""
@@ -88,10 +88,10 @@ class PassedOver:
 class Outages:
     """The outages of all servers, by `scheme://host:port`. Safe to use from several threads."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, spread: Spread | None = None) -> None:
-        """`spread` makes back-offs longer at random."""
+    def __init__(self, clock: Callable[[], float] = time.monotonic, jitter: Jitter | None = None) -> None:
+        """`jitter` makes back-offs longer at random."""
         self._clock = clock
-        self._spread = spread or Spread()
+        self._jitter = jitter or Jitter()
         self._lock = new_lock()  # guards the changes of all below
         self._numbers = count()
         self._outages: dict[str, Outage] = {}
@@ -114,7 +114,7 @@ class Outages:
             if error.retry_after_s:
                 pause_s, asked_until_s = 0.0, now_s + min(error.retry_after_s, LONGEST_ASKED_S)
             else:
-                pause_s = self._spread.longer_s(min(pause_s * 2**outage.probes, LONGEST_PAUSE_S))
+                pause_s = self._jitter.longer_s(min(pause_s * 2**outage.probes, LONGEST_PAUSE_S))
                 asked_until_s = outage.asked_until_s
             self._outages[server] = replace(
                 outage, error=error, tried_s=now_s, pause_s=pause_s, asked_until_s=asked_until_s

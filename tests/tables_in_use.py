@@ -15,13 +15,13 @@ from onefs.archive.refresher import Refresher
 from onefs.catalogue.snapshot import Snapshot
 from onefs.demo.archive import TABLES_DIR
 from onefs.demo.export import write_export
+from onefs.jitter import Jitter
 from onefs.modes import Mode
 from onefs.outages import Outages
 from onefs.settings import Settings
 from onefs.sources.databases import Database
 from onefs.sources.origins import origins
 from onefs.sources.source import Kind, prepare, resolve
-from onefs.spreading import Spread
 
 NOW_S = 1_750_000_000.0
 DAY_S = 86400.0
@@ -43,7 +43,7 @@ class TablesInUse:
         outages: Outages | None = None,
         responses_dir: Path | None = None,
         read_timeout_s: float = PATIENCE_S,
-        spread: Spread | None = None,
+        jitter: Jitter | None = None,
     ) -> None:
         database = Database(url, Credentials("demo", password))
         source = resolve(url, Settings(cache_dir=cache, tag=tag, alyx_user="demo", alyx_password="demo"), Kind.DATABASE)
@@ -72,7 +72,7 @@ class TablesInUse:
             expiry_s=DAY_S,
             interval_s=interval_s,
             clock=lambda: self.now_s,
-            spread=spread,
+            jitter=jitter,
         )
 
     def open(self) -> "TablesInUse":

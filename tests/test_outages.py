@@ -5,8 +5,8 @@ from random import Random
 import pytest
 
 from onefs.errors import AccessRefusedError, OnefsError, OverloadedError, TimedOutError, UnreachableError
+from onefs.jitter import Jitter
 from onefs.outages import DATABASE, Outages, note_stale_answer, noting_stale_answers
-from onefs.spreading import Spread
 
 SERVER = "https://archive.example"
 SILENT = TimedOutError("archive.example did not answer within 30 s.")
@@ -63,7 +63,7 @@ def test_pauses_grow_with_each_probe_and_not_with_what_fails_at_once(breaker: Br
 def test_back_offs_of_many_machines_end_at_different_times() -> None:
     left_s = set()
     for seed in range(10):
-        outages = Outages(lambda: 100.0, Spread(30.0, Random(seed)))
+        outages = Outages(lambda: 100.0, Jitter(30.0, Random(seed)))
         outages.failed(SERVER, SILENT, 20)
         left_s.add(outages.left_s(SERVER))
         assert 20 <= outages.left_s(SERVER) <= 25

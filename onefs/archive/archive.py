@@ -14,6 +14,7 @@ from onefs.content.download import Patience
 from onefs.content.room import Limits
 from onefs.content.store import ContentStore
 from onefs.errors import AccessRefusedError, MismatchError, MissingOnServerError, OnefsError, UnreachableError
+from onefs.jitter import Jitter
 from onefs.outages import Outages
 from onefs.settings import Settings
 from onefs.sources.claims import claim
@@ -23,7 +24,6 @@ from onefs.sources.locations import Locations, Repositories
 from onefs.sources.mismatches import mismatch_reporter
 from onefs.sources.origins import Origin, UnderstoodOrigin, origins
 from onefs.sources.source import Source
-from onefs.spreading import Spread
 from onefs.transports.base import Location, Transport
 from onefs.transports.file import FileTransport
 from onefs.transports.schemes import SchemeTransport
@@ -42,7 +42,7 @@ class Hooks:
     """What an archive tells whoever shows it, in worker threads. `Content` describes the first three.
 
     `on_tables` puts other tables in use, and gives what is to be called when the next may come. `may_go_on` tells
-    whether more may be fetched now of files that are open. `spread` puts off what is asked of servers unbidden.
+    whether more may be fetched now of files that are open. `jitter` delays checks and back-offs at random.
     """
 
     on_change: Callable[[Dataset], None] = lambda dataset: None  # noqa: ARG005
@@ -50,7 +50,7 @@ class Hooks:
     on_withdrawn: Callable[[Dataset], None] = lambda dataset: None  # noqa: ARG005
     on_tables: Callable[[Snapshot], Callable[[], None]] = lambda tables: lambda: None  # noqa: ARG005
     may_go_on: Callable[[], bool] = lambda: True
-    spread: Spread = field(default_factory=Spread)
+    jitter: Jitter = field(default_factory=Jitter)
 
 
 class Archive:
@@ -77,7 +77,7 @@ class Archive:
         self._hooks = hooks or Hooks()
         self._settings = settings
         self.source = source
-        self._outages = Outages(spread=self._hooks.spread)
+        self._outages = Outages(jitter=self._hooks.jitter)
         self.http = make_http(settings) if source.abilities.has_server else None
         self.transport = make_transport(self.http)
         if (source.tables_url is not None or source.database is not None) and not source.is_frozen:
@@ -94,7 +94,7 @@ class Archive:
             expiry_s=settings.cache_expiry_s,
             interval_s=settings.refresh_interval_s,
             on_recovery=self._recovered,
-            spread=self._hooks.spread,
+            jitter=self._hooks.jitter,
         )
         try:
             self.tables: Snapshot = (

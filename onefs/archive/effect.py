@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from onefs.errors import AccessRefusedError, OnefsError, UnreachableError
 from onefs.forks import new_lock
+from onefs.jitter import Jitter
 from onefs.modes import ALLOWED, Mode, ModeState
-from onefs.spreading import Spread
 
 FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 15 * 60.0
@@ -21,10 +21,10 @@ class ModeInEffect:
         mode: Mode,
         clock: Callable[[], float],
         on_recovery: Callable[[], None] = lambda: None,
-        spread: Spread | None = None,
+        jitter: Jitter | None = None,
     ) -> None:
-        """`on_recovery` is called when a server that did not answer does. `spread` makes pauses longer at random."""
-        self._spread = spread or Spread()
+        """`on_recovery` is called when a server that did not answer does. `jitter` makes pauses longer at random."""
+        self._jitter = jitter or Jitter()
         self._clock = clock
         self._on_recovery = on_recovery
         self._lock = new_lock()  # guards the changes of `state` and `_pause_s`
@@ -51,7 +51,7 @@ class ModeInEffect:
         """Newer tables could not be had: they are asked for again after a pause, each longer than the last."""
         with self._lock:
             if ALLOWED[self.state.requested].new_tables:
-                self._fall_back(error, self._spread.longer_s(max(self._pause_s, error.retry_after_s)))
+                self._fall_back(error, self._jitter.longer_s(max(self._pause_s, error.retry_after_s)))
                 self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
     def heard(self, error: OnefsError | None, pause_s: float) -> None:

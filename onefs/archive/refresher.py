@@ -13,6 +13,7 @@ from onefs.catalogue.snapshot import Snapshot, load_snapshot
 from onefs.catalogue.table_facts import table_facts
 from onefs.errors import BusyError, NewerTablesError, OfflineError, OnefsError, UsageError
 from onefs.forks import new_lock
+from onefs.jitter import EXPIRY_SHARE, Jitter
 from onefs.modes import ALLOWED, Mode, ModeState
 from onefs.progress import warn
 from onefs.sources.indexing import index_apart
@@ -28,7 +29,6 @@ from onefs.sources.tables_at_hand import (
     minute_of,
     version_warning,
 )
-from onefs.spreading import EXPIRY_SHARE, Spread
 from onefs.text import moment
 
 LONGEST_LOOK_S = 5.0
@@ -62,11 +62,11 @@ class Refresher:
         interval_s: float,
         on_recovery: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
-        spread: Spread | None = None,
+        jitter: Jitter | None = None,
     ) -> None:
         """Asks nobody yet. Raises `UsageError` if the source's tag can be none.
 
-        `spread` puts checks off, so that many mounts do not ask together: the first one after the start a little, each
+        `jitter` delays checks, so that many mounts do not ask together: the first one after the start a little, each
         later one by up to a tenth of `expiry_s`.
         """
         self._source = source
@@ -76,8 +76,8 @@ class Refresher:
         self.expiry_s = expiry_s  # may be set
         self._interval_s = interval_s
         self._clock = clock
-        self._spread = spread or Spread()
-        self._drawn = self._spread.draw()  # anew for each check
+        self._jitter = jitter or Jitter()
+        self._drawn = self._jitter.draw()  # anew for each check
         self._begun_s = float("-inf")  # when the first tables were opened
         self._busy = new_lock()  # held while tables are renewed, changed or saved; guards all below
         self._tell: Callable[[], None] | None = None  # what the kernel is to be told of
@@ -92,7 +92,7 @@ class Refresher:
         self._is_doubted = False
         self._difference = ""
         self.refused = ""  # why the server's newest tables were not taken; "" if they were
-        self.mode = ModeInEffect(source.mode, clock, on_recovery, self._spread)
+        self.mode = ModeInEffect(source.mode, clock, on_recovery, self._jitter)
 
     @property
     def state(self) -> ModeState:
@@ -315,7 +315,7 @@ class Refresher:
             self.mode.failed(error)
             raise
         finally:
-            self.checked_s, self._is_doubted, self._drawn = self._clock(), False, self._spread.draw()
+            self.checked_s, self._is_doubted, self._drawn = self._clock(), False, self._jitter.draw()
         self._asked_s = self.checked_s
         self.mode.recovered()
         return is_new
@@ -393,7 +393,7 @@ class Refresher:
         if self._is_doubted:
             return 0.0
         longest_s = self.expiry_s * EXPIRY_SHARE
-        first_s = self._begun_s + min(self._spread.first_max_s, longest_s) * self._drawn
+        first_s = self._begun_s + min(self._jitter.first_max_s, longest_s) * self._drawn
         return max(first_s, max(self._asked_s, self.made_s) + self.expiry_s + longest_s * self._drawn)
 
     @property

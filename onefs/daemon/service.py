@@ -37,6 +37,7 @@ from onefs.fuse.errnos import errno_name
 from onefs.fuse.mounters import Mounter
 from onefs.fuse.notify import Notifier
 from onefs.fuse.operations import Operations
+from onefs.jitter import Jitter
 from onefs.modes import ALLOWED, Mode, ModeState, check
 from onefs.outages import PAUSE_S
 from onefs.recording.accounting import Programs
@@ -45,7 +46,6 @@ from onefs.settings import Settings, settings_text
 from onefs.sources.origins import origins
 from onefs.sources.releases import Releases
 from onefs.sources.source import Source
-from onefs.spreading import Spread
 from onefs.vfs.control import Daemon, control_directory
 from onefs.vfs.filesystem import FileSystem
 from onefs.vfs.journal import Journal
@@ -75,7 +75,7 @@ class Service:
             on_withdrawn=self._content_withdrawn,
             may_go_on=lambda: ALLOWED[self._refresher.state.requested].fetching,
             on_tables=self._adopt,
-            spread=Spread(settings.refresh_jitter_s),
+            jitter=Jitter(settings.refresh_jitter_s),
         )
         self._archive = Archive(source, settings, hooks)
         self._content = self._archive.content

@@ -35,8 +35,8 @@ from onefs.errors import (
     UnreachableError,
     UsageError,
 )
+from onefs.jitter import Jitter
 from onefs.modes import Mode
-from onefs.spreading import Spread
 
 SESSION = "lab/Subjects/mouse/2024-01-02/001"
 A, B, C = (f"{SESSION}/alf/{name}.times.npy" for name in "abc")
@@ -187,7 +187,7 @@ def test_mounts_that_start_together_do_not_ask_together(
     asked = Asked(server)
     first_s, later_s = [], []
     for seed in range(5):
-        mount = TablesInUse(server.url, tmp_path / "cache", spread=Spread(30.0, Random(seed))).open()
+        mount = TablesInUse(server.url, tmp_path / "cache", jitter=Jitter(30.0, Random(seed))).open()
         while mount.refresher.facts()["checked"] is None:
             mount.refresher.refresh_if_due()
             mount.now_s += 1
@@ -207,7 +207,7 @@ def test_mounts_that_start_together_do_not_ask_together(
 def test_one_mount_waits_no_longer_than_the_expiry_is_worth(
     server: DemoServer, tables: TablesInUse, tmp_path: Path
 ) -> None:
-    mount = TablesInUse(server.url, tmp_path / "cache", spread=Spread(30.0, Highest()))
+    mount = TablesInUse(server.url, tmp_path / "cache", jitter=Jitter(30.0, Highest()))
     mount.refresher.expiry_s = 10
     mount.open()
     mount.now_s += 0.9
@@ -228,8 +228,8 @@ def test_after_a_failure_mounts_do_not_come_back_together(asked_s: float, pause_
     """A `Retry-After` is the least."""
     now_s = 1000.0
     for chance, expected_s in ((Highest(), pause_s), (None, asked_s or 5.0)):
-        spread = Spread() if chance is None else Spread(30.0, chance)
-        mode = ModeInEffect(Mode.AUTO, lambda: now_s, spread=spread)
+        jitter = Jitter() if chance is None else Jitter(30.0, chance)
+        mode = ModeInEffect(Mode.AUTO, lambda: now_s, jitter=jitter)
         mode.failed(UnreachableError("alyx.example cannot be reached.", retry_after_s=asked_s))
         assert mode.state.retry_s == now_s + expected_s
 
