@@ -12,13 +12,13 @@ from onefs import alf
 from onefs.alf import STATE_FOLDER
 from onefs.catalogue.identifiers import Identifier, Place, identifier_of
 from onefs.catalogue.session_rows import AGGREGATES
-from onefs.cli.following import FAILED
-from onefs.cli.heeded import INFO
 from onefs.cli.mounts import check_alive, mount_at, place_in, said_of, status_of
 from onefs.cli.options import PATTERN, CommandWithSettings
 from onefs.cli.printing import complain, print_facts
 from onefs.cli.queries import opened_source, print_json, print_json_list, refuse_both, refuse_settings, with_archive
+from onefs.cli.verb_settings import INFO
 from onefs.errors import MountError, NotInCatalogueError, OnefsError
+from onefs.exit_codes import FAILED
 from onefs.fuse.mounting import Mount, mount_of
 from onefs.text import counted
 
