@@ -2,7 +2,7 @@
 
 import sys
 
-INTERRUPTED = 130
+from onefs.exit_codes import INTERRUPTED
 
 
 def main() -> None:

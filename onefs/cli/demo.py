@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from onefs.cli.heeded import DEMO
 from onefs.cli.mount import mount
 from onefs.cli.options import PATH, CommandWithSettings, settings_from, with_settings_of
 from onefs.cli.printing import say
+from onefs.cli.verb_settings import DEMO
 from onefs.errors import MountError
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onefs.cli.completion import complete
-from onefs.cli.heeded import DESCRIBE
 from onefs.cli.mounts import mount_at, status_of
 from onefs.cli.options import CommandWithSettings
 from onefs.cli.printing import print_facts, say
 from onefs.cli.queries import named_source, print_json, print_table, refuse_both, refuse_settings, with_archive
+from onefs.cli.verb_settings import DESCRIBE
 from onefs.errors import OfflineError, UsageError
 from onefs.modes import Mode
 from onefs.text import counted

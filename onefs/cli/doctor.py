@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onefs.cli.completion import complete_sources
-from onefs.cli.heeded import DOCTOR
 from onefs.cli.options import PATH, CommandWithSettings, settings_from, with_settings_of
 from onefs.cli.printing import complain
+from onefs.cli.verb_settings import DOCTOR
 from onefs.errors import OnefsError
 from onefs.settings import Settings
 from onefs.sources.names import look_up

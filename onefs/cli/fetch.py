@@ -12,7 +12,6 @@ import click
 
 from onefs.cli.completion import complete_sources
 from onefs.cli.following import have_done, report
-from onefs.cli.heeded import FETCH
 from onefs.cli.options import (
     PATTERN,
     CommandWithSettings,
@@ -23,6 +22,7 @@ from onefs.cli.options import (
 )
 from onefs.cli.printing import complain, say
 from onefs.cli.progress import Display, Shown
+from onefs.cli.verb_settings import FETCH
 from onefs.errors import UsageError
 from onefs.sources.names import look_up
 

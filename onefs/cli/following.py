@@ -12,8 +12,9 @@ import click
 
 from onefs.cli.mounts import order, status_of
 from onefs.cli.printing import complain
-from onefs.cli.progress import Display, Facts, told
+from onefs.cli.progress import Display, Facts, print_results
 from onefs.errors import BadCommandError, OnefsError
+from onefs.exit_codes import FAILED
 from onefs.fuse.mounting import Health, Mount, health
 
 FIRST_LOOK_S = 0.05
@@ -21,7 +22,6 @@ LOOK_EVERY_S = 0.5
 SILENT_LOOKS = 20
 """So often a daemon may be found silent, for seconds each, before it is given up."""
 LONGEST_LINE = 60_000
-FAILED = 1
 
 
 def have_done(
@@ -86,7 +86,7 @@ def report(jobs: Sequence[Facts], *, as_json: bool, is_verbose: bool) -> None:
         click.echo(json.dumps(jobs, indent=1))
         is_well = all(not job["failures"] and job["stage"] == "done" for job in jobs)
     else:
-        is_well = told(jobs, is_verbose=is_verbose)
+        is_well = print_results(jobs, is_verbose=is_verbose)
     if not is_well:
         click.get_current_context().exit(FAILED)
 

@@ -12,7 +12,6 @@ from onefs.catalogue.filters import Filter
 from onefs.catalogue.records import Dataset, Session
 from onefs.catalogue.shown_datasets import collections_of, revisions_of
 from onefs.cli.completion import TERMS, complete
-from onefs.cli.heeded import LIST
 from onefs.cli.options import CommandWithSettings
 from onefs.cli.printing import say
 from onefs.cli.queries import (
@@ -25,6 +24,7 @@ from onefs.cli.queries import (
     with_archive,
     with_output,
 )
+from onefs.cli.verb_settings import LIST
 from onefs.errors import UsageError
 from onefs.text import counted
 

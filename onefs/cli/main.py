@@ -13,58 +13,51 @@ from click.shell_completion import CompletionItem
 from onefs import __version__
 from onefs.cli.printing import complain
 from onefs.errors import OnefsError, UsageError
+from onefs.exit_codes import FAILED, INTERRUPTED, WRONG_USE
 
 # Verbs are imported when they are used: a mount must not wait for what only a report needs.
-VERBS = {
-    "mount": "mount an archive",
-    "umount": "unmount an archive",
-    "setup": "save the login for a source, and give it a name",
-    "demo": "mount a small made-up archive",
-    "status": "show the mounts and their state",
-    "mode": "show or switch the mode: where names and files come from",
-    "as-of": "show the archive as it was on a date",
-    "qc": "hide datasets of worse quality control",
-    "refresh": "ask for newer tables now",
-    "tables": "save, load or restrict the tables of a mount",
-    "record": "record what is read, and by whom",
-    "rest-cache": "turn the cache of a database's responses on or off, or clear it",
-    "search": "find sessions by subject, date, lab, datasets and more",
-    "list": "list datasets, collections, revisions, subjects or labs",
-    "fetch": "fetch files into the cache, with or without a mount",
-    "pin": "fetch files and keep them, or list those that are kept",
-    "unpin": "let pinned files be evicted again",
-    "evict": "remove files from the cache",
-    "verify": "hash the files in the cache again",
-    "retry": "forget failures, so that files are tried again",
-    "stop": "end a fetch, pin, evict or verify that is under way",
-    "log": "show the last lines of a mount's log, or set its level",
-    "info": "show all that is known of a file, session or probe, by whatever names it",
-    "describe": "describe dataset types, datasets and revisions, as the database does",
-    "replay": "check, mount or fetch what a recording says was read",
-    "doctor": "check what mounting and fetching need",
-    "completion": "print the script with which a shell completes commands",
-    "help": "explain a command, the settings or another topic",
-}
 SECTIONS = {
-    "Mounting": ("setup", "mount", "umount", "demo", "mode", "as-of", "qc"),
-    "Questions": ("search", "list", "info", "describe"),
-    "Cache and tables": (
-        "fetch",
-        "pin",
-        "unpin",
-        "evict",
-        "verify",
-        "retry",
-        "stop",
-        "refresh",
-        "tables",
-        "rest-cache",
-    ),
-    "Recording": ("record", "replay"),
-    "Looking after": ("status", "log", "doctor", "completion", "help"),
+    "Mounting": {
+        "setup": "save the login for a source, and give it a name",
+        "mount": "mount an archive",
+        "umount": "unmount an archive",
+        "demo": "mount a small made-up archive",
+        "mode": "show or switch the mode: where names and files come from",
+        "as-of": "show the archive as it was on a date",
+        "qc": "hide datasets of worse quality control",
+    },
+    "Searching": {
+        "search": "find sessions by subject, date, lab, datasets and more",
+        "list": "list datasets, collections, revisions, subjects or labs",
+        "info": "show all that is known of a file, session or probe, by whatever names it",
+        "describe": "describe dataset types, datasets and revisions, as the database does",
+    },
+    "Cache and tables": {
+        "fetch": "fetch files into the cache, with or without a mount",
+        "pin": "fetch files and keep them, or list those that are kept",
+        "unpin": "let pinned files be evicted again",
+        "evict": "remove files from the cache",
+        "verify": "hash the files in the cache again",
+        "retry": "forget failures, so that files are tried again",
+        "stop": "end a fetch, pin, evict or verify that is under way",
+        "refresh": "ask for newer tables now",
+        "tables": "save, load or restrict the tables of a mount",
+        "rest-cache": "turn the cache of a database's responses on or off, or clear it",
+    },
+    "Recording": {
+        "record": "record what is read, and by whom",
+        "replay": "check, mount or fetch what a recording says was read",
+    },
+    "Status and help": {
+        "status": "show the mounts and their state",
+        "log": "show the last lines of a mount's log, or set its level",
+        "doctor": "check what mounting and fetching need",
+        "completion": "print the script with which a shell completes commands",
+        "help": "explain a command, the settings or another topic",
+    },
 }
-"""The verbs in the order of the help."""
-FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
+"""The verbs by the sections of the help, each with its line there."""
+VERBS = {verb: line for verbs in SECTIONS.values() for verb, line in verbs.items()}
 
 
 class Verbs(click.Group):
@@ -72,7 +65,7 @@ class Verbs(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Their names, in the order of the help."""
-        return [verb for verbs in SECTIONS.values() for verb in verbs]
+        return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a verb's module and take its command."""
@@ -88,13 +81,13 @@ class Verbs(click.Group):
 
         for title, verbs in SECTIONS.items():
             with formatter.section(title):
-                formatter.write_dl([(verb, VERBS[verb]) for verb in verbs])
+                formatter.write_dl(list(verbs.items()))
         formatter.write_paragraph()
         formatter.write_text("onefs help COMMAND explains a command, onefs help TOPIC a topic: " + ", ".join(topics()))
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """The verbs that begin as the typed word does, without importing them."""
-        found = [CompletionItem(verb, help=VERBS[verb]) for verb in self.list_commands(ctx)]
+        found = [CompletionItem(verb, help=line) for verb, line in VERBS.items()]
         begun = [item for item in found if item.value.startswith(incomplete)]
         return begun or click.Command.shell_complete(self, ctx, incomplete)
 
@@ -111,7 +104,7 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line and give its exit code; failures are told on standard error."""
+    """Run one command line and return its exit code. Failures are written to standard error."""
     if arguments[2:3] == ["-o"] and arguments[0] not in VERBS:  # so mount.fuse3 calls the program of a type
         from onefs.cli import mount_options
 
@@ -131,25 +124,25 @@ def run(arguments: list[str]) -> int:
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - told as unforeseen
-        return told(error)
+    except Exception as error:  # noqa: BLE001 - reported as unforeseen
+        return report_unforeseen(error)
     return code if isinstance(code, int) else 0  # what a verb gave to its context's exit
 
 
-def told(error: Exception) -> int:
-    """The exit code of a failure that no verb foresaw, which is told."""
+def report_unforeseen(error: Exception) -> int:
+    """Write a failure that no verb foresaw to standard error, and return the exit code for it."""
     if isinstance(error, OSError) and not error.filename and error.errno in (errno.EPIPE, errno.ENOSPC, errno.EDQUOT):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes what is left at its end
         if error.errno != errno.EPIPE:  # then whoever read the output has seen enough
             complain(f"The output cannot be written: {error.strerror}. Free some space, or write it elsewhere.")
         return FAILED
     if isinstance(error, FileNotFoundError) and not _is_anywhere():
-        complain("the current folder has vanished, so no path can be told from it. Go to another.")
+        complain("The current folder has vanished, so no path can be found from it. Go to another.")
         return WRONG_USE
     if os.environ.get("ONEFS_LOG", "").lower() == "debug":
         logging.basicConfig(level=logging.DEBUG)
     logging.getLogger(__name__).debug("Unforeseen failure", exc_info=error)
-    complain(f"unforeseen failure: {error!r}. Please report it; ONEFS_LOG=debug shows more.")
+    complain(f"Unforeseen failure: {error!r}. Please report it; ONEFS_LOG=debug shows more.")
     return FAILED
 
 

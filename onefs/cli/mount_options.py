@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from onefs import __version__
-from onefs.cli.main import told
+from onefs.cli.main import report_unforeseen
 from onefs.cli.printing import complain, say
 from onefs.errors import OnefsError, UsageError
 from onefs.settings import Entry, table
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Mount as the arguments say, and give the exit code; failures are told on standard error."""
+    """Mount as the arguments say, and return the exit code. Failures are written to standard error."""
     try:
         return _run(arguments)
     except getopt.GetoptError as error:
@@ -53,8 +53,8 @@ def run(arguments: list[str]) -> int:
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - told as unforeseen
-        told(error)
+    except Exception as error:  # noqa: BLE001 - reported as unforeseen
+        report_unforeseen(error)
         return SYSTEM_ERROR
 
 

@@ -1,4 +1,4 @@
-"""Settings as flags, shown by group: one flag for each row of the table of settings that a verb heeds."""
+"""Settings as flags, shown by group: one flag for each setting that a verb uses."""
 
 import os
 from collections.abc import Callable, Collection
@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from onefs.cli.completion import complete, complete_mounts, complete_paths
-from onefs.cli.heeded import ALL
+from onefs.cli.verb_settings import ALL
 from onefs.configuration import config_file, merge
 from onefs.setting_values import FORMS
 from onefs.settings import Entry, Group, Settings, table
@@ -96,7 +96,7 @@ def with_settings(command: Command) -> Command:
 
 
 def with_settings_of(keys: Collection[str]) -> Callable[[Command], Command]:
-    """Give a command the flags of some settings: those that it heeds."""
+    """Give a command the flags of the settings that it uses."""
 
     def decorate(command: Command) -> Command:
         for entry in reversed(table()):

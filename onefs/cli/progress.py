@@ -145,7 +145,7 @@ def joined(words: Iterable[Word]) -> str:
     return ", ".join(word.text for word in words)
 
 
-def told(jobs: Sequence[Facts], *, is_verbose: bool = False) -> bool:
+def print_results(jobs: Sequence[Facts], *, is_verbose: bool = False) -> bool:
     """Print the results of jobs: failures on standard error, the rest on standard output; whether nothing failed.
 
     Files that failed for one cause share a line, unless `is_verbose`.

@@ -68,12 +68,12 @@ class Lists(Protocol):
         """The names of all labs and of all subjects."""
 
 
-def with_archive(heeded: Collection[str]) -> Callable[[Command], Command]:
-    """Add the flags that choose the archive to query: `--mount`, `--source` and the settings `heeded` of a source."""
+def with_archive(settings: Collection[str]) -> Callable[[Command], Command]:
+    """Add the flags that choose the archive to query: `--mount`, `--source` and `settings` of a source."""
 
     def decorate(command: Command) -> Command:
         for option in (
-            with_settings_of(heeded),
+            with_settings_of(settings),
             click.option(
                 "--mount",
                 "place",

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onefs.cli.completion import complete_sources
-from onefs.cli.heeded import OF_A_MOUNT, REPLAY
 from onefs.cli.mount import mount
 from onefs.cli.options import PATH, CommandWithSettings, settings_from, with_settings_of
 from onefs.cli.printing import complain, say
+from onefs.cli.verb_settings import MOUNT_ONLY, REPLAY
 from onefs.errors import GoneError, MismatchError, MissingOnServerError, NotInCatalogueError, OnefsError, UsageError
 from onefs.settings import Settings
 from onefs.sources.names import look_up
@@ -94,7 +94,7 @@ def _check_options(flags: Mapping[str, Any], *, is_check: bool, is_mount: bool) 
             f"--verify {flags['verify']} has no meaning here: a replay gives the bytes of its manifest, or none.",
             f"Leave it out, or give one of {', '.join(HOLDING)}.",
         )
-    for key in () if is_mount else (*sorted(OF_A_MOUNT), "foreground"):
+    for key in () if is_mount else (*sorted(MOUNT_ONLY), "foreground"):
         if flags[key]:
             raise UsageError(f"{_flag(key)} is about a mount.", "Give it with --mount DIR, or leave it out.")
     if flags["json"] and not is_check:

@@ -8,10 +8,10 @@ import click
 
 from onefs.catalogue.records import Session
 from onefs.cli.completion import TERMS, complete
-from onefs.cli.heeded import SEARCH
 from onefs.cli.options import CommandWithSettings
 from onefs.cli.printing import complain, say
 from onefs.cli.queries import open_queries, print_json, print_paths, print_table, with_archive, with_output
+from onefs.cli.verb_settings import SEARCH
 from onefs.errors import UsageError
 from onefs.text import counted
 

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import click
 
 from onefs.cli.completion import complete_sources
-from onefs.cli.heeded import SETUP
 from onefs.cli.options import PATH, CommandWithSettings, settings_from, with_settings_of
 from onefs.cli.printing import complain, say
+from onefs.cli.verb_settings import SETUP
 from onefs.configuration import SOURCE_KEY, read_file
 from onefs.errors import AccessRefusedError, UsageError
 from onefs.settings import Settings

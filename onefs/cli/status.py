@@ -11,12 +11,11 @@ from onefs.cli.mounts import mount_at, status_of
 from onefs.cli.options import PATH
 from onefs.cli.printing import say
 from onefs.errors import NotAllowedError, OnefsError, UsageError
-from onefs.fuse.mounting import Mount
+from onefs.exit_codes import FAILED
+from onefs.fuse.mounting import Mount, mounts
 
 INTERVAL_S = 2.0
 SHORTEST_INTERVAL_S = 0.1
-NO_ANSWER = 1
-"""The exit code if a mount does not answer."""
 
 
 @click.command("status")
@@ -44,7 +43,7 @@ def command(path: Path | None, as_json: bool, watch: str | None) -> None:
             raise UsageError("--watch is for people, --json for programs.", "Give one of them.")
         watch_mounts(path, interval_s)
         return
-    reports = [report_of(mount) for mount in ([mount_at(path)] if path else _mounts())]
+    reports = [report_of(mount) for mount in ([mount_at(path)] if path else mounts())]
     if as_json:
         click.echo(json.dumps([report for report, _ in reports], indent=1))
     elif not reports:
@@ -52,7 +51,7 @@ def command(path: Path | None, as_json: bool, watch: str | None) -> None:
     else:
         _print([report for report, _ in reports])
     if not all(answers for _, answers in reports):
-        click.get_current_context().exit(NO_ANSWER)
+        click.get_current_context().exit(FAILED)
 
 
 def report_of(mount: Mount) -> tuple[dict[str, Any], bool]:
@@ -62,12 +61,6 @@ def report_of(mount: Mount) -> tuple[dict[str, Any], bool]:
     except OnefsError as error:
         report = {"mountpoint": str(mount.mountpoint), "source": mount.source, "problem": str(error)}
         return report, isinstance(error, NotAllowedError)
-
-
-def _mounts() -> list[Mount]:
-    from onefs.fuse.mounting import mounts
-
-    return mounts()
 
 
 def _print(reports: list[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""The settings that each verb heeds, by key: a flag for any other would change nothing."""
+"""The settings that each verb uses, by key. It has no flags for the others, as they would change nothing."""
 
 from onefs.settings import Group, table
 
@@ -26,8 +26,8 @@ _FETCHING = frozenset(
     }
 )
 
-OF_A_MOUNT = _of(Group.MOUNT, Group.LOGGING, Group.OPERATION) | {"view", "open_wait"}
-"""What only a mount heeds, of the settings of a replay."""
+MOUNT_ONLY = _of(Group.MOUNT, Group.LOGGING, Group.OPERATION) | {"view", "open_wait"}
+"""The settings of a replay that it uses only if it mounts."""
 SEARCH = _OPENING | _DATABASE | {"cache_expiry"}
 LIST = SEARCH | _of(Group.VIEW)
 INFO = LIST | {"remote_names"}
@@ -36,6 +36,6 @@ DESCRIBE = frozenset({"mode", "alyx_user", "alyx_password_file", "cache_dir"}) |
 DOCTOR = _OPENING | _DATABASE | {"remote_names", "allow_other"}
 SETUP = _S3 | {"alyx_user", "alyx_password_file", "data_user", "data_password_file", "data_url", "cache_dir"}
 REPLAY = ALL - {"as_of", "qc", "ignore_qc_not_set", "report_mismatch", "cache_expiry", "refresh_interval"}
-"""A replay is of all that its manifest lists, and of nothing newer."""
+"""A replay shows all that its manifest lists, and asks for nothing newer."""
 DEMO = ALL - _of(Group.LOGIN) - _S3 - {"data_url"}
-"""The demo's server is known."""
+"""The demo brings its own server, which needs no login or address."""

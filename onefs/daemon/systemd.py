@@ -35,12 +35,11 @@ from onefs.errors import (
     TableError,
     UsageError,
 )
+from onefs.exit_codes import FAILED, WRONG_CONFIGURATION, WRONG_USE
 from onefs.fuse.errnos import errno_of
 from onefs.progress import Listener, Step
 from onefs.text import visible
 
-FAILED, WRONG_USE, WRONG_CONFIGURATION = 1, 2, 78
-"""Exit codes; 78 is EX_CONFIG of sysexits.h."""
 STEP_S = 600.0
 """How long one step of the start may take until the next is reported."""
 

@@ -107,7 +107,7 @@ def test_wrong_use_is_2_and_shows_the_usage(arguments: list[str]) -> None:
         (UsageError("It cannot be meant."), 2, "onefs: It cannot be meant.\n"),
         (KeyboardInterrupt(), 130, ""),
         (click.exceptions.Abort(), 130, ""),
-        (ZeroDivisionError("by zero"), 1, "onefs: unforeseen failure: ZeroDivisionError('by zero')"),
+        (ZeroDivisionError("by zero"), 1, "onefs: Unforeseen failure: ZeroDivisionError('by zero')"),
     ],
 )
 def test_exit_codes(
@@ -163,7 +163,7 @@ def test_a_vanished_current_folder_is_one_sentence(words: list[str], tmp_path: P
         [sys.executable, "-c", script], cwd=tmp_path / "gone", capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "onefs: the current folder has vanished, so no path can be told from it. Go to another.\n"
+    assert done.stderr == "onefs: The current folder has vanished, so no path can be found from it. Go to another.\n"
 
 
 def test_more_is_shown_of_what_is_unforeseen_if_asked_for(tmp_path: Path) -> None:

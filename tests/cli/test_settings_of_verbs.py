@@ -1,4 +1,4 @@
-"""The settings of each verb: shown by group, with readable defaults, and only those that it heeds."""
+"""The settings of each verb: shown by group, with readable defaults, and only those that it uses."""
 
 import re
 import sys
@@ -10,18 +10,18 @@ import click
 import pytest
 from archives import copied_tables
 
-from onefs.cli import heeded, main
+from onefs.cli import main, verb_settings
 from onefs.cli.options import SettingOption
 from onefs.demo.server import DemoServer
 from onefs.settings import Group, Settings, table
 
-HEEDING = {
-    "search": heeded.SEARCH,
-    "list": heeded.LIST,
-    "info": heeded.INFO,
-    "fetch": heeded.FETCH,
-    "describe": heeded.DESCRIBE,
-    "doctor": heeded.DOCTOR,
+USED = {
+    "search": verb_settings.SEARCH,
+    "list": verb_settings.LIST,
+    "info": verb_settings.INFO,
+    "fetch": verb_settings.FETCH,
+    "describe": verb_settings.DESCRIBE,
+    "doctor": verb_settings.DOCTOR,
 }
 SECRETS = {entry.key for entry in table() if entry.secret}
 KEYS = {entry.name: entry.key for entry in table()}
@@ -77,7 +77,7 @@ def test_a_verb_looks_at_every_setting_that_it_offers(
     for source, more in ((demo.url, []), (str(tables), ["--data-url", "s3://a-bucket/x"])):
         if verb != "describe" or not more:
             main.run([verb, *words, source, "--cache-dir", str(tmp_path / "cache"), *more])
-    assert options_of(verb) == HEEDING[verb] - SECRETS
+    assert options_of(verb) == USED[verb] - SECRETS
     assert options_of(verb) - looked_at == set()
 
 
@@ -107,9 +107,12 @@ def test_a_setting_that_a_verb_ignores_is_an_unknown_option(
     assert flag in said
 
 
-def test_every_setting_is_heeded_by_a_mount() -> None:
-    assert options_of("mount") == heeded.ALL - SECRETS == {entry.key for entry in table()} - SECRETS
-    assert all(keys <= heeded.ALL for keys in (*HEEDING.values(), heeded.SETUP, heeded.REPLAY, heeded.DEMO))
+def test_a_mount_uses_every_setting() -> None:
+    assert options_of("mount") == verb_settings.ALL - SECRETS == {entry.key for entry in table()} - SECRETS
+    assert all(
+        keys <= verb_settings.ALL
+        for keys in (*USED.values(), verb_settings.SETUP, verb_settings.REPLAY, verb_settings.DEMO)
+    )
 
 
 def test_the_help_of_mount_is_grouped(capsys: pytest.CaptureFixture[str]) -> None:
