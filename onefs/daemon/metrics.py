@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from onefs.archive.archive import Archive
 from onefs.daemon.jobs import Jobs
 from onefs.fuse.counters import Counters
-from onefs.recording.accounting import Programs
+from onefs.recording.program_usage import Programs
 from onefs.recording.recorder import Recorder
 from onefs.setting_values import Address
 

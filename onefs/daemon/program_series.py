@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from onefs.recording.accounting import OTHERS, Programs
+from onefs.recording.program_usage import OTHERS, Programs
 from onefs.text import visible
 
 MOST_PROGRAMS = 50

@@ -40,7 +40,7 @@ from onefs.fuse.operations import Operations
 from onefs.jitter import Jitter
 from onefs.modes import ALLOWED, Mode, ModeState, check
 from onefs.outages import PAUSE_S
-from onefs.recording.accounting import Programs
+from onefs.recording.program_usage import Programs
 from onefs.recording.crawling import Crawlers
 from onefs.settings import Settings, settings_text
 from onefs.sources.origins import origins

@@ -1,4 +1,4 @@
-"""`Accounts`: which program a request of the kernel is from, what is counted for it, and whether it may go on."""
+"""`ProgramAccounting`: finds the program behind a request of the kernel, counts for it, and says whether it may fetch."""
 
 import functools
 import logging
@@ -7,7 +7,7 @@ import trio
 from cachetools import LRUCache
 
 from onefs.errors import CrawlingError
-from onefs.recording.accounting import Programs
+from onefs.recording.program_usage import Programs
 from onefs.recording.processes import (
     Caller,
     Process,
@@ -23,17 +23,17 @@ from onefs.text import visible
 from onefs.vfs.journal import Journal
 
 UNKNOWN = "unknown"
-"""What asks without a process that can be seen here: the kernel itself, or one in another PID namespace."""
+"""The program of a request whose process is not visible here: the kernel, or a process in another PID namespace."""
 LONGEST_LOOK_S = 1.0
 LOOK_THREADS = 16
 CALLERS_KEPT = 10_000
 _log = logging.getLogger(__name__)
 
 
-class Accounts:
-    """Tells the programs of threads, and counts for them. A thread's program is looked up once.
+class ProgramAccounting:
+    """Finds the programs of threads, and counts for them. A thread's program is looked up once.
 
-    A thread that runs another program than before has another name, or stack.
+    After exec a thread has another name or stack, so it is looked up again.
     """
 
     def __init__(self, programs: Programs, recorder: Recorder, journal: Journal) -> None:
@@ -44,7 +44,7 @@ class Accounts:
         self._looks = trio.CapacityLimiter(LOOK_THREADS)  # apart: the memory of a process may be locked
 
     async def caller(self, pid: int, uid: int) -> Caller:
-        """Who the thread `pid` of the user `uid` belongs to. The kernel has 0 for one of another PID namespace."""
+        """The process and program of the thread `pid` of the user `uid`. `pid` is 0 for another PID namespace."""
         thread = process(pid) if pid else None
         if thread is None:
             return Caller(None, UNKNOWN, uid)

@@ -29,14 +29,14 @@ from pyfuse3 import (
 
 from onefs.catalogue.stored import MustWaitError, not_waiting
 from onefs.errors import CrawlingError, GoneError, NotInCatalogueError, OnefsError
-from onefs.fuse.accounting import Accounts
+from onefs.fuse.accounting import ProgramAccounting
 from onefs.fuse.callers import in_thread, until_done
 from onefs.fuse.counters import OPERATIONS, Counters
 from onefs.fuse.errnos import errno_of
 from onefs.fuse.opened import Handle, Listing, Pages
 from onefs.fuse.packing import Packer, absent, statistics
 from onefs.fuse.recording import Told
-from onefs.recording.accounting import Programs
+from onefs.recording.program_usage import Programs
 from onefs.vfs import inodes, xattrs
 from onefs.vfs.filesystem import FileSystem, Opened
 from onefs.vfs.handles import ReadableFile
@@ -127,7 +127,7 @@ class Operations(pyfuse3.Operations):
         self._pages = Pages()
         self._recorder = file_system.recorder
         self._told = Told(self._recorder, self._pages, self._files)
-        self._accounts = Accounts(programs or Programs(), self._recorder, file_system.journal)
+        self._accounts = ProgramAccounting(programs or Programs(), self._recorder, file_system.journal)
 
     def _tell_unforeseen(self, method: str, number: Any, error: Exception) -> None:
         """Tell in `.onefs/errors` of a failure that nobody foresaw. `number` is the method's inode or handle."""

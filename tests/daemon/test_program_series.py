@@ -1,7 +1,7 @@
 """What programs did, as counters for Prometheus."""
 
 from onefs.daemon.program_series import Did, ProgramSeries
-from onefs.recording.accounting import Programs
+from onefs.recording.program_usage import Programs
 from onefs.recording.crawling import PROGRAMS_KEPT
 from onefs.recording.processes import Caller
 

@@ -1,4 +1,4 @@
-"""`Programs`: which programs open files of a mount, for which of them files are fetched, and how much they read."""
+"""`Programs`: which programs open files of a mount, how many are fetched for each, and how many bytes it reads."""
 
 import threading
 import time

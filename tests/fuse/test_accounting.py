@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from onefs.fuse.accounting import UNKNOWN, Accounts
+from onefs.fuse.accounting import UNKNOWN, ProgramAccounting
 from onefs.fuse.errnos import errno_name
-from onefs.recording.accounting import Programs
+from onefs.recording.program_usage import Programs
 from onefs.recording.processes import Caller, process
 from onefs.recording.recorder import Recorder
 from onefs.vfs.journal import Journal
@@ -18,8 +18,8 @@ from onefs.vfs.journal import Journal
 pytestmark = pytest.mark.trio
 
 
-def accounts() -> Accounts:
-    return Accounts(Programs(), Recorder("archive", lambda dataset, edition: ""), Journal(errno_name))
+def accounts() -> ProgramAccounting:
+    return ProgramAccounting(Programs(), Recorder("archive", lambda dataset, edition: ""), Journal(errno_name))
 
 
 def identity(pid: int) -> object:

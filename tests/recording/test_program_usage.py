@@ -1,6 +1,6 @@
 """What each program did: counts, processes told apart, and that memory stays bounded."""
 
-from onefs.recording.accounting import OTHERS, PROGRAMS_SHOWN, Programs
+from onefs.recording.program_usage import OTHERS, PROGRAMS_SHOWN, Programs
 from onefs.recording.crawling import PROCESSES_KEPT, PROGRAMS_KEPT
 from onefs.recording.processes import Caller, Identity
 
