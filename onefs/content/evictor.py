@@ -150,7 +150,7 @@ class Evictor:
         path, status = found
         self._stamps.drop(fetched.dataset.id)
         os.unlink(path)  # noqa: PTH108
-        self.labs.left(fetched.dataset, footprint(status.st_size))
+        self.labs.removed(fetched.dataset, footprint(status.st_size))
         log.debug("%s left the cache to make room.", fetched.dataset.path)
         self.on_evicted(fetched.dataset)
         return footprint(status.st_size)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from onefs.catalogue.records import Dataset
 from onefs.content.failures import Failures
-from onefs.content.labs import Held
+from onefs.content.labs import LabUsage
 from onefs.content.locks import StoppedError
 from onefs.content.quarantine import Record
 from onefs.content.room import Usage
@@ -59,7 +59,7 @@ class Keeping:
         """What the cache holds, and what it may."""
         return self._store.usage(counts=True)
 
-    def labs(self) -> list[tuple[str, Held]] | None:
+    def labs(self) -> list[tuple[str, LabUsage]] | None:
         """What the cache holds of each lab, the largest first; None if it was not counted yet."""
         return self._store.labs()
 

@@ -15,7 +15,7 @@ from onefs.content.beside import View
 from onefs.content.eviction import footprint
 from onefs.content.evictor import AT_ONCE, Evictor
 from onefs.content.files import cache_errors, make_folder
-from onefs.content.labs import Held
+from onefs.content.labs import LabUsage
 from onefs.content.ledger import Ledger
 from onefs.content.locks import DatasetLocks, StoppedError
 from onefs.content.partial import Partial
@@ -127,7 +127,7 @@ class ContentStore(Places):
             if isinstance(partial, SparseFile):
                 self.room.reserve(dataset.id, 0).end(0, is_file=True)  # its bytes count since they came
             signature = Signature.of(os.fstat(descriptor))
-            self._evictor.labs.came(dataset, footprint(signature.size_bytes))
+            self._evictor.labs.added(dataset, footprint(signature.size_bytes))
             return Copy(descriptor, path, signature)
 
     @staticmethod
@@ -157,7 +157,7 @@ class ContentStore(Places):
                 if stamp is not None and stamp.source and stamp.signature == copy.signature:
                     size_bytes = footprint(copy.signature.size_bytes)
                     self.room.give_back(size_bytes)
-                    self._evictor.labs.left(dataset, size_bytes)
+                    self._evictor.labs.removed(dataset, size_bytes)
                 return True
         return False
 
@@ -210,7 +210,7 @@ class ContentStore(Places):
             self.room.count()
         return self.room.usage()
 
-    def labs(self) -> list[tuple[str, Held]] | None:
+    def labs(self) -> list[tuple[str, LabUsage]] | None:
         """What the cache holds of each lab, the largest first; None if it was not counted yet, or is no cache."""
         return self._evictor.labs.largest_first()
 
@@ -248,7 +248,7 @@ class ContentStore(Places):
             )
         self.stamps.drop(dataset.id)
         os.unlink(path)  # noqa: PTH108  (paths are strings here)
-        self._evictor.labs.left(dataset, footprint(status.st_size))
+        self._evictor.labs.removed(dataset, footprint(status.st_size))
         return footprint(status.st_size)
 
     def _sees_all_marks(self) -> bool:

@@ -28,7 +28,7 @@ def cache_facts(source: "Source", keeping: "Keeping") -> dict[str, Any]:
         "pinned_files": len(keeping.pinned()),
         "labs": None
         if labs is None
-        else [{"lab": name, "bytes": held.size_bytes, "files": held.files} for name, held in labs],
+        else [{"lab": lab, "bytes": each.size_bytes, "files": each.files} for lab, each in labs],
     }
     if usage.used_bytes is None:
         facts["counted"] = "not yet: ask again in a moment"

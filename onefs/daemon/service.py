@@ -40,8 +40,8 @@ from onefs.fuse.operations import Operations
 from onefs.jitter import Jitter
 from onefs.modes import ALLOWED, Mode, ModeState, check
 from onefs.outages import PAUSE_S
-from onefs.recording.program_usage import Programs
 from onefs.recording.crawling import Crawlers
+from onefs.recording.program_usage import Programs
 from onefs.settings import Settings, settings_text
 from onefs.sources.origins import origins
 from onefs.sources.releases import Releases

@@ -1,4 +1,4 @@
-"""`ProgramAccounting`: finds the program behind a request of the kernel, counts for it, and says whether it may fetch."""
+"""`ProgramAccounting`: finds the program behind a request, counts for it, and says whether it may fetch more."""
 
 import functools
 import logging
@@ -7,7 +7,6 @@ import trio
 from cachetools import LRUCache
 
 from onefs.errors import CrawlingError
-from onefs.recording.program_usage import Programs
 from onefs.recording.processes import (
     Caller,
     Process,
@@ -18,6 +17,7 @@ from onefs.recording.processes import (
     process_of,
     program_in_short,
 )
+from onefs.recording.program_usage import Programs
 from onefs.recording.recorder import Recorder
 from onefs.text import visible
 from onefs.vfs.journal import Journal

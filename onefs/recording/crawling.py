@@ -23,7 +23,7 @@ _UNSEEN = "which program it is cannot be seen, because of hidepid or containers,
 
 
 @dataclass(slots=True)
-class Spell:
+class FetchCount:
     """Fetches for one program of one user, in seconds of the clock. `last_s` is when it last wanted one."""
 
     began_s: float
@@ -53,7 +53,7 @@ class Crawlers:
         self._limit_files = limit_files
         self._clock = clock
         self._lock = threading.Lock()  # guards the two below
-        self._spells: LRUCache[tuple[str, int], Spell] = LRUCache(PROGRAMS_KEPT)
+        self._counts: LRUCache[tuple[str, int], FetchCount] = LRUCache(PROGRAMS_KEPT)
         self._trusted: LRUCache[Identity, None] = LRUCache(PROCESSES_KEPT)
 
     def trust(self, caller: Caller) -> None:
@@ -67,17 +67,17 @@ class Crawlers:
         with self._lock:
             if caller.process in self._trusted:
                 return None
-            spell = self._spell(caller)
-            if spell is None:
+            count = self._count_of(caller)
+            if count is None:
                 limit_files = 0 if caller.process is None else self._limit_files
-                spell = self._spells[caller.program, caller.uid] = Spell(self._clock(), self._clock(), limit_files)
-            spell.fetched_files += 1
-            spell.last_s = self._clock()
-            if spell.limit_files and spell.fetched_files == spell.limit_files:
+                count = self._counts[caller.program, caller.uid] = FetchCount(self._clock(), self._clock(), limit_files)
+            count.fetched_files += 1
+            count.last_s = self._clock()
+            if count.limit_files and count.fetched_files == count.limit_files:
                 return _refusal(caller, self._limit_files)
-            if not self._warn_files or spell.fetched_files <= self._warn_files or spell.is_warned:
+            if not self._warn_files or count.fetched_files <= self._warn_files or count.is_warned:
                 return None
-            spell.is_warned = True
+            count.is_warned = True
         return _warning(caller, self._warn_files)
 
     def refusal(self, caller: Caller) -> CrawlingError | None:
@@ -85,22 +85,22 @@ class Crawlers:
         if not self._limit_files:
             return None
         with self._lock:
-            spell = self._spell(caller)
-            if spell is None or not spell.is_over or caller.process in self._trusted:
+            count = self._count_of(caller)
+            if count is None or not count.is_over or caller.process in self._trusted:
                 return None
         return _refusal(caller, self._limit_files)
 
     def refused(self, caller: Caller) -> None:
         """A program wanted a file that was refused: it is not quiet yet."""
         with self._lock:
-            spell = self._spell(caller)
-            if spell is not None:
-                spell.last_s = self._clock()
+            count = self._count_of(caller)
+            if count is not None:
+                count.last_s = self._clock()
 
     def forget(self) -> None:
         """Count anew, and let all programs go on."""
         with self._lock:
-            self._spells.clear()
+            self._counts.clear()
 
     def facts(self) -> list[dict[str, Any]]:
         """What status tells: the programs that people were warned of, or for which nothing more is fetched."""
@@ -109,23 +109,23 @@ class Crawlers:
                 {
                     "program": program,
                     "uid": uid,
-                    "fetched_files": spell.fetched_files,
-                    "since_s": round(self._clock() - spell.began_s),
-                    "refused": spell.is_over,
+                    "fetched_files": count.fetched_files,
+                    "since_s": round(self._clock() - count.began_s),
+                    "refused": count.is_over,
                 }
-                for (program, uid), spell in self._spells.items()
-                if not self._is_past(spell) and (spell.is_warned or spell.is_over)
+                for (program, uid), count in self._counts.items()
+                if not self._is_past(count) and (count.is_warned or count.is_over)
             ]
 
-    def _spell(self, caller: Caller) -> Spell | None:
-        """The program's spell, unless it has ended."""
-        spell = self._spells.get((caller.program, caller.uid))
-        return None if spell is None or self._is_past(spell) else spell
+    def _count_of(self, caller: Caller) -> FetchCount | None:
+        """The program's count, unless its window has ended."""
+        count = self._counts.get((caller.program, caller.uid))
+        return None if count is None or self._is_past(count) else count
 
-    def _is_past(self, spell: Spell) -> bool:
-        if spell.is_over:
-            return self._clock() - spell.last_s >= QUIET_S
-        return self._clock() - spell.began_s >= WINDOW_S
+    def _is_past(self, count: FetchCount) -> bool:
+        if count.is_over:
+            return self._clock() - count.last_s >= QUIET_S
+        return self._clock() - count.began_s >= WINDOW_S
 
 
 def _warning(caller: Caller, warn_files: int) -> CrawlingError:

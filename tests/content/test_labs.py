@@ -18,7 +18,7 @@ B = dataset("blab/Subjects/b/2024-01-01/001")
 
 def told(labs: Labs) -> dict[str, tuple[int, int]] | None:
     found = labs.largest_first()
-    return None if found is None else {lab: (held.size_bytes, held.files) for lab, held in found}
+    return None if found is None else {lab: (usage.size_bytes, usage.files) for lab, usage in found}
 
 
 @pytest.mark.parametrize(("path", "lab"), [(A.path, "alab"), ("mouse/2024-01-01/001/x.npy", ""), ("x", ""), ("", "")])
@@ -28,7 +28,7 @@ def test_the_lab_of_a_path(path: str, lab: str) -> None:
 
 def test_nothing_is_told_before_the_first_count() -> None:
     labs = Labs()
-    labs.came(A, 5)
+    labs.added(A, 5)
     assert told(labs) is None
     labs.end_count(labs.begin_count())
     assert told(labs) == {}
@@ -39,19 +39,19 @@ def test_what_comes_and_goes_after_a_count() -> None:
     count = labs.begin_count()
     count.add(A, 5)
     labs.end_count(count)
-    labs.came(B, 7)
-    labs.came(B, 7)
+    labs.added(B, 7)
+    labs.added(B, 7)
     assert told(labs) == {"blab": (14, 2), "alab": (5, 1)}
-    labs.left(A, 5)
+    labs.removed(A, 5)
     assert told(labs) == {"blab": (14, 2)}
 
 
 def test_what_comes_during_a_count_is_counted_once() -> None:
     labs = Labs()
     count = labs.begin_count()
-    labs.came(A, 5)
-    labs.came(B, 7)
+    labs.added(A, 5)
+    labs.added(B, 7)
     count.add(A, 5)
-    labs.left(B, 7)
+    labs.removed(B, 7)
     labs.end_count(count)
     assert told(labs) == {"alab": (5, 1)}

@@ -25,8 +25,8 @@ from onefs.daemon.measuring import Measurement
 from onefs.daemon.metrics import Metrics, Parts
 from onefs.errors import UnreachableError
 from onefs.fuse.counters import Counters
-from onefs.recording.program_usage import Programs
 from onefs.recording.processes import Caller
+from onefs.recording.program_usage import Programs
 from onefs.recording.recorder import Recorder
 from onefs.settings import Settings
 

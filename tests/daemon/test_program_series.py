@@ -1,9 +1,9 @@
 """What programs did, as counters for Prometheus."""
 
 from onefs.daemon.program_series import Did, ProgramSeries
-from onefs.recording.program_usage import Programs
 from onefs.recording.crawling import PROGRAMS_KEPT
 from onefs.recording.processes import Caller
+from onefs.recording.program_usage import Programs
 
 
 def opens(programs: Programs, program: str, read_bytes: int, *, is_fetched: bool = False) -> None:

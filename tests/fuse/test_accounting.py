@@ -10,8 +10,8 @@ import pytest
 
 from onefs.fuse.accounting import UNKNOWN, ProgramAccounting
 from onefs.fuse.errnos import errno_name
-from onefs.recording.program_usage import Programs
 from onefs.recording.processes import Caller, process
+from onefs.recording.program_usage import Programs
 from onefs.recording.recorder import Recorder
 from onefs.vfs.journal import Journal
 

@@ -116,4 +116,4 @@ def test_only_so_many_programs_are_remembered() -> None:
     crawlers = Crawlers(warn_files=1)
     for number in range(2 * PROGRAMS_KEPT):
         fetched(crawlers, 1, GREP._replace(program=f"program{number}"))
-    assert len(crawlers._spells) == PROGRAMS_KEPT
+    assert len(crawlers._counts) == PROGRAMS_KEPT

@@ -1,8 +1,8 @@
 """What each program did: counts, processes told apart, and that memory stays bounded."""
 
-from onefs.recording.program_usage import OTHERS, PROGRAMS_SHOWN, Programs
 from onefs.recording.crawling import PROCESSES_KEPT, PROGRAMS_KEPT
 from onefs.recording.processes import Caller, Identity
+from onefs.recording.program_usage import OTHERS, PROGRAMS_SHOWN, Programs
 
 
 def caller(program: str, pid: int = 7, started: int = 1) -> Caller:
