@@ -116,7 +116,7 @@ def test_exit_codes(
     def fails() -> list[Mount]:
         raise failure
 
-    monkeypatch.setattr("onefs.fuse.mounting.mounts", fails)
+    monkeypatch.setattr("onefs.cli.status.mounts", fails)
     assert main.run(["status"]) == code
     said = capsys.readouterr()
     assert said.out == ""
