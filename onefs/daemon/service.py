@@ -29,7 +29,7 @@ from onefs.daemon.orders import Orders
 from onefs.daemon.recording import Recording
 from onefs.daemon.showing import Showing
 from onefs.daemon.status import Status
-from onefs.daemon.watchdog import Reporter
+from onefs.daemon.watchdog import UnitReporter
 from onefs.errors import OnefsError, UsageError
 from onefs.fuse import mounting
 from onefs.fuse.counters import Counters
@@ -263,7 +263,7 @@ class Service:
             _log.warning("Whoever asked for the mount has gone before it was usable; it is taken down again")
             nursery.cancel_scope.cancel()
             return
-        nursery.start_soon(Reporter(systemd.manager(), self._source.name, self._mountpoint, self).run)
+        nursery.start_soon(UnitReporter(systemd.manager(), self._source.name, self._mountpoint, self).run)
         while True:
             wait_s = await trio.to_thread.run_sync(self._refresher.refresh_if_due, abandon_on_cancel=True)
             await trio.sleep(max(wait_s, SHORTEST_WAIT_S))

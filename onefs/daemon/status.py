@@ -1,4 +1,4 @@
-"""What a mount says of itself: the same facts as text and as JSON."""
+"""`Status`: the facts about a mount, as JSON for programs and as text for people."""
 
 import json
 import os
@@ -22,15 +22,15 @@ FORMAT = 1
 _ERRORS_SHOWN = 5
 
 
-class Reporter(Protocol):
-    """A part of the mount that tells how it is."""
+class FactSource(Protocol):
+    """A part of the mount that contributes facts to the status."""
 
     def facts(self) -> Any:
-        """How it is, as JSON values."""
+        """Its facts, as JSON values."""
 
 
 class Status:
-    """Collects the facts when they are asked for. The parts that it has no argument for are added by name."""
+    """Collects the facts when asked. Further parts of the mount are added with `add`."""
 
     def __init__(self, mountpoint: Path, archive: "Archive", journal: "Journal", log: str) -> None:
         self._mountpoint = mountpoint
@@ -38,11 +38,11 @@ class Status:
         self._journal = journal
         self._log = log
         self._started_s = time.time()
-        self._reporters: dict[str, Reporter] = {}
+        self._parts: dict[str, FactSource] = {}
 
-    def add(self, key: str, reporter: Reporter) -> None:
-        """Have what a part of the mount tells stand in the facts under a key."""
-        self._reporters[key] = reporter
+    def add(self, key: str, part: FactSource) -> None:
+        """Add the facts of a part of the mount under a key."""
+        self._parts[key] = part
 
     def facts(self) -> dict[str, Any]:
         """Everything, as JSON values. Times are UTC, sizes bytes."""
@@ -61,7 +61,7 @@ class Status:
             "transfers": transfer_facts(content),
             "totals": totals_facts(content),
             "requests": self._archive.requests_sent(),
-            **{key: reporter.facts() for key, reporter in self._reporters.items()},
+            **{key: part.facts() for key, part in self._parts.items()},
             "errors": self._errors(),
             "log": self._log,
         }

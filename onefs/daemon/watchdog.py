@@ -1,4 +1,4 @@
-"""What a running mount tells the service manager: that it answers, in which mode it is, how much it fetches."""
+"""`UnitReporter`: tells the service manager that a mount answers (watchdog), its mode, and how much it fetches."""
 
 import os
 from contextlib import suppress
@@ -14,8 +14,8 @@ from onefs.text import counted, moment
 STATUS_EVERY_S = 5.0
 
 
-class Told(Protocol):
-    """What the status of the unit is made of."""
+class UnitFacts(Protocol):
+    """What the status of a unit shows of its mount."""
 
     @property
     def state(self) -> ModeState:
@@ -26,19 +26,19 @@ class Told(Protocol):
         """How many files are being fetched."""
 
 
-class Reporter:
-    """Reports one running mount to a service manager. Begin with `run` once the mountpoint answers."""
+class UnitReporter:
+    """Reports one running mount to a service manager. Call `run` once the mountpoint answers."""
 
-    def __init__(self, manager: ServiceManager, source: str, mountpoint: Path, told: Told) -> None:
+    def __init__(self, manager: ServiceManager, source: str, mountpoint: Path, facts: UnitFacts) -> None:
         self._manager = manager
         self._name = f"{source} at {mountpoint}"
         self._mountpoint = mountpoint
-        self._told = told
+        self._facts = facts
         self._status = ""
         self._asking = trio.CapacityLimiter(1)  # apart: all other threads may be waiting for disks and servers
 
     async def run(self) -> None:
-        """Tell that the mount is ready, then its status as it changes, and that it lives, until it is cancelled."""
+        """Send READY, then the status as it changes, and signs of life for the watchdog, until cancelled."""
         if not self._manager.is_there:
             return
         self._status = self.status()
@@ -50,7 +50,7 @@ class Reporter:
 
     def status(self) -> str:
         """The mode, why another is in effect, and how many files are being fetched, in one line."""
-        state, n_files = self._told.state, self._told.n_transfers
+        state, n_files = self._facts.state, self._facts.n_transfers
         mode = f"mode {state.requested}"
         if state.reason:
             mode += f" works as {state.effective}: {state.reason} Next try at {moment(state.retry_s)}."
@@ -66,9 +66,9 @@ class Reporter:
                 self._manager.notify(f"STATUS={status}")
 
     async def _watch(self, every_s: float) -> None:
-        """Say that the mount lives each time that it answered.
+        """Send a sign of life each time that the mount answered.
 
-        If it does not answer, nothing is said, for however long. Neither the clock of trio nor that of the service
+        While it does not answer, send nothing. Neither the clock of trio nor that of the service
         manager counts the time of a suspend, and neither is set.
         """
         while True:

@@ -54,7 +54,7 @@ def test_text_and_json_of_one_mount(mount: Mounted) -> None:
 def test_when_nothing_is_mounted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from onefs.cli.main import run
 
-    monkeypatch.setattr("onefs.fuse.mounting.mounts", list)
+    monkeypatch.setattr("onefs.cli.status.mounts", list)
     assert run(["status"]) == 0
     assert capsys.readouterr().out == "Nothing is mounted.\n"
     assert run(["status", "--json"]) == 0

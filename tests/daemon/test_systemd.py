@@ -18,7 +18,7 @@ from trio.testing import MockClock
 from waiting import PATIENCE_S
 
 from onefs.daemon.systemd import ServiceManager, exit_code
-from onefs.daemon.watchdog import STATUS_EVERY_S, Reporter
+from onefs.daemon.watchdog import STATUS_EVERY_S, UnitReporter
 from onefs.errors import AccessRefusedError, CacheDamagedError, MountError, OnefsError, UnreachableError, UsageError
 from onefs.modes import Mode, ModeState
 from onefs.settings import Settings
@@ -76,7 +76,7 @@ class Facts:
 async def test_the_status_follows_mode_and_transfers(tmp_path: Path, autojump_clock: MockClock) -> None:
     facts = Facts(ModeState(Mode.AUTO, Mode.AUTO))
     with NotifySocket(tmp_path / "notify") as listener:
-        reporter = Reporter(ServiceManager({"NOTIFY_SOCKET": listener.address}), "x", Path("/mnt"), facts)
+        reporter = UnitReporter(ServiceManager({"NOTIFY_SOCKET": listener.address}), "x", Path("/mnt"), facts)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(reporter.run)
             await trio.sleep(HOUR_S)
@@ -99,7 +99,7 @@ async def test_signs_of_life_come_while_requests_are_answered_and_not_otherwise(
     with NotifySocket(tmp_path / "notify") as listener, Mounted(tmp_path / "tables", tmp_path) as mount:
         environment = {"NOTIFY_SOCKET": listener.address, "WATCHDOG_USEC": "20000000"}
         facts = Facts(ModeState(Mode.LOCAL, Mode.LOCAL))
-        reporter = Reporter(ServiceManager(environment), "x", mount.path, facts)
+        reporter = UnitReporter(ServiceManager(environment), "x", mount.path, facts)
         os.kill(mount.pid, signal.SIGSTOP)
         try:
             async with trio.open_nursery() as nursery:
