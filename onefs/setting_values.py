@@ -288,19 +288,19 @@ def value_text(parse: Parser, value: object) -> str:
     if isinstance(value, int | float):
         form = metavar(parse)
         if form == "SIZE":
-            return size_text(int(value))
+            return size_value_text(int(value))
         if form == "DURATION":
-            return duration_text(value)
+            return duration_value_text(value)
     return "" if value is None else str(value)
 
 
-def size_text(size: int) -> str:
+def size_value_text(size: int) -> str:
     """A size in the largest unit that gives a whole number: `64M`."""
     unit = next(unit for unit in reversed(_BYTES) if size and size % _BYTES[unit] == 0) if size else ""
     return f"{size // _BYTES[unit]}{unit}"
 
 
-def duration_text(seconds: float) -> str:
+def duration_value_text(seconds: float) -> str:
     """A duration in the largest unit that gives a whole number: `24h`, `90s`. Days are used from two on."""
     if seconds != int(seconds):
         thousandths = Decimal(repr(seconds)) * 1000

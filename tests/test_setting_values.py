@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onefs.setting_values import duration_s, duration_text, size_bytes, size_text
+from onefs.setting_values import duration_s, duration_value_text, size_bytes, size_value_text
 from onefs.settings import Settings, table
 
 
@@ -13,7 +13,7 @@ from onefs.settings import Settings, table
     [(0, "0"), (1, "1"), (1000, "1000"), (64 << 20, "64M"), (512 << 10, "512K"), (500 << 30, "500G"), (2 << 40, "2T")],
 )
 def test_sizes_are_written_in_the_largest_whole_unit(size: int, text: str) -> None:
-    assert size_text(size) == text
+    assert size_value_text(size) == text
 
 
 @pytest.mark.parametrize(
@@ -32,17 +32,17 @@ def test_sizes_are_written_in_the_largest_whole_unit(size: int, text: str) -> No
     ],
 )
 def test_durations_are_written_in_the_largest_whole_unit(seconds: float, text: str) -> None:
-    assert duration_text(seconds) == text
+    assert duration_value_text(seconds) == text
 
 
 @given(st.integers(0, 999_999_999_999))
 def test_a_size_that_is_written_is_read_again(size: int) -> None:
-    assert size_bytes(size_text(size)) == size
+    assert size_bytes(size_value_text(size)) == size
 
 
 @given(st.floats(0, 366 * 86400))
 def test_a_duration_that_is_written_is_read_again(seconds: float) -> None:
-    assert duration_s(duration_text(seconds)) == pytest.approx(seconds, abs=1e-9)
+    assert duration_s(duration_value_text(seconds)) == pytest.approx(seconds, abs=1e-9)
 
 
 @pytest.mark.parametrize("entry", table(), ids=lambda entry: entry.key)

@@ -24,10 +24,10 @@ def markdown_of(topic: str) -> str:
 
 def text_of(topic: str) -> str:
     """What `onefs help` shows of a topic: its text, and of the settings also their table."""
-    return wrapped(markdown_of(topic), _WIDTH) + (f"\n{settings_text()}" if topic == SETTINGS else "")
+    return wrapped(markdown_of(topic), _WIDTH) + (f"\n{all_settings_text()}" if topic == SETTINGS else "")
 
 
-def settings_text() -> str:
+def all_settings_text() -> str:
     """Every setting with its default, by group, as Markdown."""
     lines = [fill(f"{name} is {form}.", _WIDTH) + "\n" for name, form in FORMS.items()]
     for group in Group:

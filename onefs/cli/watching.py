@@ -28,9 +28,9 @@ from onefs.text import duration_text
 if TYPE_CHECKING:
     from rich.text import Text
 
-LOOK_AT_KEYS_S = 0.2
+KEY_POLL_S = 0.2
 SILENT_AFTER_S = 10.0
-"""After so long without an answer the view says that it is old."""
+"""The view says that it is out of date after so long without an answer."""
 _GONE = "It is not mounted any more. It is shown again once it is mounted."
 
 
@@ -39,9 +39,9 @@ def watch(path: Path | None, interval_s: float) -> None:
     watched = Watched(mount_at(path) if path is not None else None)
     with suppress(KeyboardInterrupt), _ending_at_sigterm():
         if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
-            _live(Looker(watched, interval_s), interval_s)
+            _live(Poller(watched, interval_s), interval_s)
         else:
-            _print_for_ever(watched, interval_s)
+            _print_reports(watched, interval_s)
 
 
 class Watched:
@@ -65,8 +65,8 @@ class Watched:
         return {"mountpoint": str(mountpoint), "source": mount.source, "problem": _GONE}
 
 
-class Looker:
-    """Looks at mounts in a thread of its own, as one may take long to answer. Safe to use from several threads."""
+class Poller:
+    """Polls mounts in a thread of its own, as one may take long to answer. Safe to use from several threads."""
 
     def __init__(self, watched: Watched, interval_s: float) -> None:
         self._watched = watched
@@ -76,8 +76,8 @@ class Looker:
         self._rates: defaultdict[str, Rates] = defaultdict(Rates)
 
     def begin(self) -> None:
-        """Look again and again."""
-        threading.Thread(target=self._look, name="onefs-watch", daemon=True).start()
+        """Start polling."""
+        threading.Thread(target=self._poll, name="onefs-watch", daemon=True).start()
 
     def screen(self, columns: int, lines: int) -> list[Line]:
         """What was seen last, for a terminal of that size."""
@@ -91,7 +91,7 @@ class Looker:
                 note = f"No answer for {duration_text(now_s - seen_s)}; q ends"
             return screen(reports, self._rates, columns, lines, now_s, note)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         while True:
             reports, now_s = self._watched.reports(), time.time()
             with self._lock:
@@ -103,15 +103,15 @@ class Looker:
             time.sleep(self._interval_s)
 
 
-def _live(looker: Looker, interval_s: float) -> None:
+def _live(poller: Poller, interval_s: float) -> None:
     from rich.console import Console, Group
     from rich.live import Live
 
     console = Console(file=sys.stdout, highlight=False)
-    looker.begin()
+    poller.begin()
     with _keys() as has_quit, Live(console=console, screen=True, auto_refresh=False) as live:
-        while not has_quit(min(LOOK_AT_KEYS_S, interval_s)):
-            lines = looker.screen(console.width, console.height)
+        while not has_quit(min(KEY_POLL_S, interval_s)):
+            lines = poller.screen(console.width, console.height)
             live.update(Group(*map(_rich, lines)), refresh=True)
 
 
@@ -126,7 +126,7 @@ def _rich(line: Line) -> "Text":
     return text
 
 
-def _print_for_ever(watched: Watched, interval_s: float) -> None:
+def _print_reports(watched: Watched, interval_s: float) -> None:
     while True:
         for report in watched.reports():
             print_styled(status_lines(report, width()))

@@ -11,7 +11,7 @@ from onefs.errors import BadCommandError, OnefsError, UsageError
 from onefs.recording.recorder import Recorder
 from onefs.text import visible
 from onefs.vfs import inodes
-from onefs.vfs.handles import MadeText
+from onefs.vfs.handles import GeneratedText
 from onefs.vfs.journal import Journal
 from onefs.vfs.nodes import Directory, Node, SpecialFile, Text
 from onefs.vfs.recordings import recorded_folder
@@ -119,7 +119,7 @@ def control_directory(daemon: Daemon, journal: Journal, recorder: Recorder | Non
         "errors": lambda: errors_text(journal),
         "pinned": daemon.pinned,
     }
-    texts: dict[str, Text] = {**{name: MadeText(make) for name, make in readers.items()}, "log": daemon.log}
+    texts: dict[str, Text] = {**{name: GeneratedText(make) for name, make in readers.items()}, "log": daemon.log}
     writers: Mapping[str, Callable[[], Callable[[str], None]]] = {
         "mode": lambda: _mode_writer(daemon.commands, journal),
         "control": lambda: lambda text: _obey(daemon.commands, text.splitlines(), f"{NAME}/control", journal),

@@ -1,4 +1,4 @@
-"""Owns open files that are not datasets: text made when they are opened, tables as they are on the disk."""
+"""Open files that are not datasets: generated text, logs that grow, and tables as they are on the disk."""
 
 import os
 import time
@@ -12,8 +12,8 @@ from typing import Protocol
 from onefs.content.descriptors import Edition, Source
 from onefs.errors import CacheDamagedError, GoneError, OnefsError
 
-MADE_KEPT_S = 1.0
-"""For how long the size of a text that was made holds for `stat`."""
+SIZE_KEPT_S = 1.0
+"""How long `stat` reports the size of a text that was generated before."""
 
 
 class Origin(Protocol):
@@ -131,26 +131,26 @@ class LiveFile(MemoryFile):
         return self._text.read(offset, size)
 
 
-class MadeText:
-    """A text that is made whenever it is opened; what `stat` tells is the size of the last one, if that is recent."""
+class GeneratedText:
+    """A text that is generated at each opening. `stat` reports the size of the last one, if that is recent."""
 
-    def __init__(self, make: Callable[[], str], clock: Callable[[], float] = time.monotonic) -> None:
-        self._make = make
+    def __init__(self, generate: Callable[[], str], clock: Callable[[], float] = time.monotonic) -> None:
+        self._generate = generate
         self._clock = clock
-        self._made_s = float("-inf")
+        self._generated_s = float("-inf")
         self._size_bytes = 0
 
     def size_now(self) -> int:
-        """Length of the text that was made a moment ago, or is made now; the last known one if it cannot be made."""
-        if self._clock() - self._made_s > MADE_KEPT_S:
+        """Length of the text that was generated lately, else of one generated now; the last known if that fails."""
+        if self._clock() - self._generated_s > SIZE_KEPT_S:
             with suppress(OnefsError):
                 self.open()
         return self._size_bytes
 
     def open(self) -> MemoryFile:
         """The text as it is now."""
-        content = self._make().encode("utf-8", "backslashreplace")
-        self._size_bytes, self._made_s = len(content), self._clock()
+        content = self._generate().encode("utf-8", "backslashreplace")
+        self._size_bytes, self._generated_s = len(content), self._clock()
         return MemoryFile(content)
 
 

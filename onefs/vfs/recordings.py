@@ -8,7 +8,7 @@ from onefs.recording.manifest import Entry, manifest_text
 from onefs.recording.recorder import Recorder
 from onefs.recording.saving import datasets_csv, sessions_csv
 from onefs.vfs import inodes
-from onefs.vfs.handles import MadeText
+from onefs.vfs.handles import GeneratedText
 from onefs.vfs.nodes import Directory, LiveFolder, Node, SpecialFile, joined
 
 NAME = "recorded"
@@ -48,8 +48,8 @@ def _add(folder: LiveFolder, children: Mapping[str, Node]) -> None:
 
 
 def _files(folder_path: str, recorder: Recorder, label: str | None) -> dict[str, Node]:
-    def made(name: str) -> MadeText:
-        return MadeText(lambda: TEXTS[name](recorder.entries(label)))
+    def made(name: str) -> GeneratedText:
+        return GeneratedText(lambda: TEXTS[name](recorder.entries(label)))
 
     texts = {name: made(name) for name in TEXTS}
     paths = {name: joined(folder_path, name) for name in TEXTS}

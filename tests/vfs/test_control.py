@@ -9,7 +9,7 @@ from onefs.errors import BadCommandError, ContentError
 from onefs.fuse.errnos import errno_name
 from onefs.vfs import inodes
 from onefs.vfs.control import Command, Daemon, control_directory
-from onefs.vfs.handles import MadeText, ReadableFile
+from onefs.vfs.handles import GeneratedText, ReadableFile
 from onefs.vfs.journal import Journal
 from onefs.vfs.nodes import Directory, SpecialFile
 
@@ -26,7 +26,7 @@ def daemon(status: str = "", said: list[list[str]] | None = None) -> Daemon:
         status_json=lambda: "{}\n",
         metrics=lambda: "# EOF\n",
         settings=lambda: "qc: FAIL\n",
-        log=MadeText(lambda: "last line\n"),
+        log=GeneratedText(lambda: "last line\n"),
         mode=lambda: "auto",
         pinned=lambda: "",
         commands={
