@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote_plus
 
-GONE = "…"
+REDACTED = "…"
 SHORTEST_SECRET = 4
 """A known secret that is shorter is not looked for: it would be found everywhere."""
 SECRET_NAME = re.compile(
@@ -59,21 +59,21 @@ def without_logins(text: str) -> str:
 def redacted(text: str, secrets: Iterable[str] = ()) -> str:
     """The text without `secrets`, in whatever encoding, and without anything that looks like one."""
     known = sorted({each for each in secrets if len(each) >= SHORTEST_SECRET}, key=len, reverse=True)
-    text = _KEY_BLOCK.sub(GONE, text)
+    text = _KEY_BLOCK.sub(REDACTED, text)
     if known:
         text = _without_encoded(text, known)
         for secret in known:
             for form in _forms(secret):
-                text = text.replace(form, GONE)
+                text = text.replace(form, REDACTED)
     text = without_logins(text)
-    text = _SCHEME.sub(rf"\1 {GONE}", text)
+    text = _SCHEME.sub(rf"\1 {REDACTED}", text)
     folded = text.casefold()
     if any(hint in folded for hint in _HINTS):  # most lines of a log have none, and the patterns are slow
-        text = _HEADER.sub(rf"\1\2{GONE}", text)
+        text = _HEADER.sub(rf"\1\2{REDACTED}", text)
         text = _PAIR.sub(_without_value, text)
-        text = _MACHINE.sub(rf"\1 {GONE}", text)
+        text = _MACHINE.sub(rf"\1 {REDACTED}", text)
     for shape in _SHAPES:
-        text = shape.sub(GONE, text)
+        text = shape.sub(REDACTED, text)
     return text
 
 
@@ -82,7 +82,7 @@ def redacted_values(value: Any, secrets: Iterable[str] = ()) -> Any:
     known = list(secrets)
     if isinstance(value, Mapping):
         return {
-            redacted(str(key), known): GONE if is_secret_name(str(key)) and each else redacted_values(each, known)
+            redacted(str(key), known): REDACTED if is_secret_name(str(key)) and each else redacted_values(each, known)
             for key, each in value.items()
         }
     if isinstance(value, list | tuple):
@@ -116,7 +116,7 @@ def _without_value(match: "re.Match[str]") -> str:
         return match[0]
     value = match["value"]
     mark = value[0] if value[0] in "\"'" else ""
-    return f"{match['name']}{match['between']}{mark}{GONE}{mark}"
+    return f"{match['name']}{match['between']}{mark}{REDACTED}{mark}"
 
 
 def _forms(secret: str) -> list[str]:
@@ -140,7 +140,7 @@ def _without_encoded(text: str, known: list[str]) -> str:
             except (binascii.Error, ValueError):
                 continue
             if any(needle in decoded for needle in needles):
-                return GONE
+                return REDACTED
         return match[0]
 
     return _ENCODED.sub(replaced, text)

@@ -28,7 +28,7 @@ from onefs.daemon.known_secrets import known_secrets
 from onefs.errors import NotSavedError, UsageError
 from onefs.fuse.mounting import Mount, health, mounts
 from onefs.mountinfo import FILE_SYSTEM_TYPE
-from onefs.redaction import GONE, is_secret_name, redacted, redacted_values
+from onefs.redaction import REDACTED, is_secret_name, redacted, redacted_values
 from onefs.settings import PREFIX, Settings, settings_text, table
 from onefs.sources.names import SYSTEM_FOLDER
 
@@ -61,7 +61,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BundleFile:
     """One file of the bundle. `look` gives its text, in a thread that may never come back."""
 
     name: str
@@ -96,25 +96,25 @@ def write_bundle(file: Path, settings: Settings, findings: str) -> list[str]:
     return list(texts)
 
 
-def _parts(settings: Settings, present: Sequence[Mount]) -> Iterator[Part]:
-    yield Part("versions.txt", _versions)
-    yield Part("settings.txt", partial(settings_text, settings))
-    yield Part("environment.txt", _environment)
-    yield Part("configuration.txt", _configuration)
-    yield Part("mountinfo.txt", _mountinfo)
-    yield Part("fuse.conf", Path("/etc/fuse.conf").read_text)
-    yield Part("limits.txt", _limits)
-    yield Part("units.txt", _units)
-    yield Part("journal.txt", _journal)
+def _parts(settings: Settings, present: Sequence[Mount]) -> Iterator[BundleFile]:
+    yield BundleFile("versions.txt", _versions)
+    yield BundleFile("settings.txt", partial(settings_text, settings))
+    yield BundleFile("environment.txt", _environment)
+    yield BundleFile("configuration.txt", _configuration)
+    yield BundleFile("mountinfo.txt", _mountinfo)
+    yield BundleFile("fuse.conf", Path("/etc/fuse.conf").read_text)
+    yield BundleFile("limits.txt", _limits)
+    yield BundleFile("units.txt", _units)
+    yield BundleFile("journal.txt", _journal)
     for number, mount in enumerate(present, 1):
         folder = f"mount-{number}"
-        yield Part(f"{folder}/health.txt", partial(_health, mount))
+        yield BundleFile(f"{folder}/health.txt", partial(_health, mount))
         for name in ABOUT_MOUNT:
-            yield Part(f"{folder}/{name}", partial(_said_by, mount, name))
-        yield Part(f"{folder}/cache.txt", partial(_cache_disk, mount))
+            yield BundleFile(f"{folder}/{name}", partial(_said_by, mount, name))
+        yield BundleFile(f"{folder}/cache.txt", partial(_cache_disk, mount))
 
 
-def _text(part: Part) -> str:
+def _text(part: BundleFile) -> str:
     """The text of a part, or why there is none."""
     try:
         return _end(_within_time(part.look))
@@ -128,7 +128,7 @@ def _end(text: str) -> str:
     """The last whole lines of a long text: half of a secret would not be known for one."""
     if len(text) <= MOST_LETTERS:
         return text
-    return f"{GONE}\n{text[-MOST_LETTERS:].partition(chr(10))[2]}"
+    return f"{REDACTED}\n{text[-MOST_LETTERS:].partition(chr(10))[2]}"
 
 
 def _within_time(look: Callable[[], T]) -> T:
@@ -185,7 +185,7 @@ def _environment() -> str:
     """The variables that onefs heeds. Those of secrets, and what is no setting, stand there without their values."""
     known = {entry.variable for entry in table() if not entry.secret}
     return "".join(
-        f"{name}={GONE if is_secret_name(name) or (name.startswith(PREFIX) and name not in known) else value}\n"
+        f"{name}={REDACTED if is_secret_name(name) or (name.startswith(PREFIX) and name not in known) else value}\n"
         for name, value in sorted(os.environ.items())
         if name.startswith((PREFIX, "ONE_")) or name.lower() in VARIABLES
     )
@@ -206,7 +206,7 @@ def _configuration() -> str:
             lines.append(f"  cannot be read: {error}")
             continue
         lines += [
-            f"  {key} = {json.dumps(value, default=str) if key in known else GONE}" for key, value in values.items()
+            f"  {key} = {json.dumps(value, default=str) if key in known else REDACTED}" for key, value in values.items()
         ]
     return "\n".join([*lines, ""])
 

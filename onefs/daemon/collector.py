@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector as BaseCollector
 from onefs import __version__, errors
 from onefs.content.room import Usage
 from onefs.daemon.measuring import Measurement
-from onefs.daemon.metrics import Parts
+from onefs.daemon.metrics import Measured
 from onefs.daemon.program_series import ProgramSeries
 from onefs.fuse.counters import BOUNDS_S
 from onefs.modes import Mode
@@ -50,7 +50,7 @@ class _OnDisk:
     tables: dict[str, Any]
 
 
-def registry(parts: Parts) -> CollectorRegistry:
+def registry(parts: Measured) -> CollectorRegistry:
     """All metrics of a mount, those of its process among them."""
     made = CollectorRegistry(auto_describe=False)
     made.register(Collector(parts))
@@ -61,7 +61,7 @@ def registry(parts: Parts) -> CollectorRegistry:
 class Collector(BaseCollector):
     """Gathers the numbers when they are asked for. Safe to use from several threads."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Measured) -> None:
         self._parts = parts
         self._on_disk = Measurement(self._read_disks, LONGEST_S)
         self._program_series = ProgramSeries(parts.programs)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Measured:
     """The parts of a mount that are measured."""
 
     mountpoint: Path
@@ -36,7 +36,7 @@ class Metrics:
     Imports prometheus_client once they are asked for: most mounts never need it.
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Measured) -> None:
         self._parts = parts
         self._lock = threading.Lock()  # guards _registry
         self._registry: CollectorRegistry | None = None

@@ -24,7 +24,7 @@ from onefs.daemon.commands import Controls, commands
 from onefs.daemon.file_commands import FileCommands
 from onefs.daemon.jobs import Jobs
 from onefs.daemon.logs import Log, levels_in_force
-from onefs.daemon.metrics import Metrics, Parts
+from onefs.daemon.metrics import Measured, Metrics
 from onefs.daemon.orders import Orders
 from onefs.daemon.recording import Recording
 from onefs.daemon.showing import Showing
@@ -93,7 +93,9 @@ class Service:
         self._jobs = Jobs()
         counters = Counters()
         recorder = self._recording.recorder
-        self._metrics = Metrics(Parts(self._mountpoint, self._archive, counters, self._jobs, recorder, self._programs))
+        self._metrics = Metrics(
+            Measured(self._mountpoint, self._archive, counters, self._jobs, recorder, self._programs)
+        )
         self._status = status = Status(self._mountpoint, self._archive, self._journal, log.place)
         self._showing = Showing(
             self._archive.tables,

@@ -36,7 +36,7 @@ class StackWriter:
         The kernel may give it to any thread that does not block it; then it is passed on once Python code runs.
         """
         self._mounted: Mounted | None = None
-        self._telling: threading.Thread | None = None
+        self._state_writer: threading.Thread | None = None
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # it is to take no other signal
         listener = threading.Thread(target=self._listen, name="stack writer", daemon=True)
         listener.start()
@@ -65,11 +65,11 @@ class StackWriter:
             return
         if mounted.root_task is not None:
             _write("Stacks of tasks at SIGUSR1:\n" + task_stacks(mounted.root_task))
-        if self._telling is not None and self._telling.is_alive():
+        if self._state_writer is not None and self._state_writer.is_alive():
             _write("The state of the last SIGUSR1 is still being collected: a disk may hang.")
             return
-        self._telling = threading.Thread(target=_write_state, args=(mounted,), name="state writer", daemon=True)
-        self._telling.start()
+        self._state_writer = threading.Thread(target=_write_state, args=(mounted,), name="state writer", daemon=True)
+        self._state_writer.start()
 
 
 def thread_stacks() -> str:

@@ -22,7 +22,7 @@ from onefs.archive.opening import opened
 from onefs.catalogue.records import Dataset
 from onefs.daemon.jobs import Jobs
 from onefs.daemon.measuring import Measurement
-from onefs.daemon.metrics import Metrics, Parts
+from onefs.daemon.metrics import Measured, Metrics
 from onefs.errors import UnreachableError
 from onefs.fuse.counters import Counters
 from onefs.recording.processes import Caller
@@ -39,7 +39,7 @@ ROW = re.compile(r"^\| `(\w+)` \| (\w+) \| ([^|]*)\|", re.MULTILINE)
 
 
 @pytest.fixture
-def parts(home: Path) -> Iterator[Parts]:
+def parts(home: Path) -> Iterator[Measured]:
     """Those of a folder behind a server that does not answer, with a limit of the cache."""
     make_tables(home / "tables", {"alf/a.x.npy": b"spikes"})
     settings = Settings(cache_dir=home / "cache", data_url="http://127.0.0.1:9", cache_size=1 << 20)
@@ -47,7 +47,7 @@ def parts(home: Path) -> Iterator[Parts]:
         archive = Archive(source, settings)
         archive.refresher.checked_s = 1.5e9
         wait_until(lambda: archive.content.keeping.usage().used_bytes is not None, "the cache is counted")
-        yield Parts(home / "mnt", archive, Counters(), Jobs(), Recorder("", md5_of), Programs())
+        yield Measured(home / "mnt", archive, Counters(), Jobs(), Recorder("", md5_of), Programs())
         archive.close()
 
 
@@ -56,11 +56,11 @@ def md5_of(dataset: Dataset, edition: object) -> str:
     return dataset.md5
 
 
-def families(parts: Parts) -> dict[str, Metric]:
+def families(parts: Measured) -> dict[str, Metric]:
     return {family.name: family for family in text_string_to_metric_families(Metrics(parts).text())}
 
 
-def values(parts: Parts, name: str) -> dict[tuple[str, ...], float]:
+def values(parts: Measured, name: str) -> dict[tuple[str, ...], float]:
     """Values by the labels' values."""
     return {
         tuple(sample.labels.values()): sample.value
@@ -75,7 +75,7 @@ def series_of(registry: CollectorRegistry) -> set[str]:
     return {sample.name for family in registry.collect() for sample in family.samples}
 
 
-def test_every_metric_is_documented(parts: Parts) -> None:
+def test_every_metric_is_documented(parts: Measured) -> None:
     documented = {name: (kind, labels) for name, kind, labels in ROW.findall(HELP.read_text())}
     exported = {}
     for family in families(parts).values():
@@ -91,7 +91,7 @@ def test_every_metric_is_documented(parts: Parts) -> None:
             assert set(re.findall(r"`(\w+)`", documented[name][1])) == labels, name
 
 
-def test_names_are_as_prometheus_wants_them(parts: Parts) -> None:
+def test_names_are_as_prometheus_wants_them(parts: Measured) -> None:
     for family in families(parts).values():
         assert family.documentation, family.name
         assert family.name.startswith(("onefs_", "process_"))
@@ -100,7 +100,7 @@ def test_names_are_as_prometheus_wants_them(parts: Parts) -> None:
             assert {sample.name for sample in family.samples} <= {f"{family.name}_total"}
 
 
-def test_the_dashboard_and_the_alerts_use_metrics_that_exist(parts: Parts) -> None:
+def test_the_dashboard_and_the_alerts_use_metrics_that_exist(parts: Measured) -> None:
     parts.archive._outages.failed("http://127.0.0.1:9", UnreachableError("It is down."), 60)
     parts.counters.answered("open", 0.0, 5)
     exported = series_of(Metrics(parts).registry)
@@ -136,7 +136,7 @@ def test_promtool_accepts_the_alerts() -> None:
     subprocess.run([PROMTOOL, "check", "rules", UNITS / "prometheus-alerts.yml"], check=True)
 
 
-def test_what_is_on_a_disk_that_does_not_answer_is_left_out(parts: Parts) -> None:
+def test_what_is_on_a_disk_that_does_not_answer_is_left_out(parts: Measured) -> None:
     assert values(parts, "onefs_disk_responding") == {(): 1}
     assert values(parts, "onefs_cache_limit_bytes") == {(): 1 << 20}
     shutil.rmtree(parts.archive.source.data_dir)
@@ -146,18 +146,18 @@ def test_what_is_on_a_disk_that_does_not_answer_is_left_out(parts: Parts) -> Non
     assert "onefs_request_duration_seconds" in found
 
 
-def test_a_server_known_by_two_schemes_is_one_series(parts: Parts) -> None:
+def test_a_server_known_by_two_schemes_is_one_series(parts: Measured) -> None:
     for scheme in ("http", "https"):
         parts.archive._outages.failed(f"{scheme}://127.0.0.1:9", UnreachableError("It is down."), 60)
     assert list(values(parts, "onefs_server_outage_seconds")) == [("data", "127.0.0.1:9")]
 
 
-def test_a_login_in_the_source_is_not_told(parts: Parts) -> None:
+def test_a_login_in_the_source_is_not_told(parts: Measured) -> None:
     parts.archive.source = replace(parts.archive.source, name="https://me:secret@data.lab/ONE?token=secret")
     assert values(parts, "onefs_mount_info") == {(str(parts.mountpoint), "https://data.lab/ONE"): 1}
 
 
-def test_names_that_are_no_text_are_written_all_the_same(parts: Parts) -> None:
+def test_names_that_are_no_text_are_written_all_the_same(parts: Measured) -> None:
     odd = replace(parts, mountpoint=Path("/mnt/\udcff"))
     odd.programs.opened(Caller(None, 'a\n"\udcff', 0), is_fetched=True)
     assert list(values(odd, "onefs_mount_info")) == [("/mnt/\\xff", odd.archive.source.name)]
