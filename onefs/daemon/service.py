@@ -231,7 +231,7 @@ class Service:
             except RuntimeError as error:
                 raise mounting.refusal(self._mountpoint, said()) from error
         try:
-            self._operations.many_reads_may_wait = self._mounter.let_many_wait()
+            self._operations.many_reads_may_wait = self._mounter.raise_max_background()
             self._notifier.start()
             yield
         finally:
@@ -257,7 +257,7 @@ class Service:
     async def _say_ready(self, ready: Callable[[], None], nursery: trio.Nursery) -> None:
         with contextlib.suppress(PermissionError):  # the way to it is not this user's; nothing can be asked then
             await trio.to_thread.run_sync(os.stat, self._mountpoint, abandon_on_cancel=True)
-        await trio.to_thread.run_sync(self._mounter.read_far_ahead, abandon_on_cancel=True)
+        await trio.to_thread.run_sync(self._mounter.raise_read_ahead, abandon_on_cancel=True)
         _log.info("%s is mounted at %s", self._source.name, self._mountpoint)
         try:
             ready()

@@ -26,13 +26,13 @@ class Mounter:
         """What libfuse is to be given as mountpoint. Raises `MountError`."""
         return str(self.mountpoint)
 
-    def let_many_wait(self) -> bool:
-        """As `mounting.let_many_wait`."""
-        return mounting.let_many_wait(self.mountpoint)
+    def raise_max_background(self) -> bool:
+        """As `mounting.raise_max_background`."""
+        return mounting.raise_max_background(self.mountpoint)
 
-    def read_far_ahead(self) -> None:
-        """As `mounting.read_far_ahead`."""
-        mounting.read_far_ahead(self.mountpoint)
+    def raise_read_ahead(self) -> None:
+        """As `mounting.raise_read_ahead`."""
+        mounting.raise_read_ahead(self.mountpoint)
 
     def close(self) -> None:
         """Unmount if libfuse did not when it closed the connection; here it did. Does nothing the second time."""

@@ -23,7 +23,7 @@ from onefs.mountinfo import FILE_SYSTEM_TYPE, mounted_disks
 
 READ_AHEAD_KIB = 512
 """With more, the kernel fetches far more than is wanted around places that are read at random, by mmap above all."""
-MOST_READS_AHEAD = 10_000
+MAX_BACKGROUND = 10_000
 _UNMOUNT_TIMEOUT_S = 30
 _ANSWER_S = 3
 _STACKED_MOUNTS = 10
@@ -230,23 +230,23 @@ def refusal(mountpoint: Path, said: str) -> MountError:
     return MountError(f"{mountpoint} cannot be mounted{why}.", remedy)
 
 
-def let_many_wait(mountpoint: Path) -> bool:
-    """Let the kernel have many reads under way. Asks the daemon nothing.
+def raise_max_background(mountpoint: Path) -> bool:
+    """Raise how many reads the kernel has under way, `max_background`; whether that worked. Asks the daemon nothing.
 
     The kernel queues reads behind the first dozen that it made ahead of a program: a dozen stalled files would hold
-    up every other. False if it could not be told otherwise.
+    up every other.
     """
     if os.geteuid() == 0 and _CONNECTIONS.is_dir() and not any(_CONNECTIONS.iterdir()):
         subprocess.run(["mount", "-t", "fusectl", "fusectl", str(_CONNECTIONS)], capture_output=True, check=False)
     connection = _CONNECTIONS / device(mountpoint).partition(":")[2]
-    _write_setting(connection / "congestion_threshold", MOST_READS_AHEAD)
-    return _write_setting(connection / "max_background", MOST_READS_AHEAD)
+    _write_setting(connection / "congestion_threshold", MAX_BACKGROUND)
+    return _write_setting(connection / "max_background", MAX_BACKGROUND)
 
 
-def read_far_ahead(mountpoint: Path) -> None:
-    """Let the kernel read further ahead, if it may be told so: in fewer and longer requests.
+def raise_read_ahead(mountpoint: Path) -> None:
+    """Raise the kernel's read-ahead where that is permitted: fewer and longer requests.
 
-    Only once the mount has answered: with the first answer the kernel sets it back.
+    Call it once the mount has answered: with the first answer the kernel sets it back.
     """
     _write_setting(Path(f"/sys/class/bdi/{device(mountpoint)}/read_ahead_kb"), READ_AHEAD_KIB)
 

@@ -17,7 +17,7 @@ from onefs.fuse.mounters import Mounter
 from onefs.mountinfo import FILE_SYSTEM_TYPE
 
 _MS_NOSUID, _MS_NODEV, _MS_NOATIME = 2, 4, 1024
-_MOUNT, _MANY, _AHEAD, _END = "mount", "let many wait", "read far ahead", "end"
+_MOUNT, _MAX_BACKGROUND, _READ_AHEAD, _END = "mount", "max background", "read ahead", "end"
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -51,13 +51,13 @@ class RootHelper(Mounter):
             raise mounting.refusal(self.mountpoint, why)
         return f"/dev/fd/{self._fuse}"
 
-    def let_many_wait(self) -> bool:
-        """As `mounting.let_many_wait`, with root's rights."""
-        return not self._ask(_MANY)
+    def raise_max_background(self) -> bool:
+        """As `mounting.raise_max_background`, with root's rights."""
+        return not self._ask(_MAX_BACKGROUND)
 
-    def read_far_ahead(self) -> None:
-        """As `mounting.read_far_ahead`, with root's rights."""
-        self._ask(_AHEAD)
+    def raise_read_ahead(self) -> None:
+        """As `mounting.raise_read_ahead`, with root's rights."""
+        self._ask(_READ_AHEAD)
 
     def close(self) -> None:
         """Have it unmount and end. Close the connection first, so that no reader waits for an answer."""
@@ -94,10 +94,10 @@ class _Mounting:
         """Why a command failed; "" if it did not."""
         if command == _MOUNT and not self._device:
             return self._mount(*words)
-        if command == _MANY and self._device:
-            return "" if mounting.let_many_wait(self._mountpoint) else "the kernel does not take it"
-        if command == _AHEAD and self._device:
-            mounting.read_far_ahead(self._mountpoint)
+        if command == _MAX_BACKGROUND and self._device:
+            return "" if mounting.raise_max_background(self._mountpoint) else "the kernel does not take it"
+        if command == _READ_AHEAD and self._device:
+            mounting.raise_read_ahead(self._mountpoint)
             return ""
         return f"{command} is not possible now"
 

@@ -99,4 +99,4 @@ def test_a_mount_that_is_refused_says_what_fusermount_said(tmp_path: Path) -> No
 
 def test_a_machine_without_the_folder_of_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mounting, "_CONNECTIONS", tmp_path / "connections")
-    assert not mounting.let_many_wait(tmp_path)
+    assert not mounting.raise_max_background(tmp_path)
