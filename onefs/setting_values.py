@@ -1,4 +1,4 @@
-"""The values of settings: parsers of their texts, and the texts that people and the parsers both read."""
+"""The values of settings: how each is parsed from text, and written as text."""
 
 import functools
 import ipaddress
@@ -253,17 +253,17 @@ _METAVARS: dict[Parser, str] = {
 }
 
 FORMS = {
-    "SIZE": "a number of bytes, or of K, M, G or T, such as 64M; K is 1024 bytes",
-    "DURATION": "a number of seconds, or of ms, s, m, h or d, such as 500ms or 24h",
+    "SIZE": "a number of bytes, or a number with K, M, G or T, such as 64M; K is 1024 bytes",
+    "DURATION": "a number of seconds, or a number with ms, s, m, h or d, such as 500ms or 24h",
     "OCTAL": "permissions as chmod takes them, with a 0 before them, such as 0755",
-    "HOST:PORT": "an address such as 0.0.0.0:9100 or [::1]:9100, or a port alone, for programs of this machine; or off",
+    "HOST:PORT": "an address such as 0.0.0.0:9100 or [::1]:9100, a port alone (for this machine only), or off",
 }
 """The forms of values, by their names in help texts."""
 _OF_TEXT = (any_text, name, url, proxy, path)
 
 
 def takes_text_only(parse: Parser) -> bool:
-    """Whether a value must be a text in TOML, as a number or a date would be written otherwise than it was meant."""
+    """Whether TOML must give a string: a number or a date there could read differently from how it was written."""
     return parse in _OF_TEXT
 
 
@@ -275,7 +275,7 @@ def metavar(parse: Parser) -> str:
 
 
 def choices(parse: Parser) -> Sequence[str]:
-    """The words that alone are values; none if others are, too."""
+    """The words to choose from; empty if other values are possible."""
     if parse is yes_or_no:
         return ("on", "off")
     return parse.words if isinstance(parse, Choice) else ()

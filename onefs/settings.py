@@ -1,4 +1,4 @@
-"""Every setting once: name, group, form, default and a line of description."""
+"""The table of settings: name, group, parser, default and description of each."""
 
 import stat
 from dataclasses import dataclass, field, fields
@@ -56,7 +56,7 @@ qc_level = one_of("NOT_SET", "PASS", "WARNING", "FAIL", "CRITICAL")
 
 
 def _setting(default: Any, parse: Parser, doc: str, otherwise: str = "", *, group: Group, secret: bool = False) -> Any:
-    """One setting. `otherwise` says in words what is taken where the default is no value."""
+    """One setting. `otherwise` describes in words a default that is not a value."""
     metadata = {"parse": parse, "doc": doc, "otherwise": otherwise, "group": group, "secret": secret}
     return field(default=default, repr=not secret, metadata=metadata)
 
@@ -81,11 +81,9 @@ class Settings:
         "auto, local for a folder",
         group=Group.SOURCE,
     )
-    tag: str = _setting(
-        "", name, "release whose datasets alone are shown, of a source with a database", group=Group.SOURCE
-    )
+    tag: str = _setting("", name, "show only the datasets of this release of the database", group=Group.SOURCE)
     alyx_user: str = _setting(
-        "", name, "user name for the database, in place of the one that is kept", group=Group.LOGIN
+        "", name, "user name for the database, instead of the one that onefs setup kept", group=Group.LOGIN
     )
     alyx_password: str = _setting("", any_text, "password for the database", secret=True, group=Group.LOGIN)
     alyx_password_file: Path | None = _setting(
@@ -98,7 +96,7 @@ class Settings:
     remote_names: RemoteNames = _setting(
         RemoteNames.AUTO,
         one_of(*RemoteNames),
-        "names of files on servers: uuid (name.UUID.ext), plain, or auto, which tries both and remembers which it was",
+        "how files are named on servers: uuid (name.UUID.ext), plain (name.ext), or auto, which tries both",
         group=Group.SOURCE,
     )
     data_user: str = _setting("", name, "user name for the data server", group=Group.LOGIN)
@@ -109,25 +107,25 @@ class Settings:
     view: str = _setting(
         "full",
         one_of("full", "default"),
-        "full shows every edition of a file, default one, without #revision# folders",
+        "full shows every edition of each file; default shows one of each, without #revision# folders",
         group=Group.VIEW,
     )
     as_of: str = _setting(
         "",
         revision_bound,
-        "date, or other text: editions that come after it are not shown; also `ONE_REVISION_LAST_BEFORE`",
+        "hide editions later than this date or text; ONE's variable `ONE_REVISION_LAST_BEFORE` sets it, too",
         "none",
         group=Group.VIEW,
     )
     qc: str = _setting("FAIL", qc_level, "worst quality control outcome that is shown", group=Group.VIEW)
     ignore_qc_not_set: bool = _setting(
-        False, yes_or_no, "hide also what has no quality control outcome", group=Group.VIEW
+        False, yes_or_no, "hide datasets without a quality control outcome, too", group=Group.VIEW
     )
     verify: str = _setting(
         "auto",
         one_of("auto", "strict", "warn", "off"),
-        "strict serves verified bytes only, auto also blocks of large files before they are whole, "
-        "warn serves mismatches, off checks sizes only",
+        "strict serves only verified files; auto also serves blocks of a large file before all of it is verified; "
+        "warn serves files with a wrong hash, too; off checks sizes only",
         group=Group.CACHE,
     )
     whole_file_max: int = _setting(
@@ -139,91 +137,108 @@ class Settings:
     read_ahead_max: int = _setting(
         64 << 20,
         size_bytes,
-        "how far a large file that is read in order is fetched ahead, at most",
+        "most that is fetched ahead of a program that reads a large file in order",
         group=Group.NETWORK,
     )
     http_dl_threads: int = _setting(
         4,
         count,
-        "parts of one large file fetched at the same time; also `ONE_HTTP_DL_THREADS`",
+        "most parts of one large file fetched at the same time; ONE's variable `ONE_HTTP_DL_THREADS` sets it, too",
         group=Group.NETWORK,
     )
     cache_size: int = _setting(
         0,
         size_bytes,
-        "most that onefs keeps of what it fetched, the least recently used goes first; 0 for no limit",
+        "most disk space for fetched files, of which the least recently used are evicted first; 0 for no limit",
         group=Group.CACHE,
     )
     cache_min_free: int = _setting(
-        0, size_bytes, "room that is left free on the cache's disk, by the same means; 0 for none", group=Group.CACHE
+        0,
+        size_bytes,
+        "disk space to leave free on the cache's disk, by evicting fetched files; 0 for none",
+        group=Group.CACHE,
     )
     open_wait_s: float = _setting(
-        2.0, duration_s, "how long open waits, so that a failure is told there", group=Group.NETWORK
+        2.0,
+        duration_s,
+        "how long open waits for a fetch, so that most failures show in open rather than in read",
+        group=Group.NETWORK,
     )
     connect_timeout_s: float = _setting(
         10.0, timeout_s, "how long a server may take to accept a connection", group=Group.NETWORK
     )
     read_timeout_s: float = _setting(30.0, timeout_s, "how long a server may stay silent", group=Group.NETWORK)
     cache_expiry_s: float = _setting(
-        86400.0, duration_s, "age at which newer tables are asked for", group=Group.DATABASE
+        86400.0, duration_s, "age of the tables at which onefs asks for newer ones", group=Group.DATABASE
     )
     refresh_interval_s: float = _setting(
         60.0,
         duration_s,
-        "mode refresh asks for newer tables before a listing, but not more often",
+        "shortest time between two questions for newer tables in mode refresh",
         group=Group.DATABASE,
     )
     refresh_jitter_s: float = _setting(
         30.0,
         duration_s,
-        "how long the first check for newer tables after mounting is put off at random, at most, so that machines that "
-        "start together do not ask together; later ones by up to a tenth of cache_expiry; 0 for neither",
+        "longest random delay of the first check for newer tables, so that machines that start together do not ask "
+        "together; later checks are delayed by up to a tenth of cache_expiry; 0 for no delays",
         "s",
         group=Group.DATABASE,
     )
-    cache_rest: bool = _setting(True, yes_or_no, "keep the database's responses", group=Group.DATABASE)
+    cache_rest: bool = _setting(
+        True,
+        yes_or_no,
+        "keep the database's responses in the cache, for as long as default_expiry says",
+        group=Group.DATABASE,
+    )
     default_expiry_s: float = _setting(
-        86400.0, duration_s, "how long the database's responses are good for", group=Group.DATABASE
+        86400.0, duration_s, "how long a kept response of the database is used", group=Group.DATABASE
     )
     retry_max_s: float = _setting(
-        60.0, duration_s, "how long a busy database is waited for, in all", group=Group.DATABASE
+        60.0, duration_s, "how long to retry while the database says that it is busy", group=Group.DATABASE
     )
     report_mismatch: bool = _setting(
         False,
         yes_or_no,
-        "note wrong hashes and sizes on the database's file records; nothing else is ever written",
+        "write wrong hashes and sizes to the database's file records; onefs writes nothing else there, ever",
         group=Group.DATABASE,
     )
     s3_endpoint: str = _setting("", url, "URL of the S3 service, if it is not Amazon's", group=Group.SOURCE)
     s3_region: str = _setting(
-        "us-east-1", name, "region of the bucket of an s3:// source; another one is found out", group=Group.SOURCE
+        "us-east-1",
+        name,
+        "region of the bucket of an s3:// source; if it is wrong, onefs finds the right one",
+        group=Group.SOURCE,
     )
     s3_profile: str = _setting(
         "",
         name,
         "profile in ~/.aws whose keys sign requests to an s3:// source",
-        "as AWS tools choose, if it wants keys",
+        "as AWS's tools choose, if the bucket needs keys",
         group=Group.SOURCE,
     )
-    max_transfers: int = _setting(256, count, "files fetched at the same time, at most", group=Group.NETWORK)
-    proxy: str = _setting("", proxy, "proxy for all requests, over the standard proxy variables", group=Group.NETWORK)
+    max_transfers: int = _setting(256, count, "most files fetched at the same time", group=Group.NETWORK)
+    proxy: str = _setting(
+        "", proxy, "proxy for all requests, instead of that of the standard proxy variables", group=Group.NETWORK
+    )
     record: bool = _setting(False, yes_or_no, "record what is read, and by whom, from the start", group=Group.OPERATION)
     crawl_warn: int = _setting(
         1000,
         count_or_0,
-        "files fetched for one program within an hour above which there is a warning; 0 for none",
+        "warn when more files than this are fetched for one program within an hour; 0 for no warning",
         group=Group.OPERATION,
     )
     crawl_limit: int = _setting(
         0,
         count_or_0,
-        "files fetched for one program within an hour, at most, until it rests; 0 for no limit",
+        "most files fetched for one program within an hour; after that it can read only cached files until it pauses; "
+        "0 for no limit",
         group=Group.OPERATION,
     )
     metrics_listen: Address | None = _setting(
         None,
         listen_address,
-        "where the mount serves its metrics to Prometheus, at /metrics",
+        "address at which the mount serves its metrics to Prometheus, at the path /metrics",
         "off",
         group=Group.OPERATION,
     )
@@ -233,29 +248,29 @@ class Settings:
     dir_mode: Permissions = _setting(
         Permissions(0o755),
         PermissionsParser(stat.S_IRUSR | stat.S_IXUSR),
-        "permissions that directories show, in octal; who may read or write does not depend on them",
+        "permissions that directories show; they do not change who may read",
         group=Group.MOUNT,
     )
     file_mode: Permissions = _setting(
         Permissions(0o644),
         PermissionsParser(stat.S_IRUSR),
-        "permissions that the archive's files show, in octal",
+        "permissions that the archive's files show; they do not change who may read",
         group=Group.MOUNT,
     )
     allow_other: bool = _setting(False, yes_or_no, "let other users use the mount", group=Group.MOUNT)
     run_as: str = _setting(
-        "", name, "user whom root has the daemon run as, once it is mounted; implies allow_other", group=Group.MOUNT
+        "", name, "user that the daemon runs as, once root has mounted; implies allow_other", group=Group.MOUNT
     )
     log: str = _setting(
         "info",
         log_levels,
-        "least level that is logged; for a part of onefs another one, such as info,transports=debug",
+        "lowest level that is logged; a part of onefs may have its own, as in info,transports=debug",
         group=Group.LOGGING,
     )
     log_format: str = _setting(
         "text",
         one_of("text", "json"),
-        "form of the log: lines for people, or a JSON object a line",
+        "form of the log: lines of text, or a JSON object per line",
         group=Group.LOGGING,
     )
 
@@ -294,12 +309,12 @@ class Entry:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words that alone are its values; none if others are, too."""
+        """The words to choose from; empty if other values are possible."""
         return tuple(choices(self.parse))
 
     @property
     def default_text(self) -> str:
-        """The default as it would be written, or in words what is taken instead; "" if there is none."""
+        """The default as people write it, or a description of it; "" if there is none."""
         return self.otherwise if self.default in (None, "") else self.text(self.default)
 
     def text(self, value: object) -> str:

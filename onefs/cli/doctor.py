@@ -28,7 +28,10 @@ CHECK_WIDTH = 15
 @click.argument("source", required=False, shell_complete=complete_sources)
 @click.option("--json", "as_json", is_flag=True, help="print JSON, for programs")
 @click.option(
-    "--bundle", type=PATH, metavar="FILE", help="also write all that a bug report needs, without secrets, to a .tar.gz"
+    "--bundle",
+    type=PATH,
+    metavar="FILE",
+    help="also write what a bug report needs, without secrets, to the new file FILE (.tar.gz)",
 )
 @with_settings_of(DOCTOR)
 def command(source: str | None, as_json: bool, bundle: Path | None, **flags: Any) -> None:
@@ -82,6 +85,6 @@ def _write_bundle(file: Path, settings: Settings, findings: "Sequence[Finding]")
 
     names = write_bundle(file, settings, "".join(f"{_line(finding)}\n" for finding in findings))
     complain(
-        f"{file} holds {', '.join(names)}. Passwords, tokens and keys were taken out, but it names files, folders, "
+        f"{file} holds {', '.join(names)}. Passwords, tokens and keys are redacted, but it names files, folders, "
         f"users and servers. Look it through before you send it: tar -xzf {file}"
     )

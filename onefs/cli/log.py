@@ -1,4 +1,4 @@
-"""`onefs log`: the last lines of a mount's log, those that follow, and how much goes into it."""
+"""`onefs log`: the last lines of a mount's log, those that follow, and its level."""
 
 import contextlib
 import threading
@@ -27,18 +27,18 @@ _KNOWN_AGAIN = 400
 
 @click.command("log")
 @click.argument("level", metavar="[LEVEL]", required=False, shell_complete=complete(*LOG_LEVELS))
-@click.option("--follow", "-f", is_flag=True, help="go on with new lines, until ^C or the end of the mount")
-@click.option("--lines", "-n", type=click.IntRange(0), help=f"how many lines to show, {LINES} by default")
+@click.option("--follow", "-f", is_flag=True, help="go on with new lines, until Ctrl-C or the end of the mount")
+@click.option("--lines", "-n", type=click.IntRange(0), metavar="N", help=f"how many lines to show, {LINES} by default")
 @with_place
 def command(level: str | None, follow: bool, lines: int | None, place: Path | None) -> None:
-    """Show the last lines of a mount's log; or log from LEVEL on until the mount ends.
+    """Show the last lines of a mount's log; with LEVEL, set its level until the mount ends.
 
-    LEVEL is debug, info, warning or error, perhaps with others for parts of onefs: info,transports=debug.
+    LEVEL is debug, info, warning or error. Parts of onefs may have their own: info,transports=debug.
     """
     mount = mount_at(place, f"onefs log --mount PATH {level or '[LEVEL]'}")
     if level is not None:
         if follow or lines is not None:
-            raise UsageError("LEVEL sets a level and shows nothing.", "Leave out LEVEL, or --follow and --lines.")
+            raise UsageError("LEVEL sets the level, and shows nothing.", "Leave out LEVEL, or --follow and --lines.")
         order(mount, f"log {level}", UsageError)
         say(f"{mount.mountpoint} logs from {level.lower()} on now.")
         return

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 @click.argument("source", shell_complete=complete_sources)
 @click.argument("mountpoint", type=PATH, required=False)
 @click.option("--foreground", "-f", is_flag=True, help="stay in the foreground and log to standard error")
-@click.option("--mounted-at", type=PATH, metavar="PATH", help="where MOUNTPOINT is, if that is /dev/fd/N")
+@click.option("--mounted-at", type=PATH, metavar="PATH", help="the folder that is mounted, if MOUNTPOINT is /dev/fd/N")
 @with_settings
 def command(source: str, mountpoint: Path | None, foreground: bool, mounted_at: Path | None, **flags: Any) -> None:
     """Mount SOURCE at MOUNTPOINT.
 
     SOURCE is the URL of an Alyx database, a name given by onefs setup, openalyx, the URL of a folder with cache
     tables (https:// or s3://), such a folder on this machine, or demo. MOUNTPOINT is an empty directory; leave it out
-    for a name whose file says it. It may be /dev/fd/N, an open /dev/fuse that is mounted already.
+    if the file of a name has a line mountpoint = "…". It may be /dev/fd/N, an open /dev/fuse that is mounted already.
     """
     try:
         named = look_up(source)

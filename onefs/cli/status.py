@@ -20,20 +20,20 @@ SHORTEST_INTERVAL_S = 0.1
 
 @click.command("status")
 @click.argument("path", type=PATH, required=False, shell_complete=complete_mounts)
-@click.option("--json", "as_json", is_flag=True, help="print JSON, for programs: onefs help status explains it")
+@click.option("--json", "as_json", is_flag=True, help="print JSON, for programs; onefs help status explains it")
 @click.option(
     "--watch",
     "watch",
     is_flag=False,
     flag_value=str(INTERVAL_S),
     metavar="[SECONDS]",
-    help="show a live view, renewed every SECONDS (2); q ends it",
+    help="show a live view, updated every SECONDS (2); q ends it",
 )
 def command(path: Path | None, as_json: bool, watch: str | None) -> None:
-    """Tell about the mount that holds PATH, or about every mount.
+    """Show how the mount that holds PATH is doing, or every mount.
 
-    Exits with 0 if every mount answers, and with 1 if one has died or does not answer, so that a script can ask. A
-    mount that works with limits, such as offline, answers: it says which under concerns in its JSON.
+    For scripts: the exit code is 0 if every mount answers, and 1 if one has died or does not answer. A mount that
+    works with restrictions, such as offline, answers; concerns in its JSON lists them.
     """
     if watch is not None:
         from onefs.cli.watching import watch as watch_mounts
