@@ -38,7 +38,7 @@ make_base() {
     mv "$keep/base.new" "$keep/base"
 }
 
-# How this machine reaches apt's mirror and pip's index, for the one in $1.
+# Let the tree in $1 reach apt's mirror and pip's index as this machine does.
 configure() {
     local setting value section=''
     cp /etc/resolv.conf /etc/hosts "$1/etc/"
@@ -56,7 +56,7 @@ configure() {
     done >"$1/etc/pip.conf"
 }
 
-# Folders of this machine in which pip looks for packages. An index names files beside itself.
+# Print the folders of this machine in which pip looks for packages. An index names files beside itself.
 pip_folders() {
     { python3 -m pip config list 2>/dev/null || true; } | grep -oE "(file://)?/[^' ]+" | while read -r path; do
         [[ $path != file://* ]] || path=$(dirname "${path#file://}")
@@ -64,12 +64,12 @@ pip_folders() {
     done | sort -u
 }
 
-# The variables of this machine's environment that say how to reach the network.
+# Print the variables of this machine's environment that say how to reach the network.
 network_variables() {
     env | grep -iE '^(PIP_[A-Z_]+|(http|https|ftp|all|no)_proxy|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE)=' || true
 }
 
-# The file systems of the tree in $1.
+# Mount the file systems that the tree in $1 needs.
 mount_all() {
     local tree=$1 node name major minor folder
     mount --bind "$tree" "$tree"

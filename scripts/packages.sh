@@ -1,6 +1,26 @@
-# What onefs needs of the machine: sourced by scripts/setup.sh and scripts/install-systemd.
+# What scripts that install onefs share: what it needs of the machine, and how they fail. Sourced by scripts/setup.sh
+# and scripts/install-systemd.
 
-# The first of the Python interpreters at hand that is new enough.
+# Print an error and its remedy, and exit.
+fail() {
+    printf '%s\n' "$@" >&2
+    exit 1
+}
+
+# Run a command, and show what it prints only if it fails.
+quietly() {
+    local log
+    log=$(mktemp)
+    if ! "$@" >"$log" 2>&1; then
+        cat "$log" >&2
+        rm -f "$log"
+        printf 'This failed: %s\n' "$*" >&2
+        return 1
+    fi
+    rm -f "$log"
+}
+
+# Print the first Python interpreter at hand that is new enough.
 find_python() {
     local name
     for name in ${PYTHON:+"$PYTHON"} python3 python3.14 python3.13 python3.12 python3.11; do
@@ -12,8 +32,8 @@ find_python() {
     return 1
 }
 
-# The Debian packages that are missing to install onefs with the interpreter $1. Each is asked for by what it provides,
-# so that other sources of it count too.
+# Print the Debian packages that are missing to install onefs with the interpreter $1. Each is recognized by what it
+# provides, so that other sources of it count too.
 missing_packages() {
     local version
     version=$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])')

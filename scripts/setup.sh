@@ -9,23 +9,6 @@ venv="$root/.venv"
 level=${1:-}
 extra=${level:+test} # the Python packages for tests hold those for benchmarks: ONE-api and pandas
 
-fail() {
-    printf '%s\n' "$@" >&2
-    exit 1
-}
-
-quietly() {
-    local log
-    log=$(mktemp)
-    if ! "$@" >"$log" 2>&1; then
-        cat "$log" >&2
-        rm -f "$log"
-        printf 'This failed: %s\n' "$*" >&2
-        return 1
-    fi
-    rm -f "$log"
-}
-
 # The packages that are missing, with those of the level.
 missing_for_level() {
     missing_packages "$python"
