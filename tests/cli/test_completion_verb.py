@@ -72,7 +72,7 @@ def test_a_source_that_is_no_name_is_completed_as_a_folder(names: Path) -> None:
         (("search", "--block"), []),
     ],
 )
-def test_values(words: tuple[str, ...], values: list[str]) -> None:
+def test_values_of_options_and_arguments_are_offered(words: tuple[str, ...], values: list[str]) -> None:
     assert offered(*words) == values
 
 
@@ -207,7 +207,7 @@ def test_zsh_completes(bin_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("shell", completion.SHELLS)
-def test_each_shell_has_a_script(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_script_is_printed_for_each_shell(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["completion", shell]) == 0
     said = capsys.readouterr()
     assert completion.VARIABLE in said.out

@@ -54,7 +54,7 @@ def test_every_setting_but_secrets_is_an_option_in_both_spellings() -> None:
         ("user=anne,helper=onefs", {}),
     ],
 )
-def test_options(options: str, given: dict[str, str]) -> None:
+def test_mount_options_become_settings(options: str, given: dict[str, str]) -> None:
     assert settings_of(options) == given
 
 
@@ -69,7 +69,7 @@ def test_options(options: str, given: dict[str, str]) -> None:
         ('cache_dir="/x', "not closed"),
     ],
 )
-def test_options_that_are_refused(options: str, words: str) -> None:
+def test_wrong_options_are_refused_with_a_remedy(options: str, words: str) -> None:
     with pytest.raises(UsageError) as refusal:
         settings_of(options)
     assert words in str(refusal.value)
@@ -115,7 +115,7 @@ def in_namespace(home: Path, script: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.needs_root
-def test_mount_and_umount(home: Path) -> None:
+def test_mount_8_mounts_and_umount_8_unmounts(home: Path) -> None:
     done = in_namespace(
         home,
         f"mount -v -t onefs {home}/tables mnt -o 'cache-dir=\"{home}/a,b\",noatime' || exit 1;"
@@ -128,7 +128,7 @@ def test_mount_and_umount(home: Path) -> None:
 
 
 @pytest.mark.needs_root
-def test_a_line_of_fstab(home: Path) -> None:
+def test_a_line_of_fstab_mounts(home: Path) -> None:
     options = f"allow_other,cache_dir={home}/c,_netdev,nofail,x-systemd.automount,noexec"
     (home / "fstab").write_text(f"{home}/tables {home}/mnt onefs {options} 0 0\n")
     done = in_namespace(
@@ -166,7 +166,7 @@ def test_faking_mounts_nothing(home: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
 
 
-def test_a_name_whose_file_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_is_mounted_where_its_file_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_tables(tmp_path / "tables", FILES)
     file = tmp_path / "config" / "onefs" / "ibl.toml"
     file.parent.mkdir(parents=True)

@@ -242,7 +242,7 @@ def test_a_file_of_a_mount_that_has_no_end_is_read_in_part(tmp_path: Path, monke
     assert bundle._said_by(mounting.Mount(tmp_path, "x", "0:99"), "log") == "\0" * 1000
 
 
-def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_bundle_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     done = run_onefs("doctor", "--bundle", tmp_path / "nowhere/report.tar.gz")
     assert done.returncode == 1
     assert "nowhere/report.tar.gz cannot be written" in done.stderr

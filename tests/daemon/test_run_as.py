@@ -103,7 +103,7 @@ def test_umount_ends_the_daemon_and_its_helper(mount: SystemMount) -> None:
     assert not any(is_alive(int(helper)) for helper in helpers)
 
 
-def test_in_the_foreground_too(home: Path, server: FaultServer) -> None:
+def test_a_daemon_in_the_foreground_is_another_user_too(home: Path, server: FaultServer) -> None:
     mountpoint = home / "mnt"
     words = ["mount", home / "tables", mountpoint, "--run-as", USER.pw_name, "--foreground"]
     flags = ["--data-url", server.url, "--cache-dir", home / "cache"]
@@ -150,13 +150,13 @@ def refused(home: Path, source: Path, *flags: str | Path, code: int = 1) -> str:
     return done.stderr
 
 
-def test_a_user_who_is_not_there(home: Path) -> None:
+def test_a_user_who_does_not_exist_is_refused(home: Path) -> None:
     said = refused(home, home / "tables", "--run-as", "nobody-of-that-name", code=2)
     assert "'nobody-of-that-name'" in said
     assert "useradd --system" in said
 
 
-def test_for_root_alone(home: Path) -> None:
+def test_only_root_may_run_as_another_user(home: Path) -> None:
     words = ("mount", home / "tables", home / "mnt", "--run-as", OTHER.pw_name)
     done = run_root(home, *words, user=USER.pw_uid, group=USER.pw_gid)
     assert done.returncode == 2
@@ -165,7 +165,7 @@ def test_for_root_alone(home: Path) -> None:
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_a_cache_directory_of_another_user(home: Path, server: FaultServer, exists: bool) -> None:
+def test_a_cache_directory_of_another_user_is_refused(home: Path, server: FaultServer, exists: bool) -> None:
     cache = home / f"roots-{exists}"
     if exists:
         cache.mkdir(mode=0o755)
@@ -174,12 +174,12 @@ def test_a_cache_directory_of_another_user(home: Path, server: FaultServer, exis
     assert remedy in said
 
 
-def test_a_source_that_fails_once_root_is_given_up(home: Path) -> None:
+def test_an_error_after_root_is_given_up_is_reported(home: Path) -> None:
     said = refused(home, home / "no-tables", "--run-as", USER.pw_name)
     assert "no-tables" in said
 
 
-def test_a_password_file_that_root_alone_may_read(home: Path, server: FaultServer) -> None:
+def test_a_password_file_that_root_alone_may_read_is_used(home: Path, server: FaultServer) -> None:
     secret = home / "password"
     secret.write_text("pw\n")
     secret.chmod(0o600)
@@ -188,7 +188,7 @@ def test_a_password_file_that_root_alone_may_read(home: Path, server: FaultServe
         assert (mount.path / FILE).read_bytes() == FILES["alf/a.times.npy"]
 
 
-def test_a_password_file_that_every_user_may_read(home: Path, server: FaultServer) -> None:
+def test_a_password_file_that_every_user_may_read_is_refused(home: Path, server: FaultServer) -> None:
     secret = home / "open-password"
     secret.write_text("pw\n")
     secret.chmod(0o644)

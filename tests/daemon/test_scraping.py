@@ -89,7 +89,7 @@ def test_an_address_that_the_network_will_bring_is_waited_for(
         assert f"This machine does not have the address {host} yet" in caplog.text
 
 
-def test_ipv6(registry: CollectorRegistry) -> None:
+def test_metrics_are_served_over_ipv6(registry: CollectorRegistry) -> None:
     address = Address("::1", free_port())
     with serving(registry, address):
         assert get(address)[0] == 200
@@ -167,7 +167,7 @@ def answers(address: Address) -> bool:
         return False
 
 
-def test_what_a_scraper_does_wrong_is_not_told(
+def test_a_broken_request_is_not_logged_as_an_error(
     registry: CollectorRegistry, address: Address, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     said: list[Callable[[socket.socket], object]] = [

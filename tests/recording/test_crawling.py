@@ -31,7 +31,7 @@ def test_a_warning_comes_once_above_the_number_of_files() -> None:
     assert crawlers.facts() == [{"program": "grep", "uid": 1000, "fetched_files": 103, "since_s": 60, "refused": False}]
 
 
-def test_0_is_for_none() -> None:
+def test_0_means_no_warning_and_no_limit() -> None:
     crawlers = Crawlers(warn_files=0, limit_files=0)
     assert fetched(crawlers, 10_000) == []
     assert crawlers.refusal(GREP) is None

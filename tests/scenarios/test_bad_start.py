@@ -70,7 +70,7 @@ def unit(tmp_path: Path) -> Unit:
         ('run_as = "nobody-of-that-name"', "'nobody-of-that-name'", "useradd --system"),
     ],
 )
-def test_what_stands_in_the_file(unit: Unit, line: str, said: str, remedy: str) -> None:
+def test_a_wrong_line_in_the_file_is_one_sentence_with_a_remedy(unit: Unit, line: str, said: str, remedy: str) -> None:
     found = unit.says(line)
     assert said.replace("HOME", str(unit.home)) in found
     assert remedy in found
@@ -90,7 +90,7 @@ def test_what_stands_in_the_file(unit: Unit, line: str, said: str, remedy: str) 
         ("cache_dir", "HOME/file/cache", "HOME/file/cache", "--cache-dir"),
     ],
 )
-def test_what_is_not_there(unit: Unit, key: str, value: str, said: str, remedy: str) -> None:
+def test_a_missing_source_or_place_is_one_sentence(unit: Unit, key: str, value: str, said: str, remedy: str) -> None:
     (unit.home / "file").touch()
     (unit.home / "empty").mkdir()
     found = unit.says('data_url = "http://127.0.0.1:9"', **{key: value.replace("HOME", str(unit.home))})
@@ -99,7 +99,7 @@ def test_what_is_not_there(unit: Unit, key: str, value: str, said: str, remedy: 
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o604])
-def test_a_password_file_that_every_user_may_read(unit: Unit, mode: int) -> None:
+def test_a_password_file_that_every_user_may_read_is_refused(unit: Unit, mode: int) -> None:
     secret = unit.home / "password"
     secret.write_text("w0rd\n")
     secret.chmod(mode)
@@ -141,7 +141,7 @@ def on_a_machine(change: str, lab: Path, *flags: str) -> "subprocess.CompletedPr
         ("echo > /etc/fuse.conf", ("--allow-other", "on"), "user_allow_other"),
     ],
 )
-def test_a_machine_that_lacks_something(change: str, flags: tuple[str, ...], said: str) -> None:
+def test_a_machine_that_cannot_mount_is_one_sentence(change: str, flags: tuple[str, ...], said: str) -> None:
     with lab_folder() as lab:
         done = on_a_machine(change, lab, *flags)
     assert done.returncode == 1

@@ -67,7 +67,7 @@ def test_a_program_is_warned_of_and_then_refused_what_is_not_cached(data_server:
         assert read(mount, ROWS[7:8]).returncode == 0
 
 
-def test_one_is_never_taken_for_a_crawler(data_server: Nginx, tmp_path: Path) -> None:
+def test_the_python_interface_is_never_taken_for_a_crawler(data_server: Nginx, tmp_path: Path) -> None:
     flags = ["--data-url", data_server.url, "--data-user", USER, "--crawl-limit", "1"]
     rows = ROWS[:4]
     words = [

@@ -53,7 +53,7 @@ MOUNT = "mount tables mnt --cache-dir cache"
     ],
     ids=["fusermount3 without setuid", "no user_allow_other", "mountpoint of root", "cache of root", "cache closed"],
 )
-def test_it_is_one_sentence(home: Path, change: str, words: str, said: str) -> None:
+def test_what_the_machine_lacks_is_one_sentence(home: Path, change: str, words: str, said: str) -> None:
     done = as_user_where(home, change.format(home), words)
     subprocess.run(["chown", USER.pw_name, home / "mnt"], check=True)
     subprocess.run(["chmod", "0755", home / "mnt"], check=True)
@@ -64,7 +64,7 @@ def test_it_is_one_sentence(home: Path, change: str, words: str, said: str) -> N
     assert told[0].startswith("onefs: ")
 
 
-def test_without_new_privileges_it_is_one_sentence(home: Path) -> None:
+def test_no_new_privileges_is_one_sentence(home: Path) -> None:
     done = as_user_where(home, "true", MOUNT, rights="--no-new-privs")
     told = [line for line in done.stderr.splitlines() if not line.startswith("umount: ")]
     assert done.returncode == 1
@@ -78,7 +78,7 @@ NO_MTAB = (
 )
 
 
-def test_without_etc_mtab_it_is_mounted_and_unmounted_or_says_why(home: Path) -> None:
+def test_without_etc_mtab_umount_says_why_it_fails(home: Path) -> None:
     (home / "mnt2").mkdir()
     done = as_user_where(home, NO_MTAB.format(home), "umount mnt", first="{onefs} " + MOUNT + ";")
     told = [line for line in done.stderr.splitlines() if not line.startswith("umount: ")]

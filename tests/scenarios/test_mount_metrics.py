@@ -72,7 +72,7 @@ def scraped(port: int) -> str:
         return str(answer.read().decode())
 
 
-def test_they_agree_with_what_was_done(mount: Mounted) -> None:
+def test_metrics_agree_with_what_was_done(mount: Mounted) -> None:
     session = path(mount, "")
     assert subprocess.run(["cat", path(mount, FIRST)], capture_output=True, check=True).stdout == FILES[FIRST]
     assert run_onefs("fetch", path(mount, SECOND)).returncode == 0
@@ -124,7 +124,7 @@ def test_they_agree_with_what_was_done(mount: Mounted) -> None:
     assert buckets[-1] == value(values, "onefs_request_duration_seconds_count", "operation=open")
 
 
-def test_the_cache_and_the_modes(mount: Mounted) -> None:
+def test_metrics_show_the_cache_and_the_modes(mount: Mounted) -> None:
     path(mount, FIRST).read_bytes()
     wait_until(lambda: read(mount).get(("onefs_cache_files", frozenset())) == 1, "the cache is counted")
     assert run_onefs("pin", path(mount, SECOND)).returncode == 0

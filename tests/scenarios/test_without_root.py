@@ -46,7 +46,7 @@ def in_user_namespace(home: Path, flags: str, script: str) -> "subprocess.Comple
     )
 
 
-def test_in_a_user_namespace(home: Path) -> None:
+def test_a_user_mounts_in_a_namespace_of_their_own(home: Path) -> None:
     onefs = " ".join(onefs_of(home))
     done = in_user_namespace(
         home,
@@ -58,7 +58,7 @@ def test_in_a_user_namespace(home: Path) -> None:
     assert done.stdout == f"{BYTES.decode()}{home}/mnt is unmounted.\n"
 
 
-def test_in_a_namespace_of_processes_too_it_ends_with_the_shell(home: Path) -> None:
+def test_a_mount_in_a_pid_namespace_ends_with_the_shell(home: Path) -> None:
     onefs = " ".join(onefs_of(home))
     words = f"mount {home}/tables mnt --cache-dir cache"
     done = in_user_namespace(home, "-rmpf", f"{onefs} {words}; cat mnt/{FILE}")
@@ -77,7 +77,7 @@ def mounted_connection(mountpoint: Path, user: int) -> int:
 
 
 @pytest.mark.parametrize("said", [True, False], ids=["said where", "not said"])
-def test_on_a_connection_that_was_given(home: Path, said: bool) -> None:
+def test_a_given_connection_is_served(home: Path, said: bool) -> None:
     mountpoint = home / "mnt"
     connection = mounted_connection(mountpoint, USER.pw_uid)
     flags = ["--mounted-at", str(mountpoint)] if said else []
@@ -95,7 +95,7 @@ def test_on_a_connection_that_was_given(home: Path, said: bool) -> None:
     wait_until(lambda: not os.path.ismount(mountpoint), "it is unmounted")
 
 
-def test_by_mount_fuse3_with_dropped_privileges(home: Path) -> None:
+def test_mount_fuse3_mounts_with_dropped_privileges(home: Path) -> None:
     (home / "bin").mkdir()
     program = home / "bin" / "onefs"
     program.write_text(f'#!/bin/sh\ncd /\nexec {" ".join(onefs_of(home))} "$@"\n')
@@ -123,7 +123,7 @@ def test_by_mount_fuse3_with_dropped_privileges(home: Path) -> None:
 
 
 @pytest.mark.parametrize("descriptor", [0, 900])
-def test_a_descriptor_that_is_no_connection(home: Path, descriptor: int) -> None:
+def test_a_descriptor_that_is_no_connection_is_refused(home: Path, descriptor: int) -> None:
     done = run_root(home, "mount", home / "tables", f"/dev/fd/{descriptor}", stdin=subprocess.DEVNULL)
     assert done.returncode == 1
     assert done.stderr == (

@@ -53,7 +53,7 @@ def test_a_user_installs_and_removes_their_unit(home: Path) -> None:
         (("--remvoe",), 2, "usage"),
     ],
 )
-def test_what_it_refuses(home: Path, words: tuple[str, ...], code: int, said: str) -> None:
+def test_wrong_use_is_refused_with_a_remedy(home: Path, words: tuple[str, ...], code: int, said: str) -> None:
     done = run(home, "install-systemd", *words)
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
