@@ -21,7 +21,7 @@ def complete(*words: str) -> Completer:
 
 
 def _completer(words: Callable[[], Sequence[str]], otherwise: str) -> Completer:
-    """A completer of words, or of paths of the type `otherwise` where no word fits."""
+    """A completer of words; where none fits, of paths of the type `otherwise`, "file" or "dir"."""
 
     def completed(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
         del context, parameter
@@ -32,7 +32,7 @@ def _completer(words: Callable[[], Sequence[str]], otherwise: str) -> Completer:
 
 
 def _mountpoints() -> list[str]:
-    """Where onefs is mounted, by the kernel's table: no daemon is asked, which may not answer."""
+    """Where onefs is mounted, by the kernel's table. Asks no daemon, as it may not answer."""
     try:
         return [disk.mountpoint for disk in mounted_disks() if disk.kind == FILE_SYSTEM_TYPE]
     except OSError:
@@ -62,7 +62,7 @@ class _Bash(BashComplete):
 
     @staticmethod
     def _check_version() -> None:
-        """The script is for any bash from 4.4 on; which one runs here tells nothing of who will read it."""
+        """Check nothing: the script needs bash 4.4, but the bash here may not be the one that reads it."""
 
 
 def script(shell: str) -> str:

@@ -1,4 +1,4 @@
-"""Simple texts in Markdown: their blocks, lists and tables, and the text wrapped for a terminal."""
+"""Markdown as the topics of help use it: blocks, lists and tables, and wrapping for a terminal."""
 
 import re
 import textwrap
@@ -53,8 +53,8 @@ def blocks(text: str) -> Iterator[list[str]]:
         yield block
 
 
-def points(block: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """The items of a list: the mark of each, and its text, which may go on over several lines."""
+def list_items(block: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The items of a list: the mark of each, and its text, which may span several lines."""
     mark, words = "", ""
     for line in block:
         found = _ITEM.match(line)
@@ -64,7 +64,7 @@ def points(block: Sequence[str]) -> Iterator[tuple[str, str]]:
     yield mark, words
 
 
-def explained(table: Sequence[str]) -> list[tuple[str, str]]:
+def table_rows(table: Sequence[str]) -> list[tuple[str, str]]:
     """The rows of a table without its head: the first cell, and the others in one sentence."""
     rows = [[cell.strip().replace(r"\|", "|") for cell in _CELLS.split(line.strip())[1:-1]] for line in table[2:]]
     return [(first, " – ".join(filter(None, others))) for first, *others in rows]
@@ -80,9 +80,9 @@ def _wrapped(block: Sequence[str], width: int) -> str:
         case Kind.PARAGRAPH:
             return fill(" ".join(block), width)
         case Kind.LIST:
-            return "\n".join(fill(words, width, mark, " " * len(mark)) for mark, words in points(block))
+            return "\n".join(fill(words, width, mark, " " * len(mark)) for mark, words in list_items(block))
         case Kind.TABLE:
-            rows = explained(block)
+            rows = table_rows(block)
             return "\n".join(
                 f"{INDENT}{term}\n{fill(words, width, INDENT * 2, INDENT * 2)}".rstrip() for term, words in rows
             )

@@ -49,7 +49,7 @@ def command(source: str, mountpoint: Path | None, foreground: bool, mounted_at: 
 
 
 def _mountpoint_of(source: str, named: Named) -> Path:
-    """Where a name's file has it mounted; the directory is made if it is missing. Raises `UsageError`."""
+    """The mountpoint in a name's file; makes the directory if it is missing. Raises `UsageError`."""
     if named.mountpoint is not None:
         _make(named.mountpoint)
         return named.mountpoint
@@ -63,7 +63,7 @@ def _mountpoint_of(source: str, named: Named) -> Path:
 
 
 def _make(mountpoint: Path) -> None:
-    """Make a directory that every user may enter, unless it is there. What fails is told when it is mounted on."""
+    """Make a directory that every user may enter, unless it exists. Mounting reports it if this fails."""
     umask = os.umask(0o022)
     try:
         with suppress(OSError):

@@ -30,7 +30,7 @@ _OF_MOUNT = re.compile(
     "(no)?(atime|auto|dev|diratime|exec|iversion|lazytime|mand|relatime|strictatime|suid|symfollow|user|fail)"
     "|async|defaults|dirsync|group|loud|_netdev|owner|ro|rw|silent|sync|users|(x-|X-|comment=|user=|u?helper=).*"
 )
-"""Options that mount(8), systemd and every file system know. A mount of onefs is always read-only, nosuid and nodev."""
+"""Options of mount(8) and systemd, which are ignored: a mount of onefs is always read-only, nosuid and nodev."""
 
 
 def main() -> None:
@@ -92,7 +92,7 @@ def _has_login(source: str) -> bool:
 
 
 def settings_of(options: str, *, is_sloppy: bool = False) -> dict[str, str]:
-    """The settings that mount options give, as text; those of mount(8) are left out. Raises `UsageError`."""
+    """The settings among mount options, as text; options of mount(8) are left out. Raises `UsageError`."""
     known = {entry.key: entry for entry in table()}
     given: dict[str, str] = {}
     for option in split(options):
@@ -126,7 +126,7 @@ def _value(entry: Entry, name: str, value: str | None) -> str:
 
 
 def split(options: str) -> list[str]:
-    """The options between commas; not at those after a backslash or in double quotes, which are both taken away."""
+    """The options between commas. A backslash or double quotes keep a comma in a value; both are removed."""
     parts, is_quoted, letters = [""], False, iter(options)
     for letter in letters:
         if letter == '"':

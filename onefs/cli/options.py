@@ -19,17 +19,17 @@ ELSEWHERE = (
     '(cache_dir = "PATH"). A flag counts before the environment, the environment before the file. '
     "See: onefs help settings"
 )
-"""Where settings may stand, for the end of a help."""
+"""Where else settings may stand; the end of a verb's help."""
 
 
 class _Path(click.Path):
-    """A path that is not empty, as an unset variable's is, which would mean the working directory.
+    """A path that is not empty. An unset variable gives an empty one, which would mean the working directory.
 
-    Whatever else is wrong with it is for the verb to say: a dead mountpoint, for one, cannot even be looked at.
+    The verb reports whatever else is wrong with it.
     """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The word as a path. It is not looked at: that would wait for a daemon that does not answer."""
+        """The word as a path. Does not access it: a daemon that does not answer would block that."""
         if value == "":
             self.fail("it is empty: give a path, such as . for the working directory.", param, ctx)
         return self.coerce_path_result(value)
@@ -40,7 +40,7 @@ PATTERN = _Path(path_type=str, readable=False)
 
 
 def with_place(command: Command) -> Command:
-    """Give a command the flag that says which mount it is about, for verbs whose own words could be taken for it."""
+    """Give a command the flag --mount, for verbs whose arguments could be mistaken for a mount's path."""
     return click.option(
         "--mount", "place", type=PATH, metavar="PATH", shell_complete=complete_mounts, help="the mount that holds PATH"
     )(command)

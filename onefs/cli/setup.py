@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option(
     "--alyx-password-file", "--password-file", type=PATH, metavar="PATH", help="file whose first line is the password"
 )
-@click.option("--token-file", type=PATH, metavar="PATH", help="file whose first line is a token, for a password")
+@click.option("--token-file", type=PATH, metavar="PATH", help="file whose first line is a token, instead of a password")
 @with_settings_of(SETUP - {"alyx_user", "alyx_password_file"})
 @click.option("--no-input", is_flag=True, help="ask nothing: fail if something is missing")
 @click.option("--forget", is_flag=True, help="forget NAME and its logins; what was fetched stays")

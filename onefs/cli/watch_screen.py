@@ -1,4 +1,4 @@
-"""The screen of `onefs status --watch`: what a mount tells now and how fast it changes, as lines of styled text."""
+"""The screen of `onefs status --watch`: the status of mounts and its rates of change, as lines of styled text."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -19,13 +19,13 @@ RATES_KEPT = 40
 LABS_SHOWN, PROGRAMS_SHOWN, FAILURES_SHOWN = 6, 6, 3
 FEWEST_TRANSFERS, MOST_TRANSFERS = 2, 30
 TWO_COLUMNS_FROM = 110
-"""So many columns are enough for labs and programs side by side."""
+"""The least columns for labs and programs side by side."""
 _LEVELS = " ▁▂▃▄▅▆▇█"
 _ROLES = {"database": "database", "data": "data servers"}
 
 
 class Rates:
-    """How fast the counters of one mount grow, from one look to the next."""
+    """How fast the counters of one mount grow from one report to the next."""
 
     def __init__(self) -> None:
         self._before: tuple[float, Facts] | None = None
@@ -34,7 +34,7 @@ class Rates:
         self.requests_per_s: dict[str, float] = {}
 
     def take(self, facts: Facts, now_s: float) -> None:
-        """Measure from the facts before to these. After a restart of the daemon measuring begins anew."""
+        """Update the rates from a new report. A restart of the daemon resets them."""
         before, self._before = self._before, (now_s, facts)
         if before is None:
             return
@@ -52,7 +52,7 @@ class Rates:
         }
 
     def lines(self, width: int, now_s: float) -> list[Line]:
-        """What comes over the network now, and what is asked."""
+        """Lines with the bytes received and the requests sent per second."""
         latest = self.bytes_per_s[-1] if self.bytes_per_s else 0.0
         asked = ", ".join(f"{_ROLES.get(kind, kind)} {rate:.1f}/s" for kind, rate in self.requests_per_s.items())
         room = max(min(width - 40, RATES_KEPT), 0)
@@ -67,7 +67,7 @@ class Rates:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """Values as a row of bars, the highest as high as a line."""
+    """Values as a row of block characters, scaled to the highest."""
     most = max(values, default=0.0)
     if most <= 0:
         return ""
@@ -143,7 +143,7 @@ def _filled(line: Line, width: int) -> Line:
 def screen(
     reports: Sequence[Facts], rates: Mapping[str, Rates], width: int, height: int, now_s: float, note: str
 ) -> list[Line]:
-    """All mounts in `height` lines, each as many as the others, and the note at the end."""
+    """All mounts in `height` lines, in equal shares, and the note at the end."""
     if not reports:
         return [[Span("Nothing is mounted.")], [Span(note, Style.FAINT)]]
     share = max((height - 1) // len(reports) - 1, BAR_WIDTH)

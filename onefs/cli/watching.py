@@ -1,4 +1,4 @@
-"""`onefs status --watch`: a live view of mounts on a terminal, or one report after another elsewhere."""
+"""`onefs status --watch`: a live view of mounts on a terminal; elsewhere, such as in a pipe, repeated reports."""
 
 import os
 import select
@@ -45,7 +45,7 @@ def watch(path: Path | None, interval_s: float) -> None:
 
 
 class Watched:
-    """The mounts that are watched: one, or all that there are, and those that were there before."""
+    """The mounts to watch: one, or all that are or were there while watching."""
 
     def __init__(self, only: Mount | None) -> None:
         self._only = only
@@ -80,7 +80,7 @@ class Poller:
         threading.Thread(target=self._poll, name="onefs-watch", daemon=True).start()
 
     def screen(self, columns: int, lines: int) -> list[Line]:
-        """What was seen last, for a terminal of that size."""
+        """The screen for the last reports, for a terminal of that size."""
         with self._lock:
             if self._seen is None:
                 return []
@@ -136,13 +136,13 @@ def _print_reports(watched: Watched, interval_s: float) -> None:
 
 
 class _Keys:
-    """Waits for q on standard input, or for nothing where that is no terminal."""
+    """Waits for q on standard input, if that is a terminal."""
 
     def __init__(self, descriptor: int | None) -> None:
         self._descriptor = descriptor
 
     def __call__(self, wait_s: float) -> bool:
-        """Wait so long for a key; whether it is one that ends the view."""
+        """Wait up to `wait_s` for a key; whether it ends the view."""
         if self._descriptor is None:
             time.sleep(wait_s)
             return False

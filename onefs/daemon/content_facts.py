@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def cache_facts(source: "Source", keeping: "Keeping") -> dict[str, Any]:
-    """What is in the cache, in all and by lab, and what may be."""
+    """How much is in the cache, in all and by lab, and its limits."""
     usage, labs = keeping.usage(), keeping.labs()
     facts: dict[str, Any] = {
         "directory": str(source.data_dir),

@@ -53,7 +53,7 @@ def is_loopback(host: object) -> bool:
 
 
 def _only_at_path(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
-    """The same application at one path only, and always whole: it cannot pick metrics that are made when asked for."""
+    """The application at one path only, without its query `name[]`, which does not work with collected metrics."""
 
     def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         if environ["PATH_INFO"] == PATH:
@@ -65,7 +65,7 @@ def _only_at_path(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable
 
 
 class Server(ThreadingMixIn, WSGIServer):
-    """A server with few threads, which nobody keeps busy for long."""
+    """A server with few threads, which cuts off long connections."""
 
     daemon_threads = True
     block_on_close = False
@@ -107,7 +107,7 @@ class Server(ThreadingMixIn, WSGIServer):
         self.setup_environ()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Whether there is a thread left for a connection."""
+        """Whether a connection may be served: not too many are open."""
         del client_address
         self._cut_off_old()
         with self._lock:
@@ -127,12 +127,12 @@ class Server(ThreadingMixIn, WSGIServer):
         self._cut_off_old()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log what went wrong with a connection: that it broke off is no news."""
+        """Log a failed connection at level debug: scrapers may break off at any time."""
         del request
         _log.debug("A request for metrics from %s failed", client_address, exc_info=True)
 
     def _cut_off_old(self) -> None:
-        """Wake the threads of connections that lasted too long: they find theirs closed."""
+        """Shut down connections that lasted too long, which ends their threads."""
         now_s = time.monotonic()
         with self._lock:
             for connection, begun_s in self._connections.items():

@@ -28,10 +28,10 @@ class Mounted(Protocol):
 
 
 class StackWriter:
-    """Writes stacks and state when SIGUSR1 comes, in threads of its own, so that nothing else need work or wait."""
+    """Writes stacks and state at SIGUSR1, in threads of its own: it works whatever else hangs."""
 
     def __init__(self) -> None:
-        """Begin to listen. To be called before modules such as numpy are imported: their threads must block the signal.
+        """Start the listening thread. Call it before importing numpy and the like: their threads must block the signal.
 
         The kernel may give it to any thread that does not block it; then it is passed on once Python code runs.
         """

@@ -1,4 +1,4 @@
-"""The ways to a mount: by this process itself, or by whoever gave it a connection that is open, as `/dev/fd/N`."""
+"""Two ways to mount: this process mounts, or it serves an open connection that it was given as `/dev/fd/N`."""
 
 import logging
 import os
@@ -23,7 +23,7 @@ class Mounter:
         """The source in the kernel's table of mounts, if that is not its own name."""
 
     def mount(self, source: str) -> str:  # noqa: ARG002
-        """What libfuse is to be given as mountpoint. Raises `MountError`."""
+        """Prepare the mount, and return the mountpoint to give to libfuse. Raises `MountError`."""
         return str(self.mountpoint)
 
     def raise_max_background(self) -> bool:
@@ -35,24 +35,24 @@ class Mounter:
         mounting.raise_read_ahead(self.mountpoint)
 
     def close(self) -> None:
-        """Unmount if libfuse did not when it closed the connection; here it did. Does nothing the second time."""
+        """Unmount, unless libfuse did so as it closed the connection, as it does here. Can be called twice."""
 
 
 class GivenMount(Mounter):
-    """A mount that somebody else made, and whose connection this process was given open."""
+    """A mount that somebody else made, whose open connection this process was given."""
 
     def __init__(self, descriptor: Path, mounted_at: Path | None) -> None:
-        """Find out where it is mounted; `mounted_at` if the kernel does not tell. Raises `MountError`."""
+        """Find where it is mounted, else take `mounted_at`. Raises `MountError`."""
         super().__init__(mountpoint_of(descriptor, mounted_at))
         self._descriptor = descriptor
         os.set_inheritable(int(descriptor.name), False)  # or the connection would outlive this process
 
     def mount(self, source: str) -> str:  # noqa: ARG002
-        """What libfuse is to be given as mountpoint."""
+        """Return the mountpoint to give to libfuse."""
         return str(self._descriptor)
 
     def close(self) -> None:
-        """Unmount if this user may: else whoever mounted finds the mountpoint dead."""
+        """Unmount if this user may; else log why, and leave a dead mountpoint."""
         if mounting.device(self.mountpoint) == mounting.NO_DEVICE:
             return
         try:

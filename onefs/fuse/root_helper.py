@@ -25,7 +25,7 @@ class RootHelper(Mounter):
     """The helper process, as the daemon sees it. Start it as root; the other methods need no right."""
 
     def __init__(self, mountpoint: Path, uid: int, gid: int) -> None:
-        """Start it, for one mount at a directory, whose daemon is of this user and group. Raises `MountError`."""
+        """Start the helper for one mount, whose daemon runs as this user and group. Raises `MountError`."""
         super().__init__(mountpoint)
         try:
             self._fuse = os.open("/dev/fuse", os.O_RDWR)
@@ -60,7 +60,7 @@ class RootHelper(Mounter):
         self._ask(_READ_AHEAD)
 
     def close(self) -> None:
-        """Have it unmount and end. Close the connection first, so that no reader waits for an answer."""
+        """Have the helper unmount and end. Close the connection before, so that no reader waits for an answer."""
         if not self._pid:
             return
         with suppress(OSError):
@@ -116,13 +116,13 @@ class _Mounting:
         return ""
 
     def end(self) -> None:
-        """Unmount, at once for new users, unless something else is mounted there by now."""
+        """Unmount lazily, unless something else is mounted there by now."""
         if self._device and mounting.device(self._mountpoint) == self._device:
             mounting.unmount(self._mountpoint, lazy=True)
 
 
 def _help(mount: _Mounting, commands: int, answers: int) -> None:
-    """The life of the helper process. Its signals are the daemon's business: it ends when that does."""
+    """Run the helper process until the daemon ends. It ignores signals, which are meant for the daemon."""
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     os.chdir("/")
@@ -147,7 +147,7 @@ def _answer(mount: _Mounting, asked: TextIO, answers: int) -> None:
 
 
 def _close_all_but(*kept: int) -> None:
-    """Close what the daemon has open: whoever reads the end of a pipe would wait for the helper's end too."""
+    """Close what the daemon has open: pipes that the helper held open would never end for their readers."""
     null = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
         os.dup2(null, stream)

@@ -142,9 +142,9 @@ def is_interpreter(name: str) -> bool:
 
 
 def program_in_short(found: Process) -> str:
-    """As in recordings, but without the script's folder: `python3.12 fit.py`, `python3.12 -m analysis`.
+    """The program's name without the script's folder: `python3.12 fit.py`, `python3.12 -m analysis`.
 
-    It is the beginning of that if a program gives itself a long name.
+    Long names are cut.
     """
     name, _, script = _program(found).partition(" ")
     return f"{name} {script.rpartition('/')[2]}"[:_LONGEST_PROGRAM].rstrip()

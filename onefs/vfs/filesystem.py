@@ -190,12 +190,12 @@ class FileSystem:
         return self._attributes(self.forest.node(ino))
 
     def has_text(self, ino: int) -> bool:
-        """Whether a node is a file whose size is told by `size_now`. Raises `GoneError`."""
+        """Whether a node is a file with a text that changes, whose size `size_now` gives. Raises `GoneError`."""
         node = self.forest.node(ino)
         return isinstance(node, SpecialFile) and node.text is not None
 
     def attributes_now(self, ino: int) -> Attributes:
-        """Attributes of a file with a text, whose size may take long to tell. Raises `GoneError`."""
+        """Attributes of a file with a text. Generates the text if need be, which may take long. Raises `GoneError`."""
         node = self.forest.node(ino)
         if isinstance(node, SpecialFile) and node.text is not None:
             node.size_bytes = node.text.size_now()

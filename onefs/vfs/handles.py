@@ -104,7 +104,7 @@ class LiveText(Protocol):
         """Length."""
 
     def read(self, offset: int, size: int) -> bytes:
-        """The bytes there are now."""
+        """The bytes at an offset, as they are now; fewer than `size` at the end."""
 
     def open(self) -> "LiveFile":
         """An open file of it."""
@@ -123,7 +123,7 @@ class LiveFile(MemoryFile):
         return self._text.size_now()
 
     def read_now(self, offset: int, size: int) -> bytes | None:  # noqa: ARG002
-        """Always leaves it to `read`."""
+        """None: `read` must be used, which may block."""
         return None
 
     def read(self, offset: int, size: int) -> bytes:
@@ -188,7 +188,7 @@ class DiskFile:
         return None
 
     def read_now(self, offset: int, size: int) -> bytes | None:  # noqa: ARG002
-        """Always leaves it to `read`."""
+        """None: `read` must be used, which may block."""
         return None
 
     def read(self, offset: int, size: int) -> bytes:

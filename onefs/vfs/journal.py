@@ -10,7 +10,7 @@ from onefs.errors import GoneError, NotADirectoryInTreeError, NotInCatalogueErro
 
 KEPT = 200
 NO_ERRNO = "-"
-"""In place of an errno's name: it is a warning."""
+"""Stands in place of an errno's name for a warning."""
 MOST_UNANSWERED = 1000
 _ANSWERS = (NotInCatalogueError, NotADirectoryInTreeError, GoneError, UnknownRecordError)
 """What is raised where there was an answer: that there is no such thing."""
@@ -42,7 +42,7 @@ class Journal:
         self._note(path, error, self._errno_name(error))
 
     def warn(self, warning: OnefsError) -> None:
-        """Note what people should know though nothing has failed."""
+        """Note a warning: nothing has failed."""
         self._note("", warning, NO_ERRNO)
 
     def _note(self, path: str, error: OnefsError, errno_name: str) -> None:

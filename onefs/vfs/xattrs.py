@@ -22,7 +22,7 @@ HIDDEN = f"{PREFIX}hidden:"
 """With a path in the session behind it: why nothing is shown there. It is listed nowhere, and for `onefs info`."""
 
 LOADER = f"{PREFIX}loader"
-"""Asked for of the root: the process that asks loads the files that it opens, and is not searching through all."""
+"""A program that loads files reads this attribute of the root, so that it is never taken for a crawler."""
 
 LEFT_OUT = f"{PREFIX}left_out"
 """On a folder of searches: how many sessions match that have no place in the tree. For `onefs search`."""
