@@ -116,6 +116,8 @@ class MemoryLog(logging.Handler):
         super().__init__()
         self._most_bytes = most_bytes
         self._lines = bytearray()
+        self.changed_s = 0.0
+        """When the last record came."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a record."""
@@ -123,6 +125,7 @@ class MemoryLog(logging.Handler):
             self._lines += self.format(record).encode(errors="backslashreplace") + b"\n"
         except Exception:  # noqa: BLE001 - as of every handler: what cannot be logged harms nobody who logs
             self.handleError(record)
+        self.changed_s = record.created
         if len(self._lines) > self._most_bytes:
             self._lines = self._lines[-self._most_bytes // 4 :].partition(b"\n")[2]
 
@@ -144,6 +147,14 @@ class _FileText:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+
+    @property
+    def changed_s(self) -> float:
+        """When the last line was written; 0 if there is none."""
+        try:
+            return self._path.stat().st_mtime
+        except OSError:
+            return 0.0
 
     def size_now(self) -> int:
         """Length."""

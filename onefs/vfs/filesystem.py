@@ -199,6 +199,7 @@ class FileSystem:
         node = self.forest.node(ino)
         if isinstance(node, SpecialFile) and node.text is not None:
             node.size_bytes = node.text.size_now()
+            node.time_s = int(node.text.changed_s)
         return self._attributes(node)
 
     def target(self, ino: int) -> str:

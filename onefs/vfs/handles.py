@@ -100,6 +100,10 @@ class MemoryFile:
 class LiveText(Protocol):
     """A text that changes while it is open, such as a log."""
 
+    @property
+    def changed_s(self) -> float:
+        """When it changed last."""
+
     def size_now(self) -> int:
         """Length."""
 
@@ -134,9 +138,18 @@ class LiveFile(MemoryFile):
 class GeneratedText:
     """A text that is generated at each opening. `stat` reports the size of the last one, if that is recent."""
 
-    def __init__(self, generate: Callable[[], str], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        generate: Callable[[], str],
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
         self._generate = generate
         self._clock = clock
+        self._wall_clock = wall_clock
+        self._digest: int | None = None
+        self.changed_s = 0.0
+        """When it was first generated as it is now: rsync takes a file of equal size and time for the same."""
         self._generated_s = float("-inf")
         self._size_bytes = 0
 
@@ -150,6 +163,9 @@ class GeneratedText:
     def open(self) -> MemoryFile:
         """The text as it is now."""
         content = self._generate().encode("utf-8", "backslashreplace")
+        digest = hash(content)
+        if digest != self._digest:
+            self._digest, self.changed_s = digest, self._wall_clock()
         self._size_bytes, self._generated_s = len(content), self._clock()
         return MemoryFile(content)
 

@@ -92,6 +92,10 @@ class DatasetFile:
 class Text(Protocol):
     """The text of a file that changes."""
 
+    @property
+    def changed_s(self) -> float:
+        """When it was seen to become what it is; after `size_now`, of the same text."""
+
     def size_now(self) -> int:
         """Its length now. May take long."""
 
@@ -101,7 +105,7 @@ class Text(Protocol):
 
 @dataclass(slots=True, eq=False)
 class SpecialFile:
-    """A file that is no dataset. `text` tells the size of one that changes, which `open` opens.
+    """A file that is no dataset. `text` tells the size and time of one that changes, which `open` opens.
 
     `writer` gives what obeys the words that are written from one opening to its end.
     """

@@ -44,6 +44,13 @@ def test_rsync_copies_them_whole(mount: Mounted, tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == mount.log()
 
 
+def test_the_time_of_a_control_file_is_that_of_its_text(mount: Mounted) -> None:
+    folder = mount.path / ".onefs"
+    assert (folder / "README").stat().st_mtime == (folder / "README").stat().st_mtime > 0
+    log = Path(json.loads((folder / "status.json").read_text())["log"])
+    wait_until(lambda: (folder / "log").stat().st_mtime == int(log.stat().st_mtime), "nothing is logged meanwhile")
+
+
 def test_a_mode_is_read_as_it_was_written_just_now(mount: Mounted) -> None:
     file = mount.path / ".onefs" / "mode"
     assert file.stat().st_size == len("local\n")
