@@ -156,7 +156,7 @@ def test_its_numbers_are_small_distinct_and_inside_it() -> None:
 
 def test_a_text_of_equal_size_has_another_time_once_it_is_another() -> None:
     said, now_s = ["one"], [10.0]
-    text = MadeText(lambda: said[0], clock=lambda: now_s[0], wall_clock=lambda: now_s[0])
+    text = GeneratedText(lambda: said[0], clock=lambda: now_s[0], wall_clock=lambda: now_s[0])
     assert (text.size_now(), text.changed_s) == (3, 10.0)
     now_s[0] = 20.0
     assert (text.size_now(), text.changed_s) == (3, 10.0), "it is still the same"
