@@ -39,9 +39,9 @@ def serve(
 ) -> None:
     """Mount a source and serve it until it is unmounted or a signal ends it. Raises any `OnefsError`.
 
-    `mountpoint` may be the connection of a mount that somebody else made, `/dev/fd/N`; `mounted_at` is where that is,
-    if the kernel cannot tell. `shown_as` is the source in the kernel's table of mounts, "" for its own name. `instead`
-    gives what is to be mounted in place of the source, once that is ready. `stacks` is told of the mount.
+    `mountpoint` may be `/dev/fd/N`, the open connection of a mount that somebody else made; `mounted_at` is the folder
+    that is mounted, if the kernel cannot tell. `shown_as` is the source in the kernel's table of mounts, "" for its
+    own name. `instead` returns the source to mount in place of the prepared one. `stacks` writes the mount's state.
     """
     memory.keep_pandas_out()
     _raise_file_limit()
@@ -65,22 +65,29 @@ def serve(
         prepare(source)
         if log is None:
             log = logs.install(settings.log, source.state_dir / logs.file_name(mountpoint), settings.log_format)
-        try:
+        with _failures_logged(is_foreground=not log_to_file):
             service = Service(instead(source), settings, mounter, log)
             stacks.observe(service)
             _collect_rarely()
             service.run(ready)
-        except OnefsError as error:
-            if log_to_file:  # whoever started it prints the error, too
-                _log.error("%s", error)
-            raise
-        except Exception:
-            _log.exception("The daemon ended")
-            raise
+
+
+@contextlib.contextmanager
+def _failures_logged(*, is_foreground: bool) -> Iterator[None]:
+    """A block whose failures are logged. In the foreground an `OnefsError` is not: it is printed where the log goes."""
+    try:
+        yield
+    except OnefsError as error:
+        if not is_foreground:
+            _log.error("%s", error)
+        raise
+    except Exception:
+        _log.exception("The daemon ended")
+        raise
 
 
 def _mounter(mountpoint: Path, given: GivenMount | None, user: pwd.struct_passwd | None) -> Mounter:
-    """What mounts for a daemon that is to run as that user."""
+    """The mounter for a daemon that runs as that user, None for the user of this process."""
     if given is not None:
         return given
     return Mounter(mountpoint) if user is None else RootHelper(mountpoint, user.pw_uid, user.pw_gid)
@@ -88,7 +95,7 @@ def _mounter(mountpoint: Path, given: GivenMount | None, user: pwd.struct_passwd
 
 @contextlib.contextmanager
 def _opened(source_name: str, settings: Settings, user: pwd.struct_passwd | None) -> Iterator[Source]:
-    """As `opened`, by that user, who this process is from then on."""
+    """As `opened`, after this process has become that user."""
     if user is not None:
         run_as.become(user)
     if settings.cache_dir:
