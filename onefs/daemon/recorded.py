@@ -1,4 +1,4 @@
-"""Owns what a manifest asks for: each of its datasets once, as the catalogue's own values, from one source."""
+"""What a manifest asks for: each of its datasets once, as the catalogue's own values, from one source."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Owns what a job is to do: to which datasets, how to one of them, and what came of that."""
+"""What a job does: to which datasets, what to each of them, and the results."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

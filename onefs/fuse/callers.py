@@ -1,4 +1,4 @@
-"""Owns waiting on behalf of a program: until it may go on, or until a signal wants it to stop waiting."""
+"""Waiting on behalf of a program: until it may go on, or a signal asks it to stop."""
 
 import functools
 import signal

@@ -1,4 +1,4 @@
-"""Owns the one table from a failure to its errno."""
+"""The table that gives each failure its errno."""
 
 import errno
 

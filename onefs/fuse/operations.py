@@ -35,7 +35,7 @@ from onefs.fuse.counters import OPERATIONS, Counters
 from onefs.fuse.errnos import errno_of
 from onefs.fuse.opened import Handle, Listing, Pages
 from onefs.fuse.packing import Packer, absent, statistics
-from onefs.fuse.recording import Told
+from onefs.fuse.recording import ReadReporter
 from onefs.recording.program_usage import Programs
 from onefs.vfs import inodes, xattrs
 from onefs.vfs.filesystem import FileSystem, Opened
@@ -126,7 +126,7 @@ class Operations(pyfuse3.Operations):
         """Whether the kernel lets any number of reads through; else files still being fetched bypass its cache."""
         self._pages = Pages()
         self._recorder = file_system.recorder
-        self._told = Told(self._recorder, self._pages, self._files)
+        self._told = ReadReporter(self._recorder, self._pages, self._files)
         self._accounts = ProgramAccounting(programs or Programs(), self._recorder, file_system.journal)
 
     def _tell_unforeseen(self, method: str, number: Any, error: Exception) -> None:

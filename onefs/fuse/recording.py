@@ -1,4 +1,4 @@
-"""Owns telling the recorder who reads what, of reads that the kernel answers by itself too."""
+"""`ReadReporter`: tells the recorder who reads what, also of reads that the kernel answers by itself."""
 
 import functools
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ LOOK_THREADS = 16
 READERS_KEPT = 10_000
 
 
-class Told:
+class ReadReporter:
     """Tells the recorder of reads.
 
     The kernel asks for bytes that it has no pages of, and does not tell of those that it has. So a program counts as
