@@ -90,7 +90,7 @@ class Settings:
         None, path, "file whose first line is the password for the database", group=Group.LOGIN
     )
     alyx_token: str = _setting(
-        "", any_text, "token for the database, in place of a password", secret=True, group=Group.LOGIN
+        "", any_text, "token for the database, instead of a password", secret=True, group=Group.LOGIN
     )
     data_url: str = _setting("", url, "base URL of the files, if they are not beside the tables", group=Group.SOURCE)
     remote_names: RemoteNames = _setting(
@@ -107,7 +107,7 @@ class Settings:
     view: str = _setting(
         "full",
         one_of("full", "default"),
-        "full shows every edition of each file; default shows one of each, without #revision# folders",
+        "which editions of each file are shown: full, every one; default, only one, without #revision# folders",
         group=Group.VIEW,
     )
     as_of: str = _setting(
@@ -124,8 +124,8 @@ class Settings:
     verify: str = _setting(
         "auto",
         one_of("auto", "strict", "warn", "off"),
-        "strict serves only verified files; auto also serves blocks of a large file before all of it is verified; "
-        "warn serves files with a wrong hash, too; off checks sizes only",
+        "what programs may read: strict, only verified files; auto, also blocks of a large file before all of it is "
+        "verified; warn, also files with a wrong hash; off, files of the right size",
         group=Group.CACHE,
     )
     whole_file_max: int = _setting(

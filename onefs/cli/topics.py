@@ -37,7 +37,10 @@ def all_settings_text() -> str:
                 # A secret may stand on no command line, where others would see it.
                 names = f"{entry.variable}, {entry.key}" if entry.secret else f"{entry.flag} {entry.metavar}"
                 default = f" Default: {entry.default_text}." if entry.default_text else ""
-                lines += [f"{INDENT}{names}", fill(_sentence(entry.doc) + default, _WIDTH, INDENT * 2, INDENT * 2)]
+                lines += [
+                    f"{INDENT}{names}",
+                    fill(_sentence(entry.doc.replace("`", "")) + default, _WIDTH, INDENT * 2, INDENT * 2),
+                ]
         lines.append("")
     return "\n".join(lines)
 
