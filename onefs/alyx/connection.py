@@ -227,12 +227,12 @@ class Connection:
         """
         if self._failed_login is not None and self._failed_login is not failed:
             raise again(self._failed_login)
-        if self._refused_login is not None and self._clock.now_s() < self._refused_until_s:
+        if self._refused_login is not None and self._outages.now_s() < self._refused_until_s:
             raise again(self._refused_login)
         try:
             token = self._ask_for_token()
         except AccessRefusedError as error:
-            self._refused_login, self._refused_until_s = error, self._clock.now_s() + PAUSE_S
+            self._refused_login, self._refused_until_s = error, self._outages.now_s() + PAUSE_S
             raise
         except UnreachableError as error:
             self._failed_login = error.with_traceback(None)

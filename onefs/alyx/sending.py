@@ -22,6 +22,7 @@ from onefs.alyx.waiting import Clock, Patience
 from onefs.errors import BrokenAnswerError, UnreachableError
 from onefs.forks import begins_anew_in_children, new_lock
 from onefs.outages import Outages
+from onefs.suspends import SuspendWatch
 
 REDIRECTIONS = (301, 302, 303, 307, 308)
 LONGEST_REDIRECTION = 5
@@ -73,7 +74,8 @@ class Sender:
         self._proxy = proxy if not proxy or "://" in proxy else f"http://{proxy}"
         self._clock = clock
         self._closing = threading.Event()
-        self._lock = new_lock()  # guards the two below
+        self._lock = new_lock()  # guards the three below
+        self._suspends = SuspendWatch()
         self._session: requests.Session | None = None
         self._requests_sent = 0
         begins_anew_in_children(self)
@@ -207,6 +209,8 @@ class Sender:
 
     def _http(self) -> requests.Session:
         with self._lock:
+            if self._suspends.was_suspended() and self._session is not None:
+                self._session.close()  # its connections; it opens others
             if self._session is None:
                 self._session = _Session()
                 self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))

@@ -40,6 +40,9 @@ WAIT_S = 30.0
 DOUBT_PAUSE_S = 10.0
 """How long a server that answered is trusted, whatever files it does not give."""
 
+SET_BACK_S = 1.0
+"""By how much the clock must have been set back for that to count."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -155,13 +158,14 @@ class Refresher:
     @property
     def is_expired(self) -> bool:
         """Whether the tables in use are older than `expiry_s`, or a server that did not answer may be asked again."""
-        return self._due_s() <= self._clock()
+        now_s = self._clock()
+        return self._due_s() <= now_s or self._was_set_back(now_s)
 
     def refresh_if_due(self) -> float:
         """Renew the tables if the mode asks for it and they have expired; seconds until this should be asked again."""
         if not self._renews_itself():
             return LONGEST_LOOK_S
-        self._renew_if(lambda: self._renews_itself() and self._due_s() <= self._clock())
+        self._renew_if(lambda: self._renews_itself() and self.is_expired)
         return min(max(self._due_s() - self._clock(), 0.0), LONGEST_LOOK_S)
 
     def check_before_listing(self) -> None:
@@ -174,7 +178,8 @@ class Refresher:
 
     def doubt(self) -> None:
         """A server did not give a file: it is asked for tables soon, so that the mode in effect is told as it is."""
-        self._is_doubted |= self._clock() >= self.checked_s + DOUBT_PAUSE_S
+        now_s = self._clock()
+        self._is_doubted |= now_s >= self.checked_s + DOUBT_PAUSE_S or self._was_set_back(now_s)
 
     # What a user tells it
 
@@ -316,6 +321,7 @@ class Refresher:
             raise
         finally:
             self.checked_s, self._is_doubted, self._drawn = self._clock(), False, self._jitter.draw()
+            self._begun_s = min(self._begun_s, self.checked_s)
         self._asked_s = self.checked_s
         self.mode.recovered()
         return is_new
@@ -385,7 +391,12 @@ class Refresher:
         return ALLOWED[self.state.requested].new_tables and self._origin_of is not None and not self._is_loaded
 
     def _may_check(self) -> bool:
-        return self._clock() >= self.checked_s + self._interval_s
+        now_s = self._clock()
+        return now_s >= self.checked_s + self._interval_s or self._was_set_back(now_s)
+
+    def _was_set_back(self, now_s: float) -> bool:
+        """Whether the clock shows a time before the last check or the start: then no time that was set in it holds."""
+        return now_s < max(self.checked_s, self._begun_s) - SET_BACK_S
 
     def _due_s(self) -> float:
         if self.state.reason:

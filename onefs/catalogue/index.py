@@ -304,6 +304,6 @@ def _remove_old(directory: Path, kept: set[str]) -> None:
     for entry in list(directory.iterdir()):
         if not entry.is_dir() or entry.name in kept:
             continue
-        if entry.name.startswith(TEMPORARY) and time.time() - entry.stat().st_mtime < ABANDONED_AFTER_S:
+        if entry.name.startswith(TEMPORARY) and abs(time.time() - entry.stat().st_mtime) < ABANDONED_AFTER_S:
             continue
         shutil.rmtree(entry, ignore_errors=True)

@@ -44,7 +44,7 @@ def command(source: str, mountpoint: Path | None, foreground: bool, mounted_at: 
             named.source, settings, place.absolute(), foreground=foreground, mounted_at=mounted_at or named.mountpoint
         )
     except OnefsError as error:
-        complain(str(error))
+        complain(str(error), systemd.ERROR_PREFIX if systemd.is_journal() else "")
         raise click.exceptions.Exit(systemd.failed(error)) from error
 
 

@@ -23,9 +23,9 @@ def say(sentence: str) -> None:
     click.echo(visible(sentence))
 
 
-def complain(sentence: str) -> None:
-    """Print a sentence on standard error, with the program's name."""
-    click.echo(f"onefs: {visible(sentence)}", err=True)
+def complain(sentence: str, prefix: str = "") -> None:
+    """Print a sentence on standard error, with the program's name; before it a prefix that is for the journal."""
+    click.echo(f"{prefix}onefs: {visible(sentence)}", err=True)
 
 
 def print_lines(text: str) -> None:

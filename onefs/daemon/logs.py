@@ -12,6 +12,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from onefs.daemon.log_formats import TEXT, formatter
+from onefs.daemon.systemd import is_journal
 from onefs.digests import digest64
 from onefs.errors import CacheDamagedError
 from onefs.setting_values import levels_by_part, log_parts
@@ -44,7 +45,7 @@ def install(levels: str, path: Path | None, form: str = TEXT) -> Log:
         file.setFormatter(formatter(form))
         _use([file], levels)
         return Log(str(path), _FileText(path))
-    in_journal = _is_journal()
+    in_journal = is_journal()
     stream, memory = logging.StreamHandler(sys.stderr), MemoryLog()
     stream.setFormatter(formatter(form, for_journal=in_journal))
     memory.setFormatter(formatter(form))
@@ -79,15 +80,6 @@ def _use(handlers: list[logging.Handler], levels: str) -> None:
     set_levels(levels)
     logging.getLogger("pyfuse3").addFilter(_is_no_late_answer)
     threading.excepthook = _log_thread_failure
-
-
-def _is_journal() -> bool:
-    """Whether standard error goes to the journal of systemd."""
-    try:
-        status = os.fstat(2)
-    except OSError:
-        return False
-    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 def _is_no_late_answer(record: logging.LogRecord) -> bool:

@@ -1,6 +1,7 @@
 """`Service`, one mount: builds every part, serves until told to stop, and takes it down."""
 
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -33,6 +34,7 @@ from onefs.daemon.watchdog import UnitReporter
 from onefs.errors import OnefsError, UsageError
 from onefs.fuse import mounting
 from onefs.fuse.counters import Counters
+from onefs.fuse.disconnection import until_disconnected
 from onefs.fuse.errnos import errno_name
 from onefs.fuse.mounters import Mounter
 from onefs.fuse.notify import Notifier
@@ -247,9 +249,10 @@ class Service:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._heed_signals, received, nursery)
                     nursery.start_soon(self._say_ready, ready, nursery)
-                    await pyfuse3.main(min_tasks=4, max_tasks=MAX_REQUESTS)
+                    nursery.start_soon(functools.partial(pyfuse3.main, min_tasks=4, max_tasks=MAX_REQUESTS))
+                    await until_disconnected()
                     _log.info("Unmounted from %s", self._mountpoint)
-                    nursery.cancel_scope.cancel()
+                    nursery.cancel_scope.cancel()  # and with it the requests whose answers nobody takes any more
             finally:
                 signals.hold()
                 systemd.notify("STOPPING=1")

@@ -40,6 +40,8 @@ from onefs.fuse.errnos import errno_of
 from onefs.progress import Listener, Step
 from onefs.text import visible
 
+ERROR_PREFIX = "<3>"
+"""Before a line on standard error, it tells the journal the priority of an error."""
 STEP_S = 600.0
 """How long one step of the start may take until the next is reported."""
 
@@ -98,6 +100,15 @@ def manager() -> ServiceManager:
 def notify(*assignments: str) -> None:
     """Send assignments to the service manager that started this process, if one did."""
     manager().notify(*assignments)
+
+
+def is_journal() -> bool:
+    """Whether standard error goes to the journal of systemd."""
+    try:
+        status = os.fstat(2)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 def reloading() -> tuple[str, str]:

@@ -18,6 +18,7 @@ from urllib3.util import create_urllib3_context, parse_url
 
 from onefs.errors import BrokenAnswerError, ContentError, UnreachableError, UsageError
 from onefs.forks import begins_anew_in_children, new_lock
+from onefs.suspends import SuspendWatch
 from onefs.transports.addresses import server_name, shown
 from onefs.transports.answers import body, from_library, root_cause
 from onefs.transports.base import Body, Location, Login
@@ -39,12 +40,19 @@ class HttpTransport:
     """
 
     def __init__(
-        self, *, connect_timeout_s: float, read_timeout_s: float, max_connections: int, proxy: str = ""
+        self,
+        *,
+        connect_timeout_s: float,
+        read_timeout_s: float,
+        max_connections: int,
+        proxy: str = "",
+        suspends: SuspendWatch | None = None,
     ) -> None:
         self._timeout = Timeout(connect=connect_timeout_s, read=read_timeout_s)
         self._max_connections = max_connections
         self._proxy = proxy
-        self._lock = new_lock()  # guards the five below
+        self._lock = new_lock()  # guards the six below
+        self._suspends = suspends or SuspendWatch()
         self._managers: dict[tuple[str, bool], PoolManager] = {}
         self._manager_of_host: dict[tuple[str, str], PoolManager] = {}
         self._reading: set[BaseHTTPResponse] = set()
@@ -173,6 +181,9 @@ class HttpTransport:
         with self._lock:
             if self._closed:
                 raise UnreachableError(f"{server_name(url)} was not asked: onefs is ending.")
+            if self._suspends.was_suspended():
+                for each in self._managers.values():
+                    each.clear()  # a request on a dead connection would wait for its time-out
             manager = self._manager_of_host.get(key)
             if manager is None:
                 proxy = _proxy_for(parts.scheme, parts.netloc, self._proxy)

@@ -42,6 +42,7 @@ SESSION = "lab/Subjects/mouse/2024-01-02/001"
 A, B, C = (f"{SESSION}/alf/{name}.times.npy" for name in "abc")
 TAG = "2024_Q1_paper"
 FIRST = datetime(2024, 1, 3)
+YEAR_S = 365 * DAY_S
 
 
 @pytest.fixture
@@ -234,8 +235,44 @@ def test_after_a_failure_mounts_do_not_come_back_together(asked_s: float, pause_
         assert mode.state.retry_s == now_s + expected_s
 
 
+@pytest.mark.parametrize("was_away", [False, True], ids=["it answered", "it was away"])
+@pytest.mark.parametrize("when", ["before the start", "after the start"])
+def test_a_clock_that_was_a_year_ahead_keeps_no_newer_tables_away(
+    archive: AlyxArchive, server: DemoServer, tmp_path: Path, was_away: bool, when: str
+) -> None:
+    tables = TablesInUse(server.url, tmp_path / "cache")
+    tables.now_s += YEAR_S if when == "before the start" else 0.0
+    tables.open()
+    tables.now_s += 0.0 if when == "before the start" else YEAR_S
+    if was_away:
+        server.stop()
+    tables.refresher.refresh_if_due()
+    assert bool(tables.refresher.state.reason) == was_away
+    if was_away:
+        server.start()
+    tables.now_s -= YEAR_S
+    created = changed(archive)
+    asked = Asked(server)
+    tables.refresher.refresh_if_due()
+    tables.refresher.refresh_if_due()
+    assert tables.created == created
+    assert asked.paths().count("/cache/info/") == 1
+    assert not tables.refresher.state.reason
+
+
+def test_a_clock_that_is_set_back_has_listings_checked_in_mode_refresh(server: DemoServer, tables: TablesInUse) -> None:
+    tables.refresher.switch(Mode.REFRESH)
+    tables.refresher.check_before_listing()
+    tables.now_s -= YEAR_S
+    asked = Asked(server)
+    tables.refresher.check_before_listing()
+    tables.refresher.check_before_listing()
+    assert asked.paths() == ["/cache/info/"]
+
+
 def test_tables_that_have_not_expired_are_not_asked_about(server: DemoServer, tables: TablesInUse) -> None:
     tables.now_s = 1_704_240_000.0 + DAY_S / 2
+    tables.open()
     assert not tables.refresher.facts()["expired"]
     asked = Asked(server)
     tables.refresher.refresh_if_due()

@@ -198,3 +198,20 @@ def test_root_mounts_where_dead_mounts_are_stacked(user: int) -> None:
         assert "lab" in os.listdir(lab / "mnt")
         assert run_onefs("umount", lab / "mnt").returncode == 0
         assert not any(disk.mountpoint == str(lab / "mnt") for disk in mounted_disks())
+
+
+def test_it_ends_once_the_last_reader_of_a_lazily_unmounted_mount_is_killed(tmp_path: Path) -> None:
+    name, content = "alf/a.times.npy", os.urandom(4 << 20)
+    datasets = make_tables(tmp_path / "tables", {name: content})
+    with FaultServer() as server:
+        server.put(on_servers(datasets[name]), content)
+        server.fault(on_servers(datasets[name]), Fault(stall_after=10))
+        with Mounted(tmp_path / "tables", tmp_path, *flags(server, tmp_path), "--whole-file-max", "1M") as mount:
+            readers = [subprocess.Popen(["cat", mount.path / MADE_SESSION / name]) for _ in range(3)]
+            server.wait_for_requests(1)
+            assert run_onefs("umount", "--lazy", mount.path).returncode == 0
+            for reader in readers:
+                reader.kill()
+                reader.wait(PATIENCE_S)
+            wait_until(lambda: not is_alive(mount.pid), "the daemon ends")
+            assert "Unmounted" in mount.log()

@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 from archives import make_tables
-from mounted import Mounted
+from mounted import ONEFS, Mounted
 from notified import NotifySocket, supervised
 from servers import free_port, full_server
 from trio.testing import MockClock
@@ -187,3 +188,33 @@ def test_a_mountpoint_that_is_not_empty_is_told_as_the_configuration(tmp_path: P
     with supervised(tmp_path, tmp_path / "tables") as (daemon, listener):
         assert daemon.wait(PATIENCE_S) == 78
         assert listener.until("ERRNO") == f"ERRNO={errno.EIO}"
+
+
+@pytest.mark.parametrize(
+    ("config", "code", "says"),
+    [
+        ("modus = 'auto'", 2, "modus"),
+        ("mode = 3", 2, "mode"),
+        ("", 78, "is not empty"),
+    ],
+    ids=["unknown setting", "wrong type", "mountpoint in use"],
+)
+def test_what_stops_the_start_is_one_line_of_the_journal(tmp_path: Path, config: str, code: int, says: str) -> None:
+    make_tables(tmp_path / "tables", {"alf/a.times.npy": b"a"})
+    (tmp_path / "mnt").mkdir()
+    (tmp_path / "mnt" / "file").touch()
+    (tmp_path / "onefs").mkdir()
+    (tmp_path / "onefs" / "config.toml").write_text(config)
+    with (tmp_path / "journal").open("w") as journal:
+        status = os.fstat(journal.fileno())
+        environment = {
+            "JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}",
+            "NOTIFY_SOCKET": str(tmp_path / "notify"),
+            "XDG_CONFIG_HOME": str(tmp_path),
+        }
+        words = [*ONEFS, "mount", "--foreground", tmp_path / "tables", tmp_path / "mnt"]
+        done = subprocess.run(words, stderr=journal, env={**os.environ, **environment}, check=False)
+    (line,) = (tmp_path / "journal").read_text().splitlines()
+    assert done.returncode == code
+    assert line.startswith("<3>onefs: ")
+    assert says in line

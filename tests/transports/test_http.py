@@ -22,6 +22,7 @@ from onefs.errors import (
     UnreachableError,
     UsageError,
 )
+from onefs.suspends import SuspendWatch
 from onefs.transports.answers import body
 from onefs.transports.base import Location, Login
 from onefs.transports.http import HttpTransport
@@ -93,6 +94,18 @@ def test_one_connection_serves_many_requests(transport: HttpTransport, nginx: Ng
         with pytest.raises(MissingOnServerError):
             read(transport, f"{nginx.url}/none", login=LOGIN)
     assert len({request.connection for request in nginx.access_log(at_least=15)}) == 1
+
+
+def test_after_a_suspend_no_old_connection_is_used(nginx: Nginx) -> None:
+    asleep_s = [100.0]
+    suspends = SuspendWatch(lambda: asleep_s[0])
+    http = HttpTransport(connect_timeout_s=5, read_timeout_s=30, max_connections=1, suspends=suspends)
+    for slept_s in (0.0, 0.0, 3600.0, 0.0):
+        asleep_s[0] += slept_s
+        read(http, f"{nginx.url}/x", login=LOGIN)
+    http.close()
+    first, second, third, fourth = (request.connection for request in nginx.access_log(4))
+    assert first == second != third == fourth
 
 
 def test_leaving_early_does_not_read_the_rest(transport: HttpTransport, server: FaultServer) -> None:
