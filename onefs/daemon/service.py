@@ -34,9 +34,9 @@ from onefs.daemon.watchdog import UnitReporter
 from onefs.errors import OnefsError, UsageError
 from onefs.fuse import mounting
 from onefs.fuse.counters import Counters
-from onefs.fuse.disconnection import until_disconnected
+from onefs.fuse.disconnection import connections, until_disconnected
 from onefs.fuse.errnos import errno_name
-from onefs.fuse.mounters import Mounter
+from onefs.fuse.mounters import Mounter, is_given
 from onefs.fuse.notify import Notifier
 from onefs.fuse.operations import Operations
 from onefs.jitter import Jitter
@@ -134,6 +134,7 @@ class Service:
             programs=self._programs,
             counters=counters,
         )
+        self._connection = -1  # until it is mounted
         self.root_task: Task | None = None
 
     def _control_directory(self, status: Status, log: Log) -> Directory:
@@ -229,10 +230,13 @@ class Service:
         options = mounting.options(name, allow_other=self._settings.allow_other)
         with mounting.words_of_fuse() as said:
             try:
-                pyfuse3.init(self._operations, self._mounter.mount(name), options)
+                others = connections()
+                mounted_on = Path(self._mounter.mount(name))
+                pyfuse3.init(self._operations, str(mounted_on), options)
             except RuntimeError as error:
                 raise mounting.refusal(self._mountpoint, said()) from error
         try:
+            self._connection = int(mounted_on.name) if is_given(mounted_on) else (connections() - others).pop()
             self._operations.many_reads_may_wait = self._mounter.raise_max_background()
             self._notifier.start()
             yield
@@ -250,7 +254,7 @@ class Service:
                     nursery.start_soon(self._heed_signals, received, nursery)
                     nursery.start_soon(self._say_ready, ready, nursery)
                     nursery.start_soon(functools.partial(pyfuse3.main, min_tasks=4, max_tasks=MAX_REQUESTS))
-                    await until_disconnected()
+                    await until_disconnected(self._connection)
                     _log.info("Unmounted from %s", self._mountpoint)
                     nursery.cancel_scope.cancel()  # and with it the requests whose answers nobody takes any more
             finally:
@@ -338,8 +342,7 @@ class Service:
 
     def _check_outside(self, directory: Path, remedy: str) -> None:
         """Raise `UsageError` for a directory in the mount itself, under whatever name."""
-        mountpoint = self._mountpoint.parent.resolve() / self._mountpoint.name
-        if Path(os.path.realpath(directory)).is_relative_to(mountpoint):
+        if Path(os.path.realpath(directory)).is_relative_to(mounting.place(self._mountpoint)):
             raise UsageError(f"{directory} lies in the mount itself.", remedy)
 
     def _content_changed(self, dataset: Dataset) -> None:

@@ -215,3 +215,16 @@ def test_it_ends_once_the_last_reader_of_a_lazily_unmounted_mount_is_killed(tmp_
                 reader.wait(PATIENCE_S)
             wait_until(lambda: not is_alive(mount.pid), "the daemon ends")
             assert "Unmounted" in mount.log()
+
+
+@pytest.mark.needs_mount
+def test_an_inherited_connection_that_is_not_its_own_does_not_end_it(server: FaultServer, tmp_path: Path) -> None:
+    other = os.open("/dev/fuse", os.O_RDWR)  # never mounted, which the kernel tells as ended
+    (tmp_path / "mnt").mkdir()
+    words = ["mount", tmp_path / "tables", tmp_path / "mnt", *flags(server, tmp_path)]
+    subprocess.run([*ONEFS, *words], pass_fds=[other], check=True)
+    os.close(other)
+    try:
+        assert (tmp_path / "mnt" / MADE_SESSION / "alf/d.times.npy").read_bytes() == FILES["alf/d.times.npy"]
+    finally:
+        assert run_onefs("umount", tmp_path / "mnt").returncode == 0
