@@ -177,6 +177,9 @@ def check_cache_dir(directory: Path) -> None:
     if owner == os.geteuid() or os.access(place, os.W_OK | os.X_OK):
         return
     me, told = _name_of(os.geteuid()), shlex.quote(str(directory))
+    if place != directory and not os.access(place, os.X_OK):
+        reason = f"The cache directory {directory} lies in {place}, which {me} may not enter."
+        raise CacheDamagedError(reason, "Choose another cache_dir.")
     if place == directory:
         why, command = f"belongs to {_name_of(owner)}", f"chown -R {me}: {told}"
     else:

@@ -174,6 +174,15 @@ def test_a_cache_directory_of_another_user_is_refused(home: Path, server: FaultS
     assert remedy in said
 
 
+def test_a_cache_directory_in_a_folder_that_is_closed_to_the_user(home: Path, server: FaultServer) -> None:
+    cache = home / "closed" / "cache"
+    cache.mkdir(parents=True)
+    cache.parent.chmod(0o700)
+    os.chown(cache, USER.pw_uid, USER.pw_gid)
+    said = refused(home, home / "tables", "--run-as", USER.pw_name, "--cache-dir", cache, "--data-url", server.url)
+    assert f"{cache} lies in {cache.parent}, which {USER.pw_name} may not enter. Choose another cache_dir." in said
+
+
 def test_an_error_after_root_is_given_up_is_reported(home: Path) -> None:
     said = refused(home, home / "no-tables", "--run-as", USER.pw_name)
     assert "no-tables" in said
