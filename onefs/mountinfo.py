@@ -15,6 +15,7 @@ ESCAPED = re.compile(r"\\([0-7]{3})")
 class MountedDisk:
     """One line of the table. `kind` is the file system's type, `device` its numbers as `major:minor`.
 
+    `number` is the mount's own, as /proc/PID/fdinfo has it.
     `options` are those of the file system itself, without what only says how it is mounted here.
     """
 
@@ -23,6 +24,7 @@ class MountedDisk:
     source: str
     device: str
     options: frozenset[str] = frozenset()
+    number: str = ""
 
 
 def mounted_disks() -> list[MountedDisk]:
@@ -32,9 +34,9 @@ def mounted_disks() -> list[MountedDisk]:
 
 def _parsed(line: str) -> MountedDisk:
     before, _, after = line.partition(" - ")
-    _, _, device, _, mountpoint, *_ = before.split(" ")
+    number, _, device, _, mountpoint, *_ = before.split(" ")
     kind, source, options, *_ = [*after.split(" "), ""]
-    return MountedDisk(_plain(mountpoint), kind, _plain(source), device, frozenset(options.split(",")))
+    return MountedDisk(_plain(mountpoint), kind, _plain(source), device, frozenset(options.split(",")), number)
 
 
 def _plain(field: str) -> str:

@@ -112,7 +112,7 @@ def _collect_rarely() -> None:
 
 def _check_apart(source: Source, mountpoint: Path) -> None:
     """Raise `MountError` if the mount would cover what it reads: the daemon would wait for itself."""
-    covered = mountpoint.parent.resolve() / mountpoint.name
+    covered = mounting.place(mountpoint)
     for place in (source.data_dir, source.state_dir, source.tables_dir):
         if place.resolve().is_relative_to(covered):
             raise MountError(

@@ -21,25 +21,35 @@ class Mounter:
         self.mountpoint = mountpoint
         self.shown_as = ""
         """The source in the kernel's table of mounts, if that is not its own name."""
+        self._device = mounting.NO_DEVICE
 
     def mount(self, source: str) -> str:  # noqa: ARG002
         """Prepare the mount, and return the mountpoint to give to libfuse. Raises `MountError`."""
         return str(self.mountpoint)
 
     def raise_max_background(self) -> bool:
-        """As `mounting.raise_max_background`."""
-        return mounting.raise_max_background(self.mountpoint)
+        """As `mounting.raise_max_background`, as soon as it is mounted."""
+        self._device = mounting.device(self.mountpoint)
+        return mounting.raise_max_background(self._device)
 
     def raise_read_ahead(self) -> None:
         """As `mounting.raise_read_ahead`."""
-        mounting.raise_read_ahead(self.mountpoint)
+        mounting.raise_read_ahead(self._device)
 
     def close(self) -> None:
-        """Unmount, unless libfuse did so as it closed the connection, as it does here. Can be called twice."""
+        """Unmount if libfuse did not when it closed the connection, as after an abort. Does nothing the second time."""
+        device, self._device = self._device, mounting.NO_DEVICE
+        try:
+            mounting.take_away(self.mountpoint, device)
+        except MountError as error:
+            _log.warning("%s", error)
 
 
 class GivenMount(Mounter):
-    """A mount that somebody else made, whose open connection this process was given."""
+    """A mount that somebody else made, and whose connection this process was given open.
+
+    It is unmounted in the end if this user may: else whoever mounted finds the mountpoint dead.
+    """
 
     def __init__(self, descriptor: Path, mounted_at: Path | None) -> None:
         """Find where it is mounted, else take `mounted_at`. Raises `MountError`."""
@@ -50,15 +60,6 @@ class GivenMount(Mounter):
     def mount(self, source: str) -> str:  # noqa: ARG002
         """Return the mountpoint to give to libfuse."""
         return str(self._descriptor)
-
-    def close(self) -> None:
-        """Unmount if this user may; else log why, and leave a dead mountpoint."""
-        if mounting.device(self.mountpoint) == mounting.NO_DEVICE:
-            return
-        try:
-            mounting.unmount(self.mountpoint, lazy=True)
-        except MountError as error:
-            _log.warning("%s", error)
 
 
 def is_given(mountpoint: Path) -> bool:

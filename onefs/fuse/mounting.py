@@ -27,6 +27,7 @@ MAX_BACKGROUND = 10_000
 _UNMOUNT_TIMEOUT_S = 30
 _ANSWER_S = 3
 _STACKED_MOUNTS = 10
+_LINKS = 40
 NO_DEVICE = "0:0"
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 _STILL_MOUNTED = {
@@ -179,8 +180,14 @@ def _is_ours(mountpoint: Path) -> bool:
 
 
 def place(mountpoint: Path) -> Path:
-    """A mountpoint as the kernel's table has it. Asks nobody: a dead mountpoint cannot even be resolved."""
-    return mountpoint.parent.resolve() / mountpoint.name
+    """A mountpoint as the kernel's table has it, links followed. Asks no daemon: a dead one could not even be told."""
+    for _ in range(_LINKS):
+        mountpoint = mountpoint.parent.resolve() / mountpoint.name
+        try:
+            mountpoint = mountpoint.parent / os.readlink(mountpoint)  # noqa: PTH115 - the kernel answers it by itself
+        except OSError:  # no link
+            break
+    return mountpoint
 
 
 def options(source: str, *, allow_other: bool) -> set[str]:
@@ -230,31 +237,32 @@ def refusal(mountpoint: Path, said: str) -> MountError:
     return MountError(f"{mountpoint} cannot be mounted{why}.", remedy)
 
 
-def raise_max_background(mountpoint: Path) -> bool:
-    """Raise how many reads the kernel has under way, `max_background`; whether that worked. Asks the daemon nothing.
+def raise_max_background(device: str) -> bool:
+    """Let the kernel have many reads of a mount under way. Asks the daemon nothing.
 
     The kernel queues reads behind the first dozen that it made ahead of a program: a dozen stalled files would hold
     up every other.
     """
     if os.geteuid() == 0 and _CONNECTIONS.is_dir() and not any(_CONNECTIONS.iterdir()):
-        subprocess.run(["mount", "-t", "fusectl", "fusectl", str(_CONNECTIONS)], capture_output=True, check=False)
-    connection = _CONNECTIONS / device(mountpoint).partition(":")[2]
+        ctypes.CDLL(None).mount(b"fusectl", bytes(_CONNECTIONS), b"fusectl", 0, None)
+    connection = _CONNECTIONS / device.partition(":")[2]
     _write_setting(connection / "congestion_threshold", MAX_BACKGROUND)
     return _write_setting(connection / "max_background", MAX_BACKGROUND)
 
 
-def raise_read_ahead(mountpoint: Path) -> None:
-    """Raise the kernel's read-ahead where that is permitted: fewer and longer requests.
+def raise_read_ahead(device: str) -> None:
+    """Let the kernel read further ahead of a mount, if it may be told so: in fewer and longer requests.
 
     Call it once the mount has answered: with the first answer the kernel sets it back.
     """
-    _write_setting(Path(f"/sys/class/bdi/{device(mountpoint)}/read_ahead_kb"), READ_AHEAD_KIB)
+    _write_setting(Path(f"/sys/class/bdi/{device}/read_ahead_kb"), READ_AHEAD_KIB)
 
 
 def device(mountpoint: Path) -> str:
-    """The number of what onefs has mounted there last; `NO_DEVICE` if nothing."""
-    found = [mount.device for mount in mounts() if mount.mountpoint == place(mountpoint)]
-    return found[-1] if found else NO_DEVICE
+    """The number of the mount of onefs there; `NO_DEVICE` if there is none, or something else is mounted over it."""
+    where = str(place(mountpoint))
+    found = [disk for disk in mounted_disks() if disk.mountpoint == where]
+    return found[-1].device if found and found[-1].kind == FILE_SYSTEM_TYPE else NO_DEVICE
 
 
 def _write_setting(setting: Path, number: int) -> bool:
@@ -264,6 +272,16 @@ def _write_setting(setting: Path, number: int) -> bool:
         _log.debug("%s stays as it is: %s", setting, error)
         return False
     return True
+
+
+def take_away(mountpoint: Path, number: str) -> None:
+    """Unmount the mount of that number, whose connection has ended, if it is still there. Raises `MountError`.
+
+    The number can be another's by now, whose daemon answers: the kernel gives it anew once it is free.
+    """
+    is_there = number != NO_DEVICE and device(mountpoint) == number
+    if is_there and health(mountpoint) is not Health.ALIVE:
+        unmount(mountpoint, lazy=True)
 
 
 def unmount(mountpoint: Path, *, lazy: bool = False) -> None:

@@ -7,16 +7,20 @@ does, and the helper takes the mount away: no dead mountpoint is left behind.
 import ctypes
 import json
 import os
+import re
 import signal
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
 from onefs.fuse import mounting
 from onefs.fuse.mounters import Mounter
-from onefs.mountinfo import FILE_SYSTEM_TYPE
+from onefs.mountinfo import FILE_SYSTEM_TYPE, mounted_disks
 
 _MS_NOSUID, _MS_NODEV, _MS_NOATIME = 2, 4, 1024
+_MNT_DETACH = 2
+_MOUNT_NUMBER = re.compile(r"^mnt_id:\s*([0-9]+)$", re.MULTILINE)
 _MOUNT, _MAX_BACKGROUND, _READ_AHEAD, _END = "mount", "max background", "read ahead", "end"
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -31,18 +35,20 @@ class RootHelper(Mounter):
             self._fuse = os.open("/dev/fuse", os.O_RDWR)
         except OSError as error:
             raise mounting.refusal(mountpoint, f"/dev/fuse: {error.strerror}") from error
+        mount = _Mounting(mountpoint, self._fuse, uid, gid)
         commands, self._commands = os.pipe()
         self._answers, answers = os.pipe()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)
+        self._turn = threading.Lock()  # guards the pipes, which `close` closes
         self._pid = os.fork()
         if not self._pid:
             try:
-                _help(_Mounting(mountpoint, self._fuse, uid, gid), commands, answers)
+                _help(mount, commands, answers)
             finally:
                 os._exit(0)  # never on into what the daemon does, as root
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        os.close(commands)
-        os.close(answers)
+        for number in (commands, answers, mount.directory):
+            os.close(number)
 
     def mount(self, source: str) -> str:
         """Mount, and give what libfuse takes in place of a mountpoint: the open connection. Raises `MountError`."""
@@ -60,32 +66,42 @@ class RootHelper(Mounter):
         self._ask(_READ_AHEAD)
 
     def close(self) -> None:
-        """Have the helper unmount and end. Close the connection before, so that no reader waits for an answer."""
-        if not self._pid:
-            return
-        with suppress(OSError):
-            os.write(self._commands, json.dumps([_END]).encode() + b"\n")
-        os.close(self._commands)
-        os.close(self._answers)
-        with suppress(ChildProcessError):
-            os.waitpid(self._pid, 0)
-        self._pid = 0
+        """Have it unmount and end. Close the connection first, so that no reader waits for an answer."""
+        with self._turn:
+            if not self._pid:
+                return
+            with suppress(OSError):
+                os.write(self._commands, json.dumps([_END]).encode() + b"\n")
+            os.close(self._commands)
+            os.close(self._answers)
+            with suppress(ChildProcessError):
+                os.waitpid(self._pid, 0)
+            self._pid = 0
 
     def _ask(self, *words: str) -> str:
         """Why a command failed; "" if it did not."""
-        try:
-            os.write(self._commands, json.dumps(words).encode() + b"\n")
-            answer = os.read(self._answers, 4096)
-        except OSError:
-            answer = b""
+        answer = b""
+        with self._turn, suppress(OSError):
+            if self._pid:  # else the pipes are closed, and their numbers may be those of other files
+                os.write(self._commands, json.dumps(words).encode() + b"\n")
+                answer = os.read(self._answers, 4096)
         return str(json.loads(answer)) if answer else "the process that keeps root has ended"
 
 
 class _Mounting:
-    """The mount, as the helper process makes it and takes it away."""
+    """The mount, as the helper process makes it and takes it away.
+
+    Users who own a directory above the mountpoint can put another in its place at any time, or a link: so it is opened
+    once, and what is mounted or unmounted is the directory that is open.
+    """
 
     def __init__(self, mountpoint: Path, fuse: int, uid: int, gid: int) -> None:
-        self._mountpoint = mounting.place(mountpoint)
+        """Open the mountpoint, which has been checked. Raises `MountError`."""
+        try:
+            self.directory = os.open(mounting.place(mountpoint), os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError as error:
+            raise mounting.refusal(mountpoint, f"open: {error.strerror}") from error
+        self._mountpoint = mountpoint
         self.fuse = fuse
         self._data = f"rootmode=40000,user_id={uid},group_id={gid},allow_other"
         self._device = ""
@@ -95,30 +111,52 @@ class _Mounting:
         if command == _MOUNT and not self._device:
             return self._mount(*words)
         if command == _MAX_BACKGROUND and self._device:
-            return "" if mounting.raise_max_background(self._mountpoint) else "the kernel does not take it"
+            return "" if mounting.raise_max_background(self._device) else "the kernel does not take it"
         if command == _READ_AHEAD and self._device:
-            mounting.raise_read_ahead(self._mountpoint)
+            mounting.raise_read_ahead(self._device)
             return ""
         return f"{command} is not possible now"
 
     def _mount(self, source: str) -> str:
+        if os.listdir(self.directory):  # noqa: PTH208
+            return f"{self._mountpoint} is not empty"
+        self._mountpoint = Path(os.readlink(_path(self.directory)))  # noqa: PTH115
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.mount(
             os.fsencode(source),
-            os.fsencode(self._mountpoint),
+            _path(self.directory).encode(),
             FILE_SYSTEM_TYPE.encode(),
             ctypes.c_ulong(_MS_NOSUID | _MS_NODEV | _MS_NOATIME),
             f"fd={self.fuse},{self._data}".encode(),
         ):
             return f"mount: {os.strerror(ctypes.get_errno())}"
         os.close(self.fuse)  # the daemon's own is then the only one, and the connection ends with the daemon
+        os.close(self.directory)
         self._device = mounting.device(self._mountpoint)
         return ""
 
     def end(self) -> None:
-        """Unmount lazily, unless something else is mounted there by now."""
-        if self._device and mounting.device(self._mountpoint) == self._device:
-            mounting.unmount(self._mountpoint, lazy=True)
+        """Unmount, at once for new users, unless something else is mounted there by now.
+
+        A mount that answers is another's, which got the number since: the connection of this one has ended.
+        """
+        with suppress(OSError):
+            root = os.open(self._mountpoint, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
+            path = _path(root)
+            if _device_of(root) == self._device and mounting.health(Path(path)) is not mounting.Health.ALIVE:
+                ctypes.CDLL(None).umount2(path.encode(), _MNT_DETACH)
+
+
+def _path(number: int) -> str:
+    """A path to what is open, wherever it is by now."""
+    return f"/proc/self/fd/{number}"
+
+
+def _device_of(number: int) -> str:
+    """The number of the mount of onefs that an open directory is of; `NO_DEVICE` if it is of none."""
+    found = _MOUNT_NUMBER.search(Path(f"/proc/self/fdinfo/{number}").read_text(encoding="ascii"))
+    disks = [disk for disk in mounted_disks() if found is not None and disk.number == found[1]]
+    return disks[0].device if disks and disks[0].kind == FILE_SYSTEM_TYPE else mounting.NO_DEVICE
 
 
 def _help(mount: _Mounting, commands: int, answers: int) -> None:
@@ -126,7 +164,7 @@ def _help(mount: _Mounting, commands: int, answers: int) -> None:
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     os.chdir("/")
-    _close_all_but(commands, answers, mount.fuse)
+    _close_all_but(commands, answers, mount.fuse, mount.directory)
     try:
         with open(commands, encoding="utf-8") as asked, suppress(BrokenPipeError):
             _answer(mount, asked, answers)

@@ -15,6 +15,7 @@ from mounted import ONEFS, Mounted, is_alive, run_onefs
 from servers import Fault, FaultServer
 from waiting import PATIENCE_S, wait_until
 
+from onefs.fuse import mounting
 from onefs.mountinfo import mounted_disks
 
 FILES = {f"alf/{name}.times.npy": os.urandom(3000) for name in "abcd"}
@@ -217,6 +218,16 @@ def test_it_ends_once_the_last_reader_of_a_lazily_unmounted_mount_is_killed(tmp_
             assert "Unmounted" in mount.log()
 
 
+@pytest.mark.needs_root
+def test_it_unmounts_when_its_connection_is_aborted(server: FaultServer, tmp_path: Path) -> None:
+    with Mounted(tmp_path / "tables", tmp_path, *flags(server, tmp_path)) as mount:
+        number = mounting.device(mount.path).partition(":")[2]
+        Path(f"/sys/fs/fuse/connections/{number}/abort").write_text("1")
+        wait_until(lambda: not is_alive(mount.pid), "the daemon ends")
+        assert not os.path.ismount(mount.path)
+        assert os.listdir(mount.path) == []
+
+
 @pytest.mark.needs_mount
 def test_an_inherited_connection_that_is_not_its_own_does_not_end_it(server: FaultServer, tmp_path: Path) -> None:
     other = os.open("/dev/fuse", os.O_RDWR)  # never mounted, which the kernel tells as ended
@@ -228,3 +239,12 @@ def test_an_inherited_connection_that_is_not_its_own_does_not_end_it(server: Fau
         assert (tmp_path / "mnt" / MADE_SESSION / "alf/d.times.npy").read_bytes() == FILES["alf/d.times.npy"]
     finally:
         assert run_onefs("umount", tmp_path / "mnt").returncode == 0
+
+
+def test_a_mount_that_answers_is_not_taken_away_for_one_of_the_same_number(server: FaultServer, tmp_path: Path) -> None:
+    with Mounted(tmp_path / "tables", tmp_path, *flags(server, tmp_path)) as mount:
+        mounting.take_away(mount.path, mounting.device(mount.path))
+        assert os.path.ismount(mount.path)
+        mount.kill()
+        mounting.take_away(mount.path, mounting.device(mount.path))
+        assert not os.path.ismount(mount.path)

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from servers import FaultServer
 from system_mounts import OTHER, USER, SystemMount, as_user, onefs_of, run_root, surroundings, system_folder
 from waiting import PATIENCE_S, wait_until
 
+from onefs.fuse.root_helper import RootHelper
 from onefs.mountinfo import mounted_disks
 
 pytestmark = pytest.mark.needs_root
@@ -92,6 +94,60 @@ def test_whatever_ends_the_daemon_no_mount_is_left_though_a_program_is_inside(
         wait_until(lambda: not is_alive(mount.pid), "the daemon ends")
         wait_until(lambda: not os.path.ismount(mount.path), "it is unmounted")
     assert os.listdir(mount.path) == []
+
+
+def test_what_is_mounted_over_it_stays_when_the_daemon_is_killed(mount: SystemMount) -> None:
+    mount.start()
+    (helper,) = Path(f"/proc/{mount.pid}/task/{mount.pid}/children").read_text().split()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", mount.path], check=True)
+    try:
+        mount.kill()
+        wait_until(lambda: not is_alive(int(helper)), "the helper ends")
+        assert os.path.ismount(mount.path)
+        assert os.listdir(mount.path) == []
+    finally:
+        subprocess.run(["umount", mount.path], check=True)
+        subprocess.run(["umount", mount.path], check=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_mountpoint_that_is_a_link(mount: SystemMount, number: signal.Signals, home: Path) -> None:
+    mountpoint = home / "mnt"
+    mountpoint.mkdir(exist_ok=True)
+    mount.path = home / f"link-{number}"
+    mount.path.symlink_to("mnt")
+    words = ("mount", mount.source, mount.path, "--cache-dir", mount.cache, *mount.flags)
+    done = run_root(home, *words)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (mountpoint / FILE).read_bytes() == FILES["alf/a.times.npy"]
+    os.kill(mount.status()["pid"], number)
+    wait_until(lambda: not os.path.ismount(mountpoint), "it is unmounted")
+
+
+def test_a_closed_helper_writes_to_no_file_that_got_the_number_of_its_pipe(tmp_path: Path) -> None:
+    """A thread that was left behind may still ask."""
+    helper = RootHelper(tmp_path, USER.pw_uid, USER.pw_gid)
+    helper.close()
+    with ExitStack() as opened:
+        files = [opened.enter_context((tmp_path / str(number)).open("wb")) for number in range(10)]
+        helper.read_far_ahead()
+        assert not any(os.fstat(file.fileno()).st_size for file in files)
+
+
+def test_it_is_mounted_where_the_checked_directory_is_though_a_user_put_a_link_there(tmp_path: Path) -> None:
+    (tmp_path / "mnt").mkdir()
+    (tmp_path / "other").mkdir()
+    helper = RootHelper(tmp_path / "mnt", USER.pw_uid, USER.pw_gid)
+    try:
+        (tmp_path / "mnt").rename(tmp_path / "moved")
+        (tmp_path / "mnt").symlink_to("other")
+        connection = helper.mount("source")
+        places = [disk.mountpoint for disk in mounted_disks() if disk.mountpoint.startswith(str(tmp_path))]
+        os.close(int(connection.removeprefix("/dev/fd/")))
+    finally:
+        helper.close()
+    assert places == [str(tmp_path / "moved")]
+    assert not os.path.ismount(tmp_path / "moved")
 
 
 def test_umount_ends_the_daemon_and_its_helper(mount: SystemMount) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -99,4 +100,16 @@ def test_a_mount_that_is_refused_says_what_fusermount_said(tmp_path: Path) -> No
 
 def test_a_machine_without_the_folder_of_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mounting, "_CONNECTIONS", tmp_path / "connections")
-    assert not mounting.raise_max_background(tmp_path)
+    assert not mounting.raise_max_background("0:0")
+
+
+@pytest.mark.needs_root
+def test_without_a_program_mount_the_kernels_settings_are_mounted_too() -> None:
+    """Where nothing has mounted them, as in a container."""
+    program = (
+        "import os; from onefs.fuse import mounting; assert not mounting.raise_max_background('0:0');"
+        "assert os.path.ismount('/sys/fs/fuse/connections')"
+    )
+    # An empty file system is what the kernel shows there before.
+    script = f'mount -t tmpfs none /sys/fs/fuse/connections && PATH=/nowhere exec {sys.executable} -c "$0"'
+    subprocess.run(["unshare", "--mount", "sh", "-c", script, program], check=True)
