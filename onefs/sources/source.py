@@ -177,17 +177,17 @@ def check_cache_dir(directory: Path) -> None:
     if owner == os.geteuid() or os.access(place, os.W_OK | os.X_OK):
         return
     me, told = _name_of(os.geteuid()), shlex.quote(str(directory))
-    if place != directory and not os.access(place, os.X_OK):
-        reason = f"The cache directory {directory} lies in {place}, which {me} may not enter."
-        raise CacheDamagedError(reason, "Choose another cache_dir.")
     if place == directory:
         why, command = f"belongs to {_name_of(owner)}", f"chown -R {me}: {told}"
     else:
         why, command = "does not exist", f"install -d -o {me} -m 0700 {told}"
-    raise CacheDamagedError(
-        f"The cache directory {directory} {why}, and {me} may not write there.",
-        f"Choose another cache_dir, or as root, run: {command}",
-    ) from PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    reason = f"The cache directory {directory} {why}, and {me} may not write there."
+    remedy = f"Choose another cache_dir, or as root, run: {command}"
+    if place != directory and not os.access(place, os.X_OK):
+        reason = f"The cache directory {directory} lies in {place}, which {me} may not enter."
+        remedy = "Choose another cache_dir."
+    # The cause tells a service manager that another start would not do better.
+    raise CacheDamagedError(reason, remedy) from PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def _name_of(uid: int) -> str:

@@ -239,6 +239,16 @@ def test_a_cache_directory_in_a_folder_that_is_closed_to_the_user(home: Path, se
     assert f"{cache} lies in {cache.parent}, which {USER.pw_name} may not enter. Choose another cache_dir." in said
 
 
+def test_a_cache_directory_of_another_user_is_no_reason_to_start_again(
+    home: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", "@onefs-test-nobody-listens")
+    cache = home / "of-root"
+    cache.mkdir()
+    flags = ("--run-as", USER.pw_name, "--cache-dir", cache, "--data-url", server.url, "--foreground")
+    refused(home, home / "tables", *flags, code=78)
+
+
 def test_an_error_after_root_is_given_up_is_reported(home: Path) -> None:
     said = refused(home, home / "no-tables", "--run-as", USER.pw_name)
     assert "no-tables" in said
