@@ -58,7 +58,8 @@ class RootHelper(Mounter):
         return f"/dev/fd/{self._fuse}"
 
     def raise_max_background(self) -> bool:
-        """As `mounting.raise_max_background`, with root's rights."""
+        """As `mounting.raise_max_background`, as soon as it is mounted, with root's rights."""
+        self._device = mounting.device(self.mountpoint)
         return not self._ask(_MAX_BACKGROUND)
 
     def raise_read_ahead(self) -> None:
@@ -77,6 +78,7 @@ class RootHelper(Mounter):
             with suppress(ChildProcessError):
                 os.waitpid(self._pid, 0)
             self._pid = 0
+        super().close()  # if somebody killed the helper
 
     def _ask(self, *words: str) -> str:
         """Why a command failed; "" if it did not."""

@@ -96,6 +96,18 @@ def test_whatever_ends_the_daemon_no_mount_is_left_though_a_program_is_inside(
     assert os.listdir(mount.path) == []
 
 
+def test_a_daemon_whose_helper_was_killed_unmounts_as_its_user(mount: SystemMount) -> None:
+    with mount:
+        (helper,) = Path(f"/proc/{mount.pid}/task/{mount.pid}/children").read_text().split()
+        os.kill(int(helper), signal.SIGKILL)
+        wait_until(lambda: not is_alive(int(helper)), "the helper is dead")
+        assert (mount.path / FILE).read_bytes() == FILES["alf/a.times.npy"]
+        os.kill(mount.pid, signal.SIGTERM)
+        wait_until(lambda: not is_alive(mount.pid), "the daemon ends")
+        assert not os.path.ismount(mount.path)
+        assert os.listdir(mount.path) == []
+
+
 def test_what_is_mounted_over_it_stays_when_the_daemon_is_killed(mount: SystemMount) -> None:
     mount.start()
     (helper,) = Path(f"/proc/{mount.pid}/task/{mount.pid}/children").read_text().split()
