@@ -56,6 +56,7 @@ from onefs.vfs.nodes import Directory, NodeModes
 # Requests under way at once: each waiting read or open takes one, and the rest must still be answered.
 MAX_REQUESTS = 10_000
 SHORTEST_WAIT_S = 1.0
+WAIT_AFTER_FAILURE_S = 60.0
 _log = logging.getLogger(__name__)
 
 
@@ -273,8 +274,15 @@ class Service:
             nursery.cancel_scope.cancel()
             return
         nursery.start_soon(UnitReporter(systemd.manager(), self._source.name, self._mountpoint, self).run)
+        await self._renew_when_due()
+
+    async def _renew_when_due(self) -> None:
         while True:
-            wait_s = await trio.to_thread.run_sync(self._refresher.refresh_if_due, abandon_on_cancel=True)
+            wait_s = WAIT_AFTER_FAILURE_S
+            try:
+                wait_s = await trio.to_thread.run_sync(self._refresher.refresh_if_due, abandon_on_cancel=True)
+            except Exception:  # noqa: BLE001 - the mount must outlive it
+                _log.exception("Unforeseen failure of a check for newer tables; the mount goes on")
             await trio.sleep(max(wait_s, SHORTEST_WAIT_S))
 
     async def _heed_signals(self, received: AsyncIterator[int], nursery: trio.Nursery) -> None:
@@ -296,6 +304,8 @@ class Service:
                 await trio.to_thread.run_sync(self._refresh, abandon_on_cancel=True)
             except OnefsError as error:
                 _log.warning("The tables could not be renewed: %s", error)
+            except Exception:  # noqa: BLE001 - the mount must outlive it
+                _log.exception("Unforeseen failure of a refresh; the mount goes on")
             systemd.notify("READY=1")
 
     def _heard(self, error: OnefsError | None) -> None:

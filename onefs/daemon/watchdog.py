@@ -1,5 +1,6 @@
 """`UnitReporter`: tells the service manager that a mount answers (watchdog), its mode, and how much it fetches."""
 
+import logging
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from onefs.modes import ModeState
 from onefs.text import counted, moment
 
 STATUS_EVERY_S = 5.0
+_log = logging.getLogger(__name__)
 
 
 class UnitFacts(Protocol):
@@ -72,8 +74,12 @@ class UnitReporter:
         manager counts the time of a suspend, and neither is set.
         """
         while True:
-            await trio.to_thread.run_sync(_ask, self._mountpoint, limiter=self._asking, abandon_on_cancel=True)
-            self._manager.notify("WATCHDOG=1")
+            try:
+                await trio.to_thread.run_sync(_ask, self._mountpoint, limiter=self._asking, abandon_on_cancel=True)
+            except RuntimeError as error:  # there can be no more threads
+                _log.error("The mountpoint cannot be asked whether it answers: %s", error)
+            else:
+                self._manager.notify("WATCHDOG=1")
             await trio.sleep(every_s)
 
 

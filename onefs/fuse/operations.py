@@ -81,7 +81,8 @@ def answered(method: Method[P, R]) -> Method[P, R]:
             number = errno.EIO
             _log.exception("Unforeseen failure in %s%r; the mount goes on", method.__name__, args)
             tell = functools.partial(self._tell_unforeseen, method.__name__, args[0], error)
-            await trio.to_thread.run_sync(tell, limiter=self._disk, abandon_on_cancel=True)
+            with suppress(Exception):  # it is in the log; a machine may be short of threads or of memory
+                await trio.to_thread.run_sync(tell, limiter=self._disk, abandon_on_cancel=True)
             raise pyfuse3.FUSEError(number) from None
         finally:
             self.counters.answered(operation, perf_counter() - begun_s, number)

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -60,8 +61,26 @@ def broken_open(ino, refusal):
 def broken_xattr(ino, name):
     if name == "user.onefs.qc":
         raise UnicodeError("attribute")
+    if name == "user.onefs.hash":
+        raise MemoryError("untold attribute")
     return attributes(ino, name)
 
+operations = service._operations
+tell = operations._tell_unforeseen
+
+def broken_tell(method, number, error):
+    if isinstance(error, MemoryError):
+        raise RuntimeError("can't start new thread")
+    tell(method, number, error)
+
+def broken_refresh():
+    raise MemoryError("refresh")
+
+def broken_check():
+    raise MemoryError("check")
+
+operations._tell_unforeseen = broken_tell
+service._archive.refresh, service._refresher.refresh_if_due = broken_refresh, broken_check
 failed = []
 
 def broken_file_ino(dataset):
@@ -155,6 +174,16 @@ def test_the_mount_outlives_it(broken: Broken) -> None:
     assert (broken.session / "broken/a.times.npy").read_bytes() == DATA
     assert (broken.session / "sound/b.times.npy").read_bytes() == DATA
     assert os.getxattr(broken.session / "sound/b.times.npy", "user.onefs.state") == b"verified"
+    assert broken.process.poll() is None
+
+
+def test_the_mount_outlives_it_where_nobody_asked(broken: Broken) -> None:
+    assert fails(os.getxattr, broken.session / "sound/b.times.npy", "user.onefs.hash") == errno.EIO
+    for number in range(1, 3):
+        broken.process.send_signal(signal.SIGHUP)
+        wait_until(lambda number=number: broken.log().count(" MemoryError: refresh\n") == number, "it is in the log")  # type: ignore[misc]
+    wait_until(lambda: "MemoryError: check" in broken.log(), "it is in the log")
+    assert sorted(os.listdir(broken.session)) == ["broken", "sound"]
     assert broken.process.poll() is None
 
 
