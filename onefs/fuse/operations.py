@@ -254,7 +254,6 @@ class Operations(pyfuse3.Operations):
             except CrawlingError:
                 self._accounts.refused(caller)
                 raise
-            self._accounts.opened(caller, is_fetched=opened.is_fetched)
         else:
             opened = await self._opened(inode, ctx.pid)
         if opened.dataset is not None:
@@ -264,6 +263,8 @@ class Operations(pyfuse3.Operations):
         except BaseException:
             opened.file.close()
             raise
+        if caller is not None:  # only now: what cannot be fetched, as a server is down, makes nobody a crawler
+            self._accounts.opened(caller, is_fetched=opened.is_fetched)
         number = next(self._numbers)
         self._files[number] = handle = Handle(opened, inode, ctx.pid, ctx.uid, caller, reader)
         keep_cache = self._pages.are_of(handle) and not self._has_old_pages(inode)

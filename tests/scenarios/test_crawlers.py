@@ -79,3 +79,11 @@ def test_the_python_interface_is_never_taken_for_a_crawler(data_server: Nginx, t
         assert mount.status()["crawlers"] == []
         opened = sum(each["fetched_files"] for each in mount.status()["programs"])
         assert opened == len(words) > 1
+
+
+def test_files_that_cannot_be_fetched_do_not_count(tmp_path: Path) -> None:
+    flags = ["--data-url", "http://127.0.0.1:9/public", "--crawl-limit", "2"]
+    with Mounted(RECORDINGS / "tables", tmp_path, *flags) as mount:
+        assert read(mount, ROWS[:4]).stderr.count(b"No route to host") == 4
+        assert mount.status()["crawlers"] == []
+        assert mount.status()["programs"] == []
