@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PATH = "/metrics"
 MOST_CONNECTIONS = 4
 IP_FREEBIND = 15  # of Linux, also for IPv6
+PAUSE_S = 0.2
 LONGEST_S = 10.0
 """How long a connection may last."""
 _log = logging.getLogger(__name__)
@@ -105,6 +106,14 @@ class Server(ThreadingMixIn, WSGIServer):
             _log.warning("This machine does not have the address %s yet; until then nobody can read the metrics", host)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
+
+    def get_request(self) -> Any:
+        """The next connection. Rests a moment if there is none to be had, for want of descriptors for example."""
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(PAUSE_S)
+            raise
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Whether a connection may be served: not too many are open."""

@@ -150,6 +150,18 @@ def test_nobody_keeps_a_connection_for_long(registry: CollectorRegistry, address
         wait_until(lambda: answers(address), "they have made room")
 
 
+def test_a_connection_that_cannot_be_had_is_not_asked_for_all_the_time(
+    registry: CollectorRegistry, address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests: list[float] = []
+    monkeypatch.setattr("onefs.daemon.scraping.time.sleep", rests.append)
+    with Server(address, make_wsgi_app(registry)) as server:
+        server.socket.setblocking(False)  # so that there is none
+        with pytest.raises(BlockingIOError):
+            server.get_request()
+    assert len(rests) == 1
+
+
 def is_closed(connection: socket.socket) -> bool:
     """Whether the other side closes the connection, with whatever last words."""
     try:
