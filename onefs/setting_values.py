@@ -124,7 +124,9 @@ def levels_by_part(text: str) -> dict[str, str]:
         part, separator, level = word.rpartition("=")
         part = part.strip()
         if separator and part not in log_parts():
-            raise ValueError(f"levels for parts of onefs: {part!r} is none of {', '.join(log_parts())}")
+            raise ValueError(
+                f"a list of levels: {part!r} is no part of onefs, whose parts are {', '.join(log_parts())}"
+            )
         if level.strip() not in LOG_LEVELS:
             raise ValueError(
                 f"a level ({', '.join(LOG_LEVELS)}), perhaps with others for parts, such as info,transports=debug"

@@ -264,7 +264,7 @@ class Settings:
     log: str = _setting(
         "info",
         log_levels,
-        "lowest level that is logged; a part of onefs may have its own, as in info,transports=debug",
+        "lowest level that is logged; each part may have its own, as in info,transports=debug",
         group=Group.LOGGING,
     )
     log_format: str = _setting(

@@ -85,7 +85,7 @@ class Collector(BaseCollector):
         parts, state = self._parts, self._parts.archive.refresher.state
         python = ".".join(map(str, sys.version_info[:3]))
         yield InfoMetricFamily(
-            "onefs_build", "The versions of onefs and Python.", {"version": __version__, "python": python}
+            "onefs_build", "The versions of Python and onefs.", {"version": __version__, "python": python}
         )
         yield InfoMetricFamily(
             "onefs_mount",
@@ -218,9 +218,11 @@ class Collector(BaseCollector):
 def _cache(on_disk: _OnDisk) -> Iterator[Family]:
     usage, limits = on_disk.usage, on_disk.usage.limits
     if usage.used_bytes is not None:
-        yield _gauge("onefs_cache_used_bytes", "Bytes in the cache that onefs fetched.", usage.used_bytes, "bytes")
+        yield _gauge(
+            "onefs_cache_used_bytes", "Disk space of the fetched files in the cache.", usage.used_bytes, "bytes"
+        )
     if usage.files is not None:
-        yield _gauge("onefs_cache_files", "Files in the cache that onefs fetched.", usage.files)
+        yield _gauge("onefs_cache_files", "Fetched files in the cache.", usage.files)
     if limits.cache_size_bytes:
         yield _gauge("onefs_cache_limit_bytes", "The setting cache_size.", limits.cache_size_bytes, "bytes")
     yield _gauge("onefs_cache_min_free_bytes", "The setting cache_min_free.", limits.min_free_bytes, "bytes")

@@ -179,7 +179,7 @@ def test_a_part_can_have_a_level_of_its_own(tmp_path: Path) -> None:
 
 
 def test_an_unknown_part_is_told_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"'nets' is none of .*alyx.*transports"):
+    with pytest.raises(ValueError, match=r"'nets' is no part of onefs, whose parts are .*alyx.*transports"):
         log_levels("info,nets=debug")
 
 

@@ -84,7 +84,7 @@ def test_a_wrong_line_in_the_file_is_one_sentence_with_a_remedy(unit: Unit, line
         ("source", "HOME/empty", "HOME/empty", "sessions.pqt"),
         ("mountpoint", "", "lab.toml does not say where lab is mounted", "mountpoint ="),
         ("mountpoint", "HOME/file", "HOME/file is not a directory", ""),
-        ("mountpoint", "HOME/nowhere", "HOME/nowhere", "mkdir"),
+        ("mountpoint", "HOME/file/below", "HOME/file/below is not a directory", "Choose an empty directory"),
         ("mountpoint", "HOME/tables", "HOME/tables is not empty", ""),
         ("cache_dir", "HOME/file", "HOME/file", "--cache-dir"),
         ("cache_dir", "HOME/file/cache", "HOME/file/cache", "--cache-dir"),
