@@ -3,6 +3,8 @@
 import difflib
 import functools
 import os
+import shlex
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -29,9 +31,9 @@ def merge(flags: Mapping[str, str], environment: Mapping[str, str], file: Path, 
 
     Raises `UsageError` at what is not understood.
     """
-    settings = _apply(Settings(), read_file(file), str(file))
+    settings = _apply(Settings(), _read_private(file), str(file))
     if named is not None:
-        own = {key: value for key, value in read_file(named).items() if key not in (SOURCE_KEY, MOUNTPOINT_KEY)}
+        own = {key: value for key, value in _read_private(named).items() if key not in (SOURCE_KEY, MOUNTPOINT_KEY)}
         settings = _apply(settings, own, str(named))
     variables = {
         name.removeprefix(PREFIX).lower(): value for name, value in environment.items() if name.startswith(PREFIX)
@@ -52,7 +54,10 @@ def read_file(path: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The configuration file {path} cannot be read: {error}.", "Mend or remove it.") from error
+        why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else (error.strerror or "unknown").lower()
+        raise UsageError(
+            f"The configuration file {path} cannot be read: {why}.", "Mend it, its mode or its owner, or remove it."
+        ) from error
     import tomllib  # slow to import, and most users have no such file
 
     try:
@@ -60,6 +65,18 @@ def read_file(path: Path) -> dict[str, str]:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"The configuration file {path} is not valid TOML: {error}.", "Mend that line.") from error
     return {key: _as_text(key, value, path) for key, value in values.items()}
+
+
+def _read_private(path: Path) -> dict[str, str]:
+    """As `read_file`. Raises `UsageError` for a file with a password or token that every user may read."""
+    values = read_file(path)
+    secrets = [entry.key for entry in table() if entry.secret and entry.key in values]
+    if secrets and path.stat().st_mode & stat.S_IRWXO:
+        raise UsageError(
+            f"{path} holds {secrets[0]}, and is open to every user.",
+            f"Run: chmod 600 {shlex.quote(str(path))}",
+        )
+    return values
 
 
 def _spelled(name: str, _key: str) -> str:

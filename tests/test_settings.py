@@ -121,6 +121,7 @@ def test_every_setting_is_understood_from_everywhere(entry: settings.Entry, file
     assert getattr(merge({entry.key: text}, {}, file), entry.name) == value
     assert getattr(merge({}, {f"ONEFS_{entry.key.upper()}": text}, file), entry.name) == value
     file.write_text(f'{entry.key} = "{text}"\n')
+    file.chmod(0o600)
     assert getattr(merge({}, {}, file), entry.name) == value
 
 
@@ -291,6 +292,18 @@ def test_a_file_that_cannot_be_read_is_named(file: Path) -> None:
         merge({}, {}, file)
     with pytest.raises(UsageError, match="cannot be read"):
         merge({}, {}, file.parent)
+
+
+@pytest.mark.parametrize("key", ["alyx_password", "data_password", "alyx_token"])
+def test_a_secret_in_a_file_that_every_user_may_read_is_refused(file: Path, key: str) -> None:
+    file.write_text(f'{key} = "{SECRET}"')
+    file.chmod(0o604)
+    for files in ((file, None), (file.with_name("none"), file)):
+        with pytest.raises(UsageError, match=f"holds {key}, and is open to every user. Run: chmod 600 ") as refused:
+            merge({}, {}, *files)
+        assert SECRET not in str(refused.value)
+    file.chmod(0o640)
+    assert getattr(merge({}, {}, file), key) == SECRET
 
 
 def test_relative_and_home_paths_become_absolute(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import click
+
 from onefs import __version__
 from onefs.cli.main import report_unforeseen
 from onefs.cli.printing import complain, say
@@ -22,8 +24,7 @@ onefs mount --help lists them.
   -o  options; a comma in a value is written \\, or the value is put in double quotes
   -f  check the options, but mount nothing
   -s  ignore options that are not known
-  -v  say what was mounted
-"""
+  -v  say what was mounted"""
 DONE, WRONG_USE, SYSTEM_ERROR, INTERRUPTED, FAILED = 0, 1, 2, 8, 32
 """Exit codes, as mount(8) has them."""
 _OF_MOUNT = re.compile(
@@ -62,7 +63,7 @@ def _run(arguments: list[str]) -> int:
     flags, words = getopt.gnu_getopt(arguments, "fnsvhVrwo:t:N:", ["help", "version"])
     names = {name for name, _ in flags}
     if names & {"-h", "--help", "-V", "--version"}:
-        say(HELP if names & {"-h", "--help"} else f"onefs {__version__}")
+        click.echo(HELP if names & {"-h", "--help"} else f"onefs {__version__}")
         return DONE
     if len(words) != 2:
         raise UsageError("A source and a directory are needed.", USAGE)

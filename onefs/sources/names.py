@@ -39,17 +39,18 @@ def is_name(source: str) -> bool:
 def look_up(source: str) -> Named:
     """What a SOURCE on a command line means: what its name stands for, or itself if it is no name.
 
+    A name counts before a folder of that name in the working directory, which `./NAME` means.
     Raises `UsageError` for a name's file that says no source, `SourceError` for a name that is nearly one.
     """
-    if not is_name(source) or os.path.isdir(source):  # noqa: PTH112
-        return Named(source, None)
-    file = file_of(source)
+    file = file_of(source) if is_name(source) else None
     if file is not None:
         known = read_file(file)
         if not known.get(SOURCE_KEY):
             raise UsageError(f"{file} does not say what to mount.", f'Add a line to it: {SOURCE_KEY} = "https://…".')
         where = known.get(MOUNTPOINT_KEY)
         return Named(known[SOURCE_KEY], file, Path(where).expanduser().absolute() if where else None)
+    if not is_name(source) or os.path.isdir(source):  # noqa: PTH112
+        return Named(source, None)
     near = difflib.get_close_matches(source, [*known_names(), *BUILT_IN], n=1)
     if near:
         raise SourceError(f"{source!r} is not a source that onefs knows.", f"Did you mean {near[0]}?")
@@ -70,7 +71,7 @@ def own_file(name: str) -> Path:
 
 def file_of(name: str) -> Path | None:
     """The file of a name: the user's, else the system's; None if there is none."""
-    return next((file for file in (own_file(name), SYSTEM_FOLDER / f"{name}{_ENDING}") if file.is_file()), None)
+    return next((file for file in (own_file(name), SYSTEM_FOLDER / f"{name}{_ENDING}") if file.exists()), None)
 
 
 def source_of(name: str) -> str:
@@ -80,9 +81,9 @@ def source_of(name: str) -> str:
 
 
 def known_names() -> list[str]:
-    """The names that were given, in order."""
+    """The names that were given and whose files this user may read, in order."""
     files = [file for folder in (config_file().parent, SYSTEM_FOLDER) for file in folder.glob(f"*{_ENDING}")]
-    return sorted({file.stem for file in files} - set(TAKEN))
+    return sorted({file.stem for file in files if os.access(file, os.R_OK)} - set(TAKEN))
 
 
 def remove_name(name: str) -> bool:

@@ -10,7 +10,7 @@ from archives import MADE_SESSION, make_tables
 from mounted import run_onefs
 from system_mounts import OTHER, onefs_of, surroundings, system_folder
 
-from onefs.cli.mount_options import settings_of, split
+from onefs.cli.mount_options import USAGE, run, settings_of, split
 from onefs.errors import UsageError
 from onefs.settings import table
 from onefs.sources.names import look_up
@@ -164,6 +164,27 @@ def test_exit_codes_are_those_of_mount(home: Path, words: str, code: int, said: 
 def test_faking_mounts_nothing(home: Path) -> None:
     done = in_namespace(home, f"mount -f -t onefs {home}/tables mnt && grep fuse.onefs /proc/self/mountinfo")
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
+def test_help_has_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["-h"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == USAGE
+
+
+def test_a_name_counts_before_a_folder_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "config" / "onefs" / "mylab.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text('source = "https://alyx.example.org"\n')
+    (tmp_path / "mylab").mkdir()
+    (tmp_path / "plain").mkdir()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.chdir(tmp_path)
+    assert look_up("mylab").source == "https://alyx.example.org"
+    assert [look_up(source).file for source in ("./mylab", "plain", str(tmp_path / "mylab"))] == [None] * 3
+    file.rename(file.with_name("kept"))
+    file.mkdir()
+    with pytest.raises(UsageError, match=r"mylab\.toml cannot be read: is a directory"):
+        look_up("mylab")
 
 
 def test_a_name_is_mounted_where_its_file_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
