@@ -9,7 +9,7 @@ from typing import Any
 
 from onefs.alf import STATE_FOLDER
 from onefs.errors import MountError, NotAllowedError, OnefsError, UsageError
-from onefs.fuse.mounting import Health, Mount, health, mount_of, mounts
+from onefs.fuse.mounting import Mount, check_health, mount_of, mounts
 
 
 def mount_at(path: Path | None, how: str = "") -> Mount:
@@ -52,16 +52,7 @@ def place_in(mount: Mount, path: Path) -> Path:
 
 def check_alive(mount: Mount) -> None:
     """Raise `MountError` if a mount's daemon has died, or does not answer, `NotAllowedError` if not to this user."""
-    found = health(mount.mountpoint)
-    if found is Health.DEAD:
-        raise MountError(
-            f"The daemon of {mount.mountpoint} has died.", f"Clean up with: onefs umount {mount.mountpoint}"
-        )
-    if found is Health.SILENT:
-        raise MountError(
-            f"The daemon of {mount.mountpoint} does not answer.",
-            f"Wait, or take the mount away: onefs umount --lazy {mount.mountpoint}",
-        )
+    check_health(mount.mountpoint)
     if not os.access(mount.mountpoint, os.X_OK):
         raise NotAllowedError(
             f"{mount.mountpoint} is for the user alone who mounted it.",

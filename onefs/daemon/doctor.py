@@ -146,10 +146,7 @@ def _machine() -> str:
 def _stale_mounts() -> str:
     present = mounting.mounts()
     for mount in present:
-        if mounting.health(mount.mountpoint) is mounting.Health.DEAD:
-            raise MountError(
-                f"The daemon of {mount.mountpoint} has died.", f"Clean up: onefs umount {mount.mountpoint}"
-            )
+        mounting.check_health(mount.mountpoint)
     return f"{counted(len(present), 'onefs mount')}, all alive."
 
 

@@ -49,11 +49,13 @@ def become(user: pwd.struct_passwd) -> None:
     for name in [name for name in os.environ if name.startswith("XDG_")]:
         del os.environ[name]
     os.environ.update(HOME=user.pw_dir, USER=user.pw_name, LOGNAME=user.pw_name)
-    if not os.access(_PACKAGE / "__init__.py", os.R_OK):
-        raise MountError(
-            f"onefs is installed in {_PACKAGE}, where {user.pw_name} may not read.",
-            "Install it where every user may: python3 -m venv /opt/onefs && /opt/onefs/bin/pip install onefs",
-        )
+    for what, file in (("onefs", _PACKAGE / "__init__.py"), ("Python", Path(os.__file__))):
+        if not os.access(file, os.R_OK):
+            raise MountError(
+                f"{what} is installed in {file.parent}, where {user.pw_name} may not read.",
+                "Install it where every user may: /usr/bin/python3 -m venv /opt/onefs, and in a clone "
+                "/opt/onefs/bin/pip install .",
+            )
 
 
 def _can_become_root() -> bool:

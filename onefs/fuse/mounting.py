@@ -107,6 +107,18 @@ def health(mountpoint: Path) -> Health:
         return Health.SILENT
 
 
+def check_health(mountpoint: Path) -> None:
+    """Raise `MountError` if the daemon of a mountpoint has died, or does not answer."""
+    found = health(mountpoint)
+    if found is Health.DEAD:
+        raise MountError(f"The daemon of {mountpoint} has died.", f"Clean up with: onefs umount {mountpoint}")
+    if found is Health.SILENT:
+        raise MountError(
+            f"The daemon of {mountpoint} does not answer.",
+            f"Wait, or take the mount away: onefs umount --lazy {mountpoint}",
+        )
+
+
 def _health_for_owner(mountpoint: Path) -> Health:
     """As `health`, asked by the user for whom alone it is mounted."""
     options = [disk.options for disk in mounted_disks() if disk.mountpoint == str(place(mountpoint))]
@@ -156,10 +168,14 @@ def check_mountpoint(mountpoint: Path) -> None:
                 f"Wait, or take the mount away: onefs umount --lazy {mountpoint}",
             )
         if found is Health.ALIVE:
-            raise MountError(
-                f"{mountpoint} is already mounted.", f"Use it, or unmount it first: onefs umount {mountpoint}"
-            )
+            raise _already_mounted(mountpoint)
         unmount(mountpoint, lazy=True)
+    _check_empty(mountpoint)
+    if os.geteuid() != 0 and not os.access(mountpoint, os.W_OK):
+        raise MountError(f"The mountpoint {mountpoint} may not be written by this user.", "Choose one of your own.")
+
+
+def _check_empty(mountpoint: Path) -> None:
     try:
         is_empty = not any(mountpoint.iterdir())
     except FileNotFoundError:
@@ -168,10 +184,14 @@ def check_mountpoint(mountpoint: Path) -> None:
         raise MountError(f"The mountpoint {mountpoint} is not a directory.", "Choose an empty directory.") from None
     except OSError as error:
         raise MountError(f"The mountpoint {mountpoint} cannot be read: {error.strerror}.", "Choose another.") from error
+    if not is_empty and _is_ours(mountpoint):  # by an automount, as it was looked into just now
+        raise _already_mounted(mountpoint)
     if not is_empty:
         raise MountError(f"The mountpoint {mountpoint} is not empty.", "Choose an empty directory.")
-    if os.geteuid() != 0 and not os.access(mountpoint, os.W_OK):
-        raise MountError(f"The mountpoint {mountpoint} may not be written by this user.", "Choose one of your own.")
+
+
+def _already_mounted(mountpoint: Path) -> MountError:
+    return MountError(f"{mountpoint} is already mounted.", f"Use it, or unmount it first: onefs umount {mountpoint}")
 
 
 def _is_ours(mountpoint: Path) -> bool:

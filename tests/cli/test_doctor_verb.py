@@ -1,6 +1,8 @@
 """`onefs doctor`: all well, and each thing that is not, with its remedy and exit code 1."""
 
 import json
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from archives import PASSWORD, RECORDINGS, flags_for, make_tables, on_servers
 from mounted import Mounted, run_onefs
 from servers import Fault, FaultServer, Nginx
 
+from onefs.cli.main import run
 from onefs.demo.server import DemoServer
 
 CHECKS = ["machine", "mounts", "cache", "disk", "tables", "clock", "download"]
@@ -38,6 +41,20 @@ def test_a_machine_alone() -> None:
     done = doctor()
     assert done.returncode == 0, done.stdout
     assert done.stdout.startswith("ok    machine         /dev/fuse")
+
+
+def test_a_mount_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_tables(tmp_path / "tables", {})
+    monkeypatch.setattr("onefs.fuse.mounting._ANSWER_S", 0.1)
+    with Mounted(tmp_path / "tables", tmp_path) as mount:
+        os.kill(mount.pid, signal.SIGSTOP)
+        try:
+            assert run(["doctor"]) == 1
+        finally:
+            os.kill(mount.pid, signal.SIGCONT)
+    assert f"FAIL  mounts          The daemon of {mount.path} does not answer." in capsys.readouterr().out
 
 
 def test_a_source_that_is_well(server: Nginx, tmp_path: Path) -> None:

@@ -266,6 +266,17 @@ def test_an_error_after_root_is_given_up_is_reported(home: Path) -> None:
     assert "no-tables" in said
 
 
+@pytest.mark.parametrize("what", ["onefs", "Python"])
+def test_an_installation_that_the_user_may_not_read(what: str) -> None:
+    with system_folder() as home:
+        make_tables(home / "tables", FILES)
+        library = next(iter((home / "python" / "lib").glob("python*")), home / "onefs")
+        (home / "onefs" if what == "onefs" else library).chmod(0o700)
+        said = refused(home, home / "tables", "--run-as", USER.pw_name)
+    assert "is installed in " in said
+    assert f"where {USER.pw_name} may not read." in said
+
+
 def test_a_password_file_that_root_alone_may_read_is_used(home: Path, server: FaultServer) -> None:
     secret = home / "password"
     secret.write_text("pw\n")
