@@ -408,6 +408,7 @@ def is_there_for_user() -> None:
 
 def is_removed() -> None:
     """install-systemd --remove unmounts all, and leaves nothing but settings and what was fetched."""
+    assert attempt("systemctl", "start", "onefs@mistyped").returncode != 0
     said = run(CLONE / "scripts/install-systemd", "--remove")
     assert "/etc/onefs" in said and "/var/cache/onefs" in said and "/etc/fstab" in said, said
     assert not [line for line in Path("/proc/self/mounts").read_text().splitlines() if "fuse.onefs" in line]
