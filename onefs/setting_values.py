@@ -129,7 +129,7 @@ def levels_by_part(text: str) -> dict[str, str]:
             )
         if level.strip() not in LOG_LEVELS:
             raise ValueError(
-                f"a level ({', '.join(LOG_LEVELS)}), perhaps with others for parts, such as info,transports=debug"
+                f"a level ({', '.join(LOG_LEVELS)}); parts may have levels of their own: info,transports=debug"
             )
         by_part[part] = level.strip()
     return by_part

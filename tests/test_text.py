@@ -32,3 +32,4 @@ def test_sizes_and_durations() -> None:
         "0 B", "999 B", "1.0 kB", "1.2 MB", "1.0 EB",
     ]  # fmt: skip
     assert [duration_text(seconds) for seconds in (0.4, 61, 12_000)] == ["0 s", "1 min 1 s", "3 h 20 min"]
+    assert [duration_text(seconds) for seconds in (59.6, 600, 3600)] == ["1 min", "10 min", "1 h"]

@@ -31,16 +31,16 @@ _KNOWN_AGAIN = 400
 @click.option("--lines", "-n", type=click.IntRange(0), metavar="N", help=f"how many lines to show, {LINES} by default")
 @with_place
 def command(level: str | None, follow: bool, lines: int | None, place: Path | None) -> None:
-    """Show the last lines of a mount's log; with LEVEL, set its level until the mount ends.
+    """Show the last lines of a mount's log, or set its level until the mount ends.
 
-    LEVEL is debug, info, warning or error. Parts of onefs may have their own: info,transports=debug.
+    LEVEL is debug, info, warning or error; parts of onefs may have levels of their own: info,transports=debug.
     """
     mount = mount_at(place, f"onefs log --mount PATH {level or '[LEVEL]'}")
     if level is not None:
         if follow or lines is not None:
             raise UsageError("LEVEL sets the level, and shows nothing.", "Leave out LEVEL, or --follow and --lines.")
         order(mount, f"log {level}", UsageError)
-        say(f"{mount.mountpoint} logs from {level.lower()} on now.")
+        say(f"{mount.mountpoint} now logs at level {level.lower()}.")
         return
     check_alive(mount)
     log = mount.mountpoint / STATE_FOLDER / "log"

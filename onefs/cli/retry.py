@@ -25,4 +25,4 @@ def command(path: str | None) -> None:
         mount, (inside,) = find([path], None, "onefs retry MOUNTPOINT/PATH")
     order(mount, "retry" if inside == ROOT else shlex.join(["retry", inside]), NotInCatalogueError)
     where = mount.mountpoint / inside.lstrip("/")
-    say(f"No failure is remembered of {where} any more: the next open of what could not be had asks again.")
+    say(f"The failures of {where} are forgotten: the next open of such a file asks the servers again.")

@@ -4,11 +4,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from onefs.alf import STATE_FOLDER
 from onefs.daemon.styled import Line, Style, rows
 from onefs.text import ago_text, counted, duration_text, seconds_of
 
 _OF_ONE_FILE = re.compile(r"[^\s(]+://[^\s,;)]+|[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d+")
 """What differs in the sentences of files that fail for one cause."""
+_COMMANDED = (f"{STATE_FOLDER}/control", f"{STATE_FOLDER}/mode")
+"""Paths that commands are written to."""
 Facts = Mapping[str, Any]
 
 
@@ -35,9 +38,12 @@ def crawler_lines(crawlers: Sequence[Facts], width: int) -> list[Line]:
 
 
 def failure_lines(errors: Sequence[Facts], width: int, now_s: float, most: int) -> list[Line]:
-    """The last failures, those of one cause together, the newest first, each cause with its remedy."""
+    """The last failures, those of one cause together, the newest first, each cause with its remedy.
+
+    Commands that were refused are left out: whoever gave them was told.
+    """
     lines: list[Line] = []
-    groups = list(_groups(errors))
+    groups = list(_groups([error for error in errors if error["path"] not in _COMMANDED]))
     for group in groups[:most]:
         newest, failed_s = group[0], seconds_of(group[0]["time"])
         when = f"{ago_text(now_s - failed_s)}, " if failed_s is not None else ""

@@ -243,7 +243,7 @@ def test_a_mount_of_somebody_else_is_told_as_such(mount: Mounted) -> None:
 def test_the_log_is_shown_and_its_level_set(mount: Mounted) -> None:
     job = jobs("fetch", mount.path / MADE_SESSION)
     assert job["sentence"] in done("log", "--mount", mount.path)[0]
-    assert "logs from warning on now" in done("log", "warning", "--mount", mount.path)[0]
+    assert "now logs at level warning" in done("log", "warning", "--mount", mount.path)[0]
     try:
         job = jobs("evict", mount.path / MADE_SESSION / "alf")
         assert job["sentence"] not in done("log", "--mount", mount.path)[0]

@@ -127,5 +127,5 @@ def test_what_could_not_be_had_is_asked_for_again_by_any_of_its_paths(tmp_path: 
             server.put(on_servers(datasets[name]), name.encode())
             done = run_onefs("retry", path)
             assert done.returncode == 0, done.stderr
-            assert done.stdout.startswith(f"No failure is remembered of {where} any more")
+            assert done.stdout.startswith(f"The failures of {where} are forgotten")
             assert file.read_bytes() == name.encode()

@@ -137,7 +137,7 @@ def test_offline_says_why_since_when_and_when_it_is_tried_again() -> None:
     }
     told = words(mode=mode, tables={"expired": True})
     assert "state works, but is in mode local instead of auto" in told
-    assert "in effect since 12 min 0 s: alyx.example.org cannot be reached. It is tried again in 14 s." in told
+    assert "in effect since 12 min: alyx.example.org cannot be reached. It is tried again in 14 s." in told
     assert "due for renewal" in told
     assert Style.GOOD not in {span.style for line in status_lines(changed(mode=mode), 80, NOW_S) for span in line}
 
@@ -171,6 +171,11 @@ def test_failures_of_one_cause_are_told_once_with_the_remedy() -> None:
     assert "failed 2 minutes ago, ENOSPC, 7 times: the disk is full Do it." in told
     assert "2 minutes ago, EIO: lab/x3: 404 at http://a/3 3 other files likewise. Do it." in told
     assert told.count("404") == 1
+
+
+def test_commands_that_were_refused_are_no_failures_of_the_mount() -> None:
+    refused = [error(f".onefs/{name}", "'nosuch' is not a level.", errno="EINVAL") for name in ("control", "mode")]
+    assert "nosuch" not in words(errors=refused)
 
 
 def test_view_recording_programs_and_jobs() -> None:
