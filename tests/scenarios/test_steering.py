@@ -35,7 +35,7 @@ def test_the_mode_is_switched_by_writing_a_word(recorded: Mounted) -> None:
         ("mode fast", "is no mode"),
         ("modes local", "Did you mean mode?"),
         ("retry nolab/x.y.npy", "is not in the catalogue"),
-        ("log loud", "is no level"),
+        ("log loud", "is not a level"),
     ],
 )
 def test_what_cannot_be_done_fails_with_a_sentence(shared: Mounted, line: str, words: str) -> None:

@@ -195,6 +195,7 @@ def test_the_control_directory_is_entered_by_name(shared: Mounted) -> None:
         "default",
         "errors",
         "log",
+        "metrics",
         "mode",
         "pinned",
         "query",
