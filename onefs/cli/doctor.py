@@ -60,7 +60,7 @@ def command(source: str | None, as_json: bool, bundle: Path | None, **flags: Any
 def _print(finding: "Finding") -> None:
     """Print what was found: wrapped and in colour on a terminal, elsewhere in one line, so that it can be searched."""
     from onefs.cli.terminal import print_styled, width
-    from onefs.daemon.styled import Span, Style, wrapped
+    from onefs.monitoring.styled import Span, Style, wrapped
 
     if not sys.stdout.isatty():
         print_styled([[Span(visible(_line(finding)))]])

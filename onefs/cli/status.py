@@ -65,7 +65,7 @@ def report_of(mount: Mount) -> tuple[dict[str, Any], bool]:
 
 def _print(reports: list[dict[str, Any]]) -> None:
     from onefs.cli.terminal import print_styled, width
-    from onefs.daemon.status_text import status_lines
+    from onefs.monitoring.status_text import status_lines
 
     for number, report in enumerate(reports):
         if number:

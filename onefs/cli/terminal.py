@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from onefs.daemon.styled import WIDTH, Line, Style, plain
+from onefs.monitoring.styled import WIDTH, Line, Style, plain
 
 STYLES: dict[Style, dict[str, Any]] = {
     Style.PLAIN: {},

@@ -4,15 +4,15 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
-from onefs.daemon.status_text import (
+from onefs.monitoring.status_text import (
     Facts,
     job_lines,
     state_lines,
     title_lines,
     transfer_lines,
 )
-from onefs.daemon.status_troubles import crawler_lines, failure_lines, server_lines
-from onefs.daemon.styled import BAR_WIDTH, Line, Span, Style, bar, clipped_end, rows
+from onefs.monitoring.status_troubles import crawler_lines, failure_lines, server_lines
+from onefs.monitoring.styled import BAR_WIDTH, Line, Span, Style, bar, clipped_end, rows
 from onefs.text import counted, duration_text, size_text, visible
 
 RATES_KEPT = 40

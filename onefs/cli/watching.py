@@ -20,9 +20,9 @@ from onefs.cli.printing import say
 from onefs.cli.status import report_of
 from onefs.cli.terminal import STYLES, print_styled, width
 from onefs.cli.watch_screen import Rates, screen
-from onefs.daemon.status_text import status_lines
-from onefs.daemon.styled import Line
 from onefs.fuse.mounting import Mount, mounts
+from onefs.monitoring.status_text import status_lines
+from onefs.monitoring.styled import Line
 from onefs.text import duration_text
 
 if TYPE_CHECKING:

@@ -61,6 +61,11 @@ class Jobs:
         with self._lock:
             return self._jobs.copy()
 
+    @property
+    def n_under_way(self) -> int:
+        """How many jobs have not ended."""
+        return sum(not job.is_over for job in self.all())
+
     def facts(self) -> list[dict[str, Any]]:
         """How they are, as JSON values."""
         return [job.facts() for job in self.all()]

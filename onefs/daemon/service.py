@@ -25,11 +25,9 @@ from onefs.daemon.commands import Controls, commands
 from onefs.daemon.file_commands import FileCommands
 from onefs.daemon.jobs import Jobs
 from onefs.daemon.logs import Log, levels_in_force
-from onefs.daemon.metrics import Measured, Metrics
 from onefs.daemon.orders import Orders
 from onefs.daemon.recording import Recording
 from onefs.daemon.showing import Showing
-from onefs.daemon.status import Status
 from onefs.daemon.watchdog import UnitReporter
 from onefs.errors import OnefsError, UsageError
 from onefs.fuse import mounting
@@ -41,6 +39,8 @@ from onefs.fuse.notify import Notifier
 from onefs.fuse.operations import Operations
 from onefs.jitter import Jitter
 from onefs.modes import ALLOWED, Mode, ModeState, check
+from onefs.monitoring.metrics import Measured, Metrics
+from onefs.monitoring.status import Status
 from onefs.outages import PAUSE_S
 from onefs.recording.crawling import Crawlers
 from onefs.recording.program_usage import Programs

@@ -40,7 +40,7 @@ LIBRARIES = ("filelock", "numpy", "pandas", "pyarrow", "pyfuse3", "requests", "r
 def test_asking_a_mount_imports_no_library_that_fetching_needs() -> None:
     code = f"""
 import sys
-import onefs.cli.main, onefs.cli.status, onefs.daemon.status
+import onefs.cli.main, onefs.cli.status, onefs.monitoring.status
 print(*sys.modules.keys() & {LIBRARIES})
 import onefs.cli.list, onefs.cli.search, onefs.cli.mount_queries
 print(*sys.modules.keys() & {LIBRARIES})

@@ -7,7 +7,7 @@ import pytest
 
 from onefs.cli.main import run
 from onefs.cli.terminal import print_styled, width
-from onefs.daemon.styled import Span, Style
+from onefs.monitoring.styled import Span, Style
 
 LINE = [Span("state ", Style.FAINT), Span("well", Style.GOOD), Span("  ")]
 

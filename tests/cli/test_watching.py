@@ -15,7 +15,7 @@ from mounted import ONEFS, Mounted, is_alive
 from waiting import PATIENCE_S, wait_until
 
 from onefs.cli.watch_screen import Rates, mount_lines, screen, sparkline
-from onefs.daemon.styled import plain
+from onefs.monitoring.styled import plain
 
 NOW_S = 1_767_348_000.0
 LABS = [{"lab": f"lab{number}", "bytes": 1_000_000 * (9 - number), "files": number + 1} for number in range(8)]

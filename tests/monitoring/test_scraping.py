@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry, Gauge, make_wsgi_app
 from servers import free_port
 from waiting import PATIENCE_S, wait_until
 
-from onefs.daemon.scraping import Server, is_loopback, serving
 from onefs.errors import MountError
+from onefs.monitoring.scraping import Server, is_loopback, serving
 from onefs.setting_values import Address
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -154,7 +154,7 @@ def test_a_connection_that_cannot_be_had_is_not_asked_for_all_the_time(
     registry: CollectorRegistry, address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rests: list[float] = []
-    monkeypatch.setattr("onefs.daemon.scraping.time.sleep", rests.append)
+    monkeypatch.setattr("onefs.monitoring.scraping.time.sleep", rests.append)
     with Server(address, make_wsgi_app(registry)) as server:
         server.socket.setblocking(False)  # so that there is none
         with pytest.raises(BlockingIOError):

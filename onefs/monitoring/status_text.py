@@ -4,8 +4,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from onefs.daemon.status_troubles import crawler_lines, failure_lines, server_lines
-from onefs.daemon.styled import (
+from onefs.modes import ALLOWED, Mode
+from onefs.monitoring.status_troubles import crawler_lines, failure_lines, server_lines
+from onefs.monitoring.styled import (
     BAR_WIDTH,
     INDENT,
     WIDTH,
@@ -19,7 +20,6 @@ from onefs.daemon.styled import (
     rows,
     wrapped,
 )
-from onefs.modes import ALLOWED, Mode
 from onefs.settings import Settings
 from onefs.table_times import table_time
 from onefs.text import ago_text, counted, duration_text, seconds_of, size_text, visible

@@ -1,6 +1,6 @@
 """What programs did, as counters for Prometheus."""
 
-from onefs.daemon.program_series import Counts, ProgramSeries
+from onefs.monitoring.program_series import Counts, ProgramSeries
 from onefs.recording.crawling import PROGRAMS_KEPT
 from onefs.recording.processes import Caller
 from onefs.recording.program_usage import Programs

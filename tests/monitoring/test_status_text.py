@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from onefs.daemon.concerns import concerns
-from onefs.daemon.status_text import status_lines, status_text
-from onefs.daemon.styled import Style, plain
+from onefs.monitoring.concerns import concerns
+from onefs.monitoring.status_text import status_lines, status_text
+from onefs.monitoring.styled import Style, plain
 
 NOW_S = 1_767_348_000.0  # 2026-01-02 10:00:00 UTC
 PATH = "churchlandlab/Subjects/CL_001/2023-03-06/001/raw_ephys_data/probe00/recording.ap.cbin"

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from onefs import __version__
-from onefs.daemon.concerns import concerns
-from onefs.daemon.content_facts import cache_facts, passed_over_facts, totals_facts, transfer_facts
-from onefs.daemon.status_text import status_text
+from onefs.monitoring.concerns import concerns
+from onefs.monitoring.content_facts import cache_facts, passed_over_facts, totals_facts, transfer_facts
+from onefs.monitoring.status_text import status_text
 from onefs.text import moment
 
 if TYPE_CHECKING:

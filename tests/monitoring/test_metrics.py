@@ -21,10 +21,10 @@ from onefs.archive.archive import Archive
 from onefs.archive.opening import opened
 from onefs.catalogue.records import Dataset
 from onefs.daemon.jobs import Jobs
-from onefs.daemon.measuring import Measurement
-from onefs.daemon.metrics import Measured, Metrics
 from onefs.errors import UnreachableError
 from onefs.fuse.counters import Counters
+from onefs.monitoring.measuring import Measurement
+from onefs.monitoring.metrics import Measured, Metrics
 from onefs.recording.processes import Caller
 from onefs.recording.program_usage import Programs
 from onefs.recording.recorder import Recorder

@@ -12,11 +12,11 @@ from prometheus_client.registry import Collector as BaseCollector
 
 from onefs import __version__, errors
 from onefs.content.room import Usage
-from onefs.daemon.measuring import Measurement
-from onefs.daemon.metrics import Measured
-from onefs.daemon.program_series import ProgramSeries
 from onefs.fuse.counters import BOUNDS_S
 from onefs.modes import Mode
+from onefs.monitoring.measuring import Measurement
+from onefs.monitoring.metrics import Measured
+from onefs.monitoring.program_series import ProgramSeries
 from onefs.text import visible
 from onefs.transports.addresses import shown
 
@@ -188,8 +188,8 @@ class Collector(BaseCollector):
         yield outages
 
     def _work(self) -> Iterator[Family]:
-        jobs = sum(not job.is_over for job in self._parts.jobs.all())
-        yield _gauge("onefs_jobs_in_progress", "Jobs under way, such as those of onefs fetch.", jobs)
+        n_jobs = self._parts.jobs.n_under_way
+        yield _gauge("onefs_jobs_in_progress", "Jobs under way, such as those of onefs fetch.", n_jobs)
         is_on = self._parts.recorder.turn
         yield _gauge("onefs_recording", "1 while reads are recorded, else 0.", bool(is_on))
 

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from onefs.archive.archive import Archive
-from onefs.daemon.jobs import Jobs
 from onefs.fuse.counters import Counters
 from onefs.recording.program_usage import Programs
 from onefs.recording.recorder import Recorder
@@ -16,6 +15,14 @@ from onefs.setting_values import Address
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
+
+
+class Jobs(Protocol):
+    """The long work that people started, such as that of `onefs fetch`."""
+
+    @property
+    def n_under_way(self) -> int:
+        """How many jobs have not ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +51,7 @@ class Metrics:
     @property
     def registry(self) -> "CollectorRegistry":
         """The registry of prometheus_client that has them all."""
-        from onefs.daemon.collector import registry
+        from onefs.monitoring.collector import registry
 
         with self._lock:
             if self._registry is None:
@@ -64,7 +71,7 @@ class Metrics:
         if address is None:
             yield
             return
-        from onefs.daemon.scraping import serving
+        from onefs.monitoring.scraping import serving
 
         with serving(self.registry, address):
             yield

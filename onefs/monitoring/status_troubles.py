@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from onefs.alf import STATE_FOLDER
-from onefs.daemon.styled import Line, Style, rows
+from onefs.monitoring.styled import Line, Style, rows
 from onefs.text import ago_text, counted, duration_text, seconds_of
 
 _OF_ONE_FILE = re.compile(r"[^\s(]+://[^\s,;)]+|[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d+")

@@ -1,0 +1,1 @@
+"""How a mount is doing: its status for people and programs, and its metrics for Prometheus."""
