@@ -115,4 +115,4 @@ def kernel_for_all(home: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", "/dev/fuse"], check=True)
+        subprocess.run(["umount", "--lazy", "/dev/fuse"], check=True)  # a daemon may be ending just now

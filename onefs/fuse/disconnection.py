@@ -6,10 +6,13 @@ What programs asked for before that, such as read-ahead, may still be under way;
 
 import os
 import select
-from contextlib import suppress
+import stat
 from pathlib import Path
 
 import trio
+
+_FUSE = os.makedev(10, 229)
+"""The device /dev/fuse, whose number never changes."""
 
 
 async def until_disconnected(connection: int) -> None:
@@ -21,9 +24,14 @@ async def until_disconnected(connection: int) -> None:
 
 def connections() -> set[int]:
     """The open `/dev/fuse` of this process; there can be more than that of its mount, such as inherited ones."""
-    numbers = set()
-    for path in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):  # that of the listing itself
-            if os.readlink(path).endswith("/fuse"):  # noqa: PTH115
-                numbers.add(int(path.name))
-    return numbers
+    numbers = {int(path.name) for path in Path("/proc/self/fd").iterdir()}
+    return {number for number in numbers if is_connection(number)}
+
+
+def is_connection(number: int) -> bool:
+    """Whether a descriptor is an open `/dev/fuse`, by whatever name it was opened."""
+    try:
+        status = os.fstat(number)
+    except OSError:
+        return False
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == _FUSE

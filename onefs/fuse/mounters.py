@@ -7,6 +7,7 @@ from pathlib import Path
 
 from onefs.errors import MountError
 from onefs.fuse import mounting
+from onefs.fuse.disconnection import is_connection
 from onefs.mountinfo import mounted_disks
 
 _GIVEN = re.compile(r"/dev/fd/([0-9]{1,9})")
@@ -69,14 +70,10 @@ def is_given(mountpoint: Path) -> bool:
 
 def mountpoint_of(descriptor: Path, otherwise: Path | None = None) -> Path:
     """Where an open connection is mounted, as the kernel tells it. Raises `MountError`."""
-    number = descriptor.name
-    try:
-        is_fuse = os.readlink(f"/proc/self/fd/{number}") == "/dev/fuse"  # noqa: PTH115
-        found = _CONNECTION.search(Path(f"/proc/self/fdinfo/{number}").read_text(encoding="ascii"))
-    except OSError:
-        is_fuse, found = False, None
-    if not is_fuse:
+    number = int(descriptor.name)
+    if not is_connection(number):
         raise MountError(f"{descriptor} is no open /dev/fuse.", "Give the descriptor that was mounted with.")
+    found = _CONNECTION.search(Path(f"/proc/self/fdinfo/{number}").read_text(encoding="ascii"))
     device = f"0:{found[1]}" if found else ""  # before Linux 6.16 there is none
     places = [Path(disk.mountpoint) for disk in mounted_disks() if disk.device == device]
     if not places and otherwise is None:

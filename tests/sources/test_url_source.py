@@ -74,7 +74,9 @@ def test_with_a_password_from_a_file(server: Nginx, tmp_path: Path) -> None:
 def test_with_everything_from_the_configuration_file(server: Nginx, tmp_path: Path) -> None:
     (tmp_path / "config" / "onefs").mkdir(parents=True)
     lines = [f'data_user = "{USER}"', f'data_password = "{PASSWORD}"', 'log = "debug"']
-    (tmp_path / "config" / "onefs" / "config.toml").write_text("\n".join(lines))
+    config = tmp_path / "config" / "onefs" / "config.toml"
+    config.write_text("\n".join(lines))
+    config.chmod(0o600)
     mount = Mounted(server.url, tmp_path)
     mount.in_new_interpreter = True
     with mount:
