@@ -1,4 +1,4 @@
-"""Owns the making of room: who evicts when several want room, and when the cache is looked through for it."""
+"""Making room in the cache: one process evicts when several want room, and the cache is counted when that is due."""
 
 import threading
 import time

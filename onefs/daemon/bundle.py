@@ -182,7 +182,7 @@ def _versions() -> str:
 
 
 def _environment() -> str:
-    """The variables that onefs heeds. Those of secrets, and what is no setting, stand there without their values."""
+    """The variables that onefs reads. Those of secrets, and what is no setting, stand there without their values."""
     known = {entry.variable for entry in table() if not entry.secret}
     return "".join(
         f"{name}={REDACTED if is_secret_name(name) or (name.startswith(PREFIX) and name not in known) else value}\n"

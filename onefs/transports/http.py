@@ -1,4 +1,4 @@
-"""Owns reading over HTTP: pooled connections, proxies, certificates, logins sent at once, and ranges."""
+"""Reading over HTTP: pooled connections, proxies, certificates, logins sent at once, and ranges."""
 
 import base64
 import contextlib

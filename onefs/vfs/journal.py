@@ -1,4 +1,4 @@
-"""Owns the last failures: what a person reads to learn why a file could not be read."""
+"""The last failures, from which people learn why a file could not be read."""
 
 import threading
 import time
