@@ -228,6 +228,12 @@ class NotSavedError(OnefsError):
     default_remedy = "Save to another directory."
 
 
+class WorkerLostError(OnefsError):
+    """A process that did a part of the work is gone, or cannot be had."""
+
+    default_remedy = "See what ended it, such as want of memory; then run it again, and it goes on."
+
+
 class KeptError(OnefsError):
     """A file must stay in the cache: it is pinned, or another program put it there."""
 

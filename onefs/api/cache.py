@@ -25,9 +25,9 @@ from onefs.frames.reading import (
 )
 from onefs.frames.values import is_null
 from onefs.indexer.prune import SessionKey, find_missing, remove
-from onefs.indexer.scan import scan
-from onefs.indexer.write import write_index
-from onefs.one_errors import TableError, UsageError, api_errors
+from onefs.indexer.run import IndexOptions, index
+from onefs.one_errors import TableError, api_errors
+from onefs.workers import LocalWorkers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,19 +50,20 @@ def make_parquet_db(
     """Index the ALF files below a folder. The files of the sessions and of the datasets table.
 
     They are written into `out_dir`, else into the folder. `hash_ids`: ids are UUIDs made of the paths, else the paths
-    themselves. `hash_files`: the MD5 of each file is found out. `lab`: of sessions whose path tells none.
+    themselves. `hash_files`: the MD5 of each file is found out. `lab`: of sessions whose path tells none. Warns of
+    what cannot be read.
     """
-    root, out = Path(root_dir).resolve(), Path(out_dir or root_dir)
-    for folder in (root, out):
-        if not folder.is_dir():
-            raise UsageError(f"There is no folder {folder}.", "Make it, or name another.")
-    with _reading_errors(root):
-        found = scan(root, lab=lab or "", hash_files=hash_files)
-    if not any(session.files for session in found):
-        what = "datasets" if found else "sessions"
-        warn(f"No {what} found in {root}", RuntimeWarning, stacklevel=3)
-    files = write_index(out, found, origin=str(root), hash_ids=hash_ids)
-    return files.sessions, files.datasets
+    options = IndexOptions(lab=lab or "", hash_files=hash_files, hash_ids=hash_ids, replaces=True, may_be_empty=True)
+    with LocalWorkers() as workers:
+        result = index(Path(root_dir), Path(out_dir or root_dir), options, workers)
+    if result.n_unreadable:
+        what = "1 file or folder" if result.n_unreadable == 1 else f"{result.n_unreadable} files and folders"
+        path, why = result.unreadable[0]
+        warn(f"{what} could not be read, such as {path}: {why}.", RuntimeWarning, stacklevel=3)
+    if not result.n_files:
+        what = "datasets" if result.n_sessions else "sessions"
+        warn(f"No {what} found in {Path(root_dir).resolve()}", RuntimeWarning, stacklevel=3)
+    return result.files.sessions, result.files.datasets
 
 
 @api_errors

@@ -4,8 +4,9 @@ import errno
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -109,18 +110,18 @@ def write_tables(
     """
     metadata = {"date_created": created, "origin": origin, "min_api_version": MIN_API_VERSION}
     with _writing_errors(directory):
-        return write_pair(directory, session_table(sessions), dataset_table(datasets), metadata)
+        return write_pair(directory, [session_table(sessions)], [dataset_table(datasets)], metadata)
 
 
 def write_pair(
     directory: Path,
-    sessions: "pa.Table",
-    datasets: "pa.Table",
+    sessions: "Iterable[pa.Table]",
+    datasets: "Iterable[pa.Table]",
     metadata: Mapping[str, object],
     *,
     is_indexed: bool = True,
 ) -> TableFiles:
-    """Write both tables as `write_tables`. `is_indexed`: pandas is to make an index of the ids."""
+    """Write both tables as `write_tables`, each from one or more parts. `is_indexed`: pandas is to index the ids."""
     files = tables_in(directory)
     with _writing_errors(directory), ExitStack() as stack:
         _write(stack, files.sessions, sessions, ["id"] if is_indexed else [], metadata)
@@ -146,17 +147,28 @@ def _writing_errors(directory: Path) -> Iterator[None]:
         ) from error
 
 
-def _write(stack: ExitStack, file: Path, table: "pa.Table", index: list[str], metadata: Mapping[str, object]) -> None:
+def _write(
+    stack: ExitStack, file: Path, parts: "Iterable[pa.Table]", index: list[str], metadata: Mapping[str, object]
+) -> None:
     """Write a table beside its place; it is renamed into it when the stack closes without an error."""
     import pyarrow.parquet as pq
 
-    pandas = pandas_metadata(table, index)
-    schema = {METADATA_KEY: json.dumps(metadata).encode(), b"pandas": json.dumps(pandas).encode()}
+    parts = iter(parts)
+    first = next(parts)
+    pandas = pandas_metadata(first, index)
+    schema = first.schema.with_metadata({METADATA_KEY: json.dumps(metadata), b"pandas": json.dumps(pandas)})
     temporary = stack.enter_context(replacing(file))
     with temporary.open("xb") as stream:
-        pq.write_table(table.replace_schema_metadata(schema), stream)
+        with pq.ParquetWriter(stream, schema, use_dictionary=_repeated(first)) as writer:
+            for part in chain((first,), parts):
+                writer.write_table(part)
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def _repeated(table: "pa.Table") -> list[str]:
+    """The columns in which values come again: in others a dictionary would only take time."""
+    return [name for name in table.column_names if name not in ("id", "hash")]
 
 
 @contextmanager

@@ -2,19 +2,41 @@
 
 import os
 import re
-from collections.abc import Iterator
+import stat
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from onefs import alf
-from onefs.digests import md5_of_file
-from onefs.errors import UsageError
+
+FILES_PER_TASK = 2_000
+FOLDERS_PER_TASK = 1_000
+"""A task ends after so many: large enough that handing it out costs little, small enough to spread the work."""
 
 _FOLDER = re.compile(r"[\w.-]+")
 _OLD_NAMESPACE = re.compile(r"\._[a-z]+_(?=[a-zA-Z0-9])")
 """A namespace at the attribute, as in `channels._phy_ids.csv`: deprecated, but valid."""
+_LAB = re.compile(alf.PARTS["lab"])
+_64_BITS = (1 << 64) - 1
+
+
+class Skipped(StrEnum):
+    """Why a file or folder is not indexed, though it can be read."""
+
+    OUTSIDE = "not in a session folder"
+    FILE_NAME = "not an ALF file name"
+    FOLDER_NAME = "not an ALF folder name"
+    FOLDER_LINK = "a link to a folder"
+    BROKEN_LINK = "a link that leads nowhere"
+    SPECIAL = "not a regular file"
+    TOO_LONG = "path too long"
+    MOUNT = "a mount of onefs"
 
 
 class SessionKey(NamedTuple):
@@ -32,51 +54,176 @@ class SessionKey(NamedTuple):
         return f"{self.lab}/{place}" if self.lab else place
 
 
-class FoundFile(NamedTuple):
-    """A dataset: its path in the session's folder, size, and MD5, "" if that was not asked for."""
+class Listing(NamedTuple):
+    """The datasets in a session folder: their paths in it, one a line, and the `FACTS` of each as 64-bit integers.
 
-    rel_path: str
-    size_bytes: int
-    md5: str
+    `unreadable` are folders in it, relative to it, of which nothing is known.
+    """
+
+    folder: str
+    paths: str
+    facts: bytes
+    unreadable: tuple[str, ...] = ()
+
+
+FACTS = ("size in bytes", "mtime in ns", "inode number")
+"""What tells whether a file has changed."""
+
+
+def facts_of(found: os.stat_result) -> "array[int]":
+    """The `FACTS` of a file."""
+    return array("Q", (found.st_size, found.st_mtime_ns & _64_BITS, found.st_ino))
+
+
+class Unreadable(NamedTuple):
+    """A file or folder that the system does not let us read, and why."""
+
+    path: str
+    why: str
+
+
+@dataclass(slots=True)
+class Scanned:
+    """What a task found. `rest` are folders that it left for other tasks."""
+
+    listings: list[Listing] = field(default_factory=list)
+    rest: list[str] = field(default_factory=list)
+    skipped: Counter[Skipped] = field(default_factory=Counter)
+    skipped_paths: list[tuple[Skipped, str]] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
-class FoundSession:
-    """A session and its files, sorted by path."""
+class ScanOptions:
+    """`lists_skipped`: the paths of what is skipped are wanted, too. `left_out`: folders that are not entered."""
 
-    key: SessionKey
-    files: list[FoundFile] = field(default_factory=list)
+    lists_skipped: bool = False
+    left_out: frozenset[str] = frozenset()
 
 
-def scan(root: Path, *, lab: str = "", hash_files: bool = False) -> list[FoundSession]:
-    """All sessions below a folder, in the order of their paths, those without files included.
+def scan_folders(folders: Sequence[str], options: ScanOptions) -> Scanned:
+    """List the sessions at or below some folders, given from `/` on, until enough for one task is found.
 
-    `lab` is that of sessions whose path tells none. Folders of one session (`1` and `001`) are taken together; of
-    files with one path the first counts. Raises `UsageError` if a path tells another lab, `OSError`.
+    Links to folders are not followed.
     """
-    found: dict[SessionKey, FoundSession] = {}
-    for folder, key in session_folders(root.resolve()):
-        if lab and key.lab and key.lab != lab:
-            raise UsageError(
-                f"{folder} is of the lab {key.lab}, and not of {lab}.", "Leave out the lab, or index that lab's folder."
-            )
-        key = key if key.lab else key._replace(lab=lab)
-        session = found.setdefault(key, FoundSession(key))
-        known = {file.rel_path for file in session.files}
-        for rel_path in alf_files(folder):
-            file = _found(folder, rel_path, hash_files=hash_files) if rel_path not in known else None
-            if file is not None:
-                session.files.append(file)
-    return list(found.values())
+    return _Scan(options).run(list(folders))
 
 
-def _found(folder: Path, rel_path: str, *, hash_files: bool) -> FoundFile | None:
-    """What is known of a file, None if it is gone by now."""
-    file = folder / rel_path
-    try:
-        return FoundFile(rel_path, file.stat().st_size, md5_of_file(file) if hash_files else "")
-    except FileNotFoundError:
-        return None
+class _Scan:
+    """One task."""
+
+    def __init__(self, options: ScanOptions) -> None:
+        self._options = options
+        self._found = Scanned()
+        self._entered = self._listed = 0
+
+    def run(self, folders: list[str]) -> Scanned:
+        while folders and self._listed < FILES_PER_TASK and self._entered < FOLDERS_PER_TASK:
+            folder = folders.pop()
+            if folder in self._options.left_out:
+                self._skip(Skipped.MOUNT, folder)
+            elif session_key(folder) is None:
+                self._enter(folder, folders)
+            else:
+                self._list(folder)
+        self._found.rest = folders
+        return self._found
+
+    def _enter(self, folder: str, folders: list[str]) -> None:
+        """Find the folders in a folder that is of no session."""
+        self._entered += 1
+        inner = []
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        if entry.name != alf.STATE_FOLDER:
+                            inner.append(entry.path)
+                    elif entry.name not in (*alf.TABLE_NAMES, alf.INSERTIONS_NAME):
+                        self._skip(Skipped.FOLDER_LINK if entry.is_dir() else Skipped.OUTSIDE, entry.path)
+        except FileNotFoundError:
+            return  # it is gone by now
+        except OSError as error:
+            self._unreadable(folder, error)
+        folders += sorted(inner, reverse=True)  # the last one comes first
+
+    def _list(self, session: str) -> None:
+        """List the datasets in a session's folder."""
+        paths: list[str] = []
+        facts = array("Q")
+        below, unreadable = [""], []
+        while below:
+            inner = below.pop()
+            self._entered += 1
+            try:
+                with os.scandir(f"{session}/{inner}") as entries:
+                    self._list_folder(entries, inner, below, paths, facts)
+            except FileNotFoundError:
+                if not inner:
+                    return
+            except OSError as error:
+                unreadable.append(inner)
+                self._unreadable(f"{session}/{inner}", error)
+        self._listed += len(paths)
+        self._found.listings.append(Listing(session, "\n".join(paths), facts.tobytes(), tuple(unreadable)))
+
+    def _list_folder(
+        self,
+        entries: Iterable[os.DirEntry[str]],
+        inner: str,
+        below: list[str],
+        paths: list[str],
+        facts: "array[int]",
+    ) -> None:
+        """Add the folders and datasets in the folder `inner` of a session; it is "" or ends in a slash."""
+        is_valid = is_collection(inner[:-1])
+        for entry in entries:
+            path = inner + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if why := self._why_not_entered(entry):
+                    self._skip(why, entry.path)
+                else:
+                    below.append(f"{path}/")
+            elif not is_valid or not _is_file_name(entry.name):
+                self._skip(Skipped.FILE_NAME if is_valid else Skipped.FOLDER_NAME, entry.path)
+            elif (found := self._look_at(entry, path)) is not None:
+                paths.append(path)
+                facts.extend(facts_of(found))
+
+    def _why_not_entered(self, entry: os.DirEntry[str]) -> Skipped | None:
+        if entry.path in self._options.left_out:
+            return Skipped.MOUNT
+        return None if _is_folder_name(entry.name) else Skipped.FOLDER_NAME
+
+    def _look_at(self, entry: os.DirEntry[str], path: str) -> os.stat_result | None:
+        """What the system knows of a file; None if it is no dataset."""
+        try:
+            found = entry.stat()
+        except FileNotFoundError:
+            if entry.is_symlink():
+                self._skip(Skipped.BROKEN_LINK, entry.path)
+            return None
+        except OSError as error:
+            if entry.is_symlink():
+                self._skip(Skipped.BROKEN_LINK, entry.path)  # such as a loop
+            else:
+                self._unreadable(entry.path, error)
+            return None
+        if not stat.S_ISREG(found.st_mode):
+            self._skip(Skipped.FOLDER_LINK if stat.S_ISDIR(found.st_mode) else Skipped.SPECIAL, entry.path)
+            return None
+        if len(path) > alf.MOST_PARTS and not alf.is_safe_relative(path):
+            self._skip(Skipped.TOO_LONG, entry.path)
+            return None
+        return found
+
+    def _skip(self, why: Skipped, path: str) -> None:
+        self._found.skipped[why] += 1
+        if self._options.lists_skipped:
+            self._found.skipped_paths.append((why, path))
+
+    def _unreadable(self, path: str, error: OSError) -> None:
+        self._found.unreadable.append(Unreadable(path.rstrip("/"), error.strerror or str(error)))
 
 
 def session_folders(root: Path) -> Iterator[tuple[Path, SessionKey]]:
@@ -84,7 +231,7 @@ def session_folders(root: Path) -> Iterator[tuple[Path, SessionKey]]:
 
     Links are not followed.
     """
-    key = session_key(root)
+    key = session_key(os.fspath(root))
     if key is not None:
         yield root, key
         return
@@ -92,15 +239,15 @@ def session_folders(root: Path) -> Iterator[tuple[Path, SessionKey]]:
         yield from session_folders(folder)
 
 
-def session_key(folder: Path) -> SessionKey | None:
+def session_key(folder: str) -> SessionKey | None:
     """The session whose folder a path is, None if it is that of none."""
-    match = alf.SESSION.fullmatch("/".join(folder.parts[-3:]))
+    parts = folder.rsplit("/", 5)
+    match = alf.SESSION.fullmatch("/".join(parts[-3:]))
     day = alf.calendar_date(match["date"]) if match else None
     if match is None or day is None:
         return None
-    above = folder.parts[:-3]
-    has_lab = len(above) > 1 and above[-1] == "Subjects" and re.fullmatch(r"\w+", above[-2])
-    return SessionKey(above[-2] if has_lab else "", match["subject"], day, int(match["number"]))
+    has_lab = len(parts) > 5 and parts[-4] == "Subjects" and _LAB.fullmatch(parts[-5])
+    return SessionKey(parts[-5] if has_lab else "", match["subject"], day, int(match["number"]))
 
 
 def alf_files(session: Path, below: str = "") -> Iterator[str]:
@@ -110,7 +257,7 @@ def alf_files(session: Path, below: str = "") -> Iterator[str]:
     for entry in ordered:
         path = f"{below}/{entry.name}" if below else entry.name
         if entry.is_dir(follow_symlinks=False):
-            if _FOLDER.fullmatch(entry.name) or alf.REVISION_FOLDER.fullmatch(entry.name):
+            if _is_folder_name(entry.name):
                 yield from alf_files(session, path)
         elif is_dataset(path) and entry.is_file():
             yield path
@@ -118,10 +265,23 @@ def alf_files(session: Path, below: str = "") -> Iterator[str]:
 
 def is_dataset(rel_path: str) -> bool:
     """Whether a path in a session's folder follows the ALF specification."""
-    collection, _, name = alf.split_relative(rel_path)
-    folders = collection.split("/") if collection else []
-    name = _OLD_NAMESPACE.sub(".", name, count=1)
-    return all(map(_FOLDER.fullmatch, folders)) and alf.parse_file_name(name) is not None
+    folder, _, name = rel_path.rpartition("/")
+    return is_collection(folder) and _is_file_name(name)
+
+
+def is_collection(folder: str) -> bool:
+    """Whether datasets may stand in a folder of a session's folder. "" is the session's folder itself."""
+    collection = alf.split_relative(f"{folder}/" if folder else "").collection
+    return not collection or all(map(_FOLDER.fullmatch, collection.split("/")))
+
+
+def _is_folder_name(name: str) -> bool:
+    return bool(_FOLDER.fullmatch(name) or alf.REVISION_FOLDER.fullmatch(name))
+
+
+@lru_cache(1 << 16)  # sessions have the same names again and again
+def _is_file_name(name: str) -> bool:
+    return alf.parse_file_name(_OLD_NAMESPACE.sub(".", name, count=1)) is not None
 
 
 def _folders(root: Path) -> list[Path]:

@@ -1,15 +1,25 @@
 """Writing what was found in a folder into cache tables."""
 
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, groupby
+from operator import attrgetter, itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID, uuid3
 
+import numpy as np
+from numpy.typing import NDArray
+
 from onefs import alf
+from onefs.catalogue.columns import Ids
 from onefs.catalogue.saving import changing_tables
 from onefs.catalogue.schema import QC_NAMES, TableFiles
 from onefs.catalogue.tables import write_pair
-from onefs.indexer.scan import FoundSession, SessionKey
+from onefs.digests import new_md5
+from onefs.indexer.listings import MD5_BYTES, Files, Listings
+from onefs.indexer.scan import SessionKey, session_key
 from onefs.table_times import table_time_text
 
 if TYPE_CHECKING:
@@ -17,6 +27,15 @@ if TYPE_CHECKING:
 
 NAMESPACE = UUID("5ba1f0a4-5fd5-4d0c-9a3c-0d6f7f3c8f6e")
 """What ids are made in. Never to be changed: the ids of every archive indexed so far depend on it."""
+
+T = TypeVar("T")
+ROWS_AT_ONCE = 1 << 17
+"""How many rows of a table are in memory at once, and in a row group of its file."""
+
+_HEX = np.frombuffer(b"".join(b"%02x" % number for number in range(256)), np.uint8).reshape(256, 2)
+_DIGITS = np.array([at for at in range(36) if at not in (8, 13, 18, 23)])
+"""Where the digits of an id stand in its text."""
+_UUID_TEXT_BYTES = 36
 
 
 def eid_of(session: SessionKey) -> UUID:
@@ -29,65 +48,186 @@ def id_of(session: SessionKey, rel_path: str) -> UUID:
     return uuid3(NAMESPACE, f"{session.text}/{rel_path}")
 
 
-def write_index(directory: Path, found: Sequence[FoundSession], *, origin: str, hash_ids: bool = True) -> TableFiles:
+def key_of(folder: str, lab: str) -> SessionKey:
+    """The session whose folder a path is; `lab` is that of a session whose path tells none."""
+    key = session_key(folder)
+    assert key is not None
+    return key if key.lab else key._replace(lab=lab)
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """A session with the files of all its folders."""
+
+    eid: UUID
+    key: SessionKey
+    paths: list[str]
+    sizes: "array[int]"
+    md5s: bytes
+
+
+def write_index(
+    directory: Path, listings: Listings, *, origin: str, lab: str = "", hash_ids: bool = True
+) -> TableFiles:
     """Write both tables, in place of those that are there, whole and under their lock.
 
-    Not `hash_ids`: without index, in the order of `found`, with the texts themselves that ids are made of as ids; that
-    of a dataset is its path in the session. Raises `TableError`, `NoRoomError` or `BusyError`.
+    `lab` is that of sessions whose path tells none. Not `hash_ids`: without index, in the order of the paths, with the
+    texts themselves that ids are made of as ids; that of a dataset is its path in the session. Raises `TableError`,
+    `NoRoomError` or `BusyError`.
     """
-    import pyarrow as pa
-
-    sessions = pa.table(_session_columns(found, hash_ids))
-    datasets = pa.table(_dataset_columns(found, hash_ids))
-    if hash_ids:
-        sessions = sessions.sort_by("id")
-        datasets = datasets.sort_by([("eid", "ascending"), ("id", "ascending")])
+    eids = None if hash_ids else _in_order_of_paths(listings)
     metadata = {"date_created": table_time_text(), "origin": origin}
+    keys, merged = _keys(listings, eids, lab), _merged(listings, eids, lab)
     with changing_tables(directory):
-        return write_pair(directory, sessions, datasets, metadata, is_indexed=hash_ids)
+        return write_pair(
+            directory,
+            (session_table(part, hash_ids=hash_ids) for part in _in_parts(keys, lambda _: 1)),
+            (dataset_table(part, hash_ids=hash_ids) for part in _in_parts(merged, lambda session: len(session.paths))),
+            metadata,
+            is_indexed=hash_ids,
+        )
 
 
-def _session_columns(found: Sequence[FoundSession], hash_ids: bool) -> "dict[str, pa.Array]":
+def session_table(sessions: "Sequence[tuple[UUID, SessionKey]]", *, hash_ids: bool = True) -> "pa.Table":
+    """Sessions as rows of the table."""
     import pyarrow as pa
 
-    keys = [session.key for session in found]
-    return {
-        "id": pa.array([_eid(key, hash_ids) for key in keys], pa.string()),
-        "lab": pa.array([key.lab for key in keys], pa.string()),
-        "subject": pa.array([key.subject for key in keys], pa.string()),
-        "date": pa.array([key.date for key in keys], pa.date32()),
-        "number": pa.array([key.number for key in keys], pa.uint16()),
-        "task_protocol": pa.array([""] * len(keys), pa.string()),
-        "projects": pa.array([""] * len(keys), pa.string()),
+    keys = [key for _, key in sessions]
+    columns: dict[str, tuple[list[Any], pa.DataType]] = {
+        "id": ([str(eid) if hash_ids else key.text for eid, key in sessions], pa.string()),
+        "lab": ([key.lab for key in keys], pa.string()),
+        "subject": ([key.subject for key in keys], pa.string()),
+        "date": ([key.date for key in keys], pa.date32()),
+        "number": ([key.number for key in keys], pa.uint16()),
+        "task_protocol": ([""] * len(keys), pa.string()),
+        "projects": ([""] * len(keys), pa.string()),
     }
+    return pa.table({name: pa.array(values, kind) for name, (values, kind) in columns.items()})
 
 
-def _dataset_columns(found: Sequence[FoundSession], hash_ids: bool) -> "dict[str, pa.Array]":
+def dataset_table(sessions: "Sequence[_Session]", *, hash_ids: bool = True) -> "pa.Table":
+    """The datasets of some sessions as rows of the table: by session as given, and there by id."""
     import pyarrow as pa
 
-    rows = [(session.key, file) for session in found for file in session.files]
-    ids = [str(id_of(key, file.rel_path)) if hash_ids else file.rel_path for key, file in rows]
-    defaults = [one for session in found for one in _defaults([file.rel_path for file in session.files])]
-    qc = pa.DictionaryArray.from_arrays(pa.array([0] * len(rows), pa.int8()), pa.array(QC_NAMES), ordered=True)
-    columns: dict[str, Any] = {
-        "eid": pa.array([_eid(key, hash_ids) for key, _ in rows], pa.string()),
-        "id": pa.array(ids, pa.string()),
-        "rel_path": pa.array([file.rel_path for _, file in rows], pa.string()),
-        "file_size": pa.array([file.size_bytes for _, file in rows], pa.uint64()),
-        "hash": pa.array([file.md5 or None for _, file in rows], pa.string()),
-        "exists": pa.array([True] * len(rows), pa.bool_()),
-        "qc": qc,
-        "default_revision": pa.array(defaults, pa.bool_()),
-    }
-    return columns
+    counts = [len(session.paths) for session in sessions]
+    of_session = np.repeat(np.arange(len(sessions)), counts)
+    paths = [path for session in sessions for path in session.paths]
+    md5s = np.frombuffer(b"".join(session.md5s for session in sessions), np.uint8).reshape(-1, MD5_BYTES)
+    sizes = np.concatenate(
+        [np.frombuffer(session.sizes, np.uint64) for session in sessions] or [np.empty(0, np.uint64)]
+    )
+    defaults = np.fromiter((each for session in sessions for each in _defaults(session.paths)), bool, len(paths))
+    if hash_ids:
+        ids = _dataset_ids(sessions)
+        halves = ids.view(">u8")
+        order = np.lexsort((halves[:, 1], halves[:, 0], of_session))
+        eids = np.frombuffer(b"".join(session.eid.bytes for session in sessions), np.uint8).reshape(-1, 16)
+        eid_column, id_column = _uuid_texts(eids[of_session]), _uuid_texts(ids[order])
+    else:
+        order = np.arange(len(paths))
+        eid_column = pa.array([sessions[at].key.text for at in of_session.tolist()], pa.string())
+        id_column = pa.array(paths, pa.string())
+    qc = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(paths), np.int8)), pa.array(QC_NAMES), ordered=True)
+    return pa.table(
+        {
+            "eid": eid_column,
+            "id": id_column,
+            "rel_path": pa.array(paths, pa.string()).take(pa.array(order)),
+            "file_size": pa.array(sizes[order]),
+            "hash": _md5_texts(md5s[order]),
+            "exists": pa.array(np.ones(len(paths), bool)),
+            "qc": qc,
+            "default_revision": pa.array(defaults[order]),
+        }
+    )
 
 
-def _eid(key: SessionKey, hash_ids: bool) -> str:
-    return str(eid_of(key)) if hash_ids else key.text
+def _in_order_of_paths(listings: Listings) -> list[UUID]:
+    first = dict(reversed(list(listings.folders())))
+    return sorted(first, key=lambda eid: first[eid].split("/"))
 
 
-def _defaults(rel_paths: Iterable[str]) -> list[bool]:
+def _keys(listings: Listings, eids: Sequence[UUID] | None, lab: str) -> Iterator[tuple[UUID, SessionKey]]:
+    """Each session once, in the order of the eids given, else in that of all."""
+    if eids is None:
+        for eid, folders in groupby(listings.folders(), itemgetter(0)):
+            yield eid, key_of(next(folders)[1], lab)
+    else:
+        keys = {eid: key_of(folder, lab) for eid, folder in listings.folders()}
+        yield from ((eid, keys[eid]) for eid in eids)
+
+
+def _merged(listings: Listings, eids: Sequence[UUID] | None, lab: str) -> Iterator[_Session]:
+    """Sessions in the same order, with the files of all their folders: of those with one path, the first."""
+    found = listings.sessions() if eids is None else chain.from_iterable(map(listings.sessions, eids))
+    for eid, group in groupby(found, attrgetter("eid")):
+        first, *others = group
+        files = first.files
+        if others or eids is not None:
+            by_path = dict(chain.from_iterable(each.files.by_path().items() for each in (*reversed(others), first)))
+            files = Files.from_paths(dict(sorted(by_path.items(), key=lambda item: item[0].split("/"))))
+        yield _Session(eid, key_of(first.folder, lab), files.paths, files.sizes, files.md5s)
+
+
+def _in_parts(sessions: Iterable[T], rows_of: Callable[[T], int]) -> Iterator[list[T]]:
+    """Lists of sessions that make about `ROWS_AT_ONCE` rows each; a single empty one if there are none."""
+    part: list[T] = []
+    n_rows, is_first = 0, True
+    for session in sessions:
+        part.append(session)
+        n_rows += rows_of(session)
+        if n_rows >= ROWS_AT_ONCE:
+            yield part
+            part, n_rows, is_first = [], 0, False
+    if part or is_first:
+        yield part
+
+
+def _dataset_ids(sessions: "Sequence[_Session]") -> Ids:
+    """The ids of all files, as `id_of` makes them, of shape (n, 16)."""
+    digests = []
+    for session in sessions:
+        begun = new_md5()
+        begun.update(NAMESPACE.bytes + f"{session.key.text}/".encode())
+        for path in session.paths:
+            digest = begun.copy()
+            digest.update(path.encode())
+            digests.append(digest.digest())
+    ids = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16).copy()
+    ids[:, 6] = ids[:, 6] & 0x0F | 0x30  # version 3
+    ids[:, 8] = ids[:, 8] & 0x3F | 0x80  # of RFC 4122
+    return ids
+
+
+def _uuid_texts(ids: Ids) -> "pa.Array":
+    """Ids as text with dashes."""
+    texts = np.full((len(ids), _UUID_TEXT_BYTES), ord("-"), np.uint8)
+    texts[:, _DIGITS] = _HEX[ids].reshape(-1, 32)
+    return _fixed_texts(texts)
+
+
+def _md5_texts(md5s: Ids) -> "pa.Array":
+    """MD5s as text, null where they are not known."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    texts = _fixed_texts(np.ascontiguousarray(_HEX[md5s].reshape(-1, 32)))
+    return pc.if_else(pa.array(md5s.any(axis=1)), texts, pa.scalar(None, pa.string()))
+
+
+def _fixed_texts(texts: NDArray[np.uint8]) -> "pa.Array":
+    """Texts of one length, from their bytes of shape (n, length)."""
+    import pyarrow as pa
+
+    n, length = texts.shape
+    offsets = np.arange(n + 1, dtype=np.int32) * np.int32(length)
+    return pa.StringArray.from_buffers(n, pa.py_buffer(offsets), pa.py_buffer(texts))
+
+
+def _defaults(rel_paths: Sequence[str]) -> list[bool]:
     """Which of a session's files are the greatest edition."""
+    if not any("#" in path for path in rel_paths):
+        return [True] * len(rel_paths)
     parts = [alf.split_relative(path) for path in rel_paths]
     greatest: dict[tuple[str, str], str] = {}
     for collection, revision, name in parts:

@@ -15,7 +15,7 @@ from onefs.api.cache import load_tables, make_parquet_db
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.catalogue.tables import find_tables
 from onefs.digests import md5_of_file
-from onefs.indexer.scan import is_dataset, scan
+from onefs.indexer.scan import is_dataset, session_folders
 from onefs.one_errors import UsageError
 
 FILES = (
@@ -82,8 +82,10 @@ def test_the_reference_client_finds_the_same(tmp_path):
 def test_sessions_are_those_of_the_reference_client(root):
     (root / "empty/2020-07-01/001").mkdir(parents=True)
     (root / "empty/2020-07-01/01x").mkdir(parents=True)
-    assert [session.key.subject for session in scan(root)].count("empty") == 1
-    assert len(scan(root)) == len(list(iter_sessions(root)))
+    make_parquet_db(root)
+    subjects = list(load_tables(root)["sessions"]["subject"])
+    assert subjects.count("empty") == 1
+    assert len(subjects) == len(list(iter_sessions(root)))
 
 
 def test_ids_differ_between_sessions_and_are_the_same_at_every_run(root, tmp_path):
@@ -165,20 +167,21 @@ def test_the_lab_may_stand_above_the_root(root):
 
 def test_folders_of_one_session_make_one(tmp_path):
     fill(tmp_path, "S/2020-07-01/1/a.b.npy", "S/2020-07-01/001/a.b.npy", "S/2020-07-01/001/c.d.npy")
-    (session,) = scan(tmp_path)
-    assert sorted(file.rel_path for file in session.files) == ["a.b.npy", "c.d.npy"]
+    make_parquet_db(tmp_path)
+    assert len(load_tables(tmp_path)["sessions"]) == 1
+    assert sorted(load_tables(tmp_path)["datasets"]["rel_path"]) == ["a.b.npy", "c.d.npy"]
 
 
 def test_days_that_no_calendar_has_are_no_sessions(tmp_path):
-    assert scan(fill(tmp_path, "S/2020-13-45/001/a.b.npy")) == []
+    assert list(session_folders(fill(tmp_path, "S/2020-13-45/001/a.b.npy"))) == []
 
 
 def test_links_to_folders_are_not_followed(tmp_path):
     fill(tmp_path, "S/2020-07-01/001/alf/a.b.npy")
     (tmp_path / "S/2020-07-01/001/alf/loop").symlink_to(tmp_path)
     (tmp_path / "S/2020-07-02").symlink_to(tmp_path / "S/2020-07-01")
-    (session,) = scan(tmp_path)
-    assert [file.rel_path for file in session.files] == ["alf/a.b.npy"]
+    make_parquet_db(tmp_path)
+    assert list(load_tables(tmp_path)["datasets"]["rel_path"]) == ["alf/a.b.npy"]
 
 
 def test_nothing_found_makes_tables_without_rows(tmp_path):

@@ -1,0 +1,260 @@
+"""`index`: makes cache tables of the files below a folder, on this machine or on a cluster."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from onefs.catalogue.schema import TableFiles
+from onefs.catalogue.tables import read_metadata, tables_in
+from onefs.errors import SourceError, TableError, UsageError
+from onefs.indexer.hash import BYTES_PER_TASK, FILES_PER_TASK, Hashed, ToHash, hash_files
+from onefs.indexer.listings import FACTS_BYTES, UNKNOWN, Listings
+from onefs.indexer.scan import Scanned, ScanOptions, Skipped, Unreadable, scan_folders
+from onefs.indexer.write import eid_of, key_of, write_index
+from onefs.mountinfo import FILE_SYSTEM_TYPE, mounted_disks
+from onefs.progress import report
+from onefs.workers import Tasks, ThisProcess, Workers
+
+MOST_NAMED = 1_000
+"""How many paths that could not be read are kept to be named. All are counted."""
+_ALONE_TASKS = 4
+_ALONE_BYTES = 32 << 20
+"""So much is done in this process, before workers are worth their start."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexOptions:
+    """What tables are to be made.
+
+    `lab` is that of sessions whose path tells none. `hash_files`: each file is hashed. Not `hash_ids`: ids are the
+    paths. With `replaces`, tables that are there are replaced, whoever made them. With
+    `may_be_empty`, tables without rows are made of a folder without sessions.
+    """
+
+    lab: str = ""
+    hash_files: bool = False
+    hash_ids: bool = True
+    replaces: bool = False
+    may_be_empty: bool = False
+
+
+@dataclass(slots=True)
+class IndexResult:
+    """What was found. With `is_new` the tables were written, else they were as they should be.
+
+    `skipped` is the number of files and folders that are not indexed, by reason; `unreadable` names the first that
+    the system did not let us read, of `n_unreadable`.
+    """
+
+    files: TableFiles
+    is_new: bool = False
+    n_sessions: int = 0
+    n_files: int = 0
+    size_bytes: int = 0
+    n_hashed: int = 0
+    hashed_bytes: int = 0
+    skipped: Counter[Skipped] = field(default_factory=Counter)
+    unreadable: list[Unreadable] = field(default_factory=list)
+    n_unreadable: int = 0
+
+
+OnSkipped = Callable[[Skipped, str], None]
+
+
+def index(
+    root: Path, out: Path, options: IndexOptions, workers: Workers, on_skipped: OnSkipped | None = None
+) -> IndexResult:
+    """Have tables in `out` of the ALF files below `root`, which may be the same folder.
+
+    What was known of the files at an earlier run, however it ended, is used where they have not changed. `on_skipped`
+    is told of each file and folder that is not indexed. Raises `UsageError`, `SourceError` if there is no session,
+    `TableError` if there are tables that may not be replaced, `NoRoomError`, `BusyError`, `WorkerLostError`.
+    """
+    root, out = root.resolve(), out.absolute()
+    for folder in (root, out):
+        if not folder.is_dir():
+            raise UsageError(f"There is no folder {folder}.", "Make it, or name another.")
+    run = _Run(os.fspath(root), options, workers, IndexResult(tables_in(out)))
+    with Listings(run.root, out) as listings:
+        if not options.replaces:
+            _check_replaceable(run.result.files, run.root)
+        run.scan(listings, on_skipped)
+        if options.hash_files:
+            run.hash(listings)
+        run.count(listings)
+        if not run.result.n_sessions and not options.may_be_empty:
+            raise SourceError(
+                f"There is no session folder below {root}, such as LAB/Subjects/SUBJECT/2024-01-31/001.",
+                "Name the folder that holds the labs or subjects.",
+            )
+        run.write(listings)
+    return run.result
+
+
+def _check_replaceable(files: TableFiles, root: str) -> None:
+    """Raise `TableError` if there are tables that were not made of this folder."""
+    for file in (files.sessions, files.datasets):
+        if not file.exists():
+            continue
+        metadata = read_metadata(file)
+        if metadata.origin != root or set(metadata.raw) != {"date_created", "origin"}:
+            raise TableError(
+                f"The table {file} was not made by indexing {root}, and stays.",
+                "Give --update to bring it up to date, or --out DIR to have the new tables elsewhere.",
+            )
+
+
+class _Run:
+    """One run over a folder."""
+
+    def __init__(self, root: str, options: IndexOptions, workers: Workers, result: IndexResult) -> None:
+        self.root = root
+        self.result = result
+        self._options = options
+        self._workers = workers
+
+    def scan(self, listings: Listings, on_skipped: OnSkipped | None) -> None:
+        """Bring the listings up to date."""
+        options = ScanOptions(on_skipped is not None, _mounts_below(self.root))
+        folders = [self.root]
+        unreadable: list[str] = []
+        n_sessions = n_files = 0
+        for scanned in self._scanned(folders, options):
+            for listing in scanned.listings:
+                key = key_of(listing.folder, self._options.lab)
+                if self._options.lab and key.lab != self._options.lab:
+                    raise UsageError(
+                        f"{listing.folder} is of the lab {key.lab}, and not of {self._options.lab}.",
+                        "Leave out the lab, or index that lab's folder.",
+                    )
+                listings.put(listing, eid_of(key))
+                n_sessions += 1
+                n_files += len(listing.facts) // FACTS_BYTES
+            self.result.skipped += scanned.skipped
+            if on_skipped is not None:
+                for why, path in scanned.skipped_paths:
+                    on_skipped(why, path)
+            unreadable += [each.path for each in scanned.unreadable]
+            self._cannot_read(scanned.unreadable)
+            report(f"listing {self.root}: {n_files} files in {n_sessions} sessions")
+        if self.root in unreadable:
+            raise SourceError(f"{self.root} cannot be read: {self.result.unreadable[0].why}.", "Mend its permissions.")
+        listings.forget_unseen(unreadable)
+
+    def _scanned(self, folders: list[str], options: ScanOptions) -> Iterator[Scanned]:
+        """What is in some folders and all below them."""
+        for _ in range(_ALONE_TASKS):
+            if folders:
+                scanned = scan_folders(folders, options)
+                folders = scanned.rest
+                yield scanned
+        tasks: Tasks[Scanned] = Tasks(self._workers)
+        while folders or tasks:
+            while folders and tasks.has_room:
+                share = max(1, min(len(folders) // self._workers.at_once, 64))
+                folders, given = folders[:-share], folders[-share:]
+                tasks.begin(scan_folders, given, options)
+            for scanned in tasks.results():
+                folders += scanned.rest
+                yield scanned
+
+    def _cannot_read(self, unreadable: list[Unreadable]) -> None:
+        self.result.n_unreadable += len(unreadable)
+        self.result.unreadable += unreadable[: MOST_NAMED - len(self.result.unreadable)]
+
+    def hash(self, listings: Listings) -> None:
+        """Hash the files whose MD5 is not known."""
+        total_bytes = sum(size_bytes for _, size_bytes in _unhashed(listings))
+        workers = ThisProcess() if total_bytes <= _ALONE_BYTES else self._workers
+        batches = _batches(_unhashed(listings))
+        tasks: Tasks[list[Hashed]] = Tasks(workers)
+        is_more = True
+        while is_more or tasks:
+            while is_more and tasks.has_room:
+                batch = next(batches, None)
+                if batch is None:
+                    is_more = False
+                else:
+                    tasks.begin(hash_files, batch)
+            for hashed in tasks.results():
+                self._take_hashed(hashed, listings)
+                report(f"hashing {self.root}", self.result.hashed_bytes, total_bytes)
+        listings.take_in_hashes()
+
+    def _take_hashed(self, hashed: list[Hashed], listings: Listings) -> None:
+        listings.add_hashes(hashed)
+        self._cannot_read([Unreadable(each.path, each.why) for each in hashed if each.why and not each.is_gone])
+        for each in hashed:
+            if each.md5:
+                self.result.n_hashed += 1
+                self.result.hashed_bytes += int.from_bytes(each.facts[:8], "little")
+
+    def count(self, listings: Listings) -> None:
+        """Count what is listed."""
+        self.result.n_sessions, self.result.n_files, self.result.size_bytes = listings.totals()
+
+    def write(self, listings: Listings) -> None:
+        """Write the tables, unless they are as they should be."""
+        wanted = [self.root, self._options.lab, self._options.hash_ids]
+        note = listings.note()
+        if note and note == self._note(wanted):
+            return
+        report("writing the tables")
+        write_index(
+            self.result.files.sessions.parent,
+            listings,
+            origin=self.root,
+            lab=self._options.lab,
+            hash_ids=self._options.hash_ids,
+        )
+        self.result.is_new = True
+        listings.set_note(self._note(wanted))
+
+    def _note(self, wanted: list[object]) -> str:
+        """What tells that the tables are those that this run would write; of tables that are there."""
+        stats = []
+        for file in (self.result.files.sessions, self.result.files.datasets):
+            try:
+                found = file.stat()
+            except OSError:
+                return ""
+            stats.append([found.st_size, found.st_mtime_ns, found.st_ino])
+        return json.dumps([wanted, stats])
+
+
+def _mounts_below(root: str) -> frozenset[str]:
+    """The mounts of onefs at or below a folder: what they show is no part of it."""
+    return frozenset(
+        each.mountpoint
+        for each in mounted_disks()
+        if each.kind == FILE_SYSTEM_TYPE and f"{each.mountpoint}/".startswith(f"{root.rstrip('/')}/")
+    )
+
+
+def _unhashed(listings: Listings) -> Iterator[tuple[ToHash, int]]:
+    """The files without an MD5, and their sizes in bytes."""
+    for session in listings.sessions():
+        files = session.files
+        if UNKNOWN not in files.md5s:
+            continue
+        sizes = files.sizes
+        for at, path in enumerate(files.paths):
+            if files.md5_of(at) == UNKNOWN:
+                yield ToHash(session.number, at, f"{session.folder}/{path}"), sizes[at]
+
+
+def _batches(files: Iterator[tuple[ToHash, int]]) -> Iterator[list[ToHash]]:
+    """The files of one task each."""
+    batch: list[ToHash] = []
+    batch_bytes = 0
+    for file, size_bytes in files:
+        if batch and (batch_bytes + size_bytes > BYTES_PER_TASK or len(batch) >= FILES_PER_TASK):
+            yield batch
+            batch, batch_bytes = [], 0
+        batch.append(file)
+        batch_bytes += size_bytes
+    if batch:
+        yield batch
