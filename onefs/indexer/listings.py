@@ -284,10 +284,11 @@ class Listings:
             self._uncommitted = 0
 
     def _relative(self, path: str) -> bytes:
-        return os.fsencode(os.path.relpath(path, self._root))
+        """A path from the root on; "." for the root itself."""
+        return os.fsencode(path[len(self._root.rstrip("/")) + 1 :] or ".")
 
     def _absolute(self, folder: bytes) -> str:
-        return os.path.normpath(f"{self._root}/{os.fsdecode(folder)}")
+        return self._root if folder == b"." else f"{self._root.rstrip('/')}/{os.fsdecode(folder)}"
 
     def _opened(self) -> sqlite3.Connection:
         try:

@@ -226,10 +226,14 @@ def _fixed_texts(texts: NDArray[np.uint8]) -> "pa.Array":
 
 def _defaults(rel_paths: Sequence[str]) -> list[bool]:
     """Which of a session's files are the greatest edition."""
-    if not any("#" in path for path in rel_paths):
+    revised = [at for at, path in enumerate(rel_paths) if "#" in path]
+    if not revised:
         return [True] * len(rel_paths)
-    parts = [alf.split_relative(path) for path in rel_paths]
-    greatest: dict[tuple[str, str], str] = {}
-    for collection, revision, name in parts:
-        greatest[collection, name] = max(revision, greatest.get((collection, name), ""))
-    return [greatest[collection, name] == revision for collection, revision, name in parts]
+    editions: dict[str, dict[str, int]] = {}  # the number of each file by its revision, by the path without it
+    for at in revised:
+        collection, revision, name = alf.split_relative(rel_paths[at])
+        editions.setdefault(f"{collection}/{name}" if collection else name, {})[revision] = at
+    defaults = [path not in editions for path in rel_paths]
+    for by_revision in editions.values():
+        defaults[by_revision[max(by_revision)]] = True
+    return defaults
