@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 LARGEST_PIECE = 1 << 16
@@ -46,9 +47,13 @@ IMPORTED_FIRST = (
 
 
 class ForkServer:
-    """The process that is forked: starts when it is first needed, ends with this one. For several threads at once."""
+    """The process that is forked: starts when it is first needed, ends with this one. For several threads at once.
 
-    def __init__(self) -> None:
+    It runs in an interpreter and an environment of its own, if they are given.
+    """
+
+    def __init__(self, python: str = sys.executable, environment: Mapping[str, str] = os.environ) -> None:
+        self._python, self._environment = python, environment
         self._lock = threading.Lock()  # guards the start
         self._process: subprocess.Popen[bytes] | None = None
         self._control, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -99,13 +104,15 @@ class ForkServer:
             if self._process is None:
                 fd = self._theirs.fileno()
                 # Threads of numpy's libraries would be missing in what is forked.
-                environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-                words = [sys.executable, __file__, str(fd)]
+                environment = {**self._environment, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+                words = [self._python, __file__, str(fd)]
                 self._process = subprocess.Popen(words, pass_fds=[fd], env=environment, start_new_session=True)
                 self._theirs.close()
-                atexit.register(self._end)
+                atexit.register(self.close)
 
-    def _end(self) -> None:
+    def close(self) -> None:
+        """End the process; those that were forked from it stay."""
+        atexit.unregister(self.close)
         self._control.close()
         if self._process is not None:
             self._process.wait()

@@ -13,14 +13,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from forked import ForkServer
 from lab_members import MEMBERS
 from mounted import Mounted
+from waiting import PATIENCE_S
 
 import onefs
 
 USER = pwd.getpwnam(MEMBERS[0])
 """Whom the daemon runs as."""
 OTHER = pwd.getpwnam(MEMBERS[1])
+HALF_WRITTEN = shutil.ignore_patterns("*.pyc.*")
+"""What another process may be compiling just now."""
 
 
 @contextmanager
@@ -29,7 +33,7 @@ def system_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="onefs-system-") as made:
         home = Path(made)
         home.chmod(0o755)
-        shutil.copytree(Path(onefs.__file__).parent, home / "onefs", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(Path(onefs.__file__).parent, home / "onefs", ignore=HALF_WRITTEN)
         if not _is_for_all(Path(sys.base_prefix)):
             _copy_python(home / "python")
         (home / "cache").mkdir()
@@ -48,7 +52,7 @@ def _copy_python(folder: Path) -> None:
     for part in (prefix / "bin" / version, *(prefix / "lib").glob("lib*.so*")):
         (folder / part.parent.name).mkdir(parents=True, exist_ok=True)
         (folder / part.parent.name / part.name).hardlink_to(part)
-    left_out = shutil.ignore_patterns("test", "site-packages", "idlelib", "__pycache__")
+    left_out = shutil.ignore_patterns("test", "site-packages", "idlelib", "lib2to3", "*.pyc.*", "*.opt-?.pyc")
     shutil.copytree(prefix / "lib" / version, folder / "lib" / version, ignore=left_out, copy_function=os.link)
 
 
@@ -73,16 +77,33 @@ def run_root(home: Path, *words: str | Path, **options: Any) -> "subprocess.Comp
     )
 
 
+class Installation:
+    """Runs command lines of a folder's onefs as root, in processes that are forked from one: see `forked`."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._server = ForkServer(onefs_of(home)[0], surroundings(home))
+
+    def run(self, *words: str | Path) -> "subprocess.CompletedProcess[str]":
+        """Run one to its end."""
+        with open(os.devnull, "rb") as stdin:
+            return self._server.run([*map(str, words)], surroundings(self.home), "/", stdin.fileno(), 2 * PATIENCE_S)
+
+    def close(self) -> None:
+        """End the process that is forked."""
+        self._server.close()
+
+
 class SystemMount(Mounted):
     """A mount that root made, and whose daemon runs as another user."""
 
-    def __init__(self, source: str | Path, home: Path, *flags: str) -> None:
-        super().__init__(source, home, "--run-as", USER.pw_name, *flags)
-        self._home = home
+    def __init__(self, source: str | Path, installation: Installation, *flags: str) -> None:
+        super().__init__(source, installation.home, "--run-as", USER.pw_name, *flags)
+        self.installation = installation
 
     def run_mount(self, *words: str | Path) -> "subprocess.CompletedProcess[str]":
         """Run the command line that mounts."""
-        return run_root(self._home, *words)
+        return self.installation.run(*words)
 
 
 def as_user(user: pwd.struct_passwd, *command: str | Path) -> "subprocess.CompletedProcess[str]":

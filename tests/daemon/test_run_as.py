@@ -5,14 +5,24 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 from archives import MADE_SESSION, make_tables, on_servers
 from mounted import is_alive
 from servers import FaultServer
-from system_mounts import OTHER, USER, SystemMount, as_user, onefs_of, run_root, surroundings, system_folder
+from system_mounts import (
+    OTHER,
+    USER,
+    Installation,
+    SystemMount,
+    as_user,
+    onefs_of,
+    run_root,
+    surroundings,
+    system_folder,
+)
 from waiting import PATIENCE_S, wait_until
 
 from onefs.fuse.root_helper import RootHelper
@@ -40,9 +50,15 @@ def server(home: Path) -> Iterator[FaultServer]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def installation(home: Path) -> Iterator[Installation]:
+    with closing(Installation(home)) as installation:
+        yield installation
+
+
 @pytest.fixture
-def mount(home: Path, server: FaultServer) -> SystemMount:
-    return SystemMount(home / "tables", home, "--data-url", server.url)
+def mount(installation: Installation, server: FaultServer) -> SystemMount:
+    return SystemMount(installation.home / "tables", installation, "--data-url", server.url)
 
 
 def state_of(pid: int) -> dict[str, str]:
@@ -129,7 +145,7 @@ def test_a_mountpoint_that_is_a_link(mount: SystemMount, number: signal.Signals,
     mount.path = home / f"link-{number}"
     mount.path.symlink_to("mnt")
     words = ("mount", mount.source, mount.path, "--cache-dir", mount.cache, *mount.flags)
-    done = run_root(home, *words)
+    done = mount.run_mount(*words)
     assert (done.returncode, done.stderr) == (0, "")
     assert (mountpoint / FILE).read_bytes() == FILES["alf/a.times.npy"]
     os.kill(mount.status()["pid"], number)
@@ -208,18 +224,19 @@ def test_with_no_new_privileges_and_no_fusermount3_it_is_mounted_and_unmounted(h
         daemon.wait()
 
 
-def refused(home: Path, source: Path, *flags: str | Path, code: int = 1) -> str:
+def refused(installation: Installation, *flags: str | Path, tables: str = "tables", code: int = 1) -> str:
     """The one sentence with which such a mount is refused; nothing is left mounted."""
-    (home / "mnt").mkdir(exist_ok=True)
-    done = run_root(home, "mount", source, home / "mnt", *flags)
+    mountpoint = installation.home / "mnt"
+    mountpoint.mkdir(exist_ok=True)
+    done = installation.run("mount", installation.home / tables, mountpoint, *flags)
     assert done.returncode == code, done.stderr
     assert done.stderr.count("\n") == 1
-    assert not os.path.ismount(home / "mnt")
+    assert not os.path.ismount(mountpoint)
     return done.stderr
 
 
-def test_a_user_who_does_not_exist_is_refused(home: Path) -> None:
-    said = refused(home, home / "tables", "--run-as", "nobody-of-that-name", code=2)
+def test_a_user_who_does_not_exist_is_refused(installation: Installation) -> None:
+    said = refused(installation, "--run-as", "nobody-of-that-name", code=2)
     assert "'nobody-of-that-name'" in said
     assert "useradd --system" in said
 
@@ -233,64 +250,72 @@ def test_only_root_may_run_as_another_user(home: Path) -> None:
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_a_cache_directory_of_another_user_is_refused(home: Path, server: FaultServer, exists: bool) -> None:
-    cache = home / f"roots-{exists}"
+def test_a_cache_directory_of_another_user_is_refused(
+    installation: Installation, server: FaultServer, exists: bool
+) -> None:
+    cache = installation.home / f"roots-{exists}"
     if exists:
         cache.mkdir(mode=0o755)
-    said = refused(home, home / "tables", "--run-as", USER.pw_name, "--cache-dir", cache, "--data-url", server.url)
+    said = refused(installation, "--run-as", USER.pw_name, "--cache-dir", cache, "--data-url", server.url)
     remedy = f"chown -R {USER.pw_name}: {cache}" if exists else f"install -d -o {USER.pw_name} -m 0700 {cache}"
     assert remedy in said
 
 
-def test_a_cache_directory_in_a_folder_that_is_closed_to_the_user(home: Path, server: FaultServer) -> None:
-    cache = home / "closed" / "cache"
+def test_a_cache_directory_in_a_folder_that_is_closed_to_the_user(
+    installation: Installation, server: FaultServer
+) -> None:
+    cache = installation.home / "closed" / "cache"
     cache.mkdir(parents=True)
     cache.parent.chmod(0o700)
     os.chown(cache, USER.pw_uid, USER.pw_gid)
-    said = refused(home, home / "tables", "--run-as", USER.pw_name, "--cache-dir", cache, "--data-url", server.url)
+    said = refused(installation, "--run-as", USER.pw_name, "--cache-dir", cache, "--data-url", server.url)
     assert f"{cache} lies in {cache.parent}, which {USER.pw_name} may not enter. Choose another cache_dir." in said
 
 
 def test_a_cache_directory_of_another_user_is_no_reason_to_start_again(
-    home: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, server: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", "@onefs-test-nobody-listens")
-    cache = home / "of-root"
+    cache = installation.home / "of-root"
     cache.mkdir()
     flags = ("--run-as", USER.pw_name, "--cache-dir", cache, "--data-url", server.url, "--foreground")
-    refused(home, home / "tables", *flags, code=78)
+    refused(installation, *flags, code=78)
 
 
-def test_an_error_after_root_is_given_up_is_reported(home: Path) -> None:
-    said = refused(home, home / "no-tables", "--run-as", USER.pw_name)
+def test_an_error_after_root_is_given_up_is_reported(installation: Installation) -> None:
+    said = refused(installation, "--run-as", USER.pw_name, tables="no-tables")
     assert "no-tables" in said
 
 
 @pytest.mark.parametrize("what", ["onefs", "Python"])
-def test_an_installation_that_the_user_may_not_read(what: str) -> None:
-    with system_folder() as home:
-        make_tables(home / "tables", FILES)
-        library = next(iter((home / "python" / "lib").glob("python*")), home / "onefs")
-        (home / "onefs" if what == "onefs" else library).chmod(0o700)
-        said = refused(home, home / "tables", "--run-as", USER.pw_name)
-    assert "is installed in " in said
-    assert f"where {USER.pw_name} may not read." in said
+def test_an_installation_that_the_user_may_not_read(home: Path, server: FaultServer, what: str) -> None:
+    library = next(iter((home / "python" / "lib").glob("python*")), home / "onefs")
+    closed = home / "onefs" if what == "onefs" else library
+    closed.chmod(0o700)
+    try:
+        done = run_root(home, "mount", home / "tables", home / "mnt", "--run-as", USER.pw_name)
+    finally:
+        closed.chmod(0o755)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert not os.path.ismount(home / "mnt")
+    assert "is installed in " in done.stderr
+    assert f"where {USER.pw_name} may not read." in done.stderr
 
 
-def test_a_password_file_that_root_alone_may_read_is_used(home: Path, server: FaultServer) -> None:
-    secret = home / "password"
+def test_a_password_file_that_root_alone_may_read_is_used(installation: Installation, server: FaultServer) -> None:
+    secret = installation.home / "password"
     secret.write_text("pw\n")
     secret.chmod(0o600)
     login = ("--data-user", "me", "--data-password-file", str(secret))
-    with SystemMount(home / "tables", home, "--data-url", server.url, *login) as mount:
+    with SystemMount(installation.home / "tables", installation, "--data-url", server.url, *login) as mount:
         assert (mount.path / FILE).read_bytes() == FILES["alf/a.times.npy"]
 
 
-def test_a_password_file_that_every_user_may_read_is_refused(home: Path, server: FaultServer) -> None:
-    secret = home / "open-password"
+def test_a_password_file_that_every_user_may_read_is_refused(installation: Installation, server: FaultServer) -> None:
+    secret = installation.home / "open-password"
     secret.write_text("pw\n")
     secret.chmod(0o644)
-    said = refused(
-        home, home / "tables", "--data-url", server.url, "--data-user", "me", "--data-password-file", secret, code=2
-    )
+    login = ("--data-user", "me", "--data-password-file", secret)
+    said = refused(installation, "--data-url", server.url, *login, code=2)
     assert f"chmod 600 {secret}" in said

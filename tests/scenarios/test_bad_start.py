@@ -38,7 +38,6 @@ class Unit:
                 "mount",
                 "lab",
                 "--foreground",
-                in_new_interpreter=True,
                 XDG_CONFIG_HOME=str(self.home / "config"),
                 NOTIFY_SOCKET=socket.address,
             )
