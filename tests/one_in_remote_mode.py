@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
+from one_of_tables import hash_by_mebibytes
 
 from onefs.demo.server import DemoServer
 
@@ -23,6 +24,7 @@ def one_at(server: DemoServer, home: Path) -> Iterator[Any]:
         from one import params
         from one.api import OneAlyx
 
+        hash_by_mebibytes()
         patch.setattr(params, "CACHE_DIR_DEFAULT", str(home / "cache"))
         login = {"username": "demo", "password": "demo"}
         yield OneAlyx(

@@ -36,7 +36,7 @@ class Faces:
             self.rows_of[str(row.Index[0])].append(row)
 
     def both(self, method: str, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        """What both answer to a call. ONE does not hash files: that takes it 100 ms for each."""
+        """What both answer to a call. ONE does not hash files."""
         unhashed = {"check_hash": False} if method.startswith("load_") else {}
         ours = answer(getattr(self.ours, method), *args, **kwargs)
         ones = answer(getattr(self.ones, method), *args, **unhashed, **kwargs)

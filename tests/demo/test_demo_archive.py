@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from one_of_tables import one_of
 
 from onefs import alf
 from onefs.demo.archive import Manifest, make_archive
@@ -220,8 +221,6 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_one_reads_it(archive: Path, datasets: pd.DataFrame, sessions: pd.DataFrame, tmp_path: Path) -> None:
-    from one.api import One
-
     ephys = next(eid for eid, row in sessions.iterrows() if row.date == date(2023, 4, 18))
     for name in ("sessions.pqt", "datasets.pqt"):
         shutil.copy(archive / "tables" / name, tmp_path)
@@ -230,7 +229,7 @@ def test_one_reads_it(archive: Path, datasets: pd.DataFrame, sessions: pd.DataFr
             (tmp_path / row.path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(archive / "data/public" / row.served, tmp_path / row.path)
 
-    one = One(cache_dir=tmp_path, mode="local")
+    one = one_of(tmp_path)
 
     assert {str(eid) for eid in one.search()} == set(sessions.index)
     assert len(one.search(lab="southlab", datasets="spikes.times.npy")) >= 2

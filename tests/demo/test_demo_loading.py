@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from one_of_tables import one_of
 
 from onefs import OneAlyx
 from onefs.demo.plan import PLANS
@@ -32,9 +33,7 @@ def test_a_notebook_gets_the_same_numbers_as_from_one(
     fetched = Counter(visit.path for visit in server.requests() if visit.method == "GET" and "/Subjects/" in visit.path)
     assert set(fetched.values()) == {1}
 
-    from one.api import One as Reference
-
-    theirs = Reference(cache_dir=tmp_path / "cache", mode="local")
+    theirs = one_of(tmp_path / "cache")
     for name, collection in asked:
         assert_same(theirs.load_object(eid, name, collection=collection), ours[name])
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from one_of_tables import hash_by_mebibytes
 
 from onefs.demo.plan import PLANS
 from onefs.demo.server import start_demo
@@ -16,6 +17,7 @@ def test_one_works_with_it(archive: Path, tmp_path: Path, monkeypatch: pytest.Mo
     from one import params
     from one.api import ONE
 
+    hash_by_mebibytes()
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr("iblutil.io.params.getfile", lambda name: str(tmp_path / f".{name}"))
     monkeypatch.setattr(params, "CACHE_DIR_DEFAULT", str(tmp_path / "cache"))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from alyx_mounts import Asked, mount_of, tree_of
 from mounted import Mounted
+from one_of_tables import hash_by_mebibytes, one_of
 
 from onefs.demo.plan import PLANS
 from onefs.demo.server import DemoServer
@@ -47,6 +48,7 @@ def client(server: DemoServer, home: Path, monkeypatch: pytest.MonkeyPatch, cach
     from one import params
     from one.api import OneAlyx
 
+    hash_by_mebibytes()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setattr("iblutil.io.params.getfile", lambda name: str(home / f".{name}"))
     monkeypatch.setattr(params, "CACHE_DIR_DEFAULT", str(home / "cache"))
@@ -107,9 +109,7 @@ def test_what_one_downloads_is_what_the_mount_reads(one: Any, query: str, mount:
 def test_objects_are_loaded_from_the_mount_as_from_the_server(
     one: Any, mount: Mounted, server: DemoServer, tmp_path: Path
 ) -> None:
-    from one.api import One
-
-    local = One(cache_dir=mount.path, mode="local")
+    local = one_of(mount.path)
     for name, collection in (("trials", "alf"), ("spikes", "alf/probe00/pykilosort")):
         theirs = one.load_object(EPHYS.eid, name, collection=collection)
         ours = local.load_object(EPHYS.eid, name, collection=collection)

@@ -1,7 +1,6 @@
 """ONE-api, the archive's own client, takes the mountpoint for one of its cache directories."""
 
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pandas as pd
 import pytest
 from archives import PASSWORD, RECORDINGS, held_rows
 from mounted import Mounted, run_onefs
+from one_of_tables import one_of
 
 EID = "d6ee68d4-ee19-4c5e-8595-633efeb735ed"
 SESSION = "cortexlab/Subjects/KS014/2020-07-01/001"
@@ -19,11 +19,7 @@ SESSION = "cortexlab/Subjects/KS014/2020-07-01/001"
 def one(recorded: Mounted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A ONE in local mode whose cache directory is the mountpoint."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from one.api import One
-
-        return One(cache_dir=recorded.path, mode="local")
+    return one_of(recorded.path)
 
 
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from archives import RECORDINGS, WRONG_MD5, make_tables, sound_rows
 from mounted import ONEFS, Mounted, is_alive, run_onefs
+from one_of_tables import one_of
 from privileges import remount
 from waiting import wait_until
 
@@ -140,9 +141,7 @@ def test_a_link_by_identifier_counts_as_its_dataset(shared: Mounted, label: str)
 @pytest.mark.filterwarnings("ignore")
 def test_the_ids_are_those_that_one_saves(shared: Mounted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    from one.api import One
-
-    one: Any = One(cache_dir=shared.path, mode="local")
+    one = one_of(shared.path)
     one.record_loaded = True
     command(shared, f"record on --label one --pid {os.getpid()}")
     one.load_dataset(EID, "_ibl_wheel.timestamps.npy", collection="alf")

@@ -20,6 +20,7 @@ from alyx_archive import AlyxArchive
 from alyx_mounts import errno_of, mount_of, tree_of
 from archives import MADE_SESSION, make_tables, on_servers
 from mounted import ONEFS, Mounted, run_onefs
+from one_of_tables import one_of
 from privileges import remount
 from recordings_of import entry_of, write_manifest
 from servers import Fault, FaultServer
@@ -164,9 +165,7 @@ def test_a_folder_is_handed_over_and_opened_by_one(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         monkeypatch.setenv("HOME", str(tmp_path))
-        from one.api import One
-
-        one = One(cache_dir=folder, mode="local")
+        one = one_of(folder)
         eid = str(analysis.archive.sessions[SESSION].eid)
         for path in rest:
             np.testing.assert_array_equal(one.load_dataset(eid, Path(path).name), np.load(folder / path))
@@ -451,9 +450,7 @@ def test_the_default_name_gives_what_it_gave_when_it_was_read(tmp_path: Path, mo
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         monkeypatch.setenv("HOME", str(tmp_path))
-        from one.api import One
-
-        one = One(cache_dir=tmp_path / "folder", mode="local")
+        one = one_of(tmp_path / "folder")
         assert one.load_dataset(str(datasets[plain].eid), "h.x.npy").tolist() == [1]
 
 

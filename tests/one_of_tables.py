@@ -11,4 +11,12 @@ def one_of(directory: Path) -> Any:
         warnings.simplefilter("ignore")
         from one.api import One
 
+        hash_by_mebibytes()
         return One(cache_dir=directory, mode="local")
+
+
+def hash_by_mebibytes() -> None:
+    """Have ONE hash a file piece by piece; its own pieces of 256 MiB take 0.3 s for the smallest file."""
+    from iblutil.io import hashfile
+
+    hashfile.BUF_SIZE = 1 << 20
