@@ -5,36 +5,49 @@ import sys
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from onefs.text import size_text, visible
+from onefs.text import counted, size_text, visible
 
 LOGGER = logging.getLogger("onefs.progress")
 LOGGER.propagate = False  # the log file tells what was done, not how far it is
 LOGGER.addHandler(logging.NullHandler())
+BYTE = "byte"
 
 
 class Step(NamedTuple):
-    """What is being done, and how far it is. `total_bytes` is None if unknown."""
+    """What is being done, and how much of it, in bytes or another `unit`. `total` is None if unknown."""
 
     what: str
-    done_bytes: int = 0
-    total_bytes: int | None = None
+    done: int = 0
+    total: int | None = None
+    unit: str = BYTE
 
     @property
     def share(self) -> float | None:
         """The part that is done, from 0 to 1; None if unknown."""
-        return min(self.done_bytes / self.total_bytes, 1.0) if self.total_bytes else None
+        return min(self.done / self.total, 1.0) if self.total else None
+
+    @property
+    def amount(self) -> str:
+        """How much is done: `1.2 GB of 3.4 GB`, `7 of 20 files`; "" if nothing is yet."""
+        if not self.done:
+            return ""
+        if not self.total:
+            return self.text(self.done)
+        done = self.text(self.done) if self.unit == BYTE else str(self.done)
+        return f"{done} of {self.text(self.total)}"
+
+    def text(self, number: int) -> str:
+        """A number of what is counted: `1.2 GB`, `20 files`."""
+        return size_text(number) if self.unit == BYTE else counted(number, self.unit)
 
     def __str__(self) -> str:
-        if not self.done_bytes:
-            return self.what
-        of_all = f" of {size_text(self.total_bytes)}" if self.total_bytes else ""
-        return f"{self.what}: {size_text(self.done_bytes)}{of_all}"
+        return f"{self.what}: {self.amount}" if self.done else self.what
 
 
-def report(what: str, done_bytes: int = 0, total_bytes: int | None = None) -> None:
+def report(what: str, done: int = 0, total: int | None = None, unit: str = BYTE) -> None:
     """Tell the listeners what is being done."""
     if LOGGER.isEnabledFor(logging.INFO):
-        LOGGER.info("%s", Step(what, done_bytes, total_bytes))
+        LOGGER.info("%s", Step(what, done, total, unit))
 
 
 def warn(log: logging.Logger, sentence: str) -> None:

@@ -14,6 +14,8 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 from onefs.errors import WorkerLostError
 
 T = TypeVar("T")
+_counter: int | None = None
+"""In a process of `LocalWorkers` the eventfd by which it tells how much it has done of its task."""
 _PR_SET_PDEATHSIG = 1
 _TASKS_PER_PROCESS = 3
 """Enough that no process waits for this one."""
@@ -54,6 +56,8 @@ class LocalWorkers:
         self.processes = processes or len(os.sched_getaffinity(0))
         self.at_once = self.processes * _TASKS_PER_PROCESS
         self._pool: ProcessPoolExecutor | None = None
+        self._counter = -1
+        self._counted = 0
 
     def __enter__(self) -> Self:
         return self
@@ -61,22 +65,37 @@ class LocalWorkers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pool is None:
-            return
-        if error is not None:  # what is under way is of no use any more
-            for process in list(self._pool._processes.values()):
-                process.kill()
-        self._pool.shutdown(cancel_futures=True)
+        if self._pool is not None:
+            if error is not None:  # what is under way is of no use any more
+                for process in list(self._pool._processes.values()):
+                    process.kill()
+            self._pool.shutdown(cancel_futures=True)
+            os.close(self._counter)
 
     def submit(self, function: Callable[..., T], /, *arguments: Any) -> "Future[T]":
         """Begin a task in one of the processes."""
         try:
             if self._pool is None:
                 # Forked, not spawned: a spawned process runs the program's main module again.
-                self._pool = ProcessPoolExecutor(self.processes, get_context("fork"), _end_with_parent, (os.getpid(),))
+                self._counter = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+                started = (os.getpid(), self._counter)
+                self._pool = ProcessPoolExecutor(self.processes, get_context("fork"), _start_worker, started)
             return self._pool.submit(function, *arguments)
         except (BrokenProcessPool, OSError) as error:
             raise _lost(error) from error
+
+    def counted(self) -> int:
+        """How much all tasks have told by `count` so far, also those under way."""
+        if self._pool is not None:
+            with contextlib.suppress(BlockingIOError):  # nothing since the last call
+                self._counted += os.eventfd_read(self._counter)
+        return self._counted
+
+
+def count(done: int) -> None:
+    """Tell from within a task that so much more is done, for who shows its progress."""
+    if _counter is not None:
+        os.eventfd_write(_counter, done)
 
 
 class Tasks(Generic[T]):
@@ -95,14 +114,14 @@ class Tasks(Generic[T]):
         """Begin a task."""
         self._pending.add(self._workers.submit(function, *arguments))
 
-    def results(self) -> Iterator[T]:
+    def results(self, timeout_s: float | None = None) -> Iterator[T]:
         """Wait until a task is done, and give the results of all that are; none if no task is under way.
 
-        Raises `WorkerLostError`, and what the task raised.
+        After `timeout_s` there may be none, too. Raises `WorkerLostError`, and what the task raised.
         """
         if not self._pending:
             return
-        done, self._pending = wait(self._pending, return_when=FIRST_COMPLETED)
+        done, self._pending = wait(self._pending, timeout_s, FIRST_COMPLETED)
         for future in done:
             try:
                 yield future.result()
@@ -113,8 +132,10 @@ class Tasks(Generic[T]):
         return bool(self._pending)
 
 
-def _end_with_parent(parent: int) -> None:
+def _start_worker(parent: int, counter: int) -> None:
     """Have this process end when its parent does, and leave Ctrl-C to the parent."""
+    global _counter
+    _counter = counter
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

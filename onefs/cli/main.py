@@ -41,6 +41,7 @@ SECTIONS = {
         "retry": "forget failures, so that files are tried again",
         "stop": "end a fetch, pin, evict or verify that is under way",
         "refresh": "ask for newer tables now",
+        "index": "make cache tables of a folder of ALF files",
         "tables": "save, load or restrict the tables of a mount",
         "rest-cache": "turn the cache of a database's responses on or off, or clear it",
     },

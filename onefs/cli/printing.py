@@ -1,7 +1,9 @@
 """Printing on a terminal: sentences, and facts in two columns, with control characters escaped."""
 
+import os
 import sys
 from collections.abc import Iterable
+from typing import IO
 
 import click
 
@@ -26,6 +28,13 @@ def say(sentence: str) -> None:
 def complain(sentence: str, prefix: str = "") -> None:
     """Print a sentence on standard error, with the program's name; before it a prefix that is for the journal."""
     click.echo(f"{prefix}onefs: {visible(sentence)}", err=True)
+
+
+def ignore_output(stream: IO[str]) -> None:
+    """Have all that is still written to a stream vanish, also what is in its buffer: nobody reads it any more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def print_lines(text: str) -> None:

@@ -1,6 +1,5 @@
 """The display of progress: a bar on a terminal, a plain line now and then elsewhere."""
 
-import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -9,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import click
 
-from onefs.cli.printing import complain
+from onefs.cli.printing import complain, ignore_output
+from onefs.content.metering import Meter
 from onefs.progress import Listener, Step
 from onefs.text import counted, duration_text, size_text, visible
 
@@ -41,6 +41,8 @@ class Display:
         self._is_quiet = is_quiet
         self._live: tuple[Progress, TaskID] | None = None
         self._shown_s = time.monotonic()
+        self._step = ""
+        self._meter = Meter()
 
     def __enter__(self) -> Self:
         return self
@@ -58,9 +60,10 @@ class Display:
 
     def step(self, step: Step) -> None:
         """Show the progress of one step."""
-        size = size_text(step.done_bytes) if step.done_bytes else ""
-        words = [Word(f"{size} of {size_text(step.total_bytes)}" if step.total_bytes else size, 0)] if size else []
-        self._show(visible(step.what), words, step.share, PLAIN_STEP_EVERY_S)
+        if step.what != self._step:
+            self._step, self._meter = step.what, Meter()
+        self._meter.reach(step.done)
+        self._show(visible(step.what), _words_of_step(step, self._meter), step.share, PLAIN_STEP_EVERY_S)
 
     def _show(self, title: str, words: Sequence[Word], share: float | None, plain_every_s: float) -> None:
         if self._is_quiet:
@@ -81,9 +84,7 @@ class Display:
             click.echo(line, err=True)
         except BrokenPipeError:  # nobody reads it any more, and the work goes on
             self._is_quiet = True
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, sys.stderr.fileno())  # or what is still in its buffer would fail again
-            os.close(nowhere)
+            ignore_output(sys.stderr)
 
 
 class Shown(Listener):
@@ -102,6 +103,14 @@ class Shown(Listener):
     ) -> None:
         super().__exit__(kind, error, trace)
         self._display.__exit__(kind, error, trace)
+
+
+def _words_of_step(step: Step, meter: Meter) -> list[Word]:
+    rate = round(meter.rate_per_s)
+    left_s = meter.left_s(max(step.total - step.done, 0)) if step.total else None
+    words = [Word(step.amount, 1)] if step.done else []
+    words += [Word(f"{step.text(rate)}/s", 2)] if rate else []
+    return words + ([Word(f"{duration_text(left_s)} left", 0)] if left_s else [])
 
 
 def _begun() -> "tuple[Progress, TaskID]":

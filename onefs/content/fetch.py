@@ -68,7 +68,7 @@ class Fetch:
     @property
     def done_bytes(self) -> int:
         """How much of it is there, or was hashed."""
-        return self._meter.done_bytes
+        return self._meter.done
 
     @done_bytes.setter
     def done_bytes(self, size_bytes: int) -> None:
@@ -191,7 +191,7 @@ class Fetch:
         """How far it is."""
         done_bytes, total_bytes, meter = self.done_bytes, self.total_bytes, self._meter
         left_s = meter.left_s(max(total_bytes - done_bytes, 0)) if total_bytes is not None else None
-        return Transfer(self.dataset.path, done_bytes, total_bytes, meter.rate_bytes_per_s, left_s, self.host)
+        return Transfer(self.dataset.path, done_bytes, total_bytes, meter.rate_per_s, left_s, self.host)
 
     def _tell(self) -> None:
         with self._lock:

@@ -156,7 +156,7 @@ class Job:
                 "total_files": extent.files if extent is not None else None,
                 "done_bytes": progress.bytes.total() + coming_bytes,
                 "total_bytes": extent.size_bytes if extent is not None else None,
-                "rate_bytes_per_s": 0 if self.ended_s else round(self._meter.rate_bytes_per_s),
+                "rate_bytes_per_s": 0 if self.ended_s else round(self._meter.rate_per_s),
                 "left_s": None if left_s is None else round(left_s, 1),
                 "files": dict(progress.files),
                 "bytes": {f"{word}_bytes": size_bytes for word, size_bytes in progress.bytes.items() if size_bytes},

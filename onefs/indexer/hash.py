@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from onefs.digests import CHUNK_BYTES, new_md5
 from onefs.indexer.scan import facts_of
+from onefs.workers import count
 
 BYTES_PER_TASK = 64 << 20
 FILES_PER_TASK = 256
@@ -86,7 +87,8 @@ def _wait_for_another_mtime(mtime_ns: int) -> None:
 def _md5(descriptor: int, buffer: memoryview) -> tuple[bytes, int]:
     """MD5 of a file, and how many bytes that was."""
     md5, at = new_md5(), 0
-    while count := os.preadv(descriptor, [buffer], at):
-        md5.update(buffer[:count])
-        at += count
+    while n_bytes := os.preadv(descriptor, [buffer], at):
+        md5.update(buffer[:n_bytes])
+        at += n_bytes
+        count(n_bytes)
     return md5.digest(), at

@@ -248,6 +248,10 @@ class Listings:
         for eid, path in self._db.execute("SELECT eid, path FROM gone"):
             yield UUID(bytes=eid), path
 
+    def n_files(self) -> int:
+        """How many files there are."""
+        return int(self._db.execute("SELECT total(length(facts)) FROM session").fetchone()[0]) // FACTS_BYTES
+
     def totals(self) -> tuple[int, int, int]:
         """How many sessions and files there are, and the bytes of all files."""
         (n_sessions,) = self._db.execute("SELECT count(DISTINCT eid) FROM session").fetchone()

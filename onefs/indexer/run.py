@@ -16,13 +16,14 @@ from onefs.indexer.scan import Scanned, ScanOptions, Skipped, Unreadable, scan_f
 from onefs.indexer.write import eid_of, key_of, write_index
 from onefs.mountinfo import FILE_SYSTEM_TYPE, mounted_disks
 from onefs.progress import report
-from onefs.workers import Tasks, ThisProcess, Workers
+from onefs.workers import LocalWorkers, Tasks, ThisProcess, Workers
 
 MOST_NAMED = 1_000
 """How many paths that could not be read are kept to be named. All are counted."""
 _ALONE_TASKS = 4
 _ALONE_BYTES = 32 << 20
 """So much is done in this process, before workers are worth their start."""
+_REPORT_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ class _Run:
         options = ScanOptions(on_skipped is not None, _mounts_below(self.root))
         folders = [self.root]
         unreadable: list[str] = []
-        n_sessions = n_files = 0
+        n_files, n_known_files = 0, listings.n_files()
         for scanned in self._scanned(folders, options):
             for listing in scanned.listings:
                 key = key_of(listing.folder, self._options.lab)
@@ -131,7 +132,6 @@ class _Run:
                         "Leave out the lab, or index that lab's folder.",
                     )
                 listings.put(listing, eid_of(key))
-                n_sessions += 1
                 n_files += len(listing.facts) // FACTS_BYTES
             self.result.skipped += scanned.skipped
             if on_skipped is not None:
@@ -139,7 +139,8 @@ class _Run:
                     on_skipped(why, path)
             unreadable += [each.path for each in scanned.unreadable]
             self._cannot_read(scanned.unreadable)
-            report(f"listing {self.root}: {n_files} files in {n_sessions} sessions")
+            total = n_known_files if n_files <= n_known_files else None  # as many as at the last run, or more
+            report(f"listing {self.root}", n_files, total, "file")
         if self.root in unreadable:
             raise SourceError(f"{self.root} cannot be read: {self.result.unreadable[0].why}.", "Mend its permissions.")
         listings.forget_unseen(unreadable)
@@ -179,9 +180,11 @@ class _Run:
                     is_more = False
                 else:
                     tasks.begin(hash_files, batch)
-            for hashed in tasks.results():
+            for hashed in tasks.results(_REPORT_EVERY_S):
                 self._take_hashed(hashed, listings)
-                report(f"hashing {self.root}", self.result.hashed_bytes, total_bytes)
+            begun_bytes = workers.counted() if isinstance(workers, LocalWorkers) else 0
+            done_bytes = max(self.result.hashed_bytes, min(begun_bytes, total_bytes))
+            report(f"hashing {self.root}", done_bytes, total_bytes)
         listings.take_in_hashes()
 
     def _take_hashed(self, hashed: list[Hashed], listings: Listings) -> None:

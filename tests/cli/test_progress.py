@@ -69,6 +69,39 @@ def test_elsewhere_than_on_a_terminal_a_line_is_written_now_and_then(monkeypatch
     assert said.getvalue() == "downloading cache.zip: 12.0 MB of 80.0 MB\nbuilding the index of the tables\n"
 
 
+class Clock:
+    """A clock that is set."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_steps_have_a_rate_and_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, meter = Clock(), progress.Meter
+    monkeypatch.setattr(progress, "PLAIN_STEP_EVERY_S", -1.0)
+    monkeypatch.setattr(progress, "Meter", lambda: meter(clock))
+    with redirect_stderr(io.StringIO()) as said, Shown():
+        for done in (1000, 3000):
+            report("listing", done, None, "file")
+            clock.now_s += 2
+        for done in (500, 1000):
+            report("listing again", done, 2000, "file")
+            clock.now_s += 1
+        for done in (500_000_000, 1_000_000_000):
+            report("hashing", done, 2_000_000_000)
+            clock.now_s += 4
+    assert said.getvalue().splitlines() == [
+        "listing: 1000 files",
+        "listing: 3000 files, 1000 files/s",
+        "listing again: 500 of 2000 files",
+        "listing again: 1000 of 2000 files, 500 files/s, 2 s left",
+        "hashing: 500.0 MB of 2.0 GB",
+        "hashing: 1.0 GB of 2.0 GB, 125.0 MB/s, 8 s left",
+    ]
+
+
 class Terminal(io.StringIO):
     """A file that says that it is a terminal."""
 

@@ -19,9 +19,9 @@ def test_the_rate_is_that_of_the_last_seconds() -> None:
     clock = Clock()
     meter = Meter(clock)
     done = run(meter, clock, rate=1000, seconds=60)
-    assert abs(meter.rate_bytes_per_s - 1000) < 50
+    assert abs(meter.rate_per_s - 1000) < 50
     done = run(meter, clock, rate=50_000, seconds=6, from_bytes=done)
-    assert abs(meter.rate_bytes_per_s - 50_000) < 2500
+    assert abs(meter.rate_per_s - 50_000) < 2500
     left_s = meter.left_s(500_000)
     assert left_s is not None
     assert 9 < left_s < 11
@@ -33,10 +33,10 @@ def test_what_came_at_another_time_is_no_speed() -> None:
     clock.now_s += 1
     meter.reach(10_000_000_000)  # goes on where an earlier try ended
     run(meter, clock, rate=1000, seconds=3, from_bytes=10_000_000_000)
-    assert meter.rate_bytes_per_s < 1100
+    assert meter.rate_per_s < 1100
     meter.reach(0)  # begins anew
     run(meter, clock, rate=1000, seconds=3)
-    assert 900 < meter.rate_bytes_per_s < 1100
+    assert 900 < meter.rate_per_s < 1100
 
 
 def test_nothing_comes_any_more() -> None:
@@ -44,7 +44,7 @@ def test_nothing_comes_any_more() -> None:
     meter = Meter(clock)
     run(meter, clock, rate=1000, seconds=10)
     clock.now_s += 3
-    assert meter.rate_bytes_per_s < 600
+    assert meter.rate_per_s < 600
     clock.now_s += 10
-    assert meter.rate_bytes_per_s == 0
+    assert meter.rate_per_s == 0
     assert meter.left_s(1) is None

@@ -1,0 +1,203 @@
+"""`onefs index`: what it prints of what it indexed, skipped and could not read, its errors and its progress."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mounted import ONEFS
+
+from onefs.cli import main
+from onefs.digests import md5_of_file
+from onefs.indexer.hash import ToHash, hash_files
+from onefs.workers import LocalWorkers, Tasks
+
+SESSION = "lab/Subjects/mouse/2024-01-02/001"
+FILES = ("alf/spikes.times.npy", "alf/#2024-02-03#/spikes.times.npy", "_ibl_trials.table.pqt")
+ODD_NAME = "alf/no alf\nname\udcff"
+TOO_LARGE_FOR_ONE = 33 << 20
+"""Of so many bytes, hashing is begun in other processes."""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder with one session of three files, and two names that are skipped."""
+    root = tmp_path / "data"
+    for file in (*FILES, ODD_NAME):
+        (root / SESSION / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / SESSION / file).write_bytes(b"x" * 1000)
+    (root / "elsewhere").symlink_to("..")
+    return root
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs `onefs index` in this process; its exit code, and what it prints."""
+
+    def run(*words: str | Path) -> tuple[int, str, str]:
+        code = main.run(["index", *map(str, words)])
+        return code, *capfd.readouterr()
+
+    return run
+
+
+def make_unreadable(session: Path) -> Path:
+    """Make a folder in a session that nobody can read by its path, which is too long for the system."""
+    name = "a" * 250
+    folder = os.open(session, os.O_RDONLY)
+    for _ in range(17):
+        os.mkdir(name, dir_fd=folder)
+        below = os.open(name, os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = below
+    os.close(folder)
+    return session / name
+
+
+def test_what_was_indexed_is_said_and_that_nothing_has_changed(root, run):
+    skipped = "Skipped 2 names: a link to a folder (1), not an ALF file name (1). --skipped lists them.\n"
+    what = "1 session with 3 files (3.0 kB)"
+    assert run(root) == (0, f"Indexed {what}. The tables are in {root}.\n{skipped}", "")
+    assert run(root, "--hash") == (
+        0,
+        f"Indexed {what}; hashed 3 files (3.0 kB). The tables are in {root}.\n{skipped}",
+        "",
+    )
+    assert run(root, "--hash") == (0, f"Nothing has changed: the tables in {root} list {what}.\n{skipped}", "")
+    assert set(pd.read_parquet(root / "datasets.pqt")["hash"]) == {md5_of_file(root / SESSION / FILES[0])}
+
+
+def test_what_is_skipped_is_listed_at_each_run_with_its_reason(root, run):
+    for _ in range(2):
+        code, out, err = run(root, "--skipped")
+        assert code == 0
+        assert sorted(out.splitlines()) == [
+            f"a link to a folder\t{root}/elsewhere",
+            rf"not an ALF file name{chr(9)}{root}/{SESSION}/alf/no alf\nname\xff",
+        ]
+        assert "Skipped 2 names: a link to a folder (1), not an ALF file name (1).\n" in err
+
+
+def test_json_has_all_of_it_in_one_document(root, run):
+    code, out, err = run(root, "--hash", "--json", "--skipped")
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    paths = {each["reason"]: os.fsencode(each["path"]) for each in told.pop("skipped_paths")}
+    assert paths == {
+        "a link to a folder": os.fsencode(root / "elsewhere"),
+        "not an ALF file name": os.fsencode(f"{root}/{SESSION}/{ODD_NAME}"),
+    }
+    assert told == {
+        "root": str(root),
+        "tables": [str(root / "sessions.pqt"), str(root / "datasets.pqt")],
+        "is_new": True,
+        "sessions": 1,
+        "files": 3,
+        "bytes": 3000,
+        "hashed_files": 3,
+        "hashed_bytes": 3000,
+        "skipped": dict.fromkeys(paths, 1),
+        "unreadable": 0,
+        "unreadable_paths": [],
+    }
+    for odd in (root / "elsewhere", root / SESSION / ODD_NAME):
+        odd.unlink()
+    assert json.loads(run(root, "--json", "--skipped")[1])["skipped_paths"] == []
+    assert json.loads(run(root, "--json")[1])["is_new"] is False
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_is_indexed(root, run):
+    unreadable = make_unreadable(root / SESSION)
+    code, out, err = run(root)
+    assert code == 1
+    assert out.startswith("Indexed 1 session with 3 files (3.0 kB).")
+    first, last = err.splitlines()
+    assert first.startswith(f"onefs: {unreadable}")
+    assert first.endswith(" cannot be read: File name too long.")
+    assert last.startswith("onefs: 1 file or folder could not be read. ")
+    code, out, err = run(root, "--json")
+    assert (code, err) == (1, "")
+    (named,) = json.loads(out)["unreadable_paths"]
+    assert named["why"] == "File name too long"
+
+
+def test_tables_elsewhere_have_their_lab_and_leave_the_folder_as_it_is(tmp_path, run):
+    file = tmp_path / "data/mouse/2024-01-02/001/spikes.times.npy"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"x")
+    (tmp_path / "tables").mkdir()
+    code, out, _ = run(tmp_path / "data", "--out", tmp_path / "tables", "--lab", "mylab", "--workers", "1")
+    assert (code, out) == (0, f"Indexed 1 session with 1 file (1 B). The tables are in {tmp_path}/tables.\n")
+    assert os.listdir(tmp_path / "data") == ["mouse"]
+    assert sorted(os.listdir(tmp_path / "tables")) == [".onefs", "datasets.pqt", "sessions.pqt"]
+    for lab in ("", "my lab", "a/b"):
+        code, _, err = run("--lab", lab, tmp_path / "data")
+        assert (code, err) == (2, f"onefs: {lab!r} cannot be the name of a lab. Give letters, digits and _.\n")
+
+
+def test_a_reader_that_has_seen_enough_does_not_end_the_indexing(root):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([*ONEFS, "index", root, "--skipped"], stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr.count(b"Indexed 1 session")) == (0, 1)
+    assert (root / "datasets.pqt").exists()
+
+
+# -- progress --------------------------------------------------------------------------------------------------------
+
+
+def test_progress_within_a_task_is_counted(tmp_path: Path) -> None:
+    large = tmp_path / "large"
+    with large.open("wb") as stream:
+        stream.truncate(8 << 20)
+    with LocalWorkers(1) as workers:
+        assert workers.counted() == 0
+        tasks: Tasks[object] = Tasks(workers)
+        tasks.begin(hash_files, [ToHash(1, 0, str(large))])
+        while tasks:
+            list(tasks.results())
+        assert workers.counted() == workers.counted() == 8 << 20
+
+
+def test_a_terminal_shows_the_progress_and_then_what_was_indexed(root: Path) -> None:
+    large = root / SESSION / "alf/raw.ephys.bin"
+    with large.open("wb") as stream:
+        stream.truncate(TOO_LARGE_FOR_ONE)
+    master, terminal = pty.openpty()
+    done = subprocess.Popen(
+        [*ONEFS, "index", root, "--hash"], stderr=terminal, stdout=terminal, env={**os.environ, "COLUMNS": "200"}
+    )
+    os.close(terminal)
+    said = b""
+    while True:
+        try:
+            said += os.read(master, 1 << 16)
+        except OSError:  # all has been read, and nobody is left to write
+            break
+    os.close(master)
+    assert done.wait() == 0, said
+    for shown in (f"listing {root}", f"hashing {root}", "34.6 MB of 34.6 MB", "Indexed 1 session with 4 files"):
+        assert shown.encode() in said
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on(root: Path) -> None:
+    script = f"""
+import os, signal, sys
+from onefs.indexer import run as indexing
+from onefs.cli.main import run
+def interrupted(*words):
+    os.kill(os.getpid(), signal.SIGINT)
+indexing.report = interrupted
+sys.exit(run(["index", {str(root)!r}]))
+"""
+    done = subprocess.run([ONEFS[0], "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 128 + signal.SIGINT
+    assert done.stdout == ""
+    assert done.stderr.strip() == "onefs: stopped. What was hashed stays known; the same command goes on from there."
+    assert not (root / "datasets.pqt").exists()
