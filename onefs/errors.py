@@ -240,6 +240,12 @@ class KeptError(OnefsError):
     default_remedy = "Unpin it with onefs unpin, or remove it from the cache directory yourself."
 
 
+class ClusterError(OnefsError):
+    """A Dask cluster cannot be used, or is lost."""
+
+    default_remedy = "Check that its scheduler and workers run, and run the same command again."
+
+
 class InterruptedByCallerError(OnefsError):
     """The program that waited was interrupted by a signal."""
 

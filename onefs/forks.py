@@ -16,8 +16,8 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 IMPORTED_LATE = {
-    "botocore", "filelock", "numpy", "onefs", "pandas", "platformdirs", "prometheus_client", "pyarrow", "requests",
-    "requests_cache", "rich", "sparse", "tomllib", "yaml",
+    "botocore", "dask", "distributed", "filelock", "numpy", "onefs", "pandas", "platformdirs", "prometheus_client",
+    "pyarrow", "requests", "requests_cache", "rich", "sparse", "tomllib", "yaml",
 }  # fmt: skip
 """Packages that are imported only when they are needed, in whichever thread that is."""
 LONGEST_WAIT_S = 10.0

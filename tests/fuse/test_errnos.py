@@ -11,6 +11,7 @@ from onefs.fuse.errnos import ERRNOS, errno_name, errno_of
 EXPECTED = {
     "BadTermError": errno.ENOENT,
     "WorkerLostError": errno.EIO,
+    "ClusterError": errno.EIO,
     "NotInCatalogueError": errno.ENOENT,
     "NameTooLongError": errno.ENAMETOOLONG,
     "GoneError": errno.ESTALE,
