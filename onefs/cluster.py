@@ -230,6 +230,13 @@ def is_wanted() -> bool:
     )
 
 
+def worker_address() -> str:
+    """The address of the worker that runs the task which calls this."""
+    from distributed import get_worker
+
+    return str(get_worker().address)
+
+
 def _called(version: str, payload: bytes) -> Any:
     """Run a task, on a worker."""
     if version != __version__:

@@ -32,7 +32,7 @@ class DaskCluster:
         return str(json.loads(self.file.read_text())["address"])
 
     def __enter__(self) -> Self:
-        words = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(self.file))
+        words = ("--host", "127.0.0.1", "--port", "0", "--dashboard-address", ":0", "--scheduler-file", str(self.file))
         self.scheduler = self.start([*DASK, "scheduler", *words])
         wait_until(self.file.exists)
         for _ in range(self._n_workers):
@@ -42,7 +42,7 @@ class DaskCluster:
     def add_worker(self, *words: str, host: str = "127.0.0.1", **environment: str) -> "subprocess.Popen[bytes]":
         """Start another worker, by `words` if there are any."""
         command = words or (*DASK, "worker")
-        options = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", host)
+        options = ("--nthreads", "1", "--no-nanny", "--dashboard-address", ":0", "--host", host)
         worker = self.start([*command, self.address, *options], **environment)
         self.processes.append(worker)
         return worker

@@ -4,15 +4,14 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import cluster_tasks
 import dask
 import pytest
+from cluster_questions import n_tasks, n_workers
 from dask_cluster import DaskCluster
-from distributed import Client
 from waiting import wait_until
 
 from onefs import __version__
@@ -36,20 +35,6 @@ def lone(tmp_path: Path) -> Iterator[DaskCluster]:
     """A scheduler without workers, that gives a task up with the first worker that it costs."""
     with DaskCluster(tmp_path / "lone", 0, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0") as cluster:
         yield cluster
-
-
-def asked(cluster: DaskCluster, question: Callable[..., Any]) -> Any:
-    """What the scheduler answers to a question."""
-    with Client(cluster.address, set_as_default=False) as client:
-        return client.run_on_scheduler(question)
-
-
-def n_workers(cluster: DaskCluster) -> int:
-    return int(asked(cluster, lambda dask_scheduler: len(dask_scheduler.workers)))
-
-
-def n_tasks(cluster: DaskCluster) -> int:
-    return int(asked(cluster, lambda dask_scheduler: len(dask_scheduler.tasks)))
 
 
 def test_each_task_runs_and_its_result_leaves_the_cluster(cluster: DaskCluster) -> None:

@@ -3,10 +3,10 @@
 import logging
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -25,6 +25,10 @@ from onefs.cli.progress import Display, Shown
 from onefs.cli.verb_settings import FETCH
 from onefs.errors import UsageError
 from onefs.sources.names import look_up
+
+if TYPE_CHECKING:
+    from onefs.daemon.fetching import Fetching
+    from onefs.daemon.tally import Tally
 
 LOOK_EVERY_S = 0.2
 
@@ -45,6 +49,12 @@ LOOK_EVERY_S = 0.2
     shell_complete=complete_sources,
     help="fetch from SOURCE without a mount, into its cache; needs no FUSE",
 )
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="with --source: have the workers of this Dask cluster fetch, each into the cache of its machine; ADDRESS is "
+    "that of the scheduler, or the path of its scheduler file",
+)
 @with_place
 @click.option("--dry-run", is_flag=True, help="list the files with their sizes, and fetch none")
 @with_report
@@ -53,6 +63,7 @@ def command(
     patterns: tuple[str, ...],
     lists: tuple[BinaryIO, ...],
     source: str | None,
+    scheduler: str | None,
     place: Path | None,
     dry_run: bool,
     as_json: bool,
@@ -81,8 +92,13 @@ def command(
     if source is not None:
         if place is not None:
             raise UsageError("--source and --mount are two ways to say where from.", "Give one of them.")
-        _fetch_from(source, patterns, flags, dry_run=dry_run, as_json=as_json, is_verbose=is_verbose)
+        if dry_run and scheduler is not None:
+            raise UsageError("--dry-run looks at the cache of this machine only.", "Leave out --scheduler.")
+        fetch = _Fetch(source, patterns, flags, as_json=as_json, is_verbose=is_verbose)
+        fetch.list() if dry_run else fetch.run(scheduler)
         return
+    if scheduler is not None:
+        raise UsageError("--scheduler is for fetches without a mount.", "Give --source, too.")
     given = next((key for key, value in flags.items() if value is not None), None)
     if given is not None:
         flag = given.replace("_", "-")
@@ -105,31 +121,65 @@ def _listed_in(stream: BinaryIO) -> list[str]:
     return [os.fsdecode(line) for line in lines if line]
 
 
-def _fetch_from(
-    source: str, patterns: Sequence[str], flags: dict[str, Any], *, dry_run: bool, as_json: bool, is_verbose: bool
-) -> None:
-    from onefs.cli.listing import print_listing
-    from onefs.daemon.fetching import fetching
-    from onefs.daemon.log_formats import VisibleFormatter
+class _Fetch:
+    """A fetch without a mount."""
 
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(VisibleFormatter("onefs: %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    named = look_up(source)
-    with ExitStack() as stack:
-        try:
-            with Shown(is_quiet=as_json):
-                archive = stack.enter_context(fetching(named.source, settings_from(flags, named.file)))
-        except KeyboardInterrupt:
-            click.echo(err=True)  # behind the ^C
-            complain(f"stopped while {source} was being opened, before the first file.")
-            raise
-        if dry_run:
-            print_listing(archive.listed(patterns), as_json=as_json)
+    def __init__(
+        self, source: str, patterns: Sequence[str], flags: Mapping[str, Any], *, as_json: bool, is_verbose: bool
+    ) -> None:
+        self._source = source
+        self._patterns = patterns
+        self._flags = {key: value for key, value in flags.items() if value is not None}
+        self._as_json = as_json
+        self._is_verbose = is_verbose
+
+    def list(self) -> None:
+        """List what would be fetched."""
+        from onefs.cli.listing import print_listing
+
+        with self._opened() as archive:
+            print_listing(archive.listed(self._patterns), as_json=self._as_json)
+
+    def run(self, scheduler: str | None) -> None:
+        """Fetch, on this machine or a cluster."""
+        if scheduler is None:
+            with self._opened() as archive:
+                self._follow(archive.start(self._patterns))
             return
-        job = archive.start(patterns)
+        from onefs.cluster import cluster_workers
+        from onefs.daemon.part_fetch import order_for
+        from onefs.daemon.spread_job import spread
+
+        order = order_for(self._source, look_up(self._source).source, self._flags)
+        with ExitStack() as stack:
+            with Shown(is_quiet=self._as_json):
+                workers = stack.enter_context(cluster_workers(scheduler))
+            self._follow(spread(stack.enter_context(self._opened()), self._patterns, workers, order))
+
+    @contextmanager
+    def _opened(self) -> "Iterator[Fetching]":
+        """The source, with the log of what is done to it on standard error."""
+        from onefs.daemon.fetching import fetching
+        from onefs.daemon.log_formats import VisibleFormatter
+
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(VisibleFormatter("onefs: %(message)s"))
+        logging.basicConfig(level=logging.WARNING, handlers=[handler])
+        named = look_up(self._source)
+        with ExitStack() as stack:
+            try:
+                with Shown(is_quiet=self._as_json):
+                    archive = stack.enter_context(fetching(named.source, settings_from(self._flags, named.file)))
+            except KeyboardInterrupt:
+                click.echo(err=True)  # behind the ^C
+                complain(f"stopped while {self._source} was being opened, before the first file.")
+                raise
+            yield archive
+
+    def _follow(self, job: "Tally") -> None:
+        """Show a job until it ends, and its results. Exits with 1 if any of it failed."""
         try:
-            with Display(is_quiet=as_json) as display:
+            with Display(is_quiet=self._as_json) as display:
                 while not job.wait(LOOK_EVERY_S):
                     display.show([job.facts()])
         except KeyboardInterrupt:
@@ -137,4 +187,4 @@ def _fetch_from(
             click.echo(err=True)  # behind the ^C
             complain(f"{job.sentence} What is whole stays; the same again goes on from there.")
             raise
-        report([job.facts()], as_json=as_json, is_verbose=is_verbose)
+        report([job.facts()], as_json=self._as_json, is_verbose=self._is_verbose)

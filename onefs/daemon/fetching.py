@@ -31,27 +31,33 @@ class Fetching:
     """An archive whose files can be fetched into its cache. Safe to use from several threads."""
 
     archive: Archive
+    settings: Settings
     forest: Forest
     orders: Orders
     jobs: Jobs
 
     def listed(self, patterns: Sequence[str]) -> Iterator[Listed]:
-        """The files that paths and patterns mean. Raises `NotInCatalogueError` if one means none."""
+        """The files of `datasets`, as they are listed."""
         content = self.archive.content
-        for dataset in self._datasets(patterns):
+        for dataset in self.datasets(patterns):
             yield Listed(dataset.path, dataset.size_bytes, content.cached_size(dataset) is not None)
 
     def start(self, patterns: Sequence[str]) -> Job:
         """Begin to fetch them. Raises `NotInCatalogueError`; `OfflineError` in mode local."""
+        self.check(patterns)
+        return self.jobs.start(self.orders.fetch(patterns, lambda: self.datasets(patterns)))
+
+    def check(self, patterns: Sequence[str]) -> None:
+        """Raise an error if nothing may be fetched, or a pattern means nothing."""
         source = self.archive.source
         if not ALLOWED[source.mode].fetching:
             raise nothing_fetched(source.mode, "Give --mode auto.", has_server=source.abilities.has_server)
         for pattern in patterns:
             if next(datasets_of(self.forest, pattern), None) is None:
                 raise nothing_at(pattern)
-        return self.jobs.start(self.orders.fetch(patterns, lambda: self._datasets(patterns)))
 
-    def _datasets(self, patterns: Sequence[str]) -> Iterator[Dataset]:
+    def datasets(self, patterns: Sequence[str]) -> Iterator[Dataset]:
+        """The datasets that paths and patterns mean. Raises `NotInCatalogueError` if one means none."""
         return each_once([self._meant(pattern) for pattern in patterns])
 
     def _meant(self, pattern: str) -> Iterator[Dataset]:
@@ -66,17 +72,24 @@ class Fetching:
 @contextmanager
 def fetching(source_name: str, settings: Settings) -> Iterator[Fetching]:
     """A source, ready to be fetched from; its tables are renewed first if they are old. Raises any `OnefsError`."""
-    with reading(source_name, settings) as found:
-        archive, jobs = found.archive, Jobs()
-        source = archive.source
-        try:
-            orders = Orders(
+    with reading(source_name, settings) as found, at_work(found.archive, settings.max_transfers) as (orders, jobs):
+        yield Fetching(found.archive, settings, found.forest, orders, jobs)
+
+
+@contextmanager
+def at_work(archive: Archive, max_transfers: int) -> Iterator[tuple[Orders, Jobs]]:
+    """What makes the work of fetching into an archive's cache, and what does it."""
+    jobs, source = Jobs(), archive.source
+    try:
+        yield (
+            Orders(
                 archive.content,
                 lambda: source.mode,
-                max_transfers=settings.max_transfers,
+                max_transfers=max_transfers,
                 has_server=source.abilities.has_server,
-            )
-            yield Fetching(archive, found.forest, orders, jobs)
-            archive.content.flush()  # closing waits for a while only, and what has no stamp is hashed once more
-        finally:
-            jobs.close()
+            ),
+            jobs,
+        )
+        archive.content.flush()  # closing waits for a while only, and what has no stamp is hashed once more
+    finally:
+        jobs.close()

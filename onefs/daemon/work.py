@@ -44,13 +44,18 @@ class Work:
     @property
     def title(self) -> str:
         """What to call it in a sentence."""
-        more = f" and {len(self.paths) - 1} more" if len(self.paths) > 1 else ""
-        return f"{self.verb} {self.paths[0]}{more}" if self.paths else self.verb
+        return title_of(self.verb, self.paths)
 
     @property
     def key(self) -> str:
         """What tells it from other work, for whoever asked for it."""
         return key_of(self.verb, self.paths)
+
+
+def title_of(verb: str, paths: Sequence[str]) -> str:
+    """What to call work in a sentence that is asked for with these words."""
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return f"{verb} {paths[0]}{more}" if paths else verb
 
 
 def key_of(verb: str, paths: Sequence[str]) -> str:
