@@ -5,11 +5,14 @@ import ctypes
 import os
 import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from multiprocessing import Pipe, get_context
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
+from queue import Empty, SimpleQueue
+from threading import Thread
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from onefs.errors import WorkerLostError
 
@@ -55,7 +58,8 @@ class LocalWorkers:
         """By default as many processes as this one may use processors."""
         self.processes = processes or len(os.sched_getaffinity(0))
         self.at_once = self.processes * _TASKS_PER_PROCESS
-        self._pool: ProcessPoolExecutor | None = None
+        self._workers: list[_Worker] = []
+        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         self._counter = -1
         self._counted = 0
 
@@ -65,31 +69,92 @@ class LocalWorkers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pool is not None:
+        with contextlib.suppress(Empty):
+            while task := self._tasks.get_nowait():
+                task.future.cancel()
+        for worker in self._workers:
+            self._tasks.put(None)
             if error is not None:  # what is under way is of no use any more
-                for process in list(self._pool._processes.values()):
-                    process.kill()
-            self._pool.shutdown(cancel_futures=True)
+                worker.process.kill()
+        for worker in self._workers:
+            worker.join()
+        if self._counter >= 0:
             os.close(self._counter)
 
     def submit(self, function: Callable[..., T], /, *arguments: Any) -> "Future[T]":
-        """Begin a task in one of the processes."""
-        try:
-            if self._pool is None:
-                # Forked, not spawned: a spawned process runs the program's main module again.
-                self._counter = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-                started = (os.getpid(), self._counter)
-                self._pool = ProcessPoolExecutor(self.processes, get_context("fork"), _start_worker, started)
-            return self._pool.submit(function, *arguments)
-        except (BrokenProcessPool, OSError) as error:
-            raise _lost(error) from error
+        """Begin a task in one of the processes. Raises `WorkerLostError` if they cannot be started."""
+        if not self._workers:
+            self._start()
+        task = _Task(Future(), function, arguments)
+        self._tasks.put(task)
+        return task.future
 
     def counted(self) -> int:
         """How much all tasks have told by `count` so far, also those under way."""
-        if self._pool is not None:
+        if self._counter >= 0:
             with contextlib.suppress(BlockingIOError):  # nothing since the last call
                 self._counted += os.eventfd_read(self._counter)
         return self._counted
+
+    def _start(self) -> None:
+        masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until they leave Ctrl-C to this process
+        try:
+            self._counter = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            for _ in range(self.processes):
+                self._workers.append(_Worker(self._tasks, self._counter))
+        except OSError as error:
+            raise WorkerLostError(f"A worker process cannot be started: {error.strerror}.") from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, masked)
+            for worker in self._workers:  # when all are forked: a fork does not take other threads along
+                worker.start()
+
+
+class _Task(NamedTuple):
+    future: "Future[Any]"
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+
+class _Worker(Thread):
+    """A process, and the thread that gives it tasks.
+
+    It has a pipe of its own: if it is killed in the midst of writing a result, that is the end of the pipe, and
+    others neither wait for it nor read half a result, as they may with those of `concurrent.futures`.
+    """
+
+    def __init__(self, tasks: "SimpleQueue[_Task | None]", counter: int) -> None:
+        """Fork the process off, in which `count` adds to an eventfd. Raises OSError."""
+        super().__init__(name="onefs-worker", daemon=True)
+        self._tasks = tasks
+        self._pipe, theirs = Pipe()
+        # Forked, not spawned: a spawned process runs the program's main module again.
+        self.process = get_context("fork").Process(target=_work, args=(theirs, os.getpid(), counter), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def run(self) -> None:
+        """Have tasks done until there is None. If the process is gone, every task fails."""
+        while task := self._tasks.get():
+            if task.future.set_running_or_notify_cancel():
+                self._do(task)
+        with contextlib.suppress(OSError):
+            self._pipe.send(None)
+        self.process.join()
+        self._pipe.close()
+
+    def _do(self, task: _Task) -> None:
+        try:
+            self._pipe.send((task.function, task.arguments))
+            is_done, result = self._pipe.recv()
+        except (EOFError, OSError):
+            is_done, result = False, WorkerLostError("A worker process was killed, perhaps for want of memory.")
+        except Exception as error:  # noqa: BLE001 - it cannot be pickled, or not be unpickled
+            is_done, result = False, error
+        if is_done:
+            task.future.set_result(result)
+        else:
+            task.future.set_exception(result)
 
 
 def count(done: int) -> None:
@@ -122,31 +187,37 @@ class Tasks(Generic[T]):
         if not self._pending:
             return
         done, self._pending = wait(self._pending, timeout_s, FIRST_COMPLETED)
-        for future in done:
-            try:
-                yield future.result()
-            except BrokenProcessPool as error:
-                raise _lost(error) from error
+        for future in sorted(done, key=_has_failed):  # what was done counts, even if something else failed
+            yield future.result()
 
     def __bool__(self) -> bool:
         return bool(self._pending)
 
 
-def _start_worker(parent: int, counter: int) -> None:
-    """Have this process end when its parent does, and leave Ctrl-C to the parent."""
+def _has_failed(future: "Future[Any]") -> bool:
+    return future.exception() is not None
+
+
+def _work(pipe: "Connection[Any, Any]", parent: int, counter: int) -> None:
+    """Do tasks in a worker process until there is None."""
     global _counter
     _counter = counter
+    _end_with_parent(parent)
+    while task := pipe.recv():
+        function, arguments = task
+        try:
+            answer = ForkingPickler.dumps((True, function(*arguments)))
+        except Exception as error:  # noqa: BLE001 - whoever asks for the result gets it
+            answer = ForkingPickler.dumps((False, error))
+        pipe.send_bytes(answer)
+
+
+def _end_with_parent(parent: int) -> None:
+    """Have this process end when its parent does, or its thread that forked; and leave Ctrl-C to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
-
-
-def _lost(error: BaseException) -> WorkerLostError:
-    why = (
-        "was killed, perhaps for want of memory"
-        if isinstance(error, BrokenProcessPool)
-        else f"cannot be started: {error}"
-    )
-    return WorkerLostError(f"A worker process {why}.")
