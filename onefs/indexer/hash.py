@@ -18,6 +18,7 @@ TRIES = 2
 CLOCK_STEP_NS = 20_000_000
 COARSE_CLOCK_STEP_NS = 2_000_000_000
 """Within so long after a change, a file system may give another change the same mtime; some count whole seconds."""
+MOST_CLOCK_SKEW_NS = 2_000_000_000
 
 
 class ToHash(NamedTuple):
@@ -31,7 +32,8 @@ class ToHash(NamedTuple):
 class Hashed(NamedTuple):
     """The MD5 of a file that had these `scan.FACTS` all the while; or with `md5` b"" why there is none.
 
-    `facts` is b"" if they are not known, such as of a file that `is_gone`.
+    `facts` is b"" if they are not known. `is_gone`: there is no such dataset any more; without `why` if nothing is in
+    its place.
     """
 
     number: int
@@ -59,9 +61,9 @@ def _hashed(file: ToHash, buffer: memoryview) -> Hashed:
         for _ in range(TRIES):
             before = os.fstat(descriptor)
             if not stat.S_ISREG(before.st_mode):
-                return Hashed(*file, why="it is not a regular file any more")
+                return Hashed(*file, why="it is not a regular file any more", is_gone=True)
             _wait_for_another_mtime(before.st_mtime_ns)
-            md5, size_bytes = _md5(descriptor, buffer)
+            md5, size_bytes = _md5(descriptor, buffer, before.st_size)
             after = os.fstat(descriptor)
             if (size_bytes, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns):
                 return Hashed(*file, facts_of(after).tobytes(), md5)
@@ -73,21 +75,26 @@ def _hashed(file: ToHash, buffer: memoryview) -> Hashed:
 
 
 def _failed(file: ToHash, error: OSError) -> Hashed:
-    return Hashed(*file, why=error.strerror or str(error), is_gone=isinstance(error, FileNotFoundError))
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return Hashed(*file, is_gone=True)
+    return Hashed(*file, why=error.strerror or str(error))
 
 
 def _wait_for_another_mtime(mtime_ns: int) -> None:
-    """Wait until a change would give a file another mtime than its last one, which may have been just now."""
+    """Wait until a change would give a file another mtime than its last one, which may have been just now.
+
+    It may lie ahead of our clock, by as much as the clock of a file server does.
+    """
     step_ns = CLOCK_STEP_NS if mtime_ns % 1_000_000_000 else COARSE_CLOCK_STEP_NS
     age_ns = time.time_ns() - mtime_ns
-    if 0 <= age_ns < step_ns:
-        time.sleep((step_ns - age_ns) / 1e9)
+    if -MOST_CLOCK_SKEW_NS < age_ns < step_ns:
+        time.sleep((step_ns - max(age_ns, 0)) / 1e9)
 
 
-def _md5(descriptor: int, buffer: memoryview) -> tuple[bytes, int]:
-    """MD5 of a file, and how many bytes that was."""
+def _md5(descriptor: int, buffer: memoryview, size_bytes: int) -> tuple[bytes, int]:
+    """MD5 of a file, and how many bytes that was: all, or more than `size_bytes` of a file that has grown."""
     md5, at = new_md5(), 0
-    while n_bytes := os.preadv(descriptor, [buffer], at):
+    while at <= size_bytes and (n_bytes := os.preadv(descriptor, [buffer], at)):
         md5.update(buffer[:n_bytes])
         at += n_bytes
         count(n_bytes)

@@ -189,7 +189,7 @@ class _Run:
 
     def _take_hashed(self, hashed: list[Hashed], listings: Listings) -> None:
         listings.add_hashes(hashed)
-        self._cannot_read([Unreadable(each.path, each.why) for each in hashed if each.why and not each.is_gone])
+        self._cannot_read([Unreadable(each.path, each.why) for each in hashed if each.why])
         for each in hashed:
             if each.md5:
                 self.result.n_hashed += 1
