@@ -4,6 +4,7 @@ import gc
 from pathlib import Path
 from typing import Any
 
+from file_systems import silent_control
 from tables_in_use import NOW_S, TablesInUse
 
 from onefs.alf import TABLE_NAMES
@@ -12,7 +13,6 @@ from onefs.archive.effect import ModeInEffect
 from onefs.catalogue.snapshot import Snapshot
 from onefs.content.access import Content
 from onefs.content.store import ContentStore
-from onefs.daemon.logs import MemoryLog
 from onefs.daemon.showing import Showing
 from onefs.demo.server import DemoServer
 from onefs.fuse.errnos import errno_name
@@ -21,7 +21,6 @@ from onefs.modes import Abilities, Mode
 from onefs.outages import PAUSE_S, Outages
 from onefs.settings import Settings
 from onefs.sources.releases import Releases
-from onefs.vfs.control import Daemon, control_directory
 from onefs.vfs.filesystem import FileSystem
 from onefs.vfs.journal import Journal
 
@@ -34,20 +33,10 @@ class Shown:
         self._in_use = TablesInUse(server.url, home / "cache", outages=Outages(lambda: self.clock_s), **options).open()
         self.mode = ModeInEffect(mode, lambda: NOW_S)
         journal = Journal(errno_name)
-        silent = Daemon(
-            status=str,
-            status_json=str,
-            metrics=str,
-            settings=str,
-            log=MemoryLog(),
-            mode=lambda: mode,
-            pinned=str,
-            commands={},
-        )
         self.showing = Showing(
             self._in_use.adopted[0],
             self._in_use.client,
-            control_directory(silent, journal),
+            silent_control(journal),
             Abilities(has_server=True, has_database=True),
             lambda: self.mode.state.requested,
             self._in_use.refresher.check_before_listing,

@@ -6,30 +6,25 @@ from pathlib import Path
 import pyfuse3
 import trio
 from asking import TablesDatabase
+from file_systems import file_system_of
 
 from onefs.catalogue.live import LiveSnapshot
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.content.access import Content
 from onefs.content.store import ContentStore
-from onefs.daemon.logs import MemoryLog
 from onefs.fuse import mounting
-from onefs.fuse.errnos import errno_name
 from onefs.fuse.notify import Notifier
 from onefs.fuse.operations import Operations
 from onefs.modes import Mode
 from onefs.transports.base import Location
 from onefs.transports.file import FileTransport
-from onefs.vfs.control import Daemon, control_directory
-from onefs.vfs.filesystem import FileSystem
-from onefs.vfs.forest import Forest
-from onefs.vfs.journal import Journal
 from onefs.vfs.links import resolvers
 from onefs.vfs.tree import Tree
 from onefs.vfs.views import View
 
 
 def main(home: Path, mountpoint: Path) -> None:
-    journal, notifier = Journal(errno_name), Notifier()
+    notifier = Notifier()
     tables, database = load_snapshot(home / "tables", home / "state"), TablesDatabase(home)
 
     def locations(dataset: object) -> list[Location]:
@@ -54,23 +49,13 @@ def main(home: Path, mountpoint: Path) -> None:
         database.told("tables")
         notifier.names_changed([(views["refresh"].root_ino, f"lab{number}") for number in range(5000)])
 
-    daemon = Daemon(
-        status=str,
-        status_json=str,
-        metrics=str,
-        settings=str,
-        log=MemoryLog(),
-        mode=lambda: Mode.AUTO,
-        pinned=str,
-        commands={},
-    )
-    forest = Forest(
+    file_system = file_system_of(
         Tree(live.silent(), View(), {}),
-        control_directory(daemon, journal),
-        {"via": views},
-        resolvers(live.silent(), database.eid_of_pid),
+        content,
+        Mode.AUTO,
+        views={"via": views},
+        links=resolvers(live.silent(), database.eid_of_pid),
     )
-    file_system = FileSystem(forest, content, journal, lambda: Mode.AUTO, serves_mismatches=False)
     operations = Operations(file_system, open_wait_s=2)
     pyfuse3.init(operations, str(mountpoint), mounting.options("asking", allow_other=False))
     notifier.start()

@@ -14,24 +14,20 @@ import pytest
 import trio
 import trio.testing
 from archives import make_tables
+from file_systems import file_system_of
 from waiting import PATIENCE_S, wait_until
 
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.content.access import Content
 from onefs.content.store import ContentStore
-from onefs.daemon.logs import MemoryLog
 from onefs.fuse import recording
-from onefs.fuse.errnos import errno_name
 from onefs.fuse.operations import Operations
 from onefs.modes import Mode
 from onefs.recording.processes import reader
 from onefs.recording.recorder import Recorder
 from onefs.transports.file import FileTransport
-from onefs.vfs.control import Daemon, control_directory
 from onefs.vfs.filesystem import FileSystem
-from onefs.vfs.forest import Forest
 from onefs.vfs.handles import MemoryFile
-from onefs.vfs.journal import Journal
 from onefs.vfs.tree import Tree
 from onefs.vfs.views import View
 
@@ -75,21 +71,9 @@ def kernel(tmp_path: Path) -> Iterator[Kernel]:
         file.write_bytes(data)
     store = ContentStore(tmp_path / "archive", tmp_path / "state", is_cache=False)
     content = Content(store, FileTransport(), lambda dataset: [], lambda dataset: [])
-    journal = Journal(errno_name)
     recorder = Recorder("archive", content.md5_of)
-    silent = Daemon(
-        status=str,
-        status_json=str,
-        metrics=str,
-        settings=str,
-        log=MemoryLog(),
-        mode=lambda: Mode.AUTO,
-        pinned=str,
-        commands={},
-    )
     tree = Tree(load_snapshot(tmp_path / "archive", tmp_path / "state"), View(), {})
-    forest = Forest(tree, control_directory(silent, journal, recorder), {}, {})
-    files = FileSystem(forest, content, journal, lambda: Mode.LOCAL, serves_mismatches=False, recorder=recorder)
+    files = file_system_of(tree, content, Mode.LOCAL, recorder=recorder)
     yield Kernel(files, {name: dataset.path for name, dataset in datasets.items()})
     content.close()
 

@@ -16,6 +16,7 @@ import pytest
 import trio
 from archives import MADE_SESSION, make_tables
 from asking import a_dataset, a_session, tables_of
+from file_systems import file_system_of
 from mounted import Mounted
 from pyfuse3 import FUSEError
 
@@ -26,16 +27,12 @@ from onefs.catalogue.tables import find_tables
 from onefs.content.access import Content
 from onefs.content.store import ContentStore
 from onefs.errors import NotInCatalogueError
-from onefs.fuse.errnos import errno_name
 from onefs.fuse.operations import PAGE_ENTRIES, Operations
 from onefs.modes import Mode
 from onefs.transports.file import FileTransport
 from onefs.vfs import inodes
 from onefs.vfs.contents import FILES_KEPT
-from onefs.vfs.filesystem import FileSystem
-from onefs.vfs.forest import Forest
-from onefs.vfs.journal import Journal
-from onefs.vfs.nodes import Attributes, DatasetFile, Directory
+from onefs.vfs.nodes import Attributes, DatasetFile
 from onefs.vfs.tree import MOST_AT_ONCE, Tree
 from onefs.vfs.views import View
 
@@ -63,10 +60,7 @@ def operations(tmp_path: Path) -> Iterator[Operations]:
     tables = Watched(files, open_index(files, tmp_path / "state"))
     tables.readers = Counter()
     content = Content(ContentStore(tmp_path, tmp_path / ".onefs"), FileTransport(), lambda _: [], lambda _: [])
-    control = Directory(2, inodes.ROOT, ".onefs", ".onefs", 0)
-    forest = Forest(Tree(tables, View(), {}), control, {}, {})
-    files_shown = FileSystem(forest, content, Journal(errno_name), lambda: Mode.LOCAL, serves_mismatches=False)
-    yield Operations(files_shown, open_wait_s=1)
+    yield Operations(file_system_of(Tree(tables, View(), {}), content, Mode.LOCAL), open_wait_s=1)
     content.close()
 
 

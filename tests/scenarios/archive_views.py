@@ -1,4 +1,4 @@
-"""Owns two ways to look at the recorded archive with one interface: in process, and through a real mount."""
+"""Two ways to look at the recorded archive with one interface: in process, and through a real mount."""
 
 import contextlib
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from archives import PASSWORD, RECORDINGS, USER, flags_for
+from file_systems import file_system_of
 from mounted import Mounted
 from servers import Nginx
 from waiting import PATIENCE_S
@@ -18,18 +19,14 @@ from onefs.catalogue.revisions import Rule
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.content.access import Content
 from onefs.content.store import ContentStore
-from onefs.daemon.logs import MemoryLog
 from onefs.errors import OnefsError
-from onefs.fuse.errnos import errno_name, errno_of
+from onefs.fuse.errnos import errno_of
 from onefs.modes import Mode
 from onefs.transports.archive import ArchiveServer
 from onefs.transports.base import Location, Login
 from onefs.transports.http import HttpTransport
 from onefs.vfs import inodes
-from onefs.vfs.control import Daemon, control_directory
 from onefs.vfs.filesystem import FileSystem
-from onefs.vfs.forest import Forest
-from onefs.vfs.journal import Journal
 from onefs.vfs.links import resolvers
 from onefs.vfs.tree import Tree
 from onefs.vfs.views import View
@@ -131,7 +128,6 @@ class OnMount:
 def in_process(server: Nginx, home: Path) -> Iterator[ArchiveView]:
     """The recorded archive, every QC outcome shown."""
     cache, archive = home / "cache", ArchiveServer(server.url, Login(USER, PASSWORD))
-    journal = Journal(errno_name)
 
     def locate(dataset: Dataset) -> list[Location]:
         return [archive.location(dataset.path, dataset.id)]
@@ -143,25 +139,14 @@ def in_process(server: Nginx, home: Path) -> Iterator[ArchiveView]:
         locate,
     )
     snapshot = load_snapshot(RECORDINGS / "tables", cache / ".onefs")
-    silent = Daemon(
-        status=str,
-        status_json=str,
-        metrics=str,
-        settings=str,
-        log=MemoryLog(),
-        mode=lambda: Mode.AUTO,
-        pinned=str,
-        commands={},
-    )
-    control = control_directory(silent, journal)
     views = {
         "local": Tree(snapshot, View(1, Rule(QC.CRITICAL)), {}),
         "auto": Tree(snapshot, View(2, Rule(QC.CRITICAL)), {}),
     }
     root = Tree(snapshot, View(rule=Rule(QC.CRITICAL)), {})
-    forest = Forest(root, control, {"via": views}, resolvers(snapshot))
+    shown = file_system_of(root, content, Mode.AUTO, views={"via": views}, links=resolvers(snapshot))
     try:
-        yield InProcess(FileSystem(forest, content, journal, lambda: Mode.AUTO, serves_mismatches=False), cache)
+        yield InProcess(shown, cache)
     finally:
         content.close()
 
