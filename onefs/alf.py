@@ -172,6 +172,12 @@ def without_uuid(name: str) -> str:
     return f"{stem.rpartition('.')[0]}.{extension}"
 
 
+def path_without_uuid(path: str) -> str:
+    """A path whose file name is without the dataset UUID that archive servers put before the extension."""
+    folder, slash, name = path.rpartition("/")
+    return folder + slash + without_uuid(name)
+
+
 def is_safe_part(part: str) -> bool:
     """Whether a name from a catalogue may stand as one part of a path."""
     return (

@@ -7,11 +7,14 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 from warnings import warn
 
 from onefs.alf_files.bunch import Bunch
+from onefs.archive.pruning import Rules, Unlisted, prune
 from onefs.errors import SourceError
 from onefs.frames.cache import Cache
 from onefs.frames.merging import merge_tables
@@ -23,8 +26,7 @@ from onefs.frames.reading import (
     SESSIONS_COLUMNS,
     patched,
 )
-from onefs.frames.values import is_null
-from onefs.indexer.prune import SessionKey, find_missing, remove
+from onefs.frames.values import is_null, text_of
 from onefs.indexer.run import IndexOptions, index
 from onefs.one_errors import TableError, api_errors
 from onefs.workers import LocalWorkers
@@ -73,19 +75,28 @@ def remove_missing_datasets(
 ) -> list[Path]:  # fmt: skip
     """Remove ALF files that the tables do not have for that session, and empty folders of sessions unknown to them.
 
-    Their paths, sorted; with `dry` they are printed, and nothing is removed. Raises `TableError` if there are no
-    tables, or a table has no rows: then everything would be missing.
+    Their paths, sorted; with `dry` they are printed, and nothing is removed. Links, and files that onefs has pinned,
+    stay. Raises `TableError` if there are no tables, or a table has no rows: then everything would be missing.
     """
     root = Path(cache_dir)
-    known = _known_paths(root, tables)
+    rules = Rules(is_delete=not dry, empty_sessions=remove_empty_sessions)
     with _reading_errors(root):
-        missing = find_missing(root, known, empty_sessions=remove_empty_sessions)
+        found = list(prune(root, _FilesOfFrames(root, tables), rules))
+    missing = sorted(root / each.path for each in found if not each.stays and not each.failure)
+    _raise_failure(root, found)
     if dry:
         print("\n\t".join(("These files and session folders would be removed:", *map(str, missing))))  # noqa: T201
-    else:
-        with _reading_errors(root):
-            remove(missing)
     return missing
+
+
+def _raise_failure(root: Path, found: Iterable[Unlisted]) -> None:
+    """Raise `SourceError` for the first file or folder that could not be read or removed."""
+    for each in found:
+        if each.failure:
+            raise SourceError(
+                f"{root / each.path}: {each.failure}.",
+                "Mend the permissions of the folder; what was done so far stays.",
+            )
 
 
 @contextmanager
@@ -100,31 +111,51 @@ def _reading_errors(root: Path) -> Iterator[None]:
         ) from error
 
 
-def _known_paths(root: Path, tables: "Mapping[str, pd.DataFrame] | None") -> dict[SessionKey, set[str]]:
-    """The relative paths that tables have for each session."""
-    held: Mapping[str, Any] = Cache(root) if tables is None else tables
-    frames = {}
-    for name in ("sessions", "datasets"):
-        frame = held.get(name)
-        if frame is None or not len(frame):
-            raise TableError(
-                f"There is no table of {name} with rows for {root}, so nothing can be told to be missing.",
-                "Give the tables of that folder.",
-            )
-        frames[name] = patched(frame, name)
-    sessions, datasets = frames["sessions"], frames["datasets"]
-    known: dict[SessionKey, set[str]] = {}
-    of_eid: dict[str, list[set[str]]] = {}
-    told = zip(sessions.index, sessions["lab"], sessions["subject"], sessions["date"], sessions["number"], strict=True)
-    for eid, lab, subject, day, number in told:
-        if is_null(day) or is_null(number):
-            continue  # it has no folder
-        paths = known.setdefault(SessionKey(lab, subject, day, int(number)), set())
-        of_eid.setdefault(eid, []).append(paths)
-    for eid, path in zip(datasets.index.get_level_values("eid"), datasets["rel_path"], strict=True):
-        for paths in of_eid.get(eid, ()):
-            paths.add(path)
-    return known
+def _rows(root: Path, tables: Mapping[str, Any], name: str) -> "pd.DataFrame":
+    """A frame that has rows, with today's columns. Raises `TableError`."""
+    frame = tables.get(name)
+    if frame is None or not len(frame):
+        raise TableError(
+            f"There is no table of {name} with rows for {root}, so nothing can be told to be missing.",
+            "Give the tables of that folder.",
+        )
+    return patched(frame, name)
+
+
+class _FilesOfFrames:
+    """The files that frames have of each session: the given ones, else those in the cache directory.
+
+    Raises `TableError` if one is missing or has no rows.
+    """
+
+    def __init__(self, root: Path, tables: "Mapping[str, pd.DataFrame] | None") -> None:
+        held: Mapping[str, Any] = Cache(root) if tables is None else tables
+        sessions, datasets = (_rows(root, held, name) for name in ("sessions", "datasets"))
+        self._sessions: dict[tuple[str, date, int], dict[str, set[str]]] = {}  # by lab
+        of_eid: dict[str, list[set[str]]] = {}
+        columns = (sessions[name] for name in ("lab", "subject", "date", "number"))
+        for eid, lab, subject, day, number in zip(sessions.index, *columns, strict=True):
+            if not (is_null(day) or is_null(number)):  # else it has no folder
+                labs = self._sessions.setdefault((subject, day, int(number)), {})
+                of_eid.setdefault(eid, []).append(labs.setdefault(text_of(lab), set()))
+        for eid, path in zip(datasets.index.get_level_values("eid"), datasets["rel_path"], strict=True):
+            for paths in of_eid.get(eid, ()):
+                paths.add(path)
+        self._ids = set(datasets.index.get_level_values("id"))
+
+    def rel_paths(self, lab: str, subject: str, day: date, number: int) -> set[str] | None:
+        """Relative paths of a session's datasets; None if the frames do not have the session."""
+        labs = self._sessions.get((subject, day, number), {})
+        found = [paths for each, paths in labs.items() if not (each and lab) or each == lab]
+        return set().union(*found) if found else None
+
+    def has_dataset(self, dataset_id: UUID) -> bool:
+        """Whether the frames have a dataset of this id."""
+        return str(dataset_id) in self._ids
+
+    def are_current(self) -> bool:
+        """True: frames are what they were."""
+        return True
 
 
 @api_errors

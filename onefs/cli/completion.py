@@ -46,6 +46,7 @@ def _sources() -> list[str]:
 
 
 complete_paths = _completer(tuple, "file")
+complete_folders = _completer(tuple, "dir")
 complete_mounts = _completer(_mountpoints, "dir")
 complete_sources = _completer(_sources, "dir")
 

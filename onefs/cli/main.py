@@ -37,6 +37,7 @@ SECTIONS = {
         "pin": "fetch files and keep them, or list those that are kept",
         "unpin": "let pinned files be evicted again",
         "evict": "remove files from the cache",
+        "prune": "list or remove cached files that the tables do not have",
         "verify": "hash the files in the cache again",
         "retry": "forget failures, so that files are tried again",
         "stop": "end a fetch, pin, evict or verify that is under way",

@@ -53,7 +53,7 @@ class Keeping:
 
     def is_pinned(self, dataset: Dataset) -> bool:
         """Whether it is kept."""
-        return self._store.is_pinned(dataset)
+        return self._store.is_pinned(dataset.id)
 
     def usage(self) -> Usage:
         """What the cache holds, and what it may."""

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from onefs import alf
@@ -24,6 +24,15 @@ class Fetched:
     dataset: Dataset
     signature: Signature
     last_use_s: float
+
+
+class StampedFile(NamedTuple):
+    """The file that a stamp on disk is of. `path` is relative to the cache, without a UUID in the name."""
+
+    dataset_id: UUID
+    path: str
+    signature: Signature
+    is_fetched: bool
 
 
 class StampFiles:
@@ -65,12 +74,26 @@ class StampFiles:
 
     def all_fetched(self) -> Iterator[Fetched]:
         """The stamps of the files that onefs fetched."""
+        for dataset_id in self.ids():
+            found = self.fetched(dataset_id)
+            if found is not None:
+                yield found
+
+    def ids(self) -> Iterator[UUID]:
+        """The ids of the datasets that have a stamp."""
         for folder in _names(self.folder):
             for name in _names(f"{self.folder}/{folder}"):
                 with suppress(ValueError):
-                    found = self._fetched(UUID(name.removesuffix(".json")), f"{self.folder}/{folder}/{name}")
-                    if found is not None:
-                        yield found
+                    yield UUID(name.removesuffix(".json"))
+
+    def file(self, dataset_id: UUID) -> StampedFile | None:
+        """The file that a dataset's stamp is of, whoever put it there; None if there is no stamp, or it is damaged."""
+        value = read_json(self.path(dataset_id))
+        stamp = stamp_of(value)
+        if stamp is None:
+            return None
+        path = f"{value.get('session')}/{value.get('path')}"
+        return StampedFile(dataset_id, path, stamp.signature, bool(stamp.source))
 
     def _fetched(self, dataset_id: UUID, path: str) -> Fetched | None:
         try:

@@ -14,7 +14,7 @@ from uuid import UUID
 from onefs.catalogue.records import Dataset
 from onefs.content import syncing
 from onefs.content.arrivals import Arrivals
-from onefs.content.stamped import Fetched, StampFiles, fetched_of, file_of, noted, stamp_of
+from onefs.content.stamped import Fetched, StampedFile, StampFiles, fetched_of, file_of, noted, stamp_of
 from onefs.content.verification import Signature, Stamp
 
 KEPT_IN_MEMORY = 200_000
@@ -106,6 +106,14 @@ class Stamps:
     def fetched(self, dataset_id: UUID) -> Fetched | None:
         """The stamp on disk now, if it is that of a file that onefs fetched."""
         return self._files.fetched(dataset_id)
+
+    def ids(self) -> Iterator[UUID]:
+        """The ids of the datasets that have a stamp on disk. Raises OSError."""
+        return self._files.ids()
+
+    def file(self, dataset_id: UUID) -> StampedFile | None:
+        """The file that the stamp on disk is of, whoever put it there; None if there is none, or it is damaged."""
+        return self._files.file(dataset_id)
 
     def all_fetched(self) -> Iterator[Fetched]:
         """The stamps on disk of the files that onefs fetched. Raises OSError."""

@@ -87,9 +87,9 @@ class ContentStore(Places):
         """Stamp a copy as verified (or, with `accepted`, as served though it differs)."""
         self.stamps.put(dataset, Stamp(copy.signature, md5, accepted, source), copy.path)
 
-    def lock(self, dataset: Dataset, stop: threading.Event, longest_s: float = inf) -> AbstractContextManager[None]:
-        """Hold the dataset against other processes. Raises OSError, StoppedError, HeldError."""
-        return self._locks.hold(dataset.id, stop, longest_s)
+    def lock(self, dataset_id: UUID, stop: threading.Event, longest_s: float = inf) -> AbstractContextManager[None]:
+        """Hold a dataset against other processes. Raises OSError, StoppedError, HeldError."""
+        return self._locks.hold(dataset_id, stop, longest_s)
 
     def begin(self, dataset: Dataset, stop: threading.Event) -> Partial:
         """Begin to store a dataset, or go on where an earlier try ended."""
@@ -177,9 +177,9 @@ class ContentStore(Places):
             self._pins.remove(dataset.id)
         self.room.tell()
 
-    def is_pinned(self, dataset: Dataset) -> bool:
+    def is_pinned(self, dataset_id: UUID) -> bool:
         """Whether it is pinned, by this or another daemon."""
-        return self._pins.has(dataset.id)
+        return self._pins.has(dataset_id)
 
     def pinned(self) -> set[str]:
         """The ids of all that are pinned, as text."""
@@ -190,7 +190,7 @@ class ContentStore(Places):
 
         Raises KeptError, or BusyError if it is being fetched.
         """
-        if self.is_pinned(dataset):
+        if self.is_pinned(dataset.id):
             raise KeptError(f"{dataset.path} is pinned.", "Unpin it first (onefs unpin).")
         found = self.find_copy(dataset)
         try:

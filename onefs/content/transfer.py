@@ -114,7 +114,7 @@ class Obtainer:
             nonlocal is_held
             if not is_held:
                 with suppress(HeldError), cache_errors(dataset.path, self._store.state_dir):
-                    stack.enter_context(self._store.lock(dataset, self._stop, longest_s))
+                    stack.enter_context(self._store.lock(dataset.id, self._stop, longest_s))
                     is_held = True
             return is_held
 

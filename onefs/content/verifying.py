@@ -89,7 +89,7 @@ class Verifier:
             if self._policy is Verify.WARN:
                 self._store.vouch(dataset, copy, md5, accepted=wanted(dataset), source=source)
             return Outcome.WRONG, reason, stays
-        with cache_errors(dataset.path, self._store.state_dir), self._store.lock(dataset, self._stop):
+        with cache_errors(dataset.path, self._store.state_dir), self._store.lock(dataset.id, self._stop):
             if not self._store.put_away(dataset, copy):
                 raise _unsettled(dataset, copy)
         with suppress(OSError):

@@ -1,69 +1,138 @@
-"""Files and session folders of a cache directory that its tables do not have."""
+"""Finding what a cache directory holds that its tables do not have: ALF files, and folders of unknown sessions."""
 
 import os
-from collections.abc import Iterable, Mapping, Set
+import stat
+from collections.abc import Iterator, Set
+from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
+from typing import Protocol
+from uuid import UUID
 
 from onefs import alf
-from onefs.indexer.scan import SessionKey, alf_files, session_folders
+from onefs.indexer.scan import SessionKey, is_dataset, session_key
+from onefs.mountinfo import FILE_SYSTEM_TYPE, mounted_disks
 
-__all__ = ["SessionKey", "find_missing", "remove"]
+_OF_AN_ARCHIVE = frozenset((alf.STATE_FOLDER, *alf.TABLE_NAMES))
+"""What tells the folder of an archive or cache."""
 
 
-def find_missing(root: Path, known: Mapping[SessionKey, Set[str]], *, empty_sessions: bool = True) -> list[Path]:
-    """The paths that `known`, the relative paths of each session, does not have, sorted.
+class KnownFiles(Protocol):
+    """The files that tables have."""
 
-    These are ALF files, and with `empty_sessions` folders of unknown sessions that hold nothing else. Where either the
-    folder or the table tells no lab, it is the same session in any. Raises OSError.
+    def rel_paths(self, lab: str, subject: str, day: date, number: int) -> Set[str] | None:
+        """Relative paths of a session's datasets; None if the tables do not have the session.
+
+        Without a lab, here or in a table, it is the session in any lab.
+        """
+
+    def has_dataset(self, dataset_id: UUID) -> bool:
+        """Whether the tables have a dataset of this id."""
+
+
+@dataclass(slots=True)
+class UnknownFiles:
+    """The ALF files in a session's folder that the tables do not have, by relative path and sorted.
+
+    `folder` is relative to the cache directory. `status` is that of the folder. `has_others`: there is more in an
+    unknown session's folder than these files and further folders.
     """
-    at_any_lab: dict[SessionKey, Set[str]] = {}
-    for key, paths in known.items():
-        without_lab = key._replace(lab="")
-        at_any_lab[without_lab] = at_any_lab.get(without_lab, frozenset()) | paths
-    missing: list[Path] = []
-    for folder, key in session_folders(root.absolute()):
-        place = root / folder.relative_to(root.absolute())
-        without_lab = key._replace(lab="")
-        has = _paths_of(key, known, at_any_lab)
-        unknown = {path for path in alf_files(folder) if not has or not {path, _plain(path)} & has}
-        missing += [place / path for path in unknown]
-        if has is None and empty_sessions and all(path in unknown for path in _all_files(folder)):
-            missing.append(place)
-    return sorted(missing)
+
+    folder: str
+    status: os.stat_result
+    is_known: bool
+    files: dict[str, os.stat_result] = field(default_factory=dict)
+    has_others: bool = False
 
 
-def _paths_of(
-    key: SessionKey, known: Mapping[SessionKey, Set[str]], at_any_lab: Mapping[SessionKey, Set[str]]
-) -> Set[str] | None:
-    """The paths that are known of the session whose folder has this key, None if there is no such session."""
-    if key in known:
-        return known[key]
-    return (known if key.lab else at_any_lab).get(key._replace(lab=""))
+def unknown_files(root: Path, known: KnownFiles) -> Iterator[UnknownFiles | OSError]:
+    """What the session folders below a cache directory hold that is not known, one folder at a time, in their order.
+
+    Links are not followed, and are never among the files. State folders, mounts of onefs, and folders with tables of
+    their own, which are those of other archives, are left out. Gives an OSError for each folder that cannot be read.
+    """
+    root = root.absolute()
+    mounts = _mounts_below(root)
+    waiting = [""]
+    while waiting:
+        folder = waiting.pop()
+        key = session_key(root / folder)
+        if key is not None:
+            yield from _in_session(root, folder, key, known)
+        elif folder not in mounts:
+            try:
+                waiting += reversed(_folders_in(root, folder))
+            except FileNotFoundError:
+                continue  # somebody removed it meanwhile
+            except OSError as error:
+                yield error
 
 
-def remove(missing: Iterable[Path]) -> None:
-    """Remove these files, then these folders with the empty folders in them. Raises OSError."""
-    folders = []
-    for path in missing:
-        if path.is_dir() and not path.is_symlink():
-            folders.append(path)
-        else:
-            path.unlink(missing_ok=True)
-    for folder in folders:
-        for at, _, _ in os.walk(folder, topdown=False):
-            Path(at).rmdir()  # refuses a folder in which something has appeared
+def _folders_in(root: Path, folder: str) -> list[str]:
+    """The folders in a folder above the sessions, sorted; none if it is another archive. Raises OSError."""
+    with os.scandir(root / folder) as entries:
+        found = list(entries)
+    if folder and not _OF_AN_ARCHIVE.isdisjoint(entry.name for entry in found):
+        return []
+    names = sorted(each.name for each in found if each.is_dir(follow_symlinks=False))
+    return [f"{folder}/{name}" if folder else name for name in names if name != alf.STATE_FOLDER]
 
 
-def _plain(rel_path: str) -> str:
-    """The path without the dataset's UUID that may stand in the file name."""
-    folder, slash, name = rel_path.rpartition("/")
-    return folder + slash + alf.without_uuid(name)
+def _in_session(root: Path, folder: str, key: SessionKey, known: KnownFiles) -> Iterator[UnknownFiles | OSError]:
+    """What is not known in a session's folder, if anything; only errors if a part of it cannot be read."""
+    place = f"{root}/{folder}" if folder else str(root)
+    has = known.rel_paths(*key)
+    errors: list[OSError] = []
+    paths = [path for path in _paths_in(place, errors) if has is None or path not in has]
+    if errors:
+        yield from errors
+        return
+    try:
+        found = UnknownFiles(folder, os.lstat(place), is_known=has is not None)
+        for path in sorted(paths):
+            _add(found, place, path, has or frozenset())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        yield error
+        return
+    if found.files or has is None:
+        yield found
 
 
-def _all_files(folder: Path) -> list[str]:
-    """Everything below a folder that is not a folder itself."""
-    found = []
-    for at, folders, files in os.walk(folder):
-        links = [name for name in folders if (Path(at) / name).is_symlink()]
-        found += [(Path(at) / name).relative_to(folder).as_posix() for name in (*files, *links)]
-    return found
+def _paths_in(place: str, errors: list[OSError]) -> Iterator[str]:
+    """Relative paths of all that is no folder in a session's folder or below; links and state folders included."""
+    waiting = [""]
+    while waiting:
+        prefix = waiting.pop()
+        try:
+            with os.scandir(f"{place}/{prefix}") as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False) and entry.name != alf.STATE_FOLDER:
+                        waiting.append(f"{prefix}{entry.name}/")
+                    else:
+                        yield prefix + entry.name
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            errors.append(error)
+
+
+def _add(found: UnknownFiles, place: str, path: str, has: Set[str]) -> None:
+    """Add a path that is not known as such, unless it is that of a known file, or no ALF file. Raises OSError."""
+    if alf.path_without_uuid(path) not in has and is_dataset(path):
+        try:
+            status = os.lstat(f"{place}/{path}")
+        except FileNotFoundError:
+            return
+        if stat.S_ISREG(status.st_mode):
+            found.files[path] = status
+            return
+    found.has_others = True
+
+
+def _mounts_below(root: Path) -> set[str]:
+    """Where onefs is mounted below a folder, relative to it."""
+    above = os.path.realpath(root) + "/"
+    found = (disk.mountpoint for disk in mounted_disks() if disk.kind == FILE_SYSTEM_TYPE)
+    return {place.removeprefix(above) for place in found if place.startswith(above)}

@@ -156,8 +156,8 @@ def test_what_is_pinned_and_what_others_put_there_stays(place: ArchiveAndCache) 
         read(content, dataset)
     assert names(place, datasets)[:3] == [0, 1, 2]
     assert len(names(place, datasets)) < 7
-    assert store_of(place).is_pinned(pinned)
-    assert not store_of(place).is_pinned(linked)
+    assert store_of(place).is_pinned(pinned.id)
+    assert not store_of(place).is_pinned(linked.id)
     for dataset, reason in ((pinned, "is pinned"), (theirs, "another program")):
         with pytest.raises(KeptError, match=reason):
             store_of(place).evict(dataset)

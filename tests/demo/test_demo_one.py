@@ -1,11 +1,16 @@
 """ONE, the official client, works with the demo's Alyx as with any other."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from one_of_tables import hash_by_mebibytes
 
+from onefs.alf import TABLE_NAMES
+from onefs.archive.cache_tables import CacheTables
+from onefs.archive.pruning import Rules, prune
+from onefs.demo.archive import TABLES_DIR
 from onefs.demo.plan import PLANS
 from onefs.demo.server import start_demo
 
@@ -44,3 +49,9 @@ def test_one_works_with_it(archive: Path, tmp_path: Path, monkeypatch: pytest.Mo
         assert str(one.path2eid(place)) == str(one.path2eid(place / "alf/_ibl_trials.table.pqt")) == EPHYS
         one.load_cache(tag="Demowide")
         assert len(one.search(query_type="local")) == 5
+    for name in TABLE_NAMES:
+        shutil.copy(archive / TABLES_DIR / name, tmp_path / "cache")
+    assert list((tmp_path / "cache").rglob("*.npy"))
+    assert not list(
+        prune(tmp_path / "cache", CacheTables(tmp_path / "cache"), Rules())
+    )  # all that ONE put there is known

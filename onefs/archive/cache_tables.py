@@ -1,0 +1,93 @@
+"""`CacheTables`: what all the tables in a cache directory have, those of releases and replays included."""
+
+from datetime import date
+from pathlib import Path
+from uuid import UUID
+
+from onefs.alf import STATE_FOLDER, TABLE_NAMES
+from onefs.catalogue.layout import Reason
+from onefs.catalogue.session_files import SessionFiles
+from onefs.catalogue.snapshot import Snapshot, load_snapshot
+from onefs.catalogue.tables import find_tables
+from onefs.errors import TableError, UsageError
+from onefs.settings import Settings
+from onefs.sources.indexing import index_apart
+from onefs.sources.source import resolve
+from onefs.sources.tables import ensure_tables
+from onefs.sources.tables_at_hand import Place
+
+HIDES_FILES = (
+    Reason.SESSION_ID, Reason.SESSION_UNSAFE, Reason.SESSION_RESERVED, Reason.DATASET_ID, Reason.DATASET_EID,
+    Reason.DATASET_UNSAFE, Reason.DATASET_IS_FOLDER, Reason.DATASET_FOLDERS,
+)  # fmt: skip
+"""Why rows that may be of files in the cache are not in the index."""
+
+
+class CacheTables:
+    """The files that any tables in a cache directory have: its own, those of releases below it, those of replays.
+
+    Raises `UsageError` if there is no such folder, `TableError` if it has no tables of its own with rows, or if one
+    cannot be used as a whole. Indexes the tables if that was not done yet.
+    """
+
+    def __init__(self, cache: Path) -> None:
+        if not cache.is_dir():
+            raise UsageError(f"There is no folder {cache}.", "Give the cache directory: onefs status shows it.")
+        find_tables(cache)
+        self._folders = [cache, *_further(cache)]
+        self._editions = [_edition(folder) for folder in self._folders]
+        tables = [_load(folder) for folder in self._folders]
+        if not tables[0].n_sessions or not tables[0].n_datasets:
+            raise TableError(
+                f"The tables in {cache} have no rows, so all its files would be missing.",
+                "Give a cache directory with the tables of its archive.",
+            )
+        self._files = SessionFiles(tables)
+
+    def rel_paths(self, lab: str, subject: str, day: date, number: int) -> set[str] | None:
+        """Relative paths of a session's datasets, existing or not; None if no table has the session."""
+        return self._files.rel_paths(lab, subject, day, number)
+
+    def has_dataset(self, dataset_id: UUID) -> bool:
+        """Whether a table has a dataset of this id."""
+        return self._files.has_dataset(dataset_id)
+
+    def are_current(self) -> bool:
+        """Whether nobody replaced the tables since they were read."""
+        return [_edition(folder) for folder in self._folders] == self._editions
+
+
+def _further(cache: Path) -> list[Path]:
+    """The folders of tables of releases, and of replays."""
+    releases = {table.parent for name in TABLE_NAMES for table in cache.glob(f"*/{name}")}
+    replays = {table.parent for table in (cache / STATE_FOLDER).glob(f"*/*/{TABLE_NAMES[-1]}")}
+    return sorted(releases | replays)
+
+
+def _edition(folder: Path) -> list[tuple[int, int, int] | None]:
+    found: list[tuple[int, int, int] | None] = []
+    for name in TABLE_NAMES:
+        try:
+            status = (folder / name).stat()
+        except FileNotFoundError:
+            found.append(None)
+        else:
+            found.append((status.st_ino, status.st_size, status.st_mtime_ns))
+    return found
+
+
+def _load(folder: Path) -> Snapshot:
+    """The tables in a folder. Raises `TableError` if some of their rows cannot be used, `CacheDamagedError`."""
+    state_dir = resolve(str(folder.absolute()), Settings()).state_dir
+    ensure_tables(Place(folder, state_dir), None)
+    index_apart(folder, state_dir)
+    snapshot = load_snapshot(folder, state_dir)
+    for reason in HIDES_FILES:
+        if reason in snapshot.left_out:
+            first = snapshot.left_out[reason].examples[0]
+            raise TableError(
+                f"The tables in {folder} have rows whose files cannot be told ({reason}: {first}), so that they could "
+                "be taken for missing.",
+                "Have the tables exported anew.",
+            )
+    return snapshot

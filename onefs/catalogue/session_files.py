@@ -1,0 +1,61 @@
+"""`SessionFiles`: the relative paths that cache tables have of a session, whatever they say of its lab."""
+
+from collections.abc import Sequence
+from datetime import date
+from uuid import UUID
+
+import numpy as np
+
+from onefs.catalogue.finding import find_text
+from onefs.catalogue.layout import EPOCH
+from onefs.catalogue.snapshot import Snapshot
+
+
+class SessionFiles:
+    """The files that any of several tables have. For one thread.
+
+    Looks up one session at a time; the sessions of one subject are best asked for one after the other.
+    """
+
+    def __init__(self, tables: Sequence[Snapshot]) -> None:
+        self._tables = [_OneTable(each) for each in tables]
+
+    def rel_paths(self, lab: str, subject: str, day: date, number: int) -> set[str] | None:
+        """Relative paths of a session's datasets, existing or not; None if no table has the session.
+
+        Without a lab, here or in a table, it is the session in any lab.
+        """
+        found = [paths for table in self._tables if (paths := table.rel_paths(lab, subject, day, number)) is not None]
+        return set().union(*found) if found else None
+
+    def has_dataset(self, dataset_id: UUID) -> bool:
+        """Whether a table has a dataset of this id."""
+        return any(table.snapshot.find_dataset(dataset_id) is not None for table in self._tables)
+
+
+class _OneTable:
+    """The same of one pair of tables."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self._subject = ""
+        self._rows: dict[tuple[int, int], list[int]] = {}
+
+    def rel_paths(self, lab: str, subject: str, day: date, number: int) -> set[str] | None:
+        if subject != self._subject:
+            self._subject, self._rows = subject, self._rows_of(subject)
+        rows = self._rows.get((day.toordinal() - EPOCH, number), [])
+        rows = [row for row in rows if not lab or self.snapshot.session(row).lab in ("", lab)]
+        return {path for row in rows for path in self.snapshot.datasets(row).rel_paths} if rows else None
+
+    def _rows_of(self, subject: str) -> dict[tuple[int, int], list[int]]:
+        """Rows of a subject's sessions in all labs, by day and number."""
+        arrays = self.snapshot.index.arrays
+        code = find_text(arrays.subjects, subject, 0, len(arrays.subjects))
+        rows = [] if code is None else np.flatnonzero(arrays.session_subject == code).tolist()
+        found: dict[tuple[int, int], list[int]] = {}
+        for row in rows:
+            if row != self.snapshot.aggregates:
+                key = int(arrays.session_date[row]), int(arrays.session_number[row])
+                found.setdefault(key, []).append(row)
+        return found

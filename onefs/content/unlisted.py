@@ -1,0 +1,111 @@
+"""`UnlistedFiles`: files in a cache that its tables do not have: why they must stay, and removing them."""
+
+import os
+from contextlib import suppress
+from typing import Protocol
+from uuid import UUID
+
+from onefs import alf
+from onefs.content.eviction import footprint
+from onefs.content.evictor import AT_ONCE
+from onefs.content.locks import StoppedError
+from onefs.content.removing import remove_file
+from onefs.content.stamped import StampedFile
+from onefs.content.store import ContentStore
+from onefs.content.verification import Signature
+from onefs.forks import cached_property
+
+PINNED = "it is pinned"
+MAY_BE_PINNED = "a pin is there for a dataset whose file is not known"
+RECENT = "another program put it there within a day"
+IN_USE = "it is being fetched or verified"
+CHANGED = "it has changed since it was found"
+
+
+class ListedDatasets(Protocol):
+    """The datasets that the tables have."""
+
+    def has_dataset(self, dataset_id: UUID) -> bool:
+        """Whether the tables have a dataset of this id."""
+
+
+class UnlistedFiles:
+    """The files of a cache that are not in its tables. For one thread.
+
+    Pinned files stay, and those that onefs did not fetch and that were put there or changed after `others_before_s`,
+    in seconds since the epoch. Paths are relative to the cache directory.
+    """
+
+    def __init__(self, store: ContentStore, listed: ListedDatasets, others_before_s: float) -> None:
+        self._store = store
+        self._listed = listed
+        self._others_before_s = others_before_s
+        self._freed_files = self._freed_bytes = 0
+
+    def reason_to_stay(self, path: str, status: os.stat_result) -> str:
+        """Why a file must stay, "" if it may go. The first call reads all stamps. Raises OSError."""
+        stamped = self._stamped(path)
+        dataset_id = stamped.dataset_id if stamped is not None else alf.uuid_in(path.rpartition("/")[2])
+        pinned_paths, has_lost_pin = self._pins
+        if alf.path_without_uuid(path) in pinned_paths or (
+            dataset_id is not None and self._store.is_pinned(dataset_id)
+        ):
+            return PINNED
+        if dataset_id is None and has_lost_pin:
+            return MAY_BE_PINNED
+        is_fetched = stamped is not None and stamped.is_fetched and stamped.signature == Signature.of(status)
+        return "" if is_fetched or self.is_old(status) else RECENT
+
+    def is_old(self, status: os.stat_result) -> bool:
+        """Whether a file or folder was neither put there nor changed lately."""
+        return max(status.st_mtime, status.st_ctime) < self._others_before_s
+
+    def remove(self, root: int, path: str, status: os.stat_result) -> str:
+        """Remove a file below an open folder, with its stamp; why it stays, "" if it does not. Raises OSError."""
+        stamped = self._stamped(path)
+        if stamped is None:
+            return "" if remove_file(root, path, status) else CHANGED
+        try:
+            with self._store.lock(stamped.dataset_id, AT_ONCE):
+                if self._store.is_pinned(stamped.dataset_id):
+                    return PINNED
+                if not remove_file(root, path, status):
+                    return CHANGED
+                if stamped.signature == Signature.of(status):
+                    self._store.stamps.drop(stamped.dataset_id)
+                    self._freed_files += stamped.is_fetched
+                    self._freed_bytes += footprint(status.st_size) if stamped.is_fetched else 0
+        except StoppedError:
+            return IN_USE
+        return ""
+
+    def close(self) -> None:
+        """Have what was removed no longer count for the limit of the cache."""
+        if self._freed_files:
+            with suppress(OSError, StoppedError):
+                self._store.room.evicted(self._freed_bytes, self._freed_files)
+        self._store.close()
+
+    def _stamped(self, path: str) -> StampedFile | None:
+        return self._stamps.get(alf.path_without_uuid(path))
+
+    @cached_property
+    def _stamps(self) -> dict[str, StampedFile]:
+        """The stamped files that are not in the tables, by path."""
+        stamps = self._store.stamps
+        found = (stamps.file(each) for each in stamps.ids() if not self._listed.has_dataset(each))
+        return {each.path: each for each in found if each is not None}
+
+    @cached_property
+    def _pins(self) -> tuple[set[str], bool]:
+        """The paths of pinned files that have a stamp; and whether there is a pin whose file nothing tells."""
+        paths: set[str] = set()
+        has_lost = False
+        for name in self._store.pinned():
+            with suppress(ValueError):
+                stamped = self._store.stamps.file(UUID(name))
+                if stamped is not None:
+                    paths.add(stamped.path)
+                elif not self._listed.has_dataset(UUID(name)):
+                    has_lost = True
+        return paths, has_lost

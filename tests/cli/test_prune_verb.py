@@ -1,0 +1,99 @@
+"""onefs prune: dry unless told, what it prints on a terminal, in a pipe and as JSON, and its exit codes."""
+
+import io
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from caches import FOLDER, SESSION, fetched, put, tables
+from table_shapes import a_dataset
+
+from onefs.cli.main import run
+
+OURS = f"{FOLDER}/alf/ours.b.npy"
+THEIRS = f"{FOLDER}/alf/theirs.b.npy"
+WHY = "another program put it there within a day"
+
+
+class Terminal(io.StringIO):
+    """A file that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        """Whether it is one."""
+        return True
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """A cache with a file that is listed, one that onefs fetched, and one of another program."""
+    cache = tables(tmp_path / "cache")
+    put(cache, f"{FOLDER}/alf/a.b.npy", THEIRS)
+    fetched(cache, a_dataset(SESSION, "alf/ours.b.npy"))
+    return cache
+
+
+def test_in_a_pipe_paths_are_printed_and_nothing_is_removed(
+    cache: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert run(["prune", str(cache)]) == 0
+    out, err = capfdbinary.readouterr()
+    assert out.decode() == f"{cache}/{OURS}\n"
+    assert err.decode().splitlines() == [
+        f"onefs: {cache}/{THEIRS} stays: {WHY}.",
+        "onefs: 1 file (12 B) not in the tables, 1 more stay. Nothing was removed: run it again with --delete.",
+    ]
+    assert (cache / OURS).exists()
+    assert run(["prune", str(cache), "-0"]) == 0
+    assert capfdbinary.readouterr().out.decode() == f"{cache}/{OURS}\0"
+
+
+def test_on_a_terminal_sizes_and_reasons_are_shown(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", terminal := Terminal())
+    assert run(["prune", str(cache)]) == 0
+    assert terminal.getvalue().splitlines() == [
+        f"      12 B  {cache}/{OURS}",
+        f"      12 B  {cache}/{THEIRS}  (stays: {WHY})",
+        "1 file (12 B) not in the tables, 1 more stay. Nothing was removed: run it again with --delete.",
+    ]
+
+
+def test_json_tells_what_was_removed(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["prune", str(cache), "--json", "--delete"]) == 0
+    assert json.loads(capsys.readouterr().out) == [
+        {"path": f"{cache}/{path}", "kind": "file", "size": 12, "stays": why, "removed": not why, "failure": None}
+        for path, why in ((OURS, None), (THEIRS, WHY))
+    ]
+    assert not (cache / OURS).exists()
+    assert (cache / THEIRS).exists()
+    assert (cache / FOLDER / "alf/a.b.npy").exists()
+    assert run(["prune", str(cache), "--delete"]) == 0
+    assert capsys.readouterr().err.endswith("onefs: Removed 0 files (0 B) not in the tables, 1 more stay.\n")
+
+
+def test_a_failure_is_named_and_ends_in_1(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    session = cache / "T/2020-07-01/001"
+    session.mkdir(parents=True)
+    at = os.open(session, os.O_RDONLY)
+    for _ in range(18):  # so deep that the system refuses the path
+        os.mkdir("x" * 250, dir_fd=at)
+        above, at = at, os.open("x" * 250, os.O_RDONLY, dir_fd=at)
+        os.close(above)
+    os.close(at)
+    assert run(["prune", str(cache), "--delete"]) == 1
+    said = capsys.readouterr()
+    assert said.out == f"{cache}/{OURS}\n"
+    assert f"onefs: {session}/" in said.err
+    assert "could not be read or removed: file name too long." in said.err
+    assert said.err.endswith("onefs: Removed 1 file (12 B) not in the tables, 1 more stay, 1 failure.\n")
+
+
+@pytest.mark.parametrize(("cache_dir", "code"), [("nowhere", 2), ("", 1)])
+def test_without_tables_one_sentence_says_so(
+    cache_dir: str, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file,) = put(tmp_path, f"{FOLDER}/x.y.npy")
+    assert run(["prune", str(tmp_path / cache_dir), "--delete"]) == code
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert file.exists()
