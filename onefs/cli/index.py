@@ -1,6 +1,7 @@
 """`onefs index`: make cache tables of a folder of ALF files."""
 
 import json
+import os
 import re
 import sys
 from contextlib import AbstractContextManager
@@ -15,6 +16,7 @@ from onefs.cli.printing import complain, ignore_output, say
 from onefs.cli.progress import Shown
 from onefs.errors import UsageError
 from onefs.exit_codes import FAILED
+from onefs.mountinfo import FILE_SYSTEM_TYPE, mounted_disks
 from onefs.text import counted, size_text, visible
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ def command(
 
     if lab is not None and not re.fullmatch(PARTS["lab"], lab):
         raise UsageError(f"{lab!r} cannot be the name of a lab.", "Give letters, digits and _.")
+    _check_not_mounted(root)
     out = out or root
     options = IndexOptions(lab=lab or "", hash_files=hash_files)
     output = _Output(as_json=as_json, lists_skipped=lists_skipped)
@@ -83,6 +86,17 @@ def command(
     output.end(result, root, out)
     if result.n_unreadable:
         click.get_current_context().exit(FAILED)
+
+
+def _check_not_mounted(root: Path) -> None:
+    """Raise `UsageError` if a folder is in a mount of onefs."""
+    folder = Path(os.path.realpath(root))
+    for disk in mounted_disks():
+        if disk.kind == FILE_SYSTEM_TYPE and folder.is_relative_to(disk.mountpoint):
+            raise UsageError(
+                f"{root} is in the mount of onefs at {disk.mountpoint}, whose archive has tables.",
+                "Name a folder with the files themselves.",
+            )
 
 
 def _workers(processes: int | None) -> "AbstractContextManager[Workers]":
@@ -169,7 +183,7 @@ def _name_unreadable(result: "IndexResult") -> None:
 
 def _facts(result: "IndexResult", root: Path) -> dict[str, object]:
     return {
-        "root": str(root.resolve()),
+        "root": os.path.realpath(root),
         "tables": [str(result.files.sessions), str(result.files.datasets)],
         "is_new": result.is_new,
         "sessions": result.n_sessions,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -74,10 +75,9 @@ def index(
     is told of each file and folder that is not indexed. Raises `UsageError`, `SourceError` if there is no session,
     `TableError` if there are tables that may not be replaced, `NoRoomError`, `BusyError`, `WorkerLostError`.
     """
-    root, out = root.resolve(), out.absolute()
-    for folder in (root, out):
-        if not folder.is_dir():
-            raise UsageError(f"There is no folder {folder}.", "Make it, or name another.")
+    root, out = Path(os.path.realpath(root)), out.absolute()
+    _check_folder(root, "be indexed", "Name the folder that holds the labs or subjects.")
+    _check_folder(out, "hold the tables", "Make that folder, or name another.")
     run = _Run(os.fspath(root), options, workers, IndexResult(tables_in(out)))
     with Listings(run.root, out) as listings:
         if not options.replaces:
@@ -93,6 +93,17 @@ def index(
             )
         run.write(listings)
     return run.result
+
+
+def _check_folder(folder: Path, purpose: str, remedy: str) -> None:
+    """Raise `UsageError` if a path is not that of a folder."""
+    try:
+        if stat.S_ISDIR(folder.stat().st_mode):
+            return
+        why = "it is not a folder"
+    except OSError as error:
+        why = error.strerror or str(error)
+    raise UsageError(f"{folder} cannot {purpose}: {why}.", remedy)
 
 
 def _check_replaceable(files: TableFiles, root: str) -> None:

@@ -23,6 +23,8 @@ _FOLDER = re.compile(r"[\w.-]+")
 _OLD_NAMESPACE = re.compile(r"\._[a-z]+_(?=[a-zA-Z0-9])")
 """A namespace at the attribute, as in `channels._phy_ids.csv`: deprecated, but valid."""
 _LAB = re.compile(alf.PARTS["lab"])
+_OWN_NAMES = frozenset((alf.STATE_FOLDER, *alf.TABLE_NAMES))
+"""What is beside the files if tables are written into a session's folder."""
 _64_BITS = (1 << 64) - 1
 
 
@@ -179,6 +181,8 @@ class _Scan:
         is_valid = is_collection(inner[:-1])
         for entry in entries:
             path = inner + entry.name
+            if path in _OWN_NAMES:
+                continue
             if entry.is_dir(follow_symlinks=False):
                 if why := self._why_not_entered(entry):
                     self._skip(why, entry.path)

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -10,11 +11,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from filelock import FileLock
 from mounted import ONEFS
 
 from onefs.cli import main
 from onefs.digests import md5_of_file
 from onefs.indexer.hash import ToHash, hash_files
+from onefs.mountinfo import FILE_SYSTEM_TYPE, MountedDisk
 from onefs.workers import LocalWorkers, Tasks
 
 SESSION = "lab/Subjects/mouse/2024-01-02/001"
@@ -138,6 +141,53 @@ def test_tables_elsewhere_have_their_lab_and_leave_the_folder_as_it_is(tmp_path,
     for lab in ("", "my lab", "a/b"):
         code, _, err = run("--lab", lab, tmp_path / "data")
         assert (code, err) == (2, f"onefs: {lab!r} cannot be the name of a lab. Give letters, digits and _.\n")
+
+
+def test_what_cannot_be_indexed_is_said_and_writes_nothing(tmp_path, root, run, monkeypatch):
+    nowhere, file = tmp_path / "nowhere", root / SESSION / FILES[0]
+    name_it = "Name the folder that holds the labs or subjects."
+    (tmp_path / "loop").symlink_to("loop")
+    for words, sentence in (
+        ([nowhere], f"{nowhere} cannot be indexed: No such file or directory. {name_it}"),
+        ([file], f"{file} cannot be indexed: it is not a folder. {name_it}"),
+        ([tmp_path / "loop"], f"{tmp_path}/loop cannot be indexed: Too many levels of symbolic links. {name_it}"),
+        ([root, "--out", nowhere], f"{nowhere} cannot hold the tables: No such file or directory. "
+         "Make that folder, or name another."),
+    ):  # fmt: skip
+        assert run(*words) == (2, "", f"onefs: {sentence}\n")
+    monkeypatch.setattr("onefs.cli.index.mounted_disks", lambda: [MountedDisk(str(root), FILE_SYSTEM_TYPE, "x", "0:1")])
+    code, _, err = run(root / "lab")
+    assert (code, err[: err.index(",")]) == (2, f"onefs: {root}/lab is in the mount of onefs at {root}")
+    assert not (root / ".onefs").exists()
+
+
+def test_what_keeps_tables_from_being_written_is_said(tmp_path, root, run):
+    assert run(root)[0] == 0
+    (tmp_path / "others").mkdir()
+    for name in ("sessions.pqt", "datasets.pqt"):
+        shutil.copy(root / name, tmp_path / "others")
+    code, _, err = run(root / "lab", "--out", tmp_path / "others")
+    assert code == 1
+    assert err == (
+        f"onefs: The table {tmp_path}/others/sessions.pqt was not made by indexing {root}/lab, and stays. "
+        "Give --update to bring it up to date, or --out DIR to have the new tables elsewhere.\n"
+    )
+    code, _, err = run(root, "--lab", "other")
+    assert (code, err[: err.index(",")]) == (2, f"onefs: {root}/{SESSION} is of the lab lab")
+    (empty := tmp_path / "empty").mkdir()
+    code, _, err = run(empty)
+    assert (code, err[: err.index(",")]) == (1, f"onefs: There is no session folder below {empty}")
+    (lock,) = (root / ".onefs").glob("listings-*.lock")
+    with FileLock(lock):
+        code, _, err = run(root)
+    assert (code, err[: err.index(".")]) == (1, f"onefs: Another process is indexing {root} into {root}")
+
+
+def test_tables_in_a_session_folder_are_no_skipped_names(root, run):
+    session = root / SESSION
+    assert run(session)[0] == 0
+    code, out, _ = run(session, "--skipped")
+    assert (code, len(out.splitlines())) == (0, 1)
 
 
 def test_a_reader_that_has_seen_enough_does_not_end_the_indexing(root):

@@ -198,9 +198,9 @@ def test_nothing_found_makes_tables_without_rows(tmp_path):
 
 
 def test_folders_must_be_there(tmp_path):
-    with pytest.raises(UsageError, match="no folder"):
+    with pytest.raises(UsageError, match="nowhere cannot be indexed: No such file"):
         make_parquet_db(tmp_path / "nowhere")
-    with pytest.raises(UsageError, match="no folder"):
+    with pytest.raises(UsageError, match="nowhere cannot hold the tables: No such file"):
         make_parquet_db(tmp_path, tmp_path / "nowhere")
 
 
