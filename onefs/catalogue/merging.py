@@ -1,7 +1,7 @@
 """Merging learned rows into an existing table: batch by batch, in the table's own columns and types."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +62,35 @@ class _Source:
             return columns.uuids([batch.column(name) for name in self.id_columns])[0]
 
 
+@dataclass(frozen=True, slots=True)
+class RowChanges:
+    """What becomes of some rows of a table, told by their numbers, which rise.
+
+    Those `removed` go. Of the columns in `values`, by their names of today, others get another value.
+    """
+
+    removed: NDArray[np.int64]
+    values: "Mapping[str, tuple[NDArray[np.int64], pa.Array]]"
+
+    def applied(self, batch: "pa.RecordBatch", first_row: int) -> "pa.RecordBatch":
+        """The rows of the table from a number on, as they become."""
+        import pyarrow as pa
+
+        arrays = [self._changed(*column, first_row) for column in zip(batch.schema, batch.columns, strict=True)]
+        batch = pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
+        stays = np.ones(len(batch), bool)
+        stays[self.removed[_between(self.removed, first_row, len(batch))] - first_row] = False
+        return batch if stays.all() else batch.filter(pa.array(stays))
+
+    def _changed(self, field: "pa.Field", column: "pa.Array", first_row: int) -> "pa.Array":
+        name = _name(field, self.values)
+        if name is None:
+            return column
+        rows, values = self.values[name]
+        among = _between(rows, first_row, len(column))
+        return _replaced(column, rows[among] - first_row, values[among], field)
+
+
 @dataclass(slots=True)
 class Merge:
     """One table in the making: `learned` (a table in today's columns) over the rows of `files`, earlier ones first.
@@ -98,12 +127,21 @@ class Merge:
         fields: dict[str, pa.Field] = {}
         for source in self._sources:
             for one in source.schema:
-                fields.setdefault(one.name, _normal(one))
+                fields.setdefault(one.name, self._normal(one))
         metadata = dict(first.schema.metadata or {})
         metadata[METADATA_KEY] = json.dumps(json.loads(metadata[METADATA_KEY]) | dict(changes)).encode()
         if b"pandas" in metadata:
             metadata[b"pandas"] = json.dumps(self._with_nulls(json.loads(metadata[b"pandas"]))).encode()
         return pa.schema(fields.values(), metadata)
+
+    def _normal(self, field: "pa.Field") -> "pa.Field":
+        """A column's type in the result: coded QC gets the order of its names, a column of nulls the type of today."""
+        import pyarrow as pa
+
+        if field.name == "qc" and pa.types.is_dictionary(field.type):
+            return field.with_type(pa.dictionary(pa.int8(), pa.string(), ordered=True))
+        name = _name(field, self.learned.column_names) if pa.types.is_null(field.type) else None
+        return field if name is None else field.with_type(self.learned.schema.field(name).type)
 
     def _with_nulls(self, pandas: dict[str, Any]) -> dict[str, Any]:
         """What pandas is told of the columns, in which there may be nulls from now on."""
@@ -117,8 +155,8 @@ class Merge:
         """The rows of the result: those of the files in their order, then those that are new."""
         import pyarrow as pa
 
-        rows = pa.RecordBatch.from_arrays([self._column(field) for field in schema], schema=schema)
-        unsaid = {field.name for field in schema if self._name(field) is None} | STAYS_IF_UNSAID
+        rows = self.rows(self.learned, schema)
+        unsaid = {field.name for field in schema if _name(field, self.learned.column_names) is None} | STAYS_IF_UNSAID
         is_new = np.ones(len(self._ids), bool)
         seen: list[Ids] = []
         for at, source in enumerate(self._sources):
@@ -136,14 +174,26 @@ class Merge:
                 is_new[found[(found >= 0) & stays]] = False
         yield rows.take(pa.array(np.sort(self._order[is_new])))
 
-    def _column(self, field: "pa.Field") -> "pa.Array":
-        """What was learned, as a column of the result; null where it says nothing of that."""
+    def changed_batches(self, schema: "pa.Schema", changes: RowChanges) -> "Iterator[pa.RecordBatch]":
+        """The rows of the first file alone, as they become by changes that are told by their numbers."""
+        first_row = 0
+        for batch in self._sources[0].batches():
+            yield changes.applied(_conformed(batch, schema), first_row)
+            first_row += len(batch)
+
+    def rows(self, table: "pa.Table", schema: "pa.Schema") -> "pa.RecordBatch":
+        """A table in today's columns, in those of the result; null where it says nothing of a column."""
         import pyarrow as pa
 
-        name = self._name(field)
+        return pa.RecordBatch.from_arrays([self._column(table, field) for field in schema], schema=schema)
+
+    def _column(self, table: "pa.Table", field: "pa.Field") -> "pa.Array":
+        import pyarrow as pa
+
+        name = _name(field, table.column_names)
         if name is None:
-            return pa.nulls(len(self.learned), field.type)
-        values = self.learned.column(name).combine_chunks()
+            return pa.nulls(len(table), field.type)
+        values = table.column(name).combine_chunks()
         try:
             if field.name in PAIRS:
                 return pa.array(_halves(values)[:, int(field.name[-1])]).cast(field.type)
@@ -154,10 +204,28 @@ class Merge:
                 "Save to another directory, or replace the tables there (onefs tables save --clobber).",
             ) from error
 
-    def _name(self, field: "pa.Field") -> str | None:
-        """Name of the learned column that says what a column of the result says, if there is one."""
-        wanted = (field.name, *OTHER_NAMES.get(field.name, ()))
-        return next((name for name in wanted if name in self.learned.column_names), None)
+
+def _name(field: "pa.Field", names: Collection[str]) -> str | None:
+    """Which of some columns of today says what a column of a table says, if there is one."""
+    wanted = (field.name, *OTHER_NAMES.get(field.name, ()))
+    return next((name for name in wanted if name in names), None)
+
+
+def _between(rows: NDArray[np.int64], first_row: int, n_rows: int) -> slice:
+    """Which of some numbers of rows, which rise, are among the `n_rows` from the first on."""
+    return slice(*np.searchsorted(rows, (first_row, first_row + n_rows)).tolist())
+
+
+def _replaced(column: "pa.Array", at: NDArray[np.int64], values: "pa.Array", field: "pa.Field") -> "pa.Array":
+    """A column with other values in some places."""
+    import pyarrow as pa
+
+    if not len(at):
+        return column
+    take = np.arange(len(column))
+    take[at] = len(column) + np.arange(len(at))
+    both = pa.concat_arrays([columns.plain(column), _cast(columns.plain(values), columns.plain(column).type)])
+    return _column_of(both.take(pa.array(take)), field)
 
 
 def _halves(ids: "pa.Array") -> NDArray[np.int64]:
@@ -171,15 +239,6 @@ def _distinct(seen: list[Ids]) -> Ids:
     is_first = np.append(True, (ids[1:] != ids[:-1]).any(axis=1))[: len(ids)]
     distinct: Ids = ids[is_first]
     return distinct
-
-
-def _normal(field: "pa.Field") -> "pa.Field":
-    """A column's type in the result: QC that is coded gets the order of its names."""
-    import pyarrow as pa
-
-    if field.name == "qc" and pa.types.is_dictionary(field.type):
-        return field.with_type(pa.dictionary(pa.int8(), pa.string(), ordered=True))
-    return field
 
 
 def _conformed(batch: "pa.RecordBatch", schema: "pa.Schema") -> "pa.RecordBatch":
@@ -212,10 +271,7 @@ def _updated(
         for column, old, new in zip(batch.schema, batch.columns, rows.columns, strict=True):
             said = new.is_valid().to_numpy(zero_copy_only=False)[found[at]]
             replaced = at[said] if column.name in unsaid else at
-            take = np.arange(len(batch))
-            take[replaced] = len(batch) + found[replaced]
-            both = pa.concat_arrays([columns.plain(old), columns.plain(new)])
-            arrays.append(_column_of(both.take(pa.array(take)), column))
+            arrays.append(_replaced(old, replaced, new.take(pa.array(found[replaced])), column))
         batch = pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
     return batch if stays.all() else batch.filter(pa.array(stays))
 

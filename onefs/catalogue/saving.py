@@ -4,7 +4,7 @@ import errno
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -64,7 +64,7 @@ def save_tables(
     with changing_tables(directory):
         starts = _starts(directory, base, clobber=clobber)
         _check_one_archive(directory, base, starts, origin)
-        changes = {"date_modified": table_time_text(now)} | _origin(starts, origin)
+        changes = {"date_modified": table_time_text(now)} | added_origin(starts, origin)
         return _save(directory, learned, starts, changes)
 
 
@@ -146,7 +146,7 @@ def _origins(files: TableFiles) -> list[str]:
     return [str(each) for each in known] if isinstance(known, list) else [str(known)] if known else []
 
 
-def _origin(starts: Sequence[TableFiles], origin: str) -> dict[str, object]:
+def added_origin(starts: Sequence[TableFiles], origin: str) -> dict[str, object]:
     """The origins that the tables have from now on, if there is one to be added."""
     origins = _origins(starts[0]) if starts else []
     if not origin or origin in origins:
@@ -187,8 +187,6 @@ def _write(
     temporary: Path, kind: _Kind, starts: Sequence[Path], learned: Learned, changes: Mapping[str, object]
 ) -> None:
     """Write one table and have it on the disk."""
-    import pyarrow.parquet as pq
-
     table = kind.table(learned)
     if starts:
         for start in starts:
@@ -199,7 +197,14 @@ def _write(
     else:
         schema = _new_schema(table, kind.index, changes)
         batches = iter(table.to_batches())
-    with temporary.open("xb") as stream:
+    write_batches(temporary, schema, batches)
+
+
+def write_batches(file: Path, schema: "pa.Schema", batches: "Iterable[pa.RecordBatch]") -> None:
+    """Write a table that is not there yet, and have it on the disk."""
+    import pyarrow.parquet as pq
+
+    with file.open("xb") as stream:
         with pq.ParquetWriter(stream, schema) as writer:
             for batch in batches:
                 writer.write_batch(batch)

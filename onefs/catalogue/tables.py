@@ -34,6 +34,9 @@ _log = logging.getLogger(__name__)
 MIN_API_VERSION = "2.10"
 """The oldest ONE that understands the columns written here."""
 
+CREATOR = "onefs"
+"""What tables that onefs wrote name as the program that did."""
+
 
 def tables_in(directory: Path) -> TableFiles:
     """Where a directory's tables are, or would be."""
@@ -90,6 +93,18 @@ def raw_metadata(file: Path) -> dict[str, Any] | None:
     except ValueError as error:
         raise TableError(f"The metadata of the cache table {file} is not JSON.", NEW_TABLES) from error
     return raw if isinstance(raw, dict) or raw is None else {}
+
+
+def creator_of(file: Path) -> str:
+    """The program that a table names as the one that wrote it, "" if it names none. Raises `TableError`."""
+    import pyarrow.parquet as pq
+
+    with table_errors(file):
+        metadata = pq.read_schema(file).metadata or {}
+    try:
+        return str(json.loads(metadata[b"pandas"])["creator"]["library"])
+    except (KeyError, TypeError, ValueError):
+        return ""
 
 
 def is_dated(file: Path) -> bool:
@@ -242,7 +257,7 @@ def pandas_metadata(table: "pa.Table", index: list[str]) -> dict[str, object]:
         "column_indexes": [{**names, "metadata": {"encoding": "UTF-8"}}],
         "columns": columns,
         "attributes": {},
-        "creator": {"library": "onefs", "version": "1"},
+        "creator": {"library": CREATOR, "version": "1"},
         "pandas_version": "2.2.0",
     }
 

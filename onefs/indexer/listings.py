@@ -37,13 +37,13 @@ CREATE TABLE session (
 );
 CREATE INDEX session_eid ON session (eid);
 CREATE TABLE hashed (number INTEGER NOT NULL, at INTEGER NOT NULL, facts BLOB NOT NULL, md5 BLOB);
-CREATE TABLE gone (eid BLOB NOT NULL, path TEXT NOT NULL);
+CREATE TABLE gone (eid BLOB NOT NULL, folder BLOB NOT NULL, path TEXT NOT NULL);
 CREATE TABLE note (name TEXT PRIMARY KEY, text TEXT NOT NULL);
 PRAGMA user_version = {VERSION};
 """
 """`hashed` are results that are not in `session` yet: the new facts and MD5 of its `at`th file; without, it is gone.
 
-`gone` are files that were listed and are not any more, since the tables were written.
+`gone` are files that were listed and are not any more, since the tables were written; with the path "", the folder.
 """
 
 _log = logging.getLogger(__name__)
@@ -159,24 +159,26 @@ class Listings:
             else:
                 number, *known = row
                 if listing.unreadable or known[:3] != [eid.bytes, listing.paths, listing.facts]:
-                    self._update(number, known[0], eid, Files.of(*known[1:]), listing)
+                    self._update(
+                        SessionFiles(number, listing.folder, UUID(bytes=known[0]), Files.of(*known[1:])), eid, listing
+                    )
             self._db.execute("INSERT OR IGNORE INTO seen VALUES (?)", (number,))
 
-    def _update(self, number: int, old_eid: bytes, eid: UUID, old: Files, listing: Listing) -> None:
-        known = old.by_path()
+    def _update(self, old: SessionFiles, eid: UUID, listing: Listing) -> None:
+        known = old.files.by_path()
         new = {path: each for path, each in known.items() if path.startswith(listing.unreadable)}
         for path, (facts, md5) in Files.of(listing.paths, listing.facts).by_path().items():
             old_facts, old_md5 = known.get(path, (b"", UNKNOWN))
             new[path] = (facts, old_md5 if facts == old_facts else md5)
-        if old_eid != eid.bytes:
-            self._note_gone(old_eid, known)
-            self._store(number, eid, new)
+        if old.eid != eid:
+            self._note_gone(old.eid.bytes, self._relative(old.folder), (*known, ""))
+            self._store(old.number, eid, new)
         elif new != known:  # else it is the same in another order
-            self._note_gone(old_eid, known.keys() - new.keys())
-            self._store(number, eid, new)
+            self._note_gone(eid.bytes, self._relative(old.folder), known.keys() - new.keys())
+            self._store(old.number, eid, new)
 
-    def _note_gone(self, eid: bytes, paths: Iterable[str]) -> None:
-        self._db.executemany("INSERT INTO gone VALUES (?, ?)", ((eid, path) for path in paths))
+    def _note_gone(self, eid: bytes, folder: bytes, paths: Iterable[str]) -> None:
+        self._db.executemany("INSERT INTO gone VALUES (?, ?, ?)", ((eid, folder, path) for path in paths))
 
     def _store(self, number: int, eid: UUID, by_path: Mapping[str, tuple[bytes, bytes]]) -> None:
         files = Files.from_paths(by_path)
@@ -191,10 +193,10 @@ class Listings:
         kept = [self._relative(path) for path in unreadable]
         with self._errors():
             gone = self._db.execute("SELECT number, folder FROM session WHERE number NOT IN (SELECT number FROM seen)")
-            numbers = [number for number, folder in gone if not any(_is_below(folder, each) for each in kept)]
-            for number in numbers:
+            rows = [row for row in gone if not any(_is_below(row[1], each) for each in kept)]
+            for number, folder in rows:
                 eid, paths = self._db.execute("SELECT eid, paths FROM session WHERE number = ?", (number,)).fetchone()
-                self._note_gone(eid, Files.of(paths, b"").paths)
+                self._note_gone(eid, folder, (*Files.of(paths, b"").paths, ""))
                 self._db.execute("DELETE FROM session WHERE number = ?", (number,))
                 self._changed()
             self._db.execute("DELETE FROM seen")
@@ -215,13 +217,15 @@ class Listings:
     def _take_in_hashes(self) -> None:
         numbers = [number for (number,) in self._db.execute("SELECT DISTINCT number FROM hashed")]
         for number in numbers:
-            row = self._db.execute("SELECT eid, paths, facts, md5s FROM session WHERE number = ?", (number,)).fetchone()
+            row = self._db.execute(
+                "SELECT eid, folder, paths, facts, md5s FROM session WHERE number = ?", (number,)
+            ).fetchone()
             if row is not None:
-                files = Files.of(*row[1:])
+                files = Files.of(*row[2:])
                 new = list(files.by_path().items())
                 for at, facts, md5 in self._db.execute("SELECT at, facts, md5 FROM hashed WHERE number = ?", (number,)):
                     new[at] = (new[at][0], (facts, md5 or UNKNOWN))
-                self._note_gone(row[0], (path for path, (facts, _) in new if not facts))
+                self._note_gone(row[0], row[1], (path for path, (facts, _) in new if not facts))
                 self._store(number, UUID(bytes=row[0]), {path: each for path, each in new if each[0]})
             self._db.execute("DELETE FROM hashed WHERE number = ?", (number,))
         self._db.commit()
@@ -243,10 +247,13 @@ class Listings:
         for eid, folder in self._db.execute("SELECT eid, folder FROM session ORDER BY eid, folder"):
             yield UUID(bytes=eid), self._absolute(folder)
 
-    def gone(self) -> Iterator[tuple[UUID, str]]:
-        """The eids and paths of files that were listed and are not any more, since the last `set_note`."""
-        for eid, path in self._db.execute("SELECT eid, path FROM gone"):
-            yield UUID(bytes=eid), path
+    def gone(self) -> Iterator[tuple[UUID, str, str]]:
+        """The eid, session folder and path of files that were listed and are not any more, since the last `set_note`.
+
+        The path "" stands for the folder itself.
+        """
+        for eid, folder, path in self._db.execute("SELECT eid, folder, path FROM gone ORDER BY eid, folder"):
+            yield UUID(bytes=eid), self._absolute(folder), path
 
     def n_files(self) -> int:
         """How many files there are."""

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from onefs.catalogue.schema import TableFiles
-from onefs.catalogue.tables import read_metadata, tables_in
+from onefs.catalogue.tables import CREATOR, creator_of, read_metadata, tables_in
 from onefs.errors import SourceError, TableError, UsageError
 from onefs.indexer.hash import BYTES_PER_TASK, FILES_PER_TASK, Hashed, ToHash, hash_files
 from onefs.indexer.listings import FACTS_BYTES, UNKNOWN, Listings
 from onefs.indexer.scan import Scanned, ScanOptions, Skipped, Unreadable, scan_folders
+from onefs.indexer.update import check_tables, update_tables
 from onefs.indexer.write import eid_of, key_of, write_index
 from onefs.mountinfo import FILE_SYSTEM_TYPE, mounted_disks
 from onefs.progress import report
@@ -32,14 +33,15 @@ class IndexOptions:
     """What tables are to be made.
 
     `lab` is that of sessions whose path tells none. `hash_files`: each file is hashed. Not `hash_ids`: ids are the
-    paths. With `replaces`, tables that are there are replaced, whoever made them. With
-    `may_be_empty`, tables without rows are made of a folder without sessions.
+    paths. With `replaces`, tables that are there are replaced, whoever made them; with `updates`, they are brought up
+    to date. With `may_be_empty`, tables without rows are made of a folder without sessions.
     """
 
     lab: str = ""
     hash_files: bool = False
     hash_ids: bool = True
     replaces: bool = False
+    updates: bool = False
     may_be_empty: bool = False
 
 
@@ -80,7 +82,9 @@ def index(
     _check_folder(out, "hold the tables", "Make that folder, or name another.")
     run = _Run(os.fspath(root), options, workers, IndexResult(tables_in(out)))
     with Listings(run.root, out) as listings:
-        if not options.replaces:
+        if options.updates:
+            check_tables(out)
+        elif not options.replaces:
             _check_replaceable(run.result.files, run.root)
         run.scan(listings, on_skipped)
         if options.hash_files:
@@ -107,16 +111,26 @@ def _check_folder(folder: Path, purpose: str, remedy: str) -> None:
 
 
 def _check_replaceable(files: TableFiles, root: str) -> None:
-    """Raise `TableError` if there are tables that were not made of this folder."""
+    """Raise `TableError` if there are tables but those that onefs made of this folder, and nobody changed since."""
     for file in (files.sessions, files.datasets):
         if not file.exists():
             continue
-        metadata = read_metadata(file)
-        if metadata.origin != root or set(metadata.raw) != {"date_created", "origin"}:
+        try:
+            metadata = read_metadata(file)
+        except TableError as error:
             raise TableError(
-                f"The table {file} was not made by indexing {root}, and stays.",
-                "Give --update to bring it up to date, or --out DIR to have the new tables elsewhere.",
-            )
+                error.reason, f"Remove {file}, or give --out DIR to have the new tables elsewhere."
+            ) from error
+        if metadata.origin != root:
+            why = f"is of {metadata.origin or 'an unknown origin'}, not of {root}"
+        elif set(metadata.raw) != {"date_created", "origin"} or creator_of(file) != CREATOR:
+            why = f"is not as onefs made it of {root}"
+        else:
+            continue
+        raise TableError(
+            f"The table {file} {why}: it may hold what is not in the files, and stays.",
+            "Give --update to bring it up to date, or --out DIR to have the new tables elsewhere.",
+        )
 
 
 class _Run:
@@ -212,19 +226,20 @@ class _Run:
 
     def write(self, listings: Listings) -> None:
         """Write the tables, unless they are as they should be."""
-        wanted = [self.root, self._options.lab, self._options.hash_ids]
+        options = self._options
+        wanted = [self.root, options.lab, options.hash_ids]
+        updated = [*wanted, "updated"]
         note = listings.note()
-        if note and note == self._note(wanted):
+        if note and note in [self._note(each) for each in ((wanted, updated) if options.updates else (wanted,))]:
             return
         report("writing the tables")
-        write_index(
-            self.result.files.sessions.parent,
-            listings,
-            origin=self.root,
-            lab=self._options.lab,
-            hash_ids=self._options.hash_ids,
-        )
-        self.result.is_new = True
+        directory = self.result.files.sessions.parent
+        if options.updates and check_tables(directory):
+            self.result.is_new = update_tables(directory, listings, origin=self.root, lab=options.lab)
+            wanted = updated
+        else:
+            write_index(directory, listings, origin=self.root, lab=options.lab, hash_ids=options.hash_ids)
+            self.result.is_new = True
         listings.set_note(self._note(wanted))
 
     def _note(self, wanted: list[object]) -> str:

@@ -56,14 +56,21 @@ def key_of(folder: str, lab: str) -> SessionKey:
 
 
 @dataclass(frozen=True, slots=True)
-class _Session:
-    """A session with the files of all its folders."""
+class IndexedSession:
+    """A session with the files of all its folders. `defaults` tells which are the default editions, if not the last."""
 
     eid: UUID
     key: SessionKey
     paths: list[str]
     sizes: "array[int]"
     md5s: bytes
+    defaults: Sequence[bool] | None = None
+
+    def only(self, files: Sequence[int], eid: UUID) -> "IndexedSession":
+        """Some of the files, told by their places, of the session by another eid."""
+        md5s = b"".join(self.md5s[at * MD5_BYTES : (at + 1) * MD5_BYTES] for at in files)
+        sizes = array("Q", (self.sizes[at] for at in files))
+        return IndexedSession(eid, self.key, [self.paths[at] for at in files], sizes, md5s)
 
 
 def write_index(
@@ -77,12 +84,12 @@ def write_index(
     """
     eids = None if hash_ids else _in_order_of_paths(listings)
     metadata = {"date_created": table_time_text(), "origin": origin}
-    keys, merged = _keys(listings, eids, lab), _merged(listings, eids, lab)
+    keys, merged = session_keys(listings, eids, lab), merged_sessions(listings, eids, lab)
     with changing_tables(directory):
         return write_pair(
             directory,
-            (session_table(part, hash_ids=hash_ids) for part in _in_parts(keys, lambda _: 1)),
-            (dataset_table(part, hash_ids=hash_ids) for part in _in_parts(merged, lambda session: len(session.paths))),
+            (session_table(part, hash_ids=hash_ids) for part in in_parts(keys, lambda _: 1)),
+            (dataset_table(part, hash_ids=hash_ids) for part in in_parts(merged, lambda session: len(session.paths))),
             metadata,
             is_indexed=hash_ids,
         )
@@ -105,7 +112,7 @@ def session_table(sessions: "Sequence[tuple[UUID, SessionKey]]", *, hash_ids: bo
     return pa.table({name: pa.array(values, kind) for name, (values, kind) in columns.items()})
 
 
-def dataset_table(sessions: "Sequence[_Session]", *, hash_ids: bool = True) -> "pa.Table":
+def dataset_table(sessions: "Sequence[IndexedSession]", *, hash_ids: bool = True) -> "pa.Table":
     """The datasets of some sessions as rows of the table: by session as given, and there by id."""
     import pyarrow as pa
 
@@ -116,7 +123,7 @@ def dataset_table(sessions: "Sequence[_Session]", *, hash_ids: bool = True) -> "
     sizes = np.concatenate(
         [np.frombuffer(session.sizes, np.uint64) for session in sessions] or [np.empty(0, np.uint64)]
     )
-    defaults = np.fromiter((each for session in sessions for each in _defaults(session.paths)), bool, len(paths))
+    defaults = np.fromiter(chain.from_iterable(map(_defaults, sessions)), bool, len(paths))
     if hash_ids:
         ids = _dataset_ids(sessions)
         halves = ids.view(">u8")
@@ -134,7 +141,7 @@ def dataset_table(sessions: "Sequence[_Session]", *, hash_ids: bool = True) -> "
             "id": id_column,
             "rel_path": pa.array(paths, pa.string()).take(pa.array(order)),
             "file_size": pa.array(sizes[order]),
-            "hash": _md5_texts(md5s[order]),
+            "hash": md5_texts(md5s[order]),
             "exists": pa.array(np.ones(len(paths), bool)),
             "qc": qc,
             "default_revision": pa.array(defaults[order]),
@@ -147,7 +154,7 @@ def _in_order_of_paths(listings: Listings) -> list[UUID]:
     return sorted(first, key=lambda eid: first[eid].split("/"))
 
 
-def _keys(listings: Listings, eids: Sequence[UUID] | None, lab: str) -> Iterator[tuple[UUID, SessionKey]]:
+def session_keys(listings: Listings, eids: Sequence[UUID] | None, lab: str) -> Iterator[tuple[UUID, SessionKey]]:
     """Each session once, in the order of the eids given, else in that of all."""
     if eids is None:
         for eid, folders in groupby(listings.folders(), itemgetter(0)):
@@ -157,7 +164,7 @@ def _keys(listings: Listings, eids: Sequence[UUID] | None, lab: str) -> Iterator
         yield from ((eid, keys[eid]) for eid in eids)
 
 
-def _merged(listings: Listings, eids: Sequence[UUID] | None, lab: str) -> Iterator[_Session]:
+def merged_sessions(listings: Listings, eids: Sequence[UUID] | None, lab: str) -> Iterator[IndexedSession]:
     """Sessions in the same order, with the files of all their folders: of those with one path, the first."""
     found = listings.sessions() if eids is None else chain.from_iterable(map(listings.sessions, eids))
     for eid, group in groupby(found, attrgetter("eid")):
@@ -166,10 +173,10 @@ def _merged(listings: Listings, eids: Sequence[UUID] | None, lab: str) -> Iterat
         if others or eids is not None:
             by_path = dict(chain.from_iterable(each.files.by_path().items() for each in (*reversed(others), first)))
             files = Files.from_paths(dict(sorted(by_path.items(), key=lambda item: item[0].split("/"))))
-        yield _Session(eid, key_of(first.folder, lab), files.paths, files.sizes, files.md5s)
+        yield IndexedSession(eid, key_of(first.folder, lab), files.paths, files.sizes, files.md5s)
 
 
-def _in_parts(sessions: Iterable[T], rows_of: Callable[[T], int]) -> Iterator[list[T]]:
+def in_parts(sessions: Iterable[T], rows_of: Callable[[T], int]) -> Iterator[list[T]]:
     """Lists of sessions that make about `ROWS_AT_ONCE` rows each; a single empty one if there are none."""
     part: list[T] = []
     n_rows, is_first = 0, True
@@ -183,7 +190,7 @@ def _in_parts(sessions: Iterable[T], rows_of: Callable[[T], int]) -> Iterator[li
         yield part
 
 
-def _dataset_ids(sessions: "Sequence[_Session]") -> Ids:
+def _dataset_ids(sessions: "Sequence[IndexedSession]") -> Ids:
     """The ids of all files, as `id_of` makes them, of shape (n, 16)."""
     digests = []
     for session in sessions:
@@ -206,7 +213,7 @@ def _uuid_texts(ids: Ids) -> "pa.Array":
     return _fixed_texts(texts)
 
 
-def _md5_texts(md5s: Ids) -> "pa.Array":
+def md5_texts(md5s: Ids) -> "pa.Array":
     """MD5s as text, null where they are not known."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -224,7 +231,11 @@ def _fixed_texts(texts: NDArray[np.uint8]) -> "pa.Array":
     return pa.StringArray.from_buffers(n, pa.py_buffer(offsets), pa.py_buffer(texts))
 
 
-def _defaults(rel_paths: Sequence[str]) -> list[bool]:
+def _defaults(session: IndexedSession) -> Sequence[bool]:
+    return defaults_of(session.paths) if session.defaults is None else session.defaults
+
+
+def defaults_of(rel_paths: Sequence[str]) -> list[bool]:
     """Which of a session's files are the greatest edition."""
     revised = [at for at, path in enumerate(rel_paths) if "#" in path]
     if not revised:
