@@ -56,7 +56,7 @@ def unknown_files(root: Path, known: KnownFiles) -> Iterator[UnknownFiles | OSEr
     waiting = [""]
     while waiting:
         folder = waiting.pop()
-        key = session_key(root / folder)
+        key = session_key(os.fspath(root / folder))
         if key is not None:
             yield from _in_session(root, folder, key, known)
         elif folder not in mounts:
