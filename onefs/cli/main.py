@@ -1,18 +1,13 @@
-"""The command line: its verbs, and how a failure becomes a sentence and an exit code."""
+"""The command line: its verbs, and the exit codes of failures."""
 
-import errno
 import importlib
-import logging
-import os
 import sys
-from pathlib import Path
 
 import click
 from click.shell_completion import CompletionItem
 
 from onefs import __version__
-from onefs.cli.printing import complain
-from onefs.errors import OnefsError, UsageError
+from onefs.cli.failures import Failure, report
 from onefs.exit_codes import FAILED, INTERRUPTED, WRONG_USE
 
 # Verbs are imported when they are used: a mount must not wait for what only a report needs.
@@ -60,6 +55,12 @@ SECTIONS = {
 }
 """The verbs by the sections of the help, each with its line there."""
 VERBS = {verb: line for verbs in SECTIONS.values() for verb, line in verbs.items()}
+EXIT_CODES = {
+    Failure.WRONG_USE: WRONG_USE,
+    Failure.FAILED: FAILED,
+    Failure.UNFORESEEN: FAILED,
+    Failure.INTERRUPTED: INTERRUPTED,
+}
 
 
 class Verbs(click.Group):
@@ -113,47 +114,9 @@ def run(arguments: list[str]) -> int:
         return mount_options.run(arguments)
     try:
         code = onefs.main(arguments, prog_name="onefs", standalone_mode=False)
-    except click.exceptions.Abort:
-        return INTERRUPTED
-    except click.ClickException as error:
-        error.show()
-        return WRONG_USE
-    except UsageError as error:
-        complain(str(error))
-        return WRONG_USE
-    except OnefsError as error:
-        complain(str(error))
-        return FAILED
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - reported as unforeseen
-        return report_unforeseen(error)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - all are reported
+        return EXIT_CODES[report(error)]
     return code if isinstance(code, int) else 0  # what a verb gave to its context's exit
-
-
-def report_unforeseen(error: Exception) -> int:
-    """Write a failure that no verb foresaw to standard error, and return the exit code for it."""
-    if isinstance(error, OSError) and not error.filename and error.errno in (errno.EPIPE, errno.ENOSPC, errno.EDQUOT):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes what is left at its end
-        if error.errno != errno.EPIPE:  # then whoever read the output has seen enough
-            complain(f"The output cannot be written: {error.strerror}. Free some space, or write it elsewhere.")
-        return FAILED
-    if isinstance(error, FileNotFoundError) and not _is_anywhere():
-        complain("The current folder has vanished, so no path can be found from it. Go to another.")
-        return WRONG_USE
-    if os.environ.get("ONEFS_LOG", "").lower() == "debug":
-        logging.basicConfig(level=logging.DEBUG)
-    logging.getLogger(__name__).debug("Unforeseen failure", exc_info=error)
-    complain(f"Unforeseen failure: {error!r}. Please report it; ONEFS_LOG=debug shows more.")
-    return FAILED
-
-
-def _is_anywhere() -> bool:
-    try:
-        Path.cwd()
-    except FileNotFoundError:
-        return False
-    return True
 
 
 if __name__ == "__main__":

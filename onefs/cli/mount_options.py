@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 import click
 
 from onefs import __version__
-from onefs.cli.main import report_unforeseen
-from onefs.cli.printing import complain, say
-from onefs.errors import OnefsError, UsageError
+from onefs.cli.failures import Failure, report
+from onefs.cli.printing import say
+from onefs.errors import UsageError
 from onefs.settings import Entry, table
 
 USAGE = "Usage: mount.onefs SOURCE DIRECTORY [-fnsv] [-o OPTION[,OPTION…]]"
@@ -25,7 +25,8 @@ onefs mount --help lists them.
   -f  check the options, but mount nothing
   -s  ignore options that are not known
   -v  say what was mounted"""
-DONE, WRONG_USE, SYSTEM_ERROR, INTERRUPTED, FAILED = 0, 1, 2, 8, 32
+DONE = 0
+EXIT_CODES = {Failure.WRONG_USE: 1, Failure.UNFORESEEN: 2, Failure.INTERRUPTED: 8, Failure.FAILED: 32}
 """Exit codes, as mount(8) has them."""
 _OF_MOUNT = re.compile(
     "(no)?(atime|auto|dev|diratime|exec|iversion|lazytime|mand|relatime|strictatime|suid|symfollow|user|fail)"
@@ -43,24 +44,15 @@ def run(arguments: list[str]) -> int:
     """Mount as the arguments say, and return the exit code. Failures are written to standard error."""
     try:
         return _run(arguments)
-    except getopt.GetoptError as error:
-        complain(f"{error.msg}. {USAGE}")
-        return WRONG_USE
-    except UsageError as error:
-        complain(str(error))
-        return WRONG_USE
-    except OnefsError as error:
-        complain(str(error))
-        return FAILED
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - reported as unforeseen
-        report_unforeseen(error)
-        return SYSTEM_ERROR
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - all are reported
+        return EXIT_CODES[report(error)]
 
 
 def _run(arguments: list[str]) -> int:
-    flags, words = getopt.gnu_getopt(arguments, "fnsvhVrwo:t:N:", ["help", "version"])
+    try:
+        flags, words = getopt.gnu_getopt(arguments, "fnsvhVrwo:t:N:", ["help", "version"])
+    except getopt.GetoptError as error:
+        raise UsageError(f"{error.msg}.", USAGE) from None
     names = {name for name, _ in flags}
     if names & {"-h", "--help", "-V", "--version"}:
         click.echo(HELP if names & {"-h", "--help"} else f"onefs {__version__}")

@@ -11,7 +11,7 @@ from mounted import run_onefs
 from system_mounts import OTHER, onefs_of, surroundings, system_folder
 
 from onefs.cli.mount_options import USAGE, run, settings_of, split
-from onefs.errors import UsageError
+from onefs.errors import OnefsError, UsageError
 from onefs.settings import table
 from onefs.sources.names import look_up
 
@@ -164,6 +164,31 @@ def test_exit_codes_are_those_of_mount(home: Path, words: str, code: int, said: 
 def test_faking_mounts_nothing(home: Path) -> None:
     done = in_namespace(home, f"mount -f -t onefs {home}/tables mnt && grep fuse.onefs /proc/self/mountinfo")
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "words"),
+    [
+        (UsageError("It cannot be meant."), 1, "onefs: It cannot be meant."),
+        (OnefsError("It failed.", "Try again."), 32, "onefs: It failed. Try again."),
+        (ZeroDivisionError("by zero"), 2, "onefs: Unforeseen failure: ZeroDivisionError('by zero')"),
+        (KeyboardInterrupt(), 8, ""),
+    ],
+)
+def test_each_kind_of_failure_has_its_exit_code(
+    failure: BaseException, code: int, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(source: str) -> None:
+        raise failure
+
+    monkeypatch.setattr("onefs.sources.names.look_up", fails)
+    assert run(["lab", "mnt"]) == code
+    assert capsys.readouterr().err.startswith(words)
+
+
+def test_a_flag_that_is_not_known_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["lab", "mnt", "-x"]) == 1
+    assert capsys.readouterr().err == f"onefs: option -x not recognized. {USAGE}\n"
 
 
 def test_help_has_lines(capsys: pytest.CaptureFixture[str]) -> None:
