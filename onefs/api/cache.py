@@ -149,9 +149,9 @@ class _FilesOfFrames:
         found = [paths for each, paths in labs.items() if not (each and lab) or each == lab]
         return set().union(*found) if found else None
 
-    def has_dataset(self, dataset_id: UUID) -> bool:
-        """Whether the frames have a dataset of this id."""
-        return str(dataset_id) in self._ids
+    def unlisted(self, ids: Iterable[UUID]) -> list[UUID]:
+        """Those of these ids of datasets that the frames do not have."""
+        return [each for each in ids if str(each) not in self._ids]
 
     def are_current(self) -> bool:
         """True: frames are what they were."""

@@ -1,5 +1,6 @@
 """`CacheTables`: what all the tables in a cache directory have, those of releases and replays included."""
 
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 from uuid import UUID
@@ -48,9 +49,9 @@ class CacheTables:
         """Relative paths of a session's datasets, existing or not; None if no table has the session."""
         return self._files.rel_paths(lab, subject, day, number)
 
-    def has_dataset(self, dataset_id: UUID) -> bool:
-        """Whether a table has a dataset of this id."""
-        return self._files.has_dataset(dataset_id)
+    def unlisted(self, ids: Iterable[UUID]) -> list[UUID]:
+        """Those of these ids of datasets that no table has."""
+        return self._files.unlisted(ids)
 
     def are_current(self) -> bool:
         """Whether nobody replaced the tables since they were read."""

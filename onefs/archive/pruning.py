@@ -11,13 +11,13 @@ from onefs.alf import STATE_FOLDER
 from onefs.content.files import cache_errors
 from onefs.content.removing import opened_folder, remove_emptied, remove_empty_tree
 from onefs.content.store import ContentStore
-from onefs.content.unlisted import RECENT, UnlistedFiles
+from onefs.content.unlisted import RECENT, ListedDatasets, UnlistedFiles
 from onefs.errors import BusyError
 from onefs.indexer.prune import KnownFiles, UnknownFiles, unknown_files
 
 
-class TablesOfCache(KnownFiles, Protocol):
-    """The files that tables have, and whether these are still the tables."""
+class TablesOfCache(KnownFiles, ListedDatasets, Protocol):
+    """What tables have, and whether these are still the tables."""
 
     def are_current(self) -> bool:
         """Whether nobody replaced the tables since they were read."""

@@ -1,6 +1,6 @@
 """`SessionFiles`: the relative paths that cache tables have of a session, whatever they say of its lab."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from uuid import UUID
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from onefs.catalogue.finding import find_text
 from onefs.catalogue.layout import EPOCH
+from onefs.catalogue.mixing import find_ids, order_of_ids
 from onefs.catalogue.snapshot import Snapshot
 
 
@@ -28,9 +29,17 @@ class SessionFiles:
         found = [paths for table in self._tables if (paths := table.rel_paths(lab, subject, day, number)) is not None]
         return set().union(*found) if found else None
 
-    def has_dataset(self, dataset_id: UUID) -> bool:
-        """Whether a table has a dataset of this id."""
-        return any(table.snapshot.find_dataset(dataset_id) is not None for table in self._tables)
+    def unlisted(self, ids: Iterable[UUID]) -> list[UUID]:
+        """Those of these ids of datasets that no table has, in their order. Reads the ids of all tables once."""
+        wanted = np.frombuffer(b"".join(each.bytes for each in ids), np.uint8).reshape(-1, 16)
+        wanted = wanted[order_of_ids(wanted)]
+        wanted = wanted[np.append(True, (wanted[1:] != wanted[:-1]).any(axis=1))[: len(wanted)]]  # each once
+        is_listed = np.zeros(len(wanted), bool)
+        if len(wanted):
+            for piece in (piece for table in self._tables for piece in table.snapshot.index.arrays.dataset_id.pieces()):
+                rows = find_ids(piece, wanted)
+                is_listed[rows[rows >= 0]] = True
+        return [UUID(bytes=each.tobytes()) for each in wanted[~is_listed]]
 
 
 class _OneTable:

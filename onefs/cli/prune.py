@@ -135,7 +135,7 @@ def _facts(cache: Path, found: "Unlisted", *, is_delete: bool) -> dict[str, obje
 def _sentence(totals: Totals, *, is_delete: bool) -> str:
     what = f"{counted(totals.files, 'file')} ({size_text(totals.size_bytes)})"
     what += f" and {counted(totals.folders, 'empty session folder')}" if totals.folders else ""
-    more = f", {totals.staying} more stay" if totals.staying else ""
+    more = f", {totals.staying} {'stays' if totals.staying == 1 else 'stay'}" if totals.staying else ""
     more += f", {counted(totals.failures, 'failure')}" if totals.failures else ""
     if is_delete:
         return f"Removed {what} not in the tables{more}."

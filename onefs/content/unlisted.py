@@ -1,6 +1,7 @@
 """`UnlistedFiles`: files in a cache that its tables do not have: why they must stay, and removing them."""
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Protocol
 from uuid import UUID
@@ -25,8 +26,8 @@ CHANGED = "it has changed since it was found"
 class ListedDatasets(Protocol):
     """The datasets that the tables have."""
 
-    def has_dataset(self, dataset_id: UUID) -> bool:
-        """Whether the tables have a dataset of this id."""
+    def unlisted(self, ids: Iterable[UUID]) -> list[UUID]:
+        """Those of these ids of datasets that the tables do not have."""
 
 
 class UnlistedFiles:
@@ -93,19 +94,19 @@ class UnlistedFiles:
     def _stamps(self) -> dict[str, StampedFile]:
         """The stamped files that are not in the tables, by path."""
         stamps = self._store.stamps
-        found = (stamps.file(each) for each in stamps.ids() if not self._listed.has_dataset(each))
+        found = map(stamps.file, self._listed.unlisted(stamps.ids()))
         return {each.path: each for each in found if each is not None}
 
     @cached_property
     def _pins(self) -> tuple[set[str], bool]:
         """The paths of pinned files that have a stamp; and whether there is a pin whose file nothing tells."""
-        paths: set[str] = set()
-        has_lost = False
+        stamped: set[str] = set()
+        others: list[UUID] = []
         for name in self._store.pinned():
             with suppress(ValueError):
-                stamped = self._store.stamps.file(UUID(name))
-                if stamped is not None:
-                    paths.add(stamped.path)
-                elif not self._listed.has_dataset(UUID(name)):
-                    has_lost = True
-        return paths, has_lost
+                file = self._store.stamps.file(UUID(name))
+                if file is None:
+                    others.append(UUID(name))
+                else:
+                    stamped.add(file.path)
+        return stamped, bool(self._listed.unlisted(others))

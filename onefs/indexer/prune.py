@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Protocol
-from uuid import UUID
 
 from onefs import alf
 from onefs.indexer.scan import SessionKey, is_dataset, session_key
@@ -25,9 +24,6 @@ class KnownFiles(Protocol):
 
         Without a lab, here or in a table, it is the session in any lab.
         """
-
-    def has_dataset(self, dataset_id: UUID) -> bool:
-        """Whether the tables have a dataset of this id."""
 
 
 @dataclass(slots=True)

@@ -36,6 +36,7 @@ from onefs.api import cache as face
 from onefs.catalogue import saving
 from onefs.catalogue.interface import Learned
 from onefs.catalogue.snapshot import load_snapshot
+from onefs.content.store import ContentStore
 from onefs.errors import BusyError
 from onefs.frames.cache import Cache
 from onefs.frames.reading import datasets_frame, session_series, sessions_frame
@@ -474,6 +475,17 @@ def test_of_unknown_sessions_the_reference_client_tells_the_same(empty_sessions,
         map(str, face.remove_missing_datasets(root, remove_empty_sessions=empty_sessions))
     )
     assert len(unknown) == 2 + 2 * empty_sessions
+
+
+def test_what_is_pinned_stays(pruned):
+    root, missing = pruned
+    file = root / "lab/Subjects/S/2020-07-01/002/alf/a.b.npy"
+    pinned = a_dataset(a_session("S", "lab", "S", date(2020, 7, 1), 2), "alf/a.b.npy")
+    named = file.with_name(f"a.b.{pinned.id}.npy")
+    file.rename(named)
+    ContentStore(root, root / ".onefs").pin(pinned)
+    assert set(face.remove_missing_datasets(root, dry=False)) <= missing - {file}
+    assert named.exists()
 
 
 def test_session_folders_may_stay(pruned):

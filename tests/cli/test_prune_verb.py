@@ -3,14 +3,18 @@
 import io
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from caches import FOLDER, SESSION, fetched, put, tables
+from lab_members import GROUP, MEMBERS, as_member
+from mounted import ONEFS
 from table_shapes import a_dataset
 
 from onefs.cli.main import run
+from onefs.content.store import ContentStore
 
 OURS = f"{FOLDER}/alf/ours.b.npy"
 THEIRS = f"{FOLDER}/alf/theirs.b.npy"
@@ -42,7 +46,7 @@ def test_in_a_pipe_paths_are_printed_and_nothing_is_removed(
     assert out.decode() == f"{cache}/{OURS}\n"
     assert err.decode().splitlines() == [
         f"onefs: {cache}/{THEIRS} stays: {WHY}.",
-        "onefs: 1 file (12 B) not in the tables, 1 more stay. Nothing was removed: run it again with --delete.",
+        "onefs: 1 file (12 B) not in the tables, 1 stays. Nothing was removed: run it again with --delete.",
     ]
     assert (cache / OURS).exists()
     assert run(["prune", str(cache), "-0"]) == 0
@@ -55,7 +59,7 @@ def test_on_a_terminal_sizes_and_reasons_are_shown(cache: Path, monkeypatch: pyt
     assert terminal.getvalue().splitlines() == [
         f"      12 B  {cache}/{OURS}",
         f"      12 B  {cache}/{THEIRS}  (stays: {WHY})",
-        "1 file (12 B) not in the tables, 1 more stay. Nothing was removed: run it again with --delete.",
+        "1 file (12 B) not in the tables, 1 stays. Nothing was removed: run it again with --delete.",
     ]
 
 
@@ -69,7 +73,7 @@ def test_json_tells_what_was_removed(cache: Path, capsys: pytest.CaptureFixture[
     assert (cache / THEIRS).exists()
     assert (cache / FOLDER / "alf/a.b.npy").exists()
     assert run(["prune", str(cache), "--delete"]) == 0
-    assert capsys.readouterr().err.endswith("onefs: Removed 0 files (0 B) not in the tables, 1 more stay.\n")
+    assert capsys.readouterr().err.endswith("onefs: Removed 0 files (0 B) not in the tables, 1 stays.\n")
 
 
 def test_a_failure_is_named_and_ends_in_1(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,7 +90,7 @@ def test_a_failure_is_named_and_ends_in_1(cache: Path, capsys: pytest.CaptureFix
     assert said.out == f"{cache}/{OURS}\n"
     assert f"onefs: {session}/" in said.err
     assert "could not be read or removed: file name too long." in said.err
-    assert said.err.endswith("onefs: Removed 1 file (12 B) not in the tables, 1 more stay, 1 failure.\n")
+    assert said.err.endswith("onefs: Removed 1 file (12 B) not in the tables, 1 stays, 1 failure.\n")
 
 
 @pytest.mark.parametrize(("cache_dir", "code"), [("nowhere", 2), ("", 1)])
@@ -97,3 +101,27 @@ def test_without_tables_one_sentence_says_so(
     assert run(["prune", str(tmp_path / cache_dir), "--delete"]) == code
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert file.exists()
+
+
+@pytest.mark.needs_root
+def test_a_member_of_the_group_prunes_what_others_fetched_and_keeps_what_they_pinned(cache: Path) -> None:
+    pinned = a_dataset(SESSION, "alf/pinned.b.npy")
+    fetched(cache, pinned)
+    ContentStore(cache, cache / ".onefs").pin(pinned)
+
+    def pruned() -> tuple[int, dict[str, object]]:
+        words = as_member(MEMBERS[0], *ONEFS, "prune", cache, "--delete", "--json")
+        environment = {**os.environ, "XDG_CACHE_HOME": str(cache / ".xdg")}
+        done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+        found = json.loads(done.stdout)
+        return done.returncode, {Path(each["path"]).name: each["stays"] or each["failure"] for each in found}
+
+    subprocess.run(["chgrp", "-R", GROUP, cache], check=True)
+    subprocess.run(["chmod", "-R", "g+rwX", cache], check=True)
+    (cache / FOLDER / "alf").chmod(0o755)  # so far nobody else may remove what is in it
+    stays = {"pinned.b.npy": "it is pinned", "theirs.b.npy": WHY}
+    assert pruned() == (1, {**stays, "ours.b.npy": "Permission denied"})
+    assert (cache / OURS).exists()
+    (cache / FOLDER / "alf").chmod(0o775)
+    assert pruned() == (0, {**stays, "ours.b.npy": None})
+    assert not (cache / OURS).exists()

@@ -1,5 +1,6 @@
 """Files that the tables of a cache do not have: after one is removed, fetching it again gives the right bytes."""
 
+from collections.abc import Iterable
 from contextlib import closing
 from math import inf
 from uuid import UUID
@@ -14,10 +15,9 @@ from onefs.content.unlisted import UnlistedFiles
 class NoTables:
     """Tables without datasets."""
 
-    def has_dataset(self, dataset_id: UUID) -> bool:
-        """Whether they have it."""
-        del dataset_id
-        return False
+    def unlisted(self, ids: Iterable[UUID]) -> list[UUID]:
+        """Those that they do not have."""
+        return list(ids)
 
 
 def test_a_dataset_is_fetched_again_after_its_file_was_removed(place: ArchiveAndCache) -> None:
