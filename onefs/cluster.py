@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from onefs import __version__
@@ -32,17 +33,21 @@ _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def cluster_workers(scheduler: str, *, awaits_workers_s: float = WORKERS_AWAITED_S) -> Iterator["ClusterWorkers"]:
+def cluster_workers(
+    scheduler: str, shared: Path | None = None, *, awaits_workers_s: float = WORKERS_AWAITED_S
+) -> Iterator["ClusterWorkers"]:
     """The workers of a Dask cluster. At the end of the context all tasks that are still under way are cancelled.
 
-    `scheduler` is its address as distributed takes it, or the path of its scheduler file.
+    `scheduler` is its address as distributed takes it, or the path of its scheduler file. `shared` is a folder that
+    the tasks are about: one fails on a worker that does not see it under the same path, rather than find nothing.
     Raises `ClusterError` if they cannot be used, `UsageError` if the extra is not installed or the address is none.
     """
     client = connect(scheduler)
     try:
         await_workers(client, scheduler, awaits_workers_s)
         check_versions(client)
-        workers = ClusterWorkers(client, scheduler, awaits_workers_s)
+        place = None if shared is None else _Place(shared.resolve(), shared.stat().st_ino)
+        workers = ClusterWorkers(client, scheduler, place, awaits_workers_s)
         try:
             yield workers
         finally:
@@ -50,6 +55,28 @@ def cluster_workers(scheduler: str, *, awaits_workers_s: float = WORKERS_AWAITED
     finally:
         with suppress(Exception):  # a scheduler that is gone needs no farewell
             client.close(CLOSE_S)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A folder, and what tells it from others at the same path. (Machines number the disks of a network otherwise.)"""
+
+    path: Path
+    inode: int
+
+    def check(self) -> None:
+        """Raise `ClusterError` if it is another folder on this machine, or none."""
+        try:
+            is_same = self.path.stat().st_ino == self.inode
+            what = "another folder than here"
+        except OSError as error:
+            is_same = False
+            what = f"not to be read ({(error.strerror or 'unknown').lower()})"
+        if not is_same:
+            raise ClusterError(
+                f"On the worker {worker_address()}, {self.path} is {what}.",
+                "Use workers that see the folder under the same path.",
+            )
 
 
 @dataclass(eq=False, slots=True)
@@ -70,9 +97,10 @@ class ClusterWorkers:
     A task whose worker is lost is run again by another; results leave the cluster when they have arrived here.
     """
 
-    def __init__(self, client: "Client", scheduler: str, awaits_workers_s: float) -> None:
+    def __init__(self, client: "Client", scheduler: str, place: _Place | None, awaits_workers_s: float) -> None:
         self._client = client
         self._scheduler = scheduler
+        self._place = place
         self._awaits_workers_s = awaits_workers_s
         self._threads: Mapping[str, int] = client.nthreads()  # by the addresses of workers
         self.at_once = self._room()
@@ -97,7 +125,7 @@ class ClusterWorkers:
         """The same, on the host that all tasks of this key run on, as long as it has workers."""
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()
-        task = _Task(pickle.dumps((function, arguments)), key, future)
+        task = _Task(pickle.dumps((self._place, function, arguments)), key, future)
         try:
             self._client.loop.add_callback(self._run, task)
         except RuntimeError:  # its loop has ended
@@ -241,5 +269,10 @@ def _called(version: str, payload: bytes) -> Any:
     """Run a task, on a worker."""
     if version != __version__:
         raise other_versions("onefs", version, "a worker of the cluster", __version__)
-    function, arguments = pickle.loads(payload)  # noqa: S301 - it comes from the scheduler, as the call itself does
-    return function(*arguments)
+    place, function, arguments = pickle.loads(payload)  # noqa: S301 - it comes as the call itself does
+    if place is not None:
+        place.check()
+    result = function(*arguments)
+    if place is not None:
+        place.check()
+    return result

@@ -4,6 +4,7 @@ import json
 import logging
 import shlex
 import threading
+import time
 import warnings
 from concurrent.futures import Future
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 CONNECT_S = 10.0
 """How long to try to connect, unless dask's configuration has less."""
+WRITTEN_S = 0.5
+"""How long a scheduler may take to write its file."""
 _START_ONE = "Start a scheduler and workers there (dask scheduler, dask worker), or correct --scheduler."
 _log = logging.getLogger(__name__)
 
@@ -65,9 +68,12 @@ def _silence() -> None:
 
 
 def _address_in(file: Path) -> str:
-    """The address in a scheduler file."""
+    """The address in a scheduler file, which may be being written just now."""
     try:
-        return str(json.loads(file.read_text(encoding="utf-8"))["address"])
+        end_s = time.monotonic() + WRITTEN_S
+        while not (text := file.read_text(encoding="utf-8")).rstrip().endswith("}") and time.monotonic() < end_s:
+            time.sleep(0.01)
+        return str(json.loads(text)["address"])
     except OSError as error:
         why = (error.strerror or "unknown").lower()
         remedy = "Start the scheduler with: dask scheduler --scheduler-file FILE.json"

@@ -34,7 +34,7 @@ class DaskCluster:
     def __enter__(self) -> Self:
         words = ("--host", "127.0.0.1", "--port", "0", "--dashboard-address", ":0", "--scheduler-file", str(self.file))
         self.scheduler = self.start([*DASK, "scheduler", *words])
-        wait_until(self.file.exists)
+        wait_until(lambda: self.file.exists() and self.file.read_text().endswith("}"))
         for _ in range(self._n_workers):
             self.add_worker()
         return self

@@ -101,6 +101,23 @@ def test_a_key_keeps_its_host_until_that_is_lost(cluster: DaskCluster, tmp_path:
         assert {workers.submit_for(key, cluster_tasks.host).result() for key in kept} == {f"tcp://{HOSTS[0]}"}
 
 
+def test_a_worker_that_sees_another_folder_at_the_path_finds_nothing_in_it(
+    cluster: DaskCluster, tmp_path: Path
+) -> None:
+    """It says so instead: what it does not find would count as gone."""
+    with cluster_workers(cluster.address, tmp_path) as workers:
+        assert workers.submit(os.listdir, str(tmp_path)).result() == []
+        (tmp_path / "aside").mkdir()
+        moved = tmp_path.rename(tmp_path.with_name("moved"))
+        with pytest.raises(
+            ClusterError, match=rf"On the worker tcp://\S+, {tmp_path} is not to be read \(no such file"
+        ):
+            workers.submit(os.listdir, str(moved)).result()
+        tmp_path.mkdir()
+        with pytest.raises(ClusterError, match="is another folder than here"):
+            workers.submit(os.listdir, str(moved)).result()
+
+
 def test_a_task_that_ends_its_workers_is_given_up(lone: DaskCluster) -> None:
     lone.add_worker()
     with cluster_workers(lone.address) as workers, pytest.raises(WorkerLostError, match="1 workers of the cluster"):
