@@ -33,6 +33,7 @@ MOST_NAMED = 5
 @click.option("--out", type=PATH, metavar="DIR", help="write the tables into DIR  [default: ROOT]")
 @click.option("--hash", "hash_files", is_flag=True, help="read each file that is new or has changed, for its MD5")
 @click.option("--lab", metavar="LAB", help="the lab of sessions whose path has none (SUBJECT/DATE/NUMBER)")
+@click.option("--update", "updates", is_flag=True, help="keep the tables there, whoever made them; change what differs")
 @click.option(
     "--workers",
     "n_workers",
@@ -47,6 +48,7 @@ def command(
     out: Path | None,
     hash_files: bool,
     lab: str | None,
+    updates: bool,
     n_workers: int | None,
     lists_skipped: bool,
     as_json: bool,
@@ -57,6 +59,10 @@ def command(
     sessions.pqt and datasets.pqt, are written into ROOT, or DIR. A folder .onefs beside them keeps the list of the
     files: the next run reads only files that are new or have another size, time or inode number, and goes on where an
     interrupted one ended. If nothing has changed, the tables stay as they are.
+
+    Tables that onefs did not make of ROOT, or that were saved since, are not replaced. With --update they are brought
+    up to date: files keep their ids, QC and all else in their rows, and get their new sizes and MD5s; new ones are
+    added; those that an earlier run listed and that are gone now are removed. All other rows stay.
 
     What has no ALF name, and links to folders, are skipped and counted. --skipped lists them: on each line the reason,
     a tab, and the path, in which control characters and bytes that are not UTF-8 are escaped. --json has the bytes as
@@ -74,7 +80,7 @@ def command(
         raise UsageError(f"{lab!r} cannot be the name of a lab.", "Give letters, digits and _.")
     _check_not_mounted(root)
     out = out or root
-    options = IndexOptions(lab=lab or "", hash_files=hash_files)
+    options = IndexOptions(lab=lab or "", hash_files=hash_files, updates=updates)
     output = _Output(as_json=as_json, lists_skipped=lists_skipped)
     try:
         with Shown(is_quiet=output.is_for_progress_too), _workers(n_workers) as workers:

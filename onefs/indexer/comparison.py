@@ -106,8 +106,8 @@ class Comparison:
         is_same_size = np.equal(sizes, columns.sizes(batch["file_size"][0].take(pa.array(rows))))
         old, _ = columns.md5s(batch["hash"][0].take(pa.array(rows)))
         found = self.found.md5s[files]
-        is_hashed = found.any(axis=1)
-        md5s = np.where(is_hashed[:, None], found, np.where(is_same_size[:, None], old, np.uint8(0)))
+        is_hashed = np.logical_or.reduce(found, axis=1)
+        md5s = np.where(is_hashed[:, np.newaxis], found, old * is_same_size[:, np.newaxis])
         # Also what is no MD5 goes where it would stand beside another size.
         is_changed = ~(np.equal(md5s, old).all(axis=1) & (is_same_size | is_hashed))
         exists, _ = columns.truths([each.take(pa.array(rows)) for each in batch["exists"]])

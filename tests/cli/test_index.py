@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 from mounted import ONEFS
+from one.alf import cache as reference
 
 from onefs.cli import main
 from onefs.digests import md5_of_file
@@ -251,3 +252,15 @@ sys.exit(run(["index", {str(root)!r}]))
     assert done.stdout == ""
     assert done.stderr.strip() == "onefs: stopped. What was hashed stays known; the same command goes on from there."
     assert not (root / "datasets.pqt").exists()
+
+
+def test_tables_of_one_are_kept_and_brought_up_to_date(root: Path, run: Callable[..., tuple[int, str, str]]) -> None:
+    reference.make_parquet_db(root)
+    ids = set(pd.read_parquet(root / "datasets.pqt").index)
+    code, _, errors = run(root)
+    assert code == 1
+    assert "Give --update to bring it up to date" in errors
+    (root / SESSION / "new.file.npy").write_bytes(b"new")
+    assert run(root, "--update")[0] == 0
+    assert ids < set(pd.read_parquet(root / "datasets.pqt").index)
+    assert "Nothing has changed" in run(root, "--update")[1]
