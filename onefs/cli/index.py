@@ -143,6 +143,7 @@ class _Output:
                     click.echo(visible(sentence), err=True)
                 else:
                     say(sentence)
+            _warn_of_misplaced(result, root)
             _name_unreadable(result)
             return
         facts = json.dumps(_facts(result, root), indent=1)
@@ -178,6 +179,16 @@ def _sentences(result: "IndexResult", out: Path, *, is_listed: bool) -> list[str
     return [found, f"Skipped {skipped}: {reasons}.{'' if is_listed else ' --skipped lists them.'}"]
 
 
+def _warn_of_misplaced(result: "IndexResult", root: Path) -> None:
+    if not result.n_misplaced:
+        return
+    folder, path = result.misplaced
+    complain(
+        f"the files of {counted(result.n_misplaced, 'session')} will not be found below {root} by these tables: those "
+        f"in {folder} are looked for in {root / path}. Index the folder above the labs, or move them there."
+    )
+
+
 def _name_unreadable(result: "IndexResult") -> None:
     for each in result.unreadable[:MOST_NAMED]:
         complain(f"{each.path} cannot be read: {each.why}.")
@@ -197,6 +208,7 @@ def _facts(result: "IndexResult", root: Path) -> dict[str, object]:
         "bytes": result.size_bytes,
         "hashed_files": result.n_hashed,
         "hashed_bytes": result.hashed_bytes,
+        "misplaced_sessions": result.n_misplaced,
         "skipped": dict(result.skipped),
         "unreadable": result.n_unreadable,
         "unreadable_paths": [each._asdict() for each in result.unreadable],

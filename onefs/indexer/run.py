@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from onefs import alf
 from onefs.catalogue.schema import TableFiles
 from onefs.catalogue.tables import CREATOR, creator_of, read_metadata, tables_in
 from onefs.errors import SourceError, TableError, UsageError
 from onefs.indexer.hash import BYTES_PER_TASK, FILES_PER_TASK, Hashed, ToHash, hash_files
 from onefs.indexer.listings import FACTS_BYTES, UNKNOWN, Listings
-from onefs.indexer.scan import Scanned, ScanOptions, Skipped, Unreadable, scan_folders
+from onefs.indexer.scan import Scanned, ScanOptions, SessionKey, Skipped, Unreadable, scan_folders
 from onefs.indexer.update import check_tables, update_tables
 from onefs.indexer.write import eid_of, key_of, write_index
 from onefs.mountinfo import FILE_SYSTEM_TYPE, mounted_disks
@@ -50,7 +51,8 @@ class IndexResult:
     """What was found. With `is_new` the tables were written, else they were as they should be.
 
     `skipped` is the number of files and folders that are not indexed, by reason; `unreadable` names the first that
-    the system did not let us read, of `n_unreadable`.
+    the system did not let us read, of `n_unreadable`. `misplaced` is the first of `n_misplaced` session folders that
+    do not have the path below the folder by which readers of the tables look for them, and that path.
     """
 
     files: TableFiles
@@ -63,6 +65,8 @@ class IndexResult:
     skipped: Counter[Skipped] = field(default_factory=Counter)
     unreadable: list[Unreadable] = field(default_factory=list)
     n_unreadable: int = 0
+    misplaced: tuple[str, str] = ("", "")
+    n_misplaced: int = 0
 
 
 OnSkipped = Callable[[Skipped, str], None]
@@ -157,6 +161,7 @@ class _Run:
                         "Leave out the lab, or index that lab's folder.",
                     )
                 listings.put(listing, eid_of(key))
+                self._check_place(listing.folder, key)
                 n_files += len(listing.facts) // FACTS_BYTES
             self.result.skipped += scanned.skipped
             if on_skipped is not None:
@@ -169,6 +174,12 @@ class _Run:
         if self.root in unreadable:
             raise SourceError(f"{self.root} cannot be read: {self.result.unreadable[0].why}.", "Mend its permissions.")
         listings.forget_unseen(unreadable)
+
+    def _check_place(self, folder: str, key: SessionKey) -> None:
+        path = alf.session_path(*key)
+        if folder != f"{self.root.rstrip('/')}/{path}":
+            self.result.misplaced = self.result.misplaced if self.result.n_misplaced else (folder, path)
+            self.result.n_misplaced += 1
 
     def _scanned(self, folders: list[str], options: ScanOptions) -> Iterator[Scanned]:
         """What is in some folders and all below them."""

@@ -105,6 +105,7 @@ def test_json_has_all_of_it_in_one_document(root, run):
         "bytes": 3000,
         "hashed_files": 3,
         "hashed_bytes": 3000,
+        "misplaced_sessions": 0,
         "skipped": dict.fromkeys(paths, 1),
         "unreadable": 0,
         "unreadable_paths": [],
@@ -135,8 +136,13 @@ def test_tables_elsewhere_have_their_lab_and_leave_the_folder_as_it_is(tmp_path,
     file.parent.mkdir(parents=True)
     file.write_bytes(b"x")
     (tmp_path / "tables").mkdir()
-    code, out, _ = run(tmp_path / "data", "--out", tmp_path / "tables", "--lab", "mylab", "--workers", "1")
+    code, out, err = run(tmp_path / "data", "--out", tmp_path / "tables", "--lab", "mylab", "--workers", "1")
     assert (code, out) == (0, f"Indexed 1 session with 1 file (1 B). The tables are in {tmp_path}/tables.\n")
+    assert err == (
+        f"onefs: the files of 1 session will not be found below {tmp_path}/data by these tables: those in "
+        f"{file.parent} are looked for in {tmp_path}/data/mylab/Subjects/mouse/2024-01-02/001. "
+        "Index the folder above the labs, or move them there.\n"
+    )
     assert os.listdir(tmp_path / "data") == ["mouse"]
     assert sorted(os.listdir(tmp_path / "tables")) == [".onefs", "datasets.pqt", "sessions.pqt"]
     for lab in ("", "my lab", "a/b"):
@@ -182,6 +188,13 @@ def test_what_keeps_tables_from_being_written_is_said(tmp_path, root, run):
     with FileLock(lock):
         code, _, err = run(root)
     assert (code, err[: err.index(".")]) == (1, f"onefs: Another process is indexing {root} into {root}")
+
+
+def test_it_is_said_if_files_are_not_where_readers_of_the_tables_look(root, run):
+    assert run(root)[2] == ""
+    code, _, err = run(root / "lab/Subjects")
+    assert code == 0
+    assert f" are looked for in {root}/lab/Subjects/{SESSION}. Index the folder above the labs" in err
 
 
 def test_tables_in_a_session_folder_are_no_skipped_names(root, run):
