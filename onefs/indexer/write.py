@@ -20,6 +20,7 @@ from onefs.catalogue.tables import write_pair
 from onefs.digests import new_md5
 from onefs.indexer.listings import MD5_BYTES, Files, Listings
 from onefs.indexer.scan import SessionKey, session_key
+from onefs.progress import report
 from onefs.table_times import table_time_text
 
 if TYPE_CHECKING:
@@ -85,11 +86,12 @@ def write_index(
     eids = None if hash_ids else _in_order_of_paths(listings)
     metadata = {"date_created": table_time_text(), "origin": origin}
     keys, merged = session_keys(listings, eids, lab), merged_sessions(listings, eids, lab)
+    parts = _reported(in_parts(merged, lambda session: len(session.paths)), listings.n_files())
     with changing_tables(directory):
         return write_pair(
             directory,
             (session_table(part, hash_ids=hash_ids) for part in in_parts(keys, lambda _: 1)),
-            (dataset_table(part, hash_ids=hash_ids) for part in in_parts(merged, lambda session: len(session.paths))),
+            (dataset_table(part, hash_ids=hash_ids) for part in parts),
             metadata,
             is_indexed=hash_ids,
         )
@@ -188,6 +190,15 @@ def in_parts(sessions: Iterable[T], rows_of: Callable[[T], int]) -> Iterator[lis
             part, n_rows, is_first = [], 0, False
     if part or is_first:
         yield part
+
+
+def _reported(parts: Iterable[list[IndexedSession]], n_files: int) -> Iterator[list[IndexedSession]]:
+    """The same parts of `n_files` files; reports how many of these have been written."""
+    n_written = 0
+    for part in parts:
+        yield part
+        n_written += sum(len(session.paths) for session in part)
+        report("writing the tables", n_written, n_files, "file")
 
 
 def _dataset_ids(sessions: "Sequence[IndexedSession]") -> Ids:

@@ -176,7 +176,8 @@ def test_what_keeps_tables_from_being_written_is_said(tmp_path, root, run):
     code, _, err = run(root / "lab", "--out", tmp_path / "others")
     assert code == 1
     assert err == (
-        f"onefs: The table {tmp_path}/others/sessions.pqt was not made by indexing {root}/lab, and stays. "
+        f"onefs: The table {tmp_path}/others/sessions.pqt is of {root}, not of {root}/lab: "
+        "it may hold what is not in the files, and stays. "
         "Give --update to bring it up to date, or --out DIR to have the new tables elsewhere.\n"
     )
     code, _, err = run(root, "--lab", "other")
@@ -248,6 +249,16 @@ def test_a_terminal_shows_the_progress_and_then_what_was_indexed(root: Path) -> 
     assert done.wait() == 0, said
     for shown in (f"listing {root}", f"hashing {root}", "34.6 MB of 34.6 MB", "Indexed 1 session with 4 files"):
         assert shown.encode() in said
+
+
+def test_progress_of_writing_is_told_in_files(root, run, monkeypatch):
+    monkeypatch.setattr("onefs.cli.progress.PLAIN_STEP_EVERY_S", -1.0)
+    monkeypatch.setattr("onefs.indexer.write.ROWS_AT_ONCE", 1)
+    (root / "lab/Subjects/rat/2024-01-02/001").mkdir(parents=True)
+    (root / "lab/Subjects/rat/2024-01-02/001/spikes.times.npy").write_bytes(b"x")
+    lines = run(root)[2].splitlines()
+    assert lines[-2] in ("writing the tables: 1 of 4 files", "writing the tables: 3 of 4 files")
+    assert lines[-1].startswith("writing the tables: 4 of 4 files")
 
 
 def test_ctrl_c_says_that_the_same_command_goes_on(root: Path) -> None:
