@@ -20,7 +20,7 @@ from onefs.catalogue.schema import (
     TableFiles,
     TableMetadata,
 )
-from onefs.errors import DamagedTableError, TableError
+from onefs.errors import DamagedTableError, NoRoomError, TableError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,8 +86,8 @@ def raw_metadata(file: Path) -> dict[str, Any] | None:
     """A parquet file's `one_metadata`, None if it has none. Raises `TableError` if the file cannot be read."""
     import pyarrow.parquet as pq
 
-    with table_errors(file):
-        metadata = pq.read_schema(file).metadata or {}
+    with table_errors(file), file.open("rb") as stream:  # pyarrow itself takes no path that is not UTF-8
+        metadata = pq.read_schema(stream).metadata or {}
     try:
         raw = json.loads(metadata.get(METADATA_KEY, b"null"))
     except ValueError as error:
@@ -121,7 +121,7 @@ def write_tables(
 ) -> TableFiles:
     """Write both tables, each complete or not at all, for onefs, pandas and ONE.
 
-    `created` is "YYYY-MM-DD HH:MM". Raises `TableError` if the directory cannot be written.
+    `created` is "YYYY-MM-DD HH:MM". Raises `TableError` if the directory cannot be written, `NoRoomError`.
     """
     metadata = {"date_created": created, "origin": origin, "min_api_version": MIN_API_VERSION}
     with _writing_errors(directory):
@@ -139,19 +139,25 @@ def write_pair(
     """Write both tables as `write_tables`, each from one or more parts. `is_indexed`: pandas is to index the ids."""
     files = tables_in(directory)
     with _writing_errors(directory), ExitStack() as stack:
-        _write(stack, files.sessions, sessions, ["id"] if is_indexed else [], metadata)
+        # It closes in reverse: sessions get their name first, for datasets refer to them.
         _write(stack, files.datasets, datasets, ["eid", "id"] if is_indexed else [], metadata)
+        _write(stack, files.sessions, sessions, ["id"] if is_indexed else [], metadata)
     return files
 
 
 @contextmanager
 def _writing_errors(directory: Path) -> Iterator[None]:
-    """Turns what is raised while tables are made and written into `TableError`."""
+    """Turns what is raised while tables are made and written into `TableError` and `NoRoomError`."""
     import pyarrow as pa
 
     try:
         yield
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoRoomError(
+                f"There is no room on the disk to write the cache tables to {directory}.",
+                "Free some space, or write to another directory; what stood there is as it was.",
+            ) from error
         raise TableError(
             f"The cache tables cannot be written to {directory}: {error.strerror or error}.",
             "Make the directory writable, or free some disk space.",
