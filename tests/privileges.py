@@ -1,12 +1,20 @@
 """What this process may do that an ordinary user may not, and the tests that need it."""
 
+import ctypes
 import os
+import struct
 import subprocess
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
+T = TypeVar("T")
 CAP_SYS_ADMIN = 21
+CAPABILITY_VERSION = 0x20080522
 NEEDS = {
     "needs_root": "needs root, since it acts as several users",
     "needs_mount": "needs root, or a namespace of its own (unshare -Urm), to mount a disk",
@@ -48,3 +56,15 @@ def left_to_root(skipped: list[pytest.TestReport]) -> int:
     """How many of these skipped tests are skipped for want of a right."""
     reasons = [report.longrepr[2] for report in skipped if isinstance(report.longrepr, tuple)]
     return sum(any(why in reason for why in NEEDS.values()) for reason in reasons)
+
+
+def as_ordinary_user(function: Callable[..., T], *arguments: Any) -> T:
+    """What a function returns, or raises, in a process that the permissions of files and folders count for."""
+    with ProcessPoolExecutor(1, get_context("fork"), _drop_capabilities) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def _drop_capabilities() -> None:
+    header, none = struct.pack("Ii", CAPABILITY_VERSION, 0), bytes(24)
+    if ctypes.CDLL(None, use_errno=True).capset(header, none):
+        raise OSError(ctypes.get_errno(), "capset")

@@ -1,27 +1,24 @@
 """`Listings`, the database of what is known of a folder's files: their paths, sizes, times, inodes and MD5s."""
 
-import contextlib
-import errno
 import hashlib
-import logging
 import os
-import sqlite3
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from filelock import FileLock, Timeout
 
 from onefs.alf import STATE_FOLDER
-from onefs.errors import BusyError, NoRoomError, OnefsError, TableError
+from onefs.errors import BusyError
 from onefs.indexer.hash import Hashed
+from onefs.indexer.listings_file import hashed_checksum, listing_errors, open_listings, session_checksum
 from onefs.indexer.scan import FACTS, Listing
 
-VERSION = 1
 MD5_BYTES = 16
 FACTS_BYTES = 8 * len(FACTS)
 UNKNOWN = bytes(MD5_BYTES)
@@ -29,24 +26,8 @@ UNKNOWN = bytes(MD5_BYTES)
 
 COMMIT_AFTER = 500
 """So many changes are lost at most if the process is killed."""
-
-_SCHEMA = f"""
-CREATE TABLE session (
-    number INTEGER PRIMARY KEY, folder BLOB UNIQUE NOT NULL, eid BLOB NOT NULL,
-    paths TEXT NOT NULL, facts BLOB NOT NULL, md5s BLOB NOT NULL
-);
-CREATE INDEX session_eid ON session (eid);
-CREATE TABLE hashed (number INTEGER NOT NULL, at INTEGER NOT NULL, facts BLOB NOT NULL, md5 BLOB);
-CREATE TABLE gone (eid BLOB NOT NULL, folder BLOB NOT NULL, path TEXT NOT NULL);
-CREATE TABLE note (name TEXT PRIMARY KEY, text TEXT NOT NULL);
-PRAGMA user_version = {VERSION};
-"""
-"""`hashed` are results that are not in `session` yet: the new facts and MD5 of its `at`th file; without, it is gone.
-
-`gone` are files that were listed and are not any more, since the tables were written; with the path "", the folder.
-"""
-
-_log = logging.getLogger(__name__)
+LOCK_TIMEOUT_S = 2.0
+"""The processes of a run that was killed end with it, and have its lock until then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,43 +85,46 @@ class Listings:
     """
 
     def __init__(self, root: str, directory: Path) -> None:
-        """The listings of the folder `root`, whose tables are in `directory`."""
-        digest = hashlib.blake2b(os.fsencode(root), digest_size=6).hexdigest()
+        """The listings of the folder `root`, whose tables are in `directory`; both from `/` on.
+
+        A directory that holds what is listed may be moved: its listings are moved along, and count as before.
+        """
+        above = directory.resolve()
+        place = os.path.relpath(root, above) if Path(root).is_relative_to(above) else root
+        digest = hashlib.blake2b(os.fsencode(place), digest_size=6).hexdigest()
         self._root = root
         self._directory = directory
         self._path = directory / STATE_FOLDER / f"listings-{digest}.db"
-        self._lock = FileLock(self._path.with_suffix(".lock"), mode=0o666)
+        self._lock = FileLock(directory / STATE_FOLDER / "index.lock", mode=0o666)
         self._uncommitted = 0
         self._is_noted = False
 
     def __enter__(self) -> Self:
-        """Raises `BusyError` if another process has them open."""
-        with self._errors():
+        """Raises `BusyError` if another process has any listings of this directory open."""
+        with self._errors(), ExitStack() as stack:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                self._lock.acquire(timeout=0)
+                self._lock.acquire(timeout=LOCK_TIMEOUT_S)
             except Timeout:
                 raise BusyError(
-                    f"Another process is indexing {self._root} into {self._directory}.",
+                    f"Another process is indexing into {self._directory}.",
                     "Wait until it is done, then run it again if files have changed since.",
                 ) from None
-            try:
-                self._db = self._opened()
-                self._take_in_hashes()
-            except BaseException:
-                self._lock.release()
-                raise
+            stack.callback(self._lock.release)
+            self._db = stack.enter_context(closing(open_listings(self._path)))
+            self._is_noted = bool(self.note())
+            self._take_in_hashes()
+            self._closing = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            with self._errors():
-                self._db.commit()  # what was found is right, even if something else failed
-        finally:
-            self._db.close()
-            self._lock.release()
+        with self._errors(), self._closing:
+            if error is None:
+                self._db.commit()
+            else:  # it may have come in the midst of a change
+                self._db.rollback()
 
     def put(self, listing: Listing, eid: UUID) -> None:
         """Note what is in a session folder now. The MD5s of files whose facts are the same stay known."""
@@ -152,8 +136,8 @@ class Listings:
             if row is None:
                 files = Files.of(listing.paths, listing.facts)
                 number = self._db.execute(
-                    "INSERT INTO session (folder, eid, paths, facts, md5s) VALUES (?, ?, ?, ?, ?)",
-                    (folder, eid.bytes, listing.paths, listing.facts, files.md5s),
+                    "INSERT INTO session (folder, eid, paths, facts, md5s, checksum) VALUES (?, ?, ?, ?, ?, ?)",
+                    (folder, *_checked(eid, listing.paths, listing.facts, files.md5s)),
                 ).lastrowid
                 self._changed()
             else:
@@ -166,7 +150,8 @@ class Listings:
 
     def _update(self, old: SessionFiles, eid: UUID, listing: Listing) -> None:
         known = old.files.by_path()
-        new = {path: each for path, each in known.items() if path.startswith(listing.unreadable)}
+        files, folders = set(listing.unreadable), tuple(each for each in listing.unreadable if each[-1:] in ("", "/"))
+        new = {path: each for path, each in known.items() if path in files or path.startswith(folders)}
         for path, (facts, md5) in Files.of(listing.paths, listing.facts).by_path().items():
             old_facts, old_md5 = known.get(path, (b"", UNKNOWN))
             new[path] = (facts, old_md5 if facts == old_facts else md5)
@@ -183,17 +168,17 @@ class Listings:
     def _store(self, number: int, eid: UUID, by_path: Mapping[str, tuple[bytes, bytes]]) -> None:
         files = Files.from_paths(by_path)
         self._db.execute(
-            "UPDATE session SET eid = ?, paths = ?, facts = ?, md5s = ? WHERE number = ?",
-            (eid.bytes, "\n".join(files.paths), files.facts, files.md5s, number),
+            "UPDATE session SET eid = ?, paths = ?, facts = ?, md5s = ?, checksum = ? WHERE number = ?",
+            (*_checked(eid, "\n".join(files.paths), files.facts, files.md5s), number),
         )
         self._changed()
 
     def forget_unseen(self, unreadable: Iterable[str]) -> None:
         """Remove the session folders that were not `put`, but for those at or below folders that are unreadable."""
-        kept = [self._relative(path) for path in unreadable]
+        kept = {self._relative(path) for path in unreadable}
         with self._errors():
             gone = self._db.execute("SELECT number, folder FROM session WHERE number NOT IN (SELECT number FROM seen)")
-            rows = [row for row in gone if not any(_is_below(row[1], each) for each in kept)]
+            rows = [row for row in gone if not _is_below(row[1], kept)]
             for number, folder in rows:
                 eid, paths = self._db.execute("SELECT eid, paths FROM session WHERE number = ?", (number,)).fetchone()
                 self._note_gone(eid, folder, (*Files.of(paths, b"").paths, ""))
@@ -204,9 +189,11 @@ class Listings:
 
     def add_hashes(self, hashed: Iterable[Hashed]) -> None:
         """Note results of hashing; `take_in_hashes` makes them show."""
-        rows = [(each.number, each.at, each.facts, each.md5 or None) for each in hashed if each.facts or each.is_gone]
+        rows = [(each.number, each.at, each.facts, each.md5) for each in hashed if each.facts or each.is_gone]
         with self._errors():
-            self._db.executemany("INSERT INTO hashed VALUES (?, ?, ?, ?)", rows)
+            self._db.executemany(
+                "INSERT OR REPLACE INTO hashed VALUES (?, ?, ?, ?, ?)", ((*row, hashed_checksum(*row)) for row in rows)
+            )
             self._db.commit()
 
     def take_in_hashes(self) -> None:
@@ -235,7 +222,7 @@ class Listings:
     def sessions(self, of: UUID | None = None) -> Iterator[SessionFiles]:
         """The session folders of one eid, else all, in the order of their eids, and in that of their paths."""
         one = "WHERE eid = ?" if of else ""
-        rows = self._db.execute(
+        rows = self._rows(
             f"SELECT number, folder, eid, paths, facts, md5s FROM session {one} ORDER BY eid, folder",  # noqa: S608
             (of.bytes,) if of else (),
         )
@@ -244,7 +231,7 @@ class Listings:
 
     def folders(self) -> Iterator[tuple[UUID, str]]:
         """The eids, and the session folders, in the same order."""
-        for eid, folder in self._db.execute("SELECT eid, folder FROM session ORDER BY eid, folder"):
+        for eid, folder in self._rows("SELECT eid, folder FROM session ORDER BY eid, folder"):
             yield UUID(bytes=eid), self._absolute(folder)
 
     def gone(self) -> Iterator[tuple[UUID, str, str]]:
@@ -252,7 +239,7 @@ class Listings:
 
         The path "" stands for the folder itself.
         """
-        for eid, folder, path in self._db.execute("SELECT eid, folder, path FROM gone ORDER BY eid, folder"):
+        for eid, folder, path in self._rows("SELECT eid, folder, path FROM gone ORDER BY eid, folder"):
             yield UUID(bytes=eid), self._absolute(folder), path
 
     def n_files(self) -> int:
@@ -261,9 +248,9 @@ class Listings:
 
     def totals(self) -> tuple[int, int, int]:
         """How many sessions and files there are, and the bytes of all files."""
-        (n_sessions,) = self._db.execute("SELECT count(DISTINCT eid) FROM session").fetchone()
+        ((n_sessions,),) = self._rows("SELECT count(DISTINCT eid) FROM session")
         n_files = size_bytes = 0
-        for (facts,) in self._db.execute("SELECT facts FROM session"):
+        for (facts,) in self._rows("SELECT facts FROM session"):
             sizes = array("Q", facts)[:: len(FACTS)]
             n_files += len(sizes)
             size_bytes += sum(sizes)
@@ -271,14 +258,18 @@ class Listings:
 
     def note(self) -> str:
         """What `set_note` noted, "" if anything has changed since."""
-        row = self._db.execute("SELECT text FROM note").fetchone()
-        return str(row[0]) if row else ""
+        return self._noted("tables")
+
+    def former_root(self) -> str:
+        """The path that the folder had when its tables were written, "" if they never were."""
+        return self._noted("root")
 
     def set_note(self, text: str) -> None:
         """Keep a text until anything changes. The tables have been written now: forget what was `gone`."""
         with self._errors():
             self._db.execute("DELETE FROM gone")
-            self._db.execute("INSERT OR REPLACE INTO note VALUES ('tables', ?)", (text,))
+            notes = [("tables", os.fsencode(text)), ("root", os.fsencode(self._root))]
+            self._db.executemany("INSERT OR REPLACE INTO note VALUES (?, ?)", notes)
             self._db.commit()
             self._is_noted = True
 
@@ -287,12 +278,23 @@ class Listings:
     def _changed(self) -> None:
         """Count a change, and commit now and then."""
         if self._is_noted:
-            self._db.execute("DELETE FROM note")
+            self._db.execute("DELETE FROM note WHERE name = 'tables'")
             self._is_noted = False
         self._uncommitted += 1
         if self._uncommitted >= COMMIT_AFTER:
             self._db.commit()
             self._uncommitted = 0
+
+    def _noted(self, name: str) -> str:
+        texts = self._rows("SELECT CAST(text AS BLOB) FROM note WHERE name = ?", (name,))
+        return "".join(os.fsdecode(text) for (text,) in texts)
+
+    def _rows(self, query: str, parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        with self._errors():
+            yield from map(tuple, self._db.execute(query, parameters))  # not of the cursor: it would be closed, too
+
+    def _errors(self) -> AbstractContextManager[None]:
+        return listing_errors(self._path)
 
     def _relative(self, path: str) -> bytes:
         """A path from the root on; "." for the root itself."""
@@ -301,66 +303,15 @@ class Listings:
     def _absolute(self, folder: bytes) -> str:
         return self._root if folder == b"." else f"{self._root.rstrip('/')}/{os.fsdecode(folder)}"
 
-    def _opened(self) -> sqlite3.Connection:
-        try:
-            return self._connected()
-        except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
-                raise
-            _log.warning("%s is damaged (%s): all files are listed and hashed anew.", self._path, error)
-            for suffix in ("", "-wal", "-shm", "-journal"):
-                Path(f"{self._path}{suffix}").unlink(missing_ok=True)
-            return self._connected()
 
-    def _connected(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path)
-        try:
-            self._make_ready(db)
-        except BaseException:
-            db.close()
-            raise
-        return db
-
-    def _make_ready(self, db: sqlite3.Connection) -> None:
-        # Exclusive: so that a network file system need not share memory for the write-ahead log.
-        db.executescript(
-            "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; "
-            "PRAGMA wal_autocheckpoint = 10000; CREATE TEMP TABLE seen (number INTEGER PRIMARY KEY);"
-        )
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-        elif version != VERSION:
-            raise TableError(
-                f"{self._path} was written by another version of onefs.",
-                "Update onefs, or remove that file: then all files are hashed again.",
-            )
-        self._is_noted = bool(db.execute("SELECT count(*) FROM note").fetchone()[0])
-
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Turns errors of the database and its disk into ours."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-            is_full = code == sqlite3.SQLITE_FULL
-            raise self._error(is_full, str(error)) from error
-        except OSError as error:
-            is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            raise self._error(is_full, error.strerror or str(error)) from error
-
-    def _error(self, is_full: bool, why: str) -> OnefsError:
-        if is_full:
-            return NoRoomError(
-                f"There is no room on the disk for the list of the files, {self._path}.",
-                "Free some space, or have the tables written elsewhere (--out); then run it again, and it goes on.",
-            )
-        return TableError(
-            f"The list of the files, {self._path}, cannot be written: {why}.",
-            "Make the folder writable, or have the tables written elsewhere (--out).",
-        )
+def _checked(eid: UUID, paths: str, facts: bytes, md5s: bytes) -> tuple[bytes, str, bytes, bytes, int]:
+    return eid.bytes, paths, facts, md5s, session_checksum(eid.bytes, paths.encode(), facts, md5s)
 
 
-def _is_below(folder: bytes, above: bytes) -> bool:
-    return above == b"." or folder == above or folder.startswith(above + b"/")
+def _is_below(folder: bytes, folders: Set[bytes]) -> bool:
+    """Whether a folder, relative to the root, is one of some folders or below one; the root is "."."""
+    while folder not in folders:
+        if folder == b".":
+            return False
+        folder = folder.rpartition(b"/")[0] or b"."
+    return True

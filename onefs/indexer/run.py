@@ -89,16 +89,12 @@ def index(
         if options.updates:
             check_tables(out)
         elif not options.replaces:
-            _check_replaceable(run.result.files, run.root)
+            _check_replaceable(run.result.files, (run.root, listings.former_root()))
         run.scan(listings, on_skipped)
         if options.hash_files:
             run.hash(listings)
         run.count(listings)
-        if not run.result.n_sessions and not options.may_be_empty:
-            raise SourceError(
-                f"There is no session folder below {root}, such as LAB/Subjects/SUBJECT/2024-01-31/001.",
-                "Name the folder that holds the labs or subjects.",
-            )
+        run.check_found(run.result.n_sessions)
         run.write(listings)
     return run.result
 
@@ -114,8 +110,11 @@ def _check_folder(folder: Path, purpose: str, remedy: str) -> None:
     raise UsageError(f"{folder} cannot {purpose}: {why}.", remedy)
 
 
-def _check_replaceable(files: TableFiles, root: str) -> None:
-    """Raise `TableError` if there are tables but those that onefs made of this folder, and nobody changed since."""
+def _check_replaceable(files: TableFiles, roots: tuple[str, str]) -> None:
+    """Raise `TableError` if there are tables but those that onefs made of a folder, and nobody changed since.
+
+    The folder is given by its path, and by that of the last time.
+    """
     for file in (files.sessions, files.datasets):
         if not file.exists():
             continue
@@ -125,10 +124,10 @@ def _check_replaceable(files: TableFiles, root: str) -> None:
             raise TableError(
                 error.reason, f"Remove {file}, or give --out DIR to have the new tables elsewhere."
             ) from error
-        if metadata.origin != root:
-            why = f"is of {metadata.origin or 'an unknown origin'}, not of {root}"
+        if metadata.origin not in roots:
+            why = f"is of {metadata.origin or 'an unknown origin'}, not of {roots[0]}"
         elif set(metadata.raw) != {"date_created", "origin"} or creator_of(file) != CREATOR:
-            why = f"is not as onefs made it of {root}"
+            why = f"is not as onefs made it of {roots[0]}"
         else:
             continue
         raise TableError(
@@ -151,8 +150,9 @@ class _Run:
         options = ScanOptions(on_skipped is not None, _mounts_below(self.root))
         folders = [self.root]
         unreadable: list[str] = []
-        n_files, n_known_files = 0, listings.n_files()
+        n_sessions, n_files, n_known_files = 0, 0, listings.n_files()
         for scanned in self._scanned(folders, options):
+            n_sessions += len(scanned.listings)
             for listing in scanned.listings:
                 key = key_of(listing.folder, self._options.lab)
                 if self._options.lab and key.lab != self._options.lab:
@@ -173,6 +173,7 @@ class _Run:
             report(f"listing {self.root}", n_files, total, "file")
         if self.root in unreadable:
             raise SourceError(f"{self.root} cannot be read: {self.result.unreadable[0].why}.", "Mend its permissions.")
+        self.check_found(n_sessions + len(unreadable))  # what was known stays so: its disk may not be mounted now
         listings.forget_unseen(unreadable)
 
     def _check_place(self, folder: str, key: SessionKey) -> None:
@@ -201,6 +202,14 @@ class _Run:
     def _cannot_read(self, unreadable: list[Unreadable]) -> None:
         self.result.n_unreadable += len(unreadable)
         self.result.unreadable += unreadable[: MOST_NAMED - len(self.result.unreadable)]
+
+    def check_found(self, number: int) -> None:
+        """Raise `SourceError` if nothing was found where there should be something."""
+        if not number and not self._options.may_be_empty:
+            raise SourceError(
+                f"There is no session folder below {self.root}, such as LAB/Subjects/SUBJECT/2024-01-31/001.",
+                "Name the folder that holds the labs or subjects.",
+            )
 
     def hash(self, listings: Listings) -> None:
         """Hash the files whose MD5 is not known."""

@@ -1,5 +1,6 @@
 """Finding session folders and the ALF files in them."""
 
+import errno
 import os
 import re
 import stat
@@ -26,6 +27,7 @@ _LAB = re.compile(alf.PARTS["lab"])
 _OWN_NAMES = frozenset((alf.STATE_FOLDER, *alf.TABLE_NAMES))
 """What is beside the files if tables are written into a session's folder."""
 _64_BITS = (1 << 64) - 1
+_LEADS_NOWHERE = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
 class Skipped(StrEnum):
@@ -59,7 +61,7 @@ class SessionKey(NamedTuple):
 class Listing(NamedTuple):
     """The datasets in a session folder: their paths in it, one a line, and the `FACTS` of each as 64-bit integers.
 
-    `unreadable` are folders in it, relative to it, of which nothing is known.
+    `unreadable` are what nothing is known of: files in it, and folders with a slash after them; "" is all of it.
     """
 
     folder: str
@@ -118,6 +120,8 @@ class _Scan:
         self._options = options
         self._found = Scanned()
         self._entered = self._listed = 0
+        self._unknown: list[str] = []
+        """What is unreadable in the session that is being listed."""
 
     def run(self, folders: list[str]) -> Scanned:
         while folders and self._listed < FILES_PER_TASK and self._entered < FOLDERS_PER_TASK:
@@ -142,7 +146,7 @@ class _Scan:
                         if entry.name != alf.STATE_FOLDER:
                             inner.append(entry.path)
                     elif entry.name not in (*alf.TABLE_NAMES, alf.INSERTIONS_NAME):
-                        self._skip(Skipped.FOLDER_LINK if entry.is_dir() else Skipped.OUTSIDE, entry.path)
+                        self._skip(Skipped.FOLDER_LINK if _leads_to_folder(entry) else Skipped.OUTSIDE, entry.path)
         except FileNotFoundError:
             return  # it is gone by now
         except OSError as error:
@@ -153,7 +157,8 @@ class _Scan:
         """List the datasets in a session's folder."""
         paths: list[str] = []
         facts = array("Q")
-        below, unreadable = [""], []
+        below = [""]
+        self._unknown = []
         while below:
             inner = below.pop()
             self._entered += 1
@@ -164,10 +169,10 @@ class _Scan:
                 if not inner:
                     return
             except OSError as error:
-                unreadable.append(inner)
+                self._unknown.append(inner)
                 self._unreadable(f"{session}/{inner}", error)
         self._listed += len(paths)
-        self._found.listings.append(Listing(session, "\n".join(paths), facts.tobytes(), tuple(unreadable)))
+        self._found.listings.append(Listing(session, "\n".join(paths), facts.tobytes(), tuple(self._unknown)))
 
     def _list_folder(
         self,
@@ -203,15 +208,12 @@ class _Scan:
         """What the system knows of a file; None if it is no dataset."""
         try:
             found = entry.stat()
-        except FileNotFoundError:
-            if entry.is_symlink():
-                self._skip(Skipped.BROKEN_LINK, entry.path)
-            return None
         except OSError as error:
-            if entry.is_symlink():
-                self._skip(Skipped.BROKEN_LINK, entry.path)  # such as a loop
-            else:
+            if error.errno not in _LEADS_NOWHERE:
+                self._unknown.append(path)
                 self._unreadable(entry.path, error)
+            elif entry.is_symlink():  # else it is gone by now
+                self._skip(Skipped.BROKEN_LINK, entry.path)
             return None
         if not stat.S_ISREG(found.st_mode):
             self._skip(Skipped.FOLDER_LINK if stat.S_ISDIR(found.st_mode) else Skipped.SPECIAL, entry.path)
@@ -227,7 +229,7 @@ class _Scan:
             self._found.skipped_paths.append((why, path))
 
     def _unreadable(self, path: str, error: OSError) -> None:
-        self._found.unreadable.append(Unreadable(path.rstrip("/"), error.strerror or str(error)))
+        self._found.unreadable.append(Unreadable(path.rstrip("/") or "/", error.strerror or str(error)))
 
 
 def session_folders(root: Path) -> Iterator[tuple[Path, SessionKey]]:
@@ -286,6 +288,13 @@ def _is_folder_name(name: str) -> bool:
 @lru_cache(1 << 16)  # sessions have the same names again and again
 def _is_file_name(name: str) -> bool:
     return alf.parse_file_name(_OLD_NAMESPACE.sub(".", name, count=1)) is not None
+
+
+def _leads_to_folder(link: os.DirEntry[str]) -> bool:
+    try:
+        return link.is_dir()
+    except OSError:  # such as a loop
+        return False
 
 
 def _folders(root: Path) -> list[Path]:
