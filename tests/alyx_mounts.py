@@ -8,6 +8,9 @@ from pathlib import Path
 
 from mounted import Mounted
 
+from onefs.alf import STATE_FOLDER, TABLE_NAMES
+from onefs.catalogue.snapshot import load_snapshot
+from onefs.demo.archive import TABLES_DIR
 from onefs.demo.server import DemoServer
 
 USER = PASSWORD = "demo"
@@ -49,12 +52,21 @@ def mount_of(
 ) -> Mounted:
     """A mount of a demo server's Alyx, not begun yet. The bucket is tried before the data server.
 
-    The login is in the environment; that of the data server is where ONE keeps it.
+    The login is in the environment; that of the data server is where ONE keeps it. The server's tables of now are
+    indexed already: a mount does that in a process of its own, which takes longer than many a test.
     """
+    index_tables(server, home / "cache" / STATE_FOLDER)
     if data_server_login:
         _write_one_parameters(home / ".one", server)
     given = {"HOME": str(home), "ONEFS_ALYX_USER": USER, "ONEFS_ALYX_PASSWORD": password, **environment}
     return Mounted(server.url, home, *flags, **given)
+
+
+def index_tables(server: DemoServer, state_dir: Path) -> None:
+    """Index the tables of a server, so that whoever fetches them finds them indexed."""
+    tables = server.directory / TABLES_DIR
+    if all((tables / name).exists() for name in TABLE_NAMES):
+        load_snapshot(tables, state_dir)
 
 
 def _write_one_parameters(folder: Path, server: DemoServer) -> None:

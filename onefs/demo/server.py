@@ -163,6 +163,7 @@ class DemoServer(_Closed):
     """
 
     def __init__(self, directory: Path, *, requests_per_minute: int | None = None, keeps_tables: bool = False) -> None:
+        self.directory = directory
         self.answers = Answers(directory, keeps_tables=keeps_tables)
         self.answers.throttle.requests_per_minute = requests_per_minute
         self._port = 0
