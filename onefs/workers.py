@@ -105,9 +105,9 @@ class LocalWorkers:
         except OSError as error:
             raise WorkerLostError(f"A worker process cannot be started: {error.strerror}.") from error
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, masked)
             for worker in self._workers:  # when all are forked: a fork does not take other threads along
                 worker.start()
+            signal.pthread_sigmask(signal.SIG_SETMASK, masked)
 
 
 class _Task(NamedTuple):
