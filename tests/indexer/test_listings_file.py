@@ -53,11 +53,12 @@ def test_random_bytes_anywhere_never_make_a_wrong_md5(root, out):
     make_tables(root, out, hash_files=True)
     file = database(out)
     good = file.read_bytes()
+    used = [at for at, byte in enumerate(good) if byte]  # in pages without rows nothing can be wrong
     dice = random.Random(12)
     n_hashed = 0
     for _ in range(40):
         bad = bytearray(good)
-        at, length = dice.randrange(len(good)), dice.choice([1, 1, 16, 512])
+        at, length = dice.choice(used), dice.choice([1, 1, 16, 512])
         bad[at : at + length] = dice.randbytes(len(bad[at : at + length]))
         file.write_bytes(bad)
         try:
@@ -66,7 +67,7 @@ def test_random_bytes_anywhere_never_make_a_wrong_md5(root, out):
             assert "another version" in str(error)
             continue
         assert hashes(out) == MD5S
-    assert n_hashed > 20 * len(FILES)
+    assert n_hashed >= 10 * len(FILES)
 
 
 def test_a_wrong_md5_in_a_sound_database_is_found_out(root, out):
