@@ -105,6 +105,8 @@ def _make_ready(db: sqlite3.Connection, path: Path) -> None:
 
 def _check(db: sqlite3.Connection) -> None:
     """Raise what `open_listings` takes for damage if not every row is what was written, and found."""
+    if _schema_of(db) != _expected_schema():
+        raise _DamageError("other tables than it was made with")
     (found,) = db.execute("PRAGMA integrity_check(1)").fetchone()
     if found != "ok":
         raise _DamageError(found.splitlines()[-1])
@@ -120,6 +122,16 @@ def _check(db: sqlite3.Connection) -> None:
         are_right = False
     if not are_right:
         raise _DamageError("a wrong checksum")
+
+
+def _schema_of(db: sqlite3.Connection) -> list[tuple[str, str]]:
+    return db.execute("SELECT name, sql FROM main.sqlite_master ORDER BY name").fetchall()
+
+
+def _expected_schema() -> list[tuple[str, str]]:
+    with contextlib.closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(_SCHEMA)
+        return _schema_of(db)
 
 
 def _code(error: Exception) -> int:
