@@ -76,10 +76,10 @@ def test_what_passes_when_run_once_more_is_named_as_unstable(tree: Path) -> None
 
 def test_what_fails_again_fails_the_run(tree: Path) -> None:
     (tree / "tests/test_made.py").write_text(BROKEN + UNSTABLE)
-    done = run(tree, "tests")
+    done = run(tree, "tests", "-n0")
     assert done.returncode == 1
     assert "1 failed, 1 passed" in done.stdout.partition("Once more, alone")[2]
-    assert "FAILED: pytest tests" in done.stdout
+    assert "FAILED: pytest tests -n0" in done.stdout
     assert "UNSTABLE" not in done.stdout
 
 
@@ -87,15 +87,15 @@ def test_a_run_that_fails_without_a_failed_test_stays_so(tree: Path) -> None:
     (tree / "tests/made").mkdir()
     (tree / "tests/made/test_made.py").write_text(STABLE)
     (tree / "tests/made/conftest.py").write_text("def pytest_sessionfinish(session): session.exitstatus = 1\n")
-    done = run(tree, "tests/made")
+    done = run(tree, "tests/made", "-n0")
     assert done.returncode == 1
     assert "Once more, alone" not in done.stdout
-    assert "FAILED: pytest tests/made" in done.stdout
+    assert "FAILED: pytest tests/made -n0" in done.stdout
 
 
 def test_quick_runs_what_starts_no_process(tree: Path) -> None:
     (tree / "tests/test_made.py").write_text(STABLE + STARTING + MANY_EXAMPLES)
-    done = run(tree, "--quick")
+    done = run(tree, "--quick", "-n0")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed, 2 skipped" in done.stdout
     assert "ruff" not in done.stdout
@@ -117,7 +117,7 @@ def test_what_needs_root_is_left_to_root(tree: Path) -> None:
     """In a namespace in which an ordinary user is called root."""
     marked = "import os, pytest\n@pytest.mark.needs_root\ndef test_root(): os.setuid(1)\n"
     (tree / "tests/test_made.py").write_text(marked + "@pytest.mark.needs_mount\n" + STABLE)
-    done = run(tree, "--quick", before=("unshare", "--user", "--map-root-user"))
+    done = run(tree, "--quick", "-n0", before=("unshare", "--user", "--map-root-user"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed, 1 skipped" in done.stdout
     assert "1 tests were skipped since they need root" in done.stdout
