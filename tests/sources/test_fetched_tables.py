@@ -58,9 +58,11 @@ class Place:
         self.cache.mkdir(exist_ok=True)
         (self.cache / ".onefs").mkdir()
 
-    def publish(self, *, beside: bool = True, info: bool = True) -> None:
-        """Put tables on the server."""
+    def publish(self, *, beside: bool = True, info: bool = True, indexed: bool = True) -> None:
+        """Put tables on the server. They are indexed already: to fetch others takes a process that indexes them."""
         make_tables(self.server_dir, FILES)
+        if indexed:
+            load_snapshot(self.server_dir, self.cache / ".onefs")
         if info:
             (self.server_dir / "cache_info.json").write_text(json.dumps({"date_created": "2024-01-03 00:00"}))
         if not beside:
@@ -115,7 +117,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 @pytest.mark.parametrize("beside", [True, False], ids=["beside", "zipped"])
 def test_tables_are_fetched_and_can_be_loaded(place: Place, beside: bool) -> None:
-    place.publish(beside=beside)
+    place.publish(beside=beside, indexed=False)
     place.fetch()
     assert place.n_datasets() == 1
     assert set(place.contents()) >= set(TABLE_NAMES)
@@ -558,6 +560,6 @@ def test_the_folder_that_onefs_was_started_in_is_not_run(place: Place, monkeypat
 
 
 def test_no_process_can_be_started_to_read_the_tables(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    place.publish()
+    place.publish(indexed=False)
     monkeypatch.setattr(sys, "executable", str(place.cache / "gone"))
     place.refuses(CacheDamagedError, "No process can be started")
