@@ -8,12 +8,12 @@ from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from onefs import __version__
 from onefs.cluster_connection import await_workers, check_versions, connect, no_workers, other_versions, without_onefs
 from onefs.digests import digest64
-from onefs.errors import ClusterError, OnefsError, WorkerLostError
+from onefs.errors import ClusterError, OnefsError, UsageError, WorkerLostError
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -42,11 +42,11 @@ def cluster_workers(
     the tasks are about: one fails on a worker that does not see it under the same path, rather than find nothing.
     Raises `ClusterError` if they cannot be used, `UsageError` if the extra is not installed or the address is none.
     """
+    place = None if shared is None else _Place.here(shared)
     client = connect(scheduler)
     try:
         await_workers(client, scheduler, awaits_workers_s)
         check_versions(client)
-        place = None if shared is None else _Place(shared.resolve(), shared.stat().st_ino)
         workers = ClusterWorkers(client, scheduler, place, awaits_workers_s)
         try:
             yield workers
@@ -63,6 +63,16 @@ class _Place:
 
     path: Path
     inode: int
+
+    @classmethod
+    def here(cls, folder: Path) -> Self:
+        """A folder of this machine. Raises `UsageError` if there is none."""
+        try:
+            return cls(folder.resolve(), folder.stat().st_ino)
+        except OSError as error:
+            raise UsageError(
+                f"{folder} cannot be read: {error.strerror}.", "Name a folder that this machine and the workers see."
+            ) from error
 
     def check(self) -> None:
         """Raise `ClusterError` if it is another folder on this machine, or none."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import cluster_tasks
 import dask
 import pytest
-from cluster_questions import n_tasks, n_workers
+from cluster_questions import await_workers, n_tasks, n_workers
 from dask_cluster import DaskCluster
 from waiting import wait_until
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
     """A cluster with two workers."""
     with DaskCluster(tmp_path_factory.mktemp("cluster"), 2) as cluster:
-        wait_until(lambda: n_workers(cluster) == 2)
+        await_workers(cluster, 2)
         yield cluster
 
 
@@ -85,7 +85,7 @@ def test_a_key_keeps_its_host_until_that_is_lost(cluster: DaskCluster, tmp_path:
     started.mkdir()
     keys = [f"session {number}" for number in range(12)]
     other = cluster.add_worker(host=HOSTS[1])
-    wait_until(lambda: n_workers(cluster) == 3)
+    await_workers(cluster, 3)
     with cluster_workers(cluster.address) as workers:
         found = {key: workers.submit_for(key, cluster_tasks.host).result() for key in keys}
         assert set(found.values()) == {f"tcp://{host}" for host in HOSTS}

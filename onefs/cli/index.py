@@ -41,6 +41,12 @@ MOST_NAMED = 5
     metavar="N",
     help="how many processes list and hash  [default: one for each processor]",
 )
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="have the workers of this Dask cluster list and hash; ADDRESS is that of the scheduler, or the path of its "
+    "scheduler file",
+)
 @click.option("--skipped", "lists_skipped", is_flag=True, help="list what is not indexed, each with the reason")
 @click.option("--json", "as_json", is_flag=True, help="print JSON, for programs")
 def command(
@@ -50,6 +56,7 @@ def command(
     lab: str | None,
     updates: bool,
     n_workers: int | None,
+    scheduler: str | None,
     lists_skipped: bool,
     as_json: bool,
 ) -> None:
@@ -83,7 +90,7 @@ def command(
     options = IndexOptions(lab=lab or "", hash_files=hash_files, updates=updates)
     output = _Output(as_json=as_json, lists_skipped=lists_skipped)
     try:
-        with Shown(is_quiet=output.is_for_progress_too), _workers(n_workers) as workers:
+        with Shown(is_quiet=output.is_for_progress_too), _workers(n_workers, scheduler, root) as workers:
             result = index(root, out, options, workers, output.skipped if lists_skipped else None)
     except KeyboardInterrupt:
         click.echo(err=True)  # behind the ^C
@@ -105,11 +112,17 @@ def _check_not_mounted(root: Path) -> None:
             )
 
 
-def _workers(processes: int | None) -> "AbstractContextManager[Workers]":
+def _workers(processes: int | None, scheduler: str | None, root: Path) -> "AbstractContextManager[Workers]":
     """What lists and hashes."""
-    from onefs.workers import LocalWorkers
+    if scheduler is None:
+        from onefs.workers import LocalWorkers
 
-    return LocalWorkers(processes)
+        return LocalWorkers(processes)
+    if processes is not None:
+        raise UsageError("--workers are of this machine, --scheduler is a cluster with its own.", "Give one of them.")
+    from onefs.cluster import cluster_workers
+
+    return cluster_workers(scheduler, root)
 
 
 class _Output:

@@ -11,7 +11,7 @@ from onefs.indexer.scan import facts_of
 from onefs.workers import count
 
 BYTES_PER_TASK = 64 << 20
-FILES_PER_TASK = 256
+FILES_PER_TASK = 1_000
 """A task has at most so many, but at least one file: its hashes are kept when it is done."""
 
 TRIES = 2

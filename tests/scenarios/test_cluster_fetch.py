@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from archives import on_servers
-from cluster_questions import n_executing, n_tasks, n_workers
+from cluster_questions import await_workers, n_executing, n_tasks
 from dask_cluster import DaskCluster
 from mounted import ONEFS, run_onefs
 from servers import Fault, FaultServer
@@ -82,7 +82,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
     home = tmp_path_factory.mktemp("machines")
     with DaskCluster(home / "dask", 0) as cluster:
         machines = Machines(home, cluster)
-        wait_until(lambda: n_workers(cluster) == 3)
+        await_workers(cluster, 3)
         yield machines
 
 
@@ -151,7 +151,7 @@ def test_a_killed_worker_costs_no_file(machines: Machines, server: FaultServer, 
     assert (process.returncode, job["stage"], job["done_files"]) == (0, "done", 36)
     assert all(HOSTS[0] in machines.holders(dataset, server) for dataset in DATASETS)
     machines.add_worker(HOSTS[1])
-    wait_until(lambda: n_workers(machines.cluster) == 3)
+    await_workers(machines.cluster, 3)
 
 
 def test_ctrl_c_ends_it_here_and_on_the_cluster(
