@@ -14,6 +14,7 @@ from onefs import __version__
 from onefs.cluster_connection import await_workers, check_versions, connect, no_workers, other_versions, without_onefs
 from onefs.digests import digest64
 from onefs.errors import ClusterError, OnefsError, UsageError, WorkerLostError
+from onefs.workers import counting
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -143,7 +144,7 @@ class ClusterWorkers:
         return future
 
     def close(self) -> None:
-        """Cancel what is under way. Tasks that run look at `is_wanted`."""
+        """Cancel what is under way. Tasks that run end when they look at `is_wanted`, or `count`."""
         with suppress(Exception):  # a scheduler that is gone runs nothing
             self._client.sync(
                 self._cancel, ClusterError("The context of the workers has ended."), callback_timeout=CLOSE_S
@@ -275,6 +276,12 @@ def worker_address() -> str:
     return str(get_worker().address)
 
 
+def _end_if_unwanted(done: int) -> None:
+    del done
+    if not is_wanted():
+        raise ClusterError("Nobody waits for this task any more.")
+
+
 def _called(version: str, payload: bytes) -> Any:
     """Run a task, on a worker."""
     if version != __version__:
@@ -282,7 +289,8 @@ def _called(version: str, payload: bytes) -> Any:
     place, function, arguments = pickle.loads(payload)  # noqa: S301 - it comes as the call itself does
     if place is not None:
         place.check()
-    result = function(*arguments)
+    with counting(_end_if_unwanted):
+        result = function(*arguments)
     if place is not None:
         place.check()
     return result

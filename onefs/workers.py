@@ -10,7 +10,7 @@ from multiprocessing import Pipe, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Thread, local
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
@@ -19,6 +19,8 @@ from onefs.errors import WorkerLostError
 T = TypeVar("T")
 _counter: int | None = None
 """In a process of `LocalWorkers` the eventfd by which it tells how much it has done of its task."""
+_here = local()
+"""In a thread that runs a task for others, `on_count` is what `count` calls."""
 _PR_SET_PDEATHSIG = 1
 _TASKS_PER_PROCESS = 3
 """Enough that no process waits for this one."""
@@ -158,9 +160,21 @@ class _Worker(Thread):
 
 
 def count(done: int) -> None:
-    """Tell from within a task that so much more is done, for who shows its progress."""
+    """Tell from within a task that so much more is done, for who shows its progress; may raise to end the task."""
     if _counter is not None:
         os.eventfd_write(_counter, done)
+    elif on_count := getattr(_here, "on_count", None):
+        on_count(done)
+
+
+@contextlib.contextmanager
+def counting(on_count: Callable[[int], None]) -> Iterator[None]:
+    """A block in which this thread runs a task that calls `on_count` by `count`."""
+    _here.on_count = on_count
+    try:
+        yield
+    finally:
+        del _here.on_count
 
 
 class Tasks(Generic[T]):

@@ -10,13 +10,14 @@ from pathlib import Path
 import cluster_tasks
 import dask
 import pytest
-from cluster_questions import await_workers, n_tasks, n_workers
+from cluster_questions import await_workers, n_executing, n_tasks, n_workers
 from dask_cluster import DaskCluster
 from waiting import wait_until
 
 from onefs import __version__
 from onefs.cluster import cluster_workers
 from onefs.errors import ClusterError, MismatchError, OnefsError, UsageError, WorkerLostError
+from onefs.indexer.hash import ToHash, hash_files
 
 HOSTS = ("127.0.0.1", "127.0.0.2")
 pytestmark = pytest.mark.slow
@@ -78,6 +79,15 @@ def test_the_end_cancels_what_is_under_way(cluster: DaskCluster, tmp_path: Path)
     assert all(isinstance(future.exception(), OnefsError) for future in futures)
     wait_until(ended.exists)
     wait_until(lambda: n_tasks(cluster) == 0)
+
+
+def test_nobody_hashes_on_when_nobody_waits(cluster: DaskCluster, tmp_path: Path) -> None:
+    with (tmp_path / "endless.bin").open("wb") as file:
+        file.truncate(1 << 42)
+    with cluster_workers(cluster.address, tmp_path) as workers:
+        workers.submit(hash_files, [ToHash(0, 0, str(tmp_path / "endless.bin"))])
+        wait_until(lambda: n_executing(cluster) == 1)
+    wait_until(lambda: n_executing(cluster) == 0)
 
 
 def test_a_key_keeps_its_host_until_that_is_lost(cluster: DaskCluster, tmp_path: Path) -> None:
