@@ -80,6 +80,14 @@ def defaults(directory: Path) -> set[str]:
     return {row["rel_path"] for row in rows(directory).values() if row["default_revision"]}
 
 
+def change(file: Path, **values: pa.Array) -> None:
+    """Give columns of a table other values."""
+    table = pq.read_table(file)
+    for name, column in values.items():
+        table = table.set_column(table.column_names.index(name), table.schema.field(name), column)
+    pq.write_table(table, file)
+
+
 def of_session(*paths: str, **changes: Any):
     """A session and some of its datasets, as a database would tell them."""
     session = a_session()
@@ -150,9 +158,16 @@ def test_the_name_of_a_file_may_carry_its_id(tmp_path):
     update(tmp_path)
     [row] = rows(tmp_path).values()
     assert (row["id"], row["rel_path"], row["file_size"]) == (str(known.id), "alf/a.b.npy", 18)
+
+
+def test_a_name_with_another_id_is_another_dataset(tmp_path):
+    session, [known] = of_session("alf/a.b.npy")
+    written(tmp_path, session, [known])
+    before = rows(tmp_path)
     put(tmp_path, {archive_path(f"{SESSION}/alf/a.b.npy", UUID(int=known.id.int ^ 1)): "of another id"})
     update(tmp_path)
     assert len(rows(tmp_path)) == 2
+    assert before.items() < rows(tmp_path).items()
 
 
 def test_what_is_new_is_added_with_ids_of_indexing(tmp_path):
@@ -205,7 +220,21 @@ def test_a_lab_that_one_side_does_not_tell_is_the_same(tmp_path, known_lab):
     update(tmp_path)
     [row] = session_rows(tmp_path).values()
     assert (row["id"], row["lab"]) == (str(session.eid), known_lab)
-    assert len(rows(tmp_path)) == 1
+    [row] = rows(tmp_path).values()
+    assert row["file_size"] == 1
+    next(tmp_path.rglob("a.b.npy")).unlink()
+    update(tmp_path)
+    assert not rows(tmp_path)
+
+
+def test_a_session_that_was_renamed_in_its_table_keeps_its_row(tmp_path):
+    put(tmp_path, {f"{SESSION}/a.b.npy": "a"})
+    plainly(tmp_path)
+    [before] = rows(tmp_path).values()
+    change(tmp_path / "sessions.pqt", subject=pa.array(["renamed"]))
+    put(tmp_path, {f"{SESSION}/a.b.npy": "changed"})
+    update(tmp_path)
+    assert list(rows(tmp_path).values()) == [before | {"file_size": 7}]
 
 
 def keyed(*folders: str) -> dict[UUID, Any]:
@@ -272,6 +301,35 @@ def test_sessions_of_a_database_stay_without_files(tmp_path):
     update(tmp_path)
     assert set(rows(tmp_path)) == {"other/2020-01-01/001/a.b.npy"}
     assert str(session.eid) in session_rows(tmp_path)
+
+
+def test_sessions_with_other_rows_or_another_folder_stay(tmp_path):
+    put(tmp_path, {f"{SESSION}/{name}": "a" for name in ("a.b.npy", "c.d.npy")})
+    for folder in ("empty/2020-01-01/1", "empty/2020-01-01/001"):
+        (tmp_path / folder).mkdir(parents=True)
+    update(tmp_path)
+    paths = [row["rel_path"].replace("c.d", "never.here") for row in rows(tmp_path).values()]
+    change(tmp_path / "datasets.pqt", rel_path=pa.array(paths))
+    shutil.rmtree(tmp_path / SESSION)
+    (tmp_path / "empty/2020-01-01/1").rmdir()
+    update(tmp_path)
+    assert list(rows(tmp_path)) == [f"{SESSION}/never.here.npy"]
+    assert len(session_rows(tmp_path)) == 2
+
+
+def test_a_pair_of_which_only_sessions_were_renamed_into_place_is_mended(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    root = put(tmp_path / "root", {f"{SESSION}/a.b.npy": "a", "other/2020-01-01/001/a.b.npy": "a"})
+    update(root, out)
+    shutil.rmtree(root / "other")
+    put(root, {"third/2020-01-01/001/a.b.npy": "a"})
+    whole = copied(out, tmp_path / "whole")
+    update(root, whole)
+    shutil.copy(whole / "sessions.pqt", out)
+    update(root, out)
+    assert rows(out) == rows(whole)
+    assert session_rows(out) == session_rows(whole)
 
 
 def test_what_moved_below_its_lab_stays(tmp_path):
@@ -465,6 +523,7 @@ def test_the_tables_of_the_demo_tell_the_same_of_its_files(tmp_path, demo_archiv
     update(data, demo)
     assert {row["id"]: row for row in pq.read_table(demo / "datasets.pqt").to_pylist()} == before
     update(data, demo, hash_files=True)
+    assert {row["id"]: row for row in pq.read_table(demo / "datasets.pqt").to_pylist()} == before
     reads_the_same(demo)
 
 
