@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import date
+from math import inf
 from pathlib import Path
 from uuid import UUID
 
@@ -15,13 +16,14 @@ from onefs.settings import Settings
 from onefs.sources.indexing import index_apart
 from onefs.sources.source import resolve
 from onefs.sources.tables import ensure_tables
-from onefs.sources.tables_at_hand import Place
+from onefs.sources.tables_at_hand import Place, minute_of
 
 HIDES_FILES = (
     Reason.SESSION_ID, Reason.SESSION_UNSAFE, Reason.SESSION_RESERVED, Reason.DATASET_ID, Reason.DATASET_EID,
     Reason.DATASET_UNSAFE, Reason.DATASET_IS_FOLDER, Reason.DATASET_FOLDERS,
 )  # fmt: skip
 """Why rows that may be of files in the cache are not in the index."""
+DAY_S = 86400.0
 
 
 class CacheTables:
@@ -44,6 +46,9 @@ class CacheTables:
                 "Give a cache directory with the tables of its archive.",
             )
         self._files = SessionFiles(tables)
+        origins = tables[0].metadata.origin.split(", ")
+        is_indexed_here = not {str(cache), str(cache.absolute()), str(cache.resolve())}.isdisjoint(origins)
+        self._indexed_s = minute_of(tables[0].metadata.created).timestamp() if is_indexed_here else inf
 
     def rel_paths(self, lab: str, subject: str, day: date, number: int) -> set[str] | None:
         """Relative paths of a session's datasets, existing or not; None if no table has the session."""
@@ -52,6 +57,13 @@ class CacheTables:
     def unlisted(self, ids: Iterable[UUID]) -> list[UUID]:
         """Those of these ids of datasets that no table has."""
         return self._files.unlisted(ids)
+
+    def others_before_s(self, now_s: float) -> float:
+        """Until when another program must have put a file there for it to go, in seconds since the epoch.
+
+        That is a day ago; where the tables were made from the folder itself, a day before that, as it takes a while.
+        """
+        return min(now_s, self._indexed_s) - DAY_S
 
     def are_current(self) -> bool:
         """Whether nobody replaced the tables since they were read."""

@@ -20,8 +20,6 @@ from onefs.text import counted, size_text, visible
 if TYPE_CHECKING:
     from onefs.archive.pruning import Unlisted
 
-DAY_S = 86400.0
-
 
 @dataclass(slots=True)
 class Totals:
@@ -63,7 +61,8 @@ def command(context: click.Context, cache: Path, is_delete: bool, is_null: bool,
     The tables are those in CACHE, those of releases in folders below it, and those of replays. A file that any of them
     lists is kept, also if it is listed as not existing. Never removed: files that are not ALF or not in a session
     folder, links, the folder .onefs, folders with tables of their own, files that are pinned by any user, and for a
-    day files that another program than onefs put there or changed.
+    day files that another program than onefs put there or changed. Where the tables were made from CACHE itself (onefs
+    index), such files stay if they are not older than the tables: index it again first.
 
     On a terminal files are shown with their sizes and why some stay; in a pipe one path a line, and what stays on
     standard error. --json prints path, kind, size, stays (why, or null), removed, and failure (why, or null).
@@ -74,7 +73,7 @@ def command(context: click.Context, cache: Path, is_delete: bool, is_null: bool,
 
     with Shown(is_quiet=not sys.stderr.isatty()):
         tables = CacheTables(cache)
-    rules = Rules(is_delete=is_delete, others_before_s=time.time() - DAY_S, emptied_folders=True)
+    rules = Rules(is_delete=is_delete, others_before_s=tables.others_before_s(time.time()), emptied_folders=True)
     totals = Totals()
     found = _counted(prune(cache, tables, rules), totals)
     if as_json:

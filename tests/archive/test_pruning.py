@@ -1,6 +1,7 @@
 """Pruning a cache directory by the tables in it: what counts as listed, what stays, and what goes."""
 
 import os
+import shutil
 import subprocess
 import threading
 import time
@@ -15,7 +16,8 @@ from table_shapes import a_dataset, a_session, an_id
 from waiting import wait_until
 
 from onefs import alf
-from onefs.archive.cache_tables import CacheTables
+from onefs.api.cache import make_parquet_db
+from onefs.archive.cache_tables import DAY_S, CacheTables
 from onefs.archive.pruning import Rules, Unlisted, prune
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.tables import write_tables
@@ -218,6 +220,20 @@ def test_what_others_put_there_stays_for_a_day_and_what_onefs_fetched_does_not(t
     assert not stamp_of(tmp_path, ours).exists()
     assert stamp_of(tmp_path, changed).exists()
     assert len(going(pruned(tmp_path))) == 3
+
+
+def test_what_is_newer_than_the_index_of_a_folder_stays(tmp_path: Path) -> None:
+    put(tmp_path / "a", f"{FOLDER}/a.b.npy")
+    make_parquet_db(tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    later_s = time.time() + 10 * DAY_S
+    stays = {}
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        put(folder, f"{FOLDER}/new.b.npy")
+        cache = CacheTables(folder)
+        found = prune(folder, cache, Rules(others_before_s=cache.others_before_s(later_s)))
+        stays[folder.name] = [each.stays for each in found]
+    assert stays == {"a": [RECENT], "b": [""]}  # those of b were made elsewhere
 
 
 def test_what_is_pinned_stays_whoever_fetched_it(tmp_path: Path) -> None:

@@ -15,10 +15,11 @@ from table_shapes import a_dataset
 
 from onefs.cli.main import run
 from onefs.content.store import ContentStore
+from onefs.content.unlisted import RECENT
 
 OURS = f"{FOLDER}/alf/ours.b.npy"
 THEIRS = f"{FOLDER}/alf/theirs.b.npy"
-WHY = "another program put it there within a day"
+WHY = RECENT
 
 
 class Terminal(io.StringIO):
