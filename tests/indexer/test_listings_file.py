@@ -120,7 +120,7 @@ def test_tables_of_another_folder_stay(root, out, tmp_path):
     make_tables(root, out)
     before = contents(out)
     other = fill(tmp_path / "other", "S/2020-07-01/001/a.b.npy")
-    with pytest.raises(TableError, match="is of .*, not of .*other"):
+    with pytest.raises(TableError, match=r"is of .*, not of .*other"):
         make_tables(other, out)
     assert contents(out) == before
 
