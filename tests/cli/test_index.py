@@ -185,7 +185,7 @@ def test_what_keeps_tables_from_being_written_is_said(tmp_path, root, run):
     (empty := tmp_path / "empty").mkdir()
     code, _, err = run(empty)
     assert (code, err[: err.index(",")]) == (1, f"onefs: There is no session folder below {empty}")
-    (lock,) = (root / ".onefs").glob("listings-*.lock")
+    (lock,) = (root / ".onefs").glob("index.lock")
     with FileLock(lock):
         code, _, err = run(root)
     assert (code, err[: err.index(".")]) == (1, f"onefs: Another process is indexing {root} into {root}")
