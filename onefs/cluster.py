@@ -207,7 +207,7 @@ class ClusterWorkers:
         if isinstance(error, KilledWorker):
             return WorkerLostError(
                 f"{error.allowed_failures + 1} workers of the cluster ended, one after another, in the same task.",
-                "Look for the cause in their logs; often they need more memory (dask worker --memory-limit).",
+                "Look for the cause in their logs, such as want of memory.",
             )
         if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == "onefs":
             return without_onefs("a worker of the cluster")
