@@ -257,5 +257,7 @@ def defaults_of(rel_paths: Sequence[str]) -> list[bool]:
         editions.setdefault(f"{collection}/{name}" if collection else name, {})[revision] = at
     defaults = [path not in editions for path in rel_paths]
     for by_revision in editions.values():
-        defaults[by_revision[max(by_revision)]] = True
+        greatest = max(by_revision)
+        for revision, at in by_revision.items():
+            defaults[at] = revision == greatest
     return defaults

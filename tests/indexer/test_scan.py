@@ -134,6 +134,11 @@ def test_only_the_greatest_edition_is_default(root):
     make_parquet_db(root)
     frame = load_tables(root)["datasets"]
     assert list(frame.rel_path[~frame.default_revision]) == ["alf/spikes.times.npy"]
+    fill(root, "cortexlab/Subjects/KS014/2020-07-01/001/alf/#2023-05-06#/spikes.times.npy")
+    make_parquet_db(root)
+    frame = load_tables(root)["datasets"]
+    older = ["alf/#2023-05-06#/spikes.times.npy", "alf/spikes.times.npy"]
+    assert sorted(frame.rel_path[~frame.default_revision]) == older
 
 
 def test_metadata_has_two_keys(root):
