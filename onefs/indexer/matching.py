@@ -48,9 +48,6 @@ def match_sessions(
 def _match(by_key: Mapping[SessionKey, list[UUID]], wanted: Mapping[UUID, SessionKey]) -> Eids:
     matched = {eid: key for eid, key in wanted.items() if key in by_key}
     taken = set(matched.values())
-    of_eid = {eid: key for key, eids in by_key.items() if key not in taken for eid in eids}
-    matched |= {eid: of_eid[eid] for eid in wanted if eid in of_eid and eid not in matched}
-    taken = set(matched.values())
     free, seekers = defaultdict(list), defaultdict(list)
     for key in by_key.keys() - taken:
         free[key._replace(lab="")].append(key)

@@ -372,6 +372,32 @@ def test_two_roots_make_one_archive(tmp_path):
     assert raw["origin"] == [str(first), str(second)]
 
 
+@pytest.mark.parametrize("number", range(6))
+def test_tables_of_indexing_become_those_of_the_folder_indexed_anew(tmp_path, number):
+    random = seeded(number)
+    root, out = tmp_path / "root", tmp_path / "out"
+    out.mkdir()
+    folders = [SESSION, "lab/Subjects/subject/2020-01-02/002", "S/2020-01-02/001", "S/2020-01-02/1", "S/2020-01-02/2"]
+    names = [f"{folder}a.b.npy" for folder in ("", "#1#/", "#2#/", "alf/", "alf/#1#/", "alf/#2020-01-01#/")] + [
+        "c.d.npy"
+    ]
+    put(root, {f"{SESSION}/a.b.npy": "a"})
+    for step in range(6):
+        for _ in range(random.randrange(6)):
+            folder = random.choice(folders)
+            put(root, {f"{folder}/{random.choice(names)}": "x" * random.randrange(3)})
+        for file in [file for file in root.rglob("*.npy") if random.random() < 0.2]:
+            file.unlink()
+        for folder in folders[1:]:
+            if random.random() < 0.15:
+                shutil.rmtree(root / folder, ignore_errors=True)
+        update(root, out, hash_files=True)
+        (anew := tmp_path / f"anew{step}").mkdir()
+        plainly(root, anew, hash_files=True)
+        assert rows(out) == rows(anew)
+        assert session_rows(out) == session_rows(anew)
+
+
 # Editions
 
 
