@@ -1,67 +1,23 @@
-"""`ProgramAccounting`: finds the program behind a request, counts for it, and says whether it may fetch more."""
+"""`ProgramAccounting`: counts what programs open and read, and says whether one may fetch more."""
 
-import functools
 import logging
 
-import trio
-from cachetools import LRUCache
-
 from onefs.errors import CrawlingError
-from onefs.recording.processes import (
-    Caller,
-    Process,
-    Reader,
-    file_name,
-    is_interpreter,
-    process,
-    process_of,
-    program_in_short,
-)
+from onefs.recording.processes import Caller, Reader
 from onefs.recording.program_usage import Programs
 from onefs.recording.recorder import Recorder
-from onefs.text import visible
 from onefs.vfs.journal import Journal
 
-UNKNOWN = "unknown"
-"""The program of a request whose process is not visible here: the kernel, or a process in another PID namespace."""
-LONGEST_LOOK_S = 1.0
-LOOK_THREADS = 16
-CALLERS_KEPT = 10_000
 _log = logging.getLogger(__name__)
 
 
 class ProgramAccounting:
-    """Finds the programs of threads, and counts for them. A thread's program is looked up once.
-
-    After exec a thread has another name or stack, so it is looked up again.
-    """
+    """Counts for programs, and warns of those that fetch too much."""
 
     def __init__(self, programs: Programs, recorder: Recorder, journal: Journal) -> None:
         self._programs = programs
         self._recorder = recorder
         self._journal = journal
-        self._known: LRUCache[object, Caller] = LRUCache(CALLERS_KEPT)
-        self._looks = trio.CapacityLimiter(LOOK_THREADS)  # apart: the memory of a process may be locked
-
-    async def caller(self, pid: int, uid: int) -> Caller:
-        """The process and program of the thread `pid` of the user `uid`. `pid` is 0 for another PID namespace."""
-        thread = process(pid) if pid else None
-        if thread is None:
-            return Caller(None, UNKNOWN, uid)
-        key = thread.identity, thread.name, thread.stack, uid
-        known = self._known.get(key)
-        if known is None:
-            leader = process(process_of(pid)) or thread
-            known = self._known[key] = Caller(leader.identity, await self._program(leader), uid)
-        return known
-
-    async def _program(self, leader: Process) -> str:
-        name = file_name(leader)
-        if is_interpreter(name):  # which script it runs stands in its memory
-            look = functools.partial(program_in_short, leader)
-            with trio.move_on_after(LONGEST_LOOK_S):
-                name = await trio.to_thread.run_sync(look, limiter=self._looks, abandon_on_cancel=True)
-        return visible(name)  # it goes into the log, where a line break in it would forge lines
 
     def trust(self, caller: Caller) -> None:
         """Never take a process for a crawler."""

@@ -1,18 +1,10 @@
 """`ReadReporter`: tells the recorder who reads what, also of reads that the kernel answers by itself."""
 
-import functools
 from collections.abc import Mapping
 
-import trio
-from cachetools import LRUCache
-
 from onefs.fuse.opened import Handle, Pages
-from onefs.recording.processes import Reader, process, reader
+from onefs.fuse.threads import Threads
 from onefs.recording.recorder import Recorder
-
-LONGEST_LOOK_S = 1.0
-LOOK_THREADS = 16
-READERS_KEPT = 10_000
 
 
 class ReadReporter:
@@ -22,29 +14,12 @@ class ReadReporter:
     a reader when its file is asked for bytes, and when it has the file open while the kernel has pages of it.
     """
 
-    def __init__(self, recorder: Recorder, pages: Pages, files: Mapping[int, Handle]) -> None:
+    def __init__(self, recorder: Recorder, pages: Pages, files: Mapping[int, Handle], threads: Threads) -> None:
         """`files` are those that are open now."""
         self._recorder = recorder
         self._pages = pages
         self._files = files
-        self._readers: LRUCache[object, Reader] = LRUCache(READERS_KEPT)
-        self._looks = trio.CapacityLimiter(LOOK_THREADS)  # apart: a directory of users may never answer
-
-    async def who(self, pid: int, uid: int) -> Reader:
-        """Who the thread `pid` of the user `uid` belongs to, in full if that can be learned soon."""
-        thread = process(pid)
-        # A program that takes another's place in the same process has a name of its own, or a stack.
-        key = thread and (thread.identity, thread.name, thread.stack, uid)
-        known = self._readers.get(key)
-        if known is not None:
-            return known
-        look = functools.partial(reader, pid, uid)
-        with trio.move_on_after(LONGEST_LOOK_S):
-            found = await trio.to_thread.run_sync(look, limiter=self._looks, abandon_on_cancel=True)
-            if key is not None:
-                self._readers[key] = found
-            return found
-        return reader(pid, uid, in_full=False)
+        self._threads = threads
 
     def opened(self, handle: Handle) -> None:
         """A dataset was opened by `handle.reader`, while something is recorded."""
@@ -56,7 +31,7 @@ class ReadReporter:
         """Bytes of a file were read by request, for the first time in the recorder's turn."""
         turn = self._recorder.turn
         if turn and handle.reader is None and handle.opened.dataset is not None:
-            handle.reader = await self.who(handle.pid, handle.uid)
+            handle.reader = await self._threads.reader(handle.pid, handle.uid)
         handle.turn = turn
         are_new = handle.has_pages and not self._pages.were_read(handle.inode)
         if are_new:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+from weakref import finalize
 
 PROC = Path("/proc")
 _OVER = "ZX"
@@ -18,7 +19,8 @@ _INTERPRETER = re.compile(r"(python|pypy|perl|ruby|node|Rscript|R|julia|octave|(
 _INLINE = re.compile(r"--?(eval|exec|print|command|batch)(=.*)?|-[a-zA-Z]*[ceEpr]")
 _SCRIPT = re.compile(r"[\w.~/+-][\w./~+ -]*")
 _TGID = re.compile(r"^Tgid:\s*(\d+)$", re.MULTILINE)
-_LONGEST_TOLD_BYTES = 4096
+_LONGEST_STAT_BYTES = 4096
+_STAT_FILES_KEPT = 64
 _LONGEST_ARGUMENTS_BYTES = 8192
 _LONGEST_PROGRAM = 100
 
@@ -43,6 +45,10 @@ class Process:
     session: int
     name: str
     stack: int
+
+
+ProgramKey = tuple[int, str, str, str]
+"""A thread's number, its name, when it started, and where its stack begins."""
 
 
 class Caller(NamedTuple):
@@ -72,18 +78,59 @@ class Reader:
         return root in self.ancestors or root.pid in self.leaders
 
 
-def process(pid: int) -> Process | None:
-    """A process that runs; None for one that is over, though its parent may not know yet."""
+class _StatFile:
+    """`/proc/PID/stat` of a process or thread, kept open: opening it costs more than reading it again."""
+
+    def __init__(self, pid: int) -> None:
+        """Raises OSError."""
+        self._number = os.open(f"{PROC}/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        finalize(self, os.close, self._number)
+
+    def read(self) -> tuple[str, list[str]] | None:
+        """The name, and the fields from the state on; None once it is over, though another may have its number."""
+        try:
+            text = os.pread(self._number, _LONGEST_STAT_BYTES, 0).decode(errors="replace")
+        except OSError:
+            return None
+        head, _, rest = text.rpartition(") ")
+        fields = rest.split(" ", 26)  # those behind the stack's beginning are of no use
+        if len(fields) < 26 or fields[0] in _OVER:
+            return None
+        return head.partition("(")[2], fields
+
+
+_open_stat = functools.lru_cache(_STAT_FILES_KEPT)(_StatFile)
+
+
+def _stat(pid: int) -> tuple[str, list[str]] | None:
+    """The name of a process or thread, and its fields from the state on; None if it is over."""
     try:
-        text = _told(pid, "stat")
+        found = _open_stat(pid).read()
+        if found is None:
+            _open_stat.cache_clear()
+            found = _open_stat(pid).read()  # another may have its number by now
     except OSError:
         return None
-    name, _, rest = text.partition("(")[2].rpartition(")")
-    fields = rest.split()
-    if len(fields) < 26 or fields[0] in _OVER:
+    return found
+
+
+def process(pid: int) -> Process | None:
+    """A process that runs; None for one that is over, though its parent may not know yet."""
+    found = _stat(pid)
+    if found is None:
         return None
+    name, fields = found
     parent, group, session = map(int, fields[1:4])
     return Process(Identity(pid, int(fields[19])), parent, group, session, name, int(fields[25]))
+
+
+def program_key(pid: int) -> ProgramKey | None:
+    """What tells the program that a thread runs now from all others; None if it is over, or cannot be seen.
+
+    After exec it has another name, or another place of the stack.
+    """
+    found = _stat(pid) if pid else None
+    return None if found is None else (pid, found[0], found[1][19], found[1][25])
 
 
 def reader(thread: int, uid: int, *, in_full: bool = True) -> Reader:
@@ -103,19 +150,10 @@ def reader(thread: int, uid: int, *, in_full: bool = True) -> Reader:
 def process_of(thread: int) -> int:
     """The process that a thread belongs to."""
     try:
-        found = _TGID.search(_told(thread, "status"))
+        found = _TGID.search((PROC / str(thread) / "status").read_text(errors="replace"))
     except OSError:
         return thread
     return int(found[1]) if found is not None else thread
-
-
-def _told(pid: int, name: str) -> str:
-    """The beginning of a short file of /proc. Read without a stream, which would cost ten times as much."""
-    number = os.open(f"{PROC}/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(number, _LONGEST_TOLD_BYTES).decode(errors="replace")
-    finally:
-        os.close(number)
 
 
 def _above(child: Process) -> Iterator[Process]:

@@ -130,3 +130,31 @@ def test_a_script_of_another_user_is_told_as_far_as_it_can_be_seen(tmp_path: Pat
     os.close(reads)
     child.communicate()
     assert told == f"{found.name} fit.py"
+
+
+NUMBER_AGAIN = """
+import subprocess
+from pathlib import Path
+from onefs.recording.processes import process, program_key
+
+def told(word):
+    with subprocess.Popen([word], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        child.stdin.write(b"bytes\\n")
+        child.stdin.flush()
+        child.stdout.readline()  # it has become that program
+        Path("/proc/sys/kernel/ns_last_pid").write_text(str(child.pid - 1))
+        found = process(child.pid), program_key(child.pid)
+    return found
+
+(before, before_key), (after, after_key) = told("tee"), told("cat")
+assert before.identity.pid == after.identity.pid == after_key[0]
+assert process(after.identity.pid) is None
+print(before.name, after.name, before_key != after_key)
+"""
+
+
+def test_a_number_that_comes_again_is_another_process() -> None:
+    own_namespace = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+    command = [*own_namespace, sys.executable, "-c", NUMBER_AGAIN]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "tee cat True\n", done.stderr

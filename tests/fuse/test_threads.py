@@ -8,18 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from onefs.fuse.accounting import UNKNOWN, ProgramAccounting
-from onefs.fuse.errnos import errno_name
+from onefs.fuse.threads import UNKNOWN, Threads
 from onefs.recording.processes import Caller, process
-from onefs.recording.program_usage import Programs
-from onefs.recording.recorder import Recorder
-from onefs.vfs.journal import Journal
 
 pytestmark = pytest.mark.trio
-
-
-def accounts() -> ProgramAccounting:
-    return ProgramAccounting(Programs(), Recorder("archive", lambda dataset, edition: ""), Journal(errno_name))
 
 
 def identity(pid: int) -> object:
@@ -29,12 +21,12 @@ def identity(pid: int) -> object:
 
 
 async def test_what_has_no_number_is_unknown() -> None:
-    assert await accounts().caller(0, 1000) == Caller(None, UNKNOWN, 1000)
-    assert (await accounts().caller(2**22 + 1, 1000)).program == UNKNOWN
+    assert await Threads().caller(0, 1000) == Caller(None, UNKNOWN, 1000)
+    assert (await Threads().caller(2**22 + 1, 1000)).program == UNKNOWN
 
 
 async def test_a_thread_is_of_its_process() -> None:
-    callers, numbers, go_on = accounts(), [], threading.Event()
+    callers, numbers, go_on = Threads(), [], threading.Event()
 
     def run() -> None:
         numbers.append(threading.get_native_id())
@@ -55,7 +47,7 @@ async def test_a_thread_is_of_its_process() -> None:
 
 
 async def test_a_process_that_becomes_another_program_is_told_anew() -> None:
-    callers = accounts()
+    callers = Threads()
     with subprocess.Popen(
         ["sh", "-c", "echo; read line; exec cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
@@ -82,13 +74,13 @@ async def test_a_name_of_several_lines_is_told_in_one(tmp_path: Path) -> None:
         child.stdin.write(b"bytes\n")
         child.stdin.flush()
         child.stdout.readline()
-        found = await accounts().caller(child.pid, 0)
+        found = await Threads().caller(child.pid, 0)
         child.stdin.close()
     assert found.program == "cat\\nERROR \\xff"
 
 
 async def test_a_process_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    callers = accounts()
+    callers = Threads()
     first = await callers.caller(os.getpid(), 0)
-    monkeypatch.setattr("onefs.fuse.accounting.file_name", None)
+    monkeypatch.setattr("onefs.fuse.threads.file_name", None)
     assert await callers.caller(os.getpid(), 0) is first

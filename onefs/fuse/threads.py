@@ -1,0 +1,76 @@
+"""`Threads`: the process and program behind a request of the kernel, which names a thread only."""
+
+import functools
+from collections.abc import Callable
+from typing import TypeVar
+
+import trio
+from cachetools import LRUCache
+
+from onefs.recording.processes import (
+    Caller,
+    Process,
+    Reader,
+    file_name,
+    is_interpreter,
+    process,
+    process_of,
+    program_in_short,
+    program_key,
+    reader,
+)
+from onefs.text import visible
+
+UNKNOWN = "unknown"
+"""The program of a request whose process is not visible here: the kernel, or a process in another PID namespace."""
+LONGEST_LOOK_S = 1.0
+LOOK_THREADS = 16
+PROGRAMS_KEPT = 10_000
+
+Found = TypeVar("Found")
+
+
+class Threads:
+    """Finds the process and program of a thread. Each program is looked up once, and again after exec."""
+
+    def __init__(self) -> None:
+        self._callers: LRUCache[object, Caller] = LRUCache(PROGRAMS_KEPT)
+        self._readers: LRUCache[object, Reader] = LRUCache(PROGRAMS_KEPT)
+        self._looks = trio.CapacityLimiter(LOOK_THREADS)  # apart: a process's memory or a user directory may hang
+
+    async def caller(self, pid: int, uid: int) -> Caller:
+        """The process and program of the thread `pid` of the user `uid`. `pid` is 0 for another PID namespace."""
+        key = program_key(pid), uid
+        known = self._callers.get(key)
+        if known is not None:
+            return known
+        leader = process(process_of(pid)) or process(pid) if key[0] else None
+        if leader is None:
+            return Caller(None, UNKNOWN, uid)
+        known = self._callers[key] = Caller(leader.identity, await self._program(leader), uid)
+        return known
+
+    async def reader(self, pid: int, uid: int) -> Reader:
+        """Who the thread `pid` of the user `uid` belongs to, in full if that can be learned soon."""
+        key = program_key(pid), uid
+        known = self._readers.get(key)
+        if known is not None:
+            return known
+        found = await self._look(functools.partial(reader, pid, uid))
+        if found is None:
+            return reader(pid, uid, in_full=False)
+        if key[0] is not None:
+            self._readers[key] = found
+        return found
+
+    async def _program(self, leader: Process) -> str:
+        name = file_name(leader)
+        if is_interpreter(name):  # which script it runs stands in its memory
+            name = await self._look(functools.partial(program_in_short, leader)) or name
+        return visible(name)  # it goes into the log, where a line break in it would forge lines
+
+    async def _look(self, look: Callable[[], Found]) -> Found | None:
+        """What a look that may hang gives; None if it takes too long."""
+        with trio.move_on_after(LONGEST_LOOK_S):
+            return await trio.to_thread.run_sync(look, limiter=self._looks, abandon_on_cancel=True)
+        return None
