@@ -18,11 +18,11 @@ def find_key(keys: NDArray[np.uint64], order: NDArray[np.int32], key: int) -> in
     low, high = 0, len(order)
     while low < high:
         middle = (low + high) // 2
-        if int(keys[order[middle]]) < key:
+        if keys.item(order.item(middle)) < key:
             low = middle + 1
         else:
             high = middle
-    return int(order[low]) if low < len(order) and int(keys[order[low]]) == key else None
+    return order.item(low) if low < len(order) and keys.item(order.item(low)) == key else None
 
 
 def find_id(

@@ -3,7 +3,6 @@
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,13 +34,13 @@ class MustWaitError(Exception):
 _thread = threading.local()
 
 
-@contextmanager
-def not_waiting() -> Iterator[None]:
+class NotWaiting:
     """A block in which this thread never waits for the rebuilding of an index: `MustWaitError` is raised instead."""
-    _thread.may_not_wait = True
-    try:
-        yield
-    finally:
+
+    def __enter__(self) -> None:
+        _thread.may_not_wait = True
+
+    def __exit__(self, *_: object) -> None:
         _thread.may_not_wait = False
 
 

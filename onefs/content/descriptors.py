@@ -54,7 +54,7 @@ class Descriptor:
     @property
     def edition(self) -> Edition:
         """Size (bytes), mtime (ns) and inode, as it was trusted."""
-        return self.signature.size_bytes, self.signature.mtime_ns, self.signature.inode
+        return self.signature
 
     @property
     def is_unchanged(self) -> bool:

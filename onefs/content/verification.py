@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from onefs.catalogue.records import Dataset
 
@@ -16,8 +17,7 @@ class Verify(StrEnum):
     OFF = "off"
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(NamedTuple):
     """What tells that a file on disk is still the one that was looked at."""
 
     size_bytes: int

@@ -89,8 +89,9 @@ class Pages:
         return are_of
 
     def _are_of(self, handle: Handle) -> bool:
-        if handle.opened.file.edition is not None:
-            return self._note(handle)
+        edition = handle.opened.file.edition
+        if edition is not None:
+            return self._note(handle.inode, edition)
         # Pages that others wait for are of the same fetch. To drop them the kernel would wait for them itself, and
         # with it whoever opens the file, out of reach of every signal. Of several who open it together, the first to
         # be answered may be the last to go on: so it is told to drop pages only if there can be any.
@@ -121,9 +122,10 @@ class Pages:
             self._had_pages.add(handle.inode)
         if not handle.is_awaited:
             return
-        if handle.opened.file.edition is not None:
+        edition = handle.opened.file.edition
+        if edition is not None:
             self.released(handle)
-            self._note(handle)
+            self._note(handle.inode, edition)
         elif handle.has_pages and (origin := handle.opened.file.origin) is not None:
             self._editions[handle.inode] = origin
 
@@ -135,10 +137,10 @@ class Pages:
             if not self._awaited[handle.inode]:
                 del self._awaited[handle.inode]
 
-    def _note(self, handle: Handle) -> bool:
-        edition = handle.opened.file.edition
-        known = self._editions.get(handle.inode)
+    def _note(self, inode: int, edition: Edition) -> bool:
+        """Remember that the pages are of this edition from now on; whether they were before."""
+        known = self._editions.get(inode)
         same = (known if known is None or isinstance(known, tuple) else known.edition) == edition
-        if edition is not None and not same:
-            self._editions[handle.inode] = edition
+        if not same:
+            self._editions[inode] = edition
         return same

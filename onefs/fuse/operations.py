@@ -27,7 +27,7 @@ from pyfuse3 import (
     XAttrNameT,
 )
 
-from onefs.catalogue.stored import MustWaitError, not_waiting
+from onefs.catalogue.stored import MustWaitError, NotWaiting
 from onefs.errors import CrawlingError, GoneError, NotInCatalogueError, OnefsError
 from onefs.fuse.accounting import ProgramAccounting
 from onefs.fuse.callers import in_thread, until_done
@@ -157,8 +157,11 @@ class Operations(pyfuse3.Operations):
         if may_wait:
             return await in_thread(functools.partial(question, about), pid, self._database)
         if not (self.file_system.may_block or takes_long):
-            with suppress(MustWaitError), not_waiting():
-                return question(about)
+            try:
+                with NotWaiting():
+                    return question(about)
+            except MustWaitError:
+                pass
         return await trio.to_thread.run_sync(question, about, limiter=self._disk, abandon_on_cancel=True)
 
     @answered

@@ -62,7 +62,7 @@ class SessionFiles:
 
     def node(self, row: int) -> DatasetFile:
         """The file of a row."""
-        return self.nodes(self.paths[row].rpartition("/")[0], (row,))[0]
+        return self._kept.get(row) or self.nodes(self.paths[row].rpartition("/")[0], (row,))[0]
 
     def nodes(self, folder: str, rows: Sequence[int]) -> list[DatasetFile]:
         """The files of rows that all stand in one folder in the archive."""

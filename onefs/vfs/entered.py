@@ -179,6 +179,8 @@ class EnteredViews:
     def kept(self) -> dict[int, Tree]:
         """The trees that are at hand, by their numbers."""
         with self._lock:
+            if not self._trees:
+                return {}  # the usual case, asked at each opening of a file
             trees = dict(self._trees)
         places = ((number, name, tree, self.numbers.place(number)) for number, (name, tree) in trees.items())
         return {number: tree for number, name, tree, place in places if place and place[1] == name}
