@@ -213,17 +213,22 @@ def _has_failed(future: "Future[Any]") -> bool:
 
 
 def _work(pipe: "Connection[Any, Any]", parent: int, counter: int) -> None:
-    """Do tasks in a worker process until there is None."""
+    """Be a worker process: do tasks until there is None."""
     global _counter
     _counter = counter
     _end_with_parent(parent)
-    while task := pipe.recv():
-        function, arguments = task
-        try:
-            answer = ForkingPickler.dumps((True, function(*arguments)))
-        except Exception as error:  # noqa: BLE001 - whoever asks for the result gets it
-            answer = ForkingPickler.dumps((False, error))
-        pipe.send_bytes(answer)
+    try:
+        while task := pipe.recv():
+            function, arguments = task
+            try:
+                answer = ForkingPickler.dumps((True, function(*arguments)))
+            except Exception as error:  # noqa: BLE001 - whoever asks for the result gets it
+                answer = ForkingPickler.dumps((False, error))
+            pipe.send_bytes(answer)
+    finally:
+        os._exit(
+            0
+        )  # flushes no stream: a thread of the parent, such as that of a bar, may have held its lock at the fork
 
 
 def _end_with_parent(parent: int) -> None:

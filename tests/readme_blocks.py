@@ -16,6 +16,7 @@ FENCE = "```"
 NEEDS = {
     "systemd": r"\b(systemctl|journalctl|loginctl|install-systemd|systemd-analyze)\b|/etc/onefs/NAME\b",
     "a container": r"\b(podman|docker)\b",
+    "a cluster": r"^dask |--scheduler ",
     "a clone": r"^(sudo )?scripts/",
     "installation": r"\b(apt|apt-get|pip) (un)?install\b|^python3 -m venv |^rm -r ~/",
     "fuse-overlayfs": r"^fuse-overlayfs |^fusermount3 -u results/merged$",

@@ -184,7 +184,7 @@ def _sentences(result: "IndexResult", out: Path, *, is_listed: bool) -> list[str
         hashed = f"{counted(result.n_hashed, 'file')} ({size_text(result.hashed_bytes)})"
         found = f"Indexed {what}{f'; hashed {hashed}' if result.n_hashed else ''}. The tables are in {out}."
     else:
-        found = f"Nothing has changed: the tables in {out} list {what}."
+        found = f"Nothing has changed: {what}. The tables in {out} stay as they are."
     if not result.skipped:
         return [found]
     reasons = ", ".join(f"{why} ({number})" for why, number in result.skipped.most_common())
@@ -208,7 +208,8 @@ def _name_unreadable(result: "IndexResult") -> None:
     if result.n_unreadable:
         number = result.n_unreadable
         what = "1 file or folder" if number == 1 else f"{number} files and folders"
-        complain(f"{what} could not be read. Mend that, then run it again: it reads only what is missing.")
+        names = " (--json names more)" if number > MOST_NAMED else ""
+        complain(f"{what} could not be read{names}. Mend that, then run it again: it reads only what is missing.")
 
 
 def _facts(result: "IndexResult", root: Path) -> dict[str, object]:

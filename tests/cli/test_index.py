@@ -1,11 +1,13 @@
 """`onefs index`: what it prints of what it indexed, skipped and could not read, its errors and its progress."""
 
+import io
 import json
 import os
 import pty
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,7 +74,11 @@ def test_what_was_indexed_is_said_and_that_nothing_has_changed(root, run):
         f"Indexed {what}; hashed 3 files (3.0 kB). The tables are in {root}.\n{skipped}",
         "",
     )
-    assert run(root, "--hash") == (0, f"Nothing has changed: the tables in {root} list {what}.\n{skipped}", "")
+    assert run(root, "--hash") == (
+        0,
+        f"Nothing has changed: {what}. The tables in {root} stay as they are.\n{skipped}",
+        "",
+    )
     assert set(pd.read_parquet(root / "datasets.pqt")["hash"]) == {md5_of_file(root / SESSION / FILES[0])}
 
 
@@ -168,7 +174,7 @@ def test_what_cannot_be_indexed_is_said_and_writes_nothing(tmp_path, root, run, 
     assert not (root / ".onefs").exists()
 
 
-def test_what_keeps_tables_from_being_written_is_said(tmp_path, root, run):
+def test_what_keeps_tables_from_being_written_is_said(tmp_path, root, run, monkeypatch):
     assert run(root)[0] == 0
     (tmp_path / "others").mkdir()
     for name in ("sessions.pqt", "datasets.pqt"):
@@ -185,8 +191,8 @@ def test_what_keeps_tables_from_being_written_is_said(tmp_path, root, run):
     (empty := tmp_path / "empty").mkdir()
     code, _, err = run(empty)
     assert (code, err[: err.index(",")]) == (1, f"onefs: There is no session folder below {empty}")
-    (lock,) = (root / ".onefs").glob("index.lock")
-    with FileLock(lock):
+    monkeypatch.setattr("onefs.indexer.listings.LOCK_TIMEOUT_S", 0)
+    with FileLock(root / ".onefs/index.lock"):
         code, _, err = run(root)
     assert (code, err[: err.index(".")]) == (1, f"onefs: Another process is indexing into {root}")
 
@@ -228,6 +234,22 @@ def test_progress_within_a_task_is_counted(tmp_path: Path) -> None:
         while tasks:
             list(tasks.results())
         assert workers.counted() == workers.counted() == 8 << 20
+
+
+def test_worker_processes_leave_the_streams_alone_that_a_bar_writes_to(tmp_path, monkeypatch):
+    parent = os.getpid()
+
+    class Stream(io.StringIO):
+        """Notes that another process flushes it, which may wait for ever for a lock of this one."""
+
+        def flush(self) -> None:
+            if os.getpid() != parent:
+                (tmp_path / "flushed").touch()
+
+    monkeypatch.setattr(sys, "stderr", Stream())
+    with LocalWorkers(1) as workers:
+        assert workers.submit(abs, -1).result() == 1
+    assert not (tmp_path / "flushed").exists()
 
 
 def test_a_terminal_shows_the_progress_and_then_what_was_indexed(root: Path) -> None:
