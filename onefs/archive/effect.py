@@ -22,14 +22,25 @@ class ModeInEffect:
         clock: Callable[[], float],
         on_recovery: Callable[[], None] = lambda: None,
         jitter: Jitter | None = None,
+        *,
+        renews_in_any_mode: bool = False,
     ) -> None:
-        """`on_recovery` is called when a server that did not answer does. `jitter` makes pauses longer at random."""
+        """`on_recovery` is called when a server that did not answer does. `jitter` makes pauses longer at random.
+
+        `renews_in_any_mode`: no server is needed for newer tables, so that they are taken even in mode local.
+        """
+        self._renews_in_any_mode = renews_in_any_mode
         self._jitter = jitter or Jitter()
         self._clock = clock
         self._on_recovery = on_recovery
         self._lock = new_lock()  # guards the changes of `state` and `_pause_s`
         self._pause_s = FIRST_PAUSE_S
         self.state = ModeState(mode, mode)
+
+    @property
+    def renews(self) -> bool:
+        """Whether newer tables are taken in the mode that was asked for."""
+        return self._renews_in_any_mode or ALLOWED[self.state.requested].new_tables
 
     def switch(self, mode: Mode) -> None:
         """Be in another mode from now on."""
@@ -42,7 +53,7 @@ class ModeInEffect:
         """Newer tables could be asked for."""
         with self._lock:
             self._pause_s = FIRST_PAUSE_S
-            is_better = bool(self.state.reason) and ALLOWED[self.state.requested].new_tables
+            is_better = bool(self.state.reason) and self.renews
             self.state = self.state.recovered() if is_better else self.state
         if is_better:
             self._on_recovery()
@@ -50,7 +61,7 @@ class ModeInEffect:
     def failed(self, error: OnefsError) -> None:
         """Newer tables could not be had: they are asked for again after a pause, each longer than the last."""
         with self._lock:
-            if ALLOWED[self.state.requested].new_tables:
+            if self.renews:
                 self._fall_back(error, self._jitter.longer_s(max(self._pause_s, error.retry_after_s)))
                 self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 

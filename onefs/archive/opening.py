@@ -15,7 +15,7 @@ from onefs.progress import report
 from onefs.settings import Settings
 from onefs.sources.claims import claim, source_note, write_source_note
 from onefs.sources.names import DEMO
-from onefs.sources.source import Kind, Source, kind_of_itself, prepare, resolve, url_of
+from onefs.sources.source import Kind, Source, has_no_tables, kind_of_itself, prepare, resolve, url_of
 
 _log = logging.getLogger(__name__)
 
@@ -24,14 +24,20 @@ _log = logging.getLogger(__name__)
 def opened(name: str, settings: Settings) -> Iterator[Source]:
     """The source of a name, with the demo's server running if it is that.
 
-    The server of a URL is asked what it is, unless that is known from an earlier time: then no network is needed.
+    The server of a URL is asked what it is, unless that is known from an earlier time: then no network is needed. The
+    files of a folder without tables are indexed, unless that was done at an earlier time.
     """
     if name == DEMO:
         with _demo(settings) as source:
             yield source
         return
     url = url_of(name)
-    yield _at_url(url, settings) if url and not kind_of_itself(url) else resolve(name, settings)
+    source = _at_url(url, settings) if url and not kind_of_itself(url) else resolve(name, settings)
+    if has_no_tables(source):
+        from onefs.sources.folder_tables import with_tables  # what indexes is no use for other sources
+
+        source = with_tables(source)
+    yield source
 
 
 @contextlib.contextmanager

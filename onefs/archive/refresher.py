@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from onefs.archive.effect import ModeInEffect
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
@@ -14,7 +14,7 @@ from onefs.catalogue.table_facts import table_facts
 from onefs.errors import BusyError, NewerTablesError, OfflineError, OnefsError, UsageError
 from onefs.forks import new_lock
 from onefs.jitter import EXPIRY_SHARE, Jitter
-from onefs.modes import ALLOWED, Mode, ModeState
+from onefs.modes import Mode, ModeState
 from onefs.progress import warn
 from onefs.sources.indexing import index_apart
 from onefs.sources.origins import Origin
@@ -30,6 +30,9 @@ from onefs.sources.tables_at_hand import (
     version_warning,
 )
 from onefs.text import moment
+
+if TYPE_CHECKING:
+    from onefs.sources.folder_tables import Indexed
 
 LONGEST_LOOK_S = 5.0
 """How soon it is seen that the mode, or the tables, have become others."""
@@ -94,8 +97,9 @@ class Refresher:
         self._saved_s = 0.0
         self._is_doubted = False
         self._difference = ""
+        self._of_files: Indexed | None = None  # what is noted of the tables in use, if they are of a folder's files
         self.refused = ""  # why the server's newest tables were not taken; "" if they were
-        self.mode = ModeInEffect(source.mode, clock, on_recovery, self._jitter)
+        self.mode = ModeInEffect(source.mode, clock, on_recovery, self._jitter, renews_in_any_mode=source.is_indexed)
 
     @property
     def state(self) -> ModeState:
@@ -109,7 +113,7 @@ class Refresher:
     # What the mount calls
 
     def open_tables(self) -> Snapshot:
-        """The tables to begin with: those at hand, for which no network is needed, else the server's.
+        """The tables to begin with: those at hand, for which no network is needed, else the server's or the folder's.
 
         Raises `OfflineError` if there are none in mode local, `TableError`, or what is wrong with the server.
         """
@@ -121,7 +125,7 @@ class Refresher:
                     "and mode local asks no server.",
                     "Mount it once with --mode auto.",
                 )
-            snapshot = open_tables(self._place, origin)
+            snapshot = self._kept_tables() if self._source.is_indexed else open_tables(self._place, origin)
             self._taken_s = self._begun_s = self._clock()
             warning = version_warning(snapshot.metadata)
             if warning:
@@ -134,7 +138,7 @@ class Refresher:
         return tables
 
     def refresh(self) -> bool:
-        """Ask for newer tables now, and take them if there are; whether there were.
+        """Ask for newer tables now, or look for changes in the folder, and take them; whether there were any.
 
         Waits for a renewal that is under way. Raises `BusyError`; `UsageError` where there is nobody to ask or nothing
         is to be asked for; `OfflineError` in mode local; or what went wrong.
@@ -174,12 +178,16 @@ class Refresher:
         Such a listing may be one in `via/refresh`, whatever the mount's mode; but in those that take no new tables
         nobody is asked.
         """
-        self._renew_if(lambda: self._renews_itself() and self._may_check())
+        self._renew_if(lambda: self._renews_itself() and self._may_check() and not self._source.is_indexed)
 
     def doubt(self) -> None:
         """A server did not give a file: it is asked for tables soon, so that the mode in effect is told as it is."""
         now_s = self._clock()
         self._is_doubted |= now_s >= self.checked_s + DOUBT_PAUSE_S or self._was_set_back(now_s)
+
+    def look_soon(self) -> None:
+        """Have newer tables asked for, or the folder's files looked at, at the next check, however new the tables."""
+        self._is_doubted = True
 
     # What a user tells it
 
@@ -232,6 +240,10 @@ class Refresher:
     def reset(self) -> None:
         """Serve the downloaded tables again, as at the start. Saved results among them are replaced, if possible."""
         with self.alone():
+            if self._source.is_indexed:
+                self._of_files = None  # whatever was saved into the tables
+                self._look_at_files()
+                return
             origin = self._origin(self._home)
             ensure_tables(self._home, origin)
             if self._origin_of is not None and are_saved(self._home):
@@ -271,6 +283,7 @@ class Refresher:
             "checked": moment(self.checked_s),
             "saved": moment(self._saved_s),
             "expired": self._clock() > expires_s,
+            "indexed": self._source.is_indexed and not self._is_loaded,
             **table_facts(snapshot),
         }
         if self._source.is_frozen:
@@ -282,7 +295,8 @@ class Refresher:
     @property
     def warning(self) -> str:
         """What is odd about the tables in use: they are from elsewhere, or for a newer reader; "" if nothing is."""
-        return " ".join(filter(None, (self._difference, version_warning(self._snapshot().metadata))))
+        left_out = "" if self._of_files is None else self._of_files.warning
+        return " ".join(filter(None, (left_out, self._difference, version_warning(self._snapshot().metadata))))
 
     # How it is done
 
@@ -302,17 +316,10 @@ class Refresher:
     def _renew(self, *, in_any_mode: bool = False) -> bool:
         """Ask, and take what is newer; whether there was something. Failures go into the state, and are raised."""
         origin = self._origin(self._place, in_any_mode=in_any_mode)
-        if origin is None:
+        if origin is None and not self._source.is_indexed:
             return False
         try:
-            is_new = fetch_if_newer(self._place, origin, self._snapshot().metadata.created)
-            if is_new:
-                snapshot = self._indexed(self._place)
-                is_new = in_any_mode or ALLOWED[self.state.requested].new_tables
-                if is_new:
-                    self._use(snapshot, self._place)
-                else:
-                    _log.info("There are newer tables; mode %s takes none", self.state.requested)
+            is_new = self._look_at_files() if origin is None else self._fetch_newer(origin, in_any_mode=in_any_mode)
             self.refused = ""
         except NewerTablesError as error:
             self.refused, is_new = str(error), False
@@ -324,6 +331,37 @@ class Refresher:
             self._begun_s = min(self._begun_s, self.checked_s)
         self._asked_s = self.checked_s
         self.mode.recovered()
+        return is_new
+
+    def _fetch_newer(self, origin: Origin, *, in_any_mode: bool) -> bool:
+        """Take the origin's tables if they are newer; whether they were."""
+        if not fetch_if_newer(self._place, origin, self._snapshot().metadata.created):
+            return False
+        snapshot = self._indexed(self._place)
+        if in_any_mode or self.mode.renews:
+            self._use(snapshot, self._place)
+            return True
+        _log.info("There are newer tables; mode %s takes none", self.state.requested)
+        return False
+
+    def _kept_tables(self) -> Snapshot:
+        """The tables that are kept of the folder's files, as if they had been made just now by this."""
+        from onefs.sources.folder_tables import kept_tables  # what indexes is no use for other sources
+
+        snapshot, noted = kept_tables(self._source)
+        self._asked_s = self.checked_s = noted.looked_s
+        self._of_files = noted
+        return snapshot
+
+    def _look_at_files(self) -> bool:
+        """Take tables of the folder's files as they are now; whether anything had changed."""
+        from onefs.sources.folder_tables import renewed_tables
+
+        before = self._of_files
+        snapshot, self._of_files = renewed_tables(self._source)
+        is_new = before is None or before.stats != self._of_files.stats
+        if is_new:
+            self._use(snapshot, self._place)
         return is_new
 
     def _take(self, place: Place, *, is_loaded: bool = False) -> None:
@@ -365,19 +403,20 @@ class Refresher:
     def _check_may_renew(self) -> None:
         self._check_replaceable()
         mode = self.state.requested
+        if self.mode.renews:
+            return
         if mode is Mode.LOCAL:
             raise OfflineError(
                 "Mode local asks no server for newer tables.", "Switch to mode auto first: onefs mode auto."
             )
-        if not ALLOWED[mode].new_tables:
-            raise UsageError(f"Mode {mode} takes no new tables.", "Switch to mode auto first: onefs mode auto.")
+        raise UsageError(f"Mode {mode} takes no new tables.", "Switch to mode auto first: onefs mode auto.")
 
     def _check_replaceable(self) -> None:
         if self._source.is_frozen:
             raise UsageError(
                 "These are the tables of a replay, and stay as they are.", f"Mount {self._source.name} for newer ones."
             )
-        if self._origin_of is None:
+        if self._origin_of is None and not self._source.is_indexed:
             raise UsageError(
                 f"{self._source.name} has no server to ask for newer tables.", "Put new ones there, and mount it again."
             )
@@ -388,7 +427,8 @@ class Refresher:
             )
 
     def _renews_itself(self) -> bool:
-        return ALLOWED[self.state.requested].new_tables and self._origin_of is not None and not self._is_loaded
+        has_newer = self._origin_of is not None or self._source.is_indexed
+        return self.mode.renews and has_newer and not self._is_loaded
 
     def _may_check(self) -> bool:
         now_s = self._clock()

@@ -13,13 +13,13 @@ from onefs.content.files import cache_errors
 from onefs.content.hashing import md5_of
 from onefs.content.places import Copy
 from onefs.content.store import ContentStore
+from onefs.content.transfer import KEPT_IN_PLACE
 from onefs.content.verification import Signature, Stamp, Verdict, Verify, judge, wanted
 from onefs.errors import BusyError
 
 MOVED = "It was moved to quarantine: the next open fetches it again."
 SERVED = "It is served all the same, as the mount was told: verify = {policy}."
 STAYS = "It stays where it is, as another program put it there: move it away to have the right one fetched."
-IN_PLACE = "Tell the archive's maintainers; verify = warn serves such files all the same."
 
 
 class Outcome(StrEnum):
@@ -75,7 +75,8 @@ class Verifier:
         size_bytes = copy.signature.size_bytes
         known = stamp if stamp is not None and stamp.signature == copy.signature else None
         source = known.source if known is not None else ""
-        before = stamp.md5 if stamp is not None and not dataset.md5 else ""
+        is_same = self._store.is_cache or known is not None  # else its owner has changed it in place
+        before = stamp.md5 if stamp is not None and not dataset.md5 and is_same else ""
         if judge(dataset, size_bytes, md5, Verify.STRICT) is Verdict.RIGHT and before in ("", md5):
             self._store.vouch(dataset, copy, md5, source=source)
             return Outcome.RIGHT if dataset.md5 else Outcome.HASHED, "", ""
@@ -99,7 +100,7 @@ class Verifier:
     def _why_it_stays(self, dataset: Dataset, known: Stamp | None, source: str) -> str:
         """What to do about a wrong copy that must not be moved; "" if it must. What was right once has decayed."""
         if not self._store.is_cache:
-            return IN_PLACE
+            return KEPT_IN_PLACE
         if not (source or self._store.may_displace):
             return STAYS
         was_right = known is not None and bool(known.md5) and (not dataset.md5 or known.md5 == dataset.md5.lower())

@@ -97,7 +97,7 @@ def _login(database: Database, settings: Settings) -> Iterator[Finding]:
 
 def _examine_archive(source: Source, settings: Settings, client: AlyxClient | None) -> Iterator[Finding]:
     transport = make_transport(make_http(settings))
-    place = Place(source.tables_dir, source.state_dir).of_tag(source.tag)
+    place = Place(source.tables_dir, source.tables_state_dir).of_tag(source.tag)
     origin_of = origins(source.tables_url, client, transport)
     tables = _try("tables", lambda: _tables(place, origin_of(source.tag) if origin_of else None))
     yield tables

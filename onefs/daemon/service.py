@@ -274,6 +274,8 @@ class Service:
             nursery.cancel_scope.cancel()
             return
         nursery.start_soon(UnitReporter(systemd.manager(), self._source.name, self._mountpoint, self).run)
+        if self._source.is_indexed and not self._source.is_just_indexed:
+            self._refresher.look_soon()
         await self._renew_when_due()
 
     async def _renew_when_due(self) -> None:

@@ -29,6 +29,8 @@ COMMIT_AFTER = 500
 LOCK_TIMEOUT_S = 2.0
 """The processes of a run that was killed end with it, and have its lock until then."""
 
+_LISTED = "WHERE number NOT IN (SELECT number FROM left_out)"
+
 
 @dataclass(frozen=True, slots=True)
 class Files:
@@ -217,13 +219,22 @@ class Listings:
             self._db.execute("DELETE FROM hashed WHERE number = ?", (number,))
         self._db.commit()
 
+    def leave_out(self, folders: Iterable[str]) -> None:
+        """Have nothing below give these session folders, as long as this is open."""
+        with self._errors():
+            self._db.executemany(
+                "INSERT OR IGNORE INTO left_out SELECT number FROM session WHERE folder = ?",
+                ((self._relative(folder),) for folder in folders),
+            )
+            self._db.commit()
+
     # What is known
 
     def sessions(self, of: UUID | None = None) -> Iterator[SessionFiles]:
         """The session folders of one eid, else all, in the order of their eids, and in that of their paths."""
-        one = "WHERE eid = ?" if of else ""
+        one = "AND eid = ?" if of else ""
         rows = self._rows(
-            f"SELECT number, folder, eid, paths, facts, md5s FROM session {one} ORDER BY eid, folder",  # noqa: S608
+            f"SELECT number, folder, eid, paths, facts, md5s FROM session {_LISTED} {one} ORDER BY eid, folder",  # noqa: S608
             (of.bytes,) if of else (),
         )
         for number, folder, eid, *files in rows:
@@ -231,7 +242,7 @@ class Listings:
 
     def folders(self) -> Iterator[tuple[UUID, str]]:
         """The eids, and the session folders, in the same order."""
-        for eid, folder in self._rows("SELECT eid, folder FROM session ORDER BY eid, folder"):
+        for eid, folder in self._rows(f"SELECT eid, folder FROM session {_LISTED} ORDER BY eid, folder"):  # noqa: S608
             yield UUID(bytes=eid), self._absolute(folder)
 
     def gone(self) -> Iterator[tuple[UUID, str, str]]:
@@ -248,9 +259,9 @@ class Listings:
 
     def totals(self) -> tuple[int, int, int]:
         """How many sessions and files there are, and the bytes of all files."""
-        ((n_sessions,),) = self._rows("SELECT count(DISTINCT eid) FROM session")
+        ((n_sessions,),) = self._rows(f"SELECT count(DISTINCT eid) FROM session {_LISTED}")  # noqa: S608
         n_files = size_bytes = 0
-        for (facts,) in self._rows("SELECT facts FROM session"):
+        for (facts,) in self._rows(f"SELECT facts FROM session {_LISTED}"):  # noqa: S608
             sizes = array("Q", facts)[:: len(FACTS)]
             n_files += len(sizes)
             size_bytes += sum(sizes)

@@ -90,7 +90,8 @@ def _make_ready(db: sqlite3.Connection, path: Path) -> None:
     # Exclusive: so that a network file system need not share memory for the write-ahead log.
     db.executescript(
         "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; "
-        "PRAGMA wal_autocheckpoint = 10000; CREATE TEMP TABLE seen (number INTEGER PRIMARY KEY);"
+        "PRAGMA wal_autocheckpoint = 10000; CREATE TEMP TABLE seen (number INTEGER PRIMARY KEY); "
+        "CREATE TEMP TABLE left_out (number INTEGER PRIMARY KEY);"
     )
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version == 0:

@@ -52,6 +52,11 @@ class SessionKey(NamedTuple):
     number: int
 
     @property
+    def path(self) -> str:
+        """Where its files stand in a cache directory."""
+        return alf.session_path(*self)
+
+    @property
     def text(self) -> str:
         """`[lab/]subject/YYYY-MM-DD/NNN`."""
         place = f"{self.subject}/{self.date.isoformat()}/{self.number:03d}"

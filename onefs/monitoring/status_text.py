@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from onefs.modes import ALLOWED, Mode
+from onefs.monitoring.concerns import is_of_files
 from onefs.monitoring.status_troubles import crawler_lines, failure_lines, server_lines
 from onefs.monitoring.styled import (
     BAR_WIDTH,
@@ -100,7 +101,7 @@ def _mode(mode: Facts, width: int, now_s: float) -> list[Line]:
     if not reason:
         return rows("mode", f"{requested}: {_MODES[requested]}", width)
     since, next_try = seconds_of(mode["since"]), seconds_of(mode["next_try"])
-    words = f"{requested} is asked for, {mode['effective']} in effect"
+    words = requested if mode["effective"] == requested else f"{requested} is asked for, {mode['effective']} in effect"
     words += f" since {duration_text(max(now_s - since, 0))}: {reason}" if since else f": {reason}"
     return rows("mode", f"{words} {_again(next_try, now_s)}", width, Style.WARNING)
 
@@ -115,10 +116,12 @@ def _tables(facts: Facts, width: int, now_s: float) -> list[Line]:
     tables, created = facts["tables"], table_time(facts["tables"]["created"])
     words = [f"{counted(tables['sessions'], 'session')}, {counted(tables['datasets'], 'dataset')}"]
     if created is not None:
-        words.append(f"made {ago_text(now_s - created.timestamp())} ({created:%Y-%m-%d})")
+        of = "of the folder's files " if is_of_files(facts) else ""
+        words.append(f"made {of}{ago_text(now_s - created.timestamp())} ({created:%Y-%m-%d})")
     checked = seconds_of(tables["checked"])
     if checked is not None:
-        words.append(f"newer ones asked for {ago_text(now_s - checked)}")
+        asked = "files last looked at" if is_of_files(facts) else "newer ones asked for"
+        words.append(f"{asked} {ago_text(now_s - checked)}")
         if tables["expired"] and ALLOWED[Mode(facts["mode"]["requested"])].new_tables:
             words.append("due for renewal")
     saved_s = seconds_of(tables["saved"])

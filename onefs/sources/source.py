@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from onefs.alf import STATE_FOLDER
+from onefs.alf import STATE_FOLDER, TABLE_NAMES
 from onefs.errors import CacheDamagedError, SourceError, UsageError
 from onefs.modes import Abilities, Mode, check
 from onefs.settings import Settings
@@ -46,7 +46,8 @@ class Source:
     into a folder that is the user's own, and those that are there already are not moved even if they are wrong.
     With a `database`, the tables are asked of it (those of the release `tag`, if it is not ""), and `servers` are
     tried before the places that it names. The tables of one that `is_frozen` are its own, and no newer ones are ever
-    asked for.
+    asked for. Those of `indexed_dir`, a folder that has none of its own, are made of the files there; with
+    `is_just_indexed` that was done as the source was opened.
     """
 
     name: str
@@ -61,11 +62,19 @@ class Source:
     database: "Database | None" = None
     tag: str = ""
     is_frozen: bool = False
+    indexed_dir: Path | None = None
+    is_just_indexed: bool = False
 
     @property
     def tables_state_dir(self) -> Path:
         """Where the state of the tables is: the lock, and those that were fetched and have no place yet."""
-        return self.tables_dir / STATE_FOLDER if self.is_frozen else self.state_dir
+        has_own = self.is_frozen or self.indexed_dir is not None
+        return self.tables_dir / STATE_FOLDER if has_own else self.state_dir
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether newer tables are made of a folder's files, for which no server is needed in any mode."""
+        return self.indexed_dir is not None and not self.is_frozen
 
     @property
     def abilities(self) -> Abilities:
@@ -120,6 +129,12 @@ def refuse_tag(name: str, settings: Settings) -> None:
     """Raise `UsageError` if a tag is asked for, of a source without a database."""
     if settings.tag:
         raise UsageError(f"--tag needs a database, and {name} has none.", "Leave it out, or mount the database.")
+
+
+def has_no_tables(source: Source) -> bool:
+    """Whether a source is a folder of this machine without tables, whose files are read in place."""
+    is_in_place = not source.is_cache and source.tables_url is None and source.database is None
+    return is_in_place and not any(os.path.lexists(source.tables_dir / table) for table in TABLE_NAMES)
 
 
 def _of_directory(directory: Path, settings: Settings) -> Source:

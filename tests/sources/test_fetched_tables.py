@@ -35,6 +35,7 @@ from onefs.errors import (
     TableError,
     TimedOutError,
     UnreachableError,
+    WorkerLostError,
 )
 from onefs.settings import Settings
 from onefs.sources import origins, tables
@@ -562,4 +563,4 @@ def test_the_folder_that_onefs_was_started_in_is_not_run(place: Place, monkeypat
 def test_no_process_can_be_started_to_read_the_tables(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     place.publish(indexed=False)
     monkeypatch.setattr(sys, "executable", str(place.cache / "gone"))
-    place.refuses(CacheDamagedError, "No process can be started")
+    place.refuses(WorkerLostError, "No process can be started")

@@ -1,0 +1,199 @@
+"""Tables of a local folder that has none: made of the files in it, and kept in its state directory."""
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from onefs.alf import STATE_FOLDER
+from onefs.catalogue.snapshot import Snapshot, load_snapshot
+from onefs.catalogue.tables import tables_in
+from onefs.content.files import cache_errors, write_whole
+from onefs.errors import SourceError, TableError
+from onefs.indexer.run import IndexOptions, IndexResult, index
+from onefs.progress import report, warn
+from onefs.sources.apart import run_apart
+from onefs.sources.source import Source, prepare
+from onefs.sources.tables_at_hand import Place, is_indexed, load_indexed_tables
+from onefs.text import counted
+from onefs.workers import LocalWorkers
+
+_NOTE = "indexed.json"
+_TOLD_AFTER_S = 3.0
+_TRIES = 3
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """What is noted of tables that were made of a folder's files.
+
+    `files_dir` is where the files stand at the paths that the tables give; `looked_s` when the folder was last looked
+    at, in seconds since the epoch; `warning` what is not in the tables, "" if nothing is missing; `stats` tells these
+    very tables.
+    """
+
+    files_dir: str
+    looked_s: float
+    warning: str
+    stats: list[list[int]]
+
+
+def with_tables(source: Source) -> Source:
+    """The source of a folder without tables, with those made of its files: the ones that are kept, else new ones.
+
+    New ones are told. Raises `SourceError` if there is no session, or what is wrong with the folder or the disk.
+    """
+    source = as_indexed(source)
+    known = read_note(source)
+    is_new = known is None
+    if known is None:
+        warn(_log, f"{source.indexed_dir} has no cache tables; indexing its files.")
+        prepare(source)
+        _index_apart(source, if_missing=True)
+        known = read_note(source)
+        if known is None:
+            raise _changing(source)
+        if known.warning:
+            warn(_log, known.warning)
+    return replace(source, data_dir=Path(known.files_dir), is_just_indexed=is_new)
+
+
+def as_indexed(source: Source) -> Source:
+    """The source of a folder without tables, with the place of those that are made of its files."""
+    folder = source.tables_dir
+    # Named by the folder: another one may have the same state directory.
+    digest = hashlib.blake2b(os.fsencode(folder), digest_size=6).hexdigest()
+    return replace(source, indexed_dir=folder, tables_dir=source.state_dir / f"tables-{digest}")
+
+
+def kept_tables(source: Source) -> tuple[Snapshot, Indexed]:
+    """The tables made of a folder's files, and what is noted of them; made anew if they are damaged.
+
+    Raises as `with_tables`.
+    """
+    for _ in range(_TRIES):
+        known = read_note(source)
+        snapshot = None if known is None else load_indexed_tables(_place(source))
+        if known is not None and snapshot is not None and read_note(source) == known:
+            _check_files_dir(source, known)
+            return snapshot, known
+        _index_apart(source, if_missing=True)
+    raise _changing(source)
+
+
+def renewed_tables(source: Source) -> tuple[Snapshot, Indexed]:
+    """The same of a folder's files as they are now. Raises as `with_tables`; then those that are kept stay."""
+    _index_apart(source, if_missing=False)
+    return kept_tables(source)
+
+
+def read_note(source: Source) -> Indexed | None:
+    """What is noted of the tables that are kept; None if there are none, or they are not those of the note."""
+    place = _place(source)
+    known = _read(place)
+    return known if known is not None and known.stats == _stats(place) else None
+
+
+def index_here(folder: str, tables_dir: str, if_missing: str) -> None:
+    """Make the tables of a folder's files, in this process. With `if_missing` not "", nothing is done if there are any.
+
+    Waits for another process that does the same.
+    """
+    place = Place(Path(tables_dir), Path(tables_dir) / STATE_FOLDER)
+    note = place.state_dir / _NOTE
+    with cache_errors(f"the tables of {folder}", note):
+        place.state_dir.mkdir(parents=True, exist_ok=True)
+        with _locked(place, folder):
+            known = _read(place)
+            if if_missing and known is not None and known.stats == _stats(place) and is_indexed(place):
+                return
+            options = IndexOptions(replaces=True, in_one_place=True, place=known.files_dir if known else "")
+            looked_s = time.time()
+            with LocalWorkers() as workers:
+                result = index(Path(folder), place.tables_dir, options, workers)
+            load_snapshot(place.tables_dir, place.state_dir)
+            noted = Indexed(result.place, looked_s, _warning(folder, result), _stats(place))
+            write_whole(note, json.dumps(asdict(noted)).encode())
+
+
+def _index_apart(source: Source, *, if_missing: bool) -> None:
+    folder = str(source.indexed_dir)
+    run_apart(f"index {folder}", index_here, folder, str(source.tables_dir), "if missing" if if_missing else "")
+
+
+def _place(source: Source) -> Place:
+    return Place(source.tables_dir, source.tables_state_dir)
+
+
+def _stats(place: Place) -> list[list[int]]:
+    """What tells the tables in a place from all others; [] if one is missing."""
+    files = tables_in(place.tables_dir)
+    try:
+        found = [file.stat() for file in (files.sessions, files.datasets)]
+    except OSError:
+        return []
+    return [[each.st_size, each.st_mtime_ns, each.st_ino] for each in found]
+
+
+def _check_files_dir(source: Source, known: Indexed) -> None:
+    if Path(known.files_dir) != source.data_dir:
+        raise SourceError(
+            f"The sessions of {source.name} stand below {known.files_dir} now, and no longer below {source.data_dir}.",
+            "Mount it again.",
+        )
+
+
+def _changing(source: Source) -> TableError:
+    return TableError(
+        f"The tables of {source.name} in {source.tables_dir} are changed or removed while they are read.",
+        "Try again once whatever changes them is done.",
+    )
+
+
+@contextmanager
+def _locked(place: Place, folder: str) -> Iterator[None]:
+    """Hold the lock that guards the tables of a folder, however long another process needs."""
+    lock = FileLock(place.state_dir / "indexing.lock", mode=0o666)  # for others who share the state, too
+    try:
+        lock.acquire(timeout=_TOLD_AFTER_S)
+    except Timeout:
+        report(f"waiting for another onefs that is indexing {folder}")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _warning(folder: str, result: IndexResult) -> str:
+    """What is not in the tables, though it is in the folder; "" if nothing is."""
+    words = []
+    if result.n_elsewhere:
+        words.append(
+            f"{counted(result.n_elsewhere, 'session')} in {folder} cannot be shown, such as {result.elsewhere[0]}: "
+            f"those that are shown stand at their paths below {result.place}. Mount the folder that holds it by "
+            "itself, or rename it if its number has not three digits."
+        )
+    if result.n_unreadable:
+        first = result.unreadable[0]
+        words.append(
+            f"{counted(result.n_unreadable, 'path')} in {folder} could not be read, such as {first.path}: {first.why}. "
+            "Mend the permissions, then run onefs refresh."
+        )
+    return " ".join(words)
+
+
+def _read(place: Place) -> Indexed | None:
+    """The note beside tables, whether or not it is theirs; None if there is none."""
+    try:
+        return Indexed(**json.loads((place.state_dir / _NOTE).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
