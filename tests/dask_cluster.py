@@ -12,6 +12,8 @@ from typing import Self
 from waiting import PATIENCE_S, wait_until
 
 DASK = (sys.executable, "-m", "dask")
+WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
+"""Has a process end with the tests, however those end."""
 
 
 class DaskCluster:
@@ -52,7 +54,7 @@ class DaskCluster:
         self._home.mkdir(exist_ok=True)
         surroundings = {**os.environ, **self._environment, **environment}
         with (self._home / f"{len(self._all)}.log").open("wb") as log:
-            process = subprocess.Popen(words, stdout=log, stderr=log, cwd=self._home, env=surroundings)
+            process = subprocess.Popen([*WITH_PARENT, *words], stdout=log, stderr=log, cwd=self._home, env=surroundings)
         self._all.append(process)
         return process
 
