@@ -45,10 +45,10 @@ def batches(
 
     Texts of the columns in `as_codes` come as dictionaries. To be used inside `table_errors`, as all of this module.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pa.OSFile(str(file)) as opened:  # once, for another file may take the name meanwhile
+    # Once, for another file may take the name meanwhile; by Python, for pyarrow takes no path that is not UTF-8.
+    with file.open("rb") as opened:
         schema = pq.read_schema(opened)
         groups = sources(columns, schema.names, file)
         for name, group in groups.items():

@@ -46,14 +46,18 @@ class _Source:
     def of(cls, file: Path, known: Sequence[Column]) -> "_Source":
         import pyarrow.parquet as pq
 
-        with table_errors(file):
-            schema = pq.read_schema(file)
+        with table_errors(file), file.open("rb") as stream:  # pyarrow itself takes no path that is not UTF-8
+            schema = pq.read_schema(stream)
         return cls(file, schema, sources(known, schema.names, file)["id"])
 
     def batches(self) -> "Iterator[pa.RecordBatch]":
         import pyarrow.parquet as pq
 
-        with table_errors(self.file), pq.ParquetFile(self.file, pre_buffer=False) as parquet:
+        with (
+            table_errors(self.file),
+            self.file.open("rb") as stream,
+            pq.ParquetFile(stream, pre_buffer=False) as parquet,
+        ):
             yield from parquet.iter_batches(BATCH_ROWS)
 
     def ids(self, batch: "pa.RecordBatch") -> Ids:

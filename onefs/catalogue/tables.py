@@ -84,12 +84,8 @@ def read_metadata(file: Path) -> TableMetadata:
 
 def raw_metadata(file: Path) -> dict[str, Any] | None:
     """A parquet file's `one_metadata`, None if it has none. Raises `TableError` if the file cannot be read."""
-    import pyarrow.parquet as pq
-
-    with table_errors(file), file.open("rb") as stream:  # pyarrow itself takes no path that is not UTF-8
-        metadata = pq.read_schema(stream).metadata or {}
     try:
-        raw = json.loads(metadata.get(METADATA_KEY, b"null"))
+        raw = json.loads(_schema_metadata(file).get(METADATA_KEY, b"null"))
     except ValueError as error:
         raise TableError(f"The metadata of the cache table {file} is not JSON.", NEW_TABLES) from error
     return raw if isinstance(raw, dict) or raw is None else {}
@@ -97,14 +93,17 @@ def raw_metadata(file: Path) -> dict[str, Any] | None:
 
 def creator_of(file: Path) -> str:
     """The program that a table names as the one that wrote it, "" if it names none. Raises `TableError`."""
-    import pyarrow.parquet as pq
-
-    with table_errors(file):
-        metadata = pq.read_schema(file).metadata or {}
     try:
-        return str(json.loads(metadata[b"pandas"])["creator"]["library"])
+        return str(json.loads(_schema_metadata(file)[b"pandas"])["creator"]["library"])
     except (KeyError, TypeError, ValueError):
         return ""
+
+
+def _schema_metadata(file: Path) -> dict[bytes, bytes]:
+    import pyarrow.parquet as pq
+
+    with table_errors(file), file.open("rb") as stream:  # pyarrow itself takes no path that is not UTF-8
+        return pq.read_schema(stream).metadata or {}
 
 
 def is_dated(file: Path) -> bool:

@@ -652,16 +652,26 @@ def test_tables_that_may_hold_more_than_the_files_are_not_replaced(tmp_path, wha
 
 def test_tables_of_a_folder_that_was_moved_can_be_brought_up_to_date(tmp_path):
     root = put(tmp_path / "root", {f"{SESSION}/a.b.npy": "a", f"{SESSION}/c.d.npy": "c"})
-    plainly(root)
-    before = rows(root)
+    out = tmp_path / "out"
+    out.mkdir()
+    plainly(root, out)
+    before = rows(out)
     moved = root.rename(tmp_path / "moved")
     with pytest.raises(TableError, match=f"is of {root}, not of {moved}.*--update"):
-        plainly(moved)
-    assert not update(moved).is_new
+        plainly(moved, out)
+    assert not update(moved, out).is_new
     put(moved, {f"{SESSION}/c.d.npy": "changed"})
-    update(moved)
-    assert {path: row["id"] for path, row in rows(moved).items()} == {path: row["id"] for path, row in before.items()}
-    assert rows(moved)[f"{SESSION}/c.d.npy"]["file_size"] == 7
+    update(moved, out)
+    assert {path: row["id"] for path, row in rows(out).items()} == {path: row["id"] for path, row in before.items()}
+    assert rows(out)[f"{SESSION}/c.d.npy"]["file_size"] == 7
+
+
+def test_the_path_of_the_tables_may_be_no_text(tmp_path):
+    root = put(tmp_path / os.fsdecode(b"root\xff"), {f"{SESSION}/a.b.npy": "a"})
+    written(root, *of_session("a.b.npy"))
+    assert update(root).is_new
+    shutil.copytree(root, tmp_path / "copy")
+    assert [row["file_size"] for row in rows(tmp_path / "copy").values()] == [1]
 
 
 def test_a_lab_folder_mounted_elsewhere_is_the_same_lab(tmp_path):
