@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from onefs.alf import PARTS
+from onefs.cli.completion import complete_folders
 from onefs.cli.options import PATH
 from onefs.cli.printing import complain, ignore_output, say
 from onefs.cli.progress import Shown
@@ -29,8 +30,14 @@ MOST_NAMED = 5
 
 
 @click.command("index")
-@click.argument("root", metavar="ROOT", type=PATH)
-@click.option("--out", type=PATH, metavar="DIR", help="write the tables into DIR  [default: ROOT]")
+@click.argument("root", metavar="ROOT", type=PATH, shell_complete=complete_folders)
+@click.option(
+    "--out",
+    type=PATH,
+    metavar="DIR",
+    shell_complete=complete_folders,
+    help="write the tables into DIR  [default: ROOT]",
+)
 @click.option("--hash", "hash_files", is_flag=True, help="read each file that is new or has changed, for its MD5")
 @click.option("--lab", metavar="LAB", help="the lab of sessions whose path has none (SUBJECT/DATE/NUMBER)")
 @click.option("--update", "updates", is_flag=True, help="keep the tables there, whoever made them; change what differs")

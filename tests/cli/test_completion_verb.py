@@ -49,7 +49,8 @@ def test_sources_are_the_names_of_setup_and_those_built_in(words: tuple[str, ...
 def test_a_source_that_is_no_name_is_completed_as_a_folder(names: Path) -> None:
     shell = ShellComplete(main.onefs, {}, "onefs", completion.VARIABLE)
     assert [found.type for found in shell.get_completions(["mount"], "./arch")] == ["dir"]
-    assert [found.type for found in shell.get_completions(["prune"], "./arch")] == ["dir"]
+    for words in (["prune"], ["index"], ["index", "--out"]):
+        assert [found.type for found in shell.get_completions(words, "./arch")] == ["dir"]
 
 
 @pytest.mark.parametrize(
