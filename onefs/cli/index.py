@@ -76,7 +76,7 @@ def command(
 
     Tables that onefs did not make of ROOT, or that were saved since, are not replaced. With --update they are brought
     up to date: files keep their ids, QC and all else in their rows, and get their new sizes and MD5s; new ones are
-    added; those that an earlier run listed and that are gone now are removed. All other rows stay.
+    added; those that indexing added and that are gone now are removed. All other rows stay.
 
     What has no ALF name, and links to folders, are skipped and counted. --skipped lists them: on each line the reason,
     a tab, and the path, in which control characters and bytes that are not UTF-8 are escaped. --json has the bytes as

@@ -1,7 +1,7 @@
 """Comparing the rows of a datasets table with the files that were found, and those that are gone."""
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -57,6 +57,11 @@ class FoundFiles:
         self.is_known = np.zeros(len(self.sizes), bool)
 
 
+def _are_of_paths(ids: Sequence[bytes]) -> Mask:
+    """Whether ids were made of paths by indexing, as their version tells; databases give random ones."""
+    return np.fromiter((each[6] >> 4 == 3 for each in ids), bool, len(ids))
+
+
 class Comparison:
     """What is to be changed in a datasets table. `eids`, sorted, are those of all sessions that matter."""
 
@@ -79,6 +84,7 @@ class Comparison:
                 keys = as_ids(b"".join(map(path_key, eids, paths)))
                 files = self.found.keys.find(keys, zip(eids, paths, ids, strict=True))
                 is_gone = (files < 0) & (self._gone.find(keys, zip(eids, paths, ids, strict=True)) >= 0)
+                is_gone &= _are_of_paths(ids)  # others are of a database, which has the file though it is not here
                 self._n_left += np.bincount(session[~is_gone], minlength=len(self._n_left))
                 self._removed.append(first + rows[is_gone])
                 self.gone_editions.update(edition_key(eids[at], paths[at])[0] for at in np.flatnonzero(is_gone))

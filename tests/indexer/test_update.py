@@ -216,15 +216,16 @@ def test_metadata_tells_when_and_of_what(tmp_path):
 def test_a_lab_that_one_side_does_not_tell_is_the_same(tmp_path, known_lab):
     session = a_session(lab=known_lab)
     written(tmp_path, session, [a_dataset(session, "a.b.npy")])
-    put(tmp_path, {f"{'' if known_lab else 'lab/Subjects/'}subject/2020-01-02/1/a.b.npy": "a", "subject/x.y": ""})
+    folder = f"{'' if known_lab else 'lab/Subjects/'}subject/2020-01-02/1"
+    put(tmp_path, {f"{folder}/a.b.npy": "a", f"{folder}/new.file.npy": "ab", "subject/x.y": ""})
     update(tmp_path)
     [row] = session_rows(tmp_path).values()
     assert (row["id"], row["lab"]) == (str(session.eid), known_lab)
+    assert sorted(row["file_size"] for row in rows(tmp_path).values()) == [1, 2]
+    next(tmp_path.rglob("new.file.npy")).unlink()
+    update(tmp_path)
     [row] = rows(tmp_path).values()
     assert row["file_size"] == 1
-    next(tmp_path.rglob("a.b.npy")).unlink()
-    update(tmp_path)
-    assert not rows(tmp_path)
 
 
 def test_a_session_that_was_renamed_in_its_table_keeps_its_row(tmp_path):
@@ -270,23 +271,25 @@ def test_sessions_on_one_path_share_its_files(tmp_path):
 # What goes
 
 
-def test_files_that_were_listed_before_and_are_gone_lose_their_rows(tmp_path):
+def test_files_of_indexing_that_are_gone_lose_their_rows_and_those_of_a_database_keep_them(tmp_path):
     session, datasets = of_session("alf/a.b.npy", "alf/c.d.npy", "alf/never.here.npy")
     written(tmp_path, session, datasets)
     own = "lab/Subjects/subject/2020-01-03"
-    put(tmp_path, {f"{SESSION}/alf/{name}": "a" for name in ("a.b.npy", "c.d.npy")})
+    put(tmp_path, {f"{SESSION}/alf/{name}": "a" for name in ("a.b.npy", "c.d.npy", "new.file.npy")})
     put(tmp_path, {f"{own}/{number}/a.b.npy": "a" for number in ("001", "002")})
     update(tmp_path)
     (tmp_path / own / "003").mkdir()
     update(tmp_path)
     assert len(session_rows(tmp_path)) == 4
+    assert f"{SESSION}/alf/new.file.npy" in rows(tmp_path)
     (tmp_path / SESSION / "alf/a.b.npy").unlink()
+    (tmp_path / SESSION / "alf/new.file.npy").unlink()
     (tmp_path / own / "001/a.b.npy").unlink()
     (tmp_path / own / "001").rmdir()
     (tmp_path / own / "002/a.b.npy").unlink()
     (tmp_path / own / "003").rmdir()
     update(tmp_path)
-    assert set(rows(tmp_path)) == {f"{SESSION}/alf/c.d.npy", f"{SESSION}/alf/never.here.npy"}
+    assert set(rows(tmp_path)) == {f"{SESSION}/alf/{name}" for name in ("a.b.npy", "c.d.npy", "never.here.npy")}
     assert {(row["date"].day, row["number"]) for row in session_rows(tmp_path).values()} == {(2, 1), (3, 2)}
 
 
@@ -299,7 +302,7 @@ def test_sessions_of_a_database_stay_without_files(tmp_path):
     (tmp_path / SESSION / "alf").rmdir()
     (tmp_path / SESSION).rmdir()
     update(tmp_path)
-    assert set(rows(tmp_path)) == {"other/2020-01-01/001/a.b.npy"}
+    assert set(rows(tmp_path)) == {"other/2020-01-01/001/a.b.npy", f"{SESSION}/alf/a.b.npy"}
     assert str(session.eid) in session_rows(tmp_path)
 
 
@@ -417,12 +420,11 @@ def test_a_new_greater_edition_becomes_the_default_where_the_greatest_was(tmp_pa
     update(tmp_path)
     assert defaults(tmp_path) == {"alf/c.d.npy", *(path for path in new if "c.d" not in path)}
     assert all(row["default_revision"] is not None for row in rows(tmp_path).values())
-    for path in ("alf/#2021-01-01#/a.b.npy", "alf/c.d.npy"):
+    for path in ("alf/#2021-01-01#/a.b.npy", "alf/#2021-01-01#/c.d.npy"):
         (tmp_path / SESSION / path).unlink()
     update(tmp_path)
-    assert defaults(tmp_path) == {
-        "alf/#2020-01-01#/a.b.npy", *(path for path in new if "a.b" not in path)
-    }  # fmt: skip
+    left = [path for path in new if "a.b" not in path and "c.d" not in path]
+    assert defaults(tmp_path) == {"alf/#2020-01-01#/a.b.npy", "alf/c.d.npy", *left}
 
 
 def test_a_table_without_the_column_stays_without_it(tmp_path):
