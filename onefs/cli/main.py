@@ -80,13 +80,15 @@ class Verbs(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The help's list of verbs, without importing them."""
+        from onefs.cli.markdown import fill
         from onefs.cli.topics import topics
 
         for title, verbs in SECTIONS.items():
             with formatter.section(title):
                 formatter.write_dl(list(verbs.items()))
         formatter.write_paragraph()
-        formatter.write_text("onefs help COMMAND explains a command, onefs help TOPIC a topic: " + ", ".join(topics()))
+        words = "onefs help COMMAND explains a command, onefs help TOPIC a topic: " + ", ".join(topics())
+        formatter.write(f"{fill(words, formatter.width)}\n")
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """The verbs that begin as the typed word does, without importing them."""
