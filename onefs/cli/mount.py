@@ -33,8 +33,9 @@ def command(source: str, mountpoint: Path | None, foreground: bool, mounted_at: 
     """Mount SOURCE at MOUNTPOINT.
 
     SOURCE is the URL of an Alyx database, a name given by onefs setup, openalyx, the URL of a folder with cache
-    tables (https:// or s3://), such a folder on this machine, or demo. MOUNTPOINT is an empty directory; leave it out
-    if the file of a name has a line mountpoint = "…". It may be /dev/fd/N, an open /dev/fuse that is mounted already.
+    tables (https:// or s3://), such a folder on this machine, or demo. A folder on this machine that has no tables is
+    indexed first. MOUNTPOINT is an empty directory; leave it out if the file of a name has a line mountpoint = "…". It
+    may be /dev/fd/N, an open /dev/fuse that is mounted already.
     """
     try:
         named = look_up(source)
