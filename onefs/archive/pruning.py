@@ -88,7 +88,7 @@ class _Pruning:
         is_empty = not found.has_others
         folders = set[str]()
         for rel_path, status in found.files.items():
-            path = f"{found.folder}/{rel_path}" if found.folder else rel_path
+            path = f"{found.folder}/{rel_path}"
             file = self._file(path, status)
             if file is not None:
                 yield file
@@ -97,7 +97,7 @@ class _Pruning:
             else:
                 is_empty = False
         session = None
-        goes = is_empty and not found.is_known and self._rules.empty_sessions and found.folder != ""
+        goes = is_empty and not found.is_known and self._rules.empty_sessions
         if goes:
             session = self._session_folder(found)
             if session is not None:

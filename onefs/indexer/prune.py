@@ -44,7 +44,8 @@ class UnknownFiles:
 def unknown_files(root: Path, known: KnownFiles) -> Iterator[UnknownFiles | OSError]:
     """What the session folders below a cache directory hold that is not known, one folder at a time, in their order.
 
-    Links are not followed, and are never among the files. State folders, mounts of onefs, and folders with tables of
+    A session's lab, subject, date and number are told by the path below the cache directory only. Links are not
+    followed, and are never among the files. State folders, mounts of onefs, and folders with tables of
     their own, which are those of other archives, are left out. Gives an OSError for each folder that cannot be read.
     """
     root = root.absolute()
@@ -52,7 +53,7 @@ def unknown_files(root: Path, known: KnownFiles) -> Iterator[UnknownFiles | OSEr
     waiting = [""]
     while waiting:
         folder = waiting.pop()
-        key = session_key(os.fspath(root / folder))
+        key = session_key(f"/{folder}")  # what stands above the cache directory is no part of it, as it may be renamed
         if key is not None:
             yield from _in_session(root, folder, key, known)
         elif folder not in mounts:
@@ -76,7 +77,7 @@ def _folders_in(root: Path, folder: str) -> list[str]:
 
 def _in_session(root: Path, folder: str, key: SessionKey, known: KnownFiles) -> Iterator[UnknownFiles | OSError]:
     """What is not known in a session's folder, if anything; only errors if a part of it cannot be read."""
-    place = f"{root}/{folder}" if folder else str(root)
+    place = f"{root}/{folder}"
     has = known.rel_paths(*key)
     errors: list[OSError] = []
     paths = [path for path in _paths_in(place, errors) if has is None or path not in has]

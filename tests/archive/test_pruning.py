@@ -140,6 +140,19 @@ def test_other_archives_below_are_left_alone(tmp_path: Path) -> None:
     assert all(file.exists() for file in files)
 
 
+@pytest.mark.parametrize(
+    ("part", "below"),
+    [("lab", ""), ("lab", "/Subjects"), ("lab/Subjects/S", ""), ("lab/Subjects/S", "/2020-07-01/001")],
+)
+def test_a_folder_that_is_renamed_with_its_tables_keeps_its_files(part: str, below: str, tmp_path: Path) -> None:
+    (file,) = put(tmp_path, f"{FOLDER}/alf/a.b.npy")
+    make_parquet_db(Path(f"{tmp_path}/{part}{below}"))
+    (tmp_path / part).rename(tmp_path / f"{part}2")
+    assert pruned(Path(f"{tmp_path}/{part}2{below}")) == []
+    assert not file.exists()
+    assert len(list(tmp_path.rglob("a.b.npy"))) == 1
+
+
 def test_links_are_neither_followed_nor_removed(tmp_path: Path) -> None:
     cache = tables(tmp_path / "cache")
     (outside,) = put(tmp_path / "outside", "2020-07-01/001/a.b.npy")
