@@ -62,8 +62,8 @@ def update_tables(directory: Path, listings: Listings, *, origin: str, lab: str 
     """Bring both tables up to date with the listings, whole and under their lock. Whether there was anything to change.
 
     Rows of files that are there stay, with the new size and MD5; files and sessions that are new are added; rows of
-    files that indexing added, and that are gone now, are removed. All else stays. `lab` is that of sessions whose path tells
-    none. Raises `TableError`, `NoRoomError` or `BusyError`, and then nothing has changed.
+    files that indexing added, and that are gone now, are removed. All else stays. `lab` is that of sessions whose path
+    tells none. Raises `TableError`, `NoRoomError` or `BusyError`, and then nothing has changed.
     """
     with changing_tables(directory):
         update = _Update(tables_in(directory), listings, lab)
