@@ -26,10 +26,9 @@ UNKNOWN = bytes(MD5_BYTES)
 
 COMMIT_AFTER = 500
 """So many changes are lost at most if the process is killed."""
+_LISTED = "WHERE number NOT IN (SELECT number FROM left_out)"
 LOCK_TIMEOUT_S = 2.0
 """The processes of a run that was killed end with it, and have its lock until then."""
-
-_LISTED = "WHERE number NOT IN (SELECT number FROM left_out)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +219,7 @@ class Listings:
         self._db.commit()
 
     def leave_out(self, folders: Iterable[str]) -> None:
-        """Have nothing below give these session folders, as long as this is open."""
+        """Have `sessions`, `folders` and `totals` give none of these session folders, as long as this is open."""
         with self._errors():
             self._db.executemany(
                 "INSERT OR IGNORE INTO left_out SELECT number FROM session WHERE folder = ?",

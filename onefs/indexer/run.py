@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from onefs import alf
 from onefs.catalogue.schema import TableFiles
 from onefs.catalogue.tables import CREATOR, creator_of, read_metadata, tables_in
 from onefs.errors import SourceError, TableError, UsageError
 from onefs.indexer.hash import BYTES_PER_TASK, FILES_PER_TASK, Hashed, ToHash, hash_files
 from onefs.indexer.listings import FACTS_BYTES, UNKNOWN, Listings
+from onefs.indexer.one_place import OnePlace, one_place
 from onefs.indexer.scan import Scanned, ScanOptions, SessionKey, Skipped, Unreadable, scan_folders
 from onefs.indexer.update import check_tables, update_tables
 from onefs.indexer.write import eid_of, key_of, write_index
@@ -35,9 +35,8 @@ class IndexOptions:
 
     `lab` is that of sessions whose path tells none. `hash_files`: each file is hashed. Not `hash_ids`: ids are the
     paths. With `replaces`, tables that are there are replaced, whoever made them; with `updates`, they are brought up
-    to date. With `may_be_empty`, tables without rows are made of a folder without sessions. With `in_one_place`, the
-    tables have only sessions that stand below one folder at the path that a cache directory has for them, which is
-    `place` if any does, else the one with the most.
+    to date. With `may_be_empty`, tables without rows are made of a folder without sessions.
+    With `in_one_place`, the tables have only the sessions of `one_place`, for which `place` is wanted.
     """
 
     lab: str = ""
@@ -56,9 +55,8 @@ class IndexResult:
 
     `skipped` is the number of files and folders that are not indexed, by reason; `unreadable` names the first that
     the system did not let us read, of `n_unreadable`. `misplaced` is the first of `n_misplaced` session folders that
-    do not have the path below the folder by which readers of the tables look for them, and that path. `place` is the
-    one folder below which the sessions stand, and `elsewhere` names the first of `n_elsewhere` that do not, if the
-    sessions are to be in one place.
+    do not have the path below the folder by which readers of the tables look for them, and that path. `place` is
+    where the sessions stand that are in one place.
     """
 
     files: TableFiles
@@ -73,9 +71,7 @@ class IndexResult:
     n_unreadable: int = 0
     misplaced: tuple[str, str] = ("", "")
     n_misplaced: int = 0
-    place: str = ""
-    elsewhere: list[str] = field(default_factory=list)
-    n_elsewhere: int = 0
+    place: OnePlace = field(default_factory=OnePlace)
 
 
 OnSkipped = Callable[[Skipped, str], None]
@@ -101,7 +97,8 @@ def index(
             _check_replaceable(run.result.files, (run.root, listings.former_root()))
         run.scan(listings, on_skipped)
         if options.in_one_place:
-            run.keep_to_one_place(listings)
+            run.result.place = one_place(run.root, [folder for _, folder in listings.folders()], options.place)
+            listings.leave_out(run.result.place.elsewhere)
         if options.hash_files:
             run.hash(listings)
         run.count(listings)
@@ -188,31 +185,10 @@ class _Run:
         listings.forget_unseen(unreadable)
 
     def _check_place(self, folder: str, key: SessionKey) -> None:
-        path = alf.session_path(*key)
+        path = key.path
         if folder != f"{self.root.rstrip('/')}/{path}":
             self.result.misplaced = self.result.misplaced if self.result.n_misplaced else (folder, path)
             self.result.n_misplaced += 1
-
-    def keep_to_one_place(self, listings: Listings) -> None:
-        """Leave out the sessions that do not stand at their path below the one folder.
-
-        Raises `SourceError` if there are sessions, but none at its path below any folder.
-        """
-        folders = [folder for _, folder in listings.folders()]
-        counts = Counter(filter(None, map(_place_of, folders)))
-        if self._options.place in counts:
-            place = self._options.place
-        else:
-            place = min(counts, key=lambda each: (-counts[each], len(each), each), default="")
-        elsewhere = [folder for folder in folders if _place_of(folder) != place]
-        if folders and not place:
-            raise SourceError(
-                f"No session below {self.root} stands at a path such as SUBJECT/2024-01-31/001; one is {folders[0]}.",
-                "Give the folders' numbers three digits.",
-            )
-        listings.leave_out(elsewhere)
-        self.result.place = place
-        self.result.elsewhere, self.result.n_elsewhere = elsewhere[:MOST_NAMED], len(elsewhere)
 
     def _scanned(self, folders: list[str], options: ScanOptions) -> Iterator[Scanned]:
         """What is in some folders and all below them."""
@@ -279,7 +255,7 @@ class _Run:
     def write(self, listings: Listings) -> None:
         """Write the tables, unless they are as they should be."""
         options = self._options
-        wanted = [self.root, options.lab, options.hash_ids, self.result.place]
+        wanted = [self.root, options.lab, options.hash_ids, self.result.place.folder]
         updated = [*wanted, "updated"]
         note = listings.note()
         if note and note in [self._note(each) for each in ((wanted, updated) if options.updates else (wanted,))]:
@@ -304,12 +280,6 @@ class _Run:
                 return ""
             stats.append([found.st_size, found.st_mtime_ns, found.st_ino])
         return json.dumps([wanted, stats])
-
-
-def _place_of(folder: str) -> str:
-    """The folder below which a session's folder stands at the path that a cache directory has for it; "" if at none."""
-    path = key_of(folder, "").path
-    return (folder.removesuffix(f"/{path}") or "/") if folder.endswith(f"/{path}") else ""
 
 
 def _mounts_below(root: str) -> frozenset[str]:

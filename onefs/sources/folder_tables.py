@@ -120,7 +120,7 @@ def index_here(folder: str, tables_dir: str, if_missing: str) -> None:
             with LocalWorkers() as workers:
                 result = index(Path(folder), place.tables_dir, options, workers)
             load_snapshot(place.tables_dir, place.state_dir)
-            noted = Indexed(result.place, looked_s, _warning(folder, result), _stats(place))
+            noted = Indexed(result.place.folder, looked_s, _warning(folder, result), _stats(place))
             write_whole(note, json.dumps(asdict(noted)).encode())
 
 
@@ -176,10 +176,11 @@ def _locked(place: Place, folder: str) -> Iterator[None]:
 def _warning(folder: str, result: IndexResult) -> str:
     """What is not in the tables, though it is in the folder; "" if nothing is."""
     words = []
-    if result.n_elsewhere:
+    elsewhere = result.place.elsewhere
+    if elsewhere:
         words.append(
-            f"{counted(result.n_elsewhere, 'session')} in {folder} cannot be shown, such as {result.elsewhere[0]}: "
-            f"those that are shown stand at their paths below {result.place}. Mount the folder that holds it by "
+            f"{counted(len(elsewhere), 'session')} in {folder} cannot be shown, such as {elsewhere[0]}: "
+            f"those that are shown stand at their paths below {result.place.folder}. Mount the folder that holds it by "
             "itself, or rename it if its number has not three digits."
         )
     if result.n_unreadable:

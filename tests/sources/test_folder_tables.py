@@ -175,7 +175,7 @@ def test_progress_is_told(folder: Path) -> None:
     steps = Steps()
     with steps:
         source_of(folder)
-    assert f"listing {folder}: 1 files in 1 sessions" in steps.seen
+    assert f"listing {folder}: 1 file" in steps.seen
 
 
 def test_two_folders_may_have_one_state_directory(home: Path, folder: Path) -> None:
