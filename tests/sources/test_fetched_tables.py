@@ -23,7 +23,7 @@ from onefs.alyx.client import AlyxClient
 from onefs.alyx.credentials import Credentials
 from onefs.archive.archive import make_http, make_transport
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
-from onefs.catalogue.tables import write_tables
+from onefs.catalogue.tables import read_metadata, write_tables
 from onefs.errors import (
     AccessRefusedError,
     BrokenAnswerError,
@@ -417,7 +417,11 @@ def test_any_other_byte_of_a_fetched_table_is_noticed(place: Place) -> None:
             data = bytearray(whole)
             data[chance.randrange(len(data))] ^= chance.randrange(1, 256)
             file.write_bytes(data)
-            assert isinstance(damage_of(kept), DamagedTableError)
+            damage = damage_of(kept)
+            if damage is None:  # then it is a byte of the time that the table tells: it says that it is another
+                assert read_metadata(file).created != "2024-01-03 00:00"
+            else:
+                assert isinstance(damage, DamagedTableError)
         file.write_bytes(whole)
         assert damage_of(kept) is None
 
