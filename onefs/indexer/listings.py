@@ -203,20 +203,27 @@ class Listings:
             self._take_in_hashes()
 
     def _take_in_hashes(self) -> None:
-        numbers = [number for (number,) in self._db.execute("SELECT DISTINCT number FROM hashed")]
-        for number in numbers:
-            row = self._db.execute(
-                "SELECT eid, folder, paths, facts, md5s FROM session WHERE number = ?", (number,)
-            ).fetchone()
-            if row is not None:
-                files = Files.of(*row[2:])
-                new = list(files.by_path().items())
-                for at, facts, md5 in self._db.execute("SELECT at, facts, md5 FROM hashed WHERE number = ?", (number,)):
-                    new[at] = (new[at][0], (facts, md5 or UNKNOWN))
-                self._note_gone(row[0], row[1], (path for path, (facts, _) in new if not facts))
-                self._store(number, UUID(bytes=row[0]), {path: each for path, each in new if each[0]})
+        while row := self._db.execute("SELECT number FROM hashed LIMIT 1").fetchone():
+            (number,) = row
+            hashed = self._db.execute("SELECT at, facts, md5 FROM hashed WHERE number = ?", (number,)).fetchall()
+            # Before anything is stored, which may commit: `at` counts in the list of files as it was.
             self._db.execute("DELETE FROM hashed WHERE number = ?", (number,))
+            self._take_in(number, hashed)
         self._db.commit()
+
+    def _take_in(self, number: int, hashed: Iterable[tuple[int, bytes, bytes]]) -> None:
+        """Bring results of one session folder into its listing."""
+        row = self._db.execute(
+            "SELECT eid, folder, paths, facts, md5s FROM session WHERE number = ?", (number,)
+        ).fetchone()
+        if row is None:
+            return
+        files = Files.of(*row[2:])
+        new = list(files.by_path().items())
+        for at, facts, md5 in hashed:
+            new[at] = (new[at][0], (facts, md5 or UNKNOWN))
+        self._note_gone(row[0], row[1], (path for path, (facts, _) in new if not facts))
+        self._store(number, UUID(bytes=row[0]), {path: each for path, each in new if each[0]})
 
     def leave_out(self, folders: Iterable[str]) -> None:
         """Have `sessions`, `folders` and `totals` give none of these session folders, as long as this is open."""

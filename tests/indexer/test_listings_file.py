@@ -12,7 +12,9 @@ import pytest
 from indexed import contents, fill, hashes, left_over, make_tables
 from privileges import as_ordinary_user, remount
 
+import onefs.indexer.listings
 from onefs.errors import BusyError, NoRoomError, SourceError, TableError
+from onefs.indexer.hash import Hashed
 from onefs.indexer.listings import Listings
 from onefs.indexer.scan import ScanOptions, scan_folders
 from onefs.indexer.write import eid_of, key_of
@@ -138,6 +140,31 @@ def test_one_run_at_a_time_into_one_directory(root, out, tmp_path):
 
 
 # -- interrupted -----------------------------------------------------------------------------------------------------
+
+
+def test_hashes_are_taken_in_once_if_the_process_dies_after_any_commit(root, out, monkeypatch):
+    make_tables(root, out)
+    with Listings(str(root), out) as listings:
+        (first, *_) = listings.sessions()
+        files, n = first.files, first.number
+        hashed = [Hashed(n, at, "", files.facts_of(at), bytes([at + 1] * 16)) for at in range(3, 8)]
+        listings.add_hashes([*(Hashed(n, at, "", is_gone=True) for at in range(3)), *hashed])
+    monkeypatch.setattr(onefs.indexer.listings, "COMMIT_AFTER", 1)
+    changed = Listings._changed
+
+    def die_when_it_is_committed(self):
+        changed(self)
+        os._exit(9)
+
+    pid = os.fork()
+    if not pid:
+        Listings._changed = die_when_it_is_committed
+        with Listings(str(root), out):
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+    with Listings(str(root), out) as listings:
+        (now,) = [each.files for each in listings.sessions() if each.number == n]
+    assert now.by_path() == {files.paths[each.at]: (each.facts, each.md5) for each in hashed}
 
 
 def test_an_error_in_the_midst_of_a_change_leaves_none_of_it(root, out):
