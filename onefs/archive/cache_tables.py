@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from datetime import date
-from math import inf
 from pathlib import Path
 from uuid import UUID
 
@@ -46,9 +45,7 @@ class CacheTables:
                 "Give a cache directory with the tables of its archive.",
             )
         self._files = SessionFiles(tables)
-        origins = tables[0].metadata.origin.split(", ")
-        is_indexed_here = not {str(cache), str(cache.absolute()), str(cache.resolve())}.isdisjoint(origins)
-        self._indexed_s = minute_of(tables[0].metadata.created).timestamp() if is_indexed_here else inf
+        self._made_s = minute_of(tables[0].metadata.created).timestamp()
 
     def rel_paths(self, lab: str, subject: str, day: date, number: int) -> set[str] | None:
         """Relative paths of a session's datasets, existing or not; None if no table has the session."""
@@ -61,9 +58,9 @@ class CacheTables:
     def others_before_s(self, now_s: float) -> float:
         """Until when another program must have put a file there for it to go, in seconds since the epoch.
 
-        That is a day ago; where the tables were made from the folder itself, a day before that, as it takes a while.
+        That is a day ago, and a day before the tables were made, as they cannot have what came since.
         """
-        return min(now_s, self._indexed_s) - DAY_S
+        return min(now_s, self._made_s) - DAY_S
 
     def are_current(self) -> bool:
         """Whether nobody replaced the tables since they were read."""

@@ -60,9 +60,9 @@ def command(context: click.Context, cache: Path, is_delete: bool, is_null: bool,
 
     The tables are those in CACHE, those of releases in folders below it, and those of replays. A file that any of them
     lists is kept, also if it is listed as not existing. Never removed: files that are not ALF or not in a session
-    folder, links, the folder .onefs, folders with tables of their own, files that are pinned by any user, and for a
-    day files that another program than onefs put there or changed. Where the tables were made from CACHE itself (onefs
-    index), such files stay if they are not older than the tables: index it again first.
+    folder, links, the folder .onefs, folders with tables of their own, files that are pinned by any user, and files
+    that another program than onefs put there or changed within a day, or since a day before the tables were made, as
+    these cannot have them: bring the tables up to date first (onefs refresh, onefs index).
 
     On a terminal files are shown with their sizes and why some stay; in a pipe one path a line, and what stays on
     standard error. --json prints path, kind, size, stays (why, or null), removed, and failure (why, or null).

@@ -18,7 +18,7 @@ from onefs.forks import cached_property
 
 PINNED = "it is pinned"
 MAY_BE_PINNED = "a pin is there for a dataset whose file is not known"
-RECENT = "another program put it there within a day, or since the tables were made of this folder"
+RECENT = "another program put it there within a day, or since the tables were made"
 IN_USE = "it is being fetched or verified"
 CHANGED = "it has changed since it was found"
 
