@@ -15,7 +15,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import bulk, dropped, huge, index, opening, questions, refresh, walk
+from benchmarks import bulk, dropped, folder, huge, index, opening, questions, refresh, walk
 from benchmarks.bench import QUICK, Bench, BenchFailedError, Sizes, machine
 from benchmarks.figures import COLUMNS, Report
 
@@ -28,6 +28,7 @@ WORKS: dict[str, tuple[Callable[[Bench], None], str]] = {
     "dropped": (dropped.measure, "the same files, verified, with the kernel's caches dropped (for root)"),
     "huge": (huge.measure, "a file of 100 GiB, of which little is read"),
     "questions": (questions.measure, "searches, lists and loads from Python, and lists on the command line"),
+    "folder": (folder.measure, "tables of a folder's files, their hashes, and hashing on a Dask cluster"),
     "refresh": (refresh.measure, "how long readers wait while newer tables are taken"),
 }
 SIZE_HELP = {
@@ -45,6 +46,9 @@ SIZE_HELP = {
     "huge_gib": "size of the huge file, in GiB (huge)",
     "places": "places at which a MiB of it is read (huge)",
     "in_order_mib": "how much of it is read in order (huge)",
+    "tree_files": "files of the folder that is indexed (folder)",
+    "tree_sessions": "their sessions",
+    "hash_mib": "size of the files that are hashed, in MiB (folder)",
     "quiet_s": "seconds for which those programs read in peace first (refresh)",
 }
 RIGHT = ("figure", "bar", "onefs to this")

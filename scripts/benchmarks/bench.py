@@ -44,9 +44,12 @@ class Sizes:
     huge_gib: int = 100
     places: int = 200
     in_order_mib: int = 2048
+    tree_files: int = 1_000_000
+    tree_sessions: int = 20_000
+    hash_mib: int = 6144
 
 
-QUICK = Sizes(20_000, 400, 5_000, 300, 5_000, 60, 10_000, 16, 8, 50, 1, 1, 1, 10, 64)
+QUICK = Sizes(20_000, 400, 5_000, 300, 5_000, 60, 10_000, 16, 8, 50, 1, 1, 1, 10, 64, 2_000, 40, 300)
 
 
 @dataclass(slots=True)
