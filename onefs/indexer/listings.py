@@ -68,6 +68,11 @@ class Files:
         """The sizes in bytes."""
         return array("Q", self.facts)[:: len(FACTS)]
 
+    @property
+    def inodes(self) -> "array[int]":
+        """The inode numbers."""
+        return array("Q", self.facts)[2 :: len(FACTS)]
+
 
 class SessionFiles(NamedTuple):
     """A session folder, given from `/` on, and the files in it."""
@@ -244,6 +249,17 @@ class Listings:
             (of.bytes,) if of else (),
         )
         for number, folder, eid, *files in rows:
+            yield SessionFiles(number, self._absolute(folder), UUID(bytes=eid), Files.of(*files))
+
+    def sessions_as_found(self) -> Iterator[SessionFiles]:
+        """All session folders, in the order in which they were first found: about that of their places on the disk.
+
+        One is read at a time, so that the listings may be changed meanwhile.
+        """
+        number = 0
+        one = "SELECT number, folder, eid, paths, facts, md5s FROM session WHERE number > ? ORDER BY number LIMIT 1"
+        while rows := list(self._rows(one, (number,))):
+            ((number, folder, eid, *files),) = rows
             yield SessionFiles(number, self._absolute(folder), UUID(bytes=eid), Files.of(*files))
 
     def folders(self) -> Iterator[tuple[UUID, str]]:

@@ -201,7 +201,8 @@ class _Run:
         while folders or tasks:
             while folders and tasks.has_room:
                 share = max(1, min(len(folders) // self._workers.at_once, 64))
-                folders, given = folders[:-share], folders[-share:]
+                given = folders[-share:]
+                del folders[-share:]
                 tasks.begin(scan_folders, given, options)
             for scanned in tasks.results():
                 folders += scanned.rest
@@ -292,15 +293,15 @@ def _mounts_below(root: str) -> frozenset[str]:
 
 
 def _unhashed(listings: Listings) -> Iterator[tuple[ToHash, int]]:
-    """The files without an MD5, and their sizes in bytes."""
-    for session in listings.sessions():
+    """The files without an MD5, and their sizes in bytes: neighbours on the disk one after another."""
+    for session in listings.sessions_as_found():
         files = session.files
         if UNKNOWN not in files.md5s:
             continue
-        sizes = files.sizes
-        for at, path in enumerate(files.paths):
+        sizes, inodes = files.sizes, files.inodes
+        for at in sorted(range(len(files.paths)), key=inodes.__getitem__):
             if files.md5_of(at) == UNKNOWN:
-                yield ToHash(session.number, at, f"{session.folder}/{path}"), sizes[at]
+                yield ToHash(session.number, at, f"{session.folder}/{files.paths[at]}"), sizes[at]
 
 
 def _batches(files: Iterator[tuple[ToHash, int]]) -> Iterator[list[ToHash]]:

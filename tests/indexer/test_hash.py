@@ -5,9 +5,12 @@ import time
 from hashlib import md5
 
 import pytest
+from indexed import fill, make_tables
 
+from onefs.indexer import hash as hash_module
 from onefs.indexer.hash import ToHash, hash_files
 from onefs.indexer.scan import facts_of
+from onefs.workers import ThisProcess
 
 
 def hashed(path):
@@ -103,3 +106,17 @@ def test_links_to_files_are_hashed(file, tmp_path):
     link = tmp_path / "link.a.npy"
     link.symlink_to(file)
     assert hashed(link)[3:5] == hashed(file)[3:5]
+
+
+def test_files_are_hashed_in_the_order_of_the_disk(tmp_path, monkeypatch):
+    names = "a.b.npy", "c.d.npy", "e.f.npy", "g.h.npy", "i.j.npy"
+    folders = [f"S{n}/2020-01-01/001" for n in range(9)]
+    root = fill(tmp_path, *(f"{folder}/{name}" for name in reversed(names) for folder in folders))
+    read, hash_one = [], hash_module._hashed
+    monkeypatch.setattr(hash_module, "_hashed", lambda file, buffer: read.append(file.path) or hash_one(file, buffer))
+    make_tables(root, hash_files=True, workers=ThisProcess())
+    assert read == [
+        path
+        for folder in folders
+        for path in sorted(map(str, (root / folder).iterdir()), key=lambda path: os.stat(path).st_ino)
+    ]
