@@ -17,6 +17,7 @@ from onefs.content.labs import LabCount, Labs
 from onefs.content.locks import DatasetLocks, StoppedError
 from onefs.content.marks import BLOCKS_ENDING, is_open
 from onefs.content.pins import Pins
+from onefs.content.removing import remove_file_in
 from onefs.content.shares import Share
 from onefs.content.stamped import Fetched, file_of
 from onefs.content.stamps import Stamps
@@ -148,8 +149,9 @@ class Evictor:
         if found is None or found[1].st_nlink > 1:
             return 0
         path, status = found
+        if not remove_file_in(self._root, path, status):
+            return 0
         self._stamps.drop(fetched.dataset.id)
-        os.unlink(path)  # noqa: PTH108
         self.labs.removed(fetched.dataset, footprint(status.st_size))
         log.debug("%s left the cache to make room.", fetched.dataset.path)
         self.on_evicted(fetched.dataset)

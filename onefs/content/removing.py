@@ -33,6 +33,12 @@ def remove_file(root: int, path: str, status: os.stat_result) -> bool:
     return True
 
 
+def remove_file_in(folder: str, path: str, status: os.stat_result) -> bool:
+    """The same for a path that begins with that of the folder below which no link is followed."""
+    with opened_folder(folder) as root:
+        return remove_file(root, path.removeprefix(f"{folder}/"), status)
+
+
 def remove_empty_tree(root: int, path: str) -> bool:
     """Remove a folder in which there is nothing but folders; False if there is more, or it is gone. Raises OSError."""
     found = [path]
@@ -99,7 +105,3 @@ def _opened(root: int, folder: str) -> Iterator[int]:
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def _raise(error: OSError) -> None:
-    raise error

@@ -22,6 +22,7 @@ from onefs.content.partial import Partial
 from onefs.content.pins import Pins
 from onefs.content.places import Copy, Places, open_at
 from onefs.content.quarantine import Quarantine
+from onefs.content.removing import remove_file_in
 from onefs.content.renaming import part_from_others
 from onefs.content.room import Limits, Room, Usage
 from onefs.content.shares import Shares
@@ -241,13 +242,13 @@ class ContentStore(Places):
 
     def _evict_copy(self, dataset: Dataset, path: str, status: os.stat_result) -> int:
         stamp = self.stamps.reload(dataset.id)
-        if not self.is_cache or stamp is None or not stamp.source or stamp.signature != Signature.of(status):
+        is_ours = self.is_cache and stamp is not None and stamp.source and stamp.signature == Signature.of(status)
+        if not is_ours or not remove_file_in(self._root, path, status):
             raise KeptError(
                 f"{path} was put there by another program than onefs, or was changed since.",
                 "Remove it yourself if it is not needed.",
             )
         self.stamps.drop(dataset.id)
-        os.unlink(path)  # noqa: PTH108  (paths are strings here)
         self._evictor.labs.removed(dataset, footprint(status.st_size))
         return footprint(status.st_size)
 

@@ -23,7 +23,7 @@ from onefs.content.access import BlockRules, State
 from onefs.content.eviction import footprint
 from onefs.content.room import Limits
 from onefs.content.store import ContentStore
-from onefs.errors import BusyError, KeptError, NoRoomError
+from onefs.errors import BusyError, CacheDamagedError, KeptError, NoRoomError
 
 MIB = 1 << 20
 LIMIT = 8 * MIB
@@ -162,6 +162,23 @@ def test_what_is_pinned_and_what_others_put_there_stays(place: ArchiveAndCache) 
         with pytest.raises(KeptError, match=reason):
             store_of(place).evict(dataset)
         assert place.file(dataset).exists()
+
+
+def test_nothing_is_evicted_from_a_folder_that_became_a_link(place: ArchiveAndCache) -> None:
+    others = filled(place, 7)
+    content = place.content(limits=Limits(5 * MIB))
+    linked = place.add(b"linked" * (MIB // 6), 8, "linked/a.b.npy")
+    read(content, linked)
+    content.flush()
+    folder, aside = place.file(linked).parent, place.home / "aside"
+    folder.rename(aside)
+    folder.symlink_to(aside)
+    with pytest.raises(CacheDamagedError):
+        store_of(place).evict(linked)
+    for dataset in others:
+        read(content, dataset)
+    assert [path.name for path in aside.iterdir()] == [place.file(linked).name]
+    assert store_of(place).stamps.get(linked.id) is not None
 
 
 def test_where_all_is_pinned_there_is_no_room_but_large_files_are_served(place: ArchiveAndCache) -> None:
