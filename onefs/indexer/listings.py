@@ -262,9 +262,16 @@ class Listings:
             ((number, folder, eid, *files),) = rows
             yield SessionFiles(number, self._absolute(folder), UUID(bytes=eid), Files.of(*files))
 
-    def folders(self) -> Iterator[tuple[UUID, str]]:
-        """The eids, and the session folders, in the same order."""
-        for eid, folder in self._rows(f"SELECT eid, folder FROM session {_LISTED} ORDER BY eid, folder"):  # noqa: S608
+    def folders(self) -> Iterator[str]:
+        """All session folders, in the order of their paths."""
+        for (folder,) in self._rows(f"SELECT folder FROM session {_LISTED} ORDER BY folder"):  # noqa: S608
+            yield self._absolute(folder)
+
+    def first_folders(self, *, by_path: bool = False) -> Iterator[tuple[UUID, str]]:
+        """Each eid once, and the first of its session folders; in the order of the eids, or in that of the folders."""
+        order = "path_order(min(folder))" if by_path else "eid"
+        query = f"SELECT eid, min(folder) FROM session {_LISTED} GROUP BY eid ORDER BY {order}"  # noqa: S608
+        for eid, folder in self._rows(query):
             yield UUID(bytes=eid), self._absolute(folder)
 
     def gone(self) -> Iterator[tuple[UUID, str, str]]:

@@ -97,7 +97,7 @@ def index(
             _check_replaceable(run.result.files, (run.root, listings.former_root()))
         run.scan(listings, on_skipped)
         if options.in_one_place:
-            run.result.place = one_place(run.root, [folder for _, folder in listings.folders()], options.place)
+            run.result.place = one_place(run.root, list(listings.folders()), options.place)
             listings.leave_out(run.result.place.elsewhere)
         if options.hash_files:
             run.hash(listings)

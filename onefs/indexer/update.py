@@ -107,7 +107,7 @@ class _Update:
         keys = {
             session.eid: SessionKey(session.lab, session.subject, session.date, session.number) for session in known
         }
-        found = dict(session_keys(self._listings, None, self._lab))
+        found = dict(session_keys(self._listings, self._lab))
         gone, gone_folders = {}, set()
         for eid, folder, path in self._listings.gone():
             gone[eid] = key_of(folder, self._lab)
@@ -130,7 +130,7 @@ class _Update:
 
     def _found_files(self) -> FoundFiles:
         files = FoundFiles()
-        for session in merged_sessions(self._listings, None, self._lab):
+        for session in merged_sessions(self._listings, self._lab):
             files.add(session, self._found_as[session.eid])
         files.finish()
         return files
@@ -169,7 +169,7 @@ class _Update:
     def _new_in_sessions(self) -> Iterator[tuple[IndexedSession, list[int]]]:
         """The sessions with files that the table does not have, those alone, and their numbers."""
         first = 0
-        for session in merged_sessions(self._listings, None, self._lab):
+        for session in merged_sessions(self._listings, self._lab):
             n = len(session.paths)
             at = np.flatnonzero(~self._is_known[first : first + n])
             if len(at):

@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID, uuid3
@@ -83,9 +83,9 @@ def write_index(
     texts themselves that ids are made of as ids; that of a dataset is its path in the session. Raises `TableError`,
     `NoRoomError` or `BusyError`.
     """
-    eids = None if hash_ids else _in_order_of_paths(listings)
     metadata = {"date_created": table_time_text(), "origin": origin}
-    keys, merged = session_keys(listings, eids, lab), merged_sessions(listings, eids, lab)
+    keys = session_keys(listings, lab, by_path=not hash_ids)
+    merged = merged_sessions(listings, lab, by_path=not hash_ids)
     parts = _reported(in_parts(merged, lambda session: len(session.paths)), listings.n_files())
     with changing_tables(directory):
         return write_pair(
@@ -151,30 +151,23 @@ def dataset_table(sessions: "Sequence[IndexedSession]", *, hash_ids: bool = True
     )
 
 
-def _in_order_of_paths(listings: Listings) -> list[UUID]:
-    first = dict(reversed(list(listings.folders())))
-    return sorted(first, key=lambda eid: first[eid].split("/"))
+def session_keys(listings: Listings, lab: str, *, by_path: bool = False) -> Iterator[tuple[UUID, SessionKey]]:
+    """Each session once, in the order of the eids, or in that of the first of its folders."""
+    for eid, folder in listings.first_folders(by_path=by_path):
+        yield eid, key_of(folder, lab)
 
 
-def session_keys(listings: Listings, eids: Sequence[UUID] | None, lab: str) -> Iterator[tuple[UUID, SessionKey]]:
-    """Each session once, in the order of the eids given, else in that of all."""
-    if eids is None:
-        for eid, folders in groupby(listings.folders(), itemgetter(0)):
-            yield eid, key_of(next(folders)[1], lab)
-    else:
-        keys = {eid: key_of(folder, lab) for eid, folder in listings.folders()}
-        yield from ((eid, keys[eid]) for eid in eids)
-
-
-def merged_sessions(listings: Listings, eids: Sequence[UUID] | None, lab: str) -> Iterator[IndexedSession]:
+def merged_sessions(listings: Listings, lab: str, *, by_path: bool = False) -> Iterator[IndexedSession]:
     """Sessions in the same order, with the files of all their folders: of those with one path, the first."""
-    found = listings.sessions() if eids is None else chain.from_iterable(map(listings.sessions, eids))
+    found = listings.sessions()
+    if by_path:
+        found = chain.from_iterable(listings.sessions(eid) for eid, _ in listings.first_folders(by_path=True))
     for eid, group in groupby(found, attrgetter("eid")):
         first, *others = group
         files = first.files
-        if others or eids is not None:
-            by_path = dict(chain.from_iterable(each.files.by_path().items() for each in (*reversed(others), first)))
-            files = Files.from_paths(dict(sorted(by_path.items(), key=lambda item: item[0].split("/"))))
+        if others or by_path:
+            by_name = dict(chain.from_iterable(each.files.by_path().items() for each in (*reversed(others), first)))
+            files = Files.from_paths(dict(sorted(by_name.items(), key=lambda item: item[0].split("/"))))
         yield IndexedSession(eid, key_of(first.folder, lab), files.paths, files.sizes, files.md5s)
 
 

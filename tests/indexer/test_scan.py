@@ -122,6 +122,17 @@ def test_ids_that_are_paths(root):
     assert len(reference.load_tables(root)["datasets"]) == len(FILES)
 
 
+def test_rows_whose_ids_are_paths_are_in_the_order_of_folders(tmp_path):
+    folders = ["a/2020-01-02/001", "a/2020-01-02/002", "a-b/2020-01-02/001", "a.b/2020-01-02/001", "aa/2020-01-02/001"]
+    names = ["x/a.b.npy", "x/y/a.b.npy", "x-y/a.b.npy"]
+    fill(tmp_path, *(f"{folder}/{name}" for folder in reversed(folders) for name in reversed(names)))
+    sessions, datasets = make_parquet_db(tmp_path, hash_ids=False)
+    assert list(pd.read_parquet(sessions).id) == folders
+    assert list(zip(*(pd.read_parquet(datasets)[name] for name in ("eid", "id")), strict=True)) == [
+        (folder, name) for folder in folders for name in names
+    ]
+
+
 def test_hashes_are_null_or_right(root):
     make_parquet_db(root)
     assert load_tables(root)["datasets"]["hash"].isna().all()
