@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import date
+from math import inf
 from pathlib import Path
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from onefs.catalogue.session_files import SessionFiles
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
 from onefs.catalogue.tables import find_tables
 from onefs.errors import TableError, UsageError
+from onefs.indexer.prune import is_any_known
 from onefs.settings import Settings
 from onefs.sources.indexing import index_apart
 from onefs.sources.source import resolve
@@ -19,7 +21,7 @@ from onefs.sources.tables_at_hand import Place, minute_of
 
 HIDES_FILES = (
     Reason.SESSION_ID, Reason.SESSION_UNSAFE, Reason.SESSION_RESERVED, Reason.DATASET_ID, Reason.DATASET_EID,
-    Reason.DATASET_UNSAFE, Reason.DATASET_IS_FOLDER, Reason.DATASET_FOLDERS,
+    Reason.DATASET_SESSION, Reason.DATASET_UNSAFE, Reason.DATASET_IS_FOLDER, Reason.DATASET_FOLDERS,
 )  # fmt: skip
 """Why rows that may be of files in the cache are not in the index."""
 DAY_S = 86400.0
@@ -28,20 +30,23 @@ DAY_S = 86400.0
 class CacheTables:
     """The files that any tables in a cache directory have: its own, those of releases below it, those of replays.
 
-    Raises `UsageError` if there is no such folder, `TableError` if it has no tables of its own with rows, or if one
-    cannot be used as a whole. Indexes the tables if that was not done yet.
+    Raises `UsageError` if there is no such folder, `TableError` if it has no tables with rows, or if one cannot be
+    used as a whole. Indexes the tables if that was not done yet.
     """
 
     def __init__(self, cache: Path) -> None:
         if not cache.is_dir():
             raise UsageError(f"There is no folder {cache}.", "Give the cache directory: onefs status shows it.")
-        find_tables(cache)
-        self._folders = [cache, *_further(cache)]
+        self._cache = cache
+        self._folders = _folders_with_tables(cache)
+        self._has_own = cache in self._folders
+        if self._has_own or not self._folders:
+            find_tables(cache)
         self._editions = [_edition(folder) for folder in self._folders]
         tables = [_load(folder) for folder in self._folders]
         if not tables[0].n_sessions or not tables[0].n_datasets:
             raise TableError(
-                f"The tables in {cache} have no rows, so all its files would be missing.",
+                f"The tables in {self._folders[0]} have no rows, so all its files would be missing.",
                 "Give a cache directory with the tables of its archive.",
             )
         self._files = SessionFiles(tables)
@@ -58,20 +63,29 @@ class CacheTables:
     def others_before_s(self, now_s: float) -> float:
         """Until when another program must have put a file there for it to go, in seconds since the epoch.
 
-        That is a day ago, and a day before the tables were made, as they cannot have what came since.
+        That is a day ago, and a day before the tables were made, as they cannot have what came since. It is -inf, as
+        nothing of others may go, if there are tables of releases only, or if none of the files there is in the tables,
+        which are of another archive then.
         """
+        if not self._has_own or not is_any_known(self._cache, self):
+            return -inf
         return min(now_s, self._made_s) - DAY_S
 
     def are_current(self) -> bool:
         """Whether nobody replaced the tables since they were read."""
-        return [_edition(folder) for folder in self._folders] == self._editions
+        is_same = _folders_with_tables(self._cache) == self._folders
+        return is_same and [_edition(folder) for folder in self._folders] == self._editions
 
 
-def _further(cache: Path) -> list[Path]:
-    """The folders of tables of releases, and of replays."""
+def _folders_with_tables(cache: Path) -> list[Path]:
+    """The cache directory if it has a table of its own, and the folders of tables of releases, and of replays.
+
+    Those of replays are none by themselves, as they have but a part of what was fetched.
+    """
+    own = {cache for name in TABLE_NAMES if (cache / name).exists()}
     releases = {table.parent for name in TABLE_NAMES for table in cache.glob(f"*/{name}")}
     replays = {table.parent for table in (cache / STATE_FOLDER).glob(f"*/*/{TABLE_NAMES[-1]}")}
-    return sorted(releases | replays)
+    return [*own, *sorted(releases), *sorted(replays)] if own or releases else []
 
 
 def _edition(folder: Path) -> list[tuple[int, int, int] | None]:

@@ -11,7 +11,7 @@ from onefs.alf import STATE_FOLDER
 from onefs.content.files import cache_errors
 from onefs.content.removing import opened_folder, remove_emptied, remove_empty_tree
 from onefs.content.store import ContentStore
-from onefs.content.unlisted import RECENT, ListedDatasets, UnlistedFiles
+from onefs.content.unlisted import ListedDatasets, UnlistedFiles
 from onefs.errors import BusyError
 from onefs.indexer.prune import KnownFiles, UnknownFiles, unknown_files
 
@@ -124,8 +124,8 @@ class _Pruning:
 
     def _session_folder(self, found: UnknownFiles) -> Unlisted | None:
         """The empty folder of an unknown session; None if something appeared in it, or it is gone."""
-        if not found.files and not self._unlisted.is_old(found.status):
-            return Unlisted(found.folder, is_folder=True, stays=RECENT)
+        if not found.files and (stays := self._unlisted.reason_of_others(found.status)):
+            return Unlisted(found.folder, is_folder=True, stays=stays)
         failure = ""
         try:
             if self._rules.is_delete and not remove_empty_tree(self._root, found.folder):

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from contextlib import suppress
+from math import inf
 from typing import Protocol
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from onefs.forks import cached_property
 PINNED = "it is pinned"
 MAY_BE_PINNED = "a pin is there for a dataset whose file is not known"
 RECENT = "another program put it there within a day, or since the tables were made"
+NOT_OURS = "another program put it there, and the tables are of another archive or of releases only"
 IN_USE = "it is being fetched or verified"
 CHANGED = "it has changed since it was found"
 
@@ -34,7 +36,7 @@ class UnlistedFiles:
     """The files of a cache that are not in its tables. For one thread.
 
     Pinned files stay, and those that onefs did not fetch and that were put there or changed after `others_before_s`,
-    in seconds since the epoch. Paths are relative to the cache directory.
+    in seconds since the epoch; -inf if all of them stay. Paths are relative to the cache directory.
     """
 
     def __init__(self, store: ContentStore, listed: ListedDatasets, others_before_s: float) -> None:
@@ -55,11 +57,13 @@ class UnlistedFiles:
         if dataset_id is None and has_lost_pin:
             return MAY_BE_PINNED
         is_fetched = stamped is not None and stamped.is_fetched and stamped.signature == Signature.of(status)
-        return "" if is_fetched or self.is_old(status) else RECENT
+        return "" if is_fetched else self.reason_of_others(status)
 
-    def is_old(self, status: os.stat_result) -> bool:
-        """Whether a file or folder was neither put there nor changed lately."""
-        return max(status.st_mtime, status.st_ctime) < self._others_before_s
+    def reason_of_others(self, status: os.stat_result) -> str:
+        """Why what another program put there must stay, "" if it was neither put there nor changed lately."""
+        if max(status.st_mtime, status.st_ctime) < self._others_before_s:
+            return ""
+        return RECENT if self._others_before_s > -inf else NOT_OURS
 
     def remove(self, root: int, path: str, status: os.stat_result) -> str:
         """Remove a file below an open folder, with its stamp; why it stays, "" if it does not. Raises OSError."""

@@ -49,13 +49,32 @@ def unknown_files(root: Path, known: KnownFiles) -> Iterator[UnknownFiles | OSEr
     their own, which are those of other archives, are left out. Gives an OSError for each folder that cannot be read.
     """
     root = root.absolute()
+    for found in _session_folders(root):
+        if isinstance(found, OSError):
+            yield found
+        else:
+            yield from _in_session(root, *found, known)
+
+
+def is_any_known(root: Path, known: KnownFiles) -> bool:
+    """Whether a session folder below a cache directory has a known file. Looks until it finds one."""
+    for found in _session_folders(root.absolute()):
+        if not isinstance(found, OSError) and (has := known.rel_paths(*found[1])):
+            paths = _paths_in(f"{root}/{found[0]}", [])
+            if any(path in has or alf.path_without_uuid(path) in has for path in paths):
+                return True
+    return False
+
+
+def _session_folders(root: Path) -> Iterator[tuple[str, SessionKey] | OSError]:
+    """The session folders below a cache directory, relative to it, with their sessions; or what cannot be read."""
     mounts = _mounts_below(root)
     waiting = [""]
     while waiting:
         folder = waiting.pop()
         key = session_key(f"/{folder}")  # what stands above the cache directory is no part of it, as it may be renamed
         if key is not None:
-            yield from _in_session(root, folder, key, known)
+            yield folder, key
         elif folder not in mounts:
             try:
                 waiting += reversed(_folders_in(root, folder))

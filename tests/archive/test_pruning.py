@@ -22,7 +22,7 @@ from onefs.archive.pruning import Rules, Unlisted, prune
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.tables import write_tables
 from onefs.content.store import ContentStore
-from onefs.content.unlisted import CHANGED, IN_USE, MAY_BE_PINNED, PINNED, RECENT
+from onefs.content.unlisted import CHANGED, IN_USE, MAY_BE_PINNED, NOT_OURS, PINNED, RECENT
 from onefs.errors import BusyError, OnefsError, TableError, UsageError
 
 DELETE = Rules(is_delete=True, emptied_folders=True)
@@ -169,7 +169,7 @@ def test_links_are_neither_followed_nor_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", ["no folder", "no tables", "one table", "no sessions", "no datasets", "odd", "damaged"]
+    "fault", ["no folder", "no tables", "one table", "no sessions", "no datasets", "odd", "a session lost", "damaged"]
 )
 def test_without_whole_tables_nothing_is_touched(fault: str, tmp_path: Path) -> None:
     cache = tables(tmp_path / "cache")
@@ -189,6 +189,9 @@ def test_without_whole_tables_nothing_is_touched(fault: str, tmp_path: Path) -> 
             write_tables(cache, [SESSION], [], created="2024-01-03 00:00", origin="x")
         case "odd":
             tables(cache, a_dataset(SESSION, "alf//x.y.npy"))
+        case "a session lost":
+            rows = [a_dataset(each, "a.b.npy") for each in (SESSION, a_session("lost", "lab", "T", DAY, 1))]
+            write_tables(cache, [SESSION], rows, created="2024-01-03 00:00", origin="x")
         case "damaged":
             tables(cache / "release")
             (cache / "release" / "datasets.pqt").write_bytes(b"PAR1")
@@ -198,12 +201,13 @@ def test_without_whole_tables_nothing_is_touched(fault: str, tmp_path: Path) -> 
     assert everything(tmp_path) == before
 
 
-def test_it_ends_when_the_tables_are_replaced_meanwhile(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["", "2024_release", ".onefs/replay/0123abcd"])
+def test_it_ends_when_tables_are_replaced_or_added_meanwhile(where: str, tmp_path: Path) -> None:
     tables(tmp_path)
     put(tmp_path, f"{FOLDER}/x.y.npy", "T/2020-07-01/001/x.y.npy")
     found = prune(tmp_path, CacheTables(tmp_path), DELETE)
     assert next(found).path == "T/2020-07-01/001/x.y.npy"
-    tables(tmp_path, a_dataset(SESSION, "x.y.npy"))
+    tables(tmp_path / where, a_dataset(SESSION, "x.y.npy"))
     with pytest.raises(BusyError):
         list(found)
     assert (tmp_path / FOLDER / "x.y.npy").exists()
@@ -246,6 +250,25 @@ def test_what_is_newer_than_the_tables_stays_also_in_a_copy_of_the_folder(tmp_pa
         found = prune(folder, cache, Rules(is_delete=True, others_before_s=cache.others_before_s(later_s)))
         assert [each.stays for each in found] == [RECENT]
         assert (folder / FOLDER / "new.b.npy").exists()
+
+
+@pytest.mark.parametrize("of", ["another archive", "a release"])
+def test_by_other_tables_than_those_of_the_archive_only_what_onefs_fetched_goes(of: str, tmp_path: Path) -> None:
+    tables(tmp_path if of == "another archive" else tmp_path / "2024_release")
+    put(tmp_path, f"{FOLDER}/x.y.npy", "T/2020-07-01/001/alf/a.b.npy")
+    if of == "a release":
+        put(tmp_path, f"{FOLDER}/alf/a.b.npy")
+    (tmp_path / "U/2020-07-01/001").mkdir(parents=True)
+    ours = fetched(tmp_path, a_dataset(SESSION, "ours.b.npy"))
+    cache = CacheTables(tmp_path)
+    found = list(prune(tmp_path, cache, replace(DELETE, others_before_s=cache.others_before_s(time.time()))))
+    assert {each.path: each.stays for each in found} == {
+        "T/2020-07-01/001/alf/a.b.npy": NOT_OURS,
+        "U/2020-07-01/001": NOT_OURS,
+        f"{FOLDER}/ours.b.npy": "",
+        f"{FOLDER}/x.y.npy": NOT_OURS,
+    }
+    assert not ours.exists()
 
 
 def test_what_is_pinned_stays_whoever_fetched_it(tmp_path: Path) -> None:
