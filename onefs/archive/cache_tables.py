@@ -50,6 +50,8 @@ class CacheTables:
                 "Give a cache directory with the tables of its archive.",
             )
         self._files = SessionFiles(tables)
+        origins = tables[0].metadata.origin.split(", ")
+        self._are_of_files = not {str(cache), str(cache.absolute()), str(cache.resolve())}.isdisjoint(origins)
         self._made_s = minute_of(tables[0].metadata.created).timestamp()
 
     def rel_paths(self, lab: str, subject: str, day: date, number: int) -> set[str] | None:
@@ -64,10 +66,11 @@ class CacheTables:
         """Until when another program must have put a file there for it to go, in seconds since the epoch.
 
         That is a day ago, and a day before the tables were made, as they cannot have what came since. It is -inf, as
-        nothing of others may go, if there are tables of releases only, or if none of the files there is in the tables,
-        which are of another archive then.
+        nothing of others may go, if there are tables of releases only; if they were made of this folder, so that they
+        lack only what could not be seen then, such as a disk that was not mounted; or if none of the files there is in
+        the tables, which are of another archive then.
         """
-        if not self._has_own or not is_any_known(self._cache, self):
+        if not self._has_own or self._are_of_files or not is_any_known(self._cache, self):
             return -inf
         return min(now_s, self._made_s) - DAY_S
 

@@ -63,7 +63,8 @@ def command(context: click.Context, cache: Path, is_delete: bool, is_null: bool,
     folder, links, the folder .onefs, folders with tables of their own, files that are pinned by any user, and files
     that another program than onefs put there or changed within a day, or since a day before the tables were made, as
     these cannot have them: bring the tables up to date first (onefs refresh, onefs index). Where the tables are of
-    releases only, or list none of the files there, what other programs put there stays.
+    releases only, list none of the files there, or were made of CACHE itself (onefs index), so that they lack only what
+    could not be seen then, all stays that other programs put there.
 
     On a terminal files are shown with their sizes and why some stay; in a pipe one path a line, and what stays on
     standard error. --json prints path, kind, size, stays (why, or null), removed, and failure (why, or null).

@@ -20,7 +20,9 @@ from onefs.forks import cached_property
 PINNED = "it is pinned"
 MAY_BE_PINNED = "a pin is there for a dataset whose file is not known"
 RECENT = "another program put it there within a day, or since the tables were made"
-NOT_OURS = "another program put it there, and the tables are of another archive or of releases only"
+NOT_OURS = (
+    "another program put it there, and the tables are of another archive, of releases only, or made of this folder"
+)
 IN_USE = "it is being fetched or verified"
 CHANGED = "it has changed since it was found"
 

@@ -239,17 +239,21 @@ def test_what_others_put_there_stays_for_a_day_and_what_onefs_fetched_does_not(t
     assert len(going(pruned(tmp_path))) == 3
 
 
-def test_what_is_newer_than_the_tables_stays_also_in_a_copy_of_the_folder(tmp_path: Path) -> None:
+def test_what_is_newer_than_the_tables_stays_and_all_where_they_are_indexed(tmp_path: Path) -> None:
     put(tmp_path / "a", f"{FOLDER}/a.b.npy")
     make_parquet_db(tmp_path / "a")
-    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    shutil.copytree(tmp_path / "a", tmp_path / "copy")
+    (tmp_path / "link").symlink_to("a")
     later_s = time.time() + 10 * DAY_S
-    for folder in (tmp_path / "a", tmp_path / "b"):
+    stays = {}
+    for name in ("a", "link", "copy"):
+        folder = tmp_path / name
         put(folder, f"{FOLDER}/new.b.npy")
         cache = CacheTables(folder)
         found = prune(folder, cache, Rules(is_delete=True, others_before_s=cache.others_before_s(later_s)))
-        assert [each.stays for each in found] == [RECENT]
+        stays[name] = [each.stays for each in found]
         assert (folder / FOLDER / "new.b.npy").exists()
+    assert stays == {"a": [NOT_OURS], "link": [NOT_OURS], "copy": [RECENT]}
 
 
 @pytest.mark.parametrize("of", ["another archive", "a release"])
