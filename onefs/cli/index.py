@@ -202,7 +202,7 @@ def _sentences(result: "IndexResult", out: Path, *, is_listed: bool) -> list[str
 def _warn_of_misplaced(result: "IndexResult", root: Path) -> None:
     if not result.n_misplaced:
         return
-    folder, path = result.misplaced
+    folder, path = result.misplaced[0]
     complain(
         f"the files of {counted(result.n_misplaced, 'session')} will not be found below {root} by these tables: those "
         f"in {folder} are looked for in {root / path}. Index the folder above the labs, or move them there."

@@ -2,27 +2,27 @@
 
 import json
 import os
-import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from onefs.catalogue.schema import TableFiles
-from onefs.catalogue.tables import CREATOR, creator_of, read_metadata, tables_in
-from onefs.errors import SourceError, TableError, UsageError
+from onefs.catalogue.tables import tables_in
+from onefs.errors import SourceError, UsageError
+from onefs.indexer.checks import check_folder, check_replaceable, check_tables
 from onefs.indexer.hash import BYTES_PER_TASK, FILES_PER_TASK, Hashed, ToHash, hash_files
 from onefs.indexer.listings import FACTS_BYTES, UNKNOWN, Listings
-from onefs.indexer.one_place import OnePlace, one_place
-from onefs.indexer.scan import Scanned, ScanOptions, SessionKey, Skipped, Unreadable, scan_folders
-from onefs.indexer.update import check_tables, update_tables
+from onefs.indexer.placement import Misplaced, common_base, misplaced
+from onefs.indexer.scan import Scanned, ScanOptions, Skipped, Unreadable, scan_folders
+from onefs.indexer.update import update_tables
 from onefs.indexer.write import eid_of, key_of, write_index
 from onefs.mountinfo import FILE_SYSTEM_TYPE, mounted_disks
 from onefs.progress import report
 from onefs.workers import LocalWorkers, Tasks, ThisProcess, Workers
 
 MOST_NAMED = 1_000
-"""How many paths that could not be read are kept to be named. All are counted."""
+"""How many paths that could not be read, or are misplaced, are kept to be named. All are counted."""
 _ALONE_TASKS = 4
 _ALONE_BYTES = 32 << 20
 """So much is done in this process, before workers are worth their start."""
@@ -35,8 +35,9 @@ class IndexOptions:
 
     `lab` is that of sessions whose path tells none. `hash_files`: each file is hashed. Not `hash_ids`: ids are the
     paths. With `replaces`, tables that are there are replaced, whoever made them; with `updates`, they are brought up
-    to date. With `may_be_empty`, tables without rows are made of a folder without sessions.
-    With `in_one_place`, the tables have only the sessions of `one_place`, for which `place` is wanted.
+    to date. With `may_be_empty`, tables without rows are made of a folder without sessions. With `one_base`, the base
+    is the `common_base` of the sessions, with `preferred_base`, and the tables leave out misplaced sessions; else it
+    is the folder itself.
     """
 
     lab: str = ""
@@ -45,8 +46,8 @@ class IndexOptions:
     replaces: bool = False
     updates: bool = False
     may_be_empty: bool = False
-    in_one_place: bool = False
-    place: str = ""
+    one_base: bool = False
+    preferred_base: str = ""
 
 
 @dataclass(slots=True)
@@ -54,9 +55,8 @@ class IndexResult:
     """What was found. With `is_new` the tables were written, else they were as they should be.
 
     `skipped` is the number of files and folders that are not indexed, by reason; `unreadable` names the first that
-    the system did not let us read, of `n_unreadable`. `misplaced` is the first of `n_misplaced` session folders that
-    do not have the path below the folder by which readers of the tables look for them, and that path. `place` is
-    where the sessions stand that are in one place.
+    the system did not let us read, of `n_unreadable`. Readers of the tables look for the sessions below `base`:
+    `misplaced` names the first session folders that are not found there, of `n_misplaced`.
     """
 
     files: TableFiles
@@ -69,9 +69,9 @@ class IndexResult:
     skipped: Counter[Skipped] = field(default_factory=Counter)
     unreadable: list[Unreadable] = field(default_factory=list)
     n_unreadable: int = 0
-    misplaced: tuple[str, str] = ("", "")
+    base: str = ""
+    misplaced: list[Misplaced] = field(default_factory=list)
     n_misplaced: int = 0
-    place: OnePlace = field(default_factory=OnePlace)
 
 
 OnSkipped = Callable[[Skipped, str], None]
@@ -87,61 +87,22 @@ def index(
     `TableError` if there are tables that may not be replaced, `NoRoomError`, `BusyError`, `WorkerLostError`.
     """
     root, out = Path(os.path.realpath(root)), out.absolute()
-    _check_folder(root, "be indexed", "Name the folder that holds the labs or subjects.")
-    _check_folder(out, "hold the tables", "Make that folder, or name another.")
+    check_folder(root, "be indexed", "Name the folder that holds the labs or subjects.")
+    check_folder(out, "hold the tables", "Make that folder, or name another.")
     run = _Run(os.fspath(root), options, workers, IndexResult(tables_in(out)))
     with Listings(run.root, out) as listings:
         if options.updates:
             check_tables(out)
         elif not options.replaces:
-            _check_replaceable(run.result.files, (run.root, listings.former_root()))
+            check_replaceable(run.result.files, (run.root, listings.former_root()))
         run.scan(listings, on_skipped)
-        if options.in_one_place:
-            run.result.place = one_place(run.root, list(listings.folders()), options.place)
-            listings.leave_out(run.result.place.elsewhere)
+        run.find_misplaced(listings)
         if options.hash_files:
             run.hash(listings)
         run.count(listings)
         run.check_found(run.result.n_sessions)
         run.write(listings)
     return run.result
-
-
-def _check_folder(folder: Path, purpose: str, remedy: str) -> None:
-    """Raise `UsageError` if a path is not that of a folder."""
-    try:
-        if stat.S_ISDIR(folder.stat().st_mode):
-            return
-        why = "it is not a folder"
-    except OSError as error:
-        why = error.strerror or str(error)
-    raise UsageError(f"{folder} cannot {purpose}: {why}.", remedy)
-
-
-def _check_replaceable(files: TableFiles, roots: tuple[str, str]) -> None:
-    """Raise `TableError` if there are tables but those that onefs made of a folder, and nobody changed since.
-
-    The folder is given by its path, and by that of the last time.
-    """
-    for file in (files.sessions, files.datasets):
-        if not file.exists():
-            continue
-        try:
-            metadata = read_metadata(file)
-        except TableError as error:
-            raise TableError(
-                error.reason, f"Remove {file}, or give --out DIR to have the new tables elsewhere."
-            ) from error
-        if metadata.origin not in roots:
-            why = f"is of {metadata.origin or 'an unknown origin'}, not of {roots[0]}"
-        elif set(metadata.raw) != {"date_created", "origin"} or creator_of(file) != CREATOR:
-            why = f"is not as onefs made it of {roots[0]}"
-        else:
-            continue
-        raise TableError(
-            f"The table {file} {why}: it may hold what is not in the files, and stays.",
-            "Give --update to bring it up to date, or --out DIR to have the new tables elsewhere.",
-        )
 
 
 class _Run:
@@ -169,7 +130,6 @@ class _Run:
                         "Leave out the lab, or index that lab's folder.",
                     )
                 listings.put(listing, eid_of(key))
-                self._check_place(listing.folder, key)
                 n_files += len(listing.facts) // FACTS_BYTES
             self.result.skipped += scanned.skipped
             if on_skipped is not None:
@@ -184,11 +144,20 @@ class _Run:
         self.check_found(n_sessions + len(unreadable))  # what was known stays so: its disk may not be mounted now
         listings.forget_unseen(unreadable)
 
-    def _check_place(self, folder: str, key: SessionKey) -> None:
-        path = key.path
-        if folder != f"{self.root.rstrip('/')}/{path}":
-            self.result.misplaced = self.result.misplaced if self.result.n_misplaced else (folder, path)
-            self.result.n_misplaced += 1
+    def find_misplaced(self, listings: Listings) -> None:
+        """Find the base and the misplaced sessions; with `one_base`, leave these out of the listings."""
+        options, result = self._options, self.result
+        result.base = self.root
+        if options.one_base:
+            result.base = common_base(self.root, list(listings.folders()), options.preferred_base)
+        left_out = []
+        for each in misplaced(listings.folders(), result.base, options.lab):
+            result.n_misplaced += 1
+            if result.n_misplaced <= MOST_NAMED:
+                result.misplaced.append(each)
+            if options.one_base:
+                left_out.append(each.folder)
+        listings.leave_out(left_out)
 
     def _scanned(self, folders: list[str], options: ScanOptions) -> Iterator[Scanned]:
         """What is in some folders and all below them."""
@@ -256,7 +225,7 @@ class _Run:
     def write(self, listings: Listings) -> None:
         """Write the tables, unless they are as they should be."""
         options = self._options
-        wanted = [self.root, options.lab, options.hash_ids, self.result.place.folder]
+        wanted = [self.root, options.lab, options.hash_ids, self.result.base]
         updated = [*wanted, "updated"]
         note = listings.note()
         if note and note in [self._note(each) for each in ((wanted, updated) if options.updates else (wanted,))]:

@@ -6,12 +6,11 @@ import re
 import stat
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
 from onefs import alf
@@ -237,19 +236,6 @@ class _Scan:
         self._found.unreadable.append(Unreadable(path.rstrip("/") or "/", error.strerror or str(error)))
 
 
-def session_folders(root: Path) -> Iterator[tuple[Path, SessionKey]]:
-    """All session folders at or below a folder, which is given from `/` on, in the order of their paths.
-
-    Links are not followed.
-    """
-    key = session_key(os.fspath(root))
-    if key is not None:
-        yield root, key
-        return
-    for folder in _folders(root):
-        yield from session_folders(folder)
-
-
 def session_key(folder: str) -> SessionKey | None:
     """The session whose folder a path is, None if it is that of none."""
     parts = folder.rsplit("/", 5)
@@ -259,19 +245,6 @@ def session_key(folder: str) -> SessionKey | None:
         return None
     has_lab = len(parts) > 5 and parts[-4] == "Subjects" and _LAB.fullmatch(parts[-5])
     return SessionKey(parts[-5] if has_lab else "", match["subject"], day, int(match["number"]))
-
-
-def alf_files(session: Path, below: str = "") -> Iterator[str]:
-    """Paths of the datasets in a session's folder, relative to it, sorted by their parts. Links to folders stay out."""
-    with os.scandir(session / below) as entries:
-        ordered = sorted(entries, key=lambda entry: entry.name)
-    for entry in ordered:
-        path = f"{below}/{entry.name}" if below else entry.name
-        if entry.is_dir(follow_symlinks=False):
-            if _is_folder_name(entry.name):
-                yield from alf_files(session, path)
-        elif is_dataset(path) and entry.is_file():
-            yield path
 
 
 def is_dataset(rel_path: str) -> bool:
@@ -300,10 +273,3 @@ def _leads_to_folder(link: os.DirEntry[str]) -> bool:
         return link.is_dir()
     except OSError:  # such as a loop
         return False
-
-
-def _folders(root: Path) -> list[Path]:
-    """The folders in a folder, sorted by name; not those of onefs's state."""
-    with os.scandir(root) as entries:
-        names = [one.name for one in entries if one.name != alf.STATE_FOLDER and one.is_dir(follow_symlinks=False)]
-    return [root / name for name in sorted(names)]

@@ -19,7 +19,7 @@ from onefs.catalogue.records import Session
 from onefs.catalogue.saving import added_origin, changing_tables, write_batches
 from onefs.catalogue.schema import DATASET_COLUMNS, SESSION_COLUMNS, TableFiles
 from onefs.catalogue.session_rows import read_sessions
-from onefs.catalogue.tables import read_metadata, replacing, table_errors, tables_in
+from onefs.catalogue.tables import replacing, table_errors, tables_in
 from onefs.errors import BusyError, TableError
 from onefs.indexer.comparison import Comparison, FoundFiles
 from onefs.indexer.default_changes import DefaultChanges, Edition, edition_key
@@ -41,21 +41,6 @@ from onefs.table_times import table_time_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-def check_tables(directory: Path) -> bool:
-    """Whether there are tables to be brought up to date. Raises `TableError` if they cannot be."""
-    files = tables_in(directory)
-    there = [file for file in (files.sessions, files.datasets) if file.exists()]
-    for file in there:
-        read_metadata(file)
-    if len(there) == 1:
-        missing = files.datasets if there == [files.sessions] else files.sessions
-        raise TableError(
-            f"There is {there[0]}, but no {missing.name} beside it, so it cannot be brought up to date.",
-            f"Put {missing.name} back, or remove {there[0].name}: then both are made anew.",
-        )
-    return bool(there)
 
 
 def update_tables(directory: Path, listings: Listings, *, origin: str, lab: str = "") -> bool:

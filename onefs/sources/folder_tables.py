@@ -115,12 +115,12 @@ def index_here(folder: str, tables_dir: str, if_missing: str) -> None:
             known = _read(place)
             if if_missing and known is not None and known.stats == _stats(place) and is_indexed(place):
                 return
-            options = IndexOptions(replaces=True, in_one_place=True, place=known.files_dir if known else "")
+            options = IndexOptions(replaces=True, one_base=True, preferred_base=known.files_dir if known else "")
             looked_s = time.time()
             with LocalWorkers() as workers:
                 result = index(Path(folder), place.tables_dir, options, workers)
             load_snapshot(place.tables_dir, place.state_dir)
-            noted = Indexed(result.place.folder, looked_s, _warning(folder, result), _stats(place))
+            noted = Indexed(result.base, looked_s, _warning(folder, result), _stats(place))
             write_whole(note, json.dumps(asdict(noted)).encode())
 
 
@@ -176,12 +176,11 @@ def _locked(place: Place, folder: str) -> Iterator[None]:
 def _warning(folder: str, result: IndexResult) -> str:
     """What is not in the tables, though it is in the folder; "" if nothing is."""
     words = []
-    elsewhere = result.place.elsewhere
-    if elsewhere:
+    if result.misplaced:
         words.append(
-            f"{counted(len(elsewhere), 'session')} in {folder} cannot be shown, such as {elsewhere[0]}: "
-            f"those that are shown stand at their paths below {result.place.folder}. Mount the folder that holds it by "
-            "itself, or rename it if its number has not three digits."
+            f"{counted(result.n_misplaced, 'session')} in {folder} cannot be shown, such as "
+            f"{result.misplaced[0].folder}: those that are shown stand at their paths below {result.base}. Mount the "
+            "folder that holds it by itself, or rename it if its number has not three digits."
         )
     if result.n_unreadable:
         first = result.unreadable[0]

@@ -15,7 +15,7 @@ from onefs.api.cache import load_tables, make_parquet_db
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.catalogue.tables import find_tables
 from onefs.digests import md5_of_file
-from onefs.indexer.scan import is_dataset, session_folders
+from onefs.indexer.scan import is_dataset, session_key
 from onefs.one_errors import UsageError
 
 FILES = (
@@ -188,8 +188,8 @@ def test_folders_of_one_session_make_one(tmp_path):
     assert sorted(load_tables(tmp_path)["datasets"]["rel_path"]) == ["a.b.npy", "c.d.npy"]
 
 
-def test_days_that_no_calendar_has_are_no_sessions(tmp_path):
-    assert list(session_folders(fill(tmp_path, "S/2020-13-45/001/a.b.npy"))) == []
+def test_days_that_no_calendar_has_are_no_sessions():
+    assert session_key("/data/S/2020-13-45/001") is None
 
 
 def test_links_to_folders_are_not_followed(tmp_path):
