@@ -27,8 +27,8 @@ from onefs.forks import begins_anew_in_children, new_rlock
 from onefs.memory import without_pandas
 from onefs.modes import ALLOWED, Mode
 from onefs.one_errors import NoDatabaseError, UsageError, api_errors
-from onefs.sources.indexing import index_apart
 from onefs.sources.source import prepare
+from onefs.sources.table_index import index_tables_in_child
 from onefs.sources.tables_at_hand import Place, check_loadable, load_indexed_tables, usable_tables
 
 if TYPE_CHECKING:
@@ -281,7 +281,7 @@ class One(OpenedAnew, ConversionMixin, ListingMixin, LoadingMixin, RecordingMixi
         with without_pandas():
             check_loadable(place.tables_dir)
             if tables_in(place.tables_dir).datasets.stat().st_size > INDEXED_HERE_BYTES:
-                index_apart(place.tables_dir, place.state_dir)
+                index_tables_in_child(place.tables_dir, place.state_dir)
             return load_snapshot(place.tables_dir, place.state_dir)
 
     # -- for the mixins --------------------------------------------------------------------------------------------

@@ -8,14 +8,14 @@ from uuid import UUID
 
 from onefs.alf import STATE_FOLDER, TABLE_NAMES
 from onefs.catalogue.layout import Reason
-from onefs.catalogue.session_files import SessionFiles
+from onefs.catalogue.listed_files import ListedFiles
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
 from onefs.catalogue.tables import find_tables
 from onefs.errors import TableError, UsageError
 from onefs.indexer.prune import is_any_known
 from onefs.settings import Settings
-from onefs.sources.indexing import index_apart
 from onefs.sources.source import resolve
+from onefs.sources.table_index import index_tables_in_child
 from onefs.sources.tables import ensure_tables
 from onefs.sources.tables_at_hand import Place, minute_of
 
@@ -49,7 +49,7 @@ class CacheTables:
                 f"The tables in {self._folders[0]} have no rows, so all its files would be missing.",
                 "Give a cache directory with the tables of its archive.",
             )
-        self._files = SessionFiles(tables)
+        self._files = ListedFiles(tables)
         origins = tables[0].metadata.origin.split(", ")
         self._are_of_files = not {str(cache), str(cache.absolute()), str(cache.resolve())}.isdisjoint(origins)
         self._made_s = minute_of(tables[0].metadata.created).timestamp()
@@ -107,7 +107,7 @@ def _load(folder: Path) -> Snapshot:
     """The tables in a folder. Raises `TableError` if some of their rows cannot be used, `CacheDamagedError`."""
     state_dir = resolve(str(folder.absolute()), Settings()).state_dir
     ensure_tables(Place(folder, state_dir), None)
-    index_apart(folder, state_dir)
+    index_tables_in_child(folder, state_dir)
     snapshot = load_snapshot(folder, state_dir)
     for reason in HIDES_FILES:
         if reason in snapshot.left_out:

@@ -9,14 +9,14 @@ from typing import Protocol
 
 from onefs.alf import STATE_FOLDER
 from onefs.content.files import cache_errors
+from onefs.content.prunable import ListedDatasets, PrunableFiles
 from onefs.content.removing import opened_folder, remove_emptied, remove_empty_tree
 from onefs.content.store import ContentStore
-from onefs.content.unlisted import ListedDatasets, UnlistedFiles
 from onefs.errors import BusyError
-from onefs.indexer.prune import KnownFiles, UnknownFiles, unknown_files
+from onefs.indexer.prune import ListedFiles, UnlistedFiles, unlisted_files
 
 
-class TablesOfCache(KnownFiles, ListedDatasets, Protocol):
+class TablesOfCache(ListedFiles, ListedDatasets, Protocol):
     """What tables have, and whether these are still the tables."""
 
     def are_current(self) -> bool:
@@ -59,10 +59,10 @@ def prune(cache: Path, tables: TablesOfCache, rules: Rules) -> Generator[Unliste
     Raises `BusyError` if the tables are replaced meanwhile, `CacheDamagedError` if pins or stamps cannot be read.
     """
     with cache_errors("what is to be pruned", cache), opened_folder(cache) as root:
-        unlisted = UnlistedFiles(ContentStore(cache, cache / STATE_FOLDER), tables, rules.others_before_s)
+        unlisted = PrunableFiles(ContentStore(cache, cache / STATE_FOLDER), tables, rules.others_before_s)
         pruning = _Pruning(root, unlisted, rules)
         try:
-            for found in unknown_files(cache, tables):
+            for found in unlisted_files(cache, tables):
                 if isinstance(found, OSError):
                     yield Unlisted(os.path.relpath(found.filename, cache), is_folder=True, failure=_said(found))
                     continue
@@ -78,12 +78,12 @@ def prune(cache: Path, tables: TablesOfCache, rules: Rules) -> Generator[Unliste
 class _Pruning:
     """Prunes session folders below an open folder."""
 
-    def __init__(self, root: int, unlisted: UnlistedFiles, rules: Rules) -> None:
+    def __init__(self, root: int, unlisted: PrunableFiles, rules: Rules) -> None:
         self._root = root
         self._unlisted = unlisted
         self._rules = rules
 
-    def session(self, found: UnknownFiles) -> Iterator[Unlisted]:
+    def session(self, found: UnlistedFiles) -> Iterator[Unlisted]:
         """What is unknown in a session's folder; and that folder, if it is or becomes empty."""
         is_empty = not found.has_others
         folders = set[str]()
@@ -97,7 +97,7 @@ class _Pruning:
             else:
                 is_empty = False
         session = None
-        goes = is_empty and not found.is_known and self._rules.empty_sessions
+        goes = is_empty and not found.is_listed and self._rules.empty_sessions
         if goes:
             session = self._session_folder(found)
             if session is not None:
@@ -122,7 +122,7 @@ class _Pruning:
                 failure = _said(error)
         return Unlisted(path, size_bytes=status.st_size, stays=stays, failure=failure)
 
-    def _session_folder(self, found: UnknownFiles) -> Unlisted | None:
+    def _session_folder(self, found: UnlistedFiles) -> Unlisted | None:
         """The empty folder of an unknown session; None if something appeared in it, or it is gone."""
         if not found.files and (stays := self._unlisted.reason_of_others(found.status)):
             return Unlisted(found.folder, is_folder=True, stays=stays)

@@ -16,9 +16,9 @@ from onefs.forks import new_lock
 from onefs.jitter import EXPIRY_SHARE, Jitter
 from onefs.modes import Mode, ModeState
 from onefs.progress import warn
-from onefs.sources.indexing import index_apart
 from onefs.sources.origins import Origin
 from onefs.sources.source import Source
+from onefs.sources.table_index import index_tables_in_child
 from onefs.sources.tables import ensure_tables, fetch_again, fetch_if_newer, open_tables
 from onefs.sources.tables_at_hand import (
     Place,
@@ -32,7 +32,7 @@ from onefs.sources.tables_at_hand import (
 from onefs.text import moment
 
 if TYPE_CHECKING:
-    from onefs.sources.folder_tables import Indexed
+    from onefs.sources.folder_tables import TablesNote
 
 LONGEST_LOOK_S = 5.0
 """How soon it is seen that the mode, or the tables, have become others."""
@@ -97,7 +97,7 @@ class Refresher:
         self._saved_s = 0.0
         self._is_doubted = False
         self._difference = ""
-        self._of_files: Indexed | None = None  # what is noted of the tables in use, if they are of a folder's files
+        self._of_files: TablesNote | None = None  # what is noted of the tables in use, if they are of a folder's files
         self.refused = ""  # why the server's newest tables were not taken; "" if they were
         self.mode = ModeInEffect(source.mode, clock, on_recovery, self._jitter, renews_in_any_mode=source.is_indexed)
 
@@ -368,7 +368,7 @@ class Refresher:
         self._use(self._indexed(place, is_loaded=is_loaded), place, is_loaded=is_loaded)
 
     def _indexed(self, place: Place, *, is_loaded: bool = False) -> Snapshot:
-        index_apart(place.tables_dir, place.state_dir)
+        index_tables_in_child(place.tables_dir, place.state_dir)
         return load_snapshot(place.tables_dir, place.state_dir) if is_loaded else load_tables(place)
 
     def _use(self, snapshot: Snapshot, place: Place, *, is_loaded: bool = False) -> None:

@@ -28,7 +28,7 @@ from onefs.sources.names import look_up
 
 if TYPE_CHECKING:
     from onefs.daemon.fetching import Fetching
-    from onefs.daemon.tally import Tally
+    from onefs.daemon.job_state import JobState
 
 LOOK_EVERY_S = 0.2
 
@@ -147,14 +147,14 @@ class _Fetch:
                 self._follow(archive.start(self._patterns))
             return
         from onefs.cluster import cluster_workers
-        from onefs.daemon.part_fetch import order_for
-        from onefs.daemon.spread_job import spread
+        from onefs.daemon.cluster_job import fetch_on_cluster
+        from onefs.daemon.cluster_task import source_spec
 
-        order = order_for(self._source, look_up(self._source).source, self._flags)
+        spec = source_spec(self._source, look_up(self._source).source, self._flags)
         with ExitStack() as stack:
             with Shown(is_quiet=self._as_json):
                 workers = stack.enter_context(cluster_workers(scheduler))
-            self._follow(spread(stack.enter_context(self._opened()), self._patterns, workers, order))
+            self._follow(fetch_on_cluster(stack.enter_context(self._opened()), self._patterns, workers, spec))
 
     @contextmanager
     def _opened(self) -> "Iterator[Fetching]":
@@ -176,7 +176,7 @@ class _Fetch:
                 raise
             yield archive
 
-    def _follow(self, job: "Tally") -> None:
+    def _follow(self, job: "JobState") -> None:
         """Show a job until it ends, and its results. Exits with 1 if any of it failed."""
         try:
             with Display(is_quiet=self._as_json) as display:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from onefs.catalogue.records import Dataset
 from onefs.content.workers import Workers
-from onefs.daemon.tally import FAILED, Became, Extent, Failure, Stage, Tally, fault
+from onefs.daemon.job_state import FAILED, Extent, Failure, JobState, Outcomes, Stage, fault
 from onefs.daemon.work import Done, Work
 from onefs.errors import NoRoomError, OfflineError, OnefsError
 
@@ -17,7 +17,7 @@ MOST_WITHOUT_ROOM = 100
 """So many files in a row that find no room end a job: a smaller one may still fit where a large one did not."""
 
 
-class Job(Tally):
+class Job(JobState):
     """A piece of work, done by threads that it shares with others. Safe to use from several threads."""
 
     def __init__(self, number: int, work: Work, workers: Workers, ended: Callable[[], None]) -> None:
@@ -114,17 +114,17 @@ class Job(Tally):
 
     def _note_done(self, dataset: Dataset, done: Done, error: OnefsError | None) -> int:
         given_up_bytes = self._work.size(dataset)[1] if error is not None else 0
-        became = Became(
+        outcomes = Outcomes(
             Counter({done.word: 1}),
             Counter({done.word: done.size_bytes}),
             done.moved_bytes,
             done.moved_bytes + given_up_bytes,
             [Failure(dataset.path, error)] if error is not None else [],
         )
-        return self._note(became, dataset.path)
+        return self._note(outcomes, dataset.path)
 
-    def _let_go(self) -> None:
+    def _cancel_transfers(self) -> None:
         self._work.stop()
 
-    def _tell_end(self) -> None:
+    def _notify_ended(self) -> None:
         self._ended()

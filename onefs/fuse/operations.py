@@ -35,8 +35,8 @@ from onefs.fuse.counters import OPERATIONS, Counters
 from onefs.fuse.errnos import errno_of
 from onefs.fuse.opened import Handle, Listing, Pages
 from onefs.fuse.packing import Packer, absent, statistics
+from onefs.fuse.process_lookup import ProcessLookup
 from onefs.fuse.recording import ReadReporter
-from onefs.fuse.threads import Threads
 from onefs.recording.program_usage import Programs
 from onefs.vfs import inodes, xattrs
 from onefs.vfs.filesystem import FileSystem, Opened
@@ -128,8 +128,8 @@ class Operations(pyfuse3.Operations):
         """Whether the kernel lets any number of reads through; else files still being fetched bypass its cache."""
         self._pages = Pages()
         self._recorder = file_system.recorder
-        self._threads = Threads()
-        self._told = ReadReporter(self._recorder, self._pages, self._files, self._threads)
+        self._processes = ProcessLookup()
+        self._told = ReadReporter(self._recorder, self._pages, self._files, self._processes)
         self._accounts = ProgramAccounting(programs or Programs(), self._recorder, file_system.journal)
 
     def _tell_unforeseen(self, method: str, number: Any, error: Exception) -> None:
@@ -251,8 +251,8 @@ class Operations(pyfuse3.Operations):
             return await self._open_control(inode, ctx)
         reader = caller = None
         if inodes.is_file(inode):
-            reader = await self._threads.reader(ctx.pid, ctx.uid) if self._recorder.turn else None
-            caller = await self._threads.caller(ctx.pid, ctx.uid)
+            reader = await self._processes.reader(ctx.pid, ctx.uid) if self._recorder.turn else None
+            caller = await self._processes.caller(ctx.pid, ctx.uid)
             refusal = self._accounts.refusal(caller, reader)
             try:
                 opened = await self._opened(inode, ctx.pid, refusal)
@@ -379,7 +379,7 @@ class Operations(pyfuse3.Operations):
     async def getxattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> bytes:
         wanted = os.fsdecode(name)
         if wanted == xattrs.LOADER:
-            self._accounts.trust(await self._threads.caller(ctx.pid, ctx.uid))
+            self._accounts.trust(await self._processes.caller(ctx.pid, ctx.uid))
             return b""
         may_wait = wanted == xattrs.PROBES or self.file_system.may_ask(inode)
         find = functools.partial(self.file_system.xattr, inode)

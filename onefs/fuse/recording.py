@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from onefs.fuse.opened import Handle, Pages
-from onefs.fuse.threads import Threads
+from onefs.fuse.process_lookup import ProcessLookup
 from onefs.recording.recorder import Recorder
 
 
@@ -14,12 +14,12 @@ class ReadReporter:
     a reader when its file is asked for bytes, and when it has the file open while the kernel has pages of it.
     """
 
-    def __init__(self, recorder: Recorder, pages: Pages, files: Mapping[int, Handle], threads: Threads) -> None:
+    def __init__(self, recorder: Recorder, pages: Pages, files: Mapping[int, Handle], processes: ProcessLookup) -> None:
         """`files` are those that are open now."""
         self._recorder = recorder
         self._pages = pages
         self._files = files
-        self._threads = threads
+        self._processes = processes
 
     def opened(self, handle: Handle) -> None:
         """A dataset was opened by `handle.reader`, while something is recorded."""
@@ -31,7 +31,7 @@ class ReadReporter:
         """Bytes of a file were read by request, for the first time in the recorder's turn."""
         turn = self._recorder.turn
         if turn and handle.reader is None and handle.opened.dataset is not None:
-            handle.reader = await self._threads.reader(handle.pid, handle.uid)
+            handle.reader = await self._processes.reader(handle.pid, handle.uid)
         handle.turn = turn
         are_new = handle.has_pages and not self._pages.were_read(handle.inode)
         if are_new:

@@ -74,7 +74,7 @@ class Files:
         return array("Q", self.facts)[2 :: len(FACTS)]
 
 
-class SessionFiles(NamedTuple):
+class SessionFolder(NamedTuple):
     """A session folder, given from `/` on, and the files in it."""
 
     number: int
@@ -150,11 +150,11 @@ class Listings:
                 number, *known = row
                 if listing.unreadable or known[:3] != [eid.bytes, listing.paths, listing.facts]:
                     self._update(
-                        SessionFiles(number, listing.folder, UUID(bytes=known[0]), Files.of(*known[1:])), eid, listing
+                        SessionFolder(number, listing.folder, UUID(bytes=known[0]), Files.of(*known[1:])), eid, listing
                     )
             self._db.execute("INSERT OR IGNORE INTO seen VALUES (?)", (number,))
 
-    def _update(self, old: SessionFiles, eid: UUID, listing: Listing) -> None:
+    def _update(self, old: SessionFolder, eid: UUID, listing: Listing) -> None:
         known = old.files.by_path()
         files, folders = set(listing.unreadable), tuple(each for each in listing.unreadable if each[-1:] in ("", "/"))
         new = {path: each for path, each in known.items() if path in files or path.startswith(folders)}
@@ -241,7 +241,7 @@ class Listings:
 
     # What is known
 
-    def sessions(self, of: UUID | None = None) -> Iterator[SessionFiles]:
+    def sessions(self, of: UUID | None = None) -> Iterator[SessionFolder]:
         """The session folders of one eid, else all, in the order of their eids, and in that of their paths."""
         one = "AND eid = ?" if of else ""
         rows = self._rows(
@@ -249,9 +249,9 @@ class Listings:
             (of.bytes,) if of else (),
         )
         for number, folder, eid, *files in rows:
-            yield SessionFiles(number, self._absolute(folder), UUID(bytes=eid), Files.of(*files))
+            yield SessionFolder(number, self._absolute(folder), UUID(bytes=eid), Files.of(*files))
 
-    def sessions_as_found(self) -> Iterator[SessionFiles]:
+    def sessions_as_found(self) -> Iterator[SessionFolder]:
         """All session folders, in the order in which they were first found: about that of their places on the disk.
 
         One is read at a time, so that the listings may be changed meanwhile.
@@ -260,7 +260,7 @@ class Listings:
         one = "SELECT number, folder, eid, paths, facts, md5s FROM session WHERE number > ? ORDER BY number LIMIT 1"
         while rows := list(self._rows(one, (number,))):
             ((number, folder, eid, *files),) = rows
-            yield SessionFiles(number, self._absolute(folder), UUID(bytes=eid), Files.of(*files))
+            yield SessionFolder(number, self._absolute(folder), UUID(bytes=eid), Files.of(*files))
 
     def folders(self) -> Iterator[str]:
         """All session folders, in the order of their paths."""

@@ -16,7 +16,7 @@ _OF_AN_ARCHIVE = frozenset((alf.STATE_FOLDER, *alf.TABLE_NAMES))
 """What tells the folder of an archive or cache."""
 
 
-class KnownFiles(Protocol):
+class ListedFiles(Protocol):
     """The files that tables have."""
 
     def rel_paths(self, lab: str, subject: str, day: date, number: int) -> Set[str] | None:
@@ -27,7 +27,7 @@ class KnownFiles(Protocol):
 
 
 @dataclass(slots=True)
-class UnknownFiles:
+class UnlistedFiles:
     """The ALF files in a session's folder that the tables do not have, by relative path and sorted.
 
     `folder` is relative to the cache directory. `status` is that of the folder. `has_others`: there is more in an
@@ -36,12 +36,12 @@ class UnknownFiles:
 
     folder: str
     status: os.stat_result
-    is_known: bool
+    is_listed: bool
     files: dict[str, os.stat_result] = field(default_factory=dict)
     has_others: bool = False
 
 
-def unknown_files(root: Path, known: KnownFiles) -> Iterator[UnknownFiles | OSError]:
+def unlisted_files(root: Path, known: ListedFiles) -> Iterator[UnlistedFiles | OSError]:
     """What the session folders below a cache directory hold that is not known, one folder at a time, in their order.
 
     A session's lab, subject, date and number are told by the path below the cache directory only. Links are not
@@ -56,7 +56,7 @@ def unknown_files(root: Path, known: KnownFiles) -> Iterator[UnknownFiles | OSEr
             yield from _in_session(root, *found, known)
 
 
-def is_any_known(root: Path, known: KnownFiles) -> bool:
+def is_any_known(root: Path, known: ListedFiles) -> bool:
     """Whether a session folder below a cache directory has a known file. Looks until it finds one."""
     for found in _session_folders(root.absolute()):
         if not isinstance(found, OSError) and (has := known.rel_paths(*found[1])):
@@ -94,7 +94,7 @@ def _folders_in(root: Path, folder: str) -> list[str]:
     return [f"{folder}/{name}" if folder else name for name in names if name != alf.STATE_FOLDER]
 
 
-def _in_session(root: Path, folder: str, key: SessionKey, known: KnownFiles) -> Iterator[UnknownFiles | OSError]:
+def _in_session(root: Path, folder: str, key: SessionKey, known: ListedFiles) -> Iterator[UnlistedFiles | OSError]:
     """What is not known in a session's folder, if anything; only errors if a part of it cannot be read."""
     place = f"{root}/{folder}"
     has = known.rel_paths(*key)
@@ -104,7 +104,7 @@ def _in_session(root: Path, folder: str, key: SessionKey, known: KnownFiles) -> 
         yield from errors
         return
     try:
-        found = UnknownFiles(folder, os.lstat(place), is_known=has is not None)
+        found = UnlistedFiles(folder, os.lstat(place), is_listed=has is not None)
         for path in sorted(paths):
             _add(found, place, path, has or frozenset())
     except FileNotFoundError:
@@ -134,7 +134,7 @@ def _paths_in(place: str, errors: list[OSError]) -> Iterator[str]:
             errors.append(error)
 
 
-def _add(found: UnknownFiles, place: str, path: str, has: Set[str]) -> None:
+def _add(found: UnlistedFiles, place: str, path: str, has: Set[str]) -> None:
     """Add a path that is not known as such, unless it is that of a known file, or no ALF file. Raises OSError."""
     if alf.path_without_uuid(path) not in has and is_dataset(path):
         try:

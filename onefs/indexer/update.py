@@ -21,11 +21,11 @@ from onefs.catalogue.schema import DATASET_COLUMNS, SESSION_COLUMNS, TableFiles
 from onefs.catalogue.session_rows import read_sessions
 from onefs.catalogue.tables import replacing, table_errors, tables_in
 from onefs.errors import BusyError, TableError
-from onefs.indexer.comparison import Comparison, FoundFiles
-from onefs.indexer.default_changes import DefaultChanges, Edition, edition_key
 from onefs.indexer.listings import Listings
-from onefs.indexer.matching import Eids, PathKeys, as_ids, match_sessions
 from onefs.indexer.scan import SessionKey
+from onefs.indexer.update_defaults import DefaultChanges, Edition, edition_key
+from onefs.indexer.update_matches import Eids, PathKeys, as_ids, match_sessions
+from onefs.indexer.update_rows import Comparison, FoundFiles
 from onefs.indexer.write import (
     IndexedSession,
     dataset_table,

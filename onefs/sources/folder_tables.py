@@ -19,7 +19,7 @@ from onefs.content.files import cache_errors, write_whole
 from onefs.errors import SourceError, TableError
 from onefs.indexer.run import IndexOptions, IndexResult, index
 from onefs.progress import report, warn
-from onefs.sources.apart import run_apart
+from onefs.sources.child_process import run_in_child
 from onefs.sources.source import Source, prepare
 from onefs.sources.tables_at_hand import Place, is_indexed, load_indexed_tables
 from onefs.text import counted
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Indexed:
+class TablesNote:
     """What is noted of tables that were made of a folder's files.
 
     `files_dir` is where the files stand at the paths that the tables give; `looked_s` when the folder was last looked
@@ -57,7 +57,7 @@ def with_tables(source: Source) -> Source:
     if known is None:
         warn(_log, f"{source.indexed_dir} has no cache tables; indexing its files.")
         prepare(source)
-        _index_apart(source, if_missing=True)
+        _index_in_child(source, if_missing=True)
         known = read_note(source)
         if known is None:
             raise _changing(source)
@@ -74,7 +74,7 @@ def as_indexed(source: Source) -> Source:
     return replace(source, indexed_dir=folder, tables_dir=source.state_dir / f"tables-{digest}")
 
 
-def kept_tables(source: Source) -> tuple[Snapshot, Indexed]:
+def kept_tables(source: Source) -> tuple[Snapshot, TablesNote]:
     """The tables made of a folder's files, and what is noted of them; made anew if they are damaged.
 
     Raises as `with_tables`.
@@ -85,24 +85,24 @@ def kept_tables(source: Source) -> tuple[Snapshot, Indexed]:
         if known is not None and snapshot is not None and read_note(source) == known:
             _check_files_dir(source, known)
             return snapshot, known
-        _index_apart(source, if_missing=True)
+        _index_in_child(source, if_missing=True)
     raise _changing(source)
 
 
-def renewed_tables(source: Source) -> tuple[Snapshot, Indexed]:
+def renewed_tables(source: Source) -> tuple[Snapshot, TablesNote]:
     """The same of a folder's files as they are now. Raises as `with_tables`; then those that are kept stay."""
-    _index_apart(source, if_missing=False)
+    _index_in_child(source, if_missing=False)
     return kept_tables(source)
 
 
-def read_note(source: Source) -> Indexed | None:
+def read_note(source: Source) -> TablesNote | None:
     """What is noted of the tables that are kept; None if there are none, or they are not those of the note."""
     place = _place(source)
     known = _read(place)
     return known if known is not None and known.stats == _stats(place) else None
 
 
-def index_here(folder: str, tables_dir: str, if_missing: str) -> None:
+def index_folder(folder: str, tables_dir: str, if_missing: str) -> None:
     """Make the tables of a folder's files, in this process. With `if_missing` not "", nothing is done if there are any.
 
     Waits for another process that does the same.
@@ -120,13 +120,13 @@ def index_here(folder: str, tables_dir: str, if_missing: str) -> None:
             with LocalWorkers() as workers:
                 result = index(Path(folder), place.tables_dir, options, workers)
             load_snapshot(place.tables_dir, place.state_dir)
-            noted = Indexed(result.base, looked_s, _warning(folder, result), _stats(place))
+            noted = TablesNote(result.base, looked_s, _warning(folder, result), _stats(place))
             write_whole(note, json.dumps(asdict(noted)).encode())
 
 
-def _index_apart(source: Source, *, if_missing: bool) -> None:
+def _index_in_child(source: Source, *, if_missing: bool) -> None:
     folder = str(source.indexed_dir)
-    run_apart(f"index {folder}", index_here, folder, str(source.tables_dir), "if missing" if if_missing else "")
+    run_in_child(f"index {folder}", index_folder, folder, str(source.tables_dir), "if missing" if if_missing else "")
 
 
 def _place(source: Source) -> Place:
@@ -143,7 +143,7 @@ def _stats(place: Place) -> list[list[int]]:
     return [[each.st_size, each.st_mtime_ns, each.st_ino] for each in found]
 
 
-def _check_files_dir(source: Source, known: Indexed) -> None:
+def _check_files_dir(source: Source, known: TablesNote) -> None:
     if Path(known.files_dir) != source.data_dir:
         raise SourceError(
             f"The sessions of {source.name} stand below {known.files_dir} now, and no longer below {source.data_dir}.",
@@ -191,9 +191,9 @@ def _warning(folder: str, result: IndexResult) -> str:
     return " ".join(words)
 
 
-def _read(place: Place) -> Indexed | None:
+def _read(place: Place) -> TablesNote | None:
     """The note beside tables, whether or not it is theirs; None if there is none."""
     try:
-        return Indexed(**json.loads((place.state_dir / _NOTE).read_bytes()))
+        return TablesNote(**json.loads((place.state_dir / _NOTE).read_bytes()))
     except (OSError, ValueError, TypeError):
         return None

@@ -7,9 +7,9 @@ from cachetools import LRUCache
 
 from onefs.catalogue.snapshot import Snapshot
 from onefs.errors import NotInCatalogueError, OfflineError, OnefsError, UsageError
-from onefs.sources.indexing import index_apart
 from onefs.sources.origins import Origin
 from onefs.sources.source import Source
+from onefs.sources.table_index import index_tables_in_child
 from onefs.sources.tables import ensure_tables
 from onefs.sources.tables_at_hand import Place, are_at_hand, load_tables
 
@@ -73,7 +73,7 @@ class Releases:
                 "Switch to mode auto first: onefs mode auto.",
             )
         ensure_tables(place, origin)
-        index_apart(place.tables_dir, place.state_dir)
+        index_tables_in_child(place.tables_dir, place.state_dir)
         return load_tables(place)
 
     def _place(self, tag: str) -> Place:

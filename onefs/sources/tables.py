@@ -19,9 +19,9 @@ from onefs.content.files import cache_errors
 from onefs.errors import CacheDamagedError, DamagedTableError, OnefsError, TableError
 from onefs.progress import report, warn
 from onefs.sources import table_digests
-from onefs.sources.indexing import index_apart
 from onefs.sources.origins import ASK_MAINTAINERS, Offer, Origin
 from onefs.sources.table_digests import write_digests
+from onefs.sources.table_index import index_tables_in_child
 from onefs.sources.tables_at_hand import (
     MOVE_AWAY,
     AtHand,
@@ -189,7 +189,7 @@ def _check_fetched(work: Path, place: Place, origin: Origin, offer: Offer, at_ha
     try:
         files = find_tables(work)
         report("indexing the tables")
-        index_apart(work, place.state_dir)
+        index_tables_in_child(work, place.state_dir)
     except TableError as error:
         reason = error.reason.replace(f"{work}/", "").replace(f" in {work}", "")
         if is_for_newer(offer.min_api_version):

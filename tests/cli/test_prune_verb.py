@@ -14,8 +14,8 @@ from mounted import ONEFS
 from table_shapes import a_dataset
 
 from onefs.cli.main import run
+from onefs.content.prunable import RECENT
 from onefs.content.store import ContentStore
-from onefs.content.unlisted import RECENT
 
 OURS = f"{FOLDER}/alf/ours.b.npy"
 THEIRS = f"{FOLDER}/alf/theirs.b.npy"

@@ -26,11 +26,11 @@ from onefs.catalogue.records import QC
 from onefs.catalogue.tables import write_tables
 from onefs.digests import md5_of_file
 from onefs.errors import BusyError, TableError
-from onefs.indexer.comparison import Comparison
-from onefs.indexer.matching import match_sessions
 from onefs.indexer.run import IndexOptions, IndexResult, index
 from onefs.indexer.scan import session_key
 from onefs.indexer.update import _Update
+from onefs.indexer.update_matches import match_sessions
+from onefs.indexer.update_rows import Comparison
 from onefs.indexer.write import eid_of
 from onefs.workers import ThisProcess
 

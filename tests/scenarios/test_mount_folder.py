@@ -206,6 +206,6 @@ def indexers_of(folder: Path) -> list[int]:
             words = (each / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"index_here" in words and os.fsencode(folder) in words:
+        if b"index_folder" in words and os.fsencode(folder) in words:
             found.append(int(each.name))
     return found

@@ -22,7 +22,7 @@ from onefs.errors import SourceError, TableError, UsageError, WorkerLostError
 from onefs.modes import Mode
 from onefs.progress import Listener, Step
 from onefs.settings import Settings
-from onefs.sources.folder_tables import as_indexed, index_here, kept_tables, read_note, renewed_tables
+from onefs.sources.folder_tables import as_indexed, index_folder, kept_tables, read_note, renewed_tables
 from onefs.sources.source import Source, resolve
 
 SETTINGS = Settings()
@@ -57,7 +57,7 @@ def source_of(folder: Path, settings: Settings = SETTINGS) -> Source:
 def indexed(folder: Path, settings: Settings = SETTINGS) -> Source:
     """The source of a folder whose files are indexed now, in this process."""
     source = as_indexed(resolve(str(folder), settings))
-    index_here(str(source.indexed_dir), str(source.tables_dir), "")
+    index_folder(str(source.indexed_dir), str(source.tables_dir), "")
     return source_of(folder, settings)
 
 

@@ -1,4 +1,4 @@
-"""`Tally`: how far a job is, what became of its files, and how it ended."""
+"""`JobState`, the base of jobs: their progress, the outcomes of their files, and how they ended."""
 
 import logging
 import threading
@@ -25,12 +25,12 @@ PHRASES = {
     "pinned": "pinned, so kept",
     "foreign": "not fetched by onefs, so kept",
 }
-"""How a sentence calls what became of files, where that is not the word itself."""
+"""How a sentence names an outcome, where that is not the word itself."""
 _log = logging.getLogger(__name__)
 
 
 class Stage(StrEnum):
-    """How a job is: still counting its files, at work, or ended in one way or another."""
+    """The stages of a job: it counts its files, works, or has ended in one of three ways."""
 
     COUNTING = "counting"
     RUNNING = "running"
@@ -41,7 +41,7 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What could not be done to one dataset."""
+    """A dataset for which the work failed, and why."""
 
     path: str
     error: OnefsError
@@ -49,7 +49,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How much there is to do."""
+    """How much a job has to do: its files, their bytes, and how many of these are to be moved."""
 
     files: int
     size_bytes: int
@@ -57,10 +57,10 @@ class Extent:
 
 
 @dataclass(slots=True)
-class Became:
-    """What became of files: how many, and how many bytes, by the word for it.
+class Outcomes:
+    """How many files, and how many bytes, had each outcome, such as `fetched`; and the failures one by one.
 
-    `settled_bytes` of those to be moved were moved, or need not or cannot be.
+    `settled_bytes`: how many of the bytes to be moved need no more work, as they were moved, or could not be.
     """
 
     files: Counter[str] = field(default_factory=Counter)
@@ -69,8 +69,8 @@ class Became:
     settled_bytes: int = 0
     failures: list[Failure] = field(default_factory=list)
 
-    def add(self, other: "Became") -> None:
-        """Count others, too. Of their failures no more than `FAILURES_TOLD` are kept."""
+    def add(self, other: "Outcomes") -> None:
+        """Add other outcomes. At most `FAILURES_TOLD` failures are kept."""
         self.files += other.files
         self.bytes.update(other.bytes)  # unlike +, this keeps a word whose files are empty
         self.moved_bytes += other.moved_bytes
@@ -78,10 +78,10 @@ class Became:
         self.failures += other.failures[: FAILURES_TOLD - len(self.failures)]
 
 
-class Tally:
+class JobState:
     """The state of a job. Safe to use from several threads.
 
-    `askers` counts those who want it, for whoever begins jobs.
+    `askers` is how many commands wait for it.
     """
 
     def __init__(self, number: int, title: str, key: str) -> None:
@@ -97,7 +97,7 @@ class Tally:
         self._has_ended = threading.Event()
         self._lock = threading.Lock()  # guards all below, and the changes of stage, sentence, error and ended_s
         self._extent: Extent | None = None
-        self._became = Became()
+        self._outcomes = Outcomes()
         self._causes = Causes()
         self._without_room = 0
         self._under_way: dict[str, int] = {}
@@ -105,24 +105,24 @@ class Tally:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended, from the moment on at which `facts` say so."""
+        """Whether it has ended. `facts` agrees at every moment."""
         return self.ended_s > 0
 
     @property
-    def became(self) -> Became:
-        """What became of its files so far. Failures are kept one by one up to `FAILURES_TOLD`."""
+    def outcomes(self) -> Outcomes:
+        """A copy of the outcomes so far. At most `FAILURES_TOLD` failures are in it."""
         with self._lock:
-            became = Became()
-            became.add(self._became)
-            return became
+            outcomes = Outcomes()
+            outcomes.add(self._outcomes)
+            return outcomes
 
     @property
     def failures(self) -> list[Failure]:
-        """What could not be done, as far as that is kept one by one."""
-        return self.became.failures
+        """The first failures, at most `FAILURES_TOLD`."""
+        return self.outcomes.failures
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait for its end; whether it came."""
+        """Wait until it has ended; False if the time ran out first."""
         return self._has_ended.wait(timeout_s)
 
     def stop(self) -> None:
@@ -130,13 +130,13 @@ class Tally:
         self._end(Stage.STOPPED)
 
     def facts(self) -> dict[str, Any]:
-        """How it is, as JSON values. `files` and `bytes` are by what became of them."""
+        """Its state as JSON values. `files` and `bytes` are by outcome."""
         with self._lock:
-            became, extent = self._became, self._extent
+            outcomes, extent = self._outcomes, self._extent
             coming_bytes = sum(self._under_way.values())
             left_s = None
             if extent is not None and not self.ended_s:
-                left_s = self._meter.left_s(max(extent.move_bytes - became.settled_bytes - coming_bytes, 0))
+                left_s = self._meter.left_s(max(extent.move_bytes - outcomes.settled_bytes - coming_bytes, 0))
             return {
                 "number": self.number,
                 "command": self._title,
@@ -145,24 +145,24 @@ class Tally:
                 "askers": self.askers,
                 "begun": moment(self._begun_s),
                 "ended": moment(self.ended_s),
-                "done_files": became.files.total(),
+                "done_files": outcomes.files.total(),
                 "total_files": extent.files if extent is not None else None,
-                "done_bytes": became.bytes.total() + coming_bytes,
+                "done_bytes": outcomes.bytes.total() + coming_bytes,
                 "total_bytes": extent.size_bytes if extent is not None else None,
                 "rate_bytes_per_s": 0 if self.ended_s else round(self._meter.rate_per_s),
                 "left_s": None if left_s is None else round(left_s, 1),
-                "files": dict(became.files),
-                "bytes": {f"{word}_bytes": size_bytes for word, size_bytes in became.bytes.items() if size_bytes},
+                "files": dict(outcomes.files),
+                "bytes": {f"{word}_bytes": size_bytes for word, size_bytes in outcomes.bytes.items() if size_bytes},
                 "sentence": self.sentence,
                 "failures": [
                     {"path": failure.path, "reason": failure.error.reason, "remedy": failure.error.remedy}
-                    for failure in became.failures
+                    for failure in outcomes.failures
                 ],
                 "causes": self._causes.facts(),
             }
 
     def _run_on(self, extent: Extent) -> bool:
-        """Its files are counted; False if it has ended meanwhile."""
+        """Begin the work, now that its files are counted; False if it was ended meanwhile."""
         with self._lock:
             if self.ended_s:
                 return False
@@ -170,28 +170,28 @@ class Tally:
         return True
 
     def _measure(self, coming: Mapping[str, int]) -> None:
-        """Measure how fast it goes. `coming` tells how much of files under way was moved so far."""
+        """Update the rate. `coming` is how many bytes of each file under way were moved so far."""
         with self._lock:
             under_way = self._under_way
             under_way.update((path, coming[path]) for path in under_way.keys() & coming.keys())
-            self._meter.reach(self._became.moved_bytes + sum(under_way.values()))
+            self._meter.reach(self._outcomes.moved_bytes + sum(under_way.values()))
 
     def _begin_file(self, path: str) -> None:
         with self._lock:
             self._under_way[path] = 0
 
-    def _note(self, became: Became, *ended: str) -> int:
-        """Count what became of files, of which those `ended` were under way; how many in a row now found no room."""
+    def _note(self, outcomes: Outcomes, *ended: str) -> int:
+        """Add outcomes; the files `ended` are no longer under way. Returns how many files in a row found no room."""
         with self._lock:
             for path in ended:
                 self._under_way.pop(path, None)
             if self.ended_s:
                 return 0
-            self._became.add(became)
-            if became.moved_bytes:
+            self._outcomes.add(outcomes)
+            if outcomes.moved_bytes:
                 self._without_room = 0
-            self._without_room += sum(isinstance(failure.error, NoRoomError) for failure in became.failures)
-            for failure in became.failures:
+            self._without_room += sum(isinstance(failure.error, NoRoomError) for failure in outcomes.failures)
+            for failure in outcomes.failures:
                 self._causes.add(failure.path, failure.error)
             return self._without_room
 
@@ -202,32 +202,32 @@ class Tally:
             self.stage, self.error, self.ended_s = stage, error, time.time()
             self.sentence = self._summed_up()
             self._under_way.clear()
-        self._let_go()
+        self._cancel_transfers()
         _log.info("%s", self.sentence)
         self._has_ended.set()
-        self._tell_end()
+        self._notify_ended()
 
-    def _let_go(self) -> None:
-        """Let go of what is under way, at the end."""
+    def _cancel_transfers(self) -> None:
+        """Cancel the transfers under way. Called when the job ends."""
 
-    def _tell_end(self) -> None:
-        """Tell whoever keeps it that it has ended."""
+    def _notify_ended(self) -> None:
+        """Notify the owner of the job that it has ended."""
 
     def _summed_up(self) -> str:
         words = [
             f"{files} {PHRASES.get(word, word)}"
-            + (f" ({size_text(self._became.bytes[word])})" if self._became.bytes[word] else "")
-            for word, files in sorted(self._became.files.items())
+            + (f" ({size_text(self._outcomes.bytes[word])})" if self._outcomes.bytes[word] else "")
+            for word, files in sorted(self._outcomes.files.items())
         ]
-        became = ", ".join(words)
-        done_files, extent = self._became.files.total(), self._extent
+        outcomes = ", ".join(words)
+        done_files, extent = self._outcomes.files.total(), self._extent
         after = f"{done_files} of {counted(extent.files, 'file')}" if extent else counted(done_files, "file")
         if self.stage is Stage.DONE:
-            return f"{self._title}: {became or 'nothing to do'}."
-        how = f"ended early, after {after}" + (f" ({became})" if became else "")
+            return f"{self._title}: {outcomes or 'nothing to do'}."
+        how = f"ended early, after {after}" + (f" ({outcomes})" if outcomes else "")
         return f"{self._title}: {how}: {self.error}" if self.error is not None else f"{self._title}: {how}."
 
 
 def fault(what: str) -> OnefsError:
-    """The error for what nobody foresaw."""
+    """The error for an exception that is a fault in onefs."""
     return OnefsError(f"{what}: a fault in onefs.", "Please report it, with the log.")

@@ -1,4 +1,4 @@
-"""`Threads`: the process and program behind a request of the kernel, which names a thread only."""
+"""`ProcessLookup`: finds the process and program behind a request of the kernel, which names a thread only."""
 
 import functools
 from collections.abc import Callable
@@ -30,7 +30,7 @@ PROGRAMS_KEPT = 10_000
 Found = TypeVar("Found")
 
 
-class Threads:
+class ProcessLookup:
     """Finds the process and program of a thread. Each program is looked up once, and again after exec."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Threads:
         return known
 
     async def reader(self, pid: int, uid: int) -> Reader:
-        """Who the thread `pid` of the user `uid` belongs to, in full if that can be learned soon."""
+        """The process of the thread `pid` of the user `uid`; in short if its full facts cannot be read in time."""
         key = program_key(pid), uid
         known = self._readers.get(key)
         if known is not None:
@@ -70,7 +70,7 @@ class Threads:
         return visible(name)  # it goes into the log, where a line break in it would forge lines
 
     async def _look(self, look: Callable[[], Found]) -> Found | None:
-        """What a look that may hang gives; None if it takes too long."""
+        """The result of a lookup that may hang; None if it takes too long."""
         with trio.move_on_after(LONGEST_LOOK_S):
             return await trio.to_thread.run_sync(look, limiter=self._looks, abandon_on_cancel=True)
         return None

@@ -1,4 +1,4 @@
-"""`UnlistedFiles`: files in a cache that its tables do not have: why they must stay, and removing them."""
+"""`PrunableFiles`: files of a cache that its tables do not list: why they must stay, and removing them."""
 
 import os
 from collections.abc import Iterable
@@ -28,14 +28,14 @@ CHANGED = "it has changed since it was found"
 
 
 class ListedDatasets(Protocol):
-    """The datasets that the tables have."""
+    """The datasets that the tables list."""
 
     def unlisted(self, ids: Iterable[UUID]) -> list[UUID]:
-        """Those of these ids of datasets that the tables do not have."""
+        """The given dataset ids that the tables do not list."""
 
 
-class UnlistedFiles:
-    """The files of a cache that are not in its tables. For one thread.
+class PrunableFiles:
+    """The files of a cache that its tables do not list. For one thread.
 
     Pinned files stay, and those that onefs did not fetch and that were put there or changed after `others_before_s`,
     in seconds since the epoch; -inf if all of them stay. Paths are relative to the cache directory.
@@ -48,7 +48,7 @@ class UnlistedFiles:
         self._freed_files = self._freed_bytes = 0
 
     def reason_to_stay(self, path: str, status: os.stat_result) -> str:
-        """Why a file must stay, "" if it may go. The first call reads all stamps. Raises OSError."""
+        """Why a file must stay, "" if it may be removed. The first call reads all stamps. Raises OSError."""
         stamped = self._stamped(path)
         dataset_id = stamped.dataset_id if stamped is not None else alf.uuid_in(path.rpartition("/")[2])
         pinned_paths, has_lost_pin = self._pins
@@ -68,7 +68,7 @@ class UnlistedFiles:
         return RECENT if self._others_before_s > -inf else NOT_OURS
 
     def remove(self, root: int, path: str, status: os.stat_result) -> str:
-        """Remove a file below an open folder, with its stamp; why it stays, "" if it does not. Raises OSError."""
+        """Remove a file below an open folder, and its stamp; why it stays, "" if it is removed. Raises OSError."""
         stamped = self._stamped(path)
         if stamped is None:
             return "" if remove_file(root, path, status) else CHANGED
@@ -87,7 +87,7 @@ class UnlistedFiles:
         return ""
 
     def close(self) -> None:
-        """Have what was removed no longer count for the limit of the cache."""
+        """Subtract what was removed from the use of the cache, and close the store."""
         if self._freed_files:
             with suppress(OSError, StoppedError):
                 self._store.room.evicted(self._freed_bytes, self._freed_files)
@@ -98,14 +98,14 @@ class UnlistedFiles:
 
     @cached_property
     def _stamps(self) -> dict[str, StampedFile]:
-        """The stamped files that are not in the tables, by path."""
+        """The stamped files that the tables do not list, by path."""
         stamps = self._store.stamps
         found = map(stamps.file, self._listed.unlisted(stamps.ids()))
         return {each.path: each for each in found if each is not None}
 
     @cached_property
     def _pins(self) -> tuple[set[str], bool]:
-        """The paths of pinned files that have a stamp; and whether there is a pin whose file nothing tells."""
+        """The paths of pinned files that have a stamp; and whether there is a pin whose file is unknown."""
         stamped: set[str] = set()
         others: list[UUID] = []
         for name in self._store.pinned():

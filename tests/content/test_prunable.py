@@ -7,9 +7,9 @@ from uuid import UUID
 
 from archive_and_cache import ArchiveAndCache, read, read_open
 
+from onefs.content.prunable import PrunableFiles
 from onefs.content.removing import opened_folder
 from onefs.content.store import ContentStore
-from onefs.content.unlisted import UnlistedFiles
 
 
 class NoTables:
@@ -25,7 +25,7 @@ def test_a_dataset_is_fetched_again_after_its_file_was_removed(place: ArchiveAnd
     assert read(content, dataset) == b"right bytes"
     content.flush()
     opened = content.open(dataset, may_fetch=False)
-    files = UnlistedFiles(ContentStore(place.cache, place.cache / ".onefs"), NoTables(), inf)
+    files = PrunableFiles(ContentStore(place.cache, place.cache / ".onefs"), NoTables(), inf)
     with opened_folder(place.cache) as root, closing(files) as unlisted:
         assert unlisted.remove(root, dataset.path, place.file(dataset).lstat()) == ""
     assert not place.file(dataset).exists()

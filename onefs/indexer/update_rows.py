@@ -14,8 +14,8 @@ from onefs.catalogue.columns import Ids, Mask
 from onefs.catalogue.mixing import find_ids
 from onefs.catalogue.schema import DATASET_COLUMNS, Column
 from onefs.catalogue.tables import table_errors
-from onefs.indexer.default_changes import DefaultChanges, Edition, edition_key
-from onefs.indexer.matching import PathKeys, as_ids, path_key
+from onefs.indexer.update_defaults import DefaultChanges, Edition, edition_key
+from onefs.indexer.update_matches import PathKeys, as_ids, path_key
 from onefs.indexer.write import IndexedSession, md5_texts
 
 if TYPE_CHECKING:

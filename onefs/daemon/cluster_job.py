@@ -1,4 +1,4 @@
-"""`SpreadJob`: fetching datasets on the workers of a Dask cluster, each into the cache of its own machine."""
+"""`ClusterJob`: fetching datasets on the workers of a Dask cluster, each into the cache of its own machine."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -7,57 +7,57 @@ from dataclasses import replace
 
 from onefs.catalogue.records import Dataset
 from onefs.cluster import ClusterWorkers
+from onefs.daemon.cluster_task import SourceSpec, TaskResult, fetch_here
 from onefs.daemon.fetching import Fetching
 from onefs.daemon.job import MOST_WITHOUT_ROOM
-from onefs.daemon.part_fetch import Order, PartDone, fetch_part
-from onefs.daemon.tally import Extent, Stage, Tally, fault
+from onefs.daemon.job_state import Extent, JobState, Stage, fault
 from onefs.daemon.work import key_of, title_of
 from onefs.digests import digest64
 from onefs.errors import OfflineError, OnefsError
 
 FILES_PER_PART = 64
 BYTES_PER_PART = 256 << 20
-"""A task has at most so many files, and ends with the file that makes it so large."""
+"""A task gets no more files once it has so many of them, or so many bytes."""
 BUCKETS = 512
-"""Sessions are put together by their paths, so that small ones make no tasks of their own, and keep their hosts."""
+"""Sessions are grouped by a hash of their paths: small ones share tasks, and each has the same host at every run."""
 LOOK_EVERY_S = 0.5
 Datasets = Callable[[], Iterator[Dataset]]
 
 
-class SpreadJob(Tally):
-    """A fetch on a cluster. Safe to use from several threads. Tasks under way end with the context of the workers."""
+class ClusterJob(JobState):
+    """A fetch on a cluster. Safe to use from several threads. The context of the workers ends tasks under way."""
 
-    def __init__(self, paths: Sequence[str], datasets: Datasets, workers: ClusterWorkers, order: Order) -> None:
-        """`paths` is how it was asked for; `datasets` gives what that means, anew each time that it is called."""
+    def __init__(self, paths: Sequence[str], datasets: Datasets, workers: ClusterWorkers, spec: SourceSpec) -> None:
+        """`paths` are those of the command; `datasets` gives the datasets that they match, anew at each call."""
         super().__init__(1, title_of("fetch", paths), key_of("fetch", paths))
         self._datasets = datasets
         self._workers = workers
-        self._order = order
+        self._spec = spec
 
     def begin(self) -> None:
         """Begin, in a thread of its own."""
-        threading.Thread(target=self._run, name="onefs-spread", daemon=True).start()
+        threading.Thread(target=self._run, name="onefs-cluster-job", daemon=True).start()
 
     def _run(self) -> None:
         try:
-            self._spread()
+            self._fetch()
         except OnefsError as error:
             self._end(Stage.FAILED, error)
         except BaseException:
             self._end(Stage.FAILED, fault(self._title))
             raise
 
-    def _spread(self) -> None:
+    def _fetch(self) -> None:
         if not self._run_on(self._counted()):
             return
         parts = parts_of(self._datasets())
-        pending: dict[Future[PartDone], int] = {}
+        pending: dict[Future[TaskResult], int] = {}
         is_more = True
         while (is_more or pending) and not self.is_over:
             while is_more and len(pending) < self._workers.at_once:
                 bucket, datasets = next(parts, ("", []))
                 if datasets:
-                    future = self._workers.submit_for(bucket, fetch_part, self._order, datasets)
+                    future = self._workers.submit_for(bucket, fetch_here, self._spec, datasets)
                     pending[future] = sum(dataset.size_bytes or 0 for dataset in datasets)
                 is_more = bool(datasets)
             for future in wait(pending, LOOK_EVERY_S, FIRST_COMPLETED).done:
@@ -71,30 +71,32 @@ class SpreadJob(Tally):
             if self.is_over:
                 break
             files, size_bytes = files + 1, size_bytes + (dataset.size_bytes or 0)
-        return Extent(files, size_bytes, size_bytes)  # what the workers have in their caches is not known
+        return Extent(files, size_bytes, size_bytes)  # the contents of the workers' caches are unknown here
 
-    def _take(self, done: PartDone, size_bytes: int) -> None:
-        done.became.settled_bytes = size_bytes
-        without_room = self._note(done.became)
-        last = done.became.failures[-1].error if done.became.failures else None
+    def _take(self, done: TaskResult, size_bytes: int) -> None:
+        done.outcomes.settled_bytes = size_bytes
+        without_room = self._note(done.outcomes)
+        last = done.outcomes.failures[-1].error if done.outcomes.failures else None
         if without_room >= MOST_WITHOUT_ROOM or isinstance(last, OfflineError):
             self._end(Stage.FAILED, last)
         elif done.error is not None:
             self._end(Stage.FAILED, done.error)
 
 
-def spread(fetching: Fetching, patterns: Sequence[str], workers: ClusterWorkers, order: Order) -> SpreadJob:
-    """Begin to fetch what patterns mean on a cluster. Raises `NotInCatalogueError`; `OfflineError` in mode local."""
+def fetch_on_cluster(
+    fetching: Fetching, patterns: Sequence[str], workers: ClusterWorkers, spec: SourceSpec
+) -> ClusterJob:
+    """Begin to fetch what patterns match on a cluster. Raises `NotInCatalogueError`; `OfflineError` in mode local."""
     fetching.check(patterns)
     at_once = max(fetching.settings.max_transfers // workers.n_threads, 1)
-    order = replace(order, at_once=at_once)
-    job = SpreadJob(patterns, lambda: fetching.datasets(patterns), workers, order)
+    spec = replace(spec, at_once=at_once)
+    job = ClusterJob(patterns, lambda: fetching.datasets(patterns), workers, spec)
     job.begin()
     return job
 
 
 def parts_of(datasets: Iterator[Dataset]) -> Iterator[tuple[str, list[Dataset]]]:
-    """The datasets of each task, with its bucket: that of all datasets of their sessions, at every run."""
+    """The datasets of each task, and its bucket. All datasets of a session have the same bucket, at every run."""
     buckets: dict[int, list[Dataset]] = {}
     bucket_bytes: dict[int, int] = {}
     for dataset in datasets:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from onefs import alf
-from onefs.indexer.matching import path_key, split_name
+from onefs.indexer.update_matches import path_key, split_name
 
 
 class Edition(NamedTuple):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from onefs.fuse.threads import UNKNOWN, Threads
+from onefs.fuse.process_lookup import UNKNOWN, ProcessLookup
 from onefs.recording.processes import Caller, process
 
 pytestmark = pytest.mark.trio
@@ -21,12 +21,12 @@ def identity(pid: int) -> object:
 
 
 async def test_what_has_no_number_is_unknown() -> None:
-    assert await Threads().caller(0, 1000) == Caller(None, UNKNOWN, 1000)
-    assert (await Threads().caller(2**22 + 1, 1000)).program == UNKNOWN
+    assert await ProcessLookup().caller(0, 1000) == Caller(None, UNKNOWN, 1000)
+    assert (await ProcessLookup().caller(2**22 + 1, 1000)).program == UNKNOWN
 
 
 async def test_a_thread_is_of_its_process() -> None:
-    callers, numbers, go_on = Threads(), [], threading.Event()
+    callers, numbers, go_on = ProcessLookup(), [], threading.Event()
 
     def run() -> None:
         numbers.append(threading.get_native_id())
@@ -47,7 +47,7 @@ async def test_a_thread_is_of_its_process() -> None:
 
 
 async def test_a_process_that_becomes_another_program_is_told_anew() -> None:
-    callers = Threads()
+    callers = ProcessLookup()
     with subprocess.Popen(
         ["sh", "-c", "echo; read line; exec cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
@@ -74,13 +74,13 @@ async def test_a_name_of_several_lines_is_told_in_one(tmp_path: Path) -> None:
         child.stdin.write(b"bytes\n")
         child.stdin.flush()
         child.stdout.readline()
-        found = await Threads().caller(child.pid, 0)
+        found = await ProcessLookup().caller(child.pid, 0)
         child.stdin.close()
     assert found.program == "cat\\nERROR \\xff"
 
 
 async def test_a_process_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    callers = Threads()
+    callers = ProcessLookup()
     first = await callers.caller(os.getpid(), 0)
-    monkeypatch.setattr("onefs.fuse.threads.file_name", None)
+    monkeypatch.setattr("onefs.fuse.process_lookup.file_name", None)
     assert await callers.caller(os.getpid(), 0) is first

@@ -1,4 +1,4 @@
-"""Reading whole tables in a process of its own, so that nobody who reads a mount has to wait for it."""
+"""Building the index of cache tables in a child process, so that readers of a mount need not wait."""
 
 from pathlib import Path
 
@@ -6,11 +6,11 @@ from onefs.catalogue.index import has_index_of_bytes
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.catalogue.tables import find_tables
 from onefs.errors import WorkerLostError
-from onefs.sources.apart import run_apart
+from onefs.sources.child_process import run_in_child
 
 
-def index_apart(directory: Path, state_dir: Path) -> None:
-    """Index the tables in a directory, unless tables with the same bytes are indexed already.
+def index_tables_in_child(directory: Path, state_dir: Path) -> None:
+    """Build the index of the tables in a directory, unless there is one of tables with the same bytes.
 
     Raises `TableError` if they cannot be used, `CacheDamagedError` or `NoRoomError` if the index cannot be written,
     `WorkerLostError` if the process cannot be started or is killed.
@@ -18,12 +18,12 @@ def index_apart(directory: Path, state_dir: Path) -> None:
     if has_index_of_bytes(find_tables(directory), state_dir):
         return
     try:
-        run_apart(f"read {directory}", index_here, str(directory), str(state_dir))
+        run_in_child(f"read {directory}", index_tables, str(directory), str(state_dir))
     except WorkerLostError as error:
         remedy = "Try again with onefs refresh; the old ones stay in use meanwhile."
         raise WorkerLostError(error.reason, remedy) from error
 
 
-def index_here(directory: str, state_dir: str) -> None:
-    """Index the tables in a directory, in this process."""
+def index_tables(directory: str, state_dir: str) -> None:
+    """Build the index of the tables in a directory, in this process."""
     load_snapshot(Path(directory), Path(state_dir))

@@ -6,8 +6,8 @@ from uuid import UUID
 import pytest
 
 from onefs.catalogue.records import QC, Dataset
-from onefs.daemon.part_fetch import order_for
-from onefs.daemon.spread_job import BYTES_PER_PART, FILES_PER_PART, parts_of
+from onefs.daemon.cluster_job import BYTES_PER_PART, FILES_PER_PART, parts_of
+from onefs.daemon.cluster_task import source_spec
 from onefs.errors import UsageError
 
 
@@ -48,10 +48,10 @@ def test_each_file_is_in_one_bounded_task_and_a_session_in_one_bucket(
 
 def test_paths_are_sent_whole_and_logins_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    order = order_for("./here", ".", {"cache_dir": "cache", "read_timeout": "2min"})
-    assert order.source == str(tmp_path)
-    assert dict(order.flags)["cache_dir"] == str(tmp_path / "cache")
+    spec = source_spec("./here", ".", {"cache_dir": "cache", "read_timeout": "2min"})
+    assert spec.source == str(tmp_path)
+    assert dict(spec.flags)["cache_dir"] == str(tmp_path / "cache")
     for source, flags in (("https://me:pw@host", {}), ("https://host", {"data_url": "http://me:pw@host/"})):
         with pytest.raises(UsageError, match="holds a login") as refused:
-            order_for(source, source, flags)
+            source_spec(source, source, flags)
         assert "pw" not in str(refused.value)

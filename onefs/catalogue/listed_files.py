@@ -1,4 +1,4 @@
-"""`SessionFiles`: the relative paths that cache tables have of a session, whatever they say of its lab."""
+"""`ListedFiles`: the relative paths that cache tables list for a session, whichever lab they give it."""
 
 from collections.abc import Iterable, Sequence
 from datetime import date
@@ -12,8 +12,8 @@ from onefs.catalogue.mixing import find_ids, order_of_ids
 from onefs.catalogue.snapshot import Snapshot
 
 
-class SessionFiles:
-    """The files that any of several tables have. For one thread.
+class ListedFiles:
+    """The files that any of several tables list. For one thread.
 
     Looks up one session at a time; the sessions of one subject are best asked for one after the other.
     """
@@ -30,7 +30,7 @@ class SessionFiles:
         return set().union(*found) if found else None
 
     def unlisted(self, ids: Iterable[UUID]) -> list[UUID]:
-        """Those of these ids of datasets that no table has, in their order. Reads the ids of all tables once."""
+        """The given dataset ids that no table lists, sorted. Reads the ids of all tables once."""
         wanted = np.frombuffer(b"".join(each.bytes for each in ids), np.uint8).reshape(-1, 16)
         wanted = wanted[order_of_ids(wanted)]
         wanted = wanted[np.append(True, (wanted[1:] != wanted[:-1]).any(axis=1))[: len(wanted)]]  # each once
@@ -43,7 +43,7 @@ class SessionFiles:
 
 
 class _OneTable:
-    """The same of one pair of tables."""
+    """The files that one pair of tables lists."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot

@@ -1,4 +1,4 @@
-"""`run_apart`: runs a function in a process of its own, started anew, and reports its progress in this one."""
+"""`run_in_child`: runs a function in a new process, and reports its progress in this one."""
 
 import contextlib
 import ctypes
@@ -16,26 +16,26 @@ from onefs.errors import OnefsError, WorkerLostError
 from onefs.memory import keep_pandas_out
 from onefs.progress import Listener, Step, report
 
-_PROGRAM = "from onefs.sources.apart import main; main()"
+_PROGRAM = "from onefs.sources.child_process import main; main()"
 _PR_SET_PDEATHSIG = 1
 _STEP, _RESULT, _ERROR = "step", "result", "error"
 _END_S = 5.0
 """How long the process may take to clean up when it is told to end."""
 
 
-def run_apart(purpose: str, function: Callable[..., Any], *arguments: str) -> Any:
-    """The result of a module's function, called with texts in another process; it must be one that JSON can hold.
+def run_in_child(purpose: str, function: Callable[..., Any], *arguments: str) -> Any:
+    """Call a module's function with strings in a new Python process, and return its result, which JSON can hold.
 
-    The process can fork, as it has no other threads and no open files of this one. It is ended if this process ends,
-    or is interrupted here. `purpose` says what it does, such as "read /data". Raises what the function raised, or
-    `WorkerLostError` if there was no process, or it was killed.
+    The new process may fork: it has neither threads nor open files of this one. It ends if this process ends or is
+    interrupted. `purpose` says what it does, such as "read /data". Raises the `OnefsError` that the function raised;
+    `WorkerLostError` if the process cannot be started, or was killed.
     """
     # -P: what lies in the folder that onefs was started in is no part of it.
     command = [sys.executable, "-P", "-c", _PROGRAM, str(os.getpid()), function.__module__, function.__name__]
-    with os.fdopen(os.memfd_create("onefs"), "w+b") as said:
+    with os.fdopen(os.memfd_create("onefs"), "w+b") as errors_file:
         try:
             process = subprocess.Popen(
-                [*command, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said
+                [*command, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors_file
             )
         except OSError as error:
             why = (error.strerror or str(error)).lower()
@@ -48,14 +48,14 @@ def run_apart(purpose: str, function: Callable[..., Any], *arguments: str) -> An
         except BaseException:
             _end(process)
             raise
-        said.seek(0)
-        words = said.read().decode(errors="replace").strip().splitlines()
+        errors_file.seek(0)
+        error_lines = errors_file.read().decode(errors="replace").strip().splitlines()
     if answer[:1] == [_RESULT]:
         return answer[1]
     if answer[:1] == [_ERROR]:
         _, kind, reason, remedy = answer
         raise getattr(errors, kind)(reason, remedy)
-    last = words[-1].rstrip(".") if words else f"it ended with {process.returncode}"
+    last = error_lines[-1].rstrip(".") if error_lines else f"it ended with {process.returncode}"
     raise WorkerLostError(f"The process that was to {purpose} is gone: {last}.")
 
 
@@ -71,7 +71,7 @@ def _answer(lines: IO[bytes]) -> list[Any]:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Have the process clean up and end; one that does not, as it waits for a disk, ends once that answers."""
+    """Terminate the process, which cleans up; kill it if it does not end in time, as while it waits for a disk."""
     process.terminate()
     try:
         process.wait(_END_S)
@@ -79,18 +79,18 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         process.kill()
 
 
-class _Teller(Listener):
-    """Tells the progress to the process that waits."""
+class _ProgressSender(Listener):
+    """Sends the progress to the parent process."""
 
     def show(self, step: Step) -> None:
-        """Tell one step."""
-        _tell(_STEP, *step)
+        """Send one step."""
+        _send(_STEP, *step)
 
 
 def main() -> None:
     """Call the function that the arguments name. This is what the new process runs."""
     parent, module, function, *arguments = sys.argv[1:]
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both; the parent says what becomes of it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both; the parent decides what to do
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])  # the thread that started this may have blocked it
     with contextlib.suppress(AttributeError):
@@ -99,14 +99,14 @@ def main() -> None:
         sys.exit(1)
     keep_pandas_out()
     try:
-        with _Teller():
+        with _ProgressSender():
             result = getattr(importlib.import_module(module), function)(*arguments)
     except OnefsError as error:
-        _tell(_ERROR, type(error).__name__, error.reason, error.remedy)
+        _send(_ERROR, type(error).__name__, error.reason, error.remedy)
     else:
-        _tell(_RESULT, result)
+        _send(_RESULT, result)
 
 
-def _tell(*words: Any) -> None:
+def _send(*words: Any) -> None:
     sys.stdout.write(f"{json.dumps(words)}\n")
     sys.stdout.flush()

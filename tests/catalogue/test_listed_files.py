@@ -7,8 +7,8 @@ from uuid import uuid4
 import pytest
 from table_shapes import a_dataset, a_session, an_archive
 
+from onefs.catalogue.listed_files import ListedFiles
 from onefs.catalogue.records import Dataset, Session
-from onefs.catalogue.session_files import SessionFiles
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
 from onefs.catalogue.tables import write_tables
 
@@ -24,9 +24,7 @@ def snapshot(folder: Path, sessions: list[Session], datasets: list[Dataset]) -> 
 
 def test_every_session_has_the_files_of_all_tables(tmp_path: Path) -> None:
     more = a_dataset(SESSIONS[0], "of.another.npy")
-    files = SessionFiles(
-        [snapshot(tmp_path / "a", SESSIONS, DATASETS), snapshot(tmp_path / "b", [SESSIONS[0]], [more])]
-    )
+    files = ListedFiles([snapshot(tmp_path / "a", SESSIONS, DATASETS), snapshot(tmp_path / "b", [SESSIONS[0]], [more])])
     for each in SESSIONS:
         expected = {dataset.rel_path for dataset in (*DATASETS, more) if dataset.eid == each.eid}
         others = {other.eid for other in SESSIONS if other.path.endswith(each.path.rpartition("Subjects/")[2])}
@@ -42,21 +40,21 @@ def test_every_session_has_the_files_of_all_tables(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("lab", "expected"), [("a", {"in.a.npy"}), ("b", None), ("", {"in.a.npy"})])
 def test_a_lab_counts_where_both_tell_one(lab: str, expected: set[str] | None, tmp_path: Path) -> None:
     session = a_session("s", "a", "S", DAY, 1)
-    files = SessionFiles([snapshot(tmp_path / "t", [session], [a_dataset(session, "in.a.npy")])])
+    files = ListedFiles([snapshot(tmp_path / "t", [session], [a_dataset(session, "in.a.npy")])])
     assert files.rel_paths(lab, "S", DAY, 1) == expected
 
 
 @pytest.mark.parametrize("lab", ["a", ""])
 def test_a_session_without_lab_in_the_tables_is_known_in_any(lab: str, tmp_path: Path) -> None:
     session = a_session("s", "", "S", DAY, 1)
-    files = SessionFiles([snapshot(tmp_path / "t", [session], [a_dataset(session, "x.y.npy")])])
+    files = ListedFiles([snapshot(tmp_path / "t", [session], [a_dataset(session, "x.y.npy")])])
     assert files.rel_paths(lab, "S", DAY, 1) == {"x.y.npy"}
 
 
 def test_ids_that_no_table_has(tmp_path: Path) -> None:
     session = SESSIONS[0]
     more = a_dataset(session, "of.another.npy")
-    files = SessionFiles([snapshot(tmp_path / "a", SESSIONS, DATASETS), snapshot(tmp_path / "b", [session], [more])])
+    files = ListedFiles([snapshot(tmp_path / "a", SESSIONS, DATASETS), snapshot(tmp_path / "b", [session], [more])])
     others = [uuid4() for _ in range(20)]
     known = [each.id for each in (*DATASETS, more) if each.exists]  # the others are of paths that another row has
     assert files.unlisted([*others, *known, *others]) == sorted(others)
