@@ -20,7 +20,7 @@ from waiting import PATIENCE_S, wait_until
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.content.access import Content
 from onefs.content.store import ContentStore
-from onefs.fuse import threads
+from onefs.fuse import process_lookup
 from onefs.fuse.operations import Operations
 from onefs.modes import Mode
 from onefs.recording.processes import reader
@@ -86,7 +86,7 @@ async def test_while_nothing_is_recorded_nothing_is_asked(kernel: Kernel, monkey
     def asked(*args: object, **kwargs: object) -> None:
         raise AskedError
 
-    monkeypatch.setattr(threads, "reader", asked)
+    monkeypatch.setattr(process_lookup, "reader", asked)
     monkeypatch.setattr(kernel.recorder, "count", asked)
     handle = await kernel.open("alf/a.x.npy")
     assert await kernel.read(handle) == b"spikes"
@@ -154,7 +154,7 @@ async def test_what_was_open_before_counts_at_its_next_request(kernel: Kernel) -
 async def test_who_cannot_be_told_soon_is_told_by_what_never_waits(
     kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look = threads.reader
+    look = process_lookup.reader
 
     def slow(pid: int, uid: int, *, in_full: bool = True) -> Any:
         if in_full:
@@ -162,8 +162,8 @@ async def test_who_cannot_be_told_soon_is_told_by_what_never_waits(
         return look(pid, uid, in_full=in_full)
 
     never, end = os.pipe()
-    monkeypatch.setattr(threads, "reader", slow)
-    monkeypatch.setattr(threads, "LONGEST_LOOK_S", 0.05)
+    monkeypatch.setattr(process_lookup, "reader", slow)
+    monkeypatch.setattr(process_lookup, "LONGEST_LOOK_S", 0.05)
     kernel.recorder.turn_on()
     handle = await kernel.open("alf/a.x.npy")
     await kernel.read(handle)

@@ -20,7 +20,8 @@ from indexed import contents, fill, left_over, make_tables
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.errors import WorkerLostError
 from onefs.indexer import run
-from onefs.indexer.listings import UNKNOWN, Listings
+from onefs.indexer.listings import Listings
+from onefs.indexer.session_folder import UNKNOWN
 
 PHASES = ("scan", "hash", "take_in_hashes", "write")
 TASKS = ("scan_folders", "hash_files")
