@@ -5,6 +5,8 @@ for what cannot be mended afterwards: modules that are being imported, and locks
 own or data that a thread would leave half changed (`held_at_forks`).
 """
 
+import contextlib
+import ctypes
 import functools
 import importlib
 import logging
@@ -22,6 +24,8 @@ IMPORTED_LATE = {
 """Packages that are imported only when they are needed, in whichever thread that is."""
 LONGEST_WAIT_S = 10.0
 """How long a fork waits for one lock: it may be the forking thread itself that holds it."""
+
+_PR_SET_PDEATHSIG = 1
 
 Lock: TypeAlias = "threading.Lock | threading.RLock"
 
@@ -81,6 +85,16 @@ class cached_property(functools.cached_property[T]):  # noqa: N801 - as the clas
     def __init__(self, function: Callable[[Any], T]) -> None:
         super().__init__(function)
         self.lock = new_rlock()
+
+
+def end_with_parent(parent: int, signal_number: int) -> bool:
+    """Have the kernel send this process a signal when its parent, or the thread that forked, ends.
+
+    False if the process `parent` has ended already.
+    """
+    with contextlib.suppress(AttributeError):  # a C library without prctl
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
+    return os.getppid() == parent
 
 
 def _wait() -> None:

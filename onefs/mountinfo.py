@@ -32,6 +32,11 @@ def mounted_disks() -> list[MountedDisk]:
     return [_parsed(os.fsdecode(line)) for line in TABLE.read_bytes().split(b"\n") if line]
 
 
+def onefs_mountpoints() -> list[str]:
+    """Where this process sees onefs mounted. Raises OSError."""
+    return [disk.mountpoint for disk in mounted_disks() if disk.kind == FILE_SYSTEM_TYPE]
+
+
 def _parsed(line: str) -> MountedDisk:
     before, _, after = line.partition(" - ")
     number, _, device, _, mountpoint, *_ = before.split(" ")

@@ -1,7 +1,6 @@
 """`Workers`, what runs the tasks of long work: this process, processes of this machine, or those of a cluster."""
 
 import contextlib
-import ctypes
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -15,13 +14,13 @@ from types import TracebackType
 from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from onefs.errors import WorkerLostError
+from onefs.forks import end_with_parent
 
 T = TypeVar("T")
 _counter: int | None = None
 """In a process of `LocalWorkers` the eventfd by which it tells how much it has done of its task."""
 _here = local()
 """In a thread that runs a task for others, `on_count` is what `count` calls."""
-_PR_SET_PDEATHSIG = 1
 _TASKS_PER_PROCESS = 3
 """Enough that no process waits for this one."""
 
@@ -216,7 +215,9 @@ def _work(pipe: "Connection[Any, Any]", parent: int, counter: int) -> None:
     """Be a worker process: do tasks until there is None."""
     global _counter
     _counter = counter
-    _end_with_parent(parent)
+    _set_signals()
+    if not end_with_parent(parent, signal.SIGKILL):
+        os._exit(1)
     try:
         while task := pipe.recv():
             function, arguments = task
@@ -226,17 +227,12 @@ def _work(pipe: "Connection[Any, Any]", parent: int, counter: int) -> None:
                 answer = ForkingPickler.dumps((False, error))
             pipe.send_bytes(answer)
     finally:
-        os._exit(
-            0
-        )  # flushes no stream: a thread of the parent, such as that of a bar, may have held its lock at the fork
+        # Flushes no stream: a thread of the parent, such as that of a bar, may have held its lock at the fork.
+        os._exit(0)
 
 
-def _end_with_parent(parent: int) -> None:
-    """Have this process end when its parent does, or its thread that forked; and leave Ctrl-C to the parent."""
+def _set_signals() -> None:
+    """Leave Ctrl-C to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    with contextlib.suppress(AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)

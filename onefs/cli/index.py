@@ -17,7 +17,7 @@ from onefs.cli.printing import complain, ignore_output, say
 from onefs.cli.progress import Shown
 from onefs.errors import UsageError
 from onefs.exit_codes import FAILED
-from onefs.mountinfo import FILE_SYSTEM_TYPE, mounted_disks
+from onefs.mountinfo import onefs_mountpoints
 from onefs.text import counted, size_text, visible
 
 if TYPE_CHECKING:
@@ -111,10 +111,10 @@ def command(
 def _check_not_mounted(root: Path) -> None:
     """Raise `UsageError` if a folder is in a mount of onefs."""
     folder = Path(os.path.realpath(root))
-    for disk in mounted_disks():
-        if disk.kind == FILE_SYSTEM_TYPE and folder.is_relative_to(disk.mountpoint):
+    for mountpoint in onefs_mountpoints():
+        if folder.is_relative_to(mountpoint):
             raise UsageError(
-                f"{root} is in the mount of onefs at {disk.mountpoint}, whose archive has tables.",
+                f"{root} is in the mount of onefs at {mountpoint}, whose archive has tables.",
                 "Name a folder with the files themselves.",
             )
 

@@ -5,10 +5,9 @@ import os
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, ExitStack, closing
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 from uuid import UUID
 
 from filelock import FileLock, Timeout
@@ -18,69 +17,13 @@ from onefs.errors import BusyError
 from onefs.indexer.hash import Hashed
 from onefs.indexer.listings_file import hashed_checksum, listing_errors, open_listings, session_checksum
 from onefs.indexer.scan import FACTS, Listing
-
-MD5_BYTES = 16
-FACTS_BYTES = 8 * len(FACTS)
-UNKNOWN = bytes(MD5_BYTES)
-"""Stands for an MD5 that is not known."""
+from onefs.indexer.session_folder import FACTS_BYTES, UNKNOWN, FolderFiles, SessionFolder
 
 COMMIT_AFTER = 500
 """So many changes are lost at most if the process is killed."""
 _LISTED = "WHERE number NOT IN (SELECT number FROM left_out)"
 LOCK_TIMEOUT_S = 2.0
 """The processes of a run that was killed end with it, and have its lock until then."""
-
-
-@dataclass(frozen=True, slots=True)
-class Files:
-    """The files in a session's folder, in one order. `md5s` has `UNKNOWN` for each that is not known."""
-
-    paths: list[str]
-    facts: bytes
-    md5s: bytes
-
-    @classmethod
-    def of(cls, paths: str, facts: bytes, md5s: bytes = b"") -> Self:
-        """The files in a listing."""
-        return cls(paths.split("\n") if paths else [], facts, md5s or UNKNOWN * (len(facts) // FACTS_BYTES))
-
-    def facts_of(self, at: int) -> bytes:
-        """The facts of a file."""
-        return self.facts[at * FACTS_BYTES : (at + 1) * FACTS_BYTES]
-
-    def md5_of(self, at: int) -> bytes:
-        """The MD5 of a file, `UNKNOWN` if it is not known."""
-        return self.md5s[at * MD5_BYTES : (at + 1) * MD5_BYTES]
-
-    def by_path(self) -> dict[str, tuple[bytes, bytes]]:
-        """The facts and MD5 of each."""
-        return {path: (self.facts_of(at), self.md5_of(at)) for at, path in enumerate(self.paths)}
-
-    @classmethod
-    def from_paths(cls, files: Mapping[str, tuple[bytes, bytes]]) -> Self:
-        """What `by_path` gives."""
-        return cls(
-            list(files), b"".join(facts for facts, _ in files.values()), b"".join(md5 for _, md5 in files.values())
-        )
-
-    @property
-    def sizes(self) -> "array[int]":
-        """The sizes in bytes."""
-        return array("Q", self.facts)[:: len(FACTS)]
-
-    @property
-    def inodes(self) -> "array[int]":
-        """The inode numbers."""
-        return array("Q", self.facts)[2 :: len(FACTS)]
-
-
-class SessionFolder(NamedTuple):
-    """A session folder, given from `/` on, and the files in it."""
-
-    number: int
-    folder: str
-    eid: UUID
-    files: Files
 
 
 class Listings:
@@ -140,7 +83,7 @@ class Listings:
                 "SELECT number, eid, paths, facts, md5s FROM session WHERE folder = ?", (folder,)
             ).fetchone()
             if row is None:
-                files = Files.of(listing.paths, listing.facts)
+                files = FolderFiles.of(listing.paths, listing.facts)
                 number = self._db.execute(
                     "INSERT INTO session (folder, eid, paths, facts, md5s, checksum) VALUES (?, ?, ?, ?, ?, ?)",
                     (folder, *_checked(eid, listing.paths, listing.facts, files.md5s)),
@@ -150,7 +93,9 @@ class Listings:
                 number, *known = row
                 if listing.unreadable or known[:3] != [eid.bytes, listing.paths, listing.facts]:
                     self._update(
-                        SessionFolder(number, listing.folder, UUID(bytes=known[0]), Files.of(*known[1:])), eid, listing
+                        SessionFolder(number, listing.folder, UUID(bytes=known[0]), FolderFiles.of(*known[1:])),
+                        eid,
+                        listing,
                     )
             self._db.execute("INSERT OR IGNORE INTO seen VALUES (?)", (number,))
 
@@ -158,7 +103,7 @@ class Listings:
         known = old.files.by_path()
         files, folders = set(listing.unreadable), tuple(each for each in listing.unreadable if each[-1:] in ("", "/"))
         new = {path: each for path, each in known.items() if path in files or path.startswith(folders)}
-        for path, (facts, md5) in Files.of(listing.paths, listing.facts).by_path().items():
+        for path, (facts, md5) in FolderFiles.of(listing.paths, listing.facts).by_path().items():
             old_facts, old_md5 = known.get(path, (b"", UNKNOWN))
             new[path] = (facts, old_md5 if facts == old_facts else md5)
         if old.eid != eid:
@@ -172,7 +117,7 @@ class Listings:
         self._db.executemany("INSERT INTO gone VALUES (?, ?, ?)", ((eid, folder, path) for path in paths))
 
     def _store(self, number: int, eid: UUID, by_path: Mapping[str, tuple[bytes, bytes]]) -> None:
-        files = Files.from_paths(by_path)
+        files = FolderFiles.from_paths(by_path)
         self._db.execute(
             "UPDATE session SET eid = ?, paths = ?, facts = ?, md5s = ?, checksum = ? WHERE number = ?",
             (*_checked(eid, "\n".join(files.paths), files.facts, files.md5s), number),
@@ -187,7 +132,7 @@ class Listings:
             rows = [row for row in gone if not _is_below(row[1], kept)]
             for number, folder in rows:
                 eid, paths = self._db.execute("SELECT eid, paths FROM session WHERE number = ?", (number,)).fetchone()
-                self._note_gone(eid, folder, (*Files.of(paths, b"").paths, ""))
+                self._note_gone(eid, folder, (*FolderFiles.of(paths, b"").paths, ""))
                 self._db.execute("DELETE FROM session WHERE number = ?", (number,))
                 self._changed()
             self._db.execute("DELETE FROM seen")
@@ -223,7 +168,7 @@ class Listings:
         ).fetchone()
         if row is None:
             return
-        files = Files.of(*row[2:])
+        files = FolderFiles.of(*row[2:])
         new = list(files.by_path().items())
         for at, facts, md5 in hashed:
             new[at] = (new[at][0], (facts, md5 or UNKNOWN))
@@ -249,7 +194,7 @@ class Listings:
             (of.bytes,) if of else (),
         )
         for number, folder, eid, *files in rows:
-            yield SessionFolder(number, self._absolute(folder), UUID(bytes=eid), Files.of(*files))
+            yield SessionFolder(number, self._absolute(folder), UUID(bytes=eid), FolderFiles.of(*files))
 
     def sessions_as_found(self) -> Iterator[SessionFolder]:
         """All session folders, in the order in which they were first found: about that of their places on the disk.
@@ -260,7 +205,7 @@ class Listings:
         one = "SELECT number, folder, eid, paths, facts, md5s FROM session WHERE number > ? ORDER BY number LIMIT 1"
         while rows := list(self._rows(one, (number,))):
             ((number, folder, eid, *files),) = rows
-            yield SessionFolder(number, self._absolute(folder), UUID(bytes=eid), Files.of(*files))
+            yield SessionFolder(number, self._absolute(folder), UUID(bytes=eid), FolderFiles.of(*files))
 
     def folders(self) -> Iterator[str]:
         """All session folders, in the order of their paths."""

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from onefs import alf
 from onefs.indexer.scan import SessionKey, is_dataset, session_key
-from onefs.mountinfo import FILE_SYSTEM_TYPE, mounted_disks
+from onefs.mountinfo import onefs_mountpoints
 
 _OF_AN_ARCHIVE = frozenset((alf.STATE_FOLDER, *alf.TABLE_NAMES))
 """What tells the folder of an archive or cache."""
@@ -150,5 +150,4 @@ def _add(found: UnlistedFiles, place: str, path: str, has: Set[str]) -> None:
 def _mounts_below(root: Path) -> set[str]:
     """Where onefs is mounted below a folder, relative to it."""
     above = os.path.realpath(root) + "/"
-    found = (disk.mountpoint for disk in mounted_disks() if disk.kind == FILE_SYSTEM_TYPE)
-    return {place.removeprefix(above) for place in found if place.startswith(above)}
+    return {place.removeprefix(above) for place in onefs_mountpoints() if place.startswith(above)}

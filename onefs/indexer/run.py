@@ -12,12 +12,13 @@ from onefs.catalogue.tables import tables_in
 from onefs.errors import SourceError, UsageError
 from onefs.indexer.checks import check_folder, check_replaceable, check_tables
 from onefs.indexer.hash import BYTES_PER_TASK, FILES_PER_TASK, Hashed, ToHash, hash_files
-from onefs.indexer.listings import FACTS_BYTES, UNKNOWN, Listings
+from onefs.indexer.listings import Listings
 from onefs.indexer.placement import Misplaced, common_base, misplaced
 from onefs.indexer.scan import Scanned, ScanOptions, Skipped, Unreadable, scan_folders
+from onefs.indexer.session_folder import FACTS_BYTES, UNKNOWN
 from onefs.indexer.update import update_tables
 from onefs.indexer.write import eid_of, key_of, write_index
-from onefs.mountinfo import FILE_SYSTEM_TYPE, mounted_disks
+from onefs.mountinfo import onefs_mountpoints
 from onefs.progress import report
 from onefs.workers import LocalWorkers, Tasks, ThisProcess, Workers
 
@@ -255,9 +256,7 @@ class _Run:
 def _mounts_below(root: str) -> frozenset[str]:
     """The mounts of onefs at or below a folder: what they show is no part of it."""
     return frozenset(
-        each.mountpoint
-        for each in mounted_disks()
-        if each.kind == FILE_SYSTEM_TYPE and f"{each.mountpoint}/".startswith(f"{root.rstrip('/')}/")
+        mountpoint for mountpoint in onefs_mountpoints() if f"{mountpoint}/".startswith(f"{root.rstrip('/')}/")
     )
 
 

@@ -18,8 +18,9 @@ from onefs.catalogue.saving import changing_tables
 from onefs.catalogue.schema import QC_NAMES, TableFiles
 from onefs.catalogue.tables import write_pair
 from onefs.digests import new_md5
-from onefs.indexer.listings import MD5_BYTES, Files, Listings
+from onefs.indexer.listings import Listings
 from onefs.indexer.scan import SessionKey, session_key
+from onefs.indexer.session_folder import MD5_BYTES, FolderFiles
 from onefs.progress import report
 from onefs.table_times import table_time_text
 
@@ -167,7 +168,7 @@ def merged_sessions(listings: Listings, lab: str, *, by_path: bool = False) -> I
         files = first.files
         if others or by_path:
             by_name = dict(chain.from_iterable(each.files.by_path().items() for each in (*reversed(others), first)))
-            files = Files.from_paths(dict(sorted(by_name.items(), key=lambda item: item[0].split("/"))))
+            files = FolderFiles.from_paths(dict(sorted(by_name.items(), key=lambda item: item[0].split("/"))))
         yield IndexedSession(eid, key_of(first.folder, lab), files.paths, files.sizes, files.md5s)
 
 

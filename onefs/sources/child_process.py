@@ -1,7 +1,5 @@
 """`run_in_child`: runs a function in a new process, and reports its progress in this one."""
 
-import contextlib
-import ctypes
 import importlib
 import json
 import os
@@ -13,11 +11,11 @@ from typing import IO, Any
 
 from onefs import errors
 from onefs.errors import OnefsError, WorkerLostError
+from onefs.forks import end_with_parent
 from onefs.memory import keep_pandas_out
 from onefs.progress import Listener, Step, report
 
 _PROGRAM = "from onefs.sources.child_process import main; main()"
-_PR_SET_PDEATHSIG = 1
 _STEP, _RESULT, _ERROR = "step", "result", "error"
 _END_S = 5.0
 """How long the process may take to clean up when it is told to end."""
@@ -93,9 +91,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both; the parent decides what to do
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])  # the thread that started this may have blocked it
-    with contextlib.suppress(AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != int(parent):
+    if not end_with_parent(int(parent), signal.SIGTERM):
         sys.exit(1)
     keep_pandas_out()
     try:
