@@ -22,6 +22,7 @@ from onefs.indexer.session_folder import FACTS_BYTES, UNKNOWN, FolderFiles, Sess
 COMMIT_AFTER = 500
 """So many changes are lost at most if the process is killed."""
 _LISTED = "WHERE number NOT IN (SELECT number FROM left_out)"
+_FILES = f"SELECT number, folder, eid, paths, facts, md5s FROM session {_LISTED}"  # noqa: S608
 LOCK_TIMEOUT_S = 2.0
 """The processes of a run that was killed end with it, and have its lock until then."""
 
@@ -189,10 +190,7 @@ class Listings:
     def sessions(self, of: UUID | None = None) -> Iterator[SessionFolder]:
         """The session folders of one eid, else all, in the order of their eids, and in that of their paths."""
         one = "AND eid = ?" if of else ""
-        rows = self._rows(
-            f"SELECT number, folder, eid, paths, facts, md5s FROM session {_LISTED} {one} ORDER BY eid, folder",  # noqa: S608
-            (of.bytes,) if of else (),
-        )
+        rows = self._rows(f"{_FILES} {one} ORDER BY eid, folder", (of.bytes,) if of else ())
         for number, folder, eid, *files in rows:
             yield SessionFolder(number, self._absolute(folder), UUID(bytes=eid), FolderFiles.of(*files))
 
@@ -202,8 +200,7 @@ class Listings:
         One is read at a time, so that the listings may be changed meanwhile.
         """
         number = 0
-        one = "SELECT number, folder, eid, paths, facts, md5s FROM session WHERE number > ? ORDER BY number LIMIT 1"
-        while rows := list(self._rows(one, (number,))):
+        while rows := list(self._rows(f"{_FILES} AND number > ? ORDER BY number LIMIT 1", (number,))):
             ((number, folder, eid, *files),) = rows
             yield SessionFolder(number, self._absolute(folder), UUID(bytes=eid), FolderFiles.of(*files))
 
