@@ -136,7 +136,8 @@ def _paths_in(place: str, errors: list[OSError]) -> Iterator[str]:
 
 def _add(found: UnlistedFiles, place: str, path: str, has: Set[str]) -> None:
     """Add a path that is not known as such, unless it is that of a known file, or no ALF file. Raises OSError."""
-    if alf.path_without_uuid(path) not in has and is_dataset(path):
+    is_chunk = path.rpartition(".")[2].isdigit()  # as in the folder of a zarr array: 0.0.0
+    if alf.path_without_uuid(path) not in has and is_dataset(path) and not is_chunk:
         try:
             status = os.lstat(f"{place}/{path}")
         except FileNotFoundError:

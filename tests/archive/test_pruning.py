@@ -85,6 +85,7 @@ def test_what_the_tables_do_not_have_goes_and_nothing_else(tmp_path: Path) -> No
     others = put(
         tmp_path,
         f"{FOLDER}/alf/notes.txt",
+        f"{FOLDER}/alf/array.zarr/0.0.0",
         "other/Subjects/S/2020-07-01/001/read me",
         "aggregates/Subjects/S/a.b.npy",
         "a.b.npy",
