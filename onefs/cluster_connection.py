@@ -36,6 +36,7 @@ def connect(scheduler: str) -> "Client":
         ) from error
     _silence()
     address = _address_in(Path(scheduler)) if scheduler.endswith(".json") else scheduler
+    _check_address(address, scheduler)
     report(f"connecting to the Dask scheduler at {scheduler}")
     timeout_s = min(parse_timedelta(dask.config.get("distributed.comm.timeouts.connect")), CONNECT_S)
     connected: Future[Client] = Future()
@@ -50,12 +51,20 @@ def connect(scheduler: str) -> "Client":
     threading.Thread(target=begin, name="onefs-cluster", daemon=True).start()
     try:
         return connected.result(2 * timeout_s)
-    except ValueError as error:
-        remedy = "Write HOST:PORT, tcp://HOST:PORT, or the path of a scheduler file, FILE.json."
-        raise UsageError(f"{scheduler!r} is not the address of a Dask scheduler: {error}.", remedy) from error
     except Exception as error:
         why = str(error) or "what listens there stays silent"
         raise ClusterError(f"No Dask scheduler answers at {scheduler}: {why}.", _START_ONE) from error
+
+
+def _check_address(address: str, scheduler: str) -> None:
+    """Raise `UsageError` if an address cannot be one. A client that is begun with it takes long to end."""
+    from distributed.comm.addressing import get_address_host
+
+    try:
+        get_address_host(address)
+    except ValueError as error:
+        remedy = "Write HOST:PORT, tcp://HOST:PORT, or the path of a scheduler file, FILE.json."
+        raise UsageError(f"{scheduler!r} is not the address of a Dask scheduler: {error}.", remedy) from error
 
 
 def _silence() -> None:

@@ -12,6 +12,7 @@ import dask
 import pytest
 from cluster_questions import await_workers, n_executing, n_tasks, n_workers
 from dask_cluster import DaskCluster
+from mounted import run_onefs
 from waiting import wait_until
 
 from onefs import __version__
@@ -211,6 +212,16 @@ def timeouts(connect: str) -> dict[str, str]:
 def test_an_address_where_no_scheduler_is_told_with_a_remedy(address: str, told: str) -> None:
     with dask.config.set(timeouts("200ms")), pytest.raises(OnefsError, match=told), cluster_workers(address):
         pass
+
+
+def test_what_is_no_address_is_refused_in_a_sentence_alone(tmp_path: Path) -> None:
+    """A client that is begun with it prints a traceback when the command ends, 20 s later."""
+    done = run_onefs("index", tmp_path, "--scheduler", "somewhere")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "onefs: 'somewhere' is not the address of a Dask scheduler: missing port number in address 'somewhere'. "
+        "Write HOST:PORT, tcp://HOST:PORT, or the path of a scheduler file, FILE.json.\n"
+    )
 
 
 def test_a_file_that_is_no_scheduler_file_is_refused(tmp_path: Path) -> None:
