@@ -17,6 +17,7 @@ from mounted import Mounted
 from one.alf import cache as reference
 from one.alf import io as alfio
 from one.alf.path import remove_uuid_string
+from one_of_tables import hash_by_mebibytes, one_of
 
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.demo.plan import NEVER_DEFAULT
@@ -50,9 +51,7 @@ def demo_rows(demo_archive: Path, folder: Path) -> dict[str, dict]:
 def one(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-        from one.api import One
-
-        yield One(cache_dir=folder, mode="local")
+        yield one_of(folder)
 
 
 def revision_of(path: str) -> str:
@@ -189,6 +188,7 @@ def test_the_hashes_of_one_are_the_same(tmp_path):
         tmp_path,
     )
     make_tables(root, hash_files=True)
+    hash_by_mebibytes()
     reference.make_parquet_db(root, out, hash_files=True)
     assert told(reference.load_tables(root), "hash") == told(reference.load_tables(out), "hash")
 
