@@ -125,9 +125,9 @@ class Listings:
         )
         self._changed()
 
-    def forget_unseen(self, unreadable: Iterable[str]) -> None:
+    def forget_unseen(self, closed: Iterable[str]) -> None:
         """Remove the session folders that were not `put`, but for those at or below folders that are unreadable."""
-        kept = {self._relative(path) for path in unreadable}
+        kept = {self._relative(path) for path in closed}
         with self._errors():
             gone = self._db.execute("SELECT number, folder FROM session WHERE number NOT IN (SELECT number FROM seen)")
             rows = [row for row in gone if not _is_below(row[1], kept)]

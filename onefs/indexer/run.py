@@ -119,7 +119,7 @@ class _Run:
         """Bring the listings up to date."""
         options = ScanOptions(on_skipped is not None, _mounts_below(self.root))
         folders = [self.root]
-        unreadable: list[str] = []
+        closed: list[str] = []
         n_sessions, n_files, n_known_files = 0, 0, listings.n_files()
         for scanned in self._scanned(folders, options):
             n_sessions += len(scanned.listings)
@@ -136,14 +136,15 @@ class _Run:
             if on_skipped is not None:
                 for why, path in scanned.skipped_paths:
                     on_skipped(why, path)
-            unreadable += [each.path for each in scanned.unreadable]
+            closed += scanned.closed
             self._cannot_read(scanned.unreadable)
             total = n_known_files if n_files <= n_known_files else None  # as many as at the last run, or more
             report(f"listing {self.root}", n_files, total, "file")
-        if self.root in unreadable:
-            raise SourceError(f"{self.root} cannot be read: {self.result.unreadable[0].why}.", "Mend its permissions.")
-        self.check_found(n_sessions + len(unreadable))  # what was known stays so: its disk may not be mounted now
-        listings.forget_unseen(unreadable)
+        for first in self.result.unreadable[:1]:
+            if first.path == self.root:
+                raise SourceError(f"{self.root} cannot be read: {first.why}.", "Mend its permissions.")
+        self.check_found(n_sessions + len(closed))  # what was known stays so: its disk may not be mounted now
+        listings.forget_unseen(closed)
 
     def find_misplaced(self, listings: Listings) -> None:
         """Find the base and the misplaced sessions; with `one_base`, leave these out of the listings."""

@@ -92,13 +92,18 @@ class Unreadable(NamedTuple):
 
 @dataclass(slots=True)
 class Scanned:
-    """What a task found. `rest` are folders that it left for other tasks."""
+    """What a task found.
+
+    `rest` are folders that it left for other tasks. `closed` are unreadable folders of no session: what is below them
+    is not known.
+    """
 
     listings: list[Listing] = field(default_factory=list)
     rest: list[str] = field(default_factory=list)
     skipped: Counter[Skipped] = field(default_factory=Counter)
     skipped_paths: list[tuple[Skipped, str]] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +160,7 @@ class _Scan:
             return  # it is gone by now
         except OSError as error:
             self._unreadable(folder, error)
+            self._found.closed.append(folder)
         folders += sorted(inner, reverse=True)  # the last one comes first
 
     def _list(self, session: str) -> None:

@@ -69,6 +69,16 @@ def test_what_was_never_readable_is_told_and_the_rest_indexed(root, out):
     assert set(rows(out)) == {FILES[0], FILES[3]}
 
 
+def test_only_folders_above_sessions_are_given_apart_if_unreadable(root):
+    fill(root, "U/2020-07-01/001/a.b.npy")
+    (root / f"{SESSION}/alf").chmod(0o444)
+    (root / "T/2020-07-01/001").chmod(0)
+    (root / "U").chmod(0)
+    found = as_ordinary_user(scan_folders, [str(root)], ScanOptions())
+    assert len(found.unreadable) == 4
+    assert found.closed == [f"{root}/U"]
+
+
 def test_a_file_that_cannot_be_read_has_a_row_without_hash(root, out):
     (root / FILES[0]).chmod(0)
     result = as_ordinary_user(partial(make_tables, root, out, hash_files=True))
