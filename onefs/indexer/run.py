@@ -238,6 +238,8 @@ class _Run:
             self.result.is_new = update_tables(directory, listings, origin=self.root, lab=options.lab)
             wanted = updated
         else:
+            if not options.replaces:
+                _check_replaceable(self.result.files, (self.root, listings.former_root()))  # hashing may take hours
             write_index(directory, listings, origin=self.root, lab=options.lab, hash_ids=options.hash_ids)
             self.result.is_new = True
         listings.set_note(self._note(wanted))

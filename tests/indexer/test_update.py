@@ -26,6 +26,7 @@ from onefs.catalogue.records import QC
 from onefs.catalogue.tables import write_tables
 from onefs.digests import md5_of_file
 from onefs.errors import BusyError, TableError
+from onefs.indexer import run
 from onefs.indexer.run import IndexOptions, IndexResult, index
 from onefs.indexer.scan import session_key
 from onefs.indexer.update import _Update
@@ -624,6 +625,23 @@ def test_tables_that_another_program_changes_meanwhile_stay_as_it_left_them(tmp_
 
 
 # Without --update
+
+
+def test_tables_that_come_while_files_are_hashed_are_not_replaced(tmp_path, monkeypatch):
+    root = put(tmp_path / "root", {f"{SESSION}/a.b.npy": "a"})
+    out = tmp_path / "out"
+    out.mkdir()
+    hash_files = run.hash_files
+
+    def save_and_hash(files):
+        written(out, *of_session("a.b.npy"))
+        return hash_files(files)
+
+    monkeypatch.setattr(run, "hash_files", save_and_hash)
+    with pytest.raises(TableError, match="--update"):
+        plainly(root, out, hash_files=True)
+    monkeypatch.undo()
+    assert update(root, out, hash_files=True).n_hashed == 0
 
 
 @pytest.mark.parametrize("what", ["of one", "saved since", "of another root", "of alyx", "no cache table", "damaged"])
