@@ -239,7 +239,7 @@ class _Run:
             wanted = updated
         else:
             if not options.replaces:
-                _check_replaceable(self.result.files, (self.root, listings.former_root()))  # hashing may take hours
+                check_replaceable(self.result.files, (self.root, listings.former_root()))  # hashing may take hours
             write_index(directory, listings, origin=self.root, lab=options.lab, hash_ids=options.hash_ids)
             self.result.is_new = True
         listings.set_note(self._note(wanted))
