@@ -105,8 +105,9 @@ def read_note(source: Source) -> TablesNote | None:
 def index_folder(folder: str, tables_dir: str, if_missing: str) -> None:
     """Make the tables of a folder's files, in this process. With `if_missing` not "", nothing is done if there are any.
 
-    Waits for another process that does the same.
+    Waits for another process that does the same. Raises `SourceError` if the folder is gone; it is not made anew.
     """
+    _check_there(folder)
     place = Place(Path(tables_dir), Path(tables_dir) / STATE_FOLDER)
     note = place.state_dir / _NOTE
     with cache_errors(f"the tables of {folder}", note):
@@ -122,6 +123,16 @@ def index_folder(folder: str, tables_dir: str, if_missing: str) -> None:
             load_snapshot(place.tables_dir, place.state_dir)
             noted = TablesNote(result.base, looked_s, _warning(folder, result), _stats(place))
             write_whole(note, json.dumps(asdict(noted)).encode())
+
+
+def _check_there(folder: str) -> None:
+    """Raise `SourceError` if a folder is gone, before its state is written into it."""
+    try:
+        os.stat(folder)
+    except OSError as error:
+        raise SourceError(
+            f"{folder} cannot be looked at: {error.strerror}.", "Mount its disk, or move it back to this path."
+        ) from error
 
 
 def _index_in_child(source: Source, *, if_missing: bool) -> None:

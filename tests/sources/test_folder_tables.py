@@ -282,6 +282,17 @@ def test_a_folder_that_has_become_empty_keeps_its_tables(folder: Path) -> None:
     assert renewed_tables(source)[0].n_datasets == 1
 
 
+def test_a_folder_that_is_gone_is_told_and_not_made_anew(folder: Path) -> None:
+    """Else the folder that comes back could not be moved to its old place, or would land below it."""
+    source = indexed(folder)
+    folder.rename(folder.parent / "moved")
+    with pytest.raises(SourceError, match=f"{folder} cannot be looked at: No such file or directory"):
+        renewed_tables(source)
+    assert not folder.exists()
+    (folder.parent / "moved").rename(folder)
+    assert renewed_tables(source)[0].n_datasets == 1
+
+
 def test_sessions_that_have_moved_as_a_whole_are_told(folder: Path) -> None:
     source = indexed(folder)
     (folder / "extra").mkdir()
