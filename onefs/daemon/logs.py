@@ -173,11 +173,14 @@ class _FileText:
 
 
 class _LogFile(logging.handlers.RotatingFileHandler):
-    """A log file of bounded size that is made anew, with its folder, after somebody moved or deleted it."""
+    """A log file of bounded size that is made anew, with its folder, after somebody moved or deleted it.
+
+    If what its folder is in was moved, too, it goes on where it is now: that one is not made anew.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
-        if self.stream is not None and not self._is_in_place():
+        if self.stream is not None and not self._is_in_place() and not self._has_moved_far():
             stream, self.stream = self.stream, None  # the base class opens it again
             with suppress(OSError):  # of what it could not write to a full disk
                 stream.close()
@@ -189,6 +192,16 @@ class _LogFile(logging.handlers.RotatingFileHandler):
             return os.path.samestat(Path(self.baseFilename).stat(), os.fstat(self.stream.fileno()))
         except OSError:
             return False
+
+    def _has_moved_far(self) -> bool:
+        assert self.stream is not None
+        try:
+            Path(self.baseFilename).parent.parent.stat()
+        except FileNotFoundError:
+            return os.fstat(self.stream.fileno()).st_nlink > 0
+        except OSError:
+            pass
+        return False
 
     def _open(self) -> TextIOWrapper:
         Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)

@@ -57,6 +57,18 @@ def test_a_deleted_log_is_begun_anew(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err == "", "no failure of the log"
 
 
+def test_a_log_that_moved_with_the_folder_around_it_goes_on_there(tmp_path: Path) -> None:
+    folder, moved = tmp_path / "data", tmp_path / "moved"
+    log = logs.install("info", folder / ".onefs" / "onefs.log")
+    logging.getLogger("onefs").warning("before")
+    folder.rename(moved)
+    logging.getLogger("onefs").warning("while it is away")
+    assert not folder.exists(), "it can be moved back"
+    moved.rename(folder)
+    logging.getLogger("onefs").warning("after")
+    assert said(log) == ["before", "while it is away", "after"]
+
+
 def test_a_log_on_a_full_disk_harms_nobody_and_goes_on_once_another_takes_its_place(tmp_path: Path) -> None:
     path = tmp_path / "onefs.log"
     path.symlink_to("/dev/full")
