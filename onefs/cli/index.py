@@ -205,8 +205,18 @@ def _warn_of_misplaced(result: "IndexResult", root: Path) -> None:
     folder, path = result.misplaced[0]
     complain(
         f"the files of {counted(result.n_misplaced, 'session')} will not be found below {root} by these tables: those "
-        f"in {folder} are looked for in {root / path}. Index the folder above the labs, or move them there."
+        f"in {folder} are looked for in {root / path}. {_remedy(Path(folder), Path(path))}"
     )
+
+
+def _remedy(folder: Path, path: Path) -> str:
+    """What has a session's folder found that stands elsewhere than at its path."""
+    if folder.name != path.name:
+        return f"Give the number three digits: rename the folder to {path.name}."
+    above = folder.parents[2]
+    if above.name == "Subjects" and not re.fullmatch(PARTS["lab"], above.parent.name):
+        return f"Rename the lab's folder {above.parent.name}: give letters, digits and _."
+    return "Index the folder above the labs, or move them there."
 
 
 def _name_unreadable(result: "IndexResult") -> None:

@@ -156,6 +156,23 @@ def test_tables_elsewhere_have_their_lab_and_leave_the_folder_as_it_is(tmp_path,
         assert (code, err) == (2, f"onefs: {lab!r} cannot be the name of a lab. Give letters, digits and _.\n")
 
 
+@pytest.mark.parametrize(
+    ("folder", "remedy"),
+    [
+        ("lab/Subjects/mouse/2024-01-02/1", "Give the number three digits: rename the folder to 001."),
+        ("our-lab/Subjects/mouse/2024-01-02/001", "Rename the lab's folder our-lab: give letters, digits and _."),
+        ("lab/subjects/mouse/2024-01-02/001", "Index the folder above the labs, or move them there."),
+    ],
+)
+def test_why_files_will_not_be_found_is_told_with_what_to_do(tmp_path, run, folder, remedy):
+    (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / folder / "spikes.times.npy").write_bytes(b"x")
+    code, _, err = run(tmp_path)
+    assert (code, err.count("\n")) == (0, 1)
+    assert f"those in {tmp_path}/{folder} are looked for in " in err
+    assert err.endswith(f". {remedy}\n")
+
+
 def test_what_cannot_be_indexed_is_said_and_writes_nothing(tmp_path, root, run, monkeypatch):
     nowhere, file = tmp_path / "nowhere", root / SESSION / FILES[0]
     name_it = "Name the folder that holds the labs or subjects."
