@@ -128,7 +128,7 @@ def index_folder(folder: str, tables_dir: str, if_missing: str) -> None:
 def _check_there(folder: str) -> None:
     """Raise `SourceError` if a folder is gone, before its state is written into it."""
     try:
-        os.stat(folder)
+        Path(folder).stat()
     except OSError as error:
         raise SourceError(
             f"{folder} cannot be looked at: {error.strerror}.", "Mount its disk, or move it back to this path."
