@@ -60,7 +60,6 @@ def command(
 
     Terms are those of onefs search. SESSION is an eid, a reference such as 2020-07-01_1_KS014, or a path.
 
-    \b
     PATTERN is a shell pattern: * ? [ab]. In a file name * does not match a /, in a collection it does: alf* is alf
     and all below. If an option is given several times, any of its patterns may match.
 

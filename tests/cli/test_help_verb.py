@@ -46,6 +46,13 @@ def test_the_settings_are_listed_by_group_with_their_defaults(capsys: pytest.Cap
     assert max(map(len, below.splitlines())) <= 80
 
 
+def test_the_sentences_of_every_verb_fit_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Examples and tables may be wider: they begin with a small letter, and nobody breaks them."""
+    for verb in main.VERBS:
+        sentences = [line for line in said(capsys, verb, "--help").splitlines() if line[:3].strip().isupper()]
+        assert [line for line in sentences if len(line) > 80] == []
+
+
 @pytest.mark.parametrize("topic", topics())
 def test_every_topic_is_a_text_that_fits_a_terminal(topic: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = said(capsys, "help", topic)
