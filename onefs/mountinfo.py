@@ -37,6 +37,12 @@ def onefs_mountpoints() -> list[str]:
     return [disk.mountpoint for disk in mounted_disks() if disk.kind == FILE_SYSTEM_TYPE]
 
 
+def mountpoint_of_onefs(folder: Path) -> str:
+    """Where the mount of onefs is that a folder is in, "" if it is in none. Raises OSError."""
+    real = Path(os.path.realpath(folder))
+    return next((each for each in onefs_mountpoints() if real.is_relative_to(each)), "")
+
+
 def _parsed(line: str) -> MountedDisk:
     before, _, after = line.partition(" - ")
     number, _, device, _, mountpoint, *_ = before.split(" ")

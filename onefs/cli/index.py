@@ -17,7 +17,7 @@ from onefs.cli.printing import complain, ignore_output, say
 from onefs.cli.progress import Shown
 from onefs.errors import UsageError
 from onefs.exit_codes import FAILED
-from onefs.mountinfo import onefs_mountpoints
+from onefs.mountinfo import mountpoint_of_onefs
 from onefs.text import counted, size_text, visible
 
 if TYPE_CHECKING:
@@ -110,13 +110,12 @@ def command(
 
 def _check_not_mounted(root: Path) -> None:
     """Raise `UsageError` if a folder is in a mount of onefs."""
-    folder = Path(os.path.realpath(root))
-    for mountpoint in onefs_mountpoints():
-        if folder.is_relative_to(mountpoint):
-            raise UsageError(
-                f"{root} is in the mount of onefs at {mountpoint}, whose archive has tables.",
-                "Name a folder with the files themselves.",
-            )
+    mountpoint = mountpoint_of_onefs(root)
+    if mountpoint:
+        raise UsageError(
+            f"{root} is in the mount of onefs at {mountpoint}, whose archive has tables.",
+            "Name a folder with the files themselves.",
+        )
 
 
 def _workers(processes: int | None, scheduler: str | None, root: Path) -> "AbstractContextManager[Workers]":

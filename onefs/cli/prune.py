@@ -14,7 +14,9 @@ from onefs.cli.completion import complete_folders
 from onefs.cli.options import PATH
 from onefs.cli.printing import complain, say
 from onefs.cli.queries import print_json_list, print_paths, with_output
+from onefs.errors import UsageError
 from onefs.exit_codes import FAILED
+from onefs.mountinfo import mountpoint_of_onefs
 from onefs.text import counted, size_text, visible
 
 if TYPE_CHECKING:
@@ -73,6 +75,12 @@ def command(context: click.Context, cache: Path, is_delete: bool, is_null: bool,
     from onefs.archive.pruning import Rules, prune
     from onefs.cli.progress import Shown
 
+    mountpoint = mountpoint_of_onefs(cache)
+    if mountpoint:
+        raise UsageError(
+            f"{cache} is in the mount of onefs at {mountpoint}, which is read-only.",
+            "Give the cache directory: onefs status shows it.",
+        )
     with Shown(is_quiet=not sys.stderr.isatty()):
         tables = CacheTables(cache)
     rules = Rules(is_delete=is_delete, others_before_s=tables.others_before_s(time.time()), emptied_folders=True)

@@ -40,6 +40,12 @@ def test_a_mount_goes_on_while_its_cache_is_pruned(archive: AlyxArchive, server:
         wait_until(lambda: len(list(stamps.glob("*/*.json"))) == len(FILES), "all stamps are written")
         (mount.cache / OTHERS).write_bytes(b"others")
         assert removed(mount.cache) == []
+        refused = run_onefs("prune", mount.path)
+        assert (refused.returncode, refused.stderr) == (
+            2,
+            f"onefs: {mount.path} is in the mount of onefs at {mount.path}, which is read-only. "
+            "Give the cache directory: onefs status shows it.\n",
+        )
         opened = (mount.path / GONE).open("rb", buffering=0)
         begun = opened.read(100)
 
