@@ -25,10 +25,10 @@ CLOSE_S = 10.0
 WORKERS_AWAITED_S = 60.0
 """How long to wait for a first worker, and for another when all are lost."""
 SILENT_S = 60.0
-"""How long the scheduler may leave a question unanswered."""
+"""How long the scheduler may take to answer."""
 LOOK_EVERY_S = 2.0
 TASKS_PER_THREAD = 3
-"""Enough that no worker waits for this process."""
+"""Enough that no worker is idle while this process handles results."""
 _AGAIN = "Look at its log, start it again if it has ended, and run the same command again."
 _log = logging.getLogger(__name__)
 
@@ -40,8 +40,8 @@ def cluster_workers(
     """The workers of a Dask cluster. At the end of the context all tasks that are still under way are cancelled.
 
     `scheduler` is its address as distributed takes it, or the path of its scheduler file. `shared` is a folder that
-    the tasks are about: one fails on a worker that does not see it under the same path, rather than find nothing.
-    Raises `ClusterError` if they cannot be used, `UsageError` if the extra is not installed or the address is none.
+    the tasks read: a task fails on a worker where another folder, or none, has that path.
+    Raises `ClusterError` if they cannot be used, `UsageError` if the extra is not installed or the address is not valid.
     """
     place = None if shared is None else _Place.here(shared)
     client = connect(scheduler)
@@ -60,7 +60,7 @@ def cluster_workers(
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A folder, and what tells it from others at the same path. (Machines number the disks of a network otherwise.)"""
+    """A folder and its inode number, by which others at that path differ. (Device numbers differ by machine.)"""
 
     path: Path
     inode: int
@@ -133,7 +133,7 @@ class ClusterWorkers:
         return self.submit_for("", function, *arguments)
 
     def submit_for(self, key: str, function: Callable[..., T], /, *arguments: Any) -> "Future[T]":
-        """The same, on the host that all tasks of this key run on, as long as it has workers."""
+        """Begin a task on the host of its key, which is the same for all tasks of the key as long as it has workers."""
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()
         task = _Task(pickle.dumps((self._place, function, arguments)), key, future)
@@ -144,7 +144,7 @@ class ClusterWorkers:
         return future
 
     def close(self) -> None:
-        """Cancel what is under way. Tasks that run end when they look at `is_wanted`, or `count`."""
+        """Cancel what is under way. Tasks that run end at their next call of `is_wanted` or `count`."""
         with suppress(Exception):  # a scheduler that is gone runs nothing
             self._client.sync(
                 self._cancel, ClusterError("The context of the workers has ended."), callback_timeout=CLOSE_S
@@ -166,9 +166,9 @@ class ClusterWorkers:
                     task.future.set_result(result)
                     return
         except BaseException as error:  # noqa: BLE001 - whoever asks for the result gets it
-            told = self._told(error, task)
+            error_here = self._error_of(error, task)
             self._release(task)
-            task.future.set_exception(told)
+            task.future.set_exception(error_here)
 
     def _begun(self, task: _Task) -> "DaskFuture[Any]":
         if self._error is not None:
@@ -198,8 +198,8 @@ class ClusterWorkers:
     def _room(self) -> int:
         return self.n_threads * TASKS_PER_THREAD
 
-    def _told(self, error: BaseException, task: _Task) -> BaseException:
-        """What went wrong with a task, in a sentence, unless the task itself raised it."""
+    def _error_of(self, error: BaseException, task: _Task) -> BaseException:
+        """The error for the caller of a task: what the task raised, or ours for what happened to the cluster."""
         from distributed.scheduler import KilledWorker
 
         if isinstance(error, OnefsError):
@@ -222,7 +222,7 @@ class ClusterWorkers:
         )
 
     async def _watch(self) -> None:
-        """See which workers there are, until the client is closed. Tasks are not waited for if there stay none."""
+        """Keep track of the workers until the client is closed. Cancel all tasks if there are none for too long."""
         loop = asyncio.get_running_loop()
         seen_s = loop.time()
         while self._client.status in ("running", "connecting"):
@@ -259,7 +259,7 @@ class ClusterWorkers:
 
 
 def is_wanted() -> bool:
-    """Whether the result of the task that calls this is still waited for. To be called in a task's own thread."""
+    """Whether the task that calls this, in its own thread, was not cancelled."""
     from distributed import get_worker
 
     worker = get_worker()
@@ -279,7 +279,7 @@ def worker_address() -> str:
 def _end_if_unwanted(done: int) -> None:
     del done
     if not is_wanted():
-        raise ClusterError("Nobody waits for this task any more.")
+        raise ClusterError("This task was cancelled.")
 
 
 def _called(version: str, payload: bytes) -> Any:

@@ -1,4 +1,4 @@
-"""The connection to a Dask scheduler, and whether all parts of its cluster can run tasks of this onefs."""
+"""Connecting to a Dask scheduler, and checking that its cluster can run tasks of this version of onefs."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CONNECT_S = 10.0
 """How long to try to connect, unless dask's configuration has less."""
 WRITTEN_S = 0.5
-"""How long a scheduler may take to write its file."""
+"""How long a scheduler may take to finish writing its file."""
 _START_ONE = "Start a scheduler and workers there (dask scheduler, dask worker), or correct --scheduler."
 _log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def connect(scheduler: str) -> "Client":
     try:
         return connected.result(2 * timeout_s)
     except Exception as error:
-        why = str(error) or "what listens there stays silent"
+        why = str(error) or "it accepts connections but does not answer"
         raise ClusterError(f"No Dask scheduler answers at {scheduler}: {why}.", _START_ONE) from error
 
 
@@ -68,7 +68,7 @@ def _check_address(address: str, scheduler: str) -> None:
 
 
 def _silence() -> None:
-    """Keep the log of distributed off the terminal: what it tells of is raised as an error, too."""
+    """Keep the log of distributed off the terminal: its failures are raised as errors, too."""
     from distributed.versions import VersionMismatchWarning
 
     for name in ("distributed", "distributed.client", "distributed.gc", "tornado.application"):
@@ -77,7 +77,7 @@ def _silence() -> None:
 
 
 def _address_in(file: Path) -> str:
-    """The address in a scheduler file, which may be being written just now."""
+    """The address in a scheduler file. Waits for one that is just being written."""
     try:
         end_s = time.monotonic() + WRITTEN_S
         while not (text := file.read_text(encoding="utf-8")).rstrip().endswith("}") and time.monotonic() < end_s:
@@ -103,7 +103,7 @@ def await_workers(client: "Client", scheduler: str, longest_s: float) -> None:
 
 
 def check_versions(client: "Client") -> None:
-    """Check that all parts of the cluster can run the tasks. Raises `ClusterError` if one cannot."""
+    """Raise `ClusterError` if a part of the cluster has no onefs, or another version of it or of Python."""
     found = client.get_versions(packages=["onefs"])
     ours = found["client"]["packages"]
     parts = {"the scheduler": found["scheduler"]}

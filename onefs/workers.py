@@ -1,4 +1,4 @@
-"""`Workers`, what runs the tasks of long work: this process, processes of this machine, or those of a cluster."""
+"""`Workers` run tasks: in this process (`ThisProcess`), or in others of this machine (`LocalWorkers`)."""
 
 import contextlib
 import os
@@ -18,11 +18,11 @@ from onefs.forks import end_with_parent
 
 T = TypeVar("T")
 _counter: int | None = None
-"""In a process of `LocalWorkers` the eventfd by which it tells how much it has done of its task."""
+"""In a process of `LocalWorkers`, the eventfd to which `count` adds."""
 _here = local()
-"""In a thread that runs a task for others, `on_count` is what `count` calls."""
+"""`on_count` is what `count` calls in a thread that has set it by `counting`."""
 _TASKS_PER_PROCESS = 3
-"""Enough that no process waits for this one."""
+"""Enough that no process is idle while this one handles results."""
 
 
 class Workers(Protocol):
@@ -91,7 +91,7 @@ class LocalWorkers:
         return task.future
 
     def counted(self) -> int:
-        """How much all tasks have told by `count` so far, also those under way."""
+        """The sum of what all tasks passed to `count` so far, also those under way."""
         if self._counter >= 0:
             with contextlib.suppress(BlockingIOError):  # nothing since the last call
                 self._counted += os.eventfd_read(self._counter)
@@ -135,7 +135,7 @@ class _Worker(Thread):
         theirs.close()
 
     def run(self) -> None:
-        """Have tasks done until there is None. If the process is gone, every task fails."""
+        """Pass tasks to the process until there is None. If the process has ended, every task fails."""
         while task := self._tasks.get():
             if task.future.set_running_or_notify_cancel():
                 self._do(task)
@@ -159,7 +159,7 @@ class _Worker(Thread):
 
 
 def count(done: int) -> None:
-    """Tell from within a task that so much more is done, for who shows its progress; may raise to end the task."""
+    """Add to the progress of the task that calls this. May raise an error to end the task."""
     if _counter is not None:
         os.eventfd_write(_counter, done)
     elif on_count := getattr(_here, "on_count", None):
@@ -168,7 +168,7 @@ def count(done: int) -> None:
 
 @contextlib.contextmanager
 def counting(on_count: Callable[[int], None]) -> Iterator[None]:
-    """A block in which this thread runs a task that calls `on_count` by `count`."""
+    """A context in which `count`, in this thread, calls `on_count`."""
     _here.on_count = on_count
     try:
         yield
@@ -193,14 +193,14 @@ class Tasks(Generic[T]):
         self._pending.add(self._workers.submit(function, *arguments))
 
     def results(self, timeout_s: float | None = None) -> Iterator[T]:
-        """Wait until a task is done, and give the results of all that are; none if no task is under way.
+        """Wait until a task has ended, and give the results of all that have; none if no task is under way.
 
-        After `timeout_s` there may be none, too. Raises `WorkerLostError`, and what the task raised.
+        After `timeout_s` it gives none. Raises `WorkerLostError`, and what the task raised.
         """
         if not self._pending:
             return
         done, self._pending = wait(self._pending, timeout_s, FIRST_COMPLETED)
-        for future in sorted(done, key=_has_failed):  # what was done counts, even if something else failed
+        for future in sorted(done, key=_has_failed):  # results first: they count even if another task failed
             yield future.result()
 
     def __bool__(self) -> bool:
@@ -212,7 +212,7 @@ def _has_failed(future: "Future[Any]") -> bool:
 
 
 def _work(pipe: "Connection[Any, Any]", parent: int, counter: int) -> None:
-    """Be a worker process: do tasks until there is None."""
+    """Run the tasks that come through a pipe, until there is None. The main function of a worker process."""
     global _counter
     _counter = counter
     _set_signals()
@@ -232,7 +232,7 @@ def _work(pipe: "Connection[Any, Any]", parent: int, counter: int) -> None:
 
 
 def _set_signals() -> None:
-    """Leave Ctrl-C to the parent."""
+    """Ignore Ctrl-C, which the parent handles."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

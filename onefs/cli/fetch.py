@@ -89,20 +89,32 @@ def command(
             )
         say("The list is empty, so nothing is fetched.")
         return
-    if source is not None:
-        if place is not None:
-            raise UsageError("--source and --mount are two ways to say where from.", "Give one of them.")
-        if dry_run and scheduler is not None:
-            raise UsageError("--dry-run looks at the cache of this machine only.", "Leave out --scheduler.")
-        fetch = _Fetch(source, patterns, flags, as_json=as_json, is_verbose=is_verbose)
-        fetch.list() if dry_run else fetch.run(scheduler)
+    if source is None:
+        _check_for_mount(scheduler, flags)
+        _fetch_in_mount(patterns, place, dry_run=dry_run, as_json=as_json, is_verbose=is_verbose)
         return
+    if place is not None:
+        raise UsageError("--source and --mount are two ways to say where from.", "Give one of them.")
+    if dry_run and scheduler is not None:
+        raise UsageError("--dry-run looks at the cache of this machine only.", "Leave out --scheduler.")
+    fetch = _Fetch(source, patterns, flags, as_json=as_json, is_verbose=is_verbose)
+    fetch.list() if dry_run else fetch.run(scheduler)
+
+
+def _check_for_mount(scheduler: str | None, flags: Mapping[str, Any]) -> None:
+    """Raise `UsageError` for options that go with --source only."""
     if scheduler is not None:
         raise UsageError("--scheduler is for fetches without a mount.", "Give --source, too.")
     given = next((key for key, value in flags.items() if value is not None), None)
     if given is not None:
         flag = given.replace("_", "-")
         raise UsageError(f"--{flag} is a setting of the mount, which fetches.", "Leave it out, or give --source, too.")
+
+
+def _fetch_in_mount(
+    patterns: Sequence[str], place: Path | None, *, dry_run: bool, as_json: bool, is_verbose: bool
+) -> None:
+    """Have the daemon of a mount fetch, or list what it would."""
     from onefs.cli.places import find
 
     mount, paths = find(patterns, place, "onefs fetch --mount PATH PATTERN…")
@@ -122,7 +134,7 @@ def _listed_in(stream: BinaryIO) -> list[str]:
 
 
 class _Fetch:
-    """A fetch without a mount."""
+    """A fetch without a mount, on this machine or a cluster."""
 
     def __init__(
         self, source: str, patterns: Sequence[str], flags: Mapping[str, Any], *, as_json: bool, is_verbose: bool
