@@ -97,7 +97,7 @@ class Refresher:
         self._saved_s = 0.0
         self._is_doubted = False
         self._difference = ""
-        self._of_files: TablesNote | None = None  # what is noted of the tables in use, if they are of a folder's files
+        self._of_files: TablesNote | None = None  # the note of the tables in use, if they were made of a folder's files
         self.refused = ""  # why the server's newest tables were not taken; "" if they were
         self.mode = ModeInEffect(source.mode, clock, on_recovery, self._jitter, renews_in_any_mode=source.is_indexed)
 

@@ -52,7 +52,7 @@ class Totals:
 @with_output
 @click.pass_context
 def command(context: click.Context, cache: Path, is_delete: bool, is_null: bool, as_paths: bool, as_json: bool) -> None:
-    """List the ALF files, and the empty session folders, of a cache directory that its tables do not have.
+    """List the ALF files, and the empty session folders, of a cache directory that its tables do not list.
 
     With --delete they are removed, and so are folders of collections, dates and subjects that become empty by that.
 
@@ -62,11 +62,12 @@ def command(context: click.Context, cache: Path, is_delete: bool, is_null: bool,
 
     The tables are those in CACHE, those of releases in folders below it, and those of replays. A file that any of them
     lists is kept, also if it is listed as not existing. Never removed: files that are not ALF or not in a session
-    folder, links, the folder .onefs, folders with tables of their own, files that are pinned by any user, and files
-    that another program than onefs put there or changed within a day, or since a day before the tables were made, as
-    these cannot have them: bring the tables up to date first (onefs refresh, onefs index). Where the tables are of
-    releases only, list none of the files there, or were made of CACHE itself (onefs index), so that they lack only what
-    could not be seen then, all stays that other programs put there.
+    folder, links, the folder .onefs, folders with tables of their own, and files that are pinned by any user.
+
+    Files that another program than onefs put there, or changed, stay for a day, and as long as they are newer than the
+    day before the tables were made: bring the tables up to date first (onefs refresh, onefs index). All of them stay if
+    the tables are of releases only, if they list none of the files there, or if they were made of CACHE itself (onefs
+    index), as they then lack only what could not be read.
 
     On a terminal files are shown with their sizes and why some stay; in a pipe one path a line, and what stays on
     standard error. --json prints path, kind, size, stays (why, or null), removed, and failure (why, or null).
@@ -109,7 +110,7 @@ def _path(cache: Path, found: "Unlisted") -> str:
 
 
 def _going(cache: Path, found: Iterable["Unlisted"]) -> Iterator[str]:
-    """The paths that are, or would be, removed; the others go to standard error, with why."""
+    """The paths that are, or would be, removed. Writes the others to standard error, with the reason."""
     for each in found:
         if each.failure or each.stays:
             sys.stdout.flush()

@@ -20,9 +20,9 @@ def check_folder(folder: Path, purpose: str, remedy: str) -> None:
 
 
 def check_replaceable(files: TableFiles, roots: tuple[str, str]) -> None:
-    """Raise `TableError` if there are tables but those that onefs made of a folder, and nobody changed since.
+    """Raise `TableError` unless the tables there, if any, were made from one of `roots` and not changed since.
 
-    The folder is given by its path, and by that of the last time.
+    `roots` are the paths of the folder now and when its tables were written.
     """
     for file in (files.sessions, files.datasets):
         if not file.exists():
@@ -40,7 +40,7 @@ def check_replaceable(files: TableFiles, roots: tuple[str, str]) -> None:
         else:
             continue
         raise TableError(
-            f"The table {file} {why}: it may hold what is not in the files, and stays.",
+            f"The table {file} {why}: it may hold more than can be read from the files, so it is kept.",
             "Give --update to bring it up to date, or --out DIR to have the new tables elsewhere.",
         )
 

@@ -1,4 +1,4 @@
-"""Hashing files that nobody keeps from changing meanwhile."""
+"""Hashing files, which other programs may change meanwhile."""
 
 import os
 import stat
@@ -12,7 +12,7 @@ from onefs.workers import count
 
 BYTES_PER_TASK = 64 << 20
 FILES_PER_TASK = 1_000
-"""A task has at most so many, but at least one file: its hashes are kept when it is done."""
+"""The most that a task hashes, but at least one file. Its hashes are stored when it ends."""
 
 TRIES = 2
 CLOCK_STEP_NS = 20_000_000
@@ -32,8 +32,8 @@ class ToHash(NamedTuple):
 class Hashed(NamedTuple):
     """The MD5 of a file that had these `scan.FACTS` all the while; or with `md5` b"" why there is none.
 
-    `facts` is b"" if they are not known. `is_gone`: there is no such dataset any more; without `why` if nothing is in
-    its place.
+    `facts` is b"" if they are not known. `is_gone`: there is no such dataset any more; `why` is "" unless something
+    else has its path.
     """
 
     number: int
@@ -81,9 +81,9 @@ def _failed(file: ToHash, error: OSError) -> Hashed:
 
 
 def _wait_for_another_mtime(mtime_ns: int) -> None:
-    """Wait until a change would give a file another mtime than its last one, which may have been just now.
+    """Wait until a further change of a file would give it another mtime.
 
-    It may lie ahead of our clock, by as much as the clock of a file server does.
+    The mtime may be later than now, as the clock of a file server may be ahead.
     """
     step_ns = CLOCK_STEP_NS if mtime_ns % 1_000_000_000 else COARSE_CLOCK_STEP_NS
     age_ns = time.time_ns() - mtime_ns

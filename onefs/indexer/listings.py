@@ -1,4 +1,4 @@
-"""`Listings`, the database of what is known of a folder's files: their paths, sizes, times, inodes and MD5s."""
+"""`Listings`, the database of a folder's files at the last run: paths, sizes, times, inodes and MD5s."""
 
 import hashlib
 import os
@@ -20,7 +20,7 @@ from onefs.indexer.scan import FACTS, Listing
 from onefs.indexer.session_folder import FACTS_BYTES, UNKNOWN, FolderFiles, SessionFolder
 
 COMMIT_AFTER = 500
-"""So many changes are lost at most if the process is killed."""
+"""The most changes that are lost if the process is killed."""
 _LISTED = "WHERE number NOT IN (SELECT number FROM left_out)"
 _FILES = f"SELECT number, folder, eid, paths, facts, md5s FROM session {_LISTED}"  # noqa: S608
 LOCK_TIMEOUT_S = 2.0
@@ -30,7 +30,7 @@ LOCK_TIMEOUT_S = 2.0
 class Listings:
     """A context in which the listings of one folder are read and changed, by this process alone.
 
-    They are kept for later runs, whatever becomes of this process. Without their file all is listed and hashed anew.
+    They stay for later runs, even if this process is killed. Without their file all is listed and hashed anew.
     Each method raises `NoRoomError` or `TableError` if the file cannot be written.
     """
 
@@ -77,7 +77,7 @@ class Listings:
                 self._db.rollback()
 
     def put(self, listing: Listing, eid: UUID) -> None:
-        """Note what is in a session folder now. The MD5s of files whose facts are the same stay known."""
+        """Store the listing of a session folder. MD5s stay for files whose facts are the same."""
         folder = self._relative(listing.folder)
         with self._errors():
             row = self._db.execute(
@@ -140,7 +140,7 @@ class Listings:
             self._db.commit()
 
     def add_hashes(self, hashed: Iterable[Hashed]) -> None:
-        """Note results of hashing; `take_in_hashes` makes them show."""
+        """Store results of hashing; `take_in_hashes` brings them into the listings."""
         rows = [(each.number, each.at, each.facts, each.md5) for each in hashed if each.facts or each.is_gone]
         with self._errors():
             self._db.executemany(

@@ -1,4 +1,4 @@
-"""The database file of `Listings`: opening it, anew if it is damaged, and its errors as ours."""
+"""The database file of `Listings`: opens it, replaces it if it is damaged, and turns its errors into ours."""
 
 import contextlib
 import errno
@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 class _DamageError(Exception):
-    """The database can be read, but is not what was written."""
+    """The database can be read, but is not as it was written."""
 
 
 def session_checksum(eid: bytes, paths: bytes, facts: bytes, md5s: bytes) -> int:

@@ -26,15 +26,15 @@ MOST_NAMED = 1_000
 """How many paths that could not be read, or are misplaced, are kept to be named. All are counted."""
 _ALONE_TASKS = 4
 _ALONE_BYTES = 32 << 20
-"""So much is done in this process, before workers are worth their start."""
+"""So much is done in this process: less is not worth starting workers."""
 _REPORT_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class IndexOptions:
-    """What tables are to be made.
+    """How to make the tables.
 
-    `lab` is that of sessions whose path tells none. `hash_files`: each file is hashed. Not `hash_ids`: ids are the
+    `lab` is that of sessions without one in their path. `hash_files`: each file is hashed. Not `hash_ids`: ids are the
     paths. With `replaces`, tables that are there are replaced, whoever made them; with `updates`, they are brought up
     to date. With `may_be_empty`, tables without rows are made of a folder without sessions. With `one_base`, the base
     is the `common_base` of the sessions, with `preferred_base`, and the tables leave out misplaced sessions; else it
@@ -53,7 +53,7 @@ class IndexOptions:
 
 @dataclass(slots=True)
 class IndexResult:
-    """What was found. With `is_new` the tables were written, else they were as they should be.
+    """The results. `is_new`: the tables were written; else they were up to date.
 
     `skipped` is the number of files and folders that are not indexed, by reason; `unreadable` names the first that
     the system did not let us read, of `n_unreadable`. Readers of the tables look for the sessions below `base`:
@@ -81,10 +81,10 @@ OnSkipped = Callable[[Skipped, str], None]
 def index(
     root: Path, out: Path, options: IndexOptions, workers: Workers, on_skipped: OnSkipped | None = None
 ) -> IndexResult:
-    """Have tables in `out` of the ALF files below `root`, which may be the same folder.
+    """Make tables in `out` of the ALF files below `root`, which may be the same folder.
 
-    What was known of the files at an earlier run, however it ended, is used where they have not changed. `on_skipped`
-    is told of each file and folder that is not indexed. Raises `UsageError`, `SourceError` if there is no session,
+    MD5s from an earlier run, however it ended, are used for files that have not changed. `on_skipped` is called with
+    each file and folder that is not indexed. Raises `UsageError`, `SourceError` if there is no session,
     `TableError` if there are tables that may not be replaced, `NoRoomError`, `BusyError`, `WorkerLostError`.
     """
     root, out = Path(os.path.realpath(root)), out.absolute()
@@ -107,7 +107,7 @@ def index(
 
 
 class _Run:
-    """One run over a folder."""
+    """One run of `index`."""
 
     def __init__(self, root: str, options: IndexOptions, workers: Workers, result: IndexResult) -> None:
         self.root = root
@@ -225,7 +225,7 @@ class _Run:
         self.result.n_sessions, self.result.n_files, self.result.size_bytes = listings.totals()
 
     def write(self, listings: Listings) -> None:
-        """Write the tables, unless they are as they should be."""
+        """Write the tables, unless they are up to date."""
         options = self._options
         wanted = [self.root, options.lab, options.hash_ids, self.result.base]
         updated = [*wanted, "updated"]
@@ -245,7 +245,7 @@ class _Run:
         listings.set_note(self._note(wanted))
 
     def _note(self, wanted: list[object]) -> str:
-        """What tells that the tables are those that this run would write; of tables that are there."""
+        """A text that is the same as at the last run if the tables there are those that this run would write."""
         stats = []
         for file in (self.result.files.sessions, self.result.files.datasets):
             try:

@@ -24,7 +24,7 @@ _OLD_NAMESPACE = re.compile(r"\._[a-z]+_(?=[a-zA-Z0-9])")
 """A namespace at the attribute, as in `channels._phy_ids.csv`: deprecated, but valid."""
 _LAB = re.compile(alf.PARTS["lab"])
 _OWN_NAMES = frozenset((alf.STATE_FOLDER, *alf.TABLE_NAMES))
-"""What is beside the files if tables are written into a session's folder."""
+"""Names that indexing itself adds if the tables are written into a session's folder."""
 _64_BITS = (1 << 64) - 1
 _LEADS_NOWHERE = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG)
 
@@ -43,7 +43,7 @@ class Skipped(StrEnum):
 
 
 class SessionKey(NamedTuple):
-    """What tells sessions apart. `lab` may be ""."""
+    """What identifies a session. `lab` may be ""."""
 
     lab: str
     subject: str
@@ -52,7 +52,7 @@ class SessionKey(NamedTuple):
 
     @property
     def path(self) -> str:
-        """Where its files stand in a cache directory."""
+        """The path of its folder in a cache directory."""
         return alf.session_path(*self)
 
     @property
@@ -65,7 +65,8 @@ class SessionKey(NamedTuple):
 class Listing(NamedTuple):
     """The datasets in a session folder: their paths in it, one a line, and the `FACTS` of each as 64-bit integers.
 
-    `unreadable` are what nothing is known of: files in it, and folders with a slash after them; "" is all of it.
+    `unreadable` are the paths of files in it that could not be read, and of folders, which end in a slash; "" is all
+    of it.
     """
 
     folder: str
@@ -75,7 +76,7 @@ class Listing(NamedTuple):
 
 
 FACTS = ("size in bytes", "mtime in ns", "inode number")
-"""What tells whether a file has changed."""
+"""A file has changed if one of these has."""
 
 
 def facts_of(found: os.stat_result) -> "array[int]":
@@ -84,7 +85,7 @@ def facts_of(found: os.stat_result) -> "array[int]":
 
 
 class Unreadable(NamedTuple):
-    """A file or folder that the system does not let us read, and why."""
+    """A file or folder that cannot be read, and why."""
 
     path: str
     why: str
@@ -92,7 +93,7 @@ class Unreadable(NamedTuple):
 
 @dataclass(slots=True)
 class Scanned:
-    """What a task found.
+    """What a scan task found.
 
     `rest` are folders that it left for other tasks. `closed` are unreadable folders of no session: what is below them
     is not known.
@@ -108,14 +109,14 @@ class Scanned:
 
 @dataclass(frozen=True, slots=True)
 class ScanOptions:
-    """`lists_skipped`: the paths of what is skipped are wanted, too. `left_out`: folders that are not entered."""
+    """`lists_skipped`: return the paths of what is skipped, too. `left_out`: folders that are not entered."""
 
     lists_skipped: bool = False
     left_out: frozenset[str] = frozenset()
 
 
 def scan_folders(folders: Sequence[str], options: ScanOptions) -> Scanned:
-    """List the sessions at or below some folders, given from `/` on, until enough for one task is found.
+    """List the sessions at or below folders, given by absolute paths, until enough for one task is found.
 
     Links to folders are not followed.
     """
@@ -123,14 +124,14 @@ def scan_folders(folders: Sequence[str], options: ScanOptions) -> Scanned:
 
 
 class _Scan:
-    """One task."""
+    """One scan task."""
 
     def __init__(self, options: ScanOptions) -> None:
         self._options = options
         self._found = Scanned()
         self._entered = self._listed = 0
         self._unknown: list[str] = []
-        """What is unreadable in the session that is being listed."""
+        """Paths in the session that is being listed that could not be read."""
 
     def run(self, folders: list[str]) -> Scanned:
         while folders and self._listed < FILES_PER_TASK and self._entered < FOLDERS_PER_TASK:
@@ -215,7 +216,7 @@ class _Scan:
         return None if _is_folder_name(entry.name) else Skipped.FOLDER_NAME
 
     def _look_at(self, entry: os.DirEntry[str], path: str) -> os.stat_result | None:
-        """What the system knows of a file; None if it is no dataset."""
+        """The status of a file; None if it is no dataset."""
         try:
             found = entry.stat()
         except OSError as error:
@@ -243,7 +244,7 @@ class _Scan:
 
 
 def session_key(folder: str) -> SessionKey | None:
-    """The session whose folder a path is, None if it is that of none."""
+    """The session whose folder has this path; None if it is no session's path."""
     parts = folder.rsplit("/", 5)
     match = alf.SESSION.fullmatch("/".join(parts[-3:]))
     day = alf.calendar_date(match["date"]) if match else None

@@ -11,7 +11,7 @@ from onefs.indexer.scan import FACTS
 MD5_BYTES = 16
 FACTS_BYTES = 8 * len(FACTS)
 UNKNOWN = bytes(MD5_BYTES)
-"""Stands for an MD5 that is not known."""
+"""Stored where the MD5 of a file is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class FolderFiles:
 
     @classmethod
     def from_paths(cls, files: Mapping[str, tuple[bytes, bytes]]) -> Self:
-        """What `by_path` gives."""
+        """From the result of `by_path`."""
         return cls(
             list(files), b"".join(facts for facts, _ in files.values()), b"".join(md5 for _, md5 in files.values())
         )
@@ -58,7 +58,7 @@ class FolderFiles:
 
 
 class SessionFolder(NamedTuple):
-    """A session folder, given from `/` on, and the files in it."""
+    """A session folder, by its absolute path, and the files in it."""
 
     number: int
     folder: str

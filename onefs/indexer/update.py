@@ -23,7 +23,7 @@ from onefs.catalogue.tables import replacing, table_errors, tables_in
 from onefs.errors import BusyError, TableError
 from onefs.indexer.listings import Listings
 from onefs.indexer.scan import SessionKey
-from onefs.indexer.update_defaults import DefaultChanges, Edition, edition_key
+from onefs.indexer.update_defaults import DefaultChanges, Revision, dataset_key
 from onefs.indexer.update_matches import Eids, PathKeys, as_ids, match_sessions
 from onefs.indexer.update_rows import Comparison, FoundFiles
 from onefs.indexer.write import (
@@ -132,17 +132,17 @@ class _Update:
     def _default_changes(self, comparison: Comparison) -> tuple[dict[int, bool], dict[int, bool]]:
         """Which rows and which new files become the default or cease to be, of the datasets that the table has."""
         new_eids = {eid for eid, _ in self._new_sessions}
-        changes = DefaultChanges(comparison.gone_editions)
+        changes = DefaultChanges(comparison.gone_keys)
         for eid, path, _ in self._new_files():
             if eid not in new_eids:
-                changes.changed.add(edition_key(eid.bytes, path)[0])
+                changes.changed.add(dataset_key(eid.bytes, path)[0])
         if not changes.changed:
             return {}, {}
-        comparison.read_editions(self._files.datasets, changes)
+        comparison.read_revisions(self._files.datasets, changes)
         for eid, path, number in self._new_files():
             if eid not in new_eids:
-                key, revision = edition_key(eid.bytes, path)
-                changes.add_new(key, Edition(revision, number, is_new=True))
+                key, revision = dataset_key(eid.bytes, path)
+                changes.add_new(key, Revision(revision, number, is_new=True))
         return changes.decided()
 
     def _new_files(self) -> Iterator[tuple[UUID, str, int]]:

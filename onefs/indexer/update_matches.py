@@ -1,4 +1,4 @@
-"""Finding the sessions and files of a folder again in cache tables, by their paths."""
+"""`onefs index --update`: matches the sessions and files of a folder with rows of cache tables, by their paths."""
 
 import hashlib
 from array import array
@@ -61,7 +61,7 @@ def _match(by_key: Mapping[SessionKey, list[UUID]], wanted: Mapping[UUID, Sessio
 
 
 def path_key(eid: bytes, path: str, dataset_id: bytes = b"") -> bytes:
-    """What tells a path in a session from all others; with the id that its name carries, which is not in the path."""
+    """The key of a file: its session and path; and the id in its name, if the path is given without that."""
     text = eid + path.encode(errors="surrogateescape")
     return hashlib.md5(text + b"\0" + dataset_id if dataset_id else text, usedforsecurity=False).digest()
 
@@ -88,7 +88,7 @@ class PathKeys:
             self._with_id.add(number, path_key(eid, plain, dataset_id))
 
     def finish(self) -> None:
-        """Make them ready to be found."""
+        """Sort them. To be called once, after all were added."""
         self._plain.finish()
         self._with_id.finish()
 

@@ -1,4 +1,4 @@
-"""Comparing the rows of a datasets table with the files that were found, and those that are gone."""
+"""`onefs index --update`: compares the rows of a datasets table with the files found, and with those that are gone."""
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +14,7 @@ from onefs.catalogue.columns import Ids, Mask
 from onefs.catalogue.mixing import find_ids
 from onefs.catalogue.schema import DATASET_COLUMNS, Column
 from onefs.catalogue.tables import table_errors
-from onefs.indexer.update_defaults import DefaultChanges, Edition, edition_key
+from onefs.indexer.update_defaults import DefaultChanges, Revision, dataset_key
 from onefs.indexer.update_matches import PathKeys, as_ids, path_key
 from onefs.indexer.write import IndexedSession, md5_texts
 
@@ -30,7 +30,7 @@ _ROWS_AT_ONCE = 1 << 15
 
 
 class FoundFiles:
-    """The files that were found, numbered. `is_known` are those that the table has."""
+    """The files that were found, by number. `is_known`: whether the table has a row for each."""
 
     def __init__(self) -> None:
         self.keys = PathKeys()
@@ -50,7 +50,7 @@ class FoundFiles:
         self._md5s += session.md5s
 
     def finish(self) -> None:
-        """Make them ready for a comparison."""
+        """Sort them. To be called once, after all were added."""
         self.keys.finish()
         self.sizes = np.frombuffer(self._sizes, np.int64)
         self.md5s = as_ids(self._md5s)
@@ -63,12 +63,12 @@ def _are_of_paths(ids: Sequence[bytes]) -> Mask:
 
 
 class Comparison:
-    """What is to be changed in a datasets table. `eids`, sorted, are those of all sessions that matter."""
+    """The changes to a datasets table. `eids`, sorted, are those of sessions with files that were found or are gone."""
 
     def __init__(self, found: FoundFiles, gone: PathKeys, eids: Ids) -> None:
         self.found = found
         self.has_defaults = False
-        self.gone_editions: set[bytes] = set()
+        self.gone_keys: set[bytes] = set()
         self._gone = gone
         self._eids = eids
         self._n_left = np.zeros(len(eids), np.int64)
@@ -87,12 +87,12 @@ class Comparison:
                 is_gone &= _are_of_paths(ids)  # others are of a database, which has the file though it is not here
                 self._n_left += np.bincount(session[~is_gone], minlength=len(self._n_left))
                 self._removed.append(first + rows[is_gone])
-                self.gone_editions.update(edition_key(eids[at], paths[at])[0] for at in np.flatnonzero(is_gone))
+                self.gone_keys.update(dataset_key(eids[at], paths[at])[0] for at in np.flatnonzero(is_gone))
                 self.found.is_known[files[files >= 0]] = True
                 self._compare(batch, first, rows[files >= 0], files[files >= 0])
 
     def _in_sessions(self, batch: Batch) -> Iterator[tuple[Rows, Rows, list[bytes], list[bytes], list[str]]]:
-        """The rows of sessions that matter, in pieces: their numbers, sessions, eids, ids and paths."""
+        """The rows of the sessions in `eids`, in pieces: their numbers, sessions, eids, ids and paths."""
         import pyarrow as pa
 
         session_of = find_ids(columns.uuids(batch["eid"])[0], self._eids)
@@ -125,8 +125,8 @@ class Comparison:
         if len(rows):
             self._values[column].append((rows, values))
 
-    def read_editions(self, file: Path, changes: DefaultChanges) -> None:
-        """Give all rows of the datasets that changed."""
+    def read_revisions(self, file: Path, changes: DefaultChanges) -> None:
+        """Add all rows of the datasets that changed to `changes`."""
         removed = self.removed()
         wanted = [each for each in DATASET_COLUMNS if each.name in ("eid", "id", "rel_path", "default_revision")]
         for first, batch in _batches(file, wanted):
@@ -134,12 +134,12 @@ class Comparison:
             for rows, _, eids, _, paths in self._in_sessions(batch):
                 is_gone = np.isin(first + rows, removed)
                 for at, eid, path, gone in zip(rows.tolist(), eids, paths, is_gone.tolist(), strict=True):
-                    key, revision = edition_key(eid, path)
+                    key, revision = dataset_key(eid, path)
                     if key in changes.changed:
                         is_default = bool(truths[at]) if stated[at] else None
-                        changes.add_row(key, Edition(revision, first + at, is_gone=gone, is_default=is_default))
+                        changes.add_row(key, Revision(revision, first + at, is_gone=gone, is_default=is_default))
 
-    # What came of it
+    # Results
 
     def values(self) -> Values:
         """The values that change, by column."""
@@ -152,7 +152,7 @@ class Comparison:
         }
 
     def removed(self) -> Rows:
-        """The rows that go."""
+        """The rows to remove."""
         return np.concatenate([np.empty(0, np.int64), *self._removed])
 
     def n_left(self, eid: UUID) -> int:

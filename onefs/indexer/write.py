@@ -1,4 +1,4 @@
-"""Writing what was found in a folder into cache tables."""
+"""Writing the listings of a folder into cache tables."""
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 NAMESPACE = UUID("5ba1f0a4-5fd5-4d0c-9a3c-0d6f7f3c8f6e")
-"""What ids are made in. Never to be changed: the ids of every archive indexed so far depend on it."""
+"""The namespace of all ids. Never change it: the ids of every archive that was indexed depend on it."""
 
 T = TypeVar("T")
 ROWS_AT_ONCE = 1 << 17
@@ -51,7 +51,7 @@ def id_of(session: SessionKey, rel_path: str) -> UUID:
 
 
 def key_of(folder: str, lab: str) -> SessionKey:
-    """The session whose folder a path is; `lab` is that of a session whose path tells none."""
+    """The session whose folder has this path; `lab` is its lab if the path has none."""
     key = session_key(folder)
     assert key is not None
     return key if key.lab else key._replace(lab=lab)
@@ -59,7 +59,7 @@ def key_of(folder: str, lab: str) -> SessionKey:
 
 @dataclass(frozen=True, slots=True)
 class IndexedSession:
-    """A session with the files of all its folders. `defaults` tells which are the default editions, if not the last."""
+    """A session with the files of all its folders. `defaults`: which are the defaults, if not the last revisions."""
 
     eid: UUID
     key: SessionKey
@@ -69,7 +69,7 @@ class IndexedSession:
     defaults: Sequence[bool] | None = None
 
     def only(self, files: Sequence[int], eid: UUID) -> "IndexedSession":
-        """Some of the files, told by their places, of the session by another eid."""
+        """Some of the files, by their numbers, with another eid for the session."""
         md5s = b"".join(self.md5s[at * MD5_BYTES : (at + 1) * MD5_BYTES] for at in files)
         sizes = array("Q", (self.sizes[at] for at in files))
         return IndexedSession(eid, self.key, [self.paths[at] for at in files], sizes, md5s)
@@ -241,7 +241,7 @@ def _defaults(session: IndexedSession) -> Sequence[bool]:
 
 
 def defaults_of(rel_paths: Sequence[str]) -> list[bool]:
-    """Which of a session's files are the greatest edition."""
+    """Whether each of a session's files is the last revision of its dataset."""
     revised = [at for at, path in enumerate(rel_paths) if "#" in path]
     if not revised:
         return [True] * len(rel_paths)

@@ -1,4 +1,4 @@
-"""Tables of a local folder that has none: made of the files in it, and kept in its state directory."""
+"""Tables of a local folder without tables: made by indexing its files, and kept in its state directory."""
 
 import hashlib
 import json
@@ -33,11 +33,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TablesNote:
-    """What is noted of tables that were made of a folder's files.
+    """What is stored beside tables that were made of a folder's files.
 
-    `files_dir` is where the files stand at the paths that the tables give; `looked_s` when the folder was last looked
-    at, in seconds since the epoch; `warning` what is not in the tables, "" if nothing is missing; `stats` tells these
-    very tables.
+    `files_dir` is the folder below which the paths in the tables hold; `looked_s` when its files were last listed, in
+    seconds since the epoch; `warning` what is missing in the tables, "" if nothing is; `stats` are sizes, times and
+    inodes of these tables.
     """
 
     files_dir: str
@@ -47,9 +47,10 @@ class TablesNote:
 
 
 def with_tables(source: Source) -> Source:
-    """The source of a folder without tables, with those made of its files: the ones that are kept, else new ones.
+    """The source of a folder without tables, with those made of its files: those of an earlier time, else new ones.
 
-    New ones are told. Raises `SourceError` if there is no session, or what is wrong with the folder or the disk.
+    Warns that it makes new ones. Raises `SourceError` if there is no session, or another `OnefsError` if the folder
+    cannot be read or the tables cannot be written.
     """
     source = as_indexed(source)
     known = read_note(source)
@@ -75,7 +76,7 @@ def as_indexed(source: Source) -> Source:
 
 
 def kept_tables(source: Source) -> tuple[Snapshot, TablesNote]:
-    """The tables made of a folder's files, and what is noted of them; made anew if they are damaged.
+    """The tables made of a folder's files, and their note; made anew if they are damaged.
 
     Raises as `with_tables`.
     """
@@ -90,13 +91,13 @@ def kept_tables(source: Source) -> tuple[Snapshot, TablesNote]:
 
 
 def renewed_tables(source: Source) -> tuple[Snapshot, TablesNote]:
-    """The same of a folder's files as they are now. Raises as `with_tables`; then those that are kept stay."""
+    """Index a folder again; its tables and their note. Raises as `with_tables`; then the old tables stay."""
     _index_in_child(source, if_missing=False)
     return kept_tables(source)
 
 
 def read_note(source: Source) -> TablesNote | None:
-    """What is noted of the tables that are kept; None if there are none, or they are not those of the note."""
+    """The note of the tables that are kept; None if there are none, or the note is of other tables."""
     place = _place(source)
     known = _read(place)
     return known if known is not None and known.stats == _stats(place) else None
@@ -145,7 +146,7 @@ def _place(source: Source) -> Place:
 
 
 def _stats(place: Place) -> list[list[int]]:
-    """What tells the tables in a place from all others; [] if one is missing."""
+    """Sizes, times and inodes of the tables in a place; [] if one is missing."""
     files = tables_in(place.tables_dir)
     try:
         found = [file.stat() for file in (files.sessions, files.datasets)]
@@ -203,7 +204,7 @@ def _warning(folder: str, result: IndexResult) -> str:
 
 
 def _read(place: Place) -> TablesNote | None:
-    """The note beside tables, whether or not it is theirs; None if there is none."""
+    """The note beside tables, which may be of others; None if there is none."""
     try:
         return TablesNote(**json.loads((place.state_dir / _NOTE).read_bytes()))
     except (OSError, ValueError, TypeError):

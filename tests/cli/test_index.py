@@ -200,7 +200,7 @@ def test_what_keeps_tables_from_being_written_is_said(tmp_path, root, run, monke
     assert code == 1
     assert err == (
         f"onefs: The table {tmp_path}/others/sessions.pqt is of {root}, not of {root}/lab: "
-        "it may hold what is not in the files, and stays. "
+        "it may hold more than can be read from the files, so it is kept. "
         "Give --update to bring it up to date, or --out DIR to have the new tables elsewhere.\n"
     )
     code, _, err = run(root, "--lab", "other")
