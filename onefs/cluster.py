@@ -41,7 +41,7 @@ def cluster_workers(
 
     `scheduler` is its address as distributed takes it, or the path of its scheduler file. `shared` is a folder that
     the tasks read: a task fails on a worker where another folder, or none, has that path.
-    Raises `ClusterError` if they cannot be used, `UsageError` if the extra is not installed or the address is not valid.
+    Raises `ClusterError` if they cannot be used, `UsageError` if the extra is not installed or the address is wrong.
     """
     place = None if shared is None else _Place.here(shared)
     client = connect(scheduler)

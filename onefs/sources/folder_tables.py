@@ -106,7 +106,7 @@ def read_note(source: Source) -> TablesNote | None:
 def index_folder(folder: str, tables_dir: str, if_missing: str) -> None:
     """Make the tables of a folder's files, in this process. With `if_missing` not "", nothing is done if there are any.
 
-    Waits for another process that does the same. Raises `SourceError` if the folder is gone; it is not made anew.
+    Waits for another process that does the same. Raises `SourceError` if the folder is gone or empty; nothing is written there then.
     """
     _check_there(folder)
     place = Place(Path(tables_dir), Path(tables_dir) / STATE_FOLDER)
@@ -127,13 +127,17 @@ def index_folder(folder: str, tables_dir: str, if_missing: str) -> None:
 
 
 def _check_there(folder: str) -> None:
-    """Raise `SourceError` if a folder is gone, before its state is written into it."""
+    """Raise `SourceError` if a folder is gone or empty, as that of a disk that is not mounted: it stays as it is."""
+    why = "it is empty"
     try:
-        Path(folder).stat()
+        with os.scandir(folder) as entries:
+            if any(entry.name != STATE_FOLDER for entry in entries):
+                return
     except OSError as error:
-        raise SourceError(
-            f"{folder} cannot be looked at: {error.strerror}.", "Mount its disk, or move it back to this path."
-        ) from error
+        why = (error.strerror or str(error)).lower()
+    raise SourceError(
+        f"There is no session folder below {folder}: {why}.", "Mount the disk that it is on, or move it back."
+    )
 
 
 def _index_in_child(source: Source, *, if_missing: bool) -> None:
@@ -174,11 +178,11 @@ def _changing(source: Source) -> TableError:
 def _locked(place: Place, folder: str) -> Iterator[None]:
     """Hold the lock that guards the tables of a folder, however long another process needs."""
     lock = FileLock(place.state_dir / "indexing.lock", mode=0o666)  # for others who share the state, too
-    try:
-        lock.acquire(timeout=_TOLD_AFTER_S)
-    except Timeout:
-        report(f"waiting for another onefs that is indexing {folder}")
-        lock.acquire()
+    while not lock.is_locked:
+        try:
+            lock.acquire(timeout=_TOLD_AFTER_S)
+        except Timeout:  # told again and again: a service manager takes a start that stays silent for one that hangs
+            report(f"waiting for another onefs that is indexing {folder}")
     try:
         yield
     finally:

@@ -282,14 +282,18 @@ def test_a_folder_that_has_become_empty_keeps_its_tables(folder: Path) -> None:
     assert renewed_tables(source)[0].n_datasets == 1
 
 
-def test_a_folder_that_is_gone_is_told_and_not_made_anew(folder: Path) -> None:
-    """Else the folder that comes back could not be moved to its old place, or would land below it."""
+@pytest.mark.parametrize("is_empty", [False, True], ids=["gone", "empty"])
+def test_nothing_is_written_where_the_folder_was(folder: Path, *, is_empty: bool) -> None:
+    """Else it could not be moved back there, or its disk not be mounted there."""
     source = indexed(folder)
-    folder.rename(folder.parent / "moved")
-    with pytest.raises(SourceError, match=f"{folder} cannot be looked at: No such file or directory"):
+    away = folder.rename(folder.parent / "away")
+    if is_empty:
+        folder.mkdir()
+    with pytest.raises(SourceError, match=f"There is no session folder below {folder}: .*move it back"):
         renewed_tables(source)
-    assert not folder.exists()
-    (folder.parent / "moved").rename(folder)
+    if is_empty:
+        folder.rmdir()
+    away.rename(folder)
     assert renewed_tables(source)[0].n_datasets == 1
 
 
@@ -308,7 +312,8 @@ def test_another_process_that_indexes_is_waited_for_and_its_tables_used(folder: 
     with ThreadPoolExecutor(1) as pool, steps:
         with locked(source):
             other = pool.submit(source_of, folder)
-            wait_until(lambda: any("waiting for another onefs" in step for step in steps.seen), "it waits")
+            waiting = f"waiting for another onefs that is indexing {folder}"
+            wait_until(lambda: steps.seen.count(waiting) > 1, "it waits, and says so more than once")
         found = other.result(PATIENCE_S)
     assert shown(found) == {FILE: FILE}
 
