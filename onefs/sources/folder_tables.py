@@ -106,7 +106,8 @@ def read_note(source: Source) -> TablesNote | None:
 def index_folder(folder: str, tables_dir: str, if_missing: str) -> None:
     """Make the tables of a folder's files, in this process. With `if_missing` not "", nothing is done if there are any.
 
-    Waits for another process that does the same. Raises `SourceError` if the folder is gone or empty; nothing is written there then.
+    Waits for another process that does the same. Raises `SourceError` if the folder is gone or empty; then nothing is
+    written there.
     """
     _check_there(folder)
     place = Place(Path(tables_dir), Path(tables_dir) / STATE_FOLDER)
