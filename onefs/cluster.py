@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
@@ -76,9 +77,10 @@ class _Place:
             ) from error
 
     def check(self) -> None:
-        """Raise `ClusterError` if it is another folder on this machine, or none."""
+        """Raise `ClusterError` if it is another folder on this machine, or none that may be read."""
         try:
             is_same = self.path.stat().st_ino == self.inode
+            os.close(os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
             what = "another folder than here"
         except OSError as error:
             is_same = False
@@ -86,7 +88,7 @@ class _Place:
         if not is_same:
             raise ClusterError(
                 f"On the worker {worker_address()}, {self.path} is {what}.",
-                "Use workers that see the folder under the same path.",
+                "Use workers that see the folder under the same path, and may read it.",
             )
 
 

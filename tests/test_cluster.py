@@ -11,8 +11,9 @@ import cluster_tasks
 import dask
 import pytest
 from cluster_questions import await_workers, n_executing, n_tasks, n_workers
-from dask_cluster import DaskCluster
+from dask_cluster import DASK, DaskCluster
 from mounted import run_onefs
+from privileges import is_root
 from waiting import wait_until
 
 from onefs import __version__
@@ -127,6 +128,18 @@ def test_a_worker_that_sees_another_folder_at_the_path_finds_nothing_in_it(
         tmp_path.mkdir()
         with pytest.raises(ClusterError, match="is another folder than here"):
             workers.submit(os.listdir, str(moved)).result()
+
+
+def test_a_worker_that_may_not_read_the_folder_says_so(lone: DaskCluster, tmp_path: Path) -> None:
+    """Else each file in it would seem to be closed to whoever runs the command."""
+    (tmp_path / "closed").mkdir(mode=0o300)
+    ordinary = ("setpriv", "--inh-caps=-all", "--bounding-set=-all", "--") if is_root() else ()
+    lone.add_worker(*ordinary, *DASK, "worker")
+    with (
+        cluster_workers(lone.address, tmp_path / "closed") as workers,
+        pytest.raises(ClusterError, match=r"closed is not to be read \(permission denied\)\. .* may read it"),
+    ):
+        workers.submit(os.getpid).result()
 
 
 def test_a_task_that_ends_its_workers_is_given_up(lone: DaskCluster) -> None:
