@@ -12,6 +12,7 @@ from types import ModuleType
 
 import click
 import pytest
+from tblib import pickling_support
 
 import onefs
 from onefs.cli.main import VERBS, Verbs
@@ -45,6 +46,15 @@ def test_a_failure_is_a_sentence_and_its_remedy(kind: type[OnefsError]) -> None:
     assert (error.reason, error.remedy) == ("The disk is full.", "Free some space.")
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
     assert kind.__doc__
+
+
+@pytest.mark.parametrize("kind", [*kinds()])
+def test_a_failure_can_be_pickled_where_distributed_is_imported(kind: type[OnefsError]) -> None:
+    pickling_support.install()  # as distributed does when it is imported
+    error = pickle.loads(pickle.dumps(kind("The disk is full.", "Free some space.", retry_after_s=2.0)))
+    assert (type(error), error.reason, error.remedy, error.retry_after_s) == (
+        kind, "The disk is full.", "Free some space.", 2.0
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", [*kinds()])
