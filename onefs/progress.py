@@ -51,9 +51,11 @@ def report(what: str, done: int = 0, total: int | None = None, unit: str = BYTE)
 
 
 def warn(log: logging.Logger, sentence: str) -> None:
-    """Log a warning, and print it if the log is a file, so that it is seen on the terminal while mounting."""
-    log.warning("%s", sentence)
-    if any(isinstance(handler, logging.FileHandler) for handler in logging.getLogger().handlers):
+    """Log a warning; and print it if there is no log yet or it is a file, so that it is seen while mounting."""
+    handlers = logging.getLogger().handlers
+    if handlers:
+        log.warning("%s", sentence)
+    if not handlers or any(isinstance(handler, logging.FileHandler) for handler in handlers):
         sys.stderr.write(f"onefs: {visible(sentence)}\n")
         sys.stderr.flush()
 

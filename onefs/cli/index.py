@@ -113,7 +113,7 @@ def _check_not_mounted(root: Path) -> None:
     mountpoint = mountpoint_of_onefs(root)
     if mountpoint:
         raise UsageError(
-            f"{root} is in the mount of onefs at {mountpoint}, whose archive has tables.",
+            f"{root} is in a mount of onefs, {mountpoint}, whose archive has tables.",
             "Name a folder with the files themselves.",
         )
 

@@ -79,7 +79,7 @@ def command(context: click.Context, cache: Path, is_delete: bool, is_null: bool,
     mountpoint = mountpoint_of_onefs(cache)
     if mountpoint:
         raise UsageError(
-            f"{cache} is in the mount of onefs at {mountpoint}, which is read-only.",
+            f"{cache} is in a mount of onefs, {mountpoint}, which is read-only.",
             "Give the cache directory: onefs status shows it.",
         )
     with Shown(is_quiet=not sys.stderr.isatty()):

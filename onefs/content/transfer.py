@@ -40,7 +40,7 @@ STANDBY_AFTER_S = 2.0
 """Two who read a large file in turns wait for one another so long; who waits longer reads beside the other."""
 BEING_WRITTEN = "Another program may still be writing it: try again in a few seconds."
 KEPT_IN_PLACE = (
-    "If onefs made the folder's tables, run onefs refresh; else tell the archive's maintainers. verify = warn serves "
+    "If its tables were made by indexing, run onefs refresh; else tell the archive's maintainers. verify = warn serves "
     "such files all the same."
 )
 NOT_OURS = "onefs leaves it, as another program put it there: move it away to have the right one fetched."
@@ -301,7 +301,7 @@ def offline(dataset: Dataset, store: ContentStore) -> OfflineError:
         return OfflineError(
             f"{dataset.path} is in the catalogue but not in the folder {store.data_dir}, which has no server.",
             "Put the file there, or mount the folder with --data-url URL of a server that has it. "
-            "If onefs made the folder's tables, run onefs refresh.",
+            "If its tables were made by indexing, run onefs refresh.",
         )
     return OfflineError(
         f"{dataset.path} is not in the cache, and mode local fetches nothing.",

@@ -36,7 +36,7 @@ def check_replaceable(files: TableFiles, roots: tuple[str, str]) -> None:
         if metadata.origin not in roots:
             why = f"is of {metadata.origin or 'an unknown origin'}, not of {roots[0]}"
         elif set(metadata.raw) != {"date_created", "origin"} or creator_of(file) != CREATOR:
-            why = f"is not as onefs made it of {roots[0]}"
+            why = f"is not as indexing {roots[0]} made it"
         else:
             continue
         raise TableError(

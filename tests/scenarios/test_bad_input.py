@@ -25,15 +25,18 @@ def mountpoint(tmp_path: Path) -> Path:
     return path
 
 
-def refused(mountpoint: Path, source: str | Path, *flags: str | Path, code: int = 1, **environment: str) -> str:
-    """The sentence with which a mount is refused."""
+def refused(
+    mountpoint: Path, source: str | Path, *flags: str | Path, code: int = 1, lines: int = 1, **environment: str
+) -> str:
+    """The sentence with which a mount is refused, the last of some lines."""
     home = mountpoint.parent
     flags = flags if "--cache-dir" in flags else ("--cache-dir", home / "cache", *flags)
     done = run_onefs("mount", source, mountpoint, *flags, XDG_CONFIG_HOME=str(home / "config"), **environment)
     assert done.returncode == code, done.stderr
     assert done.stdout == ""
     assert done.stderr.startswith("onefs: ")
-    assert done.stderr.count("\n") == 1
+    assert done.stderr.count("\nonefs: ") == lines - 1
+    assert done.stderr.count("\n") == lines
     assert "Traceback" not in done.stderr
     assert not os.path.ismount(mountpoint)
     return done.stderr
@@ -48,8 +51,10 @@ def test_an_unknown_source(mountpoint: Path, source: str) -> None:
 
 def test_a_folder_without_tables(mountpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    said = refused(mountpoint, tmp_path / "empty")
-    assert "sessions.pqt" in said
+    said = refused(mountpoint, tmp_path / "empty", lines=2)  # the first says that its files are indexed
+    assert f"There is no session folder below {tmp_path}/empty" in said
+    (tmp_path / "empty/sessions.pqt").touch()
+    assert "datasets.pqt" in refused(mountpoint, tmp_path / "empty")
 
 
 def test_a_server_that_is_not_there(mountpoint: Path) -> None:

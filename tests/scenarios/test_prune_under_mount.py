@@ -43,7 +43,7 @@ def test_a_mount_goes_on_while_its_cache_is_pruned(archive: AlyxArchive, server:
         refused = run_onefs("prune", mount.path)
         assert (refused.returncode, refused.stderr) == (
             2,
-            f"onefs: {mount.path} is in the mount of onefs at {mount.path}, which is read-only. "
+            f"onefs: {mount.path} is in a mount of onefs, {mount.path}, which is read-only. "
             "Give the cache directory: onefs status shows it.\n",
         )
         opened = (mount.path / GONE).open("rb", buffering=0)

@@ -187,7 +187,7 @@ def test_what_cannot_be_indexed_is_said_and_writes_nothing(tmp_path, root, run, 
         assert run(*words) == (2, "", f"onefs: {sentence}\n")
     monkeypatch.setattr("onefs.mountinfo.mounted_disks", lambda: [MountedDisk(str(root), FILE_SYSTEM_TYPE, "x", "0:1")])
     code, _, err = run(root / "lab")
-    assert (code, err[: err.index(",")]) == (2, f"onefs: {root}/lab is in the mount of onefs at {root}")
+    assert (code, err[: err.index(",")]) == (2, f"onefs: {root}/lab is in a mount of onefs")
     assert not (root / ".onefs").exists()
 
 
