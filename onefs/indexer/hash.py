@@ -92,9 +92,9 @@ def _wait_for_another_mtime(mtime_ns: int) -> None:
 
 
 def _md5(descriptor: int, buffer: memoryview, size_bytes: int) -> tuple[bytes, int]:
-    """MD5 of a file, and how many bytes that was: all, or more than `size_bytes` of a file that has grown."""
+    """MD5 of a file, and how many bytes that was: `size_bytes`, fewer if it has shrunk, or more if it has grown."""
     md5, at = new_md5(), 0
-    while at <= size_bytes and (n_bytes := os.preadv(descriptor, [buffer], at)):
+    while at < size_bytes and (n_bytes := os.preadv(descriptor, [buffer], at)):
         md5.update(buffer[:n_bytes])
         at += n_bytes
         count(n_bytes)

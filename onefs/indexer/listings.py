@@ -21,6 +21,8 @@ from onefs.indexer.session_folder import FACTS_BYTES, UNKNOWN, FolderFiles, Sess
 
 COMMIT_AFTER = 500
 """The most changes that are lost if the process is killed."""
+READ_AT_ONCE = 16
+"""How many session folders are read together while others may be changed."""
 _LISTED = "WHERE number NOT IN (SELECT number FROM left_out)"
 _FILES = f"SELECT number, folder, eid, paths, facts, md5s FROM session {_LISTED}"  # noqa: S608
 LOCK_TIMEOUT_S = 2.0
@@ -197,12 +199,12 @@ class Listings:
     def sessions_as_found(self) -> Iterator[SessionFolder]:
         """All session folders, in the order in which they were first found: about that of their places on the disk.
 
-        One is read at a time, so that the listings may be changed meanwhile.
+        A few are read at a time, so that the listings may be changed meanwhile.
         """
         number = 0
-        while rows := list(self._rows(f"{_FILES} AND number > ? ORDER BY number LIMIT 1", (number,))):
-            ((number, folder, eid, *files),) = rows
-            yield SessionFolder(number, self._absolute(folder), UUID(bytes=eid), FolderFiles.of(*files))
+        while rows := list(self._rows(f"{_FILES} AND number > ? ORDER BY number LIMIT {READ_AT_ONCE}", (number,))):
+            for number, folder, eid, *files in rows:
+                yield SessionFolder(number, self._absolute(folder), UUID(bytes=eid), FolderFiles.of(*files))
 
     def folders(self) -> Iterator[str]:
         """All session folders, in the order of their paths."""
@@ -237,6 +239,15 @@ class Listings:
             n_files += len(sizes)
             size_bytes += sum(sizes)
         return n_sessions, n_files, size_bytes
+
+    def unhashed_bytes(self) -> int:
+        """The bytes of all files whose MD5 is not known."""
+        total_bytes = 0
+        for facts, md5s in self._rows(f"SELECT facts, md5s FROM session {_LISTED}"):  # noqa: S608
+            if UNKNOWN in md5s:
+                files = FolderFiles.of("", facts, md5s)
+                total_bytes += sum(size for at, size in enumerate(files.sizes) if files.md5_of(at) == UNKNOWN)
+        return total_bytes
 
     def note(self) -> str:
         """What `set_note` noted, "" if anything has changed since."""

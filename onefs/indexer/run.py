@@ -193,7 +193,7 @@ class _Run:
 
     def hash(self, listings: Listings) -> None:
         """Hash the files whose MD5 is not known."""
-        total_bytes = sum(size_bytes for _, size_bytes in _unhashed(listings))
+        total_bytes = listings.unhashed_bytes()
         workers = ThisProcess() if total_bytes <= _ALONE_BYTES else self._workers
         batches = _batches(_unhashed(listings))
         tasks: Tasks[list[Hashed]] = Tasks(workers)

@@ -132,15 +132,15 @@ def dataset_table(sessions: "Sequence[IndexedSession]", *, hash_ids: bool = True
         halves = ids.view(">u8")
         order = np.lexsort((halves[:, 1], halves[:, 0], of_session))
         eids = np.frombuffer(b"".join(session.eid.bytes for session in sessions), np.uint8).reshape(-1, 16)
-        eid_column, id_column = _uuid_texts(eids[of_session]), _uuid_texts(ids[order])
+        eid_texts, id_column = _uuid_texts(eids), _uuid_texts(ids[order])
     else:
         order = np.arange(len(paths))
-        eid_column = pa.array([sessions[at].key.text for at in of_session.tolist()], pa.string())
+        eid_texts = pa.array([session.key.text for session in sessions], pa.string())
         id_column = pa.array(paths, pa.string())
     qc = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(paths), np.int8)), pa.array(QC_NAMES), ordered=True)
     return pa.table(
         {
-            "eid": eid_column,
+            "eid": eid_texts.take(pa.array(of_session)),
             "id": id_column,
             "rel_path": pa.array(paths, pa.string()).take(pa.array(order)),
             "file_size": pa.array(sizes[order]),
@@ -223,6 +223,8 @@ def md5_texts(md5s: Ids) -> "pa.Array":
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if not md5s.any():
+        return pa.nulls(len(md5s), pa.string())
     texts = _fixed_texts(np.ascontiguousarray(_HEX[md5s].reshape(-1, 32)))
     return pc.if_else(pa.array(md5s.any(axis=1)), texts, pa.scalar(None, pa.string()))
 
