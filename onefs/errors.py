@@ -1,6 +1,6 @@
 """The exceptions of onefs: each has a sentence and a remedy. Their errnos are in the kernel adapter."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 
 class OnefsError(Exception):
@@ -23,7 +23,7 @@ class OnefsError(Exception):
     def __str__(self) -> str:
         return f"{self.reason} {self.remedy}"
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """What Exception gives. But distributed has exceptions without this pickled by a way that ours do not take."""
         return type(self), self.args, self.__dict__
 

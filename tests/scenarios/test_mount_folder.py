@@ -75,7 +75,7 @@ def files(mount: Mounted) -> dict[str, bytes]:
 
 
 def test_mounting_says_that_it_indexes_and_shows_the_files(mount: Below, archive: Path) -> None:
-    assert mount.said == f"{archive} has no cache tables; indexing its files.\n"
+    assert mount.said == f"onefs: {archive} has no cache tables; indexing its files.\n"
     assert files(mount) == {FIRST: FIRST.encode(), SECOND: SECOND.encode()}
     assert mount.xattr(FIRST, "state") == "cached"  # which is what is known without a hash
 
