@@ -59,6 +59,14 @@ class TableFiles:
     sessions: Path
     datasets: Path
 
+    def stats(self) -> list[list[int]]:
+        """Size in bytes, mtime in ns and inode number of each, which change with the tables; [] if one is missing."""
+        try:
+            found = [file.stat() for file in (self.sessions, self.datasets)]
+        except OSError:
+            return []
+        return [[each.st_size, each.st_mtime_ns, each.st_ino] for each in found]
+
 
 @dataclass(frozen=True, slots=True)
 class TableMetadata:

@@ -246,14 +246,8 @@ class _Run:
 
     def _note(self, wanted: list[object]) -> str:
         """A text that is the same as at the last run if the tables there are those that this run would write."""
-        stats = []
-        for file in (self.result.files.sessions, self.result.files.datasets):
-            try:
-                found = file.stat()
-            except OSError:
-                return ""
-            stats.append([found.st_size, found.st_mtime_ns, found.st_ino])
-        return json.dumps([wanted, stats])
+        stats = self.result.files.stats()
+        return json.dumps([wanted, stats]) if stats else ""
 
 
 def _mounts_below(root: str) -> frozenset[str]:

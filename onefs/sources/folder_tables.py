@@ -100,7 +100,7 @@ def read_note(source: Source) -> TablesNote | None:
     """The note of the tables that are kept; None if there are none, or the note is of other tables."""
     place = _place(source)
     known = _read(place)
-    return known if known is not None and known.stats == _stats(place) else None
+    return known if known is not None and known.stats == tables_in(place.tables_dir).stats() else None
 
 
 def index_folder(folder: str, tables_dir: str, if_missing: str) -> None:
@@ -116,14 +116,19 @@ def index_folder(folder: str, tables_dir: str, if_missing: str) -> None:
         place.state_dir.mkdir(parents=True, exist_ok=True)
         with _locked(place, folder):
             known = _read(place)
-            if if_missing and known is not None and known.stats == _stats(place) and is_indexed(place):
+            if (
+                if_missing
+                and known is not None
+                and known.stats == tables_in(place.tables_dir).stats()
+                and is_indexed(place)
+            ):
                 return
             options = IndexOptions(replaces=True, one_base=True, preferred_base=known.files_dir if known else "")
             looked_s = time.time()
             with LocalWorkers() as workers:
                 result = index(Path(folder), place.tables_dir, options, workers)
             load_snapshot(place.tables_dir, place.state_dir)
-            noted = TablesNote(result.base, looked_s, _warning(folder, result), _stats(place))
+            noted = TablesNote(result.base, looked_s, _warning(folder, result), tables_in(place.tables_dir).stats())
             write_whole(note, json.dumps(asdict(noted)).encode())
 
 
@@ -148,16 +153,6 @@ def _index_in_child(source: Source, *, if_missing: bool) -> None:
 
 def _place(source: Source) -> Place:
     return Place(source.tables_dir, source.tables_state_dir)
-
-
-def _stats(place: Place) -> list[list[int]]:
-    """Sizes, times and inodes of the tables in a place; [] if one is missing."""
-    files = tables_in(place.tables_dir)
-    try:
-        found = [file.stat() for file in (files.sessions, files.datasets)]
-    except OSError:
-        return []
-    return [[each.st_size, each.st_mtime_ns, each.st_ino] for each in found]
 
 
 def _check_files_dir(source: Source, known: TablesNote) -> None:
