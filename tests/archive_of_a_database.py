@@ -11,13 +11,13 @@ from waiting import PATIENCE_S
 from onefs.alf import RemoteNames
 from onefs.alyx.client import AlyxClient
 from onefs.alyx.credentials import Credentials
+from onefs.cache.store import ContentStore
 from onefs.catalogue.records import Dataset
-from onefs.content.access import Content, Patience
-from onefs.content.store import ContentStore
 from onefs.demo.archive import Manifest
 from onefs.demo.database_file import DatabaseFile
 from onefs.demo.server import DemoServer
 from onefs.demo.visits import Visit
+from onefs.fetch.access import Content, Patience
 from onefs.outages import Outages
 from onefs.sources.kept_places import KeptPlaces
 from onefs.sources.locations import Locations, Repositories

@@ -8,10 +8,10 @@ from pathlib import Path
 from table_shapes import a_dataset, a_session
 
 from onefs import alf
+from onefs.cache.store import ContentStore
 from onefs.catalogue.records import Dataset, Session
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.catalogue.tables import write_tables
-from onefs.content.store import ContentStore
 
 DAY = date(2020, 7, 1)
 SESSION = a_session("known", "lab", "S", DAY, 1)

@@ -15,6 +15,7 @@ from seeds import use_seed
 
 if TYPE_CHECKING:  # slow to import, and a run that uses no fixture of this file need not wait for them
     from alyx_archive import AlyxArchive
+    from archive_and_cache import ArchiveAndCache
 
     from onefs.demo.server import DemoServer
 
@@ -130,3 +131,12 @@ def _far_from_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         time.tzset()
         yield
     time.tzset()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator["ArchiveAndCache"]:
+    """An archive on a server that fails on demand, and a cache in front of it."""
+    from archive_and_cache import ArchiveAndCache
+
+    with ArchiveAndCache(tmp_path) as place:
+        yield place

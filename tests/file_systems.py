@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from onefs.content.access import Content
 from onefs.daemon.logs import MemoryLog
+from onefs.fetch.access import Content
 from onefs.fuse.errnos import errno_name
 from onefs.modes import Mode
 from onefs.recording.recorder import Recorder

@@ -11,7 +11,7 @@ import requests
 from onefs import errors
 from onefs.alyx.connection import HOW_TO_LOG_IN, HOW_TO_RENEW
 from onefs.api import exceptions
-from onefs.content.failures import KINDS as CAUSES
+from onefs.fetch.failures import KINDS as CAUSES
 from onefs.one_errors import ALFError, ALFObjectNotFound, OnefsError, UsageError, api_errors, in_python
 from onefs.sources.tables_at_hand import MOVE_AWAY
 

@@ -13,8 +13,8 @@ from onefs.alyx import fields
 from onefs.alyx.client import AlyxClient
 from onefs.api.source_arguments import settings_in_force
 from onefs.archive.archive import make_http, make_transport
+from onefs.cache.atomic import cache_errors
 from onefs.catalogue.saving import changing_tables
-from onefs.content.files import cache_errors
 from onefs.errors import UsageError
 from onefs.settings import Settings
 from onefs.sources.databases import data_login_of

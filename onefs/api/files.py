@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, TypeVar
 from onefs.api import mounted_files
 from onefs.api.parallel import each_result
 from onefs.api.warning import warn
+from onefs.cache.verify import Verdict
 from onefs.catalogue.records import Dataset
-from onefs.content.verification import Verdict
 from onefs.errors import BusyError, MissingOnServerError, NoRoomError, OfflineError
 from onefs.one_errors import ALFObjectNotFound, ALFWarning, in_python
 
 if TYPE_CHECKING:
     from onefs.archive.archive import Archive
-    from onefs.content.openfile import OpenFile
+    from onefs.fetch.open_file import OpenFile
 
 OPEN_AT_ONCE = 64
 """Files of one call that are open at once while they are fetched: a process may have few descriptors."""

@@ -5,7 +5,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar
 
-from onefs.content.workers import Workers
+from onefs.threads import Workers
 
 T = TypeVar("T")
 

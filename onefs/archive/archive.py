@@ -6,14 +6,14 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from onefs.archive.refresher import Refresher
+from onefs.cache.quota import Limits
+from onefs.cache.store import ContentStore
 from onefs.catalogue.records import QC, Dataset
 from onefs.catalogue.revisions import Rule
 from onefs.catalogue.snapshot import Snapshot
-from onefs.content.access import BlockRules, Content, Verify
-from onefs.content.download import Patience
-from onefs.content.room import Limits
-from onefs.content.store import ContentStore
 from onefs.errors import AccessRefusedError, MismatchError, MissingOnServerError, OnefsError, UnreachableError
+from onefs.fetch.access import BlockRules, Content, Verify
+from onefs.fetch.download import Patience
 from onefs.jitter import Jitter
 from onefs.outages import Outages
 from onefs.settings import Settings

@@ -8,7 +8,7 @@ from dataclasses import replace
 import platformdirs
 
 from onefs.alf import TABLE_NAMES
-from onefs.content.files import cache_errors
+from onefs.cache.atomic import cache_errors
 from onefs.errors import UnreachableError
 from onefs.modes import Mode
 from onefs.progress import report

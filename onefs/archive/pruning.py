@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 from onefs.alf import STATE_FOLDER
-from onefs.content.files import cache_errors
-from onefs.content.prunable import ListedDatasets, PrunableFiles
-from onefs.content.removing import opened_folder, remove_emptied, remove_empty_tree
-from onefs.content.store import ContentStore
+from onefs.cache.atomic import cache_errors
+from onefs.cache.beneath import opened_folder, remove_emptied, remove_empty_tree
+from onefs.cache.prunable import ListedDatasets, PrunableFiles
+from onefs.cache.store import ContentStore
 from onefs.errors import BusyError
 from onefs.indexer.prune import ListedFiles, UnlistedFiles, unlisted_files
 

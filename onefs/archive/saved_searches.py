@@ -9,7 +9,7 @@ from pathlib import Path
 from uuid import UUID
 
 from onefs.alf import is_safe_part
-from onefs.content.files import cache_errors, make_folder, write_json
+from onefs.cache.atomic import cache_errors, make_folder, write_json
 from onefs.errors import CacheDamagedError, NotInCatalogueError, UsageError
 
 FOLDER = "searches"

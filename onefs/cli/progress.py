@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import click
 
 from onefs.cli.printing import complain, ignore_output
-from onefs.content.metering import Meter
+from onefs.meter import Meter
 from onefs.progress import Listener, Step
 from onefs.text import counted, duration_text, size_text, visible
 

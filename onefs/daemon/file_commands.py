@@ -6,11 +6,11 @@ from pathlib import Path
 from uuid import UUID
 
 from onefs.catalogue.records import Dataset
-from onefs.content.access import Content
 from onefs.daemon.jobs import Jobs
 from onefs.daemon.orders import Datasets, Orders
 from onefs.daemon.work import Work
 from onefs.errors import NotInCatalogueError, UsageError
+from onefs.fetch.access import Content
 from onefs.vfs.control import Command
 from onefs.vfs.filesystem import FileSystem
 from onefs.vfs.nodes import DatasetFile, Directory

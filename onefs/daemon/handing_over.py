@@ -9,15 +9,15 @@ from pathlib import Path
 from onefs.alf import STATE_FOLDER, archive_path
 from onefs.archive.archive import Archive, told_of_a_replay
 from onefs.archive.opening import opened
+from onefs.cache.atomic import read_json, write_json
+from onefs.cache.store import ContentStore
 from onefs.catalogue.records import Dataset, Session
 from onefs.catalogue.snapshot import Snapshot
 from onefs.catalogue.tables import write_tables
-from onefs.content.access import Content
-from onefs.content.files import read_json, write_json
-from onefs.content.store import ContentStore
 from onefs.daemon.recorded import Recorded
 from onefs.daemon.replaying import source_of_replay
 from onefs.errors import BusyError, CacheDamagedError, NoRoomError, OnefsError, UsageError
+from onefs.fetch.access import Content
 from onefs.modes import ALLOWED
 from onefs.settings import Settings
 from onefs.sources.source import Source, prepare

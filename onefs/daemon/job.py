@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from onefs.catalogue.records import Dataset
-from onefs.content.workers import Workers
 from onefs.daemon.job_state import FAILED, Extent, Failure, JobState, Outcomes, Stage, fault
 from onefs.daemon.work import Done, Work
 from onefs.errors import NoRoomError, OfflineError, OnefsError
+from onefs.threads import Workers
 
 WORK_S = REST_S = 0.002
 MOST_WITHOUT_ROOM = 100

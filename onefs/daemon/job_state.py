@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from onefs.content.metering import Meter
 from onefs.daemon.causes import Causes
 from onefs.errors import NoRoomError, OnefsError
+from onefs.meter import Meter
 from onefs.text import counted, moment, size_text
 
 FAILURES_TOLD = 1000

@@ -5,10 +5,10 @@ import threading
 import time
 from typing import Any
 
-from onefs.content.workers import Workers
 from onefs.daemon.job import Job
 from onefs.daemon.work import Work
 from onefs.errors import UsageError
+from onefs.threads import Workers
 
 THREADS = 64
 LOOKED_AT_EVERY_S = 0.5

@@ -5,14 +5,14 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from onefs.cache.eviction import footprint
+from onefs.cache.locks import StoppedError
 from onefs.catalogue.records import Dataset
-from onefs.content.access import Content, OpenFile
-from onefs.content.eviction import footprint
-from onefs.content.keeping import Keeping
-from onefs.content.locks import StoppedError
-from onefs.content.verifying import Outcome
 from onefs.daemon.work import Done, Work
 from onefs.errors import KeptError, OfflineError, OnefsError
+from onefs.fetch.access import Content, OpenFile
+from onefs.fetch.keeping import Keeping
+from onefs.fetch.verifying import Outcome
 from onefs.modes import ALLOWED, Mode
 
 MOST_AT_ONCE = 32

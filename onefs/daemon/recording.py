@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from onefs.catalogue.records import Dataset
-from onefs.content.descriptors import Edition
 from onefs.errors import UsageError
+from onefs.fetch.descriptors import Edition
 from onefs.recording.labels import EVERYTHING, check_label
 from onefs.recording.programs import ProgramFiles
 from onefs.recording.recorder import Recorder

@@ -11,11 +11,11 @@ from onefs.alf import STATE_FOLDER, TABLE_NAMES
 from onefs.archive.archive import Archive
 from onefs.archive.opening import opened
 from onefs.archive.questions import dataset_told
+from onefs.cache.atomic import cache_errors
 from onefs.catalogue.editions import without_odd_hash
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
 from onefs.catalogue.tables import write_tables
-from onefs.content.files import cache_errors
 from onefs.daemon.fates import Report, findings
 from onefs.daemon.recorded import Recorded, described
 from onefs.errors import (

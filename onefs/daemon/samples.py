@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot
-from onefs.content.failures import Problem, is_due, summary
 from onefs.digests import new_md5
 from onefs.errors import MismatchError, MissingOnServerError, OnefsError
+from onefs.fetch.failures import Problem, is_due, summary
 from onefs.transports.addresses import server_name
 from onefs.transports.base import Location, Transport
 

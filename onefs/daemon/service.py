@@ -19,7 +19,6 @@ from onefs.archive.archive import Archive, Hooks
 from onefs.archive.defaults import Defaults
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot
-from onefs.content.access import Verify
 from onefs.daemon import signals, systemd
 from onefs.daemon.commands import Controls, commands
 from onefs.daemon.file_commands import FileCommands
@@ -30,6 +29,7 @@ from onefs.daemon.recording import Recording
 from onefs.daemon.showing import Showing
 from onefs.daemon.watchdog import UnitReporter
 from onefs.errors import OnefsError, UsageError
+from onefs.fetch.access import Verify
 from onefs.fuse import mounting
 from onefs.fuse.counters import Counters
 from onefs.fuse.disconnection import connections, until_disconnected

@@ -5,7 +5,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from onefs.content.descriptors import Source
+from onefs.fetch.descriptors import Source
 
 OPERATIONS = (
     "lookup", "getattr", "readlink", "opendir", "readdir", "releasedir", "open", "read", "release", "write", "setattr",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from cachetools import LRUCache
 from pyfuse3 import EntryAttributes, FileNameT, InodeT
 
-from onefs.content.descriptors import Edition
+from onefs.fetch.descriptors import Edition
 from onefs.recording.processes import Caller, Reader
 from onefs.vfs.entries import Entries
 from onefs.vfs.filesystem import Opened

@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector as BaseCollector
 
 from onefs import __version__, errors
-from onefs.content.room import Usage
+from onefs.cache.quota import Usage
 from onefs.fuse.counters import BOUNDS_S
 from onefs.modes import Mode
 from onefs.monitoring.measuring import Measurement

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from onefs.text import moment
 
 if TYPE_CHECKING:
-    from onefs.content.access import Content
-    from onefs.content.keeping import Keeping
+    from onefs.fetch.access import Content
+    from onefs.fetch.keeping import Keeping
     from onefs.sources.source import Source
 
 

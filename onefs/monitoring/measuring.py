@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
-from onefs.content.workers import Workers
+from onefs.threads import Workers
 
 T = TypeVar("T")
 

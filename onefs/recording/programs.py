@@ -16,8 +16,8 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from onefs.catalogue.records import Dataset
-from onefs.content.descriptors import Edition
 from onefs.errors import BusyError, UsageError
+from onefs.fetch.descriptors import Edition
 from onefs.recording.manifest import Entry, manifest_text, parse
 from onefs.recording.processes import Reader, reader
 from onefs.recording.recorder import Recorder

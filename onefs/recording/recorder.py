@@ -9,8 +9,8 @@ from typing import Protocol
 from uuid import UUID
 
 from onefs.catalogue.records import Dataset
-from onefs.content.descriptors import Edition
 from onefs.errors import BusyError, UsageError
+from onefs.fetch.descriptors import Edition
 from onefs.recording.labels import EVERYTHING
 from onefs.recording.manifest import Entry
 from onefs.recording.processes import Identity, Reader, process

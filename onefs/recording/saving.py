@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from onefs.content.files import NO_ROOM
+from onefs.cache.atomic import NO_ROOM
 from onefs.errors import NoRoomError, NotSavedError, OnefsError
 from onefs.recording.manifest import Entry, manifest_text
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from onefs.alf import TABLE_NAMES
-from onefs.content.files import cache_errors, write_whole
+from onefs.cache.atomic import cache_errors, write_whole
 from onefs.errors import SourceError
 from onefs.sources.names import DEMO
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from onefs.alf import STATE_FOLDER
+from onefs.cache.atomic import cache_errors, write_whole
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
 from onefs.catalogue.tables import tables_in
-from onefs.content.files import cache_errors, write_whole
 from onefs.errors import SourceError, TableError
 from onefs.indexer.run import IndexOptions, IndexResult, index
 from onefs.progress import report, warn

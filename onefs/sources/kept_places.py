@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from zlib import crc32
 
 from onefs.alyx.records import Lab, Repository
-from onefs.content.files import write_json
+from onefs.cache.atomic import write_json
 
 T = TypeVar("T", Lab, Repository)
 _log = logging.getLogger(__name__)

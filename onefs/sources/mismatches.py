@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from onefs.catalogue.records import Dataset
-from onefs.content.workers import Workers
 from onefs.errors import AccessRefusedError, OnefsError
 from onefs.settings import Settings
 from onefs.sources.locations import Repositories
+from onefs.threads import Workers
 from onefs.transports.base import Location
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from urllib.parse import unquote, urlsplit
 
 from onefs.alf import INSERTIONS_NAME, TABLE_NAMES
 from onefs.alyx.records import TablesInfo
-from onefs.content.download import Pace
 from onefs.errors import (
     AccessRefusedError,
     BrokenAnswerError,
@@ -21,6 +20,7 @@ from onefs.errors import (
     UnknownRecordError,
     UnreachableError,
 )
+from onefs.fetch.download import Pace
 from onefs.progress import report
 from onefs.sources.tables_at_hand import check_understood
 from onefs.sources.unpacking import unpack

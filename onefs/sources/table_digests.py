@@ -5,9 +5,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from onefs.alf import TABLE_NAMES
+from onefs.cache.atomic import read_json, write_json
 from onefs.catalogue.schema import NEW_TABLES
 from onefs.catalogue.tables import read_metadata
-from onefs.content.files import read_json, write_json
 from onefs.errors import DamagedTableError, TableError
 
 NAME = "tables.json"

@@ -12,10 +12,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from onefs.alf import INSERTIONS_NAME, TABLE_NAMES
+from onefs.cache.atomic import cache_errors
 from onefs.catalogue.insertions import read_insertions
 from onefs.catalogue.snapshot import Snapshot
 from onefs.catalogue.tables import TableMetadata, find_tables, read_metadata
-from onefs.content.files import cache_errors
 from onefs.errors import CacheDamagedError, DamagedTableError, OnefsError, TableError
 from onefs.progress import report, warn
 from onefs.sources import table_digests

@@ -9,7 +9,6 @@ from onefs.catalogue.changes import Changes
 from onefs.catalogue.interface import Catalogue, Rows
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.sharing import datasets_shown, sessions_sharing
-from onefs.content.access import Content
 from onefs.errors import (
     BadTermError,
     CacheDamagedError,
@@ -23,6 +22,7 @@ from onefs.errors import (
     OnefsError,
     ReadOnlyError,
 )
+from onefs.fetch.access import Content
 from onefs.modes import ALLOWED, Mode
 from onefs.recording.recorder import Recorder
 from onefs.vfs import xattrs

@@ -9,8 +9,8 @@ from copy import copy
 from pathlib import Path
 from typing import Protocol
 
-from onefs.content.descriptors import Edition, Source
 from onefs.errors import CacheDamagedError, GoneError, OnefsError
+from onefs.fetch.descriptors import Edition, Source
 
 SIZE_KEPT_S = 1.0
 """How long `stat` reports the size of a text that was generated before."""
@@ -23,7 +23,7 @@ class Origin(Protocol):
 
 
 class ReadableFile(Protocol):
-    """An open file. `onefs.content` gives one for datasets, `MemoryFile` is one for everything else."""
+    """An open file. `onefs.fetch` gives one for datasets, `MemoryFile` is one for everything else."""
 
     @property
     def size_bytes(self) -> int | None:

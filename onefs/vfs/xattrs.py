@@ -11,7 +11,7 @@ from onefs.catalogue.revisions import Rule, why_hidden
 from onefs.errors import ForeignAttributeError, NoAttributeError
 
 if TYPE_CHECKING:
-    from onefs.content.access import Inspection
+    from onefs.fetch.access import Inspection
 
 NAMESPACE = "user."
 PREFIX = "user.onefs."

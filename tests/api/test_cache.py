@@ -33,10 +33,10 @@ from table_shapes import (
 
 from onefs import errors
 from onefs.api import cache as face
+from onefs.cache.store import ContentStore
 from onefs.catalogue import saving
 from onefs.catalogue.interface import Learned
 from onefs.catalogue.snapshot import load_snapshot
-from onefs.content.store import ContentStore
 from onefs.errors import BusyError
 from onefs.frames.cache import Cache
 from onefs.frames.reading import datasets_frame, session_series, sessions_frame

@@ -87,7 +87,7 @@ opened = [os.readlink(f"/proc/self/fd/{number}") for number in os.listdir("/proc
           os.path.exists(f"/proc/self/fd/{number}")]
 opened = [name for name in opened if "stamps" in name or "socket" in name]
 print(json.dumps([len(names), threading.active_count(), opened,
-                  sorted({"onefs.content.access", "onefs.alyx.records", "onefs.catalogue.live", "filelock", "pandas",
+                  sorted({"onefs.fetch.access", "onefs.alyx.records", "onefs.catalogue.live", "filelock", "pandas",
                           "pyarrow", "requests", "urllib3"} & set(sys.modules))]))
 """
     assert in_a_fresh_process(code, folder) == [1, 1, [], []]

@@ -19,10 +19,10 @@ from onefs import alf
 from onefs.api.cache import make_parquet_db
 from onefs.archive.cache_tables import DAY_S, CacheTables
 from onefs.archive.pruning import Rules, Unlisted, prune
+from onefs.cache.prunable import CHANGED, IN_USE, MAY_BE_PINNED, NOT_OURS, PINNED, RECENT
+from onefs.cache.store import ContentStore
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.tables import write_tables
-from onefs.content.prunable import CHANGED, IN_USE, MAY_BE_PINNED, NOT_OURS, PINNED, RECENT
-from onefs.content.store import ContentStore
 from onefs.errors import BusyError, OnefsError, TableError, UsageError
 
 DELETE = Rules(is_delete=True, emptied_folders=True)

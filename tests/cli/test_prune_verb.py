@@ -13,9 +13,9 @@ from lab_members import GROUP, MEMBERS, as_member
 from mounted import ONEFS
 from table_shapes import a_dataset
 
+from onefs.cache.prunable import RECENT
+from onefs.cache.store import ContentStore
 from onefs.cli.main import run
-from onefs.content.prunable import RECENT
-from onefs.content.store import ContentStore
 
 OURS = f"{FOLDER}/alf/ours.b.npy"
 THEIRS = f"{FOLDER}/alf/theirs.b.npy"

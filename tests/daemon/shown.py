@@ -10,11 +10,11 @@ from tables_in_use import NOW_S, TablesInUse
 from onefs.alf import TABLE_NAMES
 from onefs.archive.archive import make_http
 from onefs.archive.effect import ModeInEffect
+from onefs.cache.store import ContentStore
 from onefs.catalogue.snapshot import Snapshot
-from onefs.content.access import Content
-from onefs.content.store import ContentStore
 from onefs.daemon.showing import Showing
 from onefs.demo.server import DemoServer
+from onefs.fetch.access import Content
 from onefs.fuse.errnos import errno_name
 from onefs.fuse.notify import Notifier
 from onefs.modes import Abilities, Mode

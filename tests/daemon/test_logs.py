@@ -146,12 +146,12 @@ def test_a_stream_that_is_not_the_journal_is_none(monkeypatch: pytest.MonkeyPatc
 
 def test_json_has_one_object_a_line(tmp_path: Path) -> None:
     log = logs.install("info", tmp_path / "onefs.log", "json")
-    logging.getLogger("onefs.content.store").error("It failed:\n%s", "ü", exc_info=ValueError("two\nlines"))
+    logging.getLogger("onefs.cache.store").error("It failed:\n%s", "ü", exc_info=ValueError("two\nlines"))
     (line,) = text_of(log).splitlines()
     told = json.loads(line)
     assert told.pop("time").endswith("Z")
     assert "ValueError: two\nlines" in told.pop("exception")
-    expected = {"level": "error", "part": "content", "logger": "onefs.content.store", "message": "It failed:\nü"}
+    expected = {"level": "error", "part": "cache", "logger": "onefs.cache.store", "message": "It failed:\nü"}
     assert told == expected
 
 
@@ -174,7 +174,7 @@ def test_no_name_passes_for_a_line_of_the_log(tmp_path: Path) -> None:
 
 def test_a_part_can_have_a_level_of_its_own(tmp_path: Path) -> None:
     log = logs.install(log_levels("info,transports=debug,alyx=error"), tmp_path / "onefs.log")
-    for name in ("onefs.transports.http", "onefs.alyx.client", "onefs.content"):
+    for name in ("onefs.transports.http", "onefs.alyx.client", "onefs.cache"):
         for level in ("debug", "info", "error"):
             getattr(logging.getLogger(name), level)("%s %s", name, level)
     assert said(log) == [
@@ -182,8 +182,8 @@ def test_a_part_can_have_a_level_of_its_own(tmp_path: Path) -> None:
         "onefs.transports.http info",
         "onefs.transports.http error",
         "onefs.alyx.client error",
-        "onefs.content info",
-        "onefs.content error",
+        "onefs.cache info",
+        "onefs.cache error",
     ]
     assert logs.levels_in_force() == "info,alyx=error,transports=debug"
     logs.set_levels("warning")

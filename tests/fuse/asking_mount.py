@@ -8,10 +8,10 @@ import trio
 from asking import TablesDatabase
 from file_systems import file_system_of
 
+from onefs.cache.store import ContentStore
 from onefs.catalogue.live import LiveSnapshot
 from onefs.catalogue.snapshot import load_snapshot
-from onefs.content.access import Content
-from onefs.content.store import ContentStore
+from onefs.fetch.access import Content
 from onefs.fuse import mounting
 from onefs.fuse.notify import Notifier
 from onefs.fuse.operations import Operations

@@ -1,6 +1,6 @@
 """The counts of requests."""
 
-from onefs.content.descriptors import Source
+from onefs.fetch.descriptors import Source
 from onefs.fuse.counters import BOUNDS_S, OPERATIONS, Counters
 
 

@@ -17,9 +17,9 @@ from archives import make_tables
 from file_systems import file_system_of
 from waiting import PATIENCE_S, wait_until
 
+from onefs.cache.store import ContentStore
 from onefs.catalogue.snapshot import load_snapshot
-from onefs.content.access import Content
-from onefs.content.store import ContentStore
+from onefs.fetch.access import Content
 from onefs.fuse import process_lookup
 from onefs.fuse.operations import Operations
 from onefs.modes import Mode

@@ -20,13 +20,13 @@ from file_systems import file_system_of
 from mounted import Mounted
 from pyfuse3 import FUSEError
 
+from onefs.cache.store import ContentStore
 from onefs.catalogue.building import build_index
 from onefs.catalogue.index import indexes_of, open_index
 from onefs.catalogue.snapshot import DatasetRows, Snapshot
 from onefs.catalogue.tables import find_tables
-from onefs.content.access import Content
-from onefs.content.store import ContentStore
 from onefs.errors import NotInCatalogueError
+from onefs.fetch.access import Content
 from onefs.fuse.operations import PAGE_ENTRIES, Operations
 from onefs.modes import Mode
 from onefs.transports.file import FileTransport

@@ -10,8 +10,8 @@ from uuid import UUID, uuid5
 import pytest
 
 from onefs.catalogue.records import QC, Dataset
-from onefs.content.descriptors import Edition
 from onefs.errors import BusyError, UsageError
+from onefs.fetch.descriptors import Edition
 from onefs.recording.labels import LONGEST_LABEL, LONGEST_LABEL_BYTES, check_label
 from onefs.recording.processes import Reader, reader
 from onefs.recording.recorder import Recorder

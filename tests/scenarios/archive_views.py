@@ -14,12 +14,12 @@ from mounted import Mounted
 from servers import Nginx
 from waiting import PATIENCE_S
 
+from onefs.cache.store import ContentStore
 from onefs.catalogue.records import QC, Dataset
 from onefs.catalogue.revisions import Rule
 from onefs.catalogue.snapshot import load_snapshot
-from onefs.content.access import Content
-from onefs.content.store import ContentStore
 from onefs.errors import OnefsError
+from onefs.fetch.access import Content
 from onefs.fuse.errnos import errno_of
 from onefs.modes import Mode
 from onefs.transports.archive import ArchiveServer

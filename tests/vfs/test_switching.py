@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from asking import Database, a_dataset, a_session
 
+from onefs.cache.store import ContentStore
 from onefs.catalogue.live import LiveSnapshot
 from onefs.catalogue.records import Dataset, Session
 from onefs.catalogue.revisions import Rule
-from onefs.content.access import Content
-from onefs.content.store import ContentStore
 from onefs.errors import NotInCatalogueError
+from onefs.fetch.access import Content
 from onefs.fuse.errnos import errno_name
 from onefs.modes import Mode
 from onefs.transports.http import HttpTransport

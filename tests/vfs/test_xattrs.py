@@ -6,8 +6,8 @@ from uuid import UUID
 import pytest
 
 from onefs.catalogue.records import QC, Dataset
-from onefs.content.access import Inspection, State
 from onefs.errors import ForeignAttributeError, NoAttributeError
+from onefs.fetch.access import Inspection, State
 from onefs.vfs import xattrs
 
 DATASET = Dataset(

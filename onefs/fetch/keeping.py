@@ -1,0 +1,116 @@
+"""`Keeping`: pins, evicts or verifies single copies, as a person asks."""
+
+import os
+import threading
+from collections.abc import Callable
+from uuid import UUID
+
+from onefs.cache.labs import LabUsage
+from onefs.cache.locks import StoppedError
+from onefs.cache.quarantine import Record
+from onefs.cache.quota import Usage
+from onefs.cache.store import ContentStore
+from onefs.cache.verify import Verify
+from onefs.catalogue.records import Dataset
+from onefs.errors import MismatchError, OnefsError
+from onefs.fetch.failures import Failures
+from onefs.fetch.transfer import ending
+from onefs.fetch.verifying import Outcome, Verifier
+
+
+class Keeping:
+    """The copies in the cache, as a person steers them. Safe to use from several threads.
+
+    `on_change` is told when what is on disk of a dataset changed, `on_failure` of each copy that is wrong, and
+    `on_withdrawn` of each that is served no more for that.
+    """
+
+    def __init__(
+        self,
+        store: ContentStore,
+        failures: Failures,
+        policy: Verify,
+        settled_s: float,
+        stop: threading.Event,
+        on_change: Callable[[Dataset], None],
+        on_failure: Callable[[Dataset, OnefsError], None],
+        on_withdrawn: Callable[[Dataset], None],
+    ) -> None:
+        self._store = store
+        self._failures = failures
+        self._verifier = Verifier(store, policy, settled_s, stop)
+        self._on_change = on_change
+        self._on_failure = on_failure
+        self._on_withdrawn = on_withdrawn
+
+    def pin(self, dataset: Dataset) -> None:
+        """Keep a dataset whatever room is wanted, whether it is in the cache or not."""
+        self._store.pin(dataset)
+
+    def unpin(self, dataset: Dataset) -> None:
+        """Keep it no longer than others."""
+        self._store.unpin(dataset)
+
+    def is_pinned(self, dataset: Dataset) -> bool:
+        """Whether it is kept."""
+        return self._store.is_pinned(dataset.id)
+
+    def usage(self) -> Usage:
+        """What the cache holds, and what it may."""
+        return self._store.usage(counts=True)
+
+    def labs(self) -> list[tuple[str, LabUsage]] | None:
+        """What the cache holds of each lab, the largest first; None if it was not counted yet."""
+        return self._store.labs()
+
+    def free_bytes(self) -> int:
+        """Bytes that the cache may still take."""
+        return self._store.free_bytes()
+
+    def holds(self, folder: str) -> bool:
+        """Whether there may be copies below a folder of the tree."""
+        return os.path.isdir(f"{self._store.data_dir}/{folder}")  # noqa: PTH112  (a Path costs more than the call)
+
+    def unfinished(self) -> set[UUID]:
+        """The ids of datasets of which a part is there."""
+        return self._store.unfinished()
+
+    def forget_failure(self, dataset: Dataset) -> None:
+        """Let the next open of a dataset try again, without trusting servers again that could not be reached."""
+        self._failures.forget(dataset)
+        self._store.quarantine.forget(dataset)
+
+    def evict(self, dataset: Dataset) -> int:
+        """Remove what the cache has of a dataset; bytes that came free. Raises why it has to stay."""
+        freed_bytes = self._store.evict(dataset)
+        if freed_bytes:
+            self._on_change(dataset)
+        return freed_bytes
+
+    def pinned(self) -> set[str]:
+        """The ids of all datasets that are kept, as text."""
+        return self._store.pinned()
+
+    def verify(self, dataset: Dataset, on_bytes: Callable[[int], None]) -> tuple[Outcome, MismatchError | None]:
+        """Hash the copy anew: a right one is stamped, a wrong one moved to quarantine. Gives what is wrong, too.
+
+        `on_bytes` is told of each part that was read, and may raise StoppedError. Raises BusyError, or what is wrong
+        with the cache.
+        """
+        try:
+            outcome, reason, remedy = self._verifier.verify(dataset, on_bytes)
+        except StoppedError:
+            raise ending(dataset) from None
+        error = MismatchError(reason, remedy) if reason else None
+        if outcome in (Outcome.RIGHT, Outcome.HASHED):
+            self.forget_failure(dataset)
+        if outcome is Outcome.MOVED and error is not None:
+            # Told, and not held against the next open: a server may have the right bytes.
+            self._failures.hold(dataset, error, 1, 0.0)
+            self._store.quarantine.record(dataset, Record(reason, remedy, 1, 0.0))
+            self._on_withdrawn(dataset)
+        if error is not None:
+            self._on_failure(dataset, error)
+        if outcome is not Outcome.ABSENT:
+            self._on_change(dataset)
+        return outcome, error

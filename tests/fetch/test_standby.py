@@ -1,0 +1,199 @@
+"""A large file that another daemon is fetching: read at once all the same, of one edition, and soon from one file."""
+
+import hashlib
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from archive_and_cache import ArchiveAndCache, read, read_open
+from reading_by_blocks import BLOCK, DATA, RULES, by_blocks, open_links, part, sparse
+from servers import Fault
+from waiting import wait_until
+
+from onefs.cache.beside import BesideFile
+from onefs.cache.floating import FloatingFile, Memory
+from onefs.cache.store import ContentStore
+from onefs.catalogue.records import Dataset
+from onefs.errors import BrokenAnswerError, OfflineError
+from onefs.fetch import transfer
+from onefs.fetch.access import State
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "STANDBY_AFTER_S", 0.05)
+
+
+def other_daemon(place: ArchiveAndCache, dataset: Dataset, fault: Fault | None = None) -> "subprocess.Popen[str]":
+    """Another process that reads it all, and has three blocks; the rest comes once the server is told to go on."""
+    place.server.fault(place.url_path(dataset), Fault(stall_after=3 * BLOCK, times=1) if fault is None else fault)
+    process = place.other_process(dataset, RULES)
+    wait_until(lambda: place.server.bytes_sent() >= 3 * BLOCK)
+    wait_until(lambda: place.partial(dataset).with_suffix(".map").read_bytes() == b"\7")
+    return process
+
+
+def ends_well(process: "subprocess.Popen[str]") -> bool:
+    return process.communicate(timeout=60)[0] == hashlib.md5(DATA).hexdigest() + "\n"
+
+
+def test_it_is_read_while_another_process_fetches_it(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    process = other_daemon(place, dataset)
+    file = content.open(dataset, may_fetch=True)
+    assert part(file, 5, 3 * BLOCK - 5) == DATA[5 : 3 * BLOCK]
+    assert place.server.bytes_sent() == 3 * BLOCK
+    assert part(file, 50 * BLOCK - 7, 14) == DATA[50 * BLOCK - 7 : 50 * BLOCK + 7]
+    assert part(file, 2 * BLOCK, 3 * BLOCK) == DATA[2 * BLOCK : 5 * BLOCK]
+    assert read_open(file) == DATA
+    assert process.poll() is None
+    place.server.release()
+    assert ends_well(process)
+    file.wait_whole()
+    assert read_open(file) == DATA
+    assert content.inspect(dataset).state is State.VERIFIED
+    assert place.server.bytes_sent() <= 2 * len(DATA)
+    assert place.withdrawn == []
+
+
+def test_a_block_that_another_process_has_first_is_read_from_there(place: ArchiveAndCache) -> None:
+    dataset = place.add(DATA)
+    store = ContentStore(place.cache, place.cache / ".onefs")
+    other = store.begin_blocks(dataset, BLOCK)
+    other.comes_from("http://server/file", "edition")
+    beside = BesideFile(Memory(), len(DATA), store.view_blocks(dataset))
+    beside.write(memoryview(DATA)[: BLOCK // 2], 0)
+    other.write(memoryview(DATA)[:BLOCK], 0)
+    other.add(0, 1)
+    beside.look()
+    assert beside.map.has(0), "so whoever fetches writes no more of it"
+    beside.add(0, 1)
+    assert beside.at_hand(0, BLOCK) == DATA[:BLOCK]
+    beside.close()
+    other.close()
+
+
+def test_a_block_that_went_in_the_midst_of_its_coming_again_is_not_there() -> None:
+    file = FloatingFile(Memory(), len(DATA), BLOCK)
+    file.write(memoryview(DATA)[BLOCK // 2 : BLOCK], BLOCK // 2)
+    file.add(0, 1)
+    assert not file.map.has(0)
+    file.write(memoryview(DATA)[: BLOCK // 3], 0)
+    file.write(memoryview(DATA)[BLOCK // 3 : 2 * BLOCK], BLOCK // 3)
+    file.add(0, 2)
+    assert file.at_hand(0, 2 * BLOCK) == DATA[: 2 * BLOCK]
+    last = (len(DATA) - 1) // BLOCK
+    file.write(memoryview(DATA)[last * BLOCK :], last * BLOCK)
+    file.add(last, last + 1)
+    assert file.at_hand(last * BLOCK, BLOCK) == DATA[last * BLOCK :]
+    file.close()
+
+
+def test_who_wants_all_of_it_leaves_it_to_the_other(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    process = other_daemon(place, dataset)
+    file = content.open(dataset, may_fetch=True)
+    assert part(file, 0, 10) == DATA[:10]
+    with ThreadPoolExecutor(1) as thread:
+        whole = thread.submit(file.wait_whole)
+        place.server.release()
+        whole.result(timeout=60)
+    assert ends_well(process)
+    assert place.file(dataset).read_bytes() == DATA
+    assert place.server.bytes_sent() == len(DATA)
+
+
+def test_it_goes_on_with_what_a_killed_one_had(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    process = other_daemon(place, dataset)
+    file = content.open(dataset, may_fetch=True)
+    assert part(file, 0, BLOCK) == DATA[:BLOCK]
+    assert part(file, 50 * BLOCK, BLOCK) == DATA[50 * BLOCK : 51 * BLOCK]
+    process.kill()
+    file.wait_whole()
+    assert read_open(file) == DATA
+    assert place.server.bytes_sent() == len(DATA) + BLOCK
+    assert place.withdrawn == []
+
+
+def test_another_edition_is_not_mixed_in(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    process = other_daemon(place, dataset)
+    file, untouched = content.open(dataset, may_fetch=True), content.open(dataset, may_fetch=True)
+    assert part(file, 0, 10) == DATA[:10]
+    place.server.put(place.url_path(dataset), DATA)
+    with pytest.raises(BrokenAnswerError, match="another edition"):
+        part(file, 50 * BLOCK, 10)
+    place.server.release()
+    with pytest.raises(BrokenAnswerError, match="another edition"):
+        part(file, 0, 10)
+    process.kill()
+    assert read_open(untouched) == DATA
+    assert read(content, dataset) == DATA
+
+
+def test_nothing_is_read_of_an_edition_that_the_server_no_longer_has(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    process = other_daemon(place, dataset)
+    file, untouched = content.open(dataset, may_fetch=True), content.open(dataset, may_fetch=True)
+    assert part(file, 0, 10) == DATA[:10]
+    place.server.put(place.url_path(dataset), DATA)
+    with pytest.raises(BrokenAnswerError, match="another edition"):
+        part(file, 50 * BLOCK, 10)
+    process.kill()
+    assert part(untouched, 0, BLOCK) == DATA[:BLOCK]
+    assert read_open(untouched) == DATA
+    assert place.withdrawn == [dataset]
+
+
+def test_a_file_begun_anew_by_the_other_is_another_one(place: ArchiveAndCache) -> None:
+    dataset, content, other = place.add(DATA), by_blocks(place), by_blocks(place)
+    place.server.fault(place.url_path(dataset), Fault(stall_after=3 * BLOCK, times=1))
+    theirs, anew = (other.open(dataset, may_fetch=True) for _ in range(2))
+    with ThreadPoolExecutor(1) as thread:
+        reading = thread.submit(part, theirs, 0, 8 * BLOCK)
+        wait_until(lambda: place.server.bytes_sent() >= 3 * BLOCK)
+        file = content.open(dataset, may_fetch=True)
+        assert part(file, 0, 10) == DATA[:10]
+        place.server.put(place.url_path(dataset), DATA)
+        place.server.release()
+        assert reading.result(timeout=60) == DATA[: 8 * BLOCK]
+    with pytest.raises(BrokenAnswerError, match="another edition"):
+        part(theirs, 50 * BLOCK, 10)
+    anew.wait_whole()
+    with pytest.raises(BrokenAnswerError, match="another edition"):
+        part(file, 60 * BLOCK, 10)
+    with pytest.raises(BrokenAnswerError, match="another edition"):
+        part(file, 0, 10)
+    assert read(content, dataset) == DATA
+
+
+def test_what_is_only_streamed_is_read_as_far_as_the_other_has_it(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    process = other_daemon(place, dataset, Fault(ignore_range=True, stall_after=3 * BLOCK))
+    file = content.open(dataset, may_fetch=True)
+    assert part(file, 0, 3 * BLOCK) == DATA[: 3 * BLOCK]
+    waiting = file.wait(50 * BLOCK, 10)
+    assert waiting is not None
+    place.server.release()
+    assert part(file, 50 * BLOCK, 10) == DATA[50 * BLOCK : 50 * BLOCK + 10]
+    assert ends_well(process)
+    assert read_open(file) == DATA
+
+
+def test_it_ends_with_its_readers_and_with_the_mount(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    process = other_daemon(place, dataset)
+    first = content.open(dataset, may_fetch=True)
+    assert part(first, 0, 10) == DATA[:10]
+    first.close()
+    wait_until(lambda: not content.transfers())
+    wait_until(lambda: str(sparse(place, dataset)) not in open_links())
+    second = content.open(dataset, may_fetch=True)
+    assert part(second, 60 * BLOCK, 10) == DATA[60 * BLOCK : 60 * BLOCK + 10]
+    content.close()
+    with pytest.raises(OfflineError):
+        part(second, 0, 10)
+    wait_until(lambda: str(sparse(place, dataset)) not in open_links())
+    place.server.release()
+    assert ends_well(process)
