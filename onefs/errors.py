@@ -164,6 +164,12 @@ class ConnectTimedOutError(TimedOutError):
     """A server took too long to accept a connection."""
 
 
+class TooSlowError(TimedOutError):
+    """A server sends less than `slow_limit`, as good as nothing."""
+
+    default_remedy = "Check the network, or lower the setting slow_limit (bytes/s; 0 = off)."
+
+
 class AccessRefusedError(OnefsError):
     """The server refused the login or the permission."""
 
