@@ -7,26 +7,25 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from math import inf
 from pathlib import Path
+from typing import Protocol
 from uuid import UUID
 
 from onefs.cache.arrivals import Arrivals
 from onefs.cache.atomic import cache_errors, make_folder
 from onefs.cache.beneath import remove_file_in
-from onefs.cache.beside import View
 from onefs.cache.evict import AT_ONCE, Evictor
 from onefs.cache.eviction import footprint
 from onefs.cache.labs import LabUsage
 from onefs.cache.layout import Copy, Places, open_at
 from onefs.cache.ledger import Ledger
 from onefs.cache.locks import DatasetLocks, StoppedError
-from onefs.cache.partial import Partial
+from onefs.cache.part_records import PartRecords
 from onefs.cache.pins import Pins
 from onefs.cache.quarantine import Quarantine
 from onefs.cache.quota import Limits, Room, Usage
-from onefs.cache.renaming import part_from_others
 from onefs.cache.shares import Shares
-from onefs.cache.sparse import SparseFile
 from onefs.cache.stamps import Stamps
+from onefs.cache.state import State
 from onefs.cache.uses import Uses
 from onefs.cache.verify import Signature, Stamp
 from onefs.catalogue.records import Dataset
@@ -34,6 +33,19 @@ from onefs.errors import BusyError, KeptError
 
 CLOSING_S = 5.0
 COMMIT_TRIES = 3
+
+
+class NewFile(Protocol):
+    """A file that is checked and has no name in the cache yet."""
+
+    source: str
+    """The URL that its bytes came from."""
+
+    def status(self) -> os.stat_result:
+        """The file's status, as it is on disk. Raises OSError."""
+
+    def move_to(self, target: Path) -> int:
+        """Give it its name, and return a descriptor to read it from. Can be tried again if it raises OSError."""
 
 
 class ContentStore(Places):
@@ -60,6 +72,7 @@ class ContentStore(Places):
         room = state_dir / "room"
         self.stamps = Stamps(state_dir / "stamps", data_dir, Arrivals(room / "arrivals", self._sees_all_marks))
         self.quarantine = Quarantine(state_dir / "quarantine", lambda: self.beside_data("quarantine"))
+        self.part_records = PartRecords(State(state_dir, data_dir))
         self._pins = Pins(state_dir / "pins")
         self._uses = Uses(self._note_use)
         partials = functools.partial(self.beside_data, "partial")
@@ -92,52 +105,27 @@ class ContentStore(Places):
         """Hold a dataset against other processes. Raises OSError, StoppedError, HeldError."""
         return self._locks.hold(dataset_id, stop, longest_s)
 
-    def begin(self, dataset: Dataset, stop: threading.Event) -> Partial:
-        """Begin to store a dataset, or go on where an earlier try ended."""
-        with cache_errors(dataset.path, self._root):
-            folder = self.partials()
-            if self._locks.are_leased:
-                part_from_others(folder / str(dataset.id))
-            partial = Partial(folder, dataset, stop, functools.partial(self.room.reserve, dataset.id))
-            try:
-                partial.make_room(dataset.size_bytes or 0)
-            except BaseException:
-                partial.close()
-                raise
-            return partial
-
-    def begin_blocks(self, dataset: Dataset, block_bytes: int) -> SparseFile:
-        """Begin to store a large dataset block by block, or go on with the blocks that are there. Raises OSError."""
-        return SparseFile(self.partials(), dataset, dataset.size_bytes or 0, block_bytes, self.room)
-
-    def view_blocks(self, dataset: Dataset) -> View:
-        """What another process has of a large dataset that it fetches. Raises OSError."""
-        return View(self.beside_data("partial"), dataset, sees_blocks=self.is_local_disk)
-
-    def commit(self, dataset: Dataset, partial: Partial | SparseFile) -> Copy:
+    def commit(self, dataset: Dataset, file: NewFile) -> Copy:
         """Give a checked file its name in the cache, and return it opened."""
         path = self.path(dataset)
         with cache_errors(dataset.path, path):
-            with suppress(FileNotFoundError):
-                self.stamps.expect(dataset, Signature.of(partial.path.stat()), partial.source)
+            self.stamps.expect(dataset, Signature.of(file.status()), file.source)
             try:
-                descriptor = self._named(Path(path), partial)
+                descriptor = self._named(Path(path), file)
             except OSError:
                 self.stamps.drop(dataset.id)
                 raise
-            if isinstance(partial, SparseFile):
-                self.room.reserve(dataset.id, 0).end(0, is_file=True)  # its bytes count since they came
             signature = Signature.of(os.fstat(descriptor))
             self._evictor.labs.added(dataset, footprint(signature.size_bytes))
             return Copy(descriptor, path, signature)
 
     @staticmethod
-    def _named(target: Path, partial: Partial | SparseFile) -> int:
+    def _named(target: Path, file: NewFile) -> int:
         for _ in range(COMMIT_TRIES - 1):
             with suppress(FileNotFoundError):  # the folder is not there yet, or somebody removed it since it was made
-                return partial.move_to(target)
+                return file.move_to(target)
             make_folder(target.parent)
-        return partial.move_to(target)
+        return file.move_to(target)
 
     def put_away(self, dataset: Dataset, copy: Copy) -> bool:
         """Move a wrong file into quarantine; False if another stands there by now than the one that was judged."""

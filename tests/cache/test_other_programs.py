@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 from archive_and_cache import QUICK, ArchiveAndCache, Clock, dataset_of, read, read_open
+from onefs.cache.partial import Partial
+from onefs.fetch.fetches import Fetches
 from waiting import PATIENCE_S, wait_until
 
 from onefs.cache.layout import Copy
 from onefs.cache.locks import DatasetLocks
-from onefs.cache.partial import Partial
 from onefs.cache.store import ContentStore
 from onefs.cache.verify import Verify, wanted
 from onefs.catalogue.records import Dataset
@@ -24,7 +25,6 @@ from onefs.fetch import transfer
 from onefs.fetch.access import Content, State
 from onefs.fetch.failures import Failures
 from onefs.fetch.fetch import Fetch
-from onefs.fetch.fetches import Fetches
 from onefs.threads import Workers
 
 DATA = os.urandom(300_000)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from archive_and_cache import dataset_of
-
 from onefs.cache.blocks import BlockMap
 from onefs.cache.sparse import SparseFile
+
 from onefs.cache.store import ContentStore
 
 BLOCK = 64 << 10
