@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from onefs.cache.store import ContentStore
-from onefs.cache.trusted import TrustedCopies
 from onefs.cache.verify import Signature, Verdict, Verify, trusted
 from onefs.catalogue.records import Dataset
 from onefs.errors import MismatchError, OnefsError, again
@@ -84,7 +83,6 @@ class Content:
         self._outages = outages or Outages(clock)
         self._failures = Failures(clock, self._outages)
         health = LocationHealth(self._outages)
-        self._trusted = TrustedCopies(store, verify)
         patience = patience or Patience()
         counts = Counts()
         ranges = Ranges(transport, health, patience, counts)
@@ -109,7 +107,7 @@ class Content:
         """
         self._store.used(dataset)
         for copy in self._store.open_copies(dataset):
-            stamp = self._store.stamps.get(dataset.id)
+            stamp = self._store.state.stamp(dataset.id)
             if trusted(dataset, copy.signature, stamp, self._verify) is not None:
                 return OpenFile(dataset.path, Descriptor(copy.descriptor, copy.signature), None)
             os.close(copy.descriptor)
@@ -150,7 +148,7 @@ class Content:
 
         For whoever is about to read it: it counts as used now. Costs one `stat`, and reading a stamp the first time.
         """
-        found = self._trusted.find(dataset)
+        found = self._store.find_trusted(dataset, self._verify)
         if found is not None:
             self._store.used(dataset)
         return found
@@ -210,13 +208,13 @@ class Content:
     def retry(self, dataset: Dataset | None) -> None:
         """Forget a dataset's failure, or all, so that the next open tries again, at every server."""
         self._failures.forget(dataset)
-        self._store.quarantine.forget(dataset)
+        self._store.state.forget_quarantine(dataset)
         self._outages.forget(even_asked=True)
 
     def forget_failures(self) -> None:
         """Forget all failures, but for servers whose `Retry-After` has not ended."""
         self._failures.forget(None)
-        self._store.quarantine.forget(None)
+        self._store.state.forget_quarantine(None)
         self._outages.forget(even_asked=False)
 
     def flush(self) -> None:
@@ -232,7 +230,7 @@ class Content:
 
     def _raise_remembered(self, dataset: Dataset, found: tuple[str, os.stat_result] | None, *, may_fetch: bool) -> None:
         if found is None and self._failures.last(dataset) is None:
-            record = self._store.quarantine.read(dataset)
+            record = self._store.state.quarantine_of(dataset)
             if record is not None:
                 error = MismatchError(record.reason, record.remedy)
                 self._failures.hold(dataset, error, record.times, record.left_s)

@@ -182,7 +182,7 @@ class Obtainer:
                 if not is_held:
                     stack.enter_context(self._store.lock(dataset.id, self._stop))
                 copy = self._commit(fetch, result.file, result.md5)
-                stamp = self._store.stamps.get(dataset.id)
+                stamp = self._store.state.stamp(dataset.id)
                 if stamp is None or stamp.md5 != result.md5:
                     self._large.replaced(fetch, copy.signature.inode)
                 return Obtained(copy, fetched=True)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from onefs.cache.quarantine import Record
+from onefs.cache.state import QuarantineRecord
 from onefs.cache.store import ContentStore
 from onefs.cache.verify import Signature
 from onefs.catalogue.records import Dataset
@@ -209,7 +209,7 @@ class Runner:
         dataset = fetch.dataset
         if isinstance(outcome, Obtained):
             self._failures.forget(dataset)
-            self._store.quarantine.forget(dataset)
+            self._store.state.forget_quarantine(dataset)
             if outcome.fetched:
                 self.counts.add_file()
         elif isinstance(outcome, OfflineError):
@@ -223,4 +223,4 @@ class Runner:
         times, delay_s = self._failures.remember(dataset, error, copy, offline=is_offline)
         self.counts.add_failure(type(error))
         if is_quarantine(error) and copy is None:
-            self._store.quarantine.record(dataset, Record(error.reason, error.remedy, times, delay_s))
+            self._store.state.record_quarantine(dataset, QuarantineRecord(error.reason, error.remedy, times, delay_s))
