@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from uuid import UUID
 
-from onefs.cache.beneath import remove_file_in
+from onefs.cache.beneath import Folder
 from onefs.cache.eviction import Candidate, footprint
 from onefs.cache.labs import LabCount, Labs
 from onefs.cache.locks import DatasetLocks, StoppedError
@@ -57,7 +57,7 @@ class Evictor:
 
     def __init__(
         self,
-        root: Path,
+        root: Folder,
         stamps: Stamps,
         pins: Pins,
         uses: Uses,
@@ -66,7 +66,8 @@ class Evictor:
     ) -> None:
         self.on_evicted: Callable[[Dataset], None] = lambda dataset: None  # noqa: ARG005
         self.labs = Labs()
-        self._root = os.fspath(root)
+        self._folder = root
+        self._root = os.fspath(root.path)
         self._stamps = stamps
         self._pins = pins
         self._uses = uses
@@ -149,7 +150,7 @@ class Evictor:
         if found is None or found[1].st_nlink > 1:
             return 0
         path, status = found
-        if not remove_file_in(self._root, path, status):
+        if not self._folder.remove_file(path.removeprefix(f"{self._root}/"), status):
             return 0
         self._stamps.drop(fetched.dataset.id)
         self.labs.removed(fetched.dataset, footprint(status.st_size))

@@ -12,6 +12,7 @@ from uuid import UUID
 from onefs import alf
 from onefs.cache import disks
 from onefs.cache.atomic import cache_error, make_folder
+from onefs.cache.beneath import Folder
 from onefs.cache.marks import BLOCKS_ENDING
 from onefs.cache.verify import Signature
 from onefs.catalogue.records import Dataset
@@ -41,6 +42,7 @@ class Places:
         self.data_dir = data_dir
         self.state_dir = state_dir
         self._root = os.fspath(data_dir)
+        self.folder = Folder(data_dir)
         self.uuid_filenames = uuid_filenames
         self._own_folder: Path | None = None
 
@@ -105,6 +107,10 @@ class Places:
     def path(self, dataset: Dataset) -> str:
         """Where onefs puts the dataset's file. Raises ContentError."""
         return next(self._paths(dataset))
+
+    def _inside(self, path: str) -> str:
+        """A path below the directory, relative to it."""
+        return path.removeprefix(f"{self._root}/")
 
     def _paths(self, dataset: Dataset) -> Iterator[str]:
         """Both paths that the dataset's file may have, first the one that onefs gives. Raises ContentError."""

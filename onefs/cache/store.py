@@ -11,7 +11,6 @@ from uuid import UUID
 
 from onefs.cache.arrivals import Arrivals
 from onefs.cache.atomic import cache_errors, make_folder
-from onefs.cache.beneath import remove_file_in
 from onefs.cache.beside import View
 from onefs.cache.evict import AT_ONCE, Evictor
 from onefs.cache.eviction import footprint
@@ -63,7 +62,7 @@ class ContentStore(Places):
         self._pins = Pins(state_dir / "pins")
         self._uses = Uses(self._note_use)
         partials = functools.partial(self.beside_data, "partial")
-        self._evictor = Evictor(data_dir, self.stamps, self._pins, self._uses, partials, self._locks)
+        self._evictor = Evictor(self.folder, self.stamps, self._pins, self._uses, partials, self._locks)
         ledger, shares = Ledger(room, self._locks.hold), Shares(room / "daemons", self._sees_all_marks)
         self.room = Room(limits or Limits(), data_dir, ledger, shares, self._evictor, self._locks.hold, self.stamps)
 
@@ -243,7 +242,7 @@ class ContentStore(Places):
     def _evict_copy(self, dataset: Dataset, path: str, status: os.stat_result) -> int:
         stamp = self.stamps.reload(dataset.id)
         is_ours = self.is_cache and stamp is not None and stamp.source and stamp.signature == Signature.of(status)
-        if not is_ours or not remove_file_in(self._root, path, status):
+        if not is_ours or not self.folder.remove_file(self._inside(path), status):
             raise KeptError(
                 f"{path} was put there by another program than onefs, or was changed since.",
                 "Remove it yourself if it is not needed.",
