@@ -112,6 +112,7 @@ class Folder:
             os.close(self.open(path or ".", _FOLDER))
             return
         self._make_itself()
+        self._has_moved()
         made = ""
         for part in path.split("/") if path else ():
             with self.parent(f"{made}{part}") as (at, name), suppress(FileExistsError):
