@@ -35,24 +35,28 @@ class Folder:
     """A folder of the cache, held open. All paths are relative to it. Safe to use from several threads.
 
     Each method raises OSError: ELOOP if a symbolic link is in the way, EXDEV if the path leads out of the folder,
-    ESTALE if there is something else than a file where a file must be. The folder's own path may be a link: it is
+    EINVAL if there is something else than a file where a file must be. The folder's own path may be a link: it is
     resolved when the folder is opened, at the first use, and again if somebody removed the folder or moved it away.
     """
 
     def __init__(self, path: Path, *, follows_links: bool = False) -> None:
         """With `follows_links`, links below the folder are followed, as for a folder that is its owner's alone."""
         self.path = path
-        self._follows_links = follows_links
+        self.follows_links = follows_links
         self._number = -1
 
     def open(self, path: str, flags: int = READING, mode: int = 0) -> int:
         """A descriptor of anything below the folder."""
         try:
-            return self._open(self._root(), path, flags, mode)
-        except FileNotFoundError:
-            if not self._has_moved():
-                raise
-            return self._open(self._root(), path, flags, mode)
+            try:
+                return self._open(self._root(), path, flags, mode)
+            except FileNotFoundError:
+                if not self._has_moved():
+                    raise
+                return self._open(self._root(), path, flags, mode)
+        except OSError as error:
+            error.filename = f"{self.path}/{path}"
+            raise
 
     def open_file(self, path: str, flags: int = READING, mode: int = 0) -> tuple[int, os.stat_result]:
         """A descriptor and the status of a regular file."""
@@ -60,12 +64,12 @@ class Folder:
         status = os.fstat(number)
         if not stat.S_ISREG(status.st_mode):
             os.close(number)
-            raise OSError(errno.ESTALE, "Not a regular file", f"{self.path}/{path}")
+            raise OSError(errno.EINVAL, "Not a regular file", f"{self.path}/{path}")
         return number, status
 
     def status(self, path: str) -> os.stat_result:
         """The status of anything below the folder; of a link, that of the link itself."""
-        flags = _STATUS & ~os.O_NOFOLLOW if self._follows_links else _STATUS
+        flags = _STATUS & ~os.O_NOFOLLOW if self.follows_links else _STATUS
         number = self.open(path, flags)
         try:
             return os.fstat(number)
@@ -205,7 +209,7 @@ class Folder:
         return False
 
     def _open(self, root: int, path: str, flags: int, mode: int) -> int:
-        return os.open(path, flags, mode, dir_fd=root) if self._follows_links else open_beneath(root, path, flags, mode)
+        return os.open(path, flags, mode, dir_fd=root) if self.follows_links else open_beneath(root, path, flags, mode)
 
     def _remove_folder(self, path: str) -> bool:
         """Remove a folder if it is empty; whether it is not there any more."""
@@ -232,6 +236,11 @@ class PrivateFolder(Folder):
         super().__init__(outer.path / path)
         self._outer = outer
         self._inside = path
+
+    def close(self) -> None:
+        """Let go of the folder, and of the one that it is in."""
+        super().close()
+        self._outer.close()
 
     def _open_itself(self) -> int:
         number = self._outer.open(self._inside, _FOLDER)

@@ -7,12 +7,13 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from onefs.cache.atomic import make_folder, read_json, write_json
+from onefs.cache.atomic import make_folder, read_json, reopened, write_json
+from onefs.cache.beneath import DATA_MODE
 from onefs.cache.eviction import footprint
 from onefs.cache.hashing import RunningDigest
+from onefs.cache.layout import CacheLayout
 from onefs.cache.locks import StoppedError
 from onefs.cache.quota import Reservation
-from onefs.cache.renaming import give_name, reopened
 from onefs.cache.verify import wanted
 from onefs.catalogue.records import Dataset
 from onefs.digests import CHUNK_BYTES
@@ -21,7 +22,7 @@ NOTED_FROM_BYTES = 1 << 20
 """Smaller files are not worth going on with after a restart, nor a note beside them."""
 STEP_BYTES = 4 << 20
 """Room is taken in such steps where nobody knows how long a file will be."""
-WRITING = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+WRITING = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class Partial:
@@ -103,14 +104,11 @@ class Partial:
         """MD5 of the bytes. Only `restart`, `move_to`, `drop` or `close` can follow."""
         return self._digest.hexdigest()
 
-    def move_to(self, target: Path) -> int:
-        """Give the file its name and return a descriptor to read it from. Can be tried again if it raises.
-
-        The folder must exist.
-        """
+    def move_to(self, layout: CacheLayout) -> int:
+        """Give the file its name and return a descriptor to read it from. Can be tried again if it raises."""
         if self._reader < 0:
             self._seal()
-        self._reader = give_name(self.path, self._reader, target)
+        self._reader = layout.name_part(self.path.name, self._reader, self._dataset)
         self._drop_note()
         self._reservation.end(footprint(self.size_bytes), is_file=True)
         reader, self._reader = self._reader, -1
@@ -143,18 +141,18 @@ class Partial:
         """A new file, or what an earlier try left and the note beside it."""
         for _ in range(3):
             try:
-                return os.open(self.path, WRITING | os.O_EXCL, 0o666), {}
+                return os.open(self.path, WRITING | os.O_EXCL, DATA_MODE), {}
             except FileNotFoundError:
                 make_folder(self.path.parent)
             except FileExistsError:
                 note = self._note_to_go_on_with()
                 if note:
                     try:
-                        return os.open(self.path, WRITING, 0o666), note
+                        return os.open(self.path, WRITING, DATA_MODE), note
                     except PermissionError:
                         # Another user who shares the cache left it: it cannot be gone on with, but it can be removed.
                         self._forget_earlier()
-        return os.open(self.path, WRITING | os.O_EXCL, 0o666), {}
+        return os.open(self.path, WRITING | os.O_EXCL, DATA_MODE), {}
 
     def _note_to_go_on_with(self) -> dict[str, Any]:
         """The note beside what an earlier try left; {} and nothing left if that is of no use."""

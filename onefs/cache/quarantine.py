@@ -1,9 +1,8 @@
 """Owns the quarantine: wrong files put aside, and the record of datasets that no server gives rightly."""
 
-import errno
+import json
 import logging
 import os
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from onefs.cache.atomic import read_json, write_json
+from onefs.cache.atomic import give_name, read_json, write_json
+from onefs.cache.beneath import Folder
 from onefs.cache.verify import wanted
 from onefs.catalogue.records import Dataset
 
 RECORDS = f"{'?' * len(str(UUID(int=0)))}.json"
 """Not what was moved here, which may be JSON as well."""
+FOLDER = "quarantine"
 log = logging.getLogger(__name__)
 
 
@@ -31,32 +32,32 @@ class Record:
 
 
 class Quarantine:
-    """Records in `records`, files in what `files()` says (on the data's file system).
+    """Records in `records`, files in the folder `quarantine` of what `beside()` says (on the data's file system).
 
     Records are a help, not a need: where they cannot be written, the failure is remembered by this process only.
     """
 
-    def __init__(self, records: Path, files: Callable[[], Path]) -> None:
+    def __init__(self, records: Path, beside: Callable[[], Folder]) -> None:
         self._records = records
-        self._files = files
+        self._beside = beside
 
-    def put_away(self, dataset: Dataset, path: str) -> Path:
-        """Move a wrong file out of the cache; nothing is deleted. Raises OSError.
+    def put_away(self, dataset: Dataset, folder: Folder, path: str, reader: int) -> None:
+        """Move a wrong file, which `reader` reads, out of the cache; nothing is deleted. Raises OSError.
 
         A JSON file beside it tells where it stood, so that it can be put back.
         """
-        folder = self._files()
-        folder.mkdir(parents=True, exist_ok=True)
-        source = Path(path)
-        target = folder / f"{dataset.id}.{time.time_ns()}{source.suffix}"
-        origin = folder / f"{target.name}.json"
-        write_json(origin, {"from": path, "dataset": str(dataset.id), "wanted": wanted(dataset)})
+        beside = self._beside()
+        target = f"{FOLDER}/{dataset.id}.{time.time_ns()}{Path(path).suffix}"
+        origin = {"from": str(folder.path / path), "dataset": str(dataset.id), "wanted": wanted(dataset)}
+        beside.write(f"{target}.json", json.dumps(origin).encode())
+        number = os.dup(reader)
         try:
-            _move(source, target)
+            number = give_name(folder, path, number, beside, target)
         except OSError:
-            origin.unlink(missing_ok=True)
+            beside.unlink(f"{target}.json")
             raise
-        return target
+        finally:
+            os.close(number)
 
     def record(self, dataset: Dataset, record: Record) -> None:
         """Remember across restarts that no location gives the right bytes."""
@@ -93,16 +94,3 @@ class Quarantine:
 
     def _record_path(self, dataset: Dataset) -> str:
         return f"{self._records}/{dataset.id}.json"
-
-
-def _move(source: Path, target: Path) -> None:
-    try:
-        source.rename(target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        try:
-            shutil.move(source, target)
-        except OSError:
-            target.unlink(missing_ok=True)  # half of a copy, where there was no room for the whole
-            raise

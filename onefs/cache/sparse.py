@@ -6,12 +6,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from onefs.cache.atomic import make_folder, read_json, write_json
+from onefs.cache.atomic import has_its_name, make_folder, read_json, reopened, write_json
+from onefs.cache.beneath import DATA_MODE
 from onefs.cache.blocks import BlockMap
+from onefs.cache.layout import CacheLayout
 from onefs.cache.marks import BLOCKS_ENDING, mark_open
 from onefs.cache.partial import WRITING
 from onefs.cache.quota import Room
-from onefs.cache.renaming import give_name, has_its_name, reopened
 from onefs.cache.verify import wanted
 from onefs.catalogue.records import Dataset
 
@@ -30,6 +31,7 @@ class SparseFile:
         self.path = parts_path(folder, dataset)
         self._map_path = map_path(folder, dataset)
         self._note_path = note_path(folder, dataset)
+        self._dataset = dataset
         self._wanted = wanted(dataset)
         self._room = room
         self.is_mixed = False
@@ -39,11 +41,11 @@ class SparseFile:
         note = self._note_of(size_bytes)
         self.source, self.edition = str(note.get("source", "")), str(note.get("edition", ""))
         self.map = BlockMap(size_bytes, int(note.get("block_bytes", block_bytes)), _bits(note))
-        self._file = os.open(self.path, WRITING, 0o666)
+        self._file = os.open(self.path, WRITING, DATA_MODE)
         mark_open(self._file)
         self._map_file = -1
         try:
-            self._map_file = os.open(self._map_path, WRITING, 0o666)
+            self._map_file = os.open(self._map_path, WRITING, DATA_MODE)
             os.ftruncate(self._file, size_bytes)
             self._synced = bytes(self.map.bits)
             self._merge_unsynced(note)
@@ -110,12 +112,12 @@ class SparseFile:
         self._merge_unsynced(note)
         return True
 
-    def move_to(self, target: Path) -> int:
+    def move_to(self, layout: CacheLayout) -> int:
         """Give the whole file its name and return a descriptor to read it from. Can be tried again if it raises."""
         if self._reader < 0:
             self._reader = self.reader()
             self._end_writing()
-        self._reader = give_name(self.path, self._reader, target)
+        self._reader = layout.name_part(self.path.name, self._reader, self._dataset)
         self._forget_notes()
         reader, self._reader = self._reader, -1
         return reader

@@ -10,19 +10,18 @@ from pathlib import Path
 from uuid import UUID
 
 from onefs.cache.arrivals import Arrivals
-from onefs.cache.atomic import cache_errors, make_folder
+from onefs.cache.atomic import cache_errors, part_from_others
 from onefs.cache.beside import View
 from onefs.cache.evict import AT_ONCE, Evictor
 from onefs.cache.eviction import footprint
 from onefs.cache.labs import LabUsage
-from onefs.cache.layout import Copy, Places, open_at
+from onefs.cache.layout import CacheLayout, Copy
 from onefs.cache.ledger import Ledger
 from onefs.cache.locks import DatasetLocks, StoppedError
 from onefs.cache.partial import Partial
 from onefs.cache.pins import Pins
 from onefs.cache.quarantine import Quarantine
 from onefs.cache.quota import Limits, Room, Usage
-from onefs.cache.renaming import part_from_others
 from onefs.cache.shares import Shares
 from onefs.cache.sparse import SparseFile
 from onefs.cache.stamps import Stamps
@@ -32,10 +31,9 @@ from onefs.catalogue.records import Dataset
 from onefs.errors import BusyError, KeptError
 
 CLOSING_S = 5.0
-COMMIT_TRIES = 3
 
 
-class ContentStore(Places):
+class ContentStore(CacheLayout):
     """A cache directory laid out as ONE's, and the state beside it. Safe to use from several threads.
 
     With `is_cache` false, `data_dir` is a local archive: its files are read in place and never touched. With
@@ -52,17 +50,15 @@ class ContentStore(Places):
         limits: Limits | None = None,
         uuid_filenames: bool = False,
     ) -> None:
-        super().__init__(data_dir, state_dir, uuid_filenames=uuid_filenames)
-        self.is_cache = is_cache
+        super().__init__(data_dir, state_dir, is_cache=is_cache, uuid_filenames=uuid_filenames)
         self.may_displace = may_displace
-        self._locks = DatasetLocks(state_dir / "locks")
+        self._locks = DatasetLocks(self.state)
         room = state_dir / "room"
         self.stamps = Stamps(state_dir / "stamps", data_dir, Arrivals(room / "arrivals", self._sees_all_marks))
-        self.quarantine = Quarantine(state_dir / "quarantine", lambda: self.beside_data("quarantine"))
+        self.quarantine = Quarantine(state_dir / "quarantine", lambda: self.beside)
         self._pins = Pins(state_dir / "pins")
         self._uses = Uses(self._note_use)
-        partials = functools.partial(self.beside_data, "partial")
-        self._evictor = Evictor(self.folder, self.stamps, self._pins, self._uses, partials, self._locks)
+        self._evictor = Evictor(self.folder, self.stamps, self._pins, self._uses, self.parts_dir, self._locks)
         ledger, shares = Ledger(room, self._locks.hold), Shares(room / "daemons", self._sees_all_marks)
         self.room = Room(limits or Limits(), data_dir, ledger, shares, self._evictor, self._locks.hold, self.stamps)
 
@@ -81,7 +77,7 @@ class ContentStore(Places):
     def open_copy(self, dataset: Dataset) -> Copy | None:
         """The same file, opened. Raises what is wrong with the cache."""
         found = self.find_copy(dataset)
-        return open_at(dataset, found[0] if found is not None else self.path(dataset))
+        return self.open_at(dataset, self._inside(found[0] if found is not None else self.path(dataset)))
 
     def vouch(self, dataset: Dataset, copy: Copy, md5: str, accepted: str = "", source: str = "") -> None:
         """Stamp a copy as verified (or, with `accepted`, as served though it differs)."""
@@ -111,7 +107,7 @@ class ContentStore(Places):
 
     def view_blocks(self, dataset: Dataset) -> View:
         """What another process has of a large dataset that it fetches. Raises OSError."""
-        return View(self.beside_data("partial"), dataset, sees_blocks=self.is_local_disk)
+        return View(self.parts_dir(), dataset, sees_blocks=self.is_local_disk)
 
     def commit(self, dataset: Dataset, partial: Partial | SparseFile) -> Copy:
         """Give a checked file its name in the cache, and return it opened."""
@@ -120,7 +116,7 @@ class ContentStore(Places):
             with suppress(FileNotFoundError):
                 self.stamps.expect(dataset, Signature.of(partial.path.stat()), partial.source)
             try:
-                descriptor = self._named(Path(path), partial)
+                descriptor = partial.move_to(self)
             except OSError:
                 self.stamps.drop(dataset.id)
                 raise
@@ -130,35 +126,36 @@ class ContentStore(Places):
             self._evictor.labs.added(dataset, footprint(signature.size_bytes))
             return Copy(descriptor, path, signature)
 
-    @staticmethod
-    def _named(target: Path, partial: Partial | SparseFile) -> int:
-        for _ in range(COMMIT_TRIES - 1):
-            with suppress(FileNotFoundError):  # the folder is not there yet, or somebody removed it since it was made
-                return partial.move_to(target)
-            make_folder(target.parent)
-        return partial.move_to(target)
-
     def put_away(self, dataset: Dataset, copy: Copy) -> bool:
         """Move a wrong file into quarantine; False if another stands there by now than the one that was judged."""
-        return self._take_away(dataset, copy, lambda: self.quarantine.put_away(dataset, copy.path))
+        return self._take_away(dataset, copy, keeps=True)
 
     def remove(self, dataset: Dataset, copy: Copy) -> bool:
         """Delete a file that another takes the place of; False if it is no longer the one that was judged."""
-        return self._take_away(dataset, copy, Path(copy.path).unlink)
+        return self._take_away(dataset, copy, keeps=False)
 
-    def _take_away(self, dataset: Dataset, copy: Copy, take: Callable[[], object]) -> bool:
+    def _take_away(self, dataset: Dataset, copy: Copy, *, keeps: bool) -> bool:
+        path = self._inside(copy.path)
         with cache_errors(dataset.path, copy.path), suppress(FileNotFoundError):
-            if Signature.of(os.stat(copy.path)) == copy.signature:  # noqa: PTH116
+            reader, status = self.folder.open_file(path)
+            try:
+                if Signature.of(status) != copy.signature:
+                    return False
                 stamp = self.stamps.reload(dataset.id)
-                others = [Signature.of(status) for path, status in self.find_copies(dataset) if path != copy.path]
+                others = [Signature.of(found) for there, found in self.find_copies(dataset) if there != copy.path]
                 if stamp is None or stamp.signature not in others:
                     self.stamps.drop(dataset.id)
-                take()
-                if stamp is not None and stamp.source and stamp.signature == copy.signature:
-                    size_bytes = footprint(copy.signature.size_bytes)
-                    self.room.give_back(size_bytes)
-                    self._evictor.labs.removed(dataset, size_bytes)
-                return True
+                if keeps:
+                    self.quarantine.put_away(dataset, self.folder, path, reader)
+                else:
+                    self.folder.unlink(path)
+            finally:
+                os.close(reader)
+            if stamp is not None and stamp.source and stamp.signature == copy.signature:
+                size_bytes = footprint(copy.signature.size_bytes)
+                self.room.give_back(size_bytes)
+                self._evictor.labs.removed(dataset, size_bytes)
+            return True
         return False
 
     def used(self, dataset: Dataset) -> None:
@@ -193,6 +190,8 @@ class ContentStore(Places):
         if self.is_pinned(dataset.id):
             raise KeptError(f"{dataset.path} is pinned.", "Unpin it first (onefs unpin).")
         found = self.find_copy(dataset)
+        for copy in self.open_copies(dataset) if found is None else ():  # which says so if it is behind a link
+            os.close(copy.descriptor)
         try:
             with cache_errors(dataset.path, self.state_dir), self._locks.hold(dataset.id, AT_ONCE):
                 freed_bytes = self._evictor.drop_parts(dataset.id)
@@ -238,6 +237,7 @@ class ContentStore(Places):
         self._uses.close(CLOSING_S)
         self.room.close()
         self.stamps.close(CLOSING_S)
+        super().close()
 
     def _evict_copy(self, dataset: Dataset, path: str, status: os.stat_result) -> int:
         stamp = self.stamps.reload(dataset.id)
@@ -255,7 +255,7 @@ class ContentStore(Places):
         return not self._locks.are_leased
 
     def _note_use(self, dataset_id: UUID) -> None:
-        for path in (self.stamps.path(dataset_id), self.beside_data("partial") / f"{dataset_id}.map"):
+        for path in (self.stamps.path(dataset_id), self.parts_dir() / f"{dataset_id}.map"):
             with suppress(OSError):
                 os.utime(path)
                 return
