@@ -229,7 +229,7 @@ class PrivateFolder(Folder):
     """A folder of one user's in a folder that others can write: nobody else may look into it.
 
     The folders above it are made such that every user of the outer one can make his own in them. EACCES if somebody
-    else owns the folder, or has rights in it.
+    else owns the folder. One that others have rights in is moved aside.
     """
 
     def __init__(self, outer: Folder, path: str) -> None:
@@ -245,11 +245,13 @@ class PrivateFolder(Folder):
     def _open_itself(self) -> int:
         number = self._outer.open(self._inside, _FOLDER)
         status = os.fstat(number)
-        if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
-            os.close(number)
-            why = "Not this user's alone (chmod 700, or remove it)"
-            raise PermissionError(errno.EACCES, why, str(self.path))
-        return number
+        if status.st_uid == os.geteuid() and not stat.S_IMODE(status.st_mode) & 0o077:
+            return number
+        os.close(number)
+        if status.st_uid != os.geteuid():
+            raise PermissionError(errno.EACCES, "It belongs to another user: remove it", str(self.path))
+        self._outer.rename(self._inside, f"{self._inside}.{uuid4().hex}")  # others may have put something there
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.path))
 
     def _make_itself(self) -> None:
         self._outer.make_folders("")

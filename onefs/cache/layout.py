@@ -12,7 +12,7 @@ from uuid import UUID
 from onefs import alf
 from onefs.cache import disks
 from onefs.cache.atomic import cache_error, give_name
-from onefs.cache.beneath import Folder
+from onefs.cache.beneath import Folder, PrivateFolder
 from onefs.cache.marks import BLOCKS_ENDING
 from onefs.cache.sharing import hold_state, others_can_write, state_folder
 from onefs.cache.verify import Signature
@@ -50,6 +50,9 @@ class CacheLayout:
         """Where the copies are."""
         self.state = hold_state(state_dir)
         """Where onefs keeps what it knows."""
+        with suppress(OSError):  # which whoever writes there is told
+            if isinstance(self.state, PrivateFolder):
+                self.state.make_folders("")
         self._root = os.fspath(data_dir)
         self._beside: Folder | None = None
 

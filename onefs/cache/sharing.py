@@ -5,6 +5,7 @@ import os
 import pwd
 import shlex
 import stat
+from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
 
@@ -27,6 +28,14 @@ def hold_state(state_dir: Path) -> Folder:
     if state_dir.parts[-3:-1] == (STATE_FOLDER, USERS):
         return PrivateFolder(Folder(state_dir.parents[2]), "/".join(state_dir.parts[-3:]))
     return Folder(state_dir)
+
+
+def make_state_folder(cache_dir: Path) -> Path:
+    """The same, made if need be and if it can be: whoever writes there is told why not."""
+    state = state_folder(cache_dir)
+    with closing(hold_state(state)) as folder, suppress(OSError):
+        folder.make_folders("")
+    return state
 
 
 def others_can_write(cache_dir: Path) -> bool:
