@@ -158,6 +158,13 @@ class Settings:
         "disk space to leave free on the cache's disk, by evicting fetched files; 0 for none",
         group=Group.CACHE,
     )
+    trust_cache: bool = _setting(
+        False,
+        yes_or_no,
+        "trust all who can write the cache directory: root and mounts with allow_other may use it, and tables in it "
+        "are taken as they are",
+        group=Group.CACHE,
+    )
     open_wait_s: float = _setting(
         2.0,
         duration_s,

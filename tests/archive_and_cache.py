@@ -18,6 +18,7 @@ from waiting import PATIENCE_S
 
 from onefs import alf
 from onefs.cache.quota import Limits
+from onefs.cache.sharing import state_folder
 from onefs.cache.store import ContentStore
 from onefs.catalogue.records import QC, Dataset
 from onefs.errors import OnefsError
@@ -131,7 +132,7 @@ class ArchiveAndCache:
         """A `Content` on the cache, closed at the end of the test."""
         store = ContentStore(
             self.cache,
-            self.cache / ".onefs",
+            state_folder(self.cache),
             is_cache=is_cache,
             may_displace=may_displace,
             limits=limits,

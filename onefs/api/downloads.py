@@ -14,6 +14,7 @@ from onefs.alyx.client import AlyxClient
 from onefs.api.source_arguments import settings_in_force
 from onefs.archive.archive import make_http, make_transport
 from onefs.cache.atomic import cache_errors
+from onefs.cache.sharing import make_state_folder
 from onefs.catalogue.saving import changing_tables
 from onefs.errors import UsageError
 from onefs.settings import Settings
@@ -48,7 +49,7 @@ def fetch_tables(client: AlyxClient, folder: Path) -> list[Path]:
     settings = settings_in_force()
     with _transport(settings) as transport, _folder_within(folder) as fresh:
         DatabaseOrigin(client, transport).download(fresh)
-        with changing_tables(folder):
+        with changing_tables(folder, make_state_folder(folder)):
             return sorted(table.replace(folder / table.name) for table in fresh.glob("*.pqt"))
 
 

@@ -1,4 +1,4 @@
-"""Owns which file systems keep one waiting, and whose locks reach all who use them: what their kinds tell."""
+"""What the kinds and options of file systems tell: whether they are local, and whose locks reach all who use them."""
 
 import os
 from pathlib import Path

@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from uuid import UUID
 
-from onefs.cache.beneath import remove_file_in
+from onefs.cache.beneath import Folder
 from onefs.cache.eviction import Candidate, footprint
 from onefs.cache.labs import LabCount, Labs
 from onefs.cache.locks import DatasetLocks, StoppedError
@@ -55,14 +55,15 @@ class Evictor:
 
     def __init__(
         self,
-        root: Path,
+        root: Folder,
         state: State,
         partials: Callable[[], Path],
         locks: DatasetLocks,
     ) -> None:
         self.on_evicted: Callable[[Dataset], None] = lambda dataset: None  # noqa: ARG005
         self.labs = Labs()
-        self._root = os.fspath(root)
+        self._folder = root
+        self._root = os.fspath(root.path)
         self._state = state
         self._partials = partials
         self._locks = locks
@@ -143,7 +144,7 @@ class Evictor:
         if found is None or found[1].st_nlink > 1:
             return 0
         path, status = found
-        if not remove_file_in(self._root, path, status):
+        if not self._folder.remove_file(path.removeprefix(f"{self._root}/"), status):
             return 0
         self._state.drop(record.dataset.id)
         self.labs.removed(record.dataset, footprint(status.st_size))

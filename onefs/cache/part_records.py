@@ -42,7 +42,7 @@ class PartRecords:
         state.add_schema(SCHEMA)
 
     def find(self, dataset_id: UUID) -> PartRecord | None:
-        """The record of a dataset's file; None if there is none. Blocks that a power loss may have taken are dropped."""
+        """The record of a dataset's file; None if there is none. Drops blocks that a power loss may have taken."""
         query = "SELECT key, wanted, source, edition, block_bytes, inode, run FROM part WHERE dataset = ?"
         row = self._state.read(lambda database: database.execute(query, (dataset_id.bytes,)).fetchone())
         if row is None:

@@ -8,7 +8,7 @@ from typing import Protocol
 from uuid import UUID
 
 from onefs import alf
-from onefs.cache.beneath import remove_file
+from onefs.cache.beneath import Folder
 from onefs.cache.evict import AT_ONCE
 from onefs.cache.eviction import footprint
 from onefs.cache.locks import StoppedError
@@ -66,16 +66,16 @@ class PrunableFiles:
             return ""
         return RECENT if self._others_before_s > -inf else NOT_OURS
 
-    def remove(self, root: int, path: str, status: os.stat_result) -> str:
-        """Remove a file below an open folder, and its stamp; why it stays, "" if it is removed. Raises OSError."""
+    def remove(self, root: Folder, path: str, status: os.stat_result) -> str:
+        """Remove a file below a folder, and its stamp; why it stays, "" if it is removed. Raises OSError."""
         stamped = self._stamped(path)
         if stamped is None:
-            return "" if remove_file(root, path, status) else CHANGED
+            return "" if root.remove_file(path, status) else CHANGED
         try:
             with self._store.lock(stamped.dataset.id, AT_ONCE):
                 if self._store.is_pinned(stamped.dataset.id):
                     return PINNED
-                if not remove_file(root, path, status):
+                if not root.remove_file(path, status):
                     return CHANGED
                 if _is_of(stamped, status):
                     self._store.state.drop(stamped.dataset.id)

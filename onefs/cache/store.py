@@ -1,9 +1,7 @@
 """`ContentStore`, the cache directory: adding files to it, stamping, evicting and quarantining them."""
 
-import errno
-import functools
+import json
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -13,12 +11,11 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
-from onefs.cache.atomic import cache_errors, make_folder, write_json
-from onefs.cache.beneath import remove_file_in
+from onefs.cache.atomic import cache_errors, give_name
 from onefs.cache.evict import AT_ONCE, Evictor
 from onefs.cache.eviction import footprint
 from onefs.cache.labs import LabUsage
-from onefs.cache.layout import Copy, Places, open_at
+from onefs.cache.layout import CacheLayout, Copy
 from onefs.cache.ledger import Ledger
 from onefs.cache.locks import DatasetLocks, StoppedError
 from onefs.cache.part_records import PartRecords
@@ -30,7 +27,7 @@ from onefs.catalogue.records import Dataset
 from onefs.errors import BusyError, KeptError
 
 CLOSING_S = 5.0
-COMMIT_TRIES = 3
+QUARANTINE = "quarantine"
 
 
 class NewFile(Protocol):
@@ -42,11 +39,11 @@ class NewFile(Protocol):
     def status(self) -> os.stat_result:
         """The file's status, as it is on disk. Raises OSError."""
 
-    def move_to(self, target: Path) -> int:
+    def move_to(self, layout: CacheLayout) -> int:
         """Give it its name, and return a descriptor to read it from. Can be tried again if it raises OSError."""
 
 
-class ContentStore(Places):
+class ContentStore(CacheLayout):
     """A cache directory laid out as ONE's, and the state beside it. Safe to use from several threads.
 
     With `is_cache` false, `data_dir` is a local archive: its files are read in place and never touched. With
@@ -63,15 +60,13 @@ class ContentStore(Places):
         limits: Limits | None = None,
         uuid_filenames: bool = False,
     ) -> None:
-        super().__init__(data_dir, state_dir, uuid_filenames=uuid_filenames)
-        self.is_cache = is_cache
+        super().__init__(data_dir, state_dir, is_cache=is_cache, uuid_filenames=uuid_filenames)
         self.may_displace = may_displace
-        self._locks = DatasetLocks(state_dir / "locks")
+        self._locks = DatasetLocks(self.state_folder)
         room = state_dir / "room"
         self.state = State(state_dir, data_dir)
         self.part_records = PartRecords(self.state)
-        partials = functools.partial(self.beside_data, "partial")
-        self._evictor = Evictor(data_dir, self.state, partials, self._locks)
+        self._evictor = Evictor(self.folder, self.state, self.parts_dir, self._locks)
         ledger, shares = Ledger(room, self._locks.hold), Shares(room / "daemons", self._sees_all_marks)
         self.room = Room(limits or Limits(), data_dir, ledger, shares, self._evictor, self._locks.hold)
 
@@ -90,7 +85,7 @@ class ContentStore(Places):
     def open_copy(self, dataset: Dataset) -> Copy | None:
         """The same file, opened. Raises what is wrong with the cache."""
         found = self.find_copy(dataset)
-        return open_at(dataset, found[0] if found is not None else self.path(dataset))
+        return self.open_at(dataset, self._inside(found[0] if found is not None else self.path(dataset)))
 
     def vouch(self, dataset: Dataset, copy: Copy, md5: str, accepted: str = "", source: str = "") -> None:
         """Stamp a copy as verified (or, with `accepted`, as served though it differs)."""
@@ -115,7 +110,7 @@ class ContentStore(Places):
         with cache_errors(dataset.path, path):
             self.state.expect(dataset, Stamp(Signature.of(file.status()), "", source=file.source))
             try:
-                descriptor = self._named(Path(path), file)
+                descriptor = file.move_to(self)
             except OSError:
                 self.state.drop(dataset.id)
                 raise
@@ -123,37 +118,38 @@ class ContentStore(Places):
             self._evictor.labs.added(dataset, footprint(signature.size_bytes))
             return Copy(descriptor, path, signature)
 
-    @staticmethod
-    def _named(target: Path, file: NewFile) -> int:
-        for _ in range(COMMIT_TRIES - 1):
-            with suppress(FileNotFoundError):  # the folder is not there yet, or somebody removed it since it was made
-                return file.move_to(target)
-            make_folder(target.parent)
-        return file.move_to(target)
-
     def put_away(self, dataset: Dataset, copy: Copy) -> bool:
         """Move a wrong file into quarantine; False if another stands there by now than the one that was judged."""
-        return self._take_away(dataset, copy, lambda: self._to_quarantine(dataset, Path(copy.path)))
+        return self._take_away(dataset, copy, keeps=True)
 
     def remove(self, dataset: Dataset, copy: Copy) -> bool:
         """Delete a file that another takes the place of; False if it is no longer the one that was judged."""
-        return self._take_away(dataset, copy, Path(copy.path).unlink)
+        return self._take_away(dataset, copy, keeps=False)
 
-    def _take_away(self, dataset: Dataset, copy: Copy, take: Callable[[], object]) -> bool:
+    def _take_away(self, dataset: Dataset, copy: Copy, *, keeps: bool) -> bool:
+        path = self._inside(copy.path)
         with cache_errors(dataset.path, copy.path), suppress(FileNotFoundError):
-            if Signature.of(os.stat(copy.path)) == copy.signature:  # noqa: PTH116
+            reader, status = self.folder.open_file(path)
+            try:
+                if Signature.of(status) != copy.signature:
+                    return False
                 stamp = self.state.reload(dataset.id)
                 others = [
-                    Signature.of(status).edition for path, status in self.find_copies(dataset) if path != copy.path
+                    Signature.of(found).edition for there, found in self.find_copies(dataset) if there != copy.path
                 ]
                 if stamp is None or stamp.signature.edition not in others:
                     self.state.drop(dataset.id)
-                take()
-                if stamp is not None and stamp.source and stamp.signature.edition == copy.signature.edition:
-                    size_bytes = footprint(copy.signature.size_bytes)
-                    self.room.give_back(size_bytes)
-                    self._evictor.labs.removed(dataset, size_bytes)
-                return True
+                if keeps:
+                    self._to_quarantine(dataset, path, reader)
+                else:
+                    self.folder.unlink(path)
+            finally:
+                os.close(reader)
+            if stamp is not None and stamp.source and stamp.signature.edition == copy.signature.edition:
+                size_bytes = footprint(copy.signature.size_bytes)
+                self.room.give_back(size_bytes)
+                self._evictor.labs.removed(dataset, size_bytes)
+            return True
         return False
 
     def used(self, dataset: Dataset) -> None:
@@ -186,6 +182,8 @@ class ContentStore(Places):
         if self.is_pinned(dataset.id):
             raise KeptError(f"{dataset.path} is pinned.", "Unpin it first (onefs unpin).")
         found = self.find_copy(dataset)
+        for copy in self.open_copies(dataset) if found is None else ():  # which says so if it is behind a link
+            os.close(copy.descriptor)
         try:
             with cache_errors(dataset.path, self.state_dir), self._locks.hold(dataset.id, AT_ONCE):
                 freed_bytes = self._evictor.drop_parts(dataset.id)
@@ -230,12 +228,13 @@ class ContentStore(Places):
         """Bring the stamps to disk, unless the disk takes too long."""
         self.room.close()
         self.state.close(CLOSING_S)
+        super().close()
 
     def _evict_copy(self, dataset: Dataset, path: str, status: os.stat_result) -> int:
         stamp = self.state.reload(dataset.id)
         edition = Signature.of(status).edition
         is_ours = self.is_cache and stamp is not None and stamp.source and stamp.signature.edition == edition
-        if not is_ours or not remove_file_in(self._root, path, status):
+        if not is_ours or not self.folder.remove_file(self._inside(path), status):
             raise KeptError(
                 f"{path} was put there by another program than onefs, or was changed since.",
                 "Remove it yourself if it is not needed.",
@@ -247,27 +246,19 @@ class ContentStore(Places):
     def _sees_all_marks(self) -> bool:
         return not self._locks.are_leased
 
-    def _to_quarantine(self, dataset: Dataset, path: Path) -> None:
-        """Move a wrong file out of the cache. Beside it a JSON file tells where it stood. Raises OSError."""
-        folder = self.beside_data("quarantine")
-        target = folder / f"{dataset.id}.{time.time_ns()}{path.suffix}"
-        origin = folder / f"{target.name}.json"
-        write_json(origin, {"from": os.fspath(path), "dataset": str(dataset.id), "wanted": wanted(dataset)})
-        try:
-            _move(path, target)
-        except OSError:
-            origin.unlink(missing_ok=True)
-            raise
+    def _to_quarantine(self, dataset: Dataset, path: str, reader: int) -> None:
+        """Move a wrong file, which `reader` reads, out of the cache; nothing is deleted. Raises OSError.
 
-
-def _move(source: Path, target: Path) -> None:
-    try:
-        source.rename(target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
+        A JSON file beside it tells where it stood, so that it can be put back.
+        """
+        target = f"{QUARANTINE}/{dataset.id}.{time.time_ns()}{Path(path).suffix}"
+        origin = {"from": str(self.folder.path / path), "dataset": str(dataset.id), "wanted": wanted(dataset)}
+        self.beside.write(f"{target}.json", json.dumps(origin).encode())
+        number = os.dup(reader)
         try:
-            shutil.move(source, target)
+            number = give_name(self.folder, path, number, self.beside, target)
         except OSError:
-            target.unlink(missing_ok=True)  # half of a copy, where there was no room for the whole
+            self.beside.unlink(f"{target}.json")
             raise
+        finally:
+            os.close(number)

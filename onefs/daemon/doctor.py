@@ -12,6 +12,7 @@ from pathlib import Path
 from onefs.alyx.client import AlyxClient
 from onefs.archive.archive import make_http, make_transport
 from onefs.archive.opening import opened
+from onefs.cache.sharing import others_can_write, refuse_shared
 from onefs.catalogue.snapshot import Snapshot
 from onefs.daemon import samples
 from onefs.errors import CacheDamagedError, MountError, OnefsError
@@ -59,7 +60,7 @@ def examine(source_name: str | None, settings: Settings) -> Iterator[Finding]:
 
 
 def _examine_source(source: Source, settings: Settings) -> Iterator[Finding]:
-    cache = _try("cache", lambda: _cache(source))
+    cache = _try("cache", lambda: _cache(source, settings))
     yield cache
     if not cache.is_well:
         return
@@ -164,8 +165,12 @@ def _allow_other() -> str:
     return "/etc/fuse.conf permits it."
 
 
-def _cache(source: Source) -> str:
+def _cache(source: Source, settings: Settings) -> str:
+    if source.is_cache:
+        refuse_shared(source.data_dir, serves_others=settings.allow_other, is_trusted=settings.trust_cache)
     prepare(source)
+    if source.is_cache and others_can_write(source.data_dir):
+        return f"{source.data_dir} is usable. Others can write there: what is known of its files is each user's own."
     return f"{source.data_dir} is usable."
 
 

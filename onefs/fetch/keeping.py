@@ -1,6 +1,5 @@
 """`Keeping`: pins, evicts or verifies single copies, as a person asks."""
 
-import os
 import threading
 from collections.abc import Callable
 from uuid import UUID
@@ -61,7 +60,7 @@ class Keeping:
 
     def holds(self, folder: str) -> bool:
         """Whether there may be copies below a folder of the tree."""
-        return os.path.isdir(f"{self._store.data_dir}/{folder}")  # noqa: PTH112  (a Path costs more than the call)
+        return self._store.holds(folder)
 
     def unfinished(self) -> set[UUID]:
         """The ids of datasets of which a part is there."""

@@ -198,7 +198,7 @@ class Obtainer:
     def _fetch_whole(self, fetch: Fetch, locations: Locations, ordered: Ordered) -> Obtained:
         """The first location's bytes that are right; wrong ones are accepted only if no location has better."""
         reservation = self._store.room.reserve(fetch.dataset.id, 0)
-        file = WholeFile(fetch, self._store.partials(), reservation)
+        file = WholeFile(fetch, self._store, reservation)
         try:
             reservation.reach(footprint(fetch.dataset.size_bytes or 0))
             first = Verify.STRICT if self._policy is Verify.WARN else self._policy

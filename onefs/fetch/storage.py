@@ -4,16 +4,16 @@ import os
 import threading
 import zlib
 from contextlib import suppress
-from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
-from onefs.cache.atomic import MORE_ROOM, make_folder
+from onefs.cache.atomic import MORE_ROOM, has_its_name, reopened
+from onefs.cache.beneath import DATA_MODE
 from onefs.cache.eviction import footprint
+from onefs.cache.layout import CacheLayout
 from onefs.cache.marks import BLOCKS_ENDING, mark_open
 from onefs.cache.part_records import PartRecord
 from onefs.cache.quota import Reservation
-from onefs.cache.renaming import give_name, has_its_name, reopened
 from onefs.cache.store import ContentStore
 from onefs.cache.verify import wanted
 from onefs.catalogue.records import Dataset
@@ -99,7 +99,6 @@ class DiskBlocks:
         self._unchecked: dict[int, int] = {}
         self._running: dict[int, tuple[int, int]] = {}  # by block under way: where its bytes end, and their CRC-32
         self.is_mixed = False
-        make_folder(self.path.parent)
         size_bytes = dataset.size_bytes or 0
         record = self._records.find(dataset.id)
         self._file = self._take_up(record, size_bytes)
@@ -214,12 +213,12 @@ class DiskBlocks:
         """The file's status."""
         return os.fstat(self._file)
 
-    def move_to(self, target: Path) -> int:
+    def move_to(self, layout: CacheLayout) -> int:
         """Give the whole file its name and return a descriptor to read it from. Can be tried again if it raises."""
         if self._reader < 0:
             self._reader = self.reader()
             self._end_writing()
-        self._reader = give_name(self.path, self._reader, target)
+        self._reader = layout.name_part(self.path.name, self._reader, self._dataset)
         self._records.forget(self._dataset.id)
         if self._reservation is not None:
             self._reservation.end(footprint(self.map.size_bytes), is_file=True)
@@ -266,7 +265,7 @@ class DiskBlocks:
         """A descriptor of a new file, in the place of another."""
         self._records.forget(self._dataset.id)
         self.path.unlink(missing_ok=True)
-        number = os.open(self.path, OPENING | os.O_CREAT | os.O_EXCL, 0o600)
+        number = os.open(self.path, OPENING | os.O_CREAT | os.O_EXCL, DATA_MODE)
         os.ftruncate(number, size_bytes)
         return number
 

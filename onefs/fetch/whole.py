@@ -1,13 +1,13 @@
 """Files that are fetched in one request: small ones, and those of unknown length."""
 
 import os
-from pathlib import Path
 from uuid import uuid4
 
-from onefs.cache.atomic import make_folder
+from onefs.cache.atomic import reopened
+from onefs.cache.beneath import DATA_MODE
 from onefs.cache.eviction import footprint
+from onefs.cache.layout import CacheLayout
 from onefs.cache.quota import Reservation
-from onefs.cache.renaming import give_name
 from onefs.cache.verify import Verdict, Verify, judge
 from onefs.digests import new_md5
 from onefs.errors import MismatchError
@@ -31,15 +31,16 @@ class WholeFile:
     the server holds.
     """
 
-    def __init__(self, fetch: Fetch, folder: Path, reservation: Reservation) -> None:
+    def __init__(self, fetch: Fetch, layout: CacheLayout, reservation: Reservation) -> None:
         self._fetch = fetch
         self._reservation = reservation
-        self.path = folder / f"{uuid4()}.part"
+        self._layout = layout
+        self.path = layout.parts_dir() / f"{uuid4()}.part"
         self._file = self._reader = -1
         self._location = Location("")
         self._policy = Verify.STRICT
         self._asked_edition = ""
-        self._is_whole = False
+        self._is_whole = self._is_on_disk = self._is_named = False
         self.source = ""
         self.restart()
 
@@ -131,27 +132,25 @@ class WholeFile:
         self._write_chunks()
         return os.fstat(self._file)
 
-    def move_to(self, target: Path) -> int:
-        """Give the file its name, and return a descriptor to read it from. Can be tried again if it raises."""
+    def move_to(self, layout: CacheLayout) -> int:
+        """Give the file its name, and return a descriptor to read it from. Can be tried again if it raises OSError."""
         if self._reader < 0:
-            self._write_chunks()
-            self._reader = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            self._reader = reopened(self._file)
             number, self._file = self._file, -1
             os.close(number)  # where NFS tells that there was no room
-        self._reader = give_name(self.path, self._reader, target)
+        self._reader = layout.name_part(self.path.name, self._reader, self._fetch.dataset)
+        self._is_named = True
         self._reservation.end(footprint(self.size_bytes), is_file=True)
         reader, self._reader = self._reader, -1
-        self.path = target
         return reader
 
     def close(self) -> None:
         """Let go of it, and of what is not in the cache under its name."""
-        is_on_disk = self._file >= 0 or self._reader >= 0
         for number in (self._file, self._reader):
             if number >= 0:
                 os.close(number)
         self._file = self._reader = -1
-        if is_on_disk:
+        if self._is_on_disk and not self._is_named:
             self.path.unlink(missing_ok=True)
         self._reservation.end(0)
 
@@ -159,10 +158,11 @@ class WholeFile:
         """Have a file, with what was in memory until now."""
         if self._file < 0:
             try:
-                self._file = os.open(self.path, NEW_FILE, 0o666)
+                self._file = os.open(self.path, NEW_FILE, DATA_MODE)
             except FileNotFoundError:
-                make_folder(self.path.parent)
-                self._file = os.open(self.path, NEW_FILE, 0o666)
+                self._layout.partials()
+                self._file = os.open(self.path, NEW_FILE, DATA_MODE)
+            self._is_on_disk = True
             _write(self._file, b"".join(self._chunks))
             self._chunks.clear()
 

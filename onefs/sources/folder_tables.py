@@ -173,7 +173,7 @@ def _changing(source: Source) -> TableError:
 @contextmanager
 def _locked(place: Place, folder: str) -> Iterator[None]:
     """Hold the lock that guards the tables of a folder, however long another process needs."""
-    lock = FileLock(place.state_dir / "indexing.lock", mode=0o666)  # for others who share the state, too
+    lock = FileLock(place.state_dir / "indexing.lock", mode=0o600)
     while not lock.is_locked:
         try:
             lock.acquire(timeout=_TOLD_AFTER_S)

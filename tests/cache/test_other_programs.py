@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 from archive_and_cache import QUICK, ArchiveAndCache, Clock, dataset_of, read, read_open
-from onefs.cache.partial import Partial
-from onefs.fetch.fetches import Fetches
+from privileges import another_disk
 from waiting import PATIENCE_S, wait_until
 
+from onefs.cache.beneath import Folder
 from onefs.cache.layout import Copy
 from onefs.cache.locks import DatasetLocks
 from onefs.cache.store import ContentStore
 from onefs.cache.verify import Verify, wanted
 from onefs.catalogue.records import Dataset
 from onefs.errors import CacheDamagedError, MismatchError, NoRoomError
-from onefs.fetch import transfer
+from onefs.fetch import obtain
 from onefs.fetch.access import Content, State
 from onefs.fetch.failures import Failures
 from onefs.fetch.fetch import Fetch
@@ -144,24 +144,21 @@ def test_what_is_moved_to_quarantine_can_be_put_back(place: ArchiveAndCache) -> 
     assert origin.with_suffix("").read_bytes() == b"{}"
 
 
+@pytest.mark.needs_mount
 def test_quarantine_on_another_disk_without_room(place: ArchiveAndCache) -> None:
-    other = Path(tempfile.mkdtemp(dir="/dev/shm"))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        place.cache.mkdir()
-        (place.cache / "lab").symlink_to(other)
-        dataset, content = place.add(DATA), place.content()
-        path = place.put_in_cache(dataset, bytes(2 << 20))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
-        with pytest.raises(NoRoomError):
-            read(content, dataset)
-        assert path.stat().st_size == 2 << 20
-        assert list((place.cache / ".onefs" / "quarantine").iterdir()) == []
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        import shutil
-
-        shutil.rmtree(other)
+    with another_disk(place.cache / "lab"):
+        try:
+            dataset, content = place.add(DATA), place.content()
+            path = place.put_in_cache(dataset, bytes(2 << 20))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+            with pytest.raises(NoRoomError):
+                read(content, dataset)
+            assert path.stat().st_size == 2 << 20
+            assert list((place.cache / ".onefs" / "quarantine").iterdir()) == []
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            content.close()
 
 
 def test_a_file_of_the_same_name_is_not_taken_for_ours(place: ArchiveAndCache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +184,7 @@ def test_a_local_file_waits_behind_no_fetch(place: ArchiveAndCache) -> None:
     local = place.add(DATA, 99)
     place.put_in_cache(local, DATA)
     stop = threading.Event()
-    others = DatasetLocks(place.cache / ".onefs" / "locks")
+    others = DatasetLocks(Folder(place.cache / ".onefs"))
     locks = [others.hold(dataset.id, stop) for dataset in stuck]
     for lock in locks:
         lock.__enter__()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from archive_and_cache import dataset_of
 from onefs.cache.blocks import BlockMap
+from onefs.cache.layout import CacheLayout
 from onefs.cache.sparse import SparseFile
 
 from onefs.cache.store import ContentStore
@@ -137,8 +138,9 @@ def test_whole_it_gets_its_name(tmp_path: Path) -> None:
     file.comes_from("http://server/x", '"1"')
     put(file, *range(21))
     assert file.map.is_whole
-    os.close(file.move_to(tmp_path / "x.npy"))
-    assert (tmp_path / "x.npy").read_bytes() == DATA
+    layout = CacheLayout(tmp_path, tmp_path)
+    os.close(file.move_to(layout))
+    assert Path(layout.path(DATASET)).read_bytes() == DATA
     assert not list((tmp_path / "partial").iterdir())
 
 
