@@ -13,6 +13,7 @@ from onefs.cache.arrivals import Arrivals
 from onefs.cache.atomic import cache_errors, make_folder
 from onefs.cache.beneath import remove_file_in
 from onefs.cache.beside import View
+from onefs.cache.descriptors import Descriptors
 from onefs.cache.evict import AT_ONCE, Evictor
 from onefs.cache.eviction import footprint
 from onefs.cache.labs import LabUsage
@@ -30,7 +31,7 @@ from onefs.cache.stamps import Stamps
 from onefs.cache.uses import Uses
 from onefs.cache.verify import Signature, Stamp
 from onefs.catalogue.records import Dataset
-from onefs.errors import BusyError, KeptError
+from onefs.errors import BusyError, ContentError, KeptError
 
 CLOSING_S = 5.0
 COMMIT_TRIES = 3
@@ -62,8 +63,9 @@ class ContentStore(Places):
         self.quarantine = Quarantine(state_dir / "quarantine", lambda: self.beside_data("quarantine"))
         self._pins = Pins(state_dir / "pins")
         self._uses = Uses(self._note_use)
+        self.descriptors = Descriptors(self)
         partials = functools.partial(self.beside_data, "partial")
-        self._evictor = Evictor(data_dir, self.stamps, self._pins, self._uses, partials, self._locks)
+        self._evictor = Evictor(data_dir, self.stamps, self._pins, self._uses, partials, self._locks, self.descriptors)
         ledger, shares = Ledger(room, self._locks.hold), Shares(room / "daemons", self._sees_all_marks)
         self.room = Room(limits or Limits(), data_dir, ledger, shares, self._evictor, self._locks.hold, self.stamps)
 
@@ -122,6 +124,8 @@ class ContentStore(Places):
                 self.stamps.expect(dataset, Signature.of(partial.path.stat()), partial.source)
             try:
                 descriptor = self._named(Path(path), partial)
+            except IsADirectoryError:
+                raise ContentError(f"{path} in the cache is not a file.", "Remove it.") from None
             except OSError:
                 self.stamps.drop(dataset.id)
                 raise
@@ -154,6 +158,7 @@ class ContentStore(Places):
                 others = [Signature.of(status) for path, status in self.find_copies(dataset) if path != copy.path]
                 if stamp is None or stamp.signature not in others:
                     self.stamps.drop(dataset.id)
+                self.descriptors.open_now(dataset.id)
                 take()
                 if stamp is not None and stamp.source and stamp.signature == copy.signature:
                     size_bytes = footprint(copy.signature.size_bytes)
@@ -243,6 +248,7 @@ class ContentStore(Places):
     def _evict_copy(self, dataset: Dataset, path: str, status: os.stat_result) -> int:
         stamp = self.stamps.reload(dataset.id)
         is_ours = self.is_cache and stamp is not None and stamp.source and stamp.signature == Signature.of(status)
+        self.descriptors.open_now(dataset.id)
         if not is_ours or not remove_file_in(self._root, path, status):
             raise KeptError(
                 f"{path} was put there by another program than onefs, or was changed since.",

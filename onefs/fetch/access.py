@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from onefs.cache.descriptors import CachedFile
 from onefs.cache.quarantine import Record
 from onefs.cache.store import ContentStore
 from onefs.cache.trusted import TrustedCopies
@@ -17,7 +18,6 @@ from onefs.catalogue.records import Dataset
 from onefs.errors import MismatchError, OfflineError, OnefsError, again
 from onefs.fetch.blockwise import Blockwise
 from onefs.fetch.copies import Copies
-from onefs.fetch.descriptors import Descriptor
 from onefs.fetch.download import Downloader, Patience
 from onefs.fetch.failures import Failures
 from onefs.fetch.fetch import Fetch, Pause, Transfer
@@ -122,11 +122,10 @@ class Content:
         have to be begun.
         """
         self._store.used(dataset)
-        for copy in self._store.open_copies(dataset):
-            stamp = self._store.stamps.get(dataset.id)
-            if trusted(dataset, copy.signature, stamp, self._verify) is not None:
-                return OpenFile(dataset.path, Descriptor(copy.descriptor, copy.signature), None)
-            os.close(copy.descriptor)
+        for path, status in self._store.each_copy(dataset):
+            signature, stamp = Signature.of(status), self._store.stamps.get(dataset.id)
+            if trusted(dataset, signature, stamp, self._verify) is not None:
+                return OpenFile(dataset.path, self._store.descriptors.share(dataset, path, signature), None)
         if self._stop.is_set():
             raise ending(dataset)
         fetch = self._fetches.join(dataset, may_fetch=may_fetch)
@@ -274,7 +273,7 @@ class Content:
     def _noting(self, step: Callable[[Fetch], Obtained | Pause | None]) -> Step:
         """A step whose outcome is remembered and counted."""
 
-        def run(fetch: Fetch) -> Descriptor | Pause | None:
+        def run(fetch: Fetch) -> CachedFile | Pause | None:
             try:
                 obtained = step(fetch)
             except OfflineError as error:
@@ -289,7 +288,8 @@ class Content:
             self._store.quarantine.forget(fetch.dataset)
             if obtained.fetched:
                 self._count(files=1)
-            return Descriptor(obtained.copy.descriptor, obtained.copy.signature)
+            copy = obtained.copy
+            return self._store.descriptors.share(fetch.dataset, copy.path, copy.signature, copy.descriptor)
 
         return run
 

@@ -6,10 +6,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import StrEnum
 
+from onefs.cache.descriptors import CachedFile
 from onefs.cache.verify import Signature
 from onefs.catalogue.records import Dataset
 from onefs.errors import OnefsError, again
-from onefs.fetch.descriptors import Descriptor
 from onefs.fetch.growing import Growing
 from onefs.meter import Meter
 
@@ -59,7 +59,7 @@ class Fetch:
         self._news = _pending()
         self._attached = 0
         self._growing: Growing | None = None
-        self._result: Descriptor | None = None
+        self._result: CachedFile | None = None
         self._error: OnefsError | None = None
         self._is_left = False
         self._works = True
@@ -138,7 +138,7 @@ class Fetch:
             self._is_left = not self._attached
             return self._is_left
 
-    def take(self) -> Descriptor | None:
+    def take(self) -> CachedFile | None:
         """A share of the result, and detach; None while it is under way. Raises the failure, as a new object."""
         with self._lock:
             if self._error is not None:
@@ -159,7 +159,7 @@ class Fetch:
             self.begin()  # to bring it to an end
             growing.wake()
 
-    def succeed(self, result: Descriptor) -> bool:
+    def succeed(self, result: CachedFile) -> bool:
         """Hand out the file; False (and the file is closed) if it was given up meanwhile."""
         with self._lock:
             late = self._error is not None

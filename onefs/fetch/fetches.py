@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
+from onefs.cache.descriptors import CachedFile
 from onefs.cache.verify import wanted
 from onefs.catalogue.records import Dataset
 from onefs.errors import (
@@ -14,13 +15,12 @@ from onefs.errors import (
     OnefsError,
     UnreachableError,
 )
-from onefs.fetch.descriptors import Descriptor
 from onefs.fetch.fetch import Fetch, Pause
 from onefs.threads import Workers
 
 PASSING = (UnreachableError, AccessRefusedError, BrokenAnswerError, MissingOnServerError)
 """What keeps a server from giving more of a file, but says nothing against what it gave already."""
-Step = Callable[[Fetch], Descriptor | Pause | None]
+Step = Callable[[Fetch], CachedFile | Pause | None]
 
 
 class Fetches:
@@ -93,7 +93,7 @@ class Fetches:
 
     def _run(self, fetch: Fetch, step: Step, later: Sequence[tuple[Workers, Step]]) -> None:
         # What nobody foresaw goes on to the worker's own report, but nobody may wait for ever.
-        outcome: Descriptor | OnefsError | Pause | None = ContentError(
+        outcome: CachedFile | OnefsError | Pause | None = ContentError(
             f"{fetch.dataset.path} could not be had because of a fault in onefs.",
             "Please report it, with the log.",
         )
@@ -123,7 +123,7 @@ class Fetches:
         elif fetch.is_unused:
             fetch.begin()
 
-    def _end(self, fetch: Fetch, outcome: Descriptor | OnefsError | Pause) -> None:
+    def _end(self, fetch: Fetch, outcome: CachedFile | OnefsError | Pause) -> None:
         try:
             if outcome is Pause.LEFT:
                 fetch.grow(None)  # whoever sees that it is under way no more finds its file closed, and on the disk
@@ -136,7 +136,7 @@ class Fetches:
         finally:
             if isinstance(outcome, OnefsError):
                 fetch.fail(outcome)
-            elif isinstance(outcome, Descriptor):
+            elif isinstance(outcome, CachedFile):
                 fetch.succeed(outcome)
             fetch.grow(None)
 

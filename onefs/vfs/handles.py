@@ -54,8 +54,11 @@ class ReadableFile(Protocol):
     def read_now(self, offset: int, size: int) -> bytes | bytearray | None:
         """The bytes, or None if reading them would wait for the disk."""
 
-    def read(self, offset: int, size: int) -> bytes | None:
-        """The bytes; fewer only at the end of the file. None if they went since `wait` was asked, which may happen."""
+    def read(self, offset: int, size: int) -> bytes | bytearray | None:
+        """The bytes; fewer only at the end of the file. None if they went since `wait` was asked, which may happen.
+
+        Raises `CopyRemovedError` if the file must be opened again to be read.
+        """
 
     def close(self) -> None:
         """Let go of it. May be called twice."""
