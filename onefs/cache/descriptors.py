@@ -28,6 +28,10 @@ class Disk(Protocol):
     def is_local_disk(self) -> bool:
         """Whether opening a file keeps nobody waiting."""
 
+    @property
+    def read_now_flags(self) -> int:
+        """Flags of `preadv` for a read that never waits for a disk."""
+
 
 class CachedFile:
     """A verified file of the cache that readers share. It is opened when it is read, and may be closed between reads.
@@ -66,7 +70,8 @@ class CachedFile:
             return None
         buffer = bytearray(max(0, min(size, self.signature.size_bytes - offset)))
         try:
-            return buffer if self._read(buffer, offset, os.RWF_NOWAIT) == len(buffer) else None
+            count = self._read(buffer, offset, self._descriptors.disk.read_now_flags)
+            return buffer if count == len(buffer) else None
         except OSError as error:
             if error.errno in WOULD_BLOCK:
                 return None

@@ -56,6 +56,11 @@ class Places:
         """Whether both directories are on disks of this machine, so that opening a file keeps nobody waiting."""
         return disks.is_local(self.data_dir) and disks.is_local(self.state_dir)
 
+    @cached_property
+    def read_now_flags(self) -> int:
+        """Flags of `preadv` for a read that never waits for a disk. tmpfs has none, and refuses RWF_NOWAIT."""
+        return 0 if disks.is_in_memory(self.data_dir) else os.RWF_NOWAIT
+
     def find_copies(self, dataset: Dataset) -> list[tuple[str, os.stat_result]]:
         """Path and status of the dataset's files in the cache; first the one with the name that onefs gives."""
         return list(self.each_copy(dataset))

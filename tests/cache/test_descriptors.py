@@ -3,8 +3,11 @@
 import os
 import random
 import resource
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from archive_and_cache import ArchiveAndCache, read, read_open, together
@@ -148,3 +151,12 @@ def test_an_open_file_stays_readable_though_a_user_evicts_it(place: ArchiveAndCa
     assert content.keeping.evict(place.add(texts[0], 0))
     assert not place.file(place.add(texts[0], 0)).exists()
     assert read_open(file) == texts[0]
+
+
+def test_files_in_memory_are_read_without_waiting(place: ArchiveAndCache) -> None:
+    place.cache = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    try:
+        _, (file,), texts = many(place, 1)
+        assert file.read_now(5, 100) == texts[0][5:105]
+    finally:
+        shutil.rmtree(place.cache)
