@@ -94,6 +94,10 @@ class GoneError(OnefsError):
     default_remedy = "Look the path up again."
 
 
+class CopyRemovedError(GoneError):
+    """The cached copy of an open file was removed or replaced while it had no descriptor."""
+
+
 class NotADirectoryInTreeError(OnefsError):
     """A directory was needed where a file stands."""
 

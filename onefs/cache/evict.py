@@ -12,6 +12,7 @@ from pathlib import Path
 from uuid import UUID
 
 from onefs.cache.beneath import Folder
+from onefs.cache.descriptors import Descriptors
 from onefs.cache.eviction import Candidate, footprint
 from onefs.cache.labs import LabCount, Labs
 from onefs.cache.locks import DatasetLocks, StoppedError
@@ -59,6 +60,7 @@ class Evictor:
         state: State,
         partials: Callable[[], Path],
         locks: DatasetLocks,
+        descriptors: Descriptors,
     ) -> None:
         self.on_evicted: Callable[[Dataset], None] = lambda dataset: None  # noqa: ARG005
         self.labs = Labs()
@@ -67,6 +69,7 @@ class Evictor:
         self._state = state
         self._partials = partials
         self._locks = locks
+        self._descriptors = descriptors
 
     def survey(self, shares: list[Share], stop: threading.Event) -> Survey:
         """Look at all that onefs fetched, and add what is under way. Takes a while. Raises OSError, StoppedError."""
@@ -108,6 +111,8 @@ class Evictor:
         """Remove a candidate unless it was used, pinned or changed since, or is in use; bytes that came free."""
         dataset_id = candidate.dataset_id
         if self._state.is_pinned(dataset_id) or self._state.recent_use_s(dataset_id) > candidate.last_use_s:
+            return 0
+        if self._descriptors.needs_its_name(dataset_id):
             return 0
         try:
             with self._locks.hold(dataset_id, AT_ONCE):

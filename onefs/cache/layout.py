@@ -68,6 +68,11 @@ class CacheLayout:
         """Whether both directories are on disks of this machine, so that opening a file keeps nobody waiting."""
         return disks.is_local(self.data_dir) and disks.is_local(self.state_dir)
 
+    @cached_property
+    def read_now_flags(self) -> int:
+        """Flags of `preadv` for a read that never waits for a disk. tmpfs has none, and refuses RWF_NOWAIT."""
+        return 0 if disks.is_in_memory(self.data_dir) else os.RWF_NOWAIT
+
     def find_copies(self, dataset: Dataset) -> list[tuple[str, os.stat_result]]:
         """Path and status of the dataset's files in the cache; first the one with the name that onefs gives."""
         return list(self.each_copy(dataset))
@@ -165,6 +170,10 @@ class CacheLayout:
     def _inside(self, path: str) -> str:
         """A path below the directory, relative to it."""
         return path.removeprefix(f"{self._root}/")
+
+    def open_path(self, path: str) -> int:
+        """A descriptor of a file of the cache. Raises OSError."""
+        return self.folder.open(self._inside(path))
 
     def open_at(self, dataset: Dataset, path: str) -> Copy | None:
         """The dataset's file at a path, opened; None if there is none. Raises what is wrong with the cache."""

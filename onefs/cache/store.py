@@ -12,6 +12,7 @@ from typing import Protocol
 from uuid import UUID
 
 from onefs.cache.atomic import cache_errors, give_name
+from onefs.cache.descriptors import Descriptors
 from onefs.cache.evict import AT_ONCE, Evictor
 from onefs.cache.eviction import footprint
 from onefs.cache.labs import LabUsage
@@ -24,7 +25,7 @@ from onefs.cache.shares import Shares
 from onefs.cache.state import State
 from onefs.cache.verify import Signature, Stamp, Verdict, Verify, trusted, wanted
 from onefs.catalogue.records import Dataset
-from onefs.errors import BusyError, KeptError
+from onefs.errors import BusyError, ContentError, KeptError
 
 CLOSING_S = 5.0
 QUARANTINE = "quarantine"
@@ -66,7 +67,8 @@ class ContentStore(CacheLayout):
         room = state_dir / "room"
         self.state = State(state_dir, data_dir)
         self.part_records = PartRecords(self.state)
-        self._evictor = Evictor(self.folder, self.state, self.parts_dir, self._locks)
+        self.descriptors = Descriptors(self)
+        self._evictor = Evictor(self.folder, self.state, self.parts_dir, self._locks, self.descriptors)
         ledger, shares = Ledger(room, self._locks.hold), Shares(room / "daemons", self._sees_all_marks)
         self.room = Room(limits or Limits(), data_dir, ledger, shares, self._evictor, self._locks.hold)
 
@@ -111,6 +113,8 @@ class ContentStore(CacheLayout):
             self.state.expect(dataset, Stamp(Signature.of(file.status()), "", source=file.source))
             try:
                 descriptor = file.move_to(self)
+            except IsADirectoryError:
+                raise ContentError(f"{path} in the cache is not a file.", "Remove it.") from None
             except OSError:
                 self.state.drop(dataset.id)
                 raise
@@ -139,6 +143,7 @@ class ContentStore(CacheLayout):
                 ]
                 if stamp is None or stamp.signature.edition not in others:
                     self.state.drop(dataset.id)
+                self.descriptors.open_now(dataset.id)
                 if keeps:
                     self._to_quarantine(dataset, path, reader)
                 else:
@@ -234,6 +239,7 @@ class ContentStore(CacheLayout):
         stamp = self.state.reload(dataset.id)
         edition = Signature.of(status).edition
         is_ours = self.is_cache and stamp is not None and stamp.source and stamp.signature.edition == edition
+        self.descriptors.open_now(dataset.id)
         if not is_ours or not self.folder.remove_file(self._inside(path), status):
             raise KeptError(
                 f"{path} was put there by another program than onefs, or was changed since.",

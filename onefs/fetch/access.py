@@ -12,7 +12,6 @@ from onefs.catalogue.records import Dataset
 from onefs.errors import MismatchError, OnefsError, again
 from onefs.fetch.cancel import CancelToken
 from onefs.fetch.copies import Copies
-from onefs.fetch.descriptors import Descriptor
 from onefs.fetch.failures import Failures, ending, offline
 from onefs.fetch.fetch import Fetch, FetchEvents, Transfer
 from onefs.fetch.inspection import Inspection, Inspector, State
@@ -106,11 +105,10 @@ class Content:
         have to be begun.
         """
         self._store.used(dataset)
-        for copy in self._store.open_copies(dataset):
-            stamp = self._store.state.stamp(dataset.id)
-            if trusted(dataset, copy.signature, stamp, self._verify) is not None:
-                return OpenFile(dataset.path, Descriptor(copy.descriptor, copy.signature), None)
-            os.close(copy.descriptor)
+        for path, status in self._store.each_copy(dataset):
+            signature, stamp = Signature.of(status), self._store.state.stamp(dataset.id)
+            if trusted(dataset, signature, stamp, self._verify) is not None:
+                return OpenFile(dataset.path, self._store.descriptors.share(dataset, path, signature), None)
         if self._stop.is_set():
             raise ending(dataset)
         fetch = self._fetches.join(dataset, may_fetch=may_fetch)

@@ -8,11 +8,11 @@ from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
+from onefs.cache.descriptors import CachedFile
 from onefs.cache.verify import Signature, wanted
 from onefs.catalogue.records import Dataset
 from onefs.errors import OnefsError, again
 from onefs.fetch.cancel import CancelToken
-from onefs.fetch.descriptors import Descriptor
 from onefs.fetch.part_file import Gate, PartFile
 from onefs.meter import Meter
 from onefs.transports.base import Location
@@ -104,7 +104,7 @@ class Fetch:
         self._news = _pending()
         self._attached = 0
         self._part: PartFile | None = None
-        self._result: Descriptor | None = None
+        self._result: CachedFile | None = None
         self._error: OnefsError | None = None
         self._asked_again = False
 
@@ -204,7 +204,7 @@ class Fetch:
             self.move(FetchState.ABANDONED)
             return True
 
-    def take(self) -> Descriptor | None:
+    def take(self) -> CachedFile | None:
         """A share of the result, and detach; None while it is under way. Raises the failure, as a new object."""
         with self._lock:
             if self._error is not None:
@@ -226,7 +226,7 @@ class Fetch:
             self.begin()  # to bring it to an end
             part.wake()
 
-    def succeed(self, result: Descriptor) -> None:
+    def succeed(self, result: CachedFile) -> None:
         """Hand out the file; it is closed if the fetch failed meanwhile, or nobody waits."""
         with self._lock:
             is_late = self._state in ENDS

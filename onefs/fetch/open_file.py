@@ -1,12 +1,12 @@
 """`OpenFile`: a file as one program has it open, before and after its bytes are there."""
 
-import errno
 import os
 import threading
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from onefs.cache.atomic import cache_error
-from onefs.errors import CacheDamagedError, again
+from onefs.cache.descriptors import WOULD_BLOCK, CachedFile
+from onefs.errors import again
 from onefs.fetch.descriptors import Descriptor, Origin, Source
 from onefs.fetch.fetch import Fetch
 from onefs.fetch.part_file import PartFile
@@ -14,7 +14,6 @@ from onefs.fetch.scheduler import ReadAhead
 
 ALL_AT_ONCE_BYTES = 64 << 20
 """So much is asked for at once of a file that is to become whole."""
-WOULD_BLOCK = (errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
 class OpenFile:
@@ -22,7 +21,7 @@ class OpenFile:
 
     Made with a verified file, or with a fetch that the maker is attached to. A file that grows is read as far as it
     is there. Bytes that another program changes meanwhile are refused: `read` and `read_now` then raise
-    CacheDamagedError.
+    CacheDamagedError, or CopyRemovedError if the copy is gone and no descriptor of it is open.
     """
 
     __slots__ = (
@@ -38,7 +37,7 @@ class OpenFile:
         "is_fetched",
     )
 
-    def __init__(self, path: str, file: Descriptor | None, fetch: Fetch | None, *, is_fetched: bool = False) -> None:
+    def __init__(self, path: str, file: CachedFile | None, fetch: Fetch | None, *, is_fetched: bool = False) -> None:
         """`is_fetched` says that the fetch was begun for this opening, as there is no copy."""
         self._path = path
         self.is_fetched = is_fetched
@@ -143,13 +142,14 @@ class OpenFile:
 
     def read_now(self, offset: int, size: int) -> bytes | bytearray | None:
         """Bytes that are in memory; None if the disk would have to be waited for, or the file is not there yet."""
-        lent = self._borrow(offset, size)
+        lent = self._borrow(offset, size, may_wait=False)
+        if isinstance(lent, CachedFile):
+            return lent.read_now(offset, size)
         if not isinstance(lent, Descriptor):
             return lent
         try:
             buffer = bytearray(size)
             count = os.preadv(lent.number, [buffer], offset, os.RWF_NOWAIT)
-            self._check(lent)
         except OSError as error:
             if error.errno in WOULD_BLOCK:
                 return None
@@ -161,24 +161,23 @@ class OpenFile:
         del buffer[count:]
         return buffer
 
-    def read(self, offset: int, size: int) -> bytes | None:
+    def read(self, offset: int, size: int) -> bytes | bytearray | None:
         """Up to `size` bytes, fewer only at the end of the file; None if they went since `wait` said they are there.
 
         Raises ValueError if the file is closed.
         """
-        lent = self._borrow(offset, size)
-        if not isinstance(lent, Descriptor):
-            if lent is None and self._closed:
-                raise ValueError("read of a file that is closed")
-            return lent
-        try:
-            data = os.pread(lent.number, size, offset)
-            self._check(lent)
+        lent = self._borrow(offset, size, may_wait=True)
+        data = lent.read(offset, size) if isinstance(lent, CachedFile) else lent
+        if data is None and self._closed:
+            raise ValueError("read of a file that is closed")
+        if not isinstance(data, Descriptor):
             return data
+        try:
+            return os.pread(data.number, size, offset)
         except OSError as error:
             raise cache_error(self._path, "the cache", error) from error
         finally:
-            lent.release()
+            data.release()
 
     def close(self) -> None:
         """Let go of the file. A read in progress ends first; a fetch goes on. Does nothing the second time."""
@@ -196,21 +195,12 @@ class OpenFile:
         if fetch is not None:
             fetch.detach()
 
-    def _check(self, file: Descriptor) -> None:
-        """Asked after the bytes were read: whatever changed them before has changed the signature too."""
-        if file is self._file and not file.is_unchanged:
-            raise CacheDamagedError(
-                f"{self._path}: another program changed its cached copy while it was open.",
-                "Open it again to have it checked.",
-            )
-
-    def _borrow(self, offset: int, size: int) -> Descriptor | bytes | None:
-        """What to read from, or the bytes themselves; None if they are not there."""
+    def _borrow(self, offset: int, size: int, *, may_wait: bool) -> CachedFile | Descriptor | bytes | None:
+        """The file, or a share of the part that is there, or the bytes themselves; None if they are not there."""
         with self._lock:
             if self._file is None and self._fetch is not None:
                 # It may have become whole, or another may have taken its place, since it was waited for.
                 part = self._follow(self._fetch)
                 if part is not None:
-                    return part.lend(offset, size)
-            file = self._file
-            return file if file is not None and file.share() else None
+                    return part.lend(offset, size, may_wait=may_wait)
+            return self._file

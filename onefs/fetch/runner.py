@@ -18,7 +18,6 @@ from onefs.errors import (
     OnefsError,
     UnreachableError,
 )
-from onefs.fetch.descriptors import Descriptor
 from onefs.fetch.failures import Failures, ending, is_quarantine
 from onefs.fetch.fetch import Fetch, Fetches, FetchEvents, FetchState
 from onefs.fetch.large import Pause
@@ -196,7 +195,8 @@ class Runner:
             if isinstance(outcome, OnefsError):
                 fetch.fail(outcome)
             elif isinstance(outcome, Obtained):
-                fetch.succeed(Descriptor(outcome.copy.descriptor, outcome.copy.signature))
+                copy = outcome.copy
+                fetch.succeed(self._store.descriptors.share(fetch.dataset, copy.path, copy.signature, copy.descriptor))
             fetch.use(None)
 
     def _tell(self, fetch: Fetch, error: OnefsError | None) -> None:
