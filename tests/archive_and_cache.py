@@ -28,7 +28,7 @@ from onefs.transports.http import HttpTransport
 
 SESSION = "lab/Subjects/KS014/2020-01-01/001"
 OTHER_PROCESS = Path(__file__).with_name("other_process.py")
-QUICK = Patience(tries=3, first_pause_s=0.01, longest_pause_s=0.05, stall_s=PATIENCE_S, settled_s=0)
+QUICK = Patience(tries=3, first_pause_s=0.01, longest_pause_s=0.05, slow_window_s=PATIENCE_S, settled_s=0)
 
 
 def dataset_of(number: int, data: bytes, name: str = "", *, md5: str | None = None, size: int | None = -1) -> Dataset:

@@ -13,7 +13,7 @@ from onefs.catalogue.revisions import Rule
 from onefs.catalogue.snapshot import Snapshot
 from onefs.errors import AccessRefusedError, MismatchError, MissingOnServerError, OnefsError, UnreachableError
 from onefs.fetch.access import BlockRules, Content, Verify
-from onefs.fetch.download import Patience
+from onefs.fetch.ranges import Patience
 from onefs.jitter import Jitter
 from onefs.outages import Outages
 from onefs.settings import Settings
@@ -184,7 +184,7 @@ class Archive:
             verify=Verify(settings.verify),
             blocks=_block_rules(settings),
             max_transfers=settings.max_transfers,
-            patience=Patience(stall_s=settings.read_timeout_s),
+            patience=Patience(slow_window_s=settings.read_timeout_s),
             on_change=self._hooks.on_change,
             on_failure=self._failed,
             on_mismatch=self._mismatch_reporter(settings),

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onefs.cache.quarantine import Record
@@ -16,9 +16,10 @@ from onefs.cache.verify import Signature, Verdict, Verify, trusted
 from onefs.catalogue.records import Dataset
 from onefs.errors import MismatchError, OfflineError, OnefsError, again
 from onefs.fetch.blockwise import Blockwise
+from onefs.fetch.cancel import CancelToken
 from onefs.fetch.copies import Copies
 from onefs.fetch.descriptors import Descriptor
-from onefs.fetch.download import Downloader, Patience
+from onefs.fetch.download import Downloader
 from onefs.fetch.failures import Failures
 from onefs.fetch.fetch import Fetch, Pause, Transfer
 from onefs.fetch.fetches import Fetches, Step
@@ -28,6 +29,7 @@ from onefs.fetch.inspection import Inspection, Inspector, State, is_quarantine
 from onefs.fetch.keeping import Keeping
 from onefs.fetch.open_file import OpenFile
 from onefs.fetch.parts import Means
+from onefs.fetch.ranges import ByteCounter, Patience, Ranges
 from onefs.fetch.retry import LocationHealth
 from onefs.fetch.transfer import Obtained, Obtainer, ending, offline
 from onefs.outages import Outages, PassedOver
@@ -84,20 +86,23 @@ class Content:
         store.on_evicted(on_change)
         self._on_failure = on_failure
         self._stop = threading.Event()
+        self._token = CancelToken()
         self._may_go_on = may_go_on
         self._outages = outages or Outages(clock)
         self._failures = Failures(clock, self._outages)
         self._health = LocationHealth(self._outages)
         self._trusted = TrustedCopies(store, verify)
         self._totals = Totals(0, 0, 0)
+        self._received = ByteCounter()
         self._failure_kinds: Counter[type[OnefsError]] = Counter()
         self._totals_lock = threading.Lock()  # guards the two above
         patience = patience or Patience()
         copies = Copies(store, verify, patience.settled_s, self._stop)
-        downloader = Downloader(transport, self._health, patience, self._received, self._stop)
+        ranges = Ranges(transport, self._health, patience, self._received)
+        downloader = Downloader(ranges, self._token)
         # By blocks a file is of the catalogue's length or not served: what the policy accepts all the same comes whole.
         length = Verify.STRICT if verify is Verify.WARN else verify
-        means = Means(transport, self._health, patience, self._received, self._stop, length)
+        means = Means(ranges, self._token, length)
         filler = Filler(means, max_transfers)
         self._blockwise = Blockwise(
             store, filler, blocks or BlockRules(), verify, self._refusal, self._broken, on_withdrawn, on_mismatch
@@ -207,7 +212,7 @@ class Content:
 
     def totals(self) -> Totals:
         """What was fetched and what failed since the start."""
-        return self._totals
+        return replace(self._totals, bytes_fetched=self._received.size_bytes)
 
     def failure_kinds(self) -> dict[type[OnefsError], int]:
         """How often fetches failed since the start, by the class of the error."""
@@ -237,6 +242,7 @@ class Content:
     def close(self) -> None:
         """Stop: those who wait get an error, stamps are written. Does not wait for stalled connections."""
         self._stop.set()
+        self._token.cancel(OfflineError("The file was not fetched: onefs is ending.", "Mount again."))
         self._checks.close()
         self._transfers.close()
         self._fetches.abandon(ending)
@@ -267,9 +273,6 @@ class Content:
         if not self._may_go_on():
             return self._told_offline(dataset, offline(dataset, self._store))
         return self._failures.current(dataset, None, may_fetch=True)
-
-    def _received(self, size_bytes: int) -> None:
-        self._count(size_bytes=size_bytes)
 
     def _noting(self, step: Callable[[Fetch], Obtained | Pause | None]) -> Step:
         """A step whose outcome is remembered and counted."""
@@ -312,7 +315,7 @@ class Content:
         if is_quarantine(error) and copy is None:
             self._store.quarantine.record(dataset, Record(error.reason, error.remedy, times, delay_s))
 
-    def _count(self, *, files: int = 0, size_bytes: int = 0, failures: int = 0) -> None:
+    def _count(self, *, files: int = 0, failures: int = 0) -> None:
         with self._totals_lock:
             was = self._totals
-            self._totals = Totals(was.files_fetched + files, was.bytes_fetched + size_bytes, was.failures + failures)
+            self._totals = replace(was, files_fetched=was.files_fetched + files, failures=was.failures + failures)

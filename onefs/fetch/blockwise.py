@@ -24,13 +24,13 @@ from onefs.errors import (
     OnefsError,
     UnreachableError,
 )
-from onefs.fetch.download import Found, giver, mismatch, server_of
+from onefs.fetch.download import Found, giver, mismatch
 from onefs.fetch.failures import Problem, is_due
 from onefs.fetch.fetch import Fetch, Pause
 from onefs.fetch.filling import Filler, Outcome
 from onefs.fetch.growing import BlockRules, Growing
 from onefs.fetch.joining import join
-from onefs.fetch.parts import ChangedError
+from onefs.fetch.ranges import ChangedError, server_of
 from onefs.fetch.standby import Standby
 from onefs.threads import Workers
 from onefs.transports.addresses import shown

@@ -8,7 +8,8 @@ from onefs.cache.locks import StoppedError
 from onefs.errors import ContentError, OnefsError
 from onefs.fetch.fetch import Fetch
 from onefs.fetch.growing import Growing
-from onefs.fetch.parts import ChangedError, Means, Parts
+from onefs.fetch.parts import Means, Parts
+from onefs.fetch.ranges import ChangedError
 from onefs.threads import Workers
 from onefs.transports.base import Location
 
@@ -38,7 +39,7 @@ class Filler:
     ) -> Outcome:
         """Fetch what is wanted until there is a reason to stop. With `is_time`, asked now and then, it does not rest.
 
-        Raises what kept the location from giving it, ChangedError, StoppedError, OSError or NoRoomError.
+        Raises what kept the location from giving it, ChangedError, OSError or NoRoomError.
         """
         filling = _Filling(self, location, growing, fetch, is_time)
         growing.help_wanted = filling.help
@@ -90,8 +91,7 @@ class _Filling:
                 return Outcome.TURN
             with growing.changed:
                 self.raise_failure()
-                if self._filler.means.stop.is_set():
-                    raise StoppedError
+                self._filler.means.token.raise_if_cancelled()
                 outcome, blocks = self._next()
             if outcome is not None:
                 return outcome
@@ -122,7 +122,7 @@ class _Filling:
 
     @property
     def _is_over(self) -> bool:
-        if self._ended or self._error is not None or self._fetch.is_unused or self._filler.means.stop.is_set():
+        if self._ended or self._error is not None or self._fetch.is_unused or self._filler.means.token.is_cancelled:
             return True
         return not self._growing.may_go_on()
 
@@ -189,7 +189,7 @@ class _Filling:
             while not self._is_over and (blocks := growing.take()):
                 self._parts.fetch(blocks)
             failure = None
-        except (OnefsError, OSError, StoppedError, ChangedError) as error:
+        except (OnefsError, OSError, ChangedError) as error:
             failure = error
         finally:
             with growing.changed:

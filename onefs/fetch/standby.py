@@ -9,12 +9,11 @@ from onefs.cache.blocks import BlockFile
 from onefs.cache.floating import Memory
 from onefs.cache.store import ContentStore
 from onefs.errors import AccessRefusedError, ContentError, NoRoomError, UnreachableError
-from onefs.fetch.download import server_of
 from onefs.fetch.failures import Problem, summary
 from onefs.fetch.fetch import Fetch, Pause
 from onefs.fetch.filling import Filler, Outcome
 from onefs.fetch.growing import Growing
-from onefs.fetch.parts import ChangedError
+from onefs.fetch.ranges import ChangedError, server_of
 from onefs.transports.addresses import shown
 from onefs.transports.base import Location
 

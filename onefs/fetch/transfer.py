@@ -27,9 +27,10 @@ from onefs.errors import (
 )
 from onefs.fetch.blockwise import Blockwise, Ordered, Whole
 from onefs.fetch.copies import Copies, Look, Standing
-from onefs.fetch.download import Downloader, Found, mismatch, server_of
+from onefs.fetch.download import Downloader, Found, mismatch
 from onefs.fetch.failures import Problem, are_final, is_due, summary
 from onefs.fetch.fetch import Fetch, Pause
+from onefs.fetch.ranges import server_of
 from onefs.fetch.retry import LocationHealth
 from onefs.transports.base import Location
 
