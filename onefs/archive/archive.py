@@ -257,7 +257,7 @@ def make_ranges(transport: Transport, settings: Settings, outages: Outages | Non
 
 def patience_of(settings: Settings) -> Patience:
     """How hard a location is tried."""
-    return Patience(slow_window_s=settings.read_timeout_s)
+    return Patience(slow_limit=settings.slow_limit, slow_window_s=settings.read_timeout_s)
 
 
 def rule_of(settings: Settings) -> Rule:

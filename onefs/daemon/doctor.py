@@ -4,13 +4,13 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 from onefs.alyx.client import AlyxClient
-from onefs.archive.archive import make_http, make_ranges, make_transport
+from onefs.archive.archive import make_http, make_transport, patience_of
 from onefs.archive.opening import opened
 from onefs.catalogue.snapshot import Snapshot
 from onefs.daemon import samples
@@ -96,7 +96,8 @@ def _login(database: Database, settings: Settings) -> Iterator[Finding]:
 
 
 def _examine_archive(source: Source, settings: Settings, client: AlyxClient | None) -> Iterator[Finding]:
-    ranges = make_ranges(make_transport(make_http(settings)), settings)
+    transport = make_transport(make_http(settings))
+    ranges = Ranges(transport, patience=replace(patience_of(settings), tries=0))  # so that the first failure is told
     place = Place(source.tables_dir, source.tables_state_dir).of_tag(source.tag)
     origin_of = origins(source.tables_url, client, ranges)
     tables = _try("tables", lambda: _tables(place, origin_of(source.tag) if origin_of else None))
