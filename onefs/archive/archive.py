@@ -12,7 +12,9 @@ from onefs.catalogue.records import QC, Dataset
 from onefs.catalogue.revisions import Rule
 from onefs.catalogue.snapshot import Snapshot
 from onefs.errors import AccessRefusedError, MismatchError, MissingOnServerError, OnefsError, UnreachableError
-from onefs.fetch.access import BlockRules, Content, FetchEvents, NoEvents, Patience, Verify
+from onefs.fetch.access import BlockRules, Content, FetchEvents, NoEvents, Verify
+from onefs.fetch.ranges import Patience, Ranges
+from onefs.fetch.retry import LocationHealth
 from onefs.jitter import Jitter
 from onefs.outages import Outages
 from onefs.settings import Settings
@@ -76,6 +78,7 @@ class Archive:
         self._outages = Outages(jitter=self._hooks.jitter)
         self.http = make_http(settings) if source.abilities.has_server else None
         self.transport = make_transport(self.http)
+        self.ranges = make_ranges(self.transport, settings, self._outages)
         if (source.tables_url is not None or source.database is not None) and not source.is_frozen:
             claim(source.tables_dir, source.state_dir, source.name)
         self.client = self._open_database(settings)
@@ -126,7 +129,7 @@ class Archive:
 
     def _origins(self, *, understood_only: bool) -> Callable[[str], Origin] | None:
         """What makes the origin of the tables, by tag; None where there is no server for them."""
-        found = None if self.source.is_frozen else origins(self.source.tables_url, self.client, self.transport)
+        found = None if self.source.is_frozen else origins(self.source.tables_url, self.client, self.ranges)
         if found is None or not understood_only:
             return found
         return lambda tag: UnderstoodOrigin(found(tag))
@@ -180,7 +183,7 @@ class Archive:
             verify=Verify(settings.verify),
             blocks=_block_rules(settings),
             max_transfers=settings.max_transfers,
-            patience=Patience(slow_window_s=settings.read_timeout_s),
+            patience=patience_of(settings),
             events=_Events(self, self._hooks.events, self._mismatch_reporter(settings)),
             outages=self._outages,
         )
@@ -258,6 +261,16 @@ def make_transport(http: "HttpTransport | None") -> Transport:
     """Every kind of location; without `http`, files of this machine alone."""
     transports: dict[str, Transport] = {} if http is None else {"http": http, "https": http}
     return SchemeTransport({**transports, "file": FileTransport()})
+
+
+def make_ranges(transport: Transport, settings: Settings, outages: Outages | None = None) -> Ranges:
+    """Downloads over a transport, by the settings."""
+    return Ranges(transport, LocationHealth(outages or Outages()), patience_of(settings))
+
+
+def patience_of(settings: Settings) -> Patience:
+    """How hard a location is tried."""
+    return Patience(slow_limit=settings.slow_limit, slow_window_s=settings.read_timeout_s)
 
 
 def rule_of(settings: Settings) -> Rule:

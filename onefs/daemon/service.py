@@ -190,7 +190,7 @@ class Service:
 
     def _releases(self) -> Releases:
         source = self._source
-        tables = None if source.is_frozen else origins(source.tables_url, self._client, self._archive.transport)
+        tables = None if source.is_frozen else origins(source.tables_url, self._client, self._archive.ranges)
         return Releases(source, tables, lambda: self._refresher.state.requested is not Mode.LOCAL)
 
     def state_text(self) -> str:

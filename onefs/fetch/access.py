@@ -84,7 +84,7 @@ class Content:
         health = LocationHealth(self._outages)
         patience = patience or Patience()
         counts = Counts()
-        ranges = Ranges(transport, health, patience, counts)
+        ranges = Ranges(transport, health, patience, counts.received)
         copies = Copies(store, verify, patience.settled_s, self._stop)
         self._large = LargeFiles(
             store, ranges, blocks or BlockRules(), verify, self._failures, events, max_transfers=max_transfers

@@ -1,6 +1,7 @@
 """`Ranges`, the one loop that downloads: it resumes, retries, backs off and gives slow servers up."""
 
 import logging
+import threading
 import time
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
@@ -89,11 +90,17 @@ class RangeSink(Protocol):
         """The answer that was opened has ended; `is_complete` if it was read to the end that it promised."""
 
 
-class ByteCount(Protocol):
+class ByteCounter:
     """Counts received bytes. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards size_bytes
+        self.size_bytes = 0
 
     def add(self, size_bytes: int) -> None:
         """Count so many more."""
+        with self._lock:
+            self.size_bytes += size_bytes
 
 
 class Ranges:
@@ -104,7 +111,7 @@ class Ranges:
         transport: Transport,
         health: LocationHealth | None = None,
         patience: Patience | None = None,
-        received: ByteCount | None = None,
+        received: ByteCounter | None = None,
     ) -> None:
         self._transport = transport
         self._health = health or LocationHealth(Outages())

@@ -22,6 +22,7 @@ from onefs.fetch.failures import Failures, ending, is_quarantine
 from onefs.fetch.fetch import Fetch, Fetches, FetchEvents, FetchState
 from onefs.fetch.large import Pause
 from onefs.fetch.obtain import Obtained, Obtainer
+from onefs.fetch.ranges import ByteCounter
 from onefs.threads import Workers
 
 PASSING = (UnreachableError, AccessRefusedError, BrokenAnswerError, MissingOnServerError)
@@ -42,13 +43,9 @@ class Counts:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards all below
-        self._files = self._bytes = 0
+        self._files = 0
+        self.received = ByteCounter()
         self._failures: Counter[type[OnefsError]] = Counter()
-
-    def add(self, size_bytes: int) -> None:
-        """Count received bytes."""
-        with self._lock:
-            self._bytes += size_bytes
 
     def add_file(self) -> None:
         """Count a file that was fetched."""
@@ -63,7 +60,7 @@ class Counts:
     def totals(self) -> Totals:
         """The sums."""
         with self._lock:
-            return Totals(self._files, self._bytes, self._failures.total())
+            return Totals(self._files, self.received.size_bytes, self._failures.total())
 
     def failure_kinds(self) -> dict[type[OnefsError], int]:
         """How often fetches failed, by the class of the error."""

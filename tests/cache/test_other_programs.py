@@ -22,6 +22,7 @@ from onefs.cache.store import ContentStore
 from onefs.cache.verify import Verify, wanted
 from onefs.catalogue.records import Dataset
 from onefs.errors import CacheDamagedError, MismatchError, NoRoomError
+from onefs.fetch import obtain
 from onefs.fetch.access import Content, State
 from onefs.fetch.failures import Failures
 from onefs.fetch.whole import WholeFile

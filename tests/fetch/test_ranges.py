@@ -277,13 +277,14 @@ def test_a_short_retry_after_is_waited_for(place: Place) -> None:
         """Notes how long it should wait, instead of waiting."""
 
         def wait(self, seconds: float) -> None:
-            waited.append(seconds)
+            (told,) = place.outages.facts()
+            waited.append((seconds, told.waiting))
 
     place.fault(Fault(status=503, headers=(("Retry-After", "2"),), times=1))
     sink = MemorySink(len(DATA))
     place.ranges(Patience(longest_pause_s=3)).fetch(place.location, sink, Waiting())
     assert sink.content == DATA
-    assert waited == [2]
+    assert waited == [(2, (place.location.url,))]
 
 
 def test_cancelling_ends_a_back_off_at_once(place: Place) -> None:
