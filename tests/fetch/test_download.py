@@ -8,7 +8,6 @@ from urllib.parse import quote
 
 import pytest
 from archive_and_cache import QUICK, ArchiveAndCache, read, read_open
-from onefs.fetch.download import giver
 from servers import Fault
 from waiting import SILENCE_S, wait_until
 
@@ -25,6 +24,7 @@ from onefs.errors import (
     UnreachableError,
 )
 from onefs.fetch.access import Patience, State, Verify
+from onefs.fetch.mismatch import giver
 from onefs.fetch.retry import LocationHealth
 from onefs.outages import Outages
 from onefs.transports.base import Location
