@@ -46,9 +46,9 @@ class Worker:
         self.begun += 1
 
 
-def part_of(store: ContentStore, workers: Workers, worker: Worker) -> PartFile:
+def part_of(store: ContentStore, workers: Workers, worker: Worker, gate: Gate = Gate.END) -> PartFile:
     blocks = DiskBlocks(store, dataset_of(1, DATA), BLOCK, is_whole=False)
-    return PartFile(blocks, RULES, Gate.END, worker, workers)
+    return PartFile(blocks, RULES, gate, worker, workers)
 
 
 def test_nobody_waits_for_a_file_that_was_closed(tmp_path: Path, workers: Workers) -> None:
@@ -68,7 +68,7 @@ def test_nobody_waits_for_a_file_that_was_closed(tmp_path: Path, workers: Worker
 def test_what_came_whole_as_it_failed_is_judged_once_somebody_asks(tmp_path: Path, workers: Workers) -> None:
     store = ContentStore(tmp_path / "cache", tmp_path / "cache" / ".onefs")
     worker = Worker(BrokenAnswerError("not now"))
-    part_file = part_of(store, workers, worker)
+    part_file = part_of(store, workers, worker, Gate.OPEN)
     part_file.arrived(range(BLOCKS))
     part_file.pause()
     assert part_file.want(ReadAhead(0), 0, 10) is None
