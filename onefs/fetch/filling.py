@@ -81,6 +81,7 @@ class Filling:
         part = self.part
         part.filling = self
         self._workers.running.add(self)
+        part.resume()
         if part.gate is Gate.WHOLE and part.storage.map.size_bytes > SHORTEST_SPAN_BYTES:
             for _ in range(part.rules.parts - 1):
                 self.help()

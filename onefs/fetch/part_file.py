@@ -287,11 +287,15 @@ class PartFile:
             self._is_resting = True
         self.wake()
 
-    def refresh(self) -> None:
-        """Have the blocks that other processes fetched, and somebody here who fetches. Waits for the disk."""
-        news = self._storage.news()
+    def resume(self) -> None:
+        """Note that somebody fetches again."""
         with self.changed:
             self._is_resting = False
+
+    def refresh(self) -> None:
+        """Have the blocks that other processes fetched. Waits for the disk."""
+        news = self._storage.news()
+        with self.changed:
             self._storage.merge(news)
             front_bytes = self._storage.map.front_bytes
             here = [self._waiting.pop(block) for block in list(self._waiting) if self._storage.map.has(block)]

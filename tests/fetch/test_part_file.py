@@ -89,7 +89,7 @@ def test_the_end_is_held_back_until_all_is_judged(tmp_path: Path, workers: Worke
     part_file.storage.write(memoryview(DATA), 0)
     part_file.arrived(range(50))
     part_file.arrived(range(51, BLOCKS))
-    part_file.refresh()
+    part_file.resume()
     last, came_last = (len(DATA) - 10, 10), (50 * BLOCK - 5, 10)
     assert part_file.want(ReadAhead(0), *last) is None
     part_file.arrived(range(50, 51))
@@ -102,7 +102,7 @@ def test_the_end_is_held_back_until_all_is_judged(tmp_path: Path, workers: Worke
     assert all(wait is not None and wait.done() for wait in waits)
     with pytest.raises(BrokenAnswerError, match="not now"):
         part_file.want(ReadAhead(0), *last)
-    part_file.refresh()
+    part_file.resume()
     waiting = part_file.want(ReadAhead(0), *last)
     assert part_file.hash() == dataset.md5
     part_file.verified()

@@ -1,4 +1,4 @@
-"""What is on the disk of a large file that is not whole: taken up after a kill, a power loss, or damage, or not at all."""
+"""What is on disk of a large file that is not whole: taken up after a kill, a power loss or damage, or not."""
 
 import hashlib
 import os
