@@ -17,7 +17,7 @@ from onefs.cache.marks import BLOCKS_ENDING
 from onefs.cache.sharing import hold_state, others_can_write, state_folder
 from onefs.cache.verify import Signature
 from onefs.catalogue.records import Dataset
-from onefs.errors import ContentError
+from onefs.errors import CacheDamagedError, ContentError
 from onefs.forks import cached_property
 
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
@@ -50,9 +50,8 @@ class CacheLayout:
         """Where the copies are."""
         self.state = hold_state(state_dir)
         """Where onefs keeps what it knows."""
-        with suppress(OSError):  # which whoever writes there is told
-            if isinstance(self.state, PrivateFolder):
-                self.state.make_folders("")
+        if isinstance(self.state, PrivateFolder):
+            _make_private(self.state)
         self._root = os.fspath(data_dir)
         self._beside: Folder | None = None
 
@@ -144,7 +143,8 @@ class CacheLayout:
 
     def parts_dir(self) -> Path:
         """Where files stand that are not complete."""
-        return self.beside.path / PARTS
+        apart = self.beside is not self.state
+        return (state_folder(self.data_dir) if apart else self.state_dir) / PARTS
 
     @property
     def beside(self) -> Folder:
@@ -194,3 +194,21 @@ class CacheLayout:
             yield from (with_uuid, plain)
         else:  # it would be too long
             yield from (plain, with_uuid)
+
+
+def _make_private(state: PrivateFolder) -> None:
+    """Make a user's own state folder. Raises CacheDamagedError if another's, or a link, is in its place."""
+    try:
+        state.make_folders("")
+    except OSError:
+        try:
+            state.status(".")
+        except FileNotFoundError:
+            return  # it cannot be made: whoever writes there is told
+        except PermissionError as error:
+            raise CacheDamagedError(
+                f"What is known of the cache cannot be kept in {state.path}: {(error.strerror or '').lower()}.",
+                "Remove it, or choose another cache directory with --cache-dir.",
+            ) from error
+        except OSError as error:
+            raise cache_error("What is known of the cache", state.path, error) from error

@@ -86,7 +86,7 @@ def test_many_daemons_and_one(lab: Lab) -> None:
     files = [Path(path) for path in json.loads(told)]
     assert {file.name: hashlib.md5(file.read_bytes()).hexdigest() for file in files} == WANTED
     asked = lab.downloads()
-    assert set(asked.values()) == {1}
+    assert max(asked.values()) <= len(lab.members), "what another fetched at the same time is given up"
     assert len(asked) > len(FILES) / 4
     left = [path for path in lab.cached(f"{SESSION}/alf").iterdir() if path.name not in WANTED]
     assert left == []
