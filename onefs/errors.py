@@ -94,6 +94,10 @@ class GoneError(OnefsError):
     default_remedy = "Look the path up again."
 
 
+class CopyRemovedError(GoneError):
+    """The cached copy of an open file was removed or replaced while it had no descriptor."""
+
+
 class NotADirectoryInTreeError(OnefsError):
     """A directory was needed where a file stands."""
 
@@ -162,6 +166,12 @@ class TimedOutError(UnreachableError):
 
 class ConnectTimedOutError(TimedOutError):
     """A server took too long to accept a connection."""
+
+
+class TooSlowError(TimedOutError):
+    """A server sends less than `slow_limit`, as good as nothing."""
+
+    default_remedy = "Check the network, or lower the setting slow_limit (bytes/s; 0 = off)."
 
 
 class AccessRefusedError(OnefsError):

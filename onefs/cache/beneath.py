@@ -20,7 +20,7 @@ STATE_MODE = 0o600
 IN_USE = (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY)
 """What the system says if a folder is not empty, or something is mounted there."""
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-_STATUS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_STATUS = os.O_PATH | os.O_CLOEXEC
 _LISTING = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _OPENAT2 = 437
 _BENEATH_NO_SYMLINKS = 0x08 | 0x04
@@ -68,9 +68,8 @@ class Folder:
         return number, status
 
     def status(self, path: str) -> os.stat_result:
-        """The status of anything below the folder; of a link, that of the link itself."""
-        flags = _STATUS & ~os.O_NOFOLLOW if self.follows_links else _STATUS
-        number = self.open(path, flags)
+        """The status of anything below the folder but a link."""
+        number = self.open(path, _STATUS)
         try:
             return os.fstat(number)
         finally:

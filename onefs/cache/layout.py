@@ -48,10 +48,10 @@ class CacheLayout:
         self.uuid_filenames = uuid_filenames
         self.folder = Folder(data_dir, follows_links=not is_cache and not others_can_write(data_dir))
         """Where the copies are."""
-        self.state = hold_state(state_dir)
+        self.state_folder = hold_state(state_dir)
         """Where onefs keeps what it knows."""
-        if isinstance(self.state, PrivateFolder):
-            _make_private(self.state)
+        if isinstance(self.state_folder, PrivateFolder):
+            _make_private(self.state_folder)
         self._root = os.fspath(data_dir)
         self._beside: Folder | None = None
 
@@ -67,17 +67,36 @@ class CacheLayout:
         """Whether both directories are on disks of this machine, so that opening a file keeps nobody waiting."""
         return disks.is_local(self.data_dir) and disks.is_local(self.state_dir)
 
+    @cached_property
+    def read_now_flags(self) -> int:
+        """Flags of `preadv` for a read that never waits for a disk. tmpfs has none, and refuses RWF_NOWAIT."""
+        return 0 if disks.is_in_memory(self.data_dir) else os.RWF_NOWAIT
+
     def find_copies(self, dataset: Dataset) -> list[tuple[str, os.stat_result]]:
         """Path and status of the dataset's files in the cache; first the one with the name that onefs gives."""
-        return list(self.each_copy(dataset))
-
-    def each_copy(self, dataset: Dataset) -> Iterator[tuple[str, os.stat_result]]:
-        """The same one by one, so that whoever wants the first only looks no further."""
+        found = []
         for path in self._paths(dataset):
             with suppress(OSError):
                 status = self.folder.status(path)
                 if stat.S_ISREG(status.st_mode):
-                    yield f"{self._root}/{path}", status
+                    found.append((f"{self._root}/{path}", status))
+        return found
+
+    def each_copy(self, dataset: Dataset) -> Iterator[tuple[str, os.stat_result]]:
+        """The same one by one, so that whoever wants the first only looks no further.
+
+        Raises CacheDamagedError or ContentError if there is something else than a file, or a symbolic link on the way.
+        """
+        for path in self._paths(dataset):
+            try:
+                status = self.folder.status(path)
+            except OSError as error:
+                if error.errno in ABSENT:
+                    continue
+                raise cache_error(dataset.path, path, error) from error
+            if not stat.S_ISREG(status.st_mode):
+                raise self._no_file(path)
+            yield f"{self._root}/{path}", status
 
     def partial_blocks(self, dataset: Dataset) -> int:
         """512-byte blocks of what is fetched of a dataset so far."""
@@ -137,13 +156,13 @@ class CacheLayout:
         """Where files stand that are not complete, made if need be. Raises OSError."""
         if self._beside is None:  # which of the two disks they go to cannot be told before both folders are there
             self.folder.make_folders("")
-            self.state.make_folders("")
+            self.state_folder.make_folders("")
         self.beside.make_folders(PARTS)
         return self.parts_dir()
 
     def parts_dir(self) -> Path:
         """Where files stand that are not complete."""
-        apart = self.beside is not self.state
+        apart = self.beside is not self.state_folder
         return (state_folder(self.data_dir) if apart else self.state_dir) / PARTS
 
     @property
@@ -151,20 +170,24 @@ class CacheLayout:
         """A folder of ours on the data's file system, so that a file can be renamed into place."""
         if self._beside is None:
             try:
-                apart = self.folder.status(".").st_dev != self.state.status(".").st_dev
+                apart = self.folder.status(".").st_dev != self.state_folder.status(".").st_dev
             except OSError:
-                return self.state
-            self._beside = hold_state(state_folder(self.data_dir)) if apart else self.state
+                return self.state_folder
+            self._beside = hold_state(state_folder(self.data_dir)) if apart else self.state_folder
         return self._beside
 
     def close(self) -> None:
         """Let go of the folders."""
-        for folder in (self.folder, self.state, self.beside):
+        for folder in (self.folder, self.state_folder, self.beside):
             folder.close()
 
     def _inside(self, path: str) -> str:
         """A path below the directory, relative to it."""
         return path.removeprefix(f"{self._root}/")
+
+    def open_path(self, path: str) -> int:
+        """A descriptor of a file of the cache. Raises OSError."""
+        return self.folder.open(self._inside(path))
 
     def open_at(self, dataset: Dataset, path: str) -> Copy | None:
         """The dataset's file at a path, opened; None if there is none. Raises what is wrong with the cache."""
@@ -177,8 +200,11 @@ class CacheLayout:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)
-            raise ContentError(f"{self._root}/{path} in the cache is not a file.", "Remove it.")
+            raise self._no_file(path)
         return Copy(descriptor, f"{self._root}/{path}", Signature.of(status))
+
+    def _no_file(self, path: str) -> ContentError:
+        return ContentError(f"{self._root}/{path} in the cache is not a file.", "Remove it.")
 
     def _paths(self, dataset: Dataset) -> Iterator[str]:
         """Both relative paths that the dataset's file may have, first the one that onefs gives. Raises ContentError."""

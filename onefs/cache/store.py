@@ -1,36 +1,47 @@
 """`ContentStore`, the cache directory: adding files to it, stamping, evicting and quarantining them."""
 
-import functools
+import json
 import os
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from math import inf
 from pathlib import Path
+from typing import Protocol
 from uuid import UUID
 
-from onefs.cache.arrivals import Arrivals
-from onefs.cache.atomic import cache_errors, part_from_others
-from onefs.cache.beside import View
+from onefs.cache.atomic import cache_errors, give_name
+from onefs.cache.descriptors import Descriptors
 from onefs.cache.evict import AT_ONCE, Evictor
 from onefs.cache.eviction import footprint
 from onefs.cache.labs import LabUsage
 from onefs.cache.layout import CacheLayout, Copy
 from onefs.cache.ledger import Ledger
 from onefs.cache.locks import DatasetLocks, StoppedError
-from onefs.cache.partial import Partial
-from onefs.cache.pins import Pins
-from onefs.cache.quarantine import Quarantine
+from onefs.cache.part_records import PartRecords
 from onefs.cache.quota import Limits, Room, Usage
 from onefs.cache.shares import Shares
-from onefs.cache.sparse import SparseFile
-from onefs.cache.stamps import Stamps
-from onefs.cache.uses import Uses
-from onefs.cache.verify import Signature, Stamp
+from onefs.cache.state import State
+from onefs.cache.verify import Signature, Stamp, Verdict, Verify, trusted, wanted
 from onefs.catalogue.records import Dataset
-from onefs.errors import BusyError, KeptError
+from onefs.errors import BusyError, ContentError, KeptError
 
 CLOSING_S = 5.0
+QUARANTINE = "quarantine"
+
+
+class NewFile(Protocol):
+    """A file that is checked and has no name in the cache yet."""
+
+    source: str
+    """The URL that its bytes came from."""
+
+    def status(self) -> os.stat_result:
+        """The file's status, as it is on disk. Raises OSError."""
+
+    def move_to(self, layout: CacheLayout) -> int:
+        """Give it its name, and return a descriptor to read it from. Can be tried again if it raises OSError."""
 
 
 class ContentStore(CacheLayout):
@@ -52,15 +63,14 @@ class ContentStore(CacheLayout):
     ) -> None:
         super().__init__(data_dir, state_dir, is_cache=is_cache, uuid_filenames=uuid_filenames)
         self.may_displace = may_displace
-        self._locks = DatasetLocks(self.state)
+        self._locks = DatasetLocks(self.state_folder)
         room = state_dir / "room"
-        self.stamps = Stamps(state_dir / "stamps", data_dir, Arrivals(room / "arrivals", self._sees_all_marks))
-        self.quarantine = Quarantine(state_dir / "quarantine", lambda: self.beside)
-        self._pins = Pins(state_dir / "pins")
-        self._uses = Uses(self._note_use)
-        self._evictor = Evictor(self.folder, self.stamps, self._pins, self._uses, self.parts_dir, self._locks)
+        self.state = State(state_dir, data_dir)
+        self.part_records = PartRecords(self.state)
+        self.descriptors = Descriptors(self)
+        self._evictor = Evictor(self.folder, self.state, self.parts_dir, self._locks, self.descriptors)
         ledger, shares = Ledger(room, self._locks.hold), Shares(room / "daemons", self._sees_all_marks)
-        self.room = Room(limits or Limits(), data_dir, ledger, shares, self._evictor, self._locks.hold, self.stamps)
+        self.room = Room(limits or Limits(), data_dir, ledger, shares, self._evictor, self._locks.hold)
 
     def find_copy(self, dataset: Dataset) -> tuple[str, os.stat_result] | None:
         """Path and status of the dataset's file in the cache, verified or not; None if there is none.
@@ -69,8 +79,8 @@ class ContentStore(CacheLayout):
         """
         found = self.find_copies(dataset)
         if len(found) > 1:
-            stamp = self.stamps.get(dataset.id)
-            if stamp is not None and stamp.signature == Signature.of(found[1][1]):
+            stamp = self.state.stamp(dataset.id)
+            if stamp is not None and stamp.signature.edition == Signature.of(found[1][1]).edition:
                 return found[1]
         return found[0] if found else None
 
@@ -81,47 +91,33 @@ class ContentStore(CacheLayout):
 
     def vouch(self, dataset: Dataset, copy: Copy, md5: str, accepted: str = "", source: str = "") -> None:
         """Stamp a copy as verified (or, with `accepted`, as served though it differs)."""
-        self.stamps.put(dataset, Stamp(copy.signature, md5, accepted, source), copy.path)
+        self.state.put(dataset, Stamp(copy.signature, md5, accepted, source))
+
+    def find_trusted(self, dataset: Dataset, policy: Verify) -> tuple[str, Verdict] | None:
+        """Path of a copy that may be read without hashing it, and what is known of it; None if there is none."""
+        stamp = self.state.stamp(dataset.id)
+        for path, status in self.each_copy(dataset):
+            verdict = trusted(dataset, Signature.of(status), stamp, policy)
+            if verdict is not None:
+                return path, verdict
+        return None
 
     def lock(self, dataset_id: UUID, stop: threading.Event, longest_s: float = inf) -> AbstractContextManager[None]:
         """Hold a dataset against other processes. Raises OSError, StoppedError, HeldError."""
         return self._locks.hold(dataset_id, stop, longest_s)
 
-    def begin(self, dataset: Dataset, stop: threading.Event) -> Partial:
-        """Begin to store a dataset, or go on where an earlier try ended."""
-        with cache_errors(dataset.path, self._root):
-            folder = self.partials()
-            if self._locks.are_leased:
-                part_from_others(folder / str(dataset.id))
-            partial = Partial(folder, dataset, stop, functools.partial(self.room.reserve, dataset.id))
-            try:
-                partial.make_room(dataset.size_bytes or 0)
-            except BaseException:
-                partial.close()
-                raise
-            return partial
-
-    def begin_blocks(self, dataset: Dataset, block_bytes: int) -> SparseFile:
-        """Begin to store a large dataset block by block, or go on with the blocks that are there. Raises OSError."""
-        return SparseFile(self.partials(), dataset, dataset.size_bytes or 0, block_bytes, self.room)
-
-    def view_blocks(self, dataset: Dataset) -> View:
-        """What another process has of a large dataset that it fetches. Raises OSError."""
-        return View(self.parts_dir(), dataset, sees_blocks=self.is_local_disk)
-
-    def commit(self, dataset: Dataset, partial: Partial | SparseFile) -> Copy:
+    def commit(self, dataset: Dataset, file: NewFile) -> Copy:
         """Give a checked file its name in the cache, and return it opened."""
         path = self.path(dataset)
         with cache_errors(dataset.path, path):
-            with suppress(FileNotFoundError):
-                self.stamps.expect(dataset, Signature.of(partial.path.stat()), partial.source)
+            self.state.expect(dataset, Stamp(Signature.of(file.status()), "", source=file.source))
             try:
-                descriptor = partial.move_to(self)
+                descriptor = file.move_to(self)
+            except IsADirectoryError:
+                raise ContentError(f"{path} in the cache is not a file.", "Remove it.") from None
             except OSError:
-                self.stamps.drop(dataset.id)
+                self.state.drop(dataset.id)
                 raise
-            if isinstance(partial, SparseFile):
-                self.room.reserve(dataset.id, 0).end(0, is_file=True)  # its bytes count since they came
             signature = Signature.of(os.fstat(descriptor))
             self._evictor.labs.added(dataset, footprint(signature.size_bytes))
             return Copy(descriptor, path, signature)
@@ -141,17 +137,20 @@ class ContentStore(CacheLayout):
             try:
                 if Signature.of(status) != copy.signature:
                     return False
-                stamp = self.stamps.reload(dataset.id)
-                others = [Signature.of(found) for there, found in self.find_copies(dataset) if there != copy.path]
-                if stamp is None or stamp.signature not in others:
-                    self.stamps.drop(dataset.id)
+                stamp = self.state.reload(dataset.id)
+                others = [
+                    Signature.of(found).edition for there, found in self.find_copies(dataset) if there != copy.path
+                ]
+                if stamp is None or stamp.signature.edition not in others:
+                    self.state.drop(dataset.id)
+                self.descriptors.open_now(dataset.id)
                 if keeps:
-                    self.quarantine.put_away(dataset, self.folder, path, reader)
+                    self._to_quarantine(dataset, path, reader)
                 else:
                     self.folder.unlink(path)
             finally:
                 os.close(reader)
-            if stamp is not None and stamp.source and stamp.signature == copy.signature:
+            if stamp is not None and stamp.source and stamp.signature.edition == copy.signature.edition:
                 size_bytes = footprint(copy.signature.size_bytes)
                 self.room.give_back(size_bytes)
                 self._evictor.labs.removed(dataset, size_bytes)
@@ -161,26 +160,24 @@ class ContentStore(CacheLayout):
     def used(self, dataset: Dataset) -> None:
         """Somebody opens the dataset: remembered at once, and on disk after a while."""
         if self.is_cache:
-            self._uses.note(dataset.id)
+            self.state.use(dataset.id)
 
     def pin(self, dataset: Dataset) -> None:
         """Keep a dataset in the cache, once it is there. Raises CacheDamagedError."""
-        with cache_errors(dataset.path, self.state_dir):
-            self._pins.add(dataset.id)
+        self.state.pin(dataset.id)
 
     def unpin(self, dataset: Dataset) -> None:
         """Let it be evicted again. Raises CacheDamagedError."""
-        with cache_errors(dataset.path, self.state_dir):
-            self._pins.remove(dataset.id)
+        self.state.unpin(dataset.id)
         self.room.tell()
 
     def is_pinned(self, dataset_id: UUID) -> bool:
         """Whether it is pinned, by this or another daemon."""
-        return self._pins.has(dataset_id)
+        return self.state.is_pinned(dataset_id)
 
     def pinned(self) -> set[str]:
         """The ids of all that are pinned, as text."""
-        return self._pins.names()
+        return self.state.pinned()
 
     def evict(self, dataset: Dataset) -> int:
         """Remove what onefs fetched of a dataset; bytes that came free, 0 if nothing was there.
@@ -230,32 +227,44 @@ class ContentStore(CacheLayout):
 
     def flush(self, timeout_s: float | None = None) -> bool:
         """Wait until the stamps of all verified files are on disk."""
-        return self.stamps.flush(timeout_s)
+        return self.state.flush(timeout_s)
 
     def close(self) -> None:
         """Bring the stamps to disk, unless the disk takes too long."""
-        self._uses.close(CLOSING_S)
         self.room.close()
-        self.stamps.close(CLOSING_S)
+        self.state.close(CLOSING_S)
         super().close()
 
     def _evict_copy(self, dataset: Dataset, path: str, status: os.stat_result) -> int:
-        stamp = self.stamps.reload(dataset.id)
-        is_ours = self.is_cache and stamp is not None and stamp.source and stamp.signature == Signature.of(status)
+        stamp = self.state.reload(dataset.id)
+        edition = Signature.of(status).edition
+        is_ours = self.is_cache and stamp is not None and stamp.source and stamp.signature.edition == edition
+        self.descriptors.open_now(dataset.id)
         if not is_ours or not self.folder.remove_file(self._inside(path), status):
             raise KeptError(
                 f"{path} was put there by another program than onefs, or was changed since.",
                 "Remove it yourself if it is not needed.",
             )
-        self.stamps.drop(dataset.id)
+        self.state.drop(dataset.id)
         self._evictor.labs.removed(dataset, footprint(status.st_size))
         return footprint(status.st_size)
 
     def _sees_all_marks(self) -> bool:
         return not self._locks.are_leased
 
-    def _note_use(self, dataset_id: UUID) -> None:
-        for path in (self.stamps.path(dataset_id), self.parts_dir() / f"{dataset_id}.map"):
-            with suppress(OSError):
-                os.utime(path)
-                return
+    def _to_quarantine(self, dataset: Dataset, path: str, reader: int) -> None:
+        """Move a wrong file, which `reader` reads, out of the cache; nothing is deleted. Raises OSError.
+
+        A JSON file beside it tells where it stood, so that it can be put back.
+        """
+        target = f"{QUARANTINE}/{dataset.id}.{time.time_ns()}{Path(path).suffix}"
+        origin = {"from": str(self.folder.path / path), "dataset": str(dataset.id), "wanted": wanted(dataset)}
+        self.beside.write(f"{target}.json", json.dumps(origin).encode())
+        number = os.dup(reader)
+        try:
+            number = give_name(self.folder, path, number, self.beside, target)
+        except OSError:
+            self.beside.unlink(f"{target}.json")
+            raise
+        finally:
+            os.close(number)

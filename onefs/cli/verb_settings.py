@@ -11,7 +11,12 @@ ALL = _of(*Group)
 _S3 = frozenset({"s3_endpoint", "s3_region", "s3_profile"})
 _REQUESTS = frozenset({"connect_timeout", "read_timeout", "retry_max", "proxy"})
 _DATABASE = frozenset({"cache_rest", "default_expiry"})
-_OPENING = frozenset({"mode", "tag", "data_url", "cache_dir", "trust_cache"}) | _S3 | _of(Group.LOGIN) | _REQUESTS
+_OPENING = (
+    frozenset({"mode", "tag", "data_url", "cache_dir", "trust_cache", "slow_limit"})
+    | _S3
+    | _of(Group.LOGIN)
+    | _REQUESTS
+)
 _FETCHING = frozenset(
     {
         "uuid_filenames",

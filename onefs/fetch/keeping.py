@@ -6,23 +6,19 @@ from uuid import UUID
 
 from onefs.cache.labs import LabUsage
 from onefs.cache.locks import StoppedError
-from onefs.cache.quarantine import Record
 from onefs.cache.quota import Usage
+from onefs.cache.state import QuarantineRecord
 from onefs.cache.store import ContentStore
 from onefs.cache.verify import Verify
 from onefs.catalogue.records import Dataset
-from onefs.errors import MismatchError, OnefsError
-from onefs.fetch.failures import Failures
-from onefs.fetch.transfer import ending
+from onefs.errors import MismatchError
+from onefs.fetch.failures import Failures, ending
+from onefs.fetch.fetch import FetchEvents
 from onefs.fetch.verifying import Outcome, Verifier
 
 
 class Keeping:
-    """The copies in the cache, as a person steers them. Safe to use from several threads.
-
-    `on_change` is told when what is on disk of a dataset changed, `on_failure` of each copy that is wrong, and
-    `on_withdrawn` of each that is served no more for that.
-    """
+    """The copies in the cache, as a person steers them. Safe to use from several threads."""
 
     def __init__(
         self,
@@ -31,16 +27,12 @@ class Keeping:
         policy: Verify,
         settled_s: float,
         stop: threading.Event,
-        on_change: Callable[[Dataset], None],
-        on_failure: Callable[[Dataset, OnefsError], None],
-        on_withdrawn: Callable[[Dataset], None],
+        events: FetchEvents,
     ) -> None:
         self._store = store
         self._failures = failures
         self._verifier = Verifier(store, policy, settled_s, stop)
-        self._on_change = on_change
-        self._on_failure = on_failure
-        self._on_withdrawn = on_withdrawn
+        self._events = events
 
     def pin(self, dataset: Dataset) -> None:
         """Keep a dataset whatever room is wanted, whether it is in the cache or not."""
@@ -77,13 +69,13 @@ class Keeping:
     def forget_failure(self, dataset: Dataset) -> None:
         """Let the next open of a dataset try again, without trusting servers again that could not be reached."""
         self._failures.forget(dataset)
-        self._store.quarantine.forget(dataset)
+        self._store.state.forget_quarantine(dataset)
 
     def evict(self, dataset: Dataset) -> int:
         """Remove what the cache has of a dataset; bytes that came free. Raises why it has to stay."""
         freed_bytes = self._store.evict(dataset)
         if freed_bytes:
-            self._on_change(dataset)
+            self._events.changed(dataset)
         return freed_bytes
 
     def pinned(self) -> set[str]:
@@ -106,10 +98,10 @@ class Keeping:
         if outcome is Outcome.MOVED and error is not None:
             # Told, and not held against the next open: a server may have the right bytes.
             self._failures.hold(dataset, error, 1, 0.0)
-            self._store.quarantine.record(dataset, Record(reason, remedy, 1, 0.0))
-            self._on_withdrawn(dataset)
+            self._store.state.record_quarantine(dataset, QuarantineRecord(reason, remedy, 1, 0.0))
+            self._events.withdrawn(dataset)
         if error is not None:
-            self._on_failure(dataset, error)
+            self._events.failed(dataset, error)
         if outcome is not Outcome.ABSENT:
-            self._on_change(dataset)
+            self._events.changed(dataset)
         return outcome, error

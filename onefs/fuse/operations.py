@@ -28,7 +28,7 @@ from pyfuse3 import (
 )
 
 from onefs.catalogue.stored import MustWaitError, NotWaiting
-from onefs.errors import CrawlingError, GoneError, NotInCatalogueError, OnefsError
+from onefs.errors import CopyRemovedError, CrawlingError, GoneError, NotInCatalogueError, OnefsError
 from onefs.fuse.accounting import ProgramAccounting
 from onefs.fuse.callers import in_thread, until_done
 from onefs.fuse.counters import OPERATIONS, Counters
@@ -336,15 +336,13 @@ class Operations(pyfuse3.Operations):
         self, fh: FileHandleT, off: int, size: int
     ) -> bytes | bytearray:
         handle = self._files[fh]
-        file = handle.opened.file
         data: bytes | bytearray | None = None
         while data is None:
-            while (pending := file.wait(off, size)) is not None:
-                await until_done(pending, handle.pid)
-            self._pages.came(handle)
-            data = file.read_now(off, size)
-            if data is None:
-                data = await trio.to_thread.run_sync(file.read, off, size, limiter=self._disk, abandon_on_cancel=True)
+            file = handle.opened.file
+            try:
+                data = await self._read(handle, file, off, size)
+            except CopyRemovedError:
+                await self._reopen(handle, file)
         if len(data) < size:
             self.file_system.check_end(handle.opened, off + len(data))
         self.counters.read(file.source, len(data))
@@ -353,6 +351,27 @@ class Operations(pyfuse3.Operations):
         if data and handle.turn != self._recorder.turn:
             await self._told.read(handle)
         return data
+
+    async def _read(self, handle: Handle, file: ReadableFile, off: int, size: int) -> bytes | bytearray | None:
+        while (pending := file.wait(off, size)) is not None:
+            await until_done(pending, handle.pid)
+        self._pages.came(handle)
+        data = file.read_now(off, size)
+        if data is None:
+            return await trio.to_thread.run_sync(file.read, off, size, limiter=self._disk, abandon_on_cancel=True)
+        return data
+
+    async def _reopen(self, handle: Handle, file: ReadableFile) -> None:
+        """Have a handle read from a new copy of the same bytes in place of `file`. Raises why there is none."""
+        if handle.opened.file is not file:
+            return
+        find = functools.partial(self.file_system.reopen, handle.inode)
+        opened = await trio.to_thread.run_sync(find, handle.opened, limiter=self._disk)
+        if handle.opened.file is file and handle in self._files.values():
+            handle.opened = opened
+            file.close()
+        else:
+            opened.file.close()
 
     @answered
     async def release(self, fh: FileHandleT) -> None:

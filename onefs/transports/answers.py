@@ -60,7 +60,7 @@ def body(response: BaseHTTPResponse, url: str, start: int, edition: str, end: in
         _refuse_encoded(response.headers, url)
     if status == HTTPStatus.OK:
         total = response.length_remaining
-        return Body(0, total, found, _chunks(response, server, 0, total))
+        return Body(0, total, found, _chunks(response, server, 0, total), connection=response)
     if status not in (HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE):
         raise _refusal(status, url, response.headers.get("Retry-After", ""))
     match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
@@ -74,7 +74,9 @@ def body(response: BaseHTTPResponse, url: str, start: int, edition: str, end: in
     total = None if match["total"] == "*" else int(match["total"])
     file_end = int(match["last"]) + 1 if total is None else total
     stop = file_end if end is None else min(end, file_end)
-    return Body(start, total, found or edition, _chunks(response, server, start, stop), is_part=True)
+    return Body(
+        start, total, found or edition, _chunks(response, server, start, stop), is_part=True, connection=response
+    )
 
 
 def _is_part(match: re.Match[str] | None, start: int, end: int | None) -> TypeGuard[re.Match[str]]:

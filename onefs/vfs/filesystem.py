@@ -255,6 +255,15 @@ class FileSystem:
         attributes = node.bare_attributes(self._modes.file)
         return Opened(file, dataset.path, node.size_bytes if sure else None, attributes, dataset, file.is_fetched)
 
+    def reopen(self, ino: int, opened: Opened) -> Opened:
+        """Open a file again whose copy was removed while a program had it open. Raises `GoneError`.
+
+        Only the same bytes are as good, so its dataset must still be in the catalogue, and have a hash.
+        """
+        if opened.size_bytes is None or opened.dataset is None or not opened.dataset.md5:
+            raise GoneError(f"{opened.path} was removed or replaced while it was open.", "Open it again.")
+        return self.open(ino)
+
     def check_end(self, opened: Opened, end: int) -> None:
         """Raise `CacheDamagedError` if a read that ended early did so before the file's end.
 

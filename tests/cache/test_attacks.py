@@ -168,14 +168,15 @@ def test_a_wrong_file_is_not_moved_away_from_behind_a_link(victim: Victim) -> No
     victim.reads(dataset)
     with user(VICTIM):
         content = victim.place.content()
-        copies = content.open(dataset, may_fetch=True)
+        opened = content.open(dataset, may_fetch=True)
+        assert read_open(opened) == DATA
     with user(victim.attacker):
         folder = victim.place.file(dataset).parent
         folder.rename(folder.with_name("old"))
         folder.symlink_to(victim.home)
     with user(VICTIM):
-        assert read_open(copies) == DATA
-        copies.close()
+        assert read_open(opened) == DATA
+        opened.close()
         with pytest.raises(OnefsError, match="symbolic link"):
             read(content, dataset)
         content.close()

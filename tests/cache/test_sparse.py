@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from archive_and_cache import dataset_of
-
 from onefs.cache.blocks import BlockMap
-from onefs.cache.layout import CacheLayout
 from onefs.cache.sparse import SparseFile
+
+from onefs.cache.layout import CacheLayout
 from onefs.cache.store import ContentStore
 
 BLOCK = 64 << 10

@@ -163,7 +163,7 @@ def test_two_machines_read_it_in_turns(place: ArchiveAndCache) -> None:
             wait_until(lambda: not content.transfers() and not other.transfers())
             note.write_text(json.dumps({**json.loads(note.read_text()), "boot": "another machine"}))
     assert place.server.bytes_sent() == 6 * BLOCK
-    assert place.withdrawn == []
+    assert place.withdrawals == []
     assert read_open(files[1]) == DATA
     wait_until(lambda: other.inspect(dataset).state is State.VERIFIED)
     assert read_open(files[0]) == DATA
@@ -177,7 +177,7 @@ def test_a_large_file_on_another_disk_stays_open(place: ArchiveAndCache) -> None
         assert part(other, 0, 10) == DATA[:10]
         file.wait_whole()
         assert part(other, 0, len(DATA)) == DATA
-        assert place.withdrawn == []
+        assert place.withdrawals == []
         content.flush()
         content.close()
 
@@ -193,7 +193,7 @@ def test_an_edition_that_changes_is_not_mixed(place: ArchiveAndCache) -> None:
     assert "another edition" in content.inspect(dataset).error
     with pytest.raises(BrokenAnswerError, match="another edition"):
         part(file, 0, 10)
-    wait_until(lambda: place.withdrawn == [dataset])
+    wait_until(lambda: place.withdrawals == [dataset])
     assert read_open(untouched) == DATA
     assert read(content, dataset) == DATA
     wait_until(lambda: content.inspect(dataset).error == "")
@@ -242,7 +242,7 @@ def test_a_stream_without_an_edition_goes_on_where_it_is_the_same(place: Archive
     place.server.fault(place.url_path(dataset), Fault(no_edition=True))
     place.clock.now_s += 60
     assert read_open(file) == DATA
-    assert place.withdrawn == []
+    assert place.withdrawals == []
 
 
 def test_a_stream_without_an_edition_is_not_mixed_with_another(place: ArchiveAndCache) -> None:
@@ -338,7 +338,7 @@ def test_a_flipped_byte_is_never_verified(place: ArchiveAndCache) -> None:
         with pytest.raises(MismatchError):
             part(each, 0, 10)
     wait_until(lambda: content.inspect(dataset).state is State.QUARANTINED)
-    wait_until(lambda: place.withdrawn == [dataset])
+    wait_until(lambda: place.withdrawals == [dataset])
     assert [found for found, _ in place.mismatches] == [dataset]
     assert not place.file(dataset).exists()
     assert not sparse(place, dataset).exists()

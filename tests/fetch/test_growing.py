@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 from archive_and_cache import ArchiveAndCache, dataset_of, read, read_open, together
+from onefs.cache.floating import FloatingFile, Memory
+from onefs.fetch.growing import Growing
+from onefs.fetch.readahead import ReadAhead
 from reading_by_blocks import BLOCK, BLOCKS, DATA, RULES, by_blocks, part, sparse
 from servers import Fault
 from waiting import PATIENCE_S, wait_until
 
 from onefs.cache import floating
-from onefs.cache.floating import FloatingFile, Memory
 from onefs.cache.quota import Limits
 from onefs.cache.store import ContentStore
 from onefs.errors import BrokenAnswerError, NoRoomError, OfflineError, OnefsError
 from onefs.fetch.access import Content, State
 from onefs.fetch.descriptors import Source
 from onefs.fetch.fetch import Fetch
-from onefs.fetch.growing import Growing
-from onefs.fetch.readahead import ReadAhead
 from onefs.threads import Workers
 
 

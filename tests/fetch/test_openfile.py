@@ -47,6 +47,7 @@ def test_keeps_its_edition_when_the_file_is_removed_or_replaced(place: ArchiveAn
     dataset, content = place.add(DATA), place.content()
     read(content, dataset)
     file = content.open(dataset, may_fetch=False)
+    assert file.read(0, 1) == DATA[:1]
     place.file(dataset).unlink()
     assert file.read(0, len(DATA)) == DATA
     new = place.add(DATA[::-1])

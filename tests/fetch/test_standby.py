@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from archive_and_cache import ArchiveAndCache, read, read_open
+from onefs.cache.beside import BesideFile
+from onefs.cache.floating import FloatingFile, Memory
 from reading_by_blocks import BLOCK, DATA, RULES, by_blocks, open_links, part, sparse
 from servers import Fault
 from waiting import wait_until
 
-from onefs.cache.beside import BesideFile
-from onefs.cache.floating import FloatingFile, Memory
 from onefs.cache.store import ContentStore
 from onefs.catalogue.records import Dataset
 from onefs.errors import BrokenAnswerError, OfflineError
@@ -53,7 +53,7 @@ def test_it_is_read_while_another_process_fetches_it(place: ArchiveAndCache) -> 
     assert read_open(file) == DATA
     assert content.inspect(dataset).state is State.VERIFIED
     assert place.server.bytes_sent() <= 2 * len(DATA)
-    assert place.withdrawn == []
+    assert place.withdrawals == []
 
 
 def test_a_block_that_another_process_has_first_is_read_from_there(place: ArchiveAndCache) -> None:
@@ -113,7 +113,7 @@ def test_it_goes_on_with_what_a_killed_one_had(place: ArchiveAndCache) -> None:
     file.wait_whole()
     assert read_open(file) == DATA
     assert place.server.bytes_sent() == len(DATA) + BLOCK
-    assert place.withdrawn == []
+    assert place.withdrawals == []
 
 
 def test_another_edition_is_not_mixed_in(place: ArchiveAndCache) -> None:
@@ -143,7 +143,7 @@ def test_nothing_is_read_of_an_edition_that_the_server_no_longer_has(place: Arch
     process.kill()
     assert part(untouched, 0, BLOCK) == DATA[:BLOCK]
     assert read_open(untouched) == DATA
-    assert place.withdrawn == [dataset]
+    assert place.withdrawals == [dataset]
 
 
 def test_a_file_begun_anew_by_the_other_is_another_one(place: ArchiveAndCache) -> None:
