@@ -42,6 +42,13 @@ def state_folder(cache_dir: Path) -> Path:
     return UserPath(state / USERS / str(os.geteuid())) if others_can_write(cache_dir) else state
 
 
+def path_of(text: str) -> Path:
+    """The path that another process told, as this one is to use it."""
+    path = Path(text)
+    is_state = any(_is_of_one_user(place.parts) for place in (path, *path.parents))
+    return UserPath(path) if is_state else path
+
+
 def hold_state(state_dir: Path) -> Folder:
     """The folder of a cache's state; nobody else is let into this user's own in a cache that others can write."""
     return _held(str(state_dir)) if _is_of_one_user(state_dir.parts) else Folder(state_dir)

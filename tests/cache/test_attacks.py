@@ -19,7 +19,7 @@ from uuid import uuid4
 import pytest
 from archive_and_cache import ArchiveAndCache, read, read_open
 
-from onefs.cache.sharing import make_state_folder, others_can_write, refuse_shared
+from onefs.cache.sharing import make_state_folder, others_can_write, path_of, refuse_shared
 from onefs.catalogue.records import Dataset
 from onefs.errors import CacheDamagedError, ContentError, OnefsError
 from onefs.fetch.access import State
@@ -351,14 +351,42 @@ def test_a_state_that_another_forged_is_not_believed(victim: Victim) -> None:
         content.close()
 
 
-def test_tables_that_another_put_there_are_not_used_unless_they_are_trusted(victim: Victim) -> None:
+def test_tables_that_another_put_there_are_not_used_unless_they_are_trusted(
+    victim: Victim, caplog: pytest.LogCaptureFixture
+) -> None:
     """They would say which bytes are right."""
-    for flags, inside in (({}, True), ({"trust_cache": True}, False)):
+    caplog.set_level("INFO")
+    with user(victim.attacker):
+        (victim.cache / ".onefs" / "stamps").mkdir(parents=True)
+        (victim.cache / ".onefs").chmod(0o2777)
+    for settings, tables_dir in (
+        (Settings(cache_dir=victim.cache), victim.state / "tables"),
+        (Settings(cache_dir=victim.cache, trust_cache=True), victim.cache),
+    ):
         with user(VICTIM):
-            source = resolve("http://localhost:1/x", Settings(cache_dir=victim.cache, **flags), Kind.FOLDER)
+            source = resolve("http://localhost:1/x", settings, Kind.FOLDER)
             prepare(source)
         assert source.state_dir == victim.state
-        assert source.tables_dir == (victim.state / "tables" if inside else victim.cache)
+        assert source.tables_dir == tables_dir
+    assert "is not read; each user verifies files once" in caplog.text
+
+
+def test_an_index_is_not_read_where_a_link_leads(victim: Victim) -> None:
+    """However the path came to whoever opens it."""
+    with user(VICTIM):
+        state = make_state_folder(victim.cache)
+        (state / "index").mkdir()
+    with user(victim.attacker):
+        elsewhere = victim.place.home / "attacker" / "users"
+        elsewhere.mkdir()
+        (elsewhere / str(VICTIM)).symlink_to(victim.folder)
+        (victim.cache / ".onefs").rename(victim.cache / "moved")
+        (victim.cache / ".onefs").symlink_to(elsewhere.parent)
+    with user(VICTIM):
+        for path in (state, path_of(str(state))):
+            (path / "index" / "made").write_bytes(b"x")
+            assert (path / "index" / "made").read_bytes() == b"x"
+    victim.is_unharmed()
 
 
 @pytest.mark.parametrize("is_replaced", [False, True])
