@@ -151,7 +151,7 @@ class Fetch:
     @property
     def is_at_work(self) -> bool:
         """Whether a worker has it."""
-        return self._state not in ENDS and self._state is not FetchState.IDLE
+        return self._state not in (FetchState.IDLE, FetchState.VERIFIED, FetchState.FAILED)
 
     def move(self, state: FetchState) -> None:
         """Change the state. Raises ValueError for a transition that is not in the table."""

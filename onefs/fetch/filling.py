@@ -19,6 +19,8 @@ from onefs.transports.addresses import shown
 from onefs.transports.base import Body, Location
 
 IDLE_S = 0.5
+OTHERS_S = 0.05
+"""How often to look for blocks that another process fetches."""
 SYNCED_EVERY_S = 10.0
 GIVES_NO_PARTS = "gives no parts of it"
 TELLS_NO_EDITIONS = "does not tell editions apart (no ETag, no Last-Modified)"
@@ -119,7 +121,7 @@ class Filling:
         if self._token.is_cancelled:
             part.pause()
             return Outcome.RESTING, range(0)
-        is_whole, is_busy = part.storage.map.is_whole, bool(self._helpers or self._is_syncing)
+        is_whole = part.storage.map.is_whole
         if is_whole and not self._helpers:
             return Outcome.WHOLE, range(0)
         may_go_on = part.may_go_on()
@@ -131,18 +133,27 @@ class Filling:
                 if time.monotonic() - self._synced_s > SYNCED_EVERY_S:
                     self._sync()
                 return None, blocks
+            if part.awaits_others:
+                part.changed.wait(OTHERS_S)
+                return None, range(0)
+        return self._rest(may_go_on=may_go_on), range(0)
+
+    def _rest(self, *, may_go_on: bool) -> Outcome | None:
+        """Wait for more to be wanted, and then sync; the outcome if nothing is for a while."""
+        part = self.part
+        is_busy, is_whole = bool(self._helpers or self._is_syncing), part.storage.map.is_whole
         self._is_idle = True
         leaves = not is_busy and (self.fetch.is_unused or not may_go_on)
         was_idle = not part.changed.wait(0 if leaves else IDLE_S)
         self._is_idle = False
         if not was_idle or self._helpers or self._is_syncing or is_whole:
-            return None, range(0)
+            return None
         if not part.storage.is_synced:
             self._sync()
-            return None, range(0)
+            return None
         if self.fetch.is_unused:
-            return Outcome.UNUSED, range(0)
-        return (Outcome.RESTING if part.rest() else None), range(0)
+            return Outcome.UNUSED
+        return Outcome.RESTING if part.rest() else None
 
     def _fetch(self, blocks: range) -> None:
         """Fetch these blocks, which were taken, and give them back. Ends early once it is over."""

@@ -3,7 +3,7 @@
 from onefs.cache.verify import Verify
 from onefs.fetch.fetch import Fetch
 from onefs.fetch.mismatch import agree
-from onefs.fetch.part_file import PartFile
+from onefs.fetch.part_file import Gate, PartFile
 from onefs.fetch.ranges import Ranges, Span
 from onefs.transports.addresses import shown
 from onefs.transports.base import Body, Location
@@ -17,6 +17,12 @@ def has_same_edition(fetch: Fetch, part: PartFile, location: Location, ranges: R
     # Servers name editions each in its own way. So the length and some blocks are compared, which tells editions
     # apart; the catalogue's hash decides in the end, without which nothing is joined.
     storage = part.storage
+    if part.gate is Gate.WHOLE and fetch.dataset.md5:  # nobody reads it before that
+        with part.changed:
+            part.streams = False
+            storage.is_mixed = True
+            storage.source = storage.edition = ""
+        return True
     there = [block for block in range(storage.map.blocks) if storage.map.has(block)]
     if not fetch.dataset.md5 or not there:
         return False

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +15,9 @@ from onefs.fetch.hashing import FollowingDigest
 from onefs.fetch.scheduler import ReadAhead, Scheduler
 from onefs.fetch.storage import MORE_ROOM_OR_LIMIT, BlockStorage, DiskBlocks, MemoryBlocks
 from onefs.threads import Workers
+
+CLAIMED_S = 1.0
+"""So long blocks are left to another process that fetches them."""
 
 
 class Gate(StrEnum):
@@ -89,6 +93,9 @@ class PartFile:
         self._scheduler = Scheduler(storage.map, rules.parts, wants_all=gate is Gate.WHOLE)
         self._is_closed = False
         self._is_resting = False
+        self._claimed_s = 0.0  # since when the next span is left to another process; 0 if it is not
+        self.awaits_others = False
+        """Whether what is wanted next is left to another process, which fetches it."""
         self._waiting: dict[int, Future[None]] = {}
         self._came_last = range(0)
 
@@ -190,12 +197,23 @@ class PartFile:
         with self.changed:
             if self.streams:
                 return range(self.storage.map.blocks if all_at_once else 0)
-            return self._scheduler.next_span(self._waiting)
+            span = self._scheduler.next_span(self._waiting)
+            mine = self.storage.claim(span)
+            if span and not mine:  # another process fetches them: wait for that, but not for ever
+                now_s = time.monotonic()
+                self._claimed_s = self._claimed_s or now_s
+                mine = span if now_s - self._claimed_s > CLAIMED_S else mine
+            else:
+                self._claimed_s = 0.0
+            self._scheduler.give_back(range(mine.stop, span.stop) if mine else span)
+            self.awaits_others = bool(span) and not mine
+            return mine
 
     def give_back(self, span: range) -> None:
         """Whoever took these blocks fetches them no longer."""
         with self.changed:
             self._scheduler.give_back(span)
+            self.storage.release(span)
             self.changed.notify_all()
 
     def reserve(self, blocks: range) -> None:

@@ -11,7 +11,7 @@ from onefs.cache.atomic import MORE_ROOM, has_its_name, reopened
 from onefs.cache.beneath import DATA_MODE
 from onefs.cache.eviction import footprint
 from onefs.cache.layout import CacheLayout
-from onefs.cache.marks import BLOCKS_ENDING, mark_open
+from onefs.cache.marks import BLOCKS_ENDING, claim, mark_open, release
 from onefs.cache.part_records import PartRecord
 from onefs.cache.quota import Reservation
 from onefs.cache.store import ContentStore
@@ -53,6 +53,12 @@ class BlockStorage(Protocol):
     def give_back(self, size_bytes: int) -> None:
         """Return room for bytes that did not come."""
 
+    def claim(self, blocks: range) -> range:
+        """The first of these blocks, up to one that another process fetches now; it leaves them to this one."""
+
+    def release(self, blocks: range) -> None:
+        """Let other processes fetch these blocks."""
+
     def comes_from(self, source: str, edition: str) -> None:
         """Note where the bytes from here on come from."""
 
@@ -93,6 +99,7 @@ class DiskBlocks:
         self._dataset = dataset
         self._records = store.part_records
         self._room = store.room
+        self._is_local_disk = store.is_local_disk
         self._reader = -1
         self._seq = 0
         self._unsynced: dict[int, int] = {}
@@ -141,6 +148,16 @@ class DiskBlocks:
         """Return room for bytes that did not come."""
         if self._reservation is None:
             self._room.give_back(size_bytes)
+
+    def claim(self, blocks: range) -> range:
+        """The first of these blocks, up to one that another process fetches now; it leaves them to this one."""
+        return claim(self._file, blocks) if self._is_local_disk else blocks  # no lock is waited for
+
+    def release(self, blocks: range) -> None:
+        """Let other processes fetch these blocks."""
+        if self._is_local_disk:
+            with suppress(OSError):
+                release(self._file, blocks)
 
     def comes_from(self, source: str, edition: str) -> None:
         """Note where the bytes come from; for other processes too if the server names its editions."""
@@ -348,6 +365,13 @@ class MemoryBlocks:
 
     def give_back(self, size_bytes: int) -> None:
         """Nothing was taken."""
+
+    def claim(self, blocks: range) -> range:
+        """All of them: nobody else has it."""
+        return blocks
+
+    def release(self, blocks: range) -> None:
+        """Nobody else has it."""
 
     def comes_from(self, source: str, edition: str) -> None:
         """Note where the bytes come from."""

@@ -54,6 +54,7 @@ class WholeFile:
         self._is_whole = False
         if self._file >= 0:
             os.ftruncate(self._file, 0)
+            os.lseek(self._file, 0, os.SEEK_SET)
 
     def download(self, location: Location, policy: Verify, ranges: Ranges) -> str:
         """The MD5 of the file, once all of it has come from a location and agrees with the catalogue.

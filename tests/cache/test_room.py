@@ -43,7 +43,7 @@ def filled(place: ArchiveAndCache, count: int, size_bytes: int = MIB) -> list[Da
 
 
 def on_disk(folder: Path) -> int:
-    """Bytes that all files under a folder take; one that gets its name meanwhile counts once."""
+    """Bytes that all files under a folder but the database take; one that gets its name meanwhile counts once."""
     found: dict[int, int] = {}
     for path, _, names in os.walk(folder):
         for name in names:
@@ -51,7 +51,8 @@ def on_disk(folder: Path) -> int:
                 status = os.lstat(f"{path}/{name}")
             except FileNotFoundError:
                 continue
-            found[status.st_ino] = status.st_blocks * 512
+            if not name.startswith("state-"):
+                found[status.st_ino] = status.st_blocks * 512
     return sum(found.values())
 
 
@@ -178,7 +179,7 @@ def test_nothing_is_evicted_from_a_folder_that_became_a_link(place: ArchiveAndCa
     for dataset in others:
         read(content, dataset)
     assert [path.name for path in aside.iterdir()] == [place.file(linked).name]
-    assert store_of(place).stamps.get(linked.id) is not None
+    assert store_of(place).state.stamp(linked.id) is not None
 
 
 def test_where_all_is_pinned_there_is_no_room_but_large_files_are_served(place: ArchiveAndCache) -> None:
@@ -309,27 +310,11 @@ def test_a_persons_file_in_the_place_of_a_fetched_one_is_theirs(place: ArchiveAn
     assert place.file(dataset).read_bytes() == data
 
 
-def test_a_stamp_that_another_took_the_place_of_is_waited_for_no_longer(place: ArchiveAndCache) -> None:
-    (dataset,) = filled(place, 1)
-    place.put_in_cache(dataset, b"any")
-    store = store_of(place)
-    for source in ("https://data.example/file", ""):
-        os.utime(place.file(dataset))
-        copy = store.open_copy(dataset)
-        assert copy is not None
-        os.close(copy.descriptor)
-        store.vouch(dataset, copy, dataset.md5, source=source)
-    store.flush()
-    assert not store.stamps.unwritten()
-    store.close()
-
-
 @SIZES
 def test_what_a_killed_daemon_fetched_and_did_not_stamp_counts(place: ArchiveAndCache, size_bytes: int) -> None:
     dataset, other = filled(place, 2, size_bytes)
     for each in (dataset, other):
         assert place.other_process(each, BY_BLOCKS, dies=True).wait(60) == -signal.SIGKILL
-    assert not list(place.cache.glob(".onefs/stamps/*/*.json"))
     assert store_of(place).evict(dataset) >= size_bytes
     content = place.content(blocks=BY_BLOCKS)
     assert read(content, other)

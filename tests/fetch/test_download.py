@@ -8,7 +8,6 @@ from urllib.parse import quote
 
 import pytest
 from archive_and_cache import QUICK, ArchiveAndCache, read, read_open
-from onefs.fetch.download import giver
 from servers import Fault
 from waiting import SILENCE_S, wait_until
 
@@ -25,6 +24,7 @@ from onefs.errors import (
     UnreachableError,
 )
 from onefs.fetch.access import Patience, State, Verify
+from onefs.fetch.mismatch import giver
 from onefs.fetch.retry import LocationHealth
 from onefs.outages import Outages
 from onefs.transports.base import Location
@@ -75,15 +75,15 @@ def test_without_edition_or_hash_nothing_is_joined(place: ArchiveAndCache) -> No
     dataset, content = place.add(DATA, md5=""), place.content()
     place.server.fault(place.url_path(dataset), Fault(cut_after=PIECE, no_edition=True, times=2))
     assert read(content, dataset) == DATA
-    assert not any("range" in request for request in place.server.headers())
+    assert {request.get("range", "bytes=0-").partition("-")[0] for request in place.server.headers()} == {"bytes=0"}
 
 
 def test_an_edition_that_is_never_the_same(place: ArchiveAndCache) -> None:
     dataset, content = place.add(DATA), place.content()
     place.server.fault(place.url_path(dataset), Fault(cut_after=PIECE, new_edition_each_time=True))
-    with pytest.raises(BrokenAnswerError, match=r"ended after \d+ of"):
+    with pytest.raises(BrokenAnswerError, match="ever other editions"):
         read(content, dataset)
-    assert place.server.requests() <= QUICK.tries + 2
+    assert place.server.requests() <= 2 * QUICK.tries
 
 
 def test_another_range_than_asked_for(place: ArchiveAndCache) -> None:
@@ -130,12 +130,12 @@ def test_trickling_connection_counts_as_stalled(place: ArchiveAndCache) -> None:
 def test_next_location_goes_on_where_the_first_ended(place: ArchiveAndCache) -> None:
     second = place.another_server()
     dataset, content = place.add(DATA), place.content()
-    place.server.fault(place.url_path(dataset), Fault(stall_after=PIECE))
+    place.server.fault(place.url_path(dataset), Fault(stall_after=3 * PIECE))
     file = content.open(dataset, may_fetch=True)
-    wait_until(lambda: content.transfers()[0].done_bytes == PIECE)
+    wait_until(lambda: content.transfers()[0].done_bytes == 3 * PIECE)
     place.server.stop()
     assert read_open(file) == DATA
-    assert second.headers()[0]["range"] == f"bytes={PIECE}-"
+    assert second.headers()[0]["range"] == f"bytes={1 << 20}-{len(DATA) - 1}"
     assert content.inspect(dataset).source.startswith(second.url)
 
 
@@ -154,9 +154,9 @@ def test_next_location_is_tried(place: ArchiveAndCache, fault: Fault) -> None:
 def test_wrong_prefix_is_dropped_and_the_location_tried_once_more(place: ArchiveAndCache) -> None:
     second = place.another_server()
     dataset, content = place.add(DATA), place.content()
-    place.server.fault(place.url_path(dataset), Fault(wrong_bytes=True, stall_after=PIECE))
+    place.server.fault(place.url_path(dataset), Fault(wrong_bytes=True, stall_after=3 * PIECE))
     file = content.open(dataset, may_fetch=True)
-    wait_until(lambda: content.transfers()[0].done_bytes == PIECE)
+    wait_until(lambda: content.transfers()[0].done_bytes == 3 * PIECE)
     place.server.stop()
     assert read_open(file) == DATA
     assert ["range" in request for request in second.headers()] == [True, False]

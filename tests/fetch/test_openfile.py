@@ -116,7 +116,7 @@ def test_no_descriptor_is_left_open(place: ArchiveAndCache) -> None:
     broken = [place.add(DATA[:5000], number, md5="0" * 32) for number in range(100, 110)]
 
     def opened() -> int:
-        inside, kept = f"{place.cache}/", str(place.cache / ".onefs" / "room")  # one list of its own stays open
+        inside, kept = f"{place.cache}/", str(place.cache / ".onefs" / "state")  # the database stays open
         targets = [_target(number) for number in os.listdir("/proc/self/fd")]
         folders = {str(place.cache), str(place.cache / ".onefs")}  # which are held
         return sum(
