@@ -53,7 +53,8 @@ def cache_error(what: str, place: str | Path, error: OSError) -> CacheDamagedErr
             MORE_ROOM,
         )
     if isinstance(error.filename, str) and error.filename.startswith("/"):
-        place = error.filename
+        is_held = error.filename.startswith("/proc/self/fd/")
+        place = os.path.realpath(error.filename) if is_held else error.filename
     if error.errno == errno.ELOOP:
         return CacheDamagedError(
             f"{place} is a symbolic link or lies behind one, and onefs follows none in a cache directory.",

@@ -19,8 +19,8 @@ DATA_MODE = 0o644
 STATE_MODE = 0o600
 IN_USE = (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY)
 """What the system says if a folder is not empty, or something is mounted there."""
-_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_STATUS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_STATUS = os.O_PATH | os.O_CLOEXEC
 _LISTING = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _OPENAT2 = 437
 _BENEATH_NO_SYMLINKS = 0x08 | 0x04
@@ -68,9 +68,8 @@ class Folder:
         return number, status
 
     def status(self, path: str) -> os.stat_result:
-        """The status of anything below the folder; of a link, that of the link itself."""
-        flags = _STATUS & ~os.O_NOFOLLOW if self.follows_links else _STATUS
-        number = self.open(path, flags)
+        """The status of anything below the folder but a link."""
+        number = self.open(path, _STATUS)
         try:
             return os.fstat(number)
         finally:
@@ -232,24 +231,28 @@ class PrivateFolder(Folder):
     else owns the folder. One that others have rights in is moved aside.
     """
 
-    def __init__(self, outer: Folder, path: str) -> None:
+    def __init__(self, outer: Folder, path: str, owner: int) -> None:
         super().__init__(outer.path / path)
+        self._owner = owner
         self._outer = outer
         self._inside = path
 
+    @property
+    def anchor(self) -> str:
+        """A path of this process that leads to the folder by its descriptor, whatever stands at its own path."""
+        return f"/proc/self/fd/{self._root()}"
+
     def close(self) -> None:
-        """Let go of the folder, and of the one that it is in."""
-        super().close()
-        self._outer.close()
+        """Do nothing: paths may lead from it."""
 
     def _open_itself(self) -> int:
         number = self._outer.open(self._inside, _FOLDER)
         status = os.fstat(number)
-        if status.st_uid == os.geteuid() and not stat.S_IMODE(status.st_mode) & 0o077:
+        if status.st_uid == self._owner and not stat.S_IMODE(status.st_mode) & 0o077:
             return number
         os.close(number)
-        if status.st_uid != os.geteuid():
-            raise PermissionError(errno.EACCES, "It belongs to another user: remove it", str(self.path))
+        if status.st_uid != self._owner:
+            raise PermissionError(errno.EACCES, "It belongs to another user", str(self.path))
         self._outer.rename(self._inside, f"{self._inside}.{uuid4().hex}")  # others may have put something there
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.path))
 

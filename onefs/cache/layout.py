@@ -17,7 +17,7 @@ from onefs.cache.marks import BLOCKS_ENDING
 from onefs.cache.sharing import hold_state, others_can_write, state_folder
 from onefs.cache.verify import Signature
 from onefs.catalogue.records import Dataset
-from onefs.errors import ContentError
+from onefs.errors import CacheDamagedError, ContentError
 from onefs.forks import cached_property
 
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
@@ -50,9 +50,8 @@ class CacheLayout:
         """Where the copies are."""
         self.state_folder = hold_state(state_dir)
         """Where onefs keeps what it knows."""
-        with suppress(OSError):  # which whoever writes there is told
-            if isinstance(self.state_folder, PrivateFolder):
-                self.state_folder.make_folders("")
+        if isinstance(self.state_folder, PrivateFolder):
+            _make_private(self.state_folder)
         self._root = os.fspath(data_dir)
         self._beside: Folder | None = None
 
@@ -75,15 +74,29 @@ class CacheLayout:
 
     def find_copies(self, dataset: Dataset) -> list[tuple[str, os.stat_result]]:
         """Path and status of the dataset's files in the cache; first the one with the name that onefs gives."""
-        return list(self.each_copy(dataset))
-
-    def each_copy(self, dataset: Dataset) -> Iterator[tuple[str, os.stat_result]]:
-        """The same one by one, so that whoever wants the first only looks no further."""
+        found = []
         for path in self._paths(dataset):
             with suppress(OSError):
                 status = self.folder.status(path)
                 if stat.S_ISREG(status.st_mode):
-                    yield f"{self._root}/{path}", status
+                    found.append((f"{self._root}/{path}", status))
+        return found
+
+    def each_copy(self, dataset: Dataset) -> Iterator[tuple[str, os.stat_result]]:
+        """The same one by one, so that whoever wants the first only looks no further.
+
+        Raises CacheDamagedError or ContentError if there is something else than a file, or a symbolic link on the way.
+        """
+        for path in self._paths(dataset):
+            try:
+                status = self.folder.status(path)
+            except OSError as error:
+                if error.errno in ABSENT:
+                    continue
+                raise cache_error(dataset.path, path, error) from error
+            if not stat.S_ISREG(status.st_mode):
+                raise self._no_file(path)
+            yield f"{self._root}/{path}", status
 
     def partial_blocks(self, dataset: Dataset) -> int:
         """512-byte blocks of what is fetched of a dataset so far."""
@@ -149,7 +162,8 @@ class CacheLayout:
 
     def parts_dir(self) -> Path:
         """Where files stand that are not complete."""
-        return self.beside.path / PARTS
+        apart = self.beside is not self.state_folder
+        return (state_folder(self.data_dir) if apart else self.state_dir) / PARTS
 
     @property
     def beside(self) -> Folder:
@@ -193,8 +207,11 @@ class CacheLayout:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)
-            raise ContentError(f"{self._root}/{path} in the cache is not a file.", "Remove it.")
+            raise self._no_file(path)
         return Copy(descriptor, f"{self._root}/{path}", Signature.of(status))
+
+    def _no_file(self, path: str) -> ContentError:
+        return ContentError(f"{self._root}/{path} in the cache is not a file.", "Remove it.")
 
     def _paths(self, dataset: Dataset) -> Iterator[str]:
         """Both relative paths that the dataset's file may have, first the one that onefs gives. Raises ContentError."""
@@ -210,3 +227,21 @@ class CacheLayout:
             yield from (with_uuid, plain)
         else:  # it would be too long
             yield from (plain, with_uuid)
+
+
+def _make_private(state: PrivateFolder) -> None:
+    """Make a user's own state folder. Raises CacheDamagedError if another's, or a link, is in its place."""
+    try:
+        state.make_folders("")
+    except OSError:
+        try:
+            state.status(".")
+        except FileNotFoundError:
+            return  # it cannot be made: whoever writes there is told
+        except PermissionError as error:
+            raise CacheDamagedError(
+                f"What is known of the cache cannot be kept in {state.path}: {(error.strerror or '').lower()}.",
+                "Remove it, or choose another cache directory with --cache-dir.",
+            ) from error
+        except OSError as error:
+            raise cache_error("What is known of the cache", state.path, error) from error

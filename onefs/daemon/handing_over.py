@@ -112,7 +112,7 @@ def _content(archive: Archive, folder: Path, settings: Settings) -> Iterator[Con
     cache = CacheLayout(archive.source.data_dir, archive.source.state_dir, is_cache=archive.source.is_cache)
 
     def near(dataset: Dataset) -> Iterator[Location]:
-        for path, _ in cache.each_copy(dataset):
+        for path, _ in cache.find_copies(dataset):
             yield Location(Path(path).as_uri())
 
     whole = replace(settings, whole_file_max=1 << 62)

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from onefs.alf import STATE_FOLDER
 from onefs.cache.atomic import cache_errors, write_whole
+from onefs.cache.sharing import path_of
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
 from onefs.catalogue.tables import tables_in
 from onefs.errors import SourceError, TableError
@@ -110,7 +111,7 @@ def index_folder(folder: str, tables_dir: str, if_missing: str) -> None:
     written there.
     """
     _check_there(folder)
-    place = Place(Path(tables_dir), Path(tables_dir) / STATE_FOLDER)
+    place = Place(path_of(tables_dir), path_of(tables_dir) / STATE_FOLDER)
     note = place.state_dir / _NOTE
     with cache_errors(f"the tables of {folder}", note):
         place.state_dir.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import logging
 import os
 import pwd
 import re
@@ -14,7 +15,7 @@ from uuid import uuid4
 
 from onefs.alf import STATE_FOLDER, TABLE_NAMES
 from onefs.cache.beneath import Folder
-from onefs.cache.sharing import hold_state, state_folder
+from onefs.cache.sharing import USERS, hold_state, state_folder
 from onefs.errors import CacheDamagedError, SourceError, UsageError
 from onefs.modes import Abilities, Mode, check
 from onefs.settings import Settings
@@ -30,6 +31,7 @@ FORMS = (
     "a name from onefs setup, openalyx or demo."
 )
 S3 = "s3://"
+_log = logging.getLogger(__name__)
 
 
 class Kind(StrEnum):
@@ -230,6 +232,7 @@ def prepare(source: Source) -> None:
             folder.close()
         if source.is_cache:
             source.tables_dir.mkdir(parents=True, exist_ok=True)
+        _tell_unread_state(source)
         probe = source.state_dir / f".probe-{uuid4().hex}"
         probe.touch()
         probe.unlink()
@@ -239,3 +242,14 @@ def prepare(source: Source) -> None:
             f"{error.strerror}.",
             "Choose another with --cache-dir, or mend its permissions.",
         ) from error
+
+
+def _tell_unread_state(source: Source) -> None:
+    """Log that the state which an earlier onefs kept for all users of a cache is not read."""
+    common = source.data_dir / STATE_FOLDER
+    if source.is_cache and source.state_dir.is_relative_to(common / USERS) and (common / "stamps").exists():
+        _log.info(
+            "Others can write %s, so what an earlier onefs kept in %s is not read; each user verifies files once.",
+            source.data_dir,
+            common,
+        )

@@ -114,7 +114,7 @@ def test_a_private_folder_lets_nobody_else_in(tmp_path: Path) -> None:
     (tmp_path / "cache").chmod(0o2775)
     before = os.umask(0o077)
     try:
-        private = PrivateFolder(outer, ".onefs/users/0")
+        private = PrivateFolder(outer, ".onefs/users/0", os.geteuid())
         private.write("note", b"x")
     finally:
         os.umask(before)
@@ -122,10 +122,9 @@ def test_a_private_folder_lets_nobody_else_in(tmp_path: Path) -> None:
         path: stat.S_IMODE((outer.path / path).stat().st_mode) for path in (".onefs", ".onefs/users", private.path)
     }
     assert list(modes.values()) == [0o3775, 0o3775, 0o2700]
-    private.close()
     private.path.chmod(0o770)
+    again = PrivateFolder(outer, ".onefs/users/0", os.geteuid())
     with pytest.raises(FileNotFoundError):
-        private.read("note", 10)
-    private.write("note", b"y")
-    assert [path.name for path in private.path.iterdir()] == ["note"]
-    private.close()
+        again.read("note", 10)
+    again.write("note", b"y")
+    assert [path.name for path in again.path.iterdir()] == ["note"]
