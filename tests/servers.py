@@ -6,6 +6,8 @@ import os
 import random
 import shutil
 import socket
+import socketserver
+import ssl
 import struct
 import subprocess
 import tempfile
@@ -52,6 +54,68 @@ http {{
     }}
 }}
 """
+
+
+# Made for these tests alone, for 127.0.0.1.
+PEM = """\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgr3hNU4IWvrs5v1lZ
+NTxnIZSEKEsB/AtbfL1fPKvx5ZGhRANCAATySNaJ4/zqwgFFxuWO9FW5Blo3nImE
+I0cabHDtmYJrywAQuyYQUhKsgsojDMkZWYF0uVnDeMhNFjKlcNync6JF
+-----END PRIVATE KEY-----
+-----BEGIN CERTIFICATE-----
+MIIBkjCCATigAwIBAgIUdXdb3mtIDOQX0H9AUVlr0gpAHKwwCgYIKoZIzj0EAwIw
+FTETMBEGA1UEAwwKb25lZnMgdGVzdDAgFw0yNjExMjAxMDQ4NTlaGA8yMTI2MTAy
+NzEwNDg1OVowFTETMBEGA1UEAwwKb25lZnMgdGVzdDBZMBMGByqGSM49AgEGCCqG
+SM49AwEHA0IABPJI1onj/OrCAUXG5Y70VbkGWjeciYQjRxpscO2ZgmvLABC7JhBS
+EqyCyiMMyRlZgXS5WcN4yE0WMqVw3KdzokWjZDBiMB0GA1UdDgQWBBSL1WotoDCn
+PvFXEiaRQV01jOtFYDAfBgNVHSMEGDAWgBSL1WotoDCnPvFXEiaRQV01jOtFYDAP
+BgNVHREECDAGhwR/AAABMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSAAw
+RQIhAK7w/gtnM8IyHQMNT2LjxuLmCXI5geip2yo3mFwVhrBgAiBW2vTokg48oDEm
+F8Dmmn4d/ZJ8BbQ/RgOSIQovD/kYOw==
+-----END CERTIFICATE-----
+"""
+
+
+@contextlib.contextmanager
+def raw_server(said: bytes, certificate: Path | None = None, *, waits: bool = True) -> Iterator[str]:
+    """The URL of a server that says the same on every connection, whatever is asked, and closes it.
+
+    It says so at once unless it `waits` for a request; in TLS with a `certificate` (a file with `PEM`).
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate is not None else None
+    if context is not None and certificate is not None:
+        context.load_cert_chain(certificate)
+
+    class Handler(socketserver.StreamRequestHandler):
+        def setup(self) -> None:
+            if context is not None:
+                self.request = context.wrap_socket(self.request, server_side=True)
+            super().setup()
+
+        def handle(self) -> None:
+            if not waits:
+                self.wfile.write(said)
+            while self.rfile.readline().strip():
+                """Read the head of the request."""
+            if waits:
+                self.wfile.write(said)
+
+        def finish(self) -> None:
+            super().finish()
+            self.request.close()
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+        block_on_close = False
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """A client that goes away is no news."""
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"{'http' if context is None else 'https'}://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
 
 
 @contextlib.contextmanager

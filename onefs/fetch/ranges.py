@@ -8,6 +8,7 @@ from typing import BinaryIO, Protocol
 
 from onefs.errors import (
     AccessRefusedError,
+    BadHttpError,
     BrokenAnswerError,
     ConnectTimedOutError,
     ContentError,
@@ -185,10 +186,10 @@ class Ranges:
     def _pause_after(self, location: Location, error: OnefsError, attempts: "_Attempts") -> float | None:
         """Seconds to wait before the next try after one that failed; None to give the location up."""
         health = self._health
-        if isinstance(error, UnreachableError | OverloadedError):
+        if isinstance(error, UnreachableError | OverloadedError | BadHttpError):
             is_known = isinstance(error, OverloadedError) and not error.retry_after_s and health.is_skipped(location)
             pause_s = None if is_known else attempts.pause_after(error)
-            is_silent = isinstance(error, UnreachableError) and not attempts.is_answered
+            is_silent = not isinstance(error, OverloadedError) and not attempts.is_answered
             is_given_up = pause_s is None and (is_silent or isinstance(error, TimedOutError | OverloadedError))
             if is_given_up or error.retry_after_s:
                 health.failed(location, error)
@@ -327,7 +328,7 @@ class _Attempts:
             return None
         if isinstance(error, TimedOutError) and not isinstance(error, ConnectTimedOutError):
             return patience.first_pause_s if progressed else None
-        if isinstance(error, UnreachableError) and not self._was_answered:
+        if isinstance(error, UnreachableError | BadHttpError) and not self._was_answered:
             return None
         if self._in_vain > patience.tries or error.retry_after_s > patience.longest_pause_s:
             return None

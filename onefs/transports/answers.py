@@ -5,14 +5,15 @@ import re
 import ssl
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
-from http.client import IncompleteRead
+from http.client import BadStatusLine, HTTPException, IncompleteRead, RemoteDisconnected
 from typing import TypeGuard
 
-from urllib3 import BaseHTTPResponse, Timeout
+from urllib3 import Timeout
 from urllib3 import exceptions as http_errors
 
 from onefs.errors import (
     AccessRefusedError,
+    BadHttpError,
     BrokenAnswerError,
     ConnectTimedOutError,
     MissingOnServerError,
@@ -24,11 +25,12 @@ from onefs.errors import (
 from onefs.text import counted
 from onefs.transports.addresses import server_name, shown
 from onefs.transports.base import Body
+from onefs.transports.connections import NoHttpError, Response
 from onefs.transports.limits import own_limit
 
 CHUNK_BYTES = 1 << 20
 CONTENT_RANGE = re.compile(r"bytes (?:(?P<first>\d{1,18})-(?P<last>\d{1,18})|\*)/(?P<total>\d{1,18}|\*)")
-NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_EOF", "HTTP_REQUEST")
+NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE")
 REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 CHECK = "Check the network and the address."
 LATER = "Try again later."
@@ -48,7 +50,7 @@ COMPRESSED = {"gzip": (".gz", ".tgz"), "bzip2": (".bz2",), "compress": (".z",), 
 """Endings of files that are stored so compressed, which some servers tell as an encoding."""
 
 
-def body(response: BaseHTTPResponse, url: str, start: int, edition: str, end: int | None = None) -> Body | None:
+def body(response: Response, url: str, start: int, edition: str, end: int | None = None) -> Body | None:
     """What an answer to a request for a file, or for its part from `start` to `end`, means.
 
     None if it is a part that is of no use and the whole file should be asked for.
@@ -59,7 +61,7 @@ def body(response: BaseHTTPResponse, url: str, start: int, edition: str, end: in
     if status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
         _refuse_encoded(response.headers, url)
     if status == HTTPStatus.OK:
-        total = response.length_remaining
+        total = response.length
         return Body(0, total, found, _chunks(response, server, 0, total), connection=response)
     if status not in (HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE):
         raise _refusal(status, url, response.headers.get("Retry-After", ""))
@@ -86,19 +88,21 @@ def _is_part(match: re.Match[str] | None, start: int, end: int | None) -> TypeGu
     return end is None or int(match["last"]) < end
 
 
-def _chunks(response: BaseHTTPResponse, server: str, start: int, end: int | None) -> Iterator[bytes]:
+def _chunks(response: Response, server: str, start: int, end: int | None) -> Iterator[bytes]:
     """The body's pieces as they arrive, without a copy; `end` is where they should end, if known."""
     position = start
     try:
-        while piece := response.read1(CHUNK_BYTES, decode_content=False):
+        while not response.is_finished and (piece := response.read1(CHUNK_BYTES)):
             position += len(piece)
             yield piece
-    except http_errors.ReadTimeoutError as error:
+    except TimeoutError as error:
         raise TimedOutError(f"{server} stopped sending after {counted(position, 'byte')}.", LATER) from error
-    except (http_errors.HTTPError, OSError) as error:
-        if isinstance(root_cause(error), IncompleteRead) or isinstance(error.__cause__, IncompleteRead):
-            raise _short(server, position, end) from error
-        ours = own_limit(server, root_cause(error))
+    except IncompleteRead as error:
+        raise _short(server, position, end) from error
+    except HTTPException as error:
+        raise bad_http(server, error) from error
+    except OSError as error:
+        ours = own_limit(server, error)
         if ours is not None:
             raise ours from error
         raise UnreachableError(
@@ -106,6 +110,19 @@ def _chunks(response: BaseHTTPResponse, server: str, start: int, end: int | None
         ) from error
     if end is not None and position < end:
         raise _short(server, position, end)
+
+
+def bad_http(server: str, error: HTTPException) -> BadHttpError:
+    """Our error for an answer that is no HTTP."""
+    if isinstance(error, NoHttpError):
+        return BadHttpError(f"{server} breaks the rules of HTTP: {error}.")
+    if isinstance(error, BadStatusLine):
+        return BadHttpError(f"{server} does not speak HTTP: its answer begins with {_beginning(str(error))}.")
+    return BadHttpError(f"{server} does not speak HTTP: its answer has a line without end.")
+
+
+def _beginning(line: str) -> str:
+    return repr(line.strip("'\r\n ")[:40])
 
 
 def _short(server: str, position: int, end: int | None) -> BrokenAnswerError:
@@ -184,11 +201,10 @@ def from_library(error: Exception, server: str, timeout: Timeout) -> OnefsError:
         )
     if isinstance(reason, http_errors.ReadTimeoutError):
         return TimedOutError(f"{server} did not answer within {timeout.read_timeout:g} s.", LATER)
+    if isinstance(root, HTTPException) and not isinstance(root, RemoteDisconnected):
+        return bad_http(server, root)
     if isinstance(root, http_errors.SSLError | ssl.SSLError):
-        return UnreachableError(
-            f"{server} cannot be trusted: {_tls_reason(root)}.",
-            "Check the address and the clock, or set REQUESTS_CA_BUNDLE.",
-        )
+        return _tls_error(server, root)
     if isinstance(root, http_errors.LocationValueError | ValueError):
         return BrokenAnswerError(f"{server} has an address that cannot be used.", "Check the address.")
     if isinstance(root, OSError) and root.errno == errno.ETIMEDOUT:  # the kernel gave up sooner than we would
@@ -199,9 +215,14 @@ def from_library(error: Exception, server: str, timeout: Timeout) -> OnefsError:
     return UnreachableError(f"{via}{server} cannot be reached: {text[:1].lower()}{text[1:]}.", remedy)
 
 
-def _tls_reason(error: BaseException) -> str:
+def _tls_error(server: str, error: BaseException) -> OnefsError:
     inner = error.args[0] if error.args and isinstance(error.args[0], ssl.SSLError) else error
     reason = getattr(inner, "reason", "") or ""
     if any(sign in reason for sign in NO_TLS):
-        return "it does not answer in TLS; perhaps its URL begins with http://"
-    return getattr(inner, "verify_message", "") or reason or "its certificate is not valid"
+        return BadHttpError(f"{server} does not answer in TLS; perhaps its URL begins with http://.", CHECK)
+    if "UNEXPECTED_EOF" in reason:
+        return UnreachableError(f"{server} cannot be reached: it ended the connection instead of answering in TLS.")
+    why = getattr(inner, "verify_message", "") or reason or "its certificate is not valid"
+    return UnreachableError(
+        f"{server} cannot be trusted: {why}.", "Check the address and the clock, or set REQUESTS_CA_BUNDLE."
+    )

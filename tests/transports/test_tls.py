@@ -7,32 +7,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from servers import Fault, FaultServer
+from servers import PEM, Fault, FaultServer
 from waiting import PATIENCE_S
 
 from onefs.errors import BrokenAnswerError, UnreachableError
 from onefs.transports.base import Location
 from onefs.transports.http import HttpTransport
-
-# Made for these tests alone, for 127.0.0.1.
-PEM = """\
------BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgr3hNU4IWvrs5v1lZ
-NTxnIZSEKEsB/AtbfL1fPKvx5ZGhRANCAATySNaJ4/zqwgFFxuWO9FW5Blo3nImE
-I0cabHDtmYJrywAQuyYQUhKsgsojDMkZWYF0uVnDeMhNFjKlcNync6JF
------END PRIVATE KEY-----
------BEGIN CERTIFICATE-----
-MIIBkjCCATigAwIBAgIUdXdb3mtIDOQX0H9AUVlr0gpAHKwwCgYIKoZIzj0EAwIw
-FTETMBEGA1UEAwwKb25lZnMgdGVzdDAgFw0yNjExMjAxMDQ4NTlaGA8yMTI2MTAy
-NzEwNDg1OVowFTETMBEGA1UEAwwKb25lZnMgdGVzdDBZMBMGByqGSM49AgEGCCqG
-SM49AwEHA0IABPJI1onj/OrCAUXG5Y70VbkGWjeciYQjRxpscO2ZgmvLABC7JhBS
-EqyCyiMMyRlZgXS5WcN4yE0WMqVw3KdzokWjZDBiMB0GA1UdDgQWBBSL1WotoDCn
-PvFXEiaRQV01jOtFYDAfBgNVHSMEGDAWgBSL1WotoDCnPvFXEiaRQV01jOtFYDAP
-BgNVHREECDAGhwR/AAABMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSAAw
-RQIhAK7w/gtnM8IyHQMNT2LjxuLmCXI5geip2yo3mFwVhrBgAiBW2vTokg48oDEm
-F8Dmmn4d/ZJ8BbQ/RgOSIQovD/kYOw==
------END CERTIFICATE-----
-"""
 
 
 class _Hello(BaseHTTPRequestHandler):
