@@ -121,10 +121,17 @@ class Outages:
             )
 
     def answered(self, server: str) -> None:
-        """End the outage of a server: it answered, whatever it said."""
+        """End the outage of a server: it answered, whatever it said. A `Retry-After` holds to its end all the same."""
         if server in self._outages:
             with self._lock:
-                self._outages.pop(server, None)
+                outage = self._outages.get(server)
+                if outage is not None and outage.asked_until_s <= self._clock():
+                    del self._outages[server]
+
+    @property
+    def are_none(self) -> bool:
+        """Whether no server has an outage."""
+        return not self._outages
 
     def of(self, server: str) -> Outage | None:
         """The outage of a server, None without one. It lasts until an answer, which may be long after the back-off."""

@@ -445,8 +445,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _plain(self, status: int, headers: dict[str, str], text: str = "") -> None:
         body = (text or "no file for you\n").encode()
-        self.send_response(status)
-        for name, value in headers.items():
+        self.send_response_only(status)
+        for name, value in {"Date": self.date_time_string(), **headers}.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

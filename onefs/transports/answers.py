@@ -4,6 +4,7 @@ import errno
 import re
 import ssl
 from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from http.client import BadStatusLine, HTTPException, IncompleteRead, RemoteDisconnected
 from typing import TypeGuard
@@ -25,7 +26,7 @@ from onefs.errors import (
 from onefs.text import counted
 from onefs.transports.addresses import server_name, shown
 from onefs.transports.base import Body
-from onefs.transports.connections import NoHttpError, Response
+from onefs.transports.connections import Headers, NoHttpError, Response
 from onefs.transports.limits import own_limit
 
 CHUNK_BYTES = 1 << 20
@@ -64,7 +65,7 @@ def body(response: Response, url: str, start: int, edition: str, end: int | None
         total = response.length
         return Body(0, total, found, _chunks(response, server, 0, total), connection=response)
     if status not in (HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE):
-        raise _refusal(status, url, response.headers.get("Retry-After", ""))
+        raise _refusal(status, url, _retry_after_s(response.headers))
     match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
     if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         complete = match is not None and match["total"] == str(start)
@@ -148,7 +149,7 @@ def _same_kind(one: str, other: str) -> bool:
     return bool(one) and bool(other) and one.startswith('"') == other.startswith('"')
 
 
-def _refusal(status: int, url: str, retry_after: str) -> OnefsError:
+def _refusal(status: int, url: str, retry_after_s: float) -> OnefsError:
     server = server_name(url)
     try:
         phrase = f"{status} {HTTPStatus(status).phrase}"
@@ -165,11 +166,21 @@ def _refusal(status: int, url: str, retry_after: str) -> OnefsError:
     if status in MISSING:
         return MissingOnServerError(f"{shown(url)} answered {phrase}.", "Check the address.")
     if status in OVERLOADED:
-        # A date, which it may be too, would be as good as this machine's clock.
-        retry_after_s = float(retry_after) if SECONDS.fullmatch(retry_after) else 0.0
-        said = f" and asks to stay away for {retry_after} s" if retry_after_s else ""
+        said = f" and asks to stay away for {retry_after_s:.0f} s" if retry_after_s else ""
         return OverloadedError(f"{reason.rstrip('.')}{said}.", LATER, retry_after_s=retry_after_s)
     return BrokenAnswerError(reason, LATER)
+
+
+def _retry_after_s(headers: Headers) -> float:
+    """Seconds of `Retry-After`; those to a date count from the server's own `Date`, as clocks differ."""
+    text = headers.get("Retry-After")
+    if SECONDS.fullmatch(text):
+        return float(text)
+    try:
+        wait = parsedate_to_datetime(text) - parsedate_to_datetime(headers.get("Date"))
+        return max(0.0, wait.total_seconds())
+    except (ValueError, TypeError):
+        return 0.0
 
 
 def root_cause(error: BaseException) -> BaseException:

@@ -260,8 +260,18 @@ class _Failing:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_retry_after_holds_for_all_files_of_a_server(place: Place, status: int) -> None:
-    place.fault(Fault(status=status, headers=(("Retry-After", "60"),), times=1))
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (("Retry-After", "60"),),
+        (("Retry-After", "Tue, 21 Oct 2036 07:29:00 GMT"), ("Date", "Tue, 21 Oct 2036 07:28:00 GMT")),
+    ],
+)
+def test_retry_after_holds_for_all_files_of_a_server(
+    place: Place, status: int, headers: tuple[tuple[str, str], ...]
+) -> None:
+    slow_down = "<Error><Code>SlowDown</Code></Error>"
+    place.fault(Fault(status=status, headers=headers, text=slow_down, times=1))
     with pytest.raises(OverloadedError, match="60 s"):
         place.content()
     place.server.put("/other", DATA)
