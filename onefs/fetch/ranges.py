@@ -171,6 +171,7 @@ class Ranges:
         pace = _Pace(location, self._patience)
         for chunk in body.chunks:
             size_bytes = len(chunk)
+            pace.arrived(size_bytes)
             if end is not None and offset + size_bytes > end:
                 raise BrokenAnswerError(f"{server_of(location)} sends more than the {counted(end, 'byte')} it said.")
             if not sink.write(chunk, offset):
@@ -180,7 +181,7 @@ class Ranges:
             if received is not None:
                 received.add(size_bytes)
             token.raise_if_cancelled()
-            pace.add(size_bytes)
+            pace.check()
         return True
 
     def _pause_after(self, location: Location, error: OnefsError, attempts: "_Attempts") -> float | None:
@@ -336,27 +337,30 @@ class _Attempts:
 
 
 class _Pace:
-    """Finds a connection that is slower than `slow_limit`."""
+    """Finds a connection that is slower than `slow_limit`. The time that the sink takes does not count."""
 
-    __slots__ = ("_location", "_patience", "_since_s", "_size_bytes")
+    __slots__ = ("_location", "_patience", "_resumed_s", "_size_bytes", "_waited_s")
 
     def __init__(self, location: Location, patience: Patience) -> None:
         self._location = location
         self._patience = patience
-        self._since_s = time.monotonic()
+        self._waited_s = 0.0
         self._size_bytes = 0
+        self._resumed_s = time.monotonic()
 
-    def add(self, size_bytes: int) -> None:
-        """Count received bytes. Raises TooSlowError if there were too few of them in the window that ends now."""
+    def arrived(self, size_bytes: int) -> None:
+        """Count bytes that were waited for since `check`."""
+        self._waited_s += time.monotonic() - self._resumed_s
         self._size_bytes += size_bytes
-        now_s = time.monotonic()
-        passed_s = now_s - self._since_s
-        if passed_s < self._patience.slow_window_s:
-            return
-        if self._size_bytes < passed_s * self._patience.slow_limit:
-            limit = f"slow_limit, {self._patience.slow_limit:g} bytes/s"
-            raise TooSlowError(f"{server_of(self._location)} sends less than {limit}.")
-        self._since_s, self._size_bytes = now_s, 0
+
+    def check(self) -> None:
+        """Raise TooSlowError if there were too few bytes in a window that is over."""
+        if self._waited_s >= self._patience.slow_window_s:
+            if self._size_bytes < self._waited_s * self._patience.slow_limit:
+                limit = f"slow_limit, {self._patience.slow_limit:g} bytes/s"
+                raise TooSlowError(f"{server_of(self._location)} sends less than {limit}.")
+            self._waited_s, self._size_bytes = 0.0, 0
+        self._resumed_s = time.monotonic()
 
 
 def _end(span: Span, body: Body) -> int | None:

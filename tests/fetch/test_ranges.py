@@ -219,6 +219,22 @@ def test_a_server_slower_than_the_limit_is_given_up_at_once(place: Place) -> Non
     assert place.content(Patience(slow_limit=0, slow_window_s=0.0)) == DATA
 
 
+def test_a_slow_disk_is_not_the_servers_fault(place: Place) -> None:
+    patience = Patience(slow_limit=1e12, slow_window_s=0.3)
+
+    class Slow(MemorySink):
+        """Takes longer to keep the first piece than the window in which the server's speed is averaged."""
+
+        def write(self, chunk: bytes, offset: int) -> bool:
+            if not offset:
+                threading.Event().wait(patience.slow_window_s + 0.05)
+            return super().write(chunk, offset)
+
+    sink = Slow(len(DATA))
+    place.ranges(patience).fetch(place.location, sink, NEVER)
+    assert sink.content == DATA
+
+
 @pytest.mark.parametrize(
     ("error", "is_up"),
     [
