@@ -120,12 +120,15 @@ class Outages:
                 outage, error=error, tried_s=now_s, pause_s=pause_s, asked_until_s=asked_until_s
             )
 
-    def answered(self, server: str) -> None:
-        """End the outage of a server: it answered, whatever it said. A `Retry-After` holds to its end all the same."""
+    def answered(self, server: str, *, even_asked: bool = True) -> None:
+        """End the outage of a server: it answered, whatever it said.
+
+        Without `even_asked` a `Retry-After` holds to its end all the same: the answer may be to an earlier request.
+        """
         if server in self._outages:
             with self._lock:
                 outage = self._outages.get(server)
-                if outage is not None and outage.asked_until_s <= self._clock():
+                if outage is not None and (even_asked or outage.asked_until_s <= self._clock()):
                     del self._outages[server]
 
     @property

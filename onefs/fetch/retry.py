@@ -48,7 +48,7 @@ class LocationHealth:
     def reached(self, location: Location) -> None:
         """Note that a location's server answered, whatever it said."""
         if not self._outages.are_none:
-            self._outages.answered(_server(location))
+            self._outages.answered(_server(location), even_asked=False)
 
     def is_skipped(self, location: Location) -> bool:
         """Whether a location's server is asked only if no other has the file."""
