@@ -77,44 +77,56 @@ F8Dmmn4d/ZJ8BbQ/RgOSIQovD/kYOw==
 """
 
 
+class _RawServer(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    block_on_close = False
+    said = b""
+    waits = True
+    stalls = False
+    context: ssl.SSLContext | None = None
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away is no news."""
+
+
+class _RawHandler(socketserver.StreamRequestHandler):
+    server: _RawServer
+
+    def setup(self) -> None:
+        if self.server.context is not None:
+            self.request = self.server.context.wrap_socket(self.request, server_side=True)
+        super().setup()
+
+    def handle(self) -> None:
+        if not self.server.waits:
+            self.wfile.write(self.server.said)
+        while self.rfile.readline().strip():
+            """Read the head of the request."""
+        if self.server.waits:
+            self.wfile.write(self.server.said)
+        if self.server.stalls:
+            self.rfile.read()
+
+    def finish(self) -> None:
+        super().finish()
+        self.request.close()
+
+
 @contextlib.contextmanager
-def raw_server(said: bytes, certificate: Path | None = None, *, waits: bool = True) -> Iterator[str]:
-    """The URL of a server that says the same on every connection, whatever is asked, and closes it.
+def raw_server(
+    said: bytes, certificate: Path | None = None, *, waits: bool = True, stalls: bool = False
+) -> Iterator[str]:
+    """The URL of a server that says the same on every connection, whatever is asked, and closes it, unless it `stalls`.
 
     It says so at once unless it `waits` for a request; in TLS with a `certificate` (a file with `PEM`).
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate is not None else None
-    if context is not None and certificate is not None:
-        context.load_cert_chain(certificate)
-
-    class Handler(socketserver.StreamRequestHandler):
-        def setup(self) -> None:
-            if context is not None:
-                self.request = context.wrap_socket(self.request, server_side=True)
-            super().setup()
-
-        def handle(self) -> None:
-            if not waits:
-                self.wfile.write(said)
-            while self.rfile.readline().strip():
-                """Read the head of the request."""
-            if waits:
-                self.wfile.write(said)
-
-        def finish(self) -> None:
-            super().finish()
-            self.request.close()
-
-    class Server(socketserver.ThreadingTCPServer):
-        daemon_threads = True
-        block_on_close = False
-
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            """A client that goes away is no news."""
-
-    with Server(("127.0.0.1", 0), Handler) as server:
+    with _RawServer(("127.0.0.1", 0), _RawHandler) as server:
+        server.said, server.waits, server.stalls = said, waits, stalls
+        if certificate is not None:
+            server.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            server.context.load_cert_chain(certificate)
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield f"{'http' if context is None else 'https'}://127.0.0.1:{server.server_address[1]}"
+        yield f"{'http' if certificate is None else 'https'}://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
 
 

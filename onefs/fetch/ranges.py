@@ -182,6 +182,7 @@ class Ranges:
                 received.add(size_bytes)
             token.raise_if_cancelled()
             pace.check()
+        token.raise_if_cancelled()  # a connection that was broken off may look like the end of the file
         return True
 
     def _pause_after(self, location: Location, error: OnefsError, attempts: "_Attempts") -> float | None:

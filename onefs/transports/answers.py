@@ -94,6 +94,8 @@ def _chunks(response: Response, server: str, start: int, end: int | None) -> Ite
     position = start
     try:
         while not response.is_finished and (piece := response.read1(CHUNK_BYTES)):
+            if response.was_shut_down:
+                break
             position += len(piece)
             yield piece
     except TimeoutError as error:
@@ -109,6 +111,8 @@ def _chunks(response: Response, server: str, start: int, end: int | None) -> Ite
         raise UnreachableError(
             f"{server} broke off the connection after {counted(position, 'byte')}.", LATER
         ) from error
+    if response.was_shut_down:
+        raise UnreachableError(f"The reading from {server} was broken off after {counted(position, 'byte')}.", LATER)
     if end is not None and position < end:
         raise _short(server, position, end)
 

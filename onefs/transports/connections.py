@@ -41,6 +41,8 @@ class Response(HTTPResponse):
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock, method="GET")
         self._sock = sock
+        self.was_shut_down = False
+        """Whether the end of the body is not the server's."""
         self._pool: HTTPConnectionPool | None = None  # this and the next are set by the pool
         self._connection: HTTPConnection | None = None
 
@@ -87,9 +89,13 @@ class Response(HTTPResponse):
 
     def shutdown(self) -> None:
         """Break the connection off: who reads from it gets an error. Safe to call from any thread."""
-        if self._connection is not None:
-            with contextlib.suppress(OSError):
-                self._sock.shutdown(socket.SHUT_RD)
+        if self._connection is None:
+            return
+        self.was_shut_down = True
+        sock = getattr(self._sock, "socket", self._sock)  # the inner one of TLS within TLS
+        with contextlib.suppress(OSError):
+            # Not the method of a TLS socket, after which that one reads on without decrypting.
+            socket.socket.shutdown(sock, socket.SHUT_RD)
 
     def get_redirect_location(self) -> str:
         """The address of a redirection, "" if the answer is none."""

@@ -18,7 +18,7 @@ from urllib3 import HTTPConnectionPool, PoolManager, ProxyManager, Retry, Timeou
 from urllib3 import exceptions as http_errors
 from urllib3.util import create_urllib3_context, parse_url
 
-from onefs.errors import BrokenAnswerError, ContentError, UnreachableError, UsageError
+from onefs.errors import BrokenAnswerError, ContentError, OfflineError, UsageError
 from onefs.forks import begins_anew_in_children, new_lock
 from onefs.suspends import SuspendWatch
 from onefs.transports.addresses import server_name, shown
@@ -30,6 +30,7 @@ from onefs.transports.connections import POOLS_OF_SCHEMES, Response
 LONGEST_REDIRECTION = 5
 POOLS = 64
 SCHEMES = ("http", "https")
+START_AGAIN = "Start it again."
 LONGEST_REFUSAL_BYTES = 1 << 16
 CERTIFICATE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -84,7 +85,7 @@ class HttpTransport:
         self._reading.add(response)
         try:
             if self._closed:
-                raise UnreachableError("The answer was not read: onefs is ending.")
+                raise OfflineError("The answer was not read: onefs is ending.", START_AGAIN)
             found = body(response, location.url, start, edition, end)
             if found is None:
                 if not (start or end is not None):
@@ -170,7 +171,7 @@ class HttpTransport:
         """The connections to a server, or to the proxy. The environment is asked once per host, as that is slow."""
         with self._lock:
             if self._closed:
-                raise UnreachableError(f"{host} was not asked: onefs is ending.")
+                raise OfflineError(f"{host} was not asked: onefs is ending.", START_AGAIN)
             self._requests_sent += 1
             if self._suspends.was_suspended():
                 # A request on a dead connection would wait for its time-out. Pools that nobody has close theirs.

@@ -354,6 +354,26 @@ def test_cancelling_ends_a_read_that_waits_for_a_silent_server(place: Place) -> 
     assert part.closed_complete == [False]
 
 
+def test_a_closed_transport_ends_a_fetch_without_retries(place: Place) -> None:
+    place.fault(Fault(stall_after=PIECE))
+    part = Part(0, len(DATA))
+    failures = []
+
+    def fetch() -> None:
+        try:
+            place.ranges().fetch(place.location, part, NEVER)
+        except OfflineError as error:
+            failures.append(error.reason)
+
+    thread = threading.Thread(target=fetch)
+    thread.start()
+    wait_until(lambda: len(part.content) == PIECE)
+    place.transports[0].close()
+    thread.join(PATIENCE_S / 2)
+    assert len(failures) == 1
+    assert place.server.requests() == 1
+
+
 def test_a_cancelled_fetch_asks_nothing(place: Place) -> None:
     token = CancelToken()
     token.cancel(ENDING)

@@ -14,6 +14,7 @@ from onefs.errors import (
     BrokenAnswerError,
     CacheDamagedError,
     MissingOnServerError,
+    OfflineError,
     OnefsError,
     OverloadedError,
     TimedOutError,
@@ -344,7 +345,7 @@ def test_closing_wakes_a_stalled_reader(transport: HttpTransport, server: FaultS
     transport.close()
     thread.join(timeout=PATIENCE_S)
     assert errors
-    with pytest.raises(UnreachableError, match="ending"):
+    with pytest.raises(OfflineError, match="ending"):
         read(transport, f"{server.url}/x")
 
 

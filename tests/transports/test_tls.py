@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from servers import PEM, Fault, FaultServer
+from servers import PEM, Fault, FaultServer, raw_server
 from waiting import PATIENCE_S
 
 from onefs.errors import BrokenAnswerError, UnreachableError
@@ -97,3 +97,26 @@ def test_a_redirection_out_of_tls_is_refused(url: str, certificate: Path, monkey
             read(f"{url.removesuffix('/x')}/to/{plain.url}/tables?signature=secret")
         assert "secret" not in str(told.value)
         assert not plain.requests()
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"])
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_a_reading_that_is_aborted_gives_no_further_byte_and_no_end(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch, head: bytes, is_encrypted: bool
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    http = HttpTransport(connect_timeout_s=PATIENCE_S, read_timeout_s=PATIENCE_S, max_connections=1)
+    said = head + b"spikes"
+    with (
+        raw_server(said, certificate if is_encrypted else None, stalls=True) as server,
+        http.open(Location(f"{server}/a.npy")) as body,
+    ):
+        content = b""
+        while content != b"spikes":
+            content += next(body.chunks)
+        aborting = threading.Timer(0.05, body.abort)
+        aborting.start()
+        with pytest.raises(UnreachableError, match="broken off after 6 bytes"):
+            next(body.chunks)
+        aborting.join()
+    http.close()
