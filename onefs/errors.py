@@ -208,6 +208,12 @@ class BrokenAnswerError(ContentError):
     default_remedy = "Try again later; if it stays so, tell the server's maintainers."
 
 
+class BadHttpError(BrokenAnswerError):
+    """What answers does not speak HTTP, or breaks its rules."""
+
+    default_remedy = "Check the address; if it is right, tell the server's maintainers."
+
+
 class OverloadedError(BrokenAnswerError):
     """The server, or one before it, has too much to do just now. It may say how long to stay away."""
 

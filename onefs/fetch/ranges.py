@@ -8,6 +8,7 @@ from typing import BinaryIO, Protocol
 
 from onefs.errors import (
     AccessRefusedError,
+    BadHttpError,
     BrokenAnswerError,
     ConnectTimedOutError,
     ContentError,
@@ -170,6 +171,7 @@ class Ranges:
         pace = _Pace(location, self._patience)
         for chunk in body.chunks:
             size_bytes = len(chunk)
+            pace.arrived(size_bytes)
             if end is not None and offset + size_bytes > end:
                 raise BrokenAnswerError(f"{server_of(location)} sends more than the {counted(end, 'byte')} it said.")
             if not sink.write(chunk, offset):
@@ -179,16 +181,17 @@ class Ranges:
             if received is not None:
                 received.add(size_bytes)
             token.raise_if_cancelled()
-            pace.add(size_bytes)
+            pace.check()
+        token.raise_if_cancelled()  # a connection that was broken off may look like the end of the file
         return True
 
     def _pause_after(self, location: Location, error: OnefsError, attempts: "_Attempts") -> float | None:
         """Seconds to wait before the next try after one that failed; None to give the location up."""
         health = self._health
-        if isinstance(error, UnreachableError | OverloadedError):
+        if isinstance(error, UnreachableError | OverloadedError | BadHttpError):
             is_known = isinstance(error, OverloadedError) and not error.retry_after_s and health.is_skipped(location)
             pause_s = None if is_known else attempts.pause_after(error)
-            is_silent = isinstance(error, UnreachableError) and not attempts.is_answered
+            is_silent = not isinstance(error, OverloadedError) and not attempts.is_answered
             is_given_up = pause_s is None and (is_silent or isinstance(error, TimedOutError | OverloadedError))
             if is_given_up or error.retry_after_s:
                 health.failed(location, error)
@@ -327,7 +330,7 @@ class _Attempts:
             return None
         if isinstance(error, TimedOutError) and not isinstance(error, ConnectTimedOutError):
             return patience.first_pause_s if progressed else None
-        if isinstance(error, UnreachableError) and not self._was_answered:
+        if isinstance(error, UnreachableError | BadHttpError) and not self._was_answered:
             return None
         if self._in_vain > patience.tries or error.retry_after_s > patience.longest_pause_s:
             return None
@@ -335,27 +338,30 @@ class _Attempts:
 
 
 class _Pace:
-    """Finds a connection that is slower than `slow_limit`."""
+    """Finds a connection that is slower than `slow_limit`. The time that the sink takes does not count."""
 
-    __slots__ = ("_location", "_patience", "_since_s", "_size_bytes")
+    __slots__ = ("_location", "_patience", "_resumed_s", "_size_bytes", "_waited_s")
 
     def __init__(self, location: Location, patience: Patience) -> None:
         self._location = location
         self._patience = patience
-        self._since_s = time.monotonic()
+        self._waited_s = 0.0
         self._size_bytes = 0
+        self._resumed_s = time.monotonic()
 
-    def add(self, size_bytes: int) -> None:
-        """Count received bytes. Raises TooSlowError if there were too few of them in the window that ends now."""
+    def arrived(self, size_bytes: int) -> None:
+        """Count bytes that were waited for since `check`."""
+        self._waited_s += time.monotonic() - self._resumed_s
         self._size_bytes += size_bytes
-        now_s = time.monotonic()
-        passed_s = now_s - self._since_s
-        if passed_s < self._patience.slow_window_s:
-            return
-        if self._size_bytes < passed_s * self._patience.slow_limit:
-            limit = f"slow_limit, {self._patience.slow_limit:g} bytes/s"
-            raise TooSlowError(f"{server_of(self._location)} sends less than {limit}.")
-        self._since_s, self._size_bytes = now_s, 0
+
+    def check(self) -> None:
+        """Raise TooSlowError if there were too few bytes in a window that is over."""
+        if self._waited_s >= self._patience.slow_window_s:
+            if self._size_bytes < self._waited_s * self._patience.slow_limit:
+                limit = f"slow_limit, {self._patience.slow_limit:g} bytes/s"
+                raise TooSlowError(f"{server_of(self._location)} sends less than {limit}.")
+            self._waited_s, self._size_bytes = 0.0, 0
+        self._resumed_s = time.monotonic()
 
 
 def _end(span: Span, body: Body) -> int | None:

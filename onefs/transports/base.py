@@ -122,4 +122,7 @@ class Transport(Protocol):
         """
 
     def close(self) -> None:
-        """Break the connections in use off, so that no reader waits for its time-out; further requests fail."""
+        """Break the connections in use off, so that no reader waits for its time-out.
+
+        Further requests raise `OfflineError`, which nobody retries.
+        """

@@ -219,6 +219,22 @@ def test_a_server_slower_than_the_limit_is_given_up_at_once(place: Place) -> Non
     assert place.content(Patience(slow_limit=0, slow_window_s=0.0)) == DATA
 
 
+def test_a_slow_disk_is_not_the_servers_fault(place: Place) -> None:
+    patience = Patience(slow_limit=1e12, slow_window_s=0.3)
+
+    class Slow(MemorySink):
+        """Takes longer to keep the first piece than the window in which the server's speed is averaged."""
+
+        def write(self, chunk: bytes, offset: int) -> bool:
+            if not offset:
+                threading.Event().wait(patience.slow_window_s + 0.05)
+            return super().write(chunk, offset)
+
+    sink = Slow(len(DATA))
+    place.ranges(patience).fetch(place.location, sink, NEVER)
+    assert sink.content == DATA
+
+
 @pytest.mark.parametrize(
     ("error", "is_up"),
     [
@@ -260,8 +276,18 @@ class _Failing:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_retry_after_holds_for_all_files_of_a_server(place: Place, status: int) -> None:
-    place.fault(Fault(status=status, headers=(("Retry-After", "60"),), times=1))
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (("Retry-After", "60"),),
+        (("Retry-After", "Tue, 21 Oct 2036 07:29:00 GMT"), ("Date", "Tue, 21 Oct 2036 07:28:00 GMT")),
+    ],
+)
+def test_retry_after_holds_for_all_files_of_a_server(
+    place: Place, status: int, headers: tuple[tuple[str, str], ...]
+) -> None:
+    slow_down = "<Error><Code>SlowDown</Code></Error>"
+    place.fault(Fault(status=status, headers=headers, text=slow_down, times=1))
     with pytest.raises(OverloadedError, match="60 s"):
         place.content()
     place.server.put("/other", DATA)
@@ -326,6 +352,26 @@ def test_cancelling_ends_a_read_that_waits_for_a_silent_server(place: Place) -> 
     thread.join(PATIENCE_S / 2)
     assert failures == [ENDING.reason]
     assert part.closed_complete == [False]
+
+
+def test_a_closed_transport_ends_a_fetch_without_retries(place: Place) -> None:
+    place.fault(Fault(stall_after=PIECE))
+    part = Part(0, len(DATA))
+    failures = []
+
+    def fetch() -> None:
+        try:
+            place.ranges().fetch(place.location, part, NEVER)
+        except OfflineError as error:
+            failures.append(error.reason)
+
+    thread = threading.Thread(target=fetch)
+    thread.start()
+    wait_until(lambda: len(part.content) == PIECE)
+    place.transports[0].close()
+    thread.join(PATIENCE_S / 2)
+    assert len(failures) == 1
+    assert place.server.requests() == 1
 
 
 def test_a_cancelled_fetch_asks_nothing(place: Place) -> None:
