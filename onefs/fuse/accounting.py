@@ -40,7 +40,3 @@ class ProgramAccounting:
         if warning is not None:
             _log.warning("%s", warning)
             self._journal.warn(warning)
-
-    def read(self, caller: Caller, size_bytes: int) -> None:
-        """The kernel asked for bytes that a program reads."""
-        self._programs.read(caller.program, size_bytes)

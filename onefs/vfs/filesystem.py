@@ -29,7 +29,7 @@ from onefs.vfs import xattrs
 from onefs.vfs.absences import Absences
 from onefs.vfs.contents import Nodes
 from onefs.vfs.entries import Entries
-from onefs.vfs.forest import Forest
+from onefs.vfs.forest import Forest, Wait
 from onefs.vfs.handles import ReadableFile
 from onefs.vfs.journal import Journal, Unanswered
 from onefs.vfs.nodes import (
@@ -61,7 +61,7 @@ class Opened(NamedTuple):
     file: ReadableFile
     path: str
     size_bytes: int | None
-    attributes: Attributes
+    node: DatasetFile | SpecialFile
     dataset: Dataset | None = None
     is_fetched: bool = False
 
@@ -77,7 +77,7 @@ class Usage(NamedTuple):
 class FileSystem:
     """The mounted archive. Synchronous and safe to use from several threads.
 
-    Nothing here waits for the network, but where `may_ask` or `may_wait_to_list` says so. `forest` may be replaced
+    Nothing here waits for the network, but where `wait_for` says so. `forest` may be replaced
     at any time; what is open stays as it was.
     """
 
@@ -132,18 +132,10 @@ class FileSystem:
         """Whether the cache is on a file system that can keep whoever asks waiting, such as NFS."""
         return self.content.may_block
 
-    def may_ask(self, ino: int) -> bool:
-        """Whether a question about a node, or about a name in it, may have to wait for a database."""
-        return self.forest.may_ask(ino)
-
-    def takes_long(self, ino: int, *, to_list: bool = False) -> bool:
-        """Whether to answer in a thread: a question about a node, or its listing, would hold up all other requests."""
-        return self.forest.takes_long(ino, to_list=to_list)
-
-    def may_wait_to_list(self, ino: int) -> bool:
-        """Whether a listing of a directory may have to wait for a database."""
-        forest = self.forest
-        return forest.may_ask(ino) or forest.before_listing(ino) is not None
+    def wait_for(self, ino: int, *, to_list: bool = False) -> Wait:
+        """What a question about a node or a name in it, or with `to_list` a listing of it, may have to wait for."""
+        wait = self._forest.wait_for(ino, to_list=to_list)
+        return Wait.WORK if wait is Wait.NOTHING and self.may_block else wait
 
     def keeps_absence(self, ino: int, name: str) -> bool:
         """Whether the kernel will be told when a name that is absent from a directory comes to exist."""
@@ -240,7 +232,7 @@ class FileSystem:
             raise IsADirectoryInTreeError(f"{node.path} is not a file.")
         if isinstance(node, SpecialFile):
             size_bytes = None if node.text is not None else node.size_bytes
-            return Opened(node.open(), node.path, size_bytes, self._attributes(node))
+            return Opened(node.open(), node.path, size_bytes, node)
         dataset = node.dataset
         try:
             may_fetch = ALLOWED[self._mode()].fetching
@@ -252,8 +244,12 @@ class FileSystem:
             self.journal.record(dataset.path, error)
             raise
         sure = node.size_bytes >= 0 and not self._serves_mismatches
-        attributes = node.bare_attributes(self._modes.file)
-        return Opened(file, dataset.path, node.size_bytes if sure else None, attributes, dataset, file.is_fetched)
+        return Opened(file, dataset.path, node.size_bytes if sure else None, node, dataset, file.is_fetched)
+
+    def opened_attributes(self, opened: Opened) -> Attributes:
+        """Attributes of an open file that has left the catalogue."""
+        node = opened.node
+        return self._attributes(node) if isinstance(node, SpecialFile) else node.bare_attributes(self._modes.file)
 
     def reopen(self, ino: int, opened: Opened) -> Opened:
         """Open a file again whose copy was removed while a program had it open. Raises `GoneError`.
