@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from typing import NamedTuple
+from uuid import UUID
 
 from onefs.alf import LONGEST_NAME_BYTES, STATE_FOLDER
 from onefs.catalogue.changes import Changes
@@ -50,6 +51,7 @@ from onefs.vfs.staleness import Name
 from onefs.vfs.tree import Tree
 
 BLOCK_BYTES = 512
+OPENED_KEPT = 1000
 
 
 class Opened(NamedTuple):
@@ -104,6 +106,7 @@ class FileSystem:
         self._modes = modes or NodeModes()
         self.absences = Absences()
         self._unanswered = Unanswered(journal)
+        self._opened: dict[UUID, DatasetFile] = {}  # lately, so that the end of their fetches need not look for them
 
     @property
     def forest(self) -> Forest:
@@ -125,7 +128,7 @@ class FileSystem:
     @property
     def catalogue(self) -> Catalogue:
         """The catalogue that the mount's root shows now."""
-        return self.forest.root.catalogue
+        return self._forest.root.catalogue
 
     @property
     def may_block(self) -> bool:
@@ -139,7 +142,7 @@ class FileSystem:
 
     def keeps_absence(self, ino: int, name: str) -> bool:
         """Whether the kernel will be told when a name that is absent from a directory comes to exist."""
-        forest = self.forest
+        forest = self._forest
         if not forest.keeps_absence(ino):
             return False
         return not forest.may_learn or self.absences.add(Name(ino, name))
@@ -175,20 +178,20 @@ class FileSystem:
 
     def forgot(self, ino: int, times: int) -> None:
         """The kernel has forgotten a node as often as it was told of it by `lookup`."""
-        self.forest.forgot(ino, times)
+        self._forest.forgot(ino, times)
 
     def attributes(self, ino: int) -> Attributes:
         """Attributes of a node. Raises `GoneError`."""
-        return self._attributes(self.forest.node(ino))
+        return self._attributes(self._forest.node(ino))
 
     def has_text(self, ino: int) -> bool:
         """Whether a node is a file with a text that changes, whose size `size_now` gives. Raises `GoneError`."""
-        node = self.forest.node(ino)
+        node = self._forest.node(ino)
         return isinstance(node, SpecialFile) and node.text is not None
 
     def attributes_now(self, ino: int) -> Attributes:
         """Attributes of a file with a text. Generates the text if need be, which may take long. Raises `GoneError`."""
-        node = self.forest.node(ino)
+        node = self._forest.node(ino)
         if isinstance(node, SpecialFile) and node.text is not None:
             node.size_bytes = node.text.size_now()
             node.time_s = int(node.text.changed_s)
@@ -196,16 +199,16 @@ class FileSystem:
 
     def target(self, ino: int) -> str:
         """Where a symbolic link leads, from the folder that it stands in. Raises `GoneError`."""
-        node = self.forest.node(ino)
+        node = self._forest.node(ino)
         if not isinstance(node, Link):
             raise NotInCatalogueError(f"{node.path} is no symbolic link.")
         return node.target
 
     def entries(self, ino: int) -> Entries:
         """A directory's entries."""
-        if before_listing := self.forest.before_listing(ino):
+        if before_listing := self._forest.before_listing(ino):
             before_listing()
-        forest = self.forest
+        forest = self._forest
         try:
             directory, nodes = forest.listed(ino)
         except OnefsError as error:
@@ -220,14 +223,14 @@ class FileSystem:
 
     def path(self, ino: int) -> str:
         """Path from the mount's root, "" for the root itself."""
-        return self.forest.path(ino)
+        return self._forest.path(ino)
 
     def open(self, ino: int, refusal: CrawlingError | None = None) -> Opened:
         """Open a file. Answers at once: a file that has to be fetched is waited for by `ReadableFile.wait`.
 
         Raises `refusal`, if there is one, rather than begin a fetch.
         """
-        node = self.forest.node(ino)
+        node = self._forest.node(ino)
         if isinstance(node, Directory | Link):
             raise IsADirectoryInTreeError(f"{node.path} is not a file.")
         if isinstance(node, SpecialFile):
@@ -243,6 +246,9 @@ class FileSystem:
         except OnefsError as error:
             self.journal.record(dataset.path, error)
             raise
+        if len(self._opened) >= OPENED_KEPT:
+            self._opened.clear()
+        self._opened[dataset.id] = node
         sure = node.size_bytes >= 0 and not self._serves_mismatches
         return Opened(file, dataset.path, node.size_bytes if sure else None, node, dataset, file.is_fetched)
 
@@ -276,7 +282,7 @@ class FileSystem:
 
     def writer(self, ino: int, uid: int) -> Callable[[str], None]:
         """What carries out commands written to a control file. Raises `ReadOnlyError` or `NotAllowedError`."""
-        node = self.forest.node(ino)
+        node = self._forest.node(ino)
         if not isinstance(node, SpecialFile) or node.writer is None:
             self.refuse_writing(ino)
             raise AssertionError
@@ -293,7 +299,7 @@ class FileSystem:
     def xattr(self, ino: int, name: str) -> bytes:
         """An extended attribute's value. Raises `ForeignAttributeError` or `NoAttributeError`."""
         xattrs.check(name)
-        node = self.forest.node(ino)
+        node = self._forest.node(ino)
         if isinstance(node, DatasetFile):
             return xattrs.value(xattrs.FILE_ATTRIBUTES, name, self._file_facts(node)).encode()
         if isinstance(node, Directory) and node.session is not None:
@@ -302,13 +308,13 @@ class FileSystem:
                 return xattrs.hidden(name, rows, tree.view.rule).encode()
             facts = self._session_facts(node, node.session)
             return xattrs.value(xattrs.SESSION_ATTRIBUTES, name, facts).encode()
-        if isinstance(node, QueryFolder) and name == xattrs.LEFT_OUT and self.forest.queries is not None:
-            return str(self.forest.queries.n_left_out(node)).encode()
+        if isinstance(node, QueryFolder) and name == xattrs.LEFT_OUT and self._forest.queries is not None:
+            return str(self._forest.queries.n_left_out(node)).encode()
         raise NoAttributeError(f"{node.path} has no attribute {name}.")
 
     def xattr_names(self, ino: int) -> list[str]:
         """Names of a node's extended attributes."""
-        node = self.forest.node(ino)
+        node = self._forest.node(ino)
         if isinstance(node, DatasetFile):
             return xattrs.names(xattrs.FILE_ATTRIBUTES)
         if isinstance(node, Directory) and node.session is not None:
@@ -322,7 +328,10 @@ class FileSystem:
 
     def file_ino(self, dataset: Dataset) -> int | None:
         """Inode number of a dataset, if it is shown. Asks nobody."""
-        return self.forest.file_ino(dataset)
+        node = self._opened.get(dataset.id)
+        if node is not None and node.dataset is dataset:
+            return node.ino
+        return self._forest.file_ino(dataset)
 
     def _attributes(self, node: Node) -> Attributes:
         if isinstance(node, Directory):
@@ -361,7 +370,7 @@ class FileSystem:
         return xattrs.SessionFacts(on_path, tree.catalogue, rows, shown, lambda: self._cached_bytes(tree, node))
 
     def _session_rows(self, node: Directory, row: int) -> tuple[Tree, Rows]:
-        tree = self.forest.tree_of(node.ino)
+        tree = self._forest.tree_of(node.ino)
         if tree is None:
             raise GoneError(f"{node.path} is no longer there.", "Look the path up again.")
         return tree, datasets_shown(tree.catalogue, tree.catalogue.newest(row))

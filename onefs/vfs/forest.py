@@ -91,11 +91,11 @@ class Forest:
 
     def node(self, ino: int) -> Node:
         """The node of a number. Raises `GoneError` if there is none now."""
+        if inodes.is_file(ino):
+            return self._trees.file(ino)
         tree = self.tree_of(ino)
         if tree is not None:
             return tree.node(ino)
-        if inodes.is_file(ino):
-            return self._trees.file(ino)
         found = self._own.get(ino) or next((nodes[ino] for nodes in self._live if ino in nodes), None)
         if found is None:
             found = self._links.find(ino) or self._trees.own_file(ino)

@@ -6,8 +6,8 @@ from onefs.catalogue.records import Dataset
 from onefs.errors import GoneError
 from onefs.vfs import inodes
 from onefs.vfs.entered import EnteredViews
-from onefs.vfs.nodes import DatasetFile, Node, SpecialFile
-from onefs.vfs.tree import Tree
+from onefs.vfs.nodes import Node, SpecialFile
+from onefs.vfs.tree import Tree, gone
 
 
 class Trees:
@@ -73,7 +73,10 @@ class Trees:
 
         Numbers are as good as unique. Raises `GoneError` where one stands for two files in two catalogues, too.
         """
-        found = self._file(ino)
+        try:
+            found: Node = self.root.file(ino)
+        except GoneError:
+            found = self._other_file(ino)
         for tree in (*self._own_catalogues, *self.entered.kept().values()):
             other = None if tree.catalogue is self.root.catalogue else tree.file_at_hand(ino)
             if other is not None and other.generation != getattr(found, "generation", None):
@@ -83,17 +86,14 @@ class Trees:
                 )
         return found
 
-    def _file(self, ino: int) -> Node:
-        try:
-            return self.root.node(ino)
-        except GoneError:
-            for tree in self._by_catalogue():
-                found: DatasetFile | None = None
-                if _may_look(tree, inodes.decode(ino).key):
-                    found = tree.file_of_number(ino)
+    def _other_file(self, ino: int) -> Node:
+        """The dataset of a number that the root's tree does not show. Raises `GoneError`."""
+        for tree in self._by_catalogue():
+            if _may_look(tree, inodes.session_key_of(ino)):
+                found = tree.file_of_number(ino)
                 if found is not None:
                     return found
-            raise
+        raise gone(ino)
 
     def file_ino(self, dataset: Dataset) -> int | None:
         """Inode number of a dataset, if a catalogue has it. Asks nobody."""
