@@ -280,6 +280,8 @@ class Operations(pyfuse3.Operations):
 
     async def _opened(self, inode: InodeT, pid: int, refusal: CrawlingError | None = None) -> Opened:
         fs = self.file_system
+        if fs.file_at_hand(inode) is not None:
+            return fs.open(inode, refusal)
         wait = fs.wait_for(inode)
         if wait is Wait.DATABASE:
             # Whoever is interrupted while it opens could not close: so what is to be asked for is asked for before.
@@ -338,7 +340,7 @@ class Operations(pyfuse3.Operations):
                     )
             except CopyRemovedError:
                 await self._reopen(handle, file)
-        if len(data) < size:
+        if len(data) < size and off + len(data) != handle.opened.size_bytes:
             self.file_system.check_end(handle.opened, off + len(data))
         self.counters.read(file.source, len(data))
         if handle.caller is not None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import cached_property
 from typing import NamedTuple
 from uuid import UUID
 
@@ -51,7 +52,8 @@ from onefs.vfs.staleness import Name
 from onefs.vfs.tree import Tree
 
 BLOCK_BYTES = 512
-OPENED_KEPT = 1000
+FILES_KEPT = 1000
+"""Files that were looked up and opened last, which are found again at once."""
 
 
 class Opened(NamedTuple):
@@ -106,7 +108,9 @@ class FileSystem:
         self._modes = modes or NodeModes()
         self.absences = Absences()
         self._unanswered = Unanswered(journal)
-        self._opened: dict[UUID, DatasetFile] = {}  # lately, so that the end of their fetches need not look for them
+        # Both so that what mostly follows, the opening and the end of a fetch, need not look for the file again.
+        self._looked_up_last: dict[int, tuple[int, DatasetFile]] = {}  # with `times_changed` before the look
+        self._opened: dict[UUID, DatasetFile] = {}
 
     @property
     def forest(self) -> Forest:
@@ -130,7 +134,7 @@ class FileSystem:
         """The catalogue that the mount's root shows now."""
         return self._forest.root.catalogue
 
-    @property
+    @cached_property
     def may_block(self) -> bool:
         """Whether the cache is on a file system that can keep whoever asks waiting, such as NFS."""
         return self.content.may_block
@@ -151,6 +155,7 @@ class FileSystem:
         """Attributes of the entry called `name`. Raises `NotInCatalogueError` or `NameTooLongError`."""
         if len(name.encode(errors="surrogateescape")) > LONGEST_NAME_BYTES:
             raise NameTooLongError(f"{name[:20]}… is longer than a name can be.")
+        times_changed = self.times_changed
         try:
             node = self._looked_up(parent, name)
         except BadTermError as error:
@@ -160,7 +165,12 @@ class FileSystem:
             self._unanswered.failed(parent, error, self.path)
             raise
         self._unanswered.answered(parent)
-        return self._attributes(node)
+        attributes = self._attributes(node)
+        if isinstance(node, DatasetFile):
+            if len(self._looked_up_last) >= FILES_KEPT:
+                self._looked_up_last.clear()
+            self._looked_up_last[node.ino] = times_changed, node
+        return attributes
 
     def _looked_up(self, parent: int, name: str) -> Node:
         """The node in the forest that is shown when it is found: nobody tells what became of another's names."""
@@ -182,7 +192,13 @@ class FileSystem:
 
     def attributes(self, ino: int) -> Attributes:
         """Attributes of a node. Raises `GoneError`."""
-        return self._attributes(self._forest.node(ino))
+        return self._attributes(self.file_at_hand(ino) or self._forest.node(ino))
+
+    def file_at_hand(self, ino: int) -> DatasetFile | None:
+        """A file that was looked up lately and can be opened without waiting; None if `open` must find it."""
+        times_changed, node = self._looked_up_last.get(ino, (0, None))
+        is_valid = times_changed == self.times_changed and self._forest.has_one_catalogue and not self.may_block
+        return node if is_valid else None
 
     def has_text(self, ino: int) -> bool:
         """Whether a node is a file with a text that changes, whose size `size_now` gives. Raises `GoneError`."""
@@ -230,7 +246,7 @@ class FileSystem:
 
         Raises `refusal`, if there is one, rather than begin a fetch.
         """
-        node = self._forest.node(ino)
+        node = self.file_at_hand(ino) or self._forest.node(ino)
         if isinstance(node, Directory | Link):
             raise IsADirectoryInTreeError(f"{node.path} is not a file.")
         if isinstance(node, SpecialFile):
@@ -246,7 +262,7 @@ class FileSystem:
         except OnefsError as error:
             self.journal.record(dataset.path, error)
             raise
-        if len(self._opened) >= OPENED_KEPT:
+        if len(self._opened) >= FILES_KEPT:
             self._opened.clear()
         self._opened[dataset.id] = node
         sure = node.size_bytes >= 0 and not self._serves_mismatches

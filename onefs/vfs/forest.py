@@ -105,6 +105,11 @@ class Forest:
             raise GoneError(f"Inode {ino} is no longer there.", "Look the path up again.")
         return found
 
+    @property
+    def has_one_catalogue(self) -> bool:
+        """Whether a file's number stands for one file, as no other catalogue is shown, and none may be asked."""
+        return not (self.root.may_ask or self._trees.own_catalogues or self._entered.are_kept)
+
     def directory(self, ino: int) -> Directory:
         """The directory of a number. Raises `GoneError` or `NotADirectoryInTreeError`."""
         return as_directory(self.node(ino))

@@ -24,7 +24,7 @@ class Trees:
         self.fixed = {tree.view.number: tree for tree in (root, *(tree for _, _, tree in placed))}
         if len(self.fixed) != len(placed) + 1 or self.fixed.get(0) is not root:
             raise ValueError("every view needs a number of its own, and that of the root's is 0")
-        self._own_catalogues = [tree for tree in self.fixed.values() if tree.catalogue is not root.catalogue]
+        self.own_catalogues = [tree for tree in self.fixed.values() if tree.catalogue is not root.catalogue]
         self._places = {tree.view.number: (group, name) for group, name, tree in placed}
 
     def of(self, ino: int) -> Tree | None:
@@ -77,7 +77,7 @@ class Trees:
             found: Node = self.root.file(ino)
         except GoneError:
             found = self._other_file(ino)
-        for tree in (*self._own_catalogues, *self.entered.kept().values()):
+        for tree in (*self.own_catalogues, *self.entered.kept().values()):
             other = None if tree.catalogue is self.root.catalogue else tree.file_at_hand(ino)
             if other is not None and other.generation != getattr(found, "generation", None):
                 raise GoneError(
