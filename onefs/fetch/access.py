@@ -136,8 +136,9 @@ class Content:
 
     def cached_blocks(self, dataset: Dataset) -> int:
         """512-byte blocks on disk, of the complete file or of the part that is there."""
-        found = self._store.find_copy(dataset)
-        return found[1].st_blocks if found is not None else self._store.partial_blocks(dataset)
+        for _, status in self._store.each_copy(dataset):
+            return status.st_blocks
+        return self._store.partial_blocks(dataset)
 
     def cached_blocks_in(self, folder: str) -> dict[str, int]:
         """512-byte blocks of the complete files in one folder, by their names in the tree; {} if there are none."""
