@@ -15,7 +15,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 IMPORTED_LATE = {
     "botocore", "dask", "distributed", "filelock", "numpy", "onefs", "pandas", "platformdirs", "prometheus_client",
@@ -37,6 +37,13 @@ class BeginsAnew(Protocol):
     """Something that has threads or connections, or state that a thread may have been changing at the fork."""
 
     def begin_anew(self) -> None: ...
+
+
+@runtime_checkable
+class PreparesForks(Protocol):
+    """Something that must not be open in two processes. Called in the forking thread, which holds the locks."""
+
+    def before_fork(self) -> None: ...
 
 
 class _Held(threading.local):
@@ -104,6 +111,9 @@ def _wait() -> None:
         lock = ref()
         if lock is not None and lock.acquire(timeout=LONGEST_WAIT_S):
             _held.locks.append(lock)  # at once: an interrupt may end this
+    for each in list(_registered):
+        if isinstance(each, PreparesForks):
+            each.before_fork()
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] in IMPORTED_LATE and getattr(
             getattr(module, "__spec__", None), "_initializing", False

@@ -7,6 +7,8 @@ from onefs.mountinfo import MountedDisk, mounted_disks
 
 REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "ceph", "gpfs", "beegfs", "afs", "9p", "virtiofs", "autofs"}
 """Besides all whose kind begins with `fuse`."""
+LOCAL = {"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"}
+"""Surely disks of this machine, so that its processes may share memory by a file there."""
 TELL_LOST_BYTES = {"ext2", "ext3", "ext4", "xfs", "btrfs"}
 """Where each file remembers that some of its bytes could not be written, whoever had the disk write them."""
 OWN_LOCKS_OPTIONS = {"nolock", "local_lock=all", "local_lock=posix", "localflock", "noflock", "nobrl"}
@@ -18,6 +20,12 @@ def is_local(path: Path) -> bool:
     """Whether a path, which need not exist yet, is on a disk of this machine; False if that cannot be told."""
     disk = _disk_of(path)
     return disk is not None and disk.kind not in REMOTE and not disk.kind.startswith("fuse")
+
+
+def is_known_as_local(path: Path) -> bool:
+    """Whether a path, which need not exist yet, is surely on a disk of this machine."""
+    disk = _disk_of(path)
+    return disk is not None and disk.kind in LOCAL
 
 
 def tells_lost_bytes(path: Path) -> bool:

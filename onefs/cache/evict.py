@@ -16,11 +16,9 @@ from onefs.cache.eviction import Candidate, footprint
 from onefs.cache.labs import LabCount, Labs
 from onefs.cache.locks import DatasetLocks, StoppedError
 from onefs.cache.marks import BLOCKS_ENDING, is_open
-from onefs.cache.pins import Pins
 from onefs.cache.shares import Share
-from onefs.cache.stamped import Fetched, file_of
-from onefs.cache.stamps import Stamps
-from onefs.cache.uses import Uses
+from onefs.cache.state import State
+from onefs.cache.verify import CopyRecord
 from onefs.catalogue.records import Dataset
 from onefs.errors import BusyError
 
@@ -58,9 +56,7 @@ class Evictor:
     def __init__(
         self,
         root: Folder,
-        stamps: Stamps,
-        pins: Pins,
-        uses: Uses,
+        state: State,
         partials: Callable[[], Path],
         locks: DatasetLocks,
     ) -> None:
@@ -68,9 +64,7 @@ class Evictor:
         self.labs = Labs()
         self._folder = root
         self._root = os.fspath(root.path)
-        self._stamps = stamps
-        self._pins = pins
-        self._uses = uses
+        self._state = state
         self._partials = partials
         self._locks = locks
 
@@ -84,7 +78,7 @@ class Evictor:
 
         def found() -> Iterator[Candidate]:
             nonlocal used_bytes, kept_bytes, files
-            pinned = self._pins.names()
+            pinned = self._state.pinned()
             for candidate in chain(self._copies(by_lab), self._parts(set(held))):
                 if stop.is_set():
                     raise StoppedError
@@ -94,7 +88,7 @@ class Evictor:
                     files += 1
                 if candidate.is_kept or str(candidate.dataset_id) in pinned:
                     kept_bytes += candidate.size_bytes
-                elif not candidate.is_coming:
+                else:
                     yield candidate
 
         oldest = nsmallest(CANDIDATES, found(), key=lambda each: each.last_use_s)
@@ -113,16 +107,16 @@ class Evictor:
     def evict(self, candidate: Candidate) -> int:
         """Remove a candidate unless it was used, pinned or changed since, or is in use; bytes that came free."""
         dataset_id = candidate.dataset_id
-        if self._pins.has(dataset_id) or self._uses.last_s(dataset_id) > candidate.last_use_s:
+        if self._state.is_pinned(dataset_id) or self._state.recent_use_s(dataset_id) > candidate.last_use_s:
             return 0
         try:
             with self._locks.hold(dataset_id, AT_ONCE):
                 if candidate.signature is None:
                     return self.drop_parts(dataset_id)
-                fetched = self._stamps.fetched(dataset_id)
-                if fetched is None or fetched.signature != candidate.signature:
+                record = self._state.copy(dataset_id)
+                if record is None or not record.is_fetched or record.stamp.signature != candidate.signature:
                     return 0
-                return 0 if fetched.last_use_s > candidate.last_use_s else self._drop_copy(fetched)
+                return 0 if record.last_use_s > candidate.last_use_s else self._drop_copy(record)
         except (StoppedError, BusyError):
             return 0
         except OSError as error:
@@ -145,47 +139,36 @@ class Evictor:
                 path.with_name(f"{dataset_id}{note}").unlink(missing_ok=True)
         return freed_bytes
 
-    def _drop_copy(self, fetched: Fetched) -> int:
-        found = file_of(self._root, fetched)
+    def _drop_copy(self, record: CopyRecord) -> int:
+        found = record.find_file(self._root)
         if found is None or found[1].st_nlink > 1:
             return 0
         path, status = found
         if not self._folder.remove_file(path.removeprefix(f"{self._root}/"), status):
             return 0
-        self._stamps.drop(fetched.dataset.id)
-        self.labs.removed(fetched.dataset, footprint(status.st_size))
-        log.debug("%s left the cache to make room.", fetched.dataset.path)
-        self.on_evicted(fetched.dataset)
+        self._state.drop(record.dataset.id)
+        self.labs.removed(record.dataset, footprint(status.st_size))
+        log.debug("%s left the cache to make room.", record.dataset.path)
+        self.on_evicted(record.dataset)
         return footprint(status.st_size)
 
     def _copies(self, by_lab: LabCount) -> Iterator[Candidate]:
-        recent, unwritten = self._uses.recent(), self._stamps.unwritten_anywhere()
-        for fetched in self._stamps.all_fetched():
-            unwritten.pop((fetched.dataset.id, fetched.signature), None)
-            yield from self._candidate(fetched, recent.get(fetched.dataset.id, 0.0), by_lab)
-        for fetched in unwritten.values():
-            yield from self._candidate(fetched, 0.0, by_lab, is_coming=True)
-
-    def _candidate(
-        self, fetched: Fetched, used_s: float, by_lab: LabCount, *, is_coming: bool = False
-    ) -> Iterator[Candidate]:
-        """The file, if it is still the one that was fetched."""
-        found = file_of(self._root, fetched)
-        if found is not None:
-            status = found[1]
-            size_bytes, last_use_s = footprint(status.st_size), max(fetched.last_use_s, used_s)
-            by_lab.add(fetched.dataset, size_bytes)
-            is_kept = status.st_nlink > 1
-            yield Candidate(fetched.dataset.id, size_bytes, last_use_s, is_kept, is_coming, fetched.signature)
+        for record in self._state.copies(fetched_only=True):
+            found = record.find_file(self._root)
+            if found is not None:
+                size_bytes = footprint(found[1].st_size)
+                by_lab.add(record.dataset, size_bytes)
+                last_use_s = max(record.last_use_s, self._state.recent_use_s(record.dataset.id))
+                is_kept = found[1].st_nlink > 1
+                yield Candidate(record.dataset.id, size_bytes, last_use_s, is_kept, record.stamp.signature)
 
     def _parts(self, held: set[UUID]) -> Iterator[Candidate]:
         """What there is of files that are not complete, but for those that room is held for."""
-        recent = self._uses.recent()
         with suppress(FileNotFoundError), os.scandir(self._partials()) as entries:
             for entry in entries:
                 with suppress(ValueError, OSError):
                     dataset_id = UUID(entry.name.removesuffix(BLOCKS_ENDING))
                     if dataset_id not in held:
                         status = entry.stat(follow_symlinks=False)
-                        used_s = max(status.st_mtime, recent.get(dataset_id, 0.0))
+                        used_s = max(status.st_mtime, self._state.recent_use_s(dataset_id))
                         yield Candidate(dataset_id, status.st_blocks * BLOCK_BYTES, used_s)

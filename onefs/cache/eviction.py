@@ -15,7 +15,6 @@ GRAIN_BYTES = 4096
 class Candidate:
     """A file that onefs fetched, or what there is of one. `is_kept`: pinned, or removing it would free nothing.
 
-    `is_coming`: not on disk yet with all that is known of it, so that it may go only later.
     `signature` is that of a complete file; None for one that is not complete.
     """
 
@@ -23,7 +22,6 @@ class Candidate:
     size_bytes: int
     last_use_s: float
     is_kept: bool = False
-    is_coming: bool = False
     signature: Signature | None = None
 
 

@@ -12,9 +12,8 @@ from onefs.cache.beneath import Folder
 from onefs.cache.evict import AT_ONCE
 from onefs.cache.eviction import footprint
 from onefs.cache.locks import StoppedError
-from onefs.cache.stamped import StampedFile
 from onefs.cache.store import ContentStore
-from onefs.cache.verify import Signature
+from onefs.cache.verify import CopyRecord, Signature
 from onefs.forks import cached_property
 
 PINNED = "it is pinned"
@@ -50,7 +49,7 @@ class PrunableFiles:
     def reason_to_stay(self, path: str, status: os.stat_result) -> str:
         """Why a file must stay, "" if it may be removed. The first call reads all stamps. Raises OSError."""
         stamped = self._stamped(path)
-        dataset_id = stamped.dataset_id if stamped is not None else alf.uuid_in(path.rpartition("/")[2])
+        dataset_id = stamped.dataset.id if stamped is not None else alf.uuid_in(path.rpartition("/")[2])
         pinned_paths, has_lost_pin = self._pins
         if alf.path_without_uuid(path) in pinned_paths or (
             dataset_id is not None and self._store.is_pinned(dataset_id)
@@ -58,7 +57,7 @@ class PrunableFiles:
             return PINNED
         if dataset_id is None and has_lost_pin:
             return MAY_BE_PINNED
-        is_fetched = stamped is not None and stamped.is_fetched and stamped.signature == Signature.of(status)
+        is_fetched = stamped is not None and stamped.is_fetched and _is_of(stamped, status)
         return "" if is_fetched else self.reason_of_others(status)
 
     def reason_of_others(self, status: os.stat_result) -> str:
@@ -73,13 +72,13 @@ class PrunableFiles:
         if stamped is None:
             return "" if root.remove_file(path, status) else CHANGED
         try:
-            with self._store.lock(stamped.dataset_id, AT_ONCE):
-                if self._store.is_pinned(stamped.dataset_id):
+            with self._store.lock(stamped.dataset.id, AT_ONCE):
+                if self._store.is_pinned(stamped.dataset.id):
                     return PINNED
                 if not root.remove_file(path, status):
                     return CHANGED
-                if stamped.signature == Signature.of(status):
-                    self._store.stamps.drop(stamped.dataset_id)
+                if _is_of(stamped, status):
+                    self._store.state.drop(stamped.dataset.id)
                     self._freed_files += stamped.is_fetched
                     self._freed_bytes += footprint(status.st_size) if stamped.is_fetched else 0
         except StoppedError:
@@ -93,15 +92,14 @@ class PrunableFiles:
                 self._store.room.evicted(self._freed_bytes, self._freed_files)
         self._store.close()
 
-    def _stamped(self, path: str) -> StampedFile | None:
+    def _stamped(self, path: str) -> CopyRecord | None:
         return self._stamps.get(alf.path_without_uuid(path))
 
     @cached_property
-    def _stamps(self) -> dict[str, StampedFile]:
+    def _stamps(self) -> dict[str, CopyRecord]:
         """The stamped files that the tables do not list, by path."""
-        stamps = self._store.stamps
-        found = map(stamps.file, self._listed.unlisted(stamps.ids()))
-        return {each.path: each for each in found if each is not None}
+        found = {record.dataset.id: record for record in self._store.state.copies()}
+        return {found[each].dataset.path: found[each] for each in self._listed.unlisted(found)}
 
     @cached_property
     def _pins(self) -> tuple[set[str], bool]:
@@ -110,9 +108,13 @@ class PrunableFiles:
         others: list[UUID] = []
         for name in self._store.pinned():
             with suppress(ValueError):
-                file = self._store.stamps.file(UUID(name))
-                if file is None:
+                record = self._store.state.copy(UUID(name))
+                if record is None:
                     others.append(UUID(name))
                 else:
-                    stamped.add(file.path)
+                    stamped.add(record.dataset.path)
         return stamped, bool(self._listed.unlisted(others))
+
+
+def _is_of(record: CopyRecord, status: os.stat_result) -> bool:
+    return record.stamp.signature.edition == Signature.of(status).edition

@@ -17,7 +17,6 @@ from onefs.cache.ledger import Ledger
 from onefs.cache.locks import StoppedError
 from onefs.cache.prospect import Prospect
 from onefs.cache.shares import Shares
-from onefs.cache.stamps import Stamps
 from onefs.errors import NoRoomError
 from onefs.text import counted
 from onefs.threads import Workers
@@ -27,7 +26,6 @@ AHEAD_PARTS = 64
 LOOKED_AT_EVERY_BYTES = 16 << 20
 LOOKED_AT_EVERY_S = 1.0
 SLACK_PARTS = 20
-FLUSH_S = 0.5
 PAUSE_S = 0.1
 TOO_LARGE = "Raise --cache-size (cache_size) to more than the file has."
 FULL = "Raise --cache-size (cache_size), or let files go (onefs unpin)."
@@ -59,7 +57,7 @@ class Usage:
 class Room:
     """The room in a cache directory. Safe to use from several threads, and by several processes at once.
 
-    `place` is the folder whose disk is to have room left. What was fetched can be evicted once its stamp is written.
+    `place` is the folder whose disk is to have room left.
     """
 
     def __init__(
@@ -70,13 +68,11 @@ class Room:
         shares: Shares,
         evictor: Evictor,
         hold: Callable[[UUID, threading.Event], AbstractContextManager[None]],
-        stamps: Stamps,
     ) -> None:
         self.limits = limits
         self._place = place
         self._ledger = ledger
         self._evictor = evictor
-        self._stamps = stamps
         self._stop = threading.Event()
         self._grants = Grants(limits.cache_size_bytes, ledger, shares, self._stop)
         self._clearing = Clearing(evictor, self._grants, ledger, hold, self._stop)
@@ -162,9 +158,7 @@ class Room:
         while not self._grants.ask(size_bytes, holder):
             if self._clearing.clear(lambda freed: self._grants.missing(size_bytes)):  # noqa: ARG005
                 continue
-            if self._flush():
-                self._clearing.hope()
-            elif size_bytes <= limit_bytes - self._clearing.kept_bytes and patient and prospect.is_good():
+            if size_bytes <= limit_bytes - self._clearing.kept_bytes and patient and prospect.is_good():
                 self._wait()
             else:
                 kept_bytes = self._clearing.kept_bytes
@@ -174,13 +168,6 @@ class Room:
                     FULL,
                 )
         self._work_ahead()
-
-    def _flush(self) -> bool:
-        """Wait a while until more files can be evicted; False if none can be so."""
-        if self._stamps.is_flushed:
-            return False
-        self._stamps.flush(FLUSH_S)
-        return True
 
     def _wait(self) -> None:
         with self._changed:
@@ -206,16 +193,14 @@ class Room:
             return
         # Some disks say only later that room came free.
         goal_bytes = missing_bytes + self.limits.min_free_bytes // SLACK_PARTS
-        while not self._clearing.clear(lambda freed: min(goal_bytes - freed, self._missing_on_disk(size_bytes))):
-            if not self._flush():
-                with self._changed:
-                    self._looked_s = 0.0
-                raise NoRoomError(
-                    f"The disk of {self._place} has less than {self.limits.min_free_bytes} bytes free, "
-                    "and nothing in the cache may be evicted.",
-                    NOT_FREE,
-                )
-            self._clearing.hope()
+        if not self._clearing.clear(lambda freed: min(goal_bytes - freed, self._missing_on_disk(size_bytes))):
+            with self._changed:
+                self._looked_s = 0.0
+            raise NoRoomError(
+                f"The disk of {self._place} has less than {self.limits.min_free_bytes} bytes free, "
+                "and nothing in the cache may be evicted.",
+                NOT_FREE,
+            )
 
     def _missing_on_disk(self, size_bytes: int) -> int:
         disk = os.statvfs(self._place)

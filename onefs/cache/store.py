@@ -1,16 +1,18 @@
 """`ContentStore`, the cache directory: adding files to it, stamping, evicting and quarantining them."""
 
+import errno
 import functools
 import os
+import shutil
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from math import inf
 from pathlib import Path
 from uuid import UUID
 
-from onefs.cache.arrivals import Arrivals
-from onefs.cache.atomic import cache_errors, make_folder
+from onefs.cache.atomic import cache_errors, make_folder, write_json
 from onefs.cache.beside import View
 from onefs.cache.evict import AT_ONCE, Evictor
 from onefs.cache.eviction import footprint
@@ -19,15 +21,12 @@ from onefs.cache.layout import Copy, Places, open_at
 from onefs.cache.ledger import Ledger
 from onefs.cache.locks import DatasetLocks, StoppedError
 from onefs.cache.partial import Partial
-from onefs.cache.pins import Pins
-from onefs.cache.quarantine import Quarantine
 from onefs.cache.quota import Limits, Room, Usage
 from onefs.cache.renaming import part_from_others
 from onefs.cache.shares import Shares
 from onefs.cache.sparse import SparseFile
-from onefs.cache.stamps import Stamps
-from onefs.cache.uses import Uses
-from onefs.cache.verify import Signature, Stamp
+from onefs.cache.state import State
+from onefs.cache.verify import Signature, Stamp, Verdict, Verify, trusted, wanted
 from onefs.catalogue.records import Dataset
 from onefs.errors import BusyError, KeptError
 
@@ -57,14 +56,11 @@ class ContentStore(Places):
         self.may_displace = may_displace
         self._locks = DatasetLocks(state_dir / "locks")
         room = state_dir / "room"
-        self.stamps = Stamps(state_dir / "stamps", data_dir, Arrivals(room / "arrivals", self._sees_all_marks))
-        self.quarantine = Quarantine(state_dir / "quarantine", lambda: self.beside_data("quarantine"))
-        self._pins = Pins(state_dir / "pins")
-        self._uses = Uses(self._note_use)
+        self.state = State(state_dir, data_dir)
         partials = functools.partial(self.beside_data, "partial")
-        self._evictor = Evictor(self.folder, self.stamps, self._pins, self._uses, partials, self._locks)
+        self._evictor = Evictor(self.folder, self.state, partials, self._locks)
         ledger, shares = Ledger(room, self._locks.hold), Shares(room / "daemons", self._sees_all_marks)
-        self.room = Room(limits or Limits(), data_dir, ledger, shares, self._evictor, self._locks.hold, self.stamps)
+        self.room = Room(limits or Limits(), data_dir, ledger, shares, self._evictor, self._locks.hold)
 
     def find_copy(self, dataset: Dataset) -> tuple[str, os.stat_result] | None:
         """Path and status of the dataset's file in the cache, verified or not; None if there is none.
@@ -73,8 +69,8 @@ class ContentStore(Places):
         """
         found = self.find_copies(dataset)
         if len(found) > 1:
-            stamp = self.stamps.get(dataset.id)
-            if stamp is not None and stamp.signature == Signature.of(found[1][1]):
+            stamp = self.state.stamp(dataset.id)
+            if stamp is not None and stamp.signature.edition == Signature.of(found[1][1]).edition:
                 return found[1]
         return found[0] if found else None
 
@@ -85,7 +81,16 @@ class ContentStore(Places):
 
     def vouch(self, dataset: Dataset, copy: Copy, md5: str, accepted: str = "", source: str = "") -> None:
         """Stamp a copy as verified (or, with `accepted`, as served though it differs)."""
-        self.stamps.put(dataset, Stamp(copy.signature, md5, accepted, source), copy.path)
+        self.state.put(dataset, Stamp(copy.signature, md5, accepted, source))
+
+    def find_trusted(self, dataset: Dataset, policy: Verify) -> tuple[str, Verdict] | None:
+        """Path of a copy that may be read without hashing it, and what is known of it; None if there is none."""
+        stamp = self.state.stamp(dataset.id)
+        for path, status in self.each_copy(dataset):
+            verdict = trusted(dataset, Signature.of(status), stamp, policy)
+            if verdict is not None:
+                return path, verdict
+        return None
 
     def lock(self, dataset_id: UUID, stop: threading.Event, longest_s: float = inf) -> AbstractContextManager[None]:
         """Hold a dataset against other processes. Raises OSError, StoppedError, HeldError."""
@@ -118,11 +123,11 @@ class ContentStore(Places):
         path = self.path(dataset)
         with cache_errors(dataset.path, path):
             with suppress(FileNotFoundError):
-                self.stamps.expect(dataset, Signature.of(partial.path.stat()), partial.source)
+                self.state.expect(dataset, Stamp(Signature.of(partial.path.stat()), "", source=partial.source))
             try:
                 descriptor = self._named(Path(path), partial)
             except OSError:
-                self.stamps.drop(dataset.id)
+                self.state.drop(dataset.id)
                 raise
             if isinstance(partial, SparseFile):
                 self.room.reserve(dataset.id, 0).end(0, is_file=True)  # its bytes count since they came
@@ -140,7 +145,7 @@ class ContentStore(Places):
 
     def put_away(self, dataset: Dataset, copy: Copy) -> bool:
         """Move a wrong file into quarantine; False if another stands there by now than the one that was judged."""
-        return self._take_away(dataset, copy, lambda: self.quarantine.put_away(dataset, copy.path))
+        return self._take_away(dataset, copy, lambda: self._to_quarantine(dataset, Path(copy.path)))
 
     def remove(self, dataset: Dataset, copy: Copy) -> bool:
         """Delete a file that another takes the place of; False if it is no longer the one that was judged."""
@@ -149,12 +154,14 @@ class ContentStore(Places):
     def _take_away(self, dataset: Dataset, copy: Copy, take: Callable[[], object]) -> bool:
         with cache_errors(dataset.path, copy.path), suppress(FileNotFoundError):
             if Signature.of(os.stat(copy.path)) == copy.signature:  # noqa: PTH116
-                stamp = self.stamps.reload(dataset.id)
-                others = [Signature.of(status) for path, status in self.find_copies(dataset) if path != copy.path]
-                if stamp is None or stamp.signature not in others:
-                    self.stamps.drop(dataset.id)
+                stamp = self.state.reload(dataset.id)
+                others = [
+                    Signature.of(status).edition for path, status in self.find_copies(dataset) if path != copy.path
+                ]
+                if stamp is None or stamp.signature.edition not in others:
+                    self.state.drop(dataset.id)
                 take()
-                if stamp is not None and stamp.source and stamp.signature == copy.signature:
+                if stamp is not None and stamp.source and stamp.signature.edition == copy.signature.edition:
                     size_bytes = footprint(copy.signature.size_bytes)
                     self.room.give_back(size_bytes)
                     self._evictor.labs.removed(dataset, size_bytes)
@@ -164,26 +171,24 @@ class ContentStore(Places):
     def used(self, dataset: Dataset) -> None:
         """Somebody opens the dataset: remembered at once, and on disk after a while."""
         if self.is_cache:
-            self._uses.note(dataset.id)
+            self.state.use(dataset.id)
 
     def pin(self, dataset: Dataset) -> None:
         """Keep a dataset in the cache, once it is there. Raises CacheDamagedError."""
-        with cache_errors(dataset.path, self.state_dir):
-            self._pins.add(dataset.id)
+        self.state.pin(dataset.id)
 
     def unpin(self, dataset: Dataset) -> None:
         """Let it be evicted again. Raises CacheDamagedError."""
-        with cache_errors(dataset.path, self.state_dir):
-            self._pins.remove(dataset.id)
+        self.state.unpin(dataset.id)
         self.room.tell()
 
     def is_pinned(self, dataset_id: UUID) -> bool:
         """Whether it is pinned, by this or another daemon."""
-        return self._pins.has(dataset_id)
+        return self.state.is_pinned(dataset_id)
 
     def pinned(self) -> set[str]:
         """The ids of all that are pinned, as text."""
-        return self._pins.names()
+        return self.state.pinned()
 
     def evict(self, dataset: Dataset) -> int:
         """Remove what onefs fetched of a dataset; bytes that came free, 0 if nothing was there.
@@ -231,31 +236,50 @@ class ContentStore(Places):
 
     def flush(self, timeout_s: float | None = None) -> bool:
         """Wait until the stamps of all verified files are on disk."""
-        return self.stamps.flush(timeout_s)
+        return self.state.flush(timeout_s)
 
     def close(self) -> None:
         """Bring the stamps to disk, unless the disk takes too long."""
-        self._uses.close(CLOSING_S)
         self.room.close()
-        self.stamps.close(CLOSING_S)
+        self.state.close(CLOSING_S)
 
     def _evict_copy(self, dataset: Dataset, path: str, status: os.stat_result) -> int:
-        stamp = self.stamps.reload(dataset.id)
-        is_ours = self.is_cache and stamp is not None and stamp.source and stamp.signature == Signature.of(status)
+        stamp = self.state.reload(dataset.id)
+        edition = Signature.of(status).edition
+        is_ours = self.is_cache and stamp is not None and stamp.source and stamp.signature.edition == edition
         if not is_ours or not self.folder.remove_file(self._inside(path), status):
             raise KeptError(
                 f"{path} was put there by another program than onefs, or was changed since.",
                 "Remove it yourself if it is not needed.",
             )
-        self.stamps.drop(dataset.id)
+        self.state.drop(dataset.id)
         self._evictor.labs.removed(dataset, footprint(status.st_size))
         return footprint(status.st_size)
 
     def _sees_all_marks(self) -> bool:
         return not self._locks.are_leased
 
-    def _note_use(self, dataset_id: UUID) -> None:
-        for path in (self.stamps.path(dataset_id), self.beside_data("partial") / f"{dataset_id}.map"):
-            with suppress(OSError):
-                os.utime(path)
-                return
+    def _to_quarantine(self, dataset: Dataset, path: Path) -> None:
+        """Move a wrong file out of the cache. Beside it a JSON file tells where it stood. Raises OSError."""
+        folder = self.beside_data("quarantine")
+        target = folder / f"{dataset.id}.{time.time_ns()}{path.suffix}"
+        origin = folder / f"{target.name}.json"
+        write_json(origin, {"from": os.fspath(path), "dataset": str(dataset.id), "wanted": wanted(dataset)})
+        try:
+            _move(path, target)
+        except OSError:
+            origin.unlink(missing_ok=True)
+            raise
+
+
+def _move(source: Path, target: Path) -> None:
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        try:
+            shutil.move(source, target)
+        except OSError:
+            target.unlink(missing_ok=True)  # half of a copy, where there was no room for the whole
+            raise

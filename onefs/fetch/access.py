@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from onefs.cache.quarantine import Record
+from onefs.cache.state import QuarantineRecord
 from onefs.cache.store import ContentStore
-from onefs.cache.trusted import TrustedCopies
 from onefs.cache.verify import Signature, Verdict, Verify, trusted
 from onefs.catalogue.records import Dataset
 from onefs.errors import MismatchError, OfflineError, OnefsError, again
@@ -88,7 +87,6 @@ class Content:
         self._outages = outages or Outages(clock)
         self._failures = Failures(clock, self._outages)
         self._health = LocationHealth(self._outages)
-        self._trusted = TrustedCopies(store, verify)
         self._totals = Totals(0, 0, 0)
         self._failure_kinds: Counter[type[OnefsError]] = Counter()
         self._totals_lock = threading.Lock()  # guards the two above
@@ -123,7 +121,7 @@ class Content:
         """
         self._store.used(dataset)
         for copy in self._store.open_copies(dataset):
-            stamp = self._store.stamps.get(dataset.id)
+            stamp = self._store.state.stamp(dataset.id)
             if trusted(dataset, copy.signature, stamp, self._verify) is not None:
                 return OpenFile(dataset.path, Descriptor(copy.descriptor, copy.signature), None)
             os.close(copy.descriptor)
@@ -164,7 +162,7 @@ class Content:
 
         For whoever is about to read it: it counts as used now. Costs one `stat`, and reading a stamp the first time.
         """
-        found = self._trusted.find(dataset)
+        found = self._store.find_trusted(dataset, self._verify)
         if found is not None:
             self._store.used(dataset)
         return found
@@ -221,13 +219,13 @@ class Content:
     def retry(self, dataset: Dataset | None) -> None:
         """Forget a dataset's failure, or all, so that the next open tries again, at every server."""
         self._failures.forget(dataset)
-        self._store.quarantine.forget(dataset)
+        self._store.state.forget_quarantine(dataset)
         self._outages.forget(even_asked=True)
 
     def forget_failures(self) -> None:
         """Forget all failures, but for servers whose `Retry-After` has not ended."""
         self._failures.forget(None)
-        self._store.quarantine.forget(None)
+        self._store.state.forget_quarantine(None)
         self._outages.forget(even_asked=False)
 
     def flush(self) -> None:
@@ -245,7 +243,7 @@ class Content:
 
     def _raise_remembered(self, dataset: Dataset, found: tuple[str, os.stat_result] | None, *, may_fetch: bool) -> None:
         if found is None and self._failures.last(dataset) is None:
-            record = self._store.quarantine.read(dataset)
+            record = self._store.state.quarantine_of(dataset)
             if record is not None:
                 error = MismatchError(record.reason, record.remedy)
                 self._failures.hold(dataset, error, record.times, record.left_s)
@@ -286,7 +284,7 @@ class Content:
             if not isinstance(obtained, Obtained):
                 return obtained
             self._failures.forget(fetch.dataset)
-            self._store.quarantine.forget(fetch.dataset)
+            self._store.state.forget_quarantine(fetch.dataset)
             if obtained.fetched:
                 self._count(files=1)
             return Descriptor(obtained.copy.descriptor, obtained.copy.signature)
@@ -310,7 +308,7 @@ class Content:
             self._failure_kinds[type(error)] += 1
         self._count(failures=1)
         if is_quarantine(error) and copy is None:
-            self._store.quarantine.record(dataset, Record(error.reason, error.remedy, times, delay_s))
+            self._store.state.record_quarantine(dataset, QuarantineRecord(error.reason, error.remedy, times, delay_s))
 
     def _count(self, *, files: int = 0, size_bytes: int = 0, failures: int = 0) -> None:
         with self._totals_lock:

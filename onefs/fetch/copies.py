@@ -68,14 +68,14 @@ class Copies:
         return first
 
     def _look_at(self, fetch: Fetch, copy: Copy) -> Look:
-        stamp = self._store.stamps.reload(fetch.dataset.id)
+        stamp = self._store.state.reload(fetch.dataset.id)
         standing = Standing.WRONG
         try:
             standing, md5 = self._judge(fetch, copy, stamp)
         finally:
             if standing is not Standing.RIGHT:
                 os.close(copy.descriptor)
-        is_ours = stamp is not None and bool(stamp.source) and stamp.signature == copy.signature
+        is_ours = stamp is not None and bool(stamp.source) and stamp.signature.edition == copy.signature.edition
         was_right = stamp is not None and is_ours and not stamp.accepted and md5 in ("", stamp.md5)
         return Look(standing, copy, md5, is_ours, was_right)
 
@@ -100,7 +100,7 @@ class Copies:
         waits = young and fetch.may_fetch and self._store.is_cache
         if verdict is Verdict.RIGHT or (verdict is Verdict.ACCEPTED and not waits):
             # Only the very file that onefs fetched is its own, whatever else has the same bytes.
-            is_fetched = stamp is not None and stamp.signature == copy.signature
+            is_fetched = stamp is not None and stamp.signature.edition == copy.signature.edition
             self.vouch(fetch.dataset, copy, md5, stamp.source if stamp is not None and is_fetched else "")
             return Standing.RIGHT, md5
         return Standing.UNSETTLED if young else Standing.WRONG, md5
@@ -120,7 +120,7 @@ class Copies:
 
     def _is_young(self, copy: Copy, stamp: Stamp | None) -> bool:
         """Whether the file changed so recently that it may not be complete; not if it once was."""
-        if stamp is not None and stamp.signature == copy.signature:
+        if stamp is not None and stamp.signature.edition == copy.signature.edition:
             return False
         return abs(time.time() - copy.signature.mtime_ns / 1e9) < self._settled_s
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from onefs.cache.quarantine import Record
+from onefs.cache.state import QuarantineRecord
 from onefs.cache.store import ContentStore
 from onefs.cache.verify import Signature, Verdict, Verify, trusted
 from onefs.catalogue.records import Dataset
@@ -65,11 +65,11 @@ class Inspector:
         error = self._failures.last(dataset)
         if found is not None and isinstance(error, OfflineError):
             error = None  # another program has put it there since
-        record = None if found is not None or error is not None else self._store.quarantine.read(dataset)
+        record = None if found is not None or error is not None else self._store.state.quarantine_of(dataset)
         sentence = str(error) if error is not None else ""
         if record is not None:
             sentence = f"{record.reason} {record.remedy}".rstrip()
-        stamp = self._store.stamps.get(dataset.id) if found is not None else None
+        stamp = self._store.state.stamp(dataset.id) if found is not None else None
         urls = tuple(dict.fromkeys(shown(location.url) for location in self._known(dataset)))
         source = stamp.source if stamp is not None else ""
         if found is None:
@@ -81,9 +81,9 @@ class Inspector:
 
         Without an edition the copy was on its way: where the catalogue has no hash, what came of it counts.
         """
-        stamp = self._store.stamps.get(dataset.id)
-        if stamp is not None and stamp.md5:
-            same = not dataset.md5 if edition is None else stamp.signature == Signature(*edition)
+        stamp = self._store.state.stamp(dataset.id)
+        if stamp is not None and stamp.md5 and stamp.counts:
+            same = not dataset.md5 if edition is None else stamp.signature.edition == edition
             if same:
                 return stamp.md5
         return dataset.md5.lower()
@@ -93,10 +93,10 @@ class Inspector:
         dataset: Dataset,
         found: tuple[str, os.stat_result] | None,
         error: OnefsError | None,
-        record: Record | None,
+        record: QuarantineRecord | None,
     ) -> State:
         if found is not None:
-            stamp = self._store.stamps.get(dataset.id)
+            stamp = self._store.state.stamp(dataset.id)
             verdict = trusted(dataset, Signature.of(found[1]), stamp, self._policy)
             if verdict is Verdict.RIGHT:
                 is_verified = dataset.md5 and self._policy is not Verify.OFF

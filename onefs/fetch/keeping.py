@@ -7,8 +7,8 @@ from uuid import UUID
 
 from onefs.cache.labs import LabUsage
 from onefs.cache.locks import StoppedError
-from onefs.cache.quarantine import Record
 from onefs.cache.quota import Usage
+from onefs.cache.state import QuarantineRecord
 from onefs.cache.store import ContentStore
 from onefs.cache.verify import Verify
 from onefs.catalogue.records import Dataset
@@ -78,7 +78,7 @@ class Keeping:
     def forget_failure(self, dataset: Dataset) -> None:
         """Let the next open of a dataset try again, without trusting servers again that could not be reached."""
         self._failures.forget(dataset)
-        self._store.quarantine.forget(dataset)
+        self._store.state.forget_quarantine(dataset)
 
     def evict(self, dataset: Dataset) -> int:
         """Remove what the cache has of a dataset; bytes that came free. Raises why it has to stay."""
@@ -107,7 +107,7 @@ class Keeping:
         if outcome is Outcome.MOVED and error is not None:
             # Told, and not held against the next open: a server may have the right bytes.
             self._failures.hold(dataset, error, 1, 0.0)
-            self._store.quarantine.record(dataset, Record(reason, remedy, 1, 0.0))
+            self._store.state.record_quarantine(dataset, QuarantineRecord(reason, remedy, 1, 0.0))
             self._on_withdrawn(dataset)
         if error is not None:
             self._on_failure(dataset, error)

@@ -196,7 +196,7 @@ class Obtainer:
             result = self._blockwise.fetch(fetch, ordered, problems)
             if isinstance(result, Whole):
                 copy = self._commit(fetch, result.file, result.found)
-                stamp = self._store.stamps.get(fetch.dataset.id)
+                stamp = self._store.state.stamp(fetch.dataset.id)
                 if stamp is None or stamp.md5 != result.found.md5:
                     self._blockwise.replaced(fetch, copy.signature.inode)
                 return Obtained(copy, fetched=True)

@@ -57,7 +57,7 @@ class Verifier:
         if copy is None:
             return Outcome.ABSENT, "", ""
         try:
-            stamp = self._store.stamps.reload(dataset.id)
+            stamp = self._store.state.reload(dataset.id)
             md5 = self._hash(dataset, copy, on_bytes)
             if Signature.of(os.fstat(copy.descriptor)) != copy.signature:
                 raise _unsettled(dataset, copy)
@@ -73,7 +73,7 @@ class Verifier:
 
     def _settle(self, dataset: Dataset, copy: Copy, md5: str, stamp: Stamp | None) -> tuple[Outcome, str, str]:
         size_bytes = copy.signature.size_bytes
-        known = stamp if stamp is not None and stamp.signature == copy.signature else None
+        known = stamp if stamp is not None and stamp.signature.edition == copy.signature.edition else None
         source = known.source if known is not None else ""
         is_same = self._store.is_cache or known is not None  # else its owner has changed it in place
         before = stamp.md5 if stamp is not None and not dataset.md5 and is_same else ""

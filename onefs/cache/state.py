@@ -1,0 +1,346 @@
+"""`State`: what onefs knows of a cache beyond its files: which are verified, pinned or used, and which failed."""
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+from onefs import forks
+from onefs.cache.database import Database
+from onefs.cache.sync import Syncer
+from onefs.cache.takeover import OldState
+from onefs.cache.verify import CopyRecord, Stamp, record_of, row_of, wanted
+from onefs.catalogue.records import Dataset
+from onefs.errors import CacheDamagedError
+
+T = TypeVar("T")
+Change = Callable[[sqlite3.Connection], object]
+KEPT_IN_MEMORY = 200_000
+BATCH_S = 0.01
+"""Changes that come within this time are written together."""
+URGENT_BYTES = 1 << 20
+"""The row of a larger file is written at once: if this process is killed, it is still known that onefs fetched it."""
+USES_EVERY_S = 60.0
+ROWS_AT_ONCE = 1000
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS copies (
+    id BLOB PRIMARY KEY, eid BLOB, session TEXT NOT NULL, path TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
+    md5 TEXT NOT NULL, accepted TEXT NOT NULL, source TEXT NOT NULL,
+    run TEXT NOT NULL, synced INTEGER NOT NULL, checksum INTEGER NOT NULL, last_use_s REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS unsynced ON copies (run) WHERE NOT synced;
+CREATE TABLE IF NOT EXISTS pins (id BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS quarantine (
+    id BLOB PRIMARY KEY, wanted TEXT NOT NULL, reason TEXT NOT NULL, remedy TEXT NOT NULL,
+    times INTEGER NOT NULL, until_s REAL NOT NULL
+) WITHOUT ROWID;
+"""
+"""`run` names a boot and a mount. `checksum` is over the columns before it. Files of other programs have no source."""
+PUT_COPY = "REPLACE INTO copies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineRecord:
+    """Why a dataset is in quarantine, how often it failed so, and for how long not to ask again."""
+
+    reason: str
+    remedy: str
+    times: int
+    left_s: float
+
+
+class State:
+    """The state of a cache, in a database below `folder`; `data_dir` is where the files are.
+
+    Safe to use from several threads; processes of one user share the database. What is told of copies counts at once
+    here, and is written in batches by a thread of its own.
+    """
+
+    def __init__(self, folder: Path, data_dir: Path) -> None:
+        self._database = Database(folder, SCHEMA, ("copies", "pins", "quarantine"))
+        self._old = OldState(folder, data_dir)
+        self._syncer = Syncer(self, data_dir)
+        self._known: dict[UUID, Stamp | None] = {}
+        self._uses: dict[UUID, float] = {}
+        self._begin()
+        forks.begins_anew_in_children(self)
+
+    def _begin(self) -> None:
+        self._news = threading.Condition()  # guards all below, and changes of _known
+        self._later: dict[Hashable, Change] = {}
+        self._under_way: dict[Hashable, Change] = {}
+        self._thread: threading.Thread | None = None
+        self._hurries = self._closed = False
+        self._writing = threading.Lock()  # held while a batch is written; taken before the other
+        self._taking_over = threading.Lock()
+
+    def begin_anew(self) -> None:
+        """Leave what was to be written to the parent of this process."""
+        self._uses.clear()
+        self._syncer.begin_anew()
+        self._begin()
+
+    @property
+    def run(self) -> str:
+        """Names this boot of the machine and this mount of the cache: what another wrote may not be on disk."""
+        return self._syncer.run
+
+    # -- copies ------------------------------------------------------------------------------------------------------
+
+    def stamp(self, dataset_id: UUID) -> Stamp | None:
+        """The stamp of a dataset's copy, from memory after the first time."""
+        try:
+            return self._known[dataset_id]
+        except KeyError:
+            return self.reload(dataset_id)
+
+    def reload(self, dataset_id: UUID) -> Stamp | None:
+        """The stamp as it is in the database now, where another process may have written it."""
+        row = self._database.look_up("SELECT * FROM copies WHERE id = ?", (dataset_id.bytes,))
+        found = record_of(row, self.run) if row is not None else self._old.find(dataset_id)
+        with self._news:
+            if dataset_id in self._later or dataset_id in self._under_way:
+                return self._known.get(dataset_id)
+            # What could not be written still counts here: it vouches for one file only, by its signature.
+            stamp = found.stamp if found is not None else self._known.get(dataset_id)
+            self._remember(dataset_id, stamp)
+        return stamp
+
+    def put(self, dataset: Dataset, stamp: Stamp) -> None:
+        """Vouch for a dataset's file: at once in this process, soon for others, and for good once it is synced."""
+        with self._news:
+            self._remember(dataset.id, stamp)
+        self.expect(dataset, stamp)
+        self._syncer.note()
+
+    def expect(self, dataset: Dataset, stamp: Stamp) -> None:
+        """Tell of a file that is about to get its name: should this process be killed then, it is known whose it is."""
+        row = row_of(CopyRecord(dataset, stamp, time.time()), self.run)
+        is_urgent = stamp.signature.size_bytes >= URGENT_BYTES
+        self.write_later(lambda connection: connection.execute(PUT_COPY, row), dataset.id, is_urgent=is_urgent)
+
+    def drop(self, dataset_id: UUID) -> None:
+        """Forget a dataset's copy."""
+        with self._news:
+            self._remember(dataset_id, None)
+        self._old.forget(dataset_id)
+        self.write_later(
+            lambda connection: connection.execute("DELETE FROM copies WHERE id = ?", (dataset_id.bytes,)), dataset_id
+        )
+
+    def copy(self, dataset_id: UUID) -> CopyRecord | None:
+        """What is recorded of a dataset's copy."""
+        query, values = "SELECT * FROM copies WHERE id = ?", (dataset_id.bytes,)
+        row = self.read(lambda connection: connection.execute(query, values).fetchone())
+        return record_of(row, self.run) if row is not None else self._old.find(dataset_id)
+
+    def copies(self, *, fetched_only: bool = False) -> Iterator[CopyRecord]:
+        """What is recorded of all copies, or of those that onefs fetched, by id."""
+        self.take_over()
+        fetched = "AND source <> ''" if fetched_only else ""
+        query = f"SELECT * FROM copies WHERE id > ? {fetched} ORDER BY id LIMIT {ROWS_AT_ONCE}"  # noqa: S608
+        rows = self._rows(query, b"")
+        while rows:
+            yield from (record for row in rows if (record := record_of(row, self.run)) is not None)
+            rows = self._rows(query, rows[-1][0])
+
+    def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        return self.read(lambda connection: connection.execute(query, values).fetchall())
+
+    def use(self, dataset_id: UUID) -> None:
+        """Somebody uses a dataset now: remembered at once, and written after a while."""
+        self._uses[dataset_id] = time.time()
+        if self._thread is None:
+            with self._news:
+                self._has_thread()
+
+    def recent_use_s(self, dataset_id: UUID) -> float:
+        """When a dataset was last used here, in seconds since the epoch, if that is not written yet; else 0."""
+        return self._uses.get(dataset_id, 0.0)
+
+    # -- pins and quarantine -----------------------------------------------------------------------------------------
+
+    def pin(self, dataset_id: UUID) -> None:
+        """Pin a dataset for all processes, whether it is in the cache or not. Raises CacheDamagedError."""
+        self._change_pin("REPLACE INTO pins VALUES (?)", dataset_id)
+
+    def unpin(self, dataset_id: UUID) -> None:
+        """Pin it no longer. Raises CacheDamagedError."""
+        self._change_pin("DELETE FROM pins WHERE id = ?", dataset_id)
+
+    def is_pinned(self, dataset_id: UUID) -> bool:
+        """Whether it is pinned, by whatever process."""
+        self._take_over_pins()
+        return self._database.look_up("SELECT 1 FROM pins WHERE id = ?", (dataset_id.bytes,)) is not None
+
+    def pinned(self) -> set[str]:
+        """The ids of all that are pinned, as text."""
+        self._take_over_pins()
+        return {str(UUID(bytes=row[0])) for row in self._rows("SELECT id FROM pins WHERE length(id) = 16")}
+
+    def _change_pin(self, change: str, dataset_id: UUID) -> None:
+        self._take_over_pins()
+        self.write(lambda connection: connection.execute(change, (dataset_id.bytes,)))
+        if not self._database.is_kept:
+            raise CacheDamagedError(
+                f"The pin cannot be recorded: the state in {self._database.folder} cannot be written.",
+                "Have room on that disk, and give the user who mounts write access to that folder.",
+            )
+
+    def record_quarantine(self, dataset: Dataset, record: QuarantineRecord) -> None:
+        """Remember across restarts that no location gives the right bytes."""
+        until_s = time.time() + record.left_s
+        row = (dataset.id.bytes, wanted(dataset), record.reason, record.remedy, record.times, until_s)
+        self.write(lambda connection: connection.execute("REPLACE INTO quarantine VALUES (?, ?, ?, ?, ?, ?)", row))
+
+    def quarantine_of(self, dataset: Dataset) -> QuarantineRecord | None:
+        """Why a dataset is in quarantine; None if it is not, or the catalogue has changed since."""
+        query = "SELECT reason, remedy, times, until_s FROM quarantine WHERE id = ? AND wanted = ?"
+        row = self._database.look_up(query, (dataset.id.bytes, wanted(dataset)))
+        if row is None:
+            return None
+        reason, remedy, times, until_s = row
+        return QuarantineRecord(reason, remedy, times, until_s - time.time())
+
+    def forget_quarantine(self, dataset: Dataset | None) -> None:
+        """Drop the record of a dataset, or all records."""
+        if dataset is None:
+            self.write(lambda connection: connection.execute("DELETE FROM quarantine"))
+        elif self._database.look_up("SELECT 1 FROM quarantine WHERE id = ?", (dataset.id.bytes,)):
+            values = (dataset.id.bytes,)
+            self.write(lambda connection: connection.execute("DELETE FROM quarantine WHERE id = ?", values))
+
+    # -- the database ------------------------------------------------------------------------------------------------
+
+    def add_schema(self, schema: str) -> None:
+        """Have further tables (`CREATE TABLE IF NOT EXISTS …`): now, and in each database that is begun anew."""
+        self._database.add_schema(schema)
+
+    def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """What a query finds, also of what was to be written later. Waits while others write."""
+        self._write_batch()
+        return self._database.read(query)
+
+    def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
+        """Make a change, alone in one transaction. What it raises is raised, and nothing changed.
+
+        It may be called twice, as the database may have to be begun anew.
+        """
+        self._write_batch()
+        return self._database.write(change)
+
+    def write_later(self, change: Change, key: Hashable = None, *, is_urgent: bool = False) -> None:
+        """Have a change made soon, with others. It takes the place of an earlier one with the same key."""
+        with self._news:
+            if self._closed or not self._has_thread():
+                return
+            key = object() if key is None else key
+            self._later.pop(key, None)
+            self._later[key] = change
+            self._hurries |= is_urgent
+            if is_urgent or len(self._later) == 1:
+                self._news.notify_all()
+
+    def flush(self, timeout_s: float | None = None) -> bool:
+        """Have all written and all files synced; False if that took longer."""
+        until_s = None if timeout_s is None else time.monotonic() + timeout_s
+        with self._news:
+            if self._thread is not None and not self._closed:
+                self._move_uses()
+                self._hurries = True
+                self._news.notify_all()
+                if not self._news.wait_for(lambda: not (self._later or self._under_way), timeout_s):
+                    return False
+        return self._syncer.flush(None if until_s is None else max(0.0, until_s - time.monotonic()))
+
+    def close(self, timeout_s: float) -> None:
+        """Write and sync what waits, for so long at most, and end the threads."""
+        is_flushed = self.flush(timeout_s)
+        with self._news:
+            self._closed = True
+            self._news.notify_all()
+        if is_flushed:  # else the disk is stalled
+            self._database.close()
+        self._syncer.close()
+
+    def take_over(self) -> None:
+        """Take over what onefs kept before there was a database."""
+        with self._taking_over:
+            if not self._old.is_there:
+                return
+            self._take_over_pins()
+            add, records = PUT_COPY.replace("REPLACE", "INSERT OR IGNORE"), self._old.copies()
+            while rows := [
+                row_of(each, self.run, synced=bool(each.stamp.md5)) for each in islice(records, ROWS_AT_ONCE)
+            ]:
+                self.write(lambda connection: connection.executemany(add, rows))
+            if self._database.is_kept:
+                self._database.close()  # which brings it to the disk
+                self._old.remove()
+
+    def _take_over_pins(self) -> None:
+        pins = [(dataset_id.bytes,) for dataset_id in self._old.pins()] if self._old.is_there else []
+        if pins:
+            self.write(lambda connection: connection.executemany("REPLACE INTO pins VALUES (?)", pins))
+            if self._database.is_kept:
+                self._old.remove_pins()
+
+    # -- the thread --------------------------------------------------------------------------------------------------
+
+    def _has_thread(self) -> bool:
+        """Start the thread that writes, if need be; False if the machine gives none. To be called with the lock."""
+        if self._thread is None and not self._closed:
+            thread = threading.Thread(target=self._work, name="onefs-state", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                return False
+            self._thread = thread
+        return True
+
+    def _work(self) -> None:
+        self.take_over()
+        self._syncer.note()  # what a process left that was killed
+        while not self._closed:
+            with self._news:
+                if not self._news.wait_for(lambda: self._later or self._closed, USES_EVERY_S):
+                    self._move_uses()
+                self._news.wait_for(lambda: self._hurries or self._closed, BATCH_S)
+                self._hurries = False
+            self._write_batch()
+
+    def _write_batch(self) -> None:
+        with self._writing:
+            with self._news:
+                self._under_way, self._later = self._later, {}
+            batch = list(self._under_way.values())
+            try:
+                if batch:
+                    self._database.write(lambda connection: [change(connection) for change in batch])
+            except Exception:
+                log.exception("Unforeseen failure while the state was written; what was lost is verified anew")
+            with self._news:
+                self._under_way = {}
+                self._news.notify_all()
+
+    def _move_uses(self) -> None:
+        """Have the uses written. To be called with the lock."""
+        uses, self._uses = self._uses, {}
+        if uses:
+            change = "UPDATE copies SET last_use_s = max(last_use_s, ?) WHERE id = ?"
+            rows = [(at_s, dataset_id.bytes) for dataset_id, at_s in uses.items()]
+            self._later[object()] = lambda connection: connection.executemany(change, rows)
+
+    def _remember(self, dataset_id: UUID, stamp: Stamp | None) -> None:
+        self._known.pop(dataset_id, None)
+        self._known[dataset_id] = stamp
+        if len(self._known) > KEPT_IN_MEMORY:
+            del self._known[next(iter(self._known))]
