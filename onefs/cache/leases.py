@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
+from onefs.cache.processes import has_ended, this_process
 from onefs.cache.renaming import has_its_name
 
 RENEWED_EVERY_S = 5.0
@@ -38,7 +39,7 @@ class Leases:
             return None
         try:
             os.fchmod(number, FOR_ALL_USERS)
-            os.write(number, _this_process().encode())
+            os.write(number, this_process().encode())
             self._renew(number)
         except BaseException:
             path.unlink(missing_ok=True)
@@ -85,7 +86,7 @@ class Seen:
         renewal = status.st_ino, status.st_mtime_ns, status.st_ctime_ns
         if renewal != self._renewal:
             self._renewal, self._since_s = renewal, time.monotonic()
-        return _is_dead(owner) or time.monotonic() - self._since_s >= LEASE_S
+        return has_ended(owner) or time.monotonic() - self._since_s >= LEASE_S
 
 
 def _remove_if_over(path: Path, seen: Seen) -> None:
@@ -115,32 +116,3 @@ def _opened(path: Path) -> tuple[int, str]:
     except PermissionError:
         return os.open(path, os.O_PATH | os.O_CLOEXEC), ""
     return number, os.read(number, 1024).decode(errors="replace")
-
-
-def _this_process() -> str:
-    return f"{_place()} {os.getpid()} {_started(os.getpid())}"
-
-
-def _is_dead(owner: str) -> bool:
-    """Whether the owner was on this machine and is there no longer; False if that cannot be told."""
-    place, _, process = owner.rpartition(" ")[0].rpartition(" ")
-    started = owner.rpartition(" ")[2]
-    return bool(place) and place == _place() and process.isdigit() and _started(int(process)) != started
-
-
-def _place() -> str:
-    """What tells this run of this machine, and this world of process numbers, from others; "" if nothing does."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return ""
-
-
-def _started(pid: int) -> str:
-    """When a process was started, in the kernel's count; "" if there is none, or none that still runs."""
-    try:
-        state, *facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if state in "ZX" else facts[18]

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from onefs.cache.atomic import make_folder, read_json, write_json
-from onefs.cache.eviction import footprint
 from onefs.cache.hashing import RunningDigest
 from onefs.cache.locks import StoppedError
 from onefs.cache.quota import Reservation
 from onefs.cache.renaming import give_name, reopened
+from onefs.cache.usage import footprint
 from onefs.cache.verify import wanted
 from onefs.catalogue.records import Dataset
 from onefs.digests import CHUNK_BYTES
@@ -36,7 +36,6 @@ class Partial:
     ) -> None:
         self._dataset = dataset
         self._stop = stop
-        self._reserve = reserve
         self._digest = RunningDigest()
         self._reader = -1
         self.path = folder / str(dataset.id)
@@ -112,7 +111,7 @@ class Partial:
             self._seal()
         self._reader = give_name(self.path, self._reader, target)
         self._drop_note()
-        self._reservation.end(footprint(self.size_bytes), is_file=True)
+        self._reservation.end(footprint(self.size_bytes))
         reader, self._reader = self._reader, -1
         return reader
 
@@ -176,9 +175,7 @@ class Partial:
 
     def _forget_earlier(self) -> None:
         with suppress(FileNotFoundError):
-            size_bytes = self.path.lstat().st_size
             self.path.unlink()
-            self._reserve(size_bytes).end(0)
         self._note.unlink(missing_ok=True)
 
     def _drop_note(self) -> None:

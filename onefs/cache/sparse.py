@@ -10,8 +10,9 @@ from onefs.cache.atomic import make_folder, read_json, write_json
 from onefs.cache.blocks import BlockMap
 from onefs.cache.marks import BLOCKS_ENDING, mark_open
 from onefs.cache.partial import WRITING
-from onefs.cache.quota import Room
+from onefs.cache.quota import Quota
 from onefs.cache.renaming import give_name, has_its_name, reopened
+from onefs.cache.usage import footprint
 from onefs.cache.verify import wanted
 from onefs.catalogue.records import Dataset
 
@@ -26,12 +27,11 @@ class SparseFile:
 
     is_kept = True
 
-    def __init__(self, folder: Path, dataset: Dataset, size_bytes: int, block_bytes: int, room: Room) -> None:
+    def __init__(self, folder: Path, dataset: Dataset, size_bytes: int, block_bytes: int, quota: Quota) -> None:
         self.path = parts_path(folder, dataset)
         self._map_path = map_path(folder, dataset)
         self._note_path = note_path(folder, dataset)
         self._wanted = wanted(dataset)
-        self._room = room
         self.is_mixed = False
         self._reader = -1
         self._synced = b""
@@ -41,6 +41,7 @@ class SparseFile:
         self.map = BlockMap(size_bytes, int(note.get("block_bytes", block_bytes)), _bits(note))
         self._file = os.open(self.path, WRITING, 0o666)
         mark_open(self._file)
+        self._reservation = quota.reserve(dataset.id, os.fstat(self._file).st_blocks * 512, comes_whole=False)
         self._map_file = -1
         try:
             self._map_file = os.open(self._map_path, WRITING, 0o666)
@@ -67,11 +68,11 @@ class SparseFile:
 
     def take_room(self, size_bytes: int) -> None:
         """Have room for so many bytes that come now. Raises NoRoomError, StoppedError or OSError."""
-        self._room.take(size_bytes)
+        self._reservation.take(size_bytes)
 
     def give_back_room(self, size_bytes: int) -> None:
         """So many of them did not come."""
-        self._room.give_back(size_bytes)
+        self._reservation.give_back(size_bytes)
 
     def comes_from(self, source: str, edition: str) -> None:
         """Say where the bytes come from; noted on disk for a later process if that can be told apart from others."""
@@ -117,6 +118,7 @@ class SparseFile:
             self._end_writing()
         self._reader = give_name(self.path, self._reader, target)
         self._forget_notes()
+        self._reservation.end(footprint(self.map.size_bytes))
         reader, self._reader = self._reader, -1
         return reader
 
@@ -125,13 +127,14 @@ class SparseFile:
         if self._file >= 0 and has_its_name(self.path, self._file):
             self._forget_notes()
             self.path.unlink(missing_ok=True)
-            self._room.give_back(min(self.map.count * self.map.block_bytes, self.map.size_bytes))
+            self._reservation.end(0)
 
     def close(self) -> None:
         """Let go of it; what is on disk stays for another try. Does nothing the second time."""
         if self._file >= 0:
             with suppress(OSError):
                 self._end_writing()
+        self._reservation.end(self._reservation.size_bytes)
         for number in (self._map_file, self._reader):
             if number >= 0:
                 with suppress(OSError):

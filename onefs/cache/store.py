@@ -14,18 +14,15 @@ from uuid import UUID
 
 from onefs.cache.atomic import cache_errors, make_folder, write_json
 from onefs.cache.beside import View
-from onefs.cache.evict import AT_ONCE, Evictor
-from onefs.cache.eviction import footprint
-from onefs.cache.labs import LabUsage
+from onefs.cache.evict import AT_ONCE, Evictor, InUse
 from onefs.cache.layout import Copy, Places, open_at
-from onefs.cache.ledger import Ledger
 from onefs.cache.locks import DatasetLocks, StoppedError
 from onefs.cache.partial import Partial
-from onefs.cache.quota import Limits, Room, Usage
+from onefs.cache.quota import Limits, Quota, Usage
 from onefs.cache.renaming import part_from_others
-from onefs.cache.shares import Shares
 from onefs.cache.sparse import SparseFile
 from onefs.cache.state import State
+from onefs.cache.usage import LabUsage, footprint
 from onefs.cache.verify import Signature, Stamp, Verdict, Verify, trusted, wanted
 from onefs.catalogue.records import Dataset
 from onefs.errors import BusyError, KeptError
@@ -55,12 +52,9 @@ class ContentStore(Places):
         self.is_cache = is_cache
         self.may_displace = may_displace
         self._locks = DatasetLocks(state_dir / "locks")
-        room = state_dir / "room"
         self.state = State(state_dir, data_dir)
-        partials = functools.partial(self.beside_data, "partial")
-        self._evictor = Evictor(self.folder, self.state, partials, self._locks)
-        ledger, shares = Ledger(room, self._locks.hold), Shares(room / "daemons", self._sees_all_marks)
-        self.room = Room(limits or Limits(), data_dir, ledger, shares, self._evictor, self._locks.hold)
+        self._evictor = Evictor(self, self.state, self._locks)
+        self.quota = Quota(limits or Limits(), data_dir, self.state, self._evictor)
 
     def find_copy(self, dataset: Dataset) -> tuple[str, os.stat_result] | None:
         """Path and status of the dataset's file in the cache, verified or not; None if there is none.
@@ -102,7 +96,7 @@ class ContentStore(Places):
             folder = self.partials()
             if self._locks.are_leased:
                 part_from_others(folder / str(dataset.id))
-            partial = Partial(folder, dataset, stop, functools.partial(self.room.reserve, dataset.id))
+            partial = Partial(folder, dataset, stop, functools.partial(self.quota.reserve, dataset.id))
             try:
                 partial.make_room(dataset.size_bytes or 0)
             except BaseException:
@@ -112,7 +106,7 @@ class ContentStore(Places):
 
     def begin_blocks(self, dataset: Dataset, block_bytes: int) -> SparseFile:
         """Begin to store a large dataset block by block, or go on with the blocks that are there. Raises OSError."""
-        return SparseFile(self.partials(), dataset, dataset.size_bytes or 0, block_bytes, self.room)
+        return SparseFile(self.partials(), dataset, dataset.size_bytes or 0, block_bytes, self.quota)
 
     def view_blocks(self, dataset: Dataset) -> View:
         """What another process has of a large dataset that it fetches. Raises OSError."""
@@ -129,11 +123,7 @@ class ContentStore(Places):
             except OSError:
                 self.state.drop(dataset.id)
                 raise
-            if isinstance(partial, SparseFile):
-                self.room.reserve(dataset.id, 0).end(0, is_file=True)  # its bytes count since they came
-            signature = Signature.of(os.fstat(descriptor))
-            self._evictor.labs.added(dataset, footprint(signature.size_bytes))
-            return Copy(descriptor, path, signature)
+            return Copy(descriptor, path, Signature.of(os.fstat(descriptor)))
 
     @staticmethod
     def _named(target: Path, partial: Partial | SparseFile) -> int:
@@ -161,10 +151,6 @@ class ContentStore(Places):
                 if stamp is None or stamp.signature.edition not in others:
                     self.state.drop(dataset.id)
                 take()
-                if stamp is not None and stamp.source and stamp.signature.edition == copy.signature.edition:
-                    size_bytes = footprint(copy.signature.size_bytes)
-                    self.room.give_back(size_bytes)
-                    self._evictor.labs.removed(dataset, size_bytes)
                 return True
         return False
 
@@ -180,7 +166,7 @@ class ContentStore(Places):
     def unpin(self, dataset: Dataset) -> None:
         """Let it be evicted again. Raises CacheDamagedError."""
         self.state.unpin(dataset.id)
-        self.room.tell()
+        self.quota.invalidate_scan()
 
     def is_pinned(self, dataset_id: UUID) -> bool:
         """Whether it is pinned, by this or another daemon."""
@@ -205,28 +191,30 @@ class ContentStore(Places):
                     freed_bytes += self._evict_copy(dataset, *found)
         except StoppedError:
             raise BusyError(f"{dataset.path} is being fetched.", "Try again once it is there.") from None
-        with suppress(OSError, StoppedError):
-            self.room.evicted(freed_bytes, int(found is not None))
+        self._evictor.evicted_bytes += freed_bytes
+        self._evictor.evicted_files += found is not None
+        self.quota.invalidate_scan()
         return freed_bytes
 
     def usage(self, *, counts: bool = False) -> Usage:
-        """What the cache holds, and what it may. With `counts`, later answers tell more."""
+        """What the cache holds, and what it may. With `counts` that is compared with the disk now and then."""
         if counts and self.is_cache:
-            self.room.count()
-        return self.room.usage()
+            self.quota.count()
+        used = self.quota.used() if self.is_cache else None
+        evictor = self._evictor
+        size_bytes, files = used or (None, None)
+        return Usage(size_bytes, files, self.quota.limits, evictor.evicted_bytes, evictor.evicted_files)
 
     def labs(self) -> list[tuple[str, LabUsage]] | None:
-        """What the cache holds of each lab, the largest first; None if it was not counted yet, or is no cache."""
-        return self._evictor.labs.largest_first()
+        """What the cache holds of each lab, the largest first; None if it is no cache."""
+        return self.quota.labs() if self.is_cache else None
 
     def free_bytes(self) -> int:
         """Bytes that the cache may still take; 0 where nothing is fetched, or the disk cannot be asked."""
         if not self.is_cache:
             return 0
-        if self.room.limits.cache_size_bytes:
-            self.room.count()
         try:
-            return self.room.free_bytes()
+            return self.quota.free_bytes()
         except OSError:
             return 0
 
@@ -234,13 +222,17 @@ class ContentStore(Places):
         """Have somebody told of each complete file that leaves the cache to make room."""
         self._evictor.on_evicted = tell
 
+    def keep_while_open(self, in_use: InUse) -> None:
+        """Evict no file that is open without a descriptor."""
+        self._evictor.in_use = in_use
+
     def flush(self, timeout_s: float | None = None) -> bool:
         """Wait until the stamps of all verified files are on disk."""
         return self.state.flush(timeout_s)
 
     def close(self) -> None:
         """Bring the stamps to disk, unless the disk takes too long."""
-        self.room.close()
+        self.quota.close()
         self.state.close(CLOSING_S)
 
     def _evict_copy(self, dataset: Dataset, path: str, status: os.stat_result) -> int:
@@ -253,11 +245,7 @@ class ContentStore(Places):
                 "Remove it yourself if it is not needed.",
             )
         self.state.drop(dataset.id)
-        self._evictor.labs.removed(dataset, footprint(status.st_size))
         return footprint(status.st_size)
-
-    def _sees_all_marks(self) -> bool:
-        return not self._locks.are_leased
 
     def _to_quarantine(self, dataset: Dataset, path: Path) -> None:
         """Move a wrong file out of the cache. Beside it a JSON file tells where it stood. Raises OSError."""

@@ -18,7 +18,7 @@ DATASET = dataset_of(1, DATA)
 
 
 def opened(folder: Path) -> SparseFile:
-    return SparseFile(folder, DATASET, len(DATA), BLOCK, ContentStore(folder, folder).room)
+    return SparseFile(folder, DATASET, len(DATA), BLOCK, ContentStore(folder, folder).quota)
 
 
 def put(file: SparseFile, *blocks: int) -> None:
