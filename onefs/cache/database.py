@@ -32,6 +32,7 @@ AGAIN_AFTER_S = 15.0
 """After this time a file that could not be used is tried again."""
 SMALL = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 VERSION = 1
+LARGEST_JOURNAL_PAGES = 256
 NOT_DAMAGED = {
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_PROTOCOL,
@@ -80,14 +81,18 @@ class Database:
 
     def look_up(self, query: str, values: tuple[object, ...]) -> tuple[Any, ...] | None:
         """The first row that a query finds; None if there is none. Does not wait while others write."""
-        with self._reading:
-            if self._reader is not None:
-                try:
-                    return _first(self._reader, query, values)
-                except sqlite3.Error as error:
-                    log.debug("%s/%s cannot be read: %s", self.folder, self._reads, error)
-                    return None  # whoever writes next finds out why
-        return self.read(lambda connection: _first(connection, query, values))
+        for _ in range(2):
+            with self._reading:
+                if self._reader is not None:
+                    try:
+                        return _first(self._reader, query, values)
+                    except sqlite3.Error as error:
+                        log.debug("%s/%s cannot be read: %s", self.folder, self._reads, error)
+                        return None  # whoever writes next finds out why
+            found = self.read(lambda connection: _first(connection, query, values))  # which may open the file
+            if found is not None:
+                break
+        return found
 
     def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """What a query finds."""
@@ -190,6 +195,7 @@ class Database:
             if version != VERSION:
                 raise sqlite3.DatabaseError(f"its version is {version}, not {VERSION}")  # noqa: TRY301
             connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {LARGEST_JOURNAL_PAGES}")
             self._make_tables(connection)
         except BaseException:
             connection.close()
@@ -207,7 +213,7 @@ class Database:
                 return current
             name = f"state-{uuid4().hex}.db"
             self._create(self.folder / name)
-            write_whole(self.folder / CURRENT, name.encode(), mode=0o600)
+            write_whole(self.folder / CURRENT, name.encode(), mode=0o644)
         finally:
             os.close(number)
         for old in {current, instead_of} - {""}:

@@ -15,7 +15,7 @@ from onefs import forks
 from onefs.cache.database import Database
 from onefs.cache.sync import Syncer
 from onefs.cache.takeover import OldState
-from onefs.cache.verify import CopyRecord, Stamp, record_of, row_of, wanted
+from onefs.cache.verify import CopyRecord, Stamp, record_of, row_of, stamp_of, wanted
 from onefs.catalogue.records import Dataset
 from onefs.errors import CacheDamagedError
 
@@ -24,8 +24,9 @@ Change = Callable[[sqlite3.Connection], object]
 KEPT_IN_MEMORY = 200_000
 BATCH_S = 0.01
 """Changes that come within this time are written together."""
-URGENT_BYTES = 1 << 20
-"""The row of a larger file is written at once: if this process is killed, it is still known that onefs fetched it."""
+URGENT_BYTES = 1 << 17
+"""Before a larger file gets its name its row is written, as it must still be evicted if this process is killed."""
+URGENT_WAIT_S = 0.05
 USES_EVERY_S = 60.0
 ROWS_AT_ONCE = 1000
 SCHEMA = """
@@ -105,12 +106,12 @@ class State:
     def reload(self, dataset_id: UUID) -> Stamp | None:
         """The stamp as it is in the database now, where another process may have written it."""
         row = self._database.look_up("SELECT * FROM copies WHERE id = ?", (dataset_id.bytes,))
-        found = record_of(row, self.run) if row is not None else self._old.find(dataset_id)
+        found = stamp_of(row, self.run) if row is not None else self._old.stamp(dataset_id)
         with self._news:
             if dataset_id in self._later or dataset_id in self._under_way:
                 return self._known.get(dataset_id)
             # What could not be written still counts here: it vouches for one file only, by its signature.
-            stamp = found.stamp if found is not None else self._known.get(dataset_id)
+            stamp = found or self._known.get(dataset_id)
             self._remember(dataset_id, stamp)
         return stamp
 
@@ -118,14 +119,18 @@ class State:
         """Vouch for a dataset's file: at once in this process, soon for others, and for good once it is synced."""
         with self._news:
             self._remember(dataset.id, stamp)
-        self.expect(dataset, stamp)
+        self._put_later(dataset, stamp)
         self._syncer.note()
 
     def expect(self, dataset: Dataset, stamp: Stamp) -> None:
-        """Tell of a file that is about to get its name: should this process be killed then, it is known whose it is."""
+        """Tell of a file that is about to get its name, so that onefs may evict it even if this process is killed."""
+        self._put_later(dataset, stamp)
+        if stamp.signature.size_bytes >= URGENT_BYTES:
+            self._hurry(URGENT_WAIT_S)
+
+    def _put_later(self, dataset: Dataset, stamp: Stamp) -> None:
         row = row_of(CopyRecord(dataset, stamp, time.time()), self.run)
-        is_urgent = stamp.signature.size_bytes >= URGENT_BYTES
-        self.write_later(lambda connection: connection.execute(PUT_COPY, row), dataset.id, is_urgent=is_urgent)
+        self.write_later(lambda connection: connection.execute(PUT_COPY, row), dataset.id)
 
     def drop(self, dataset_id: UUID) -> None:
         """Forget a dataset's copy."""
@@ -237,7 +242,7 @@ class State:
         self._write_batch()
         return self._database.write(change)
 
-    def write_later(self, change: Change, key: Hashable = None, *, is_urgent: bool = False) -> None:
+    def write_later(self, change: Change, key: Hashable = None) -> None:
         """Have a change made soon, with others. It takes the place of an earlier one with the same key."""
         with self._news:
             if self._closed or not self._has_thread():
@@ -245,21 +250,26 @@ class State:
             key = object() if key is None else key
             self._later.pop(key, None)
             self._later[key] = change
-            self._hurries |= is_urgent
-            if is_urgent or len(self._later) == 1:
+            if len(self._later) == 1:
                 self._news.notify_all()
 
     def flush(self, timeout_s: float | None = None) -> bool:
         """Have all written and all files synced; False if that took longer."""
         until_s = None if timeout_s is None else time.monotonic() + timeout_s
         with self._news:
-            if self._thread is not None and not self._closed:
-                self._move_uses()
-                self._hurries = True
-                self._news.notify_all()
-                if not self._news.wait_for(lambda: not (self._later or self._under_way), timeout_s):
-                    return False
+            self._move_uses()
+        if not self._hurry(timeout_s):
+            return False
         return self._syncer.flush(None if until_s is None else max(0.0, until_s - time.monotonic()))
+
+    def _hurry(self, timeout_s: float | None) -> bool:
+        """Have what waits written now; False if that took longer."""
+        with self._news:
+            if self._thread is None or self._closed:
+                return True
+            self._hurries = True
+            self._news.notify_all()
+            return self._news.wait_for(lambda: not (self._later or self._under_way), timeout_s)
 
     def close(self, timeout_s: float) -> None:
         """Write and sync what waits, for so long at most, and end the threads."""
@@ -308,6 +318,7 @@ class State:
 
     def _work(self) -> None:
         self.take_over()
+        self._database.write(lambda connection: None)  # so that it is open once there is something to write
         self._syncer.note()  # what a process left that was killed
         while not self._closed:
             with self._news:

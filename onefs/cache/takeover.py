@@ -36,6 +36,11 @@ class OldState:
         """What is known of a dataset's copy, if its file is still the one that was verified."""
         return self._record(dataset_id, self._stamp_path(dataset_id)) if self.is_there else None
 
+    def stamp(self, dataset_id: UUID) -> Stamp | None:
+        """The stamp of a dataset's copy, if its file is still the one that was verified."""
+        found = self.find(dataset_id)
+        return found.stamp if found is not None else None
+
     def forget(self, dataset_id: UUID) -> None:
         """Forget a dataset's copy."""
         if self.is_there:

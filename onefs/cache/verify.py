@@ -92,25 +92,27 @@ def row_of(record: CopyRecord, run: str, *, synced: bool = False) -> tuple[Any, 
     return *checked, zlib.crc32(repr(checked).encode()), record.last_use_s
 
 
-def record_of(row: tuple[Any, ...], run: str) -> CopyRecord | None:
-    """What a row of the table `copies` says to those who are in `run`; None if it is damaged.
+def stamp_of(row: tuple[Any, ...], run: str) -> Stamp | None:
+    """What a row of the table `copies` says of a file to those who are in `run`; None if it is damaged.
 
     A file that was not synced in another run may have lost bytes since.
     """
-    *checked, checksum, last_use_s = row
-    if zlib.crc32(repr(tuple(checked)).encode()) != checksum or not isinstance(last_use_s, float):
+    if zlib.crc32(repr(row[:13]).encode()) != row[13]:
         return None
-    dataset_id, eid, session, path, size_bytes, mtime_ns, ctime_ns, inode, md5, accepted, source, its_run, synced = (
-        checked
-    )
-    if not alf.is_safe_relative(f"{session}/{path}"):
-        return None
+    size_bytes, mtime_ns, ctime_ns, inode, md5, accepted, source, its_run, synced = row[4:13]
     signature = Signature(size_bytes, mtime_ns, ctime_ns, inode % (1 << 64))
+    return Stamp(signature, md5, accepted, source, bool(synced) or its_run == run != "")
+
+
+def record_of(row: tuple[Any, ...], run: str) -> CopyRecord | None:
+    """All that a row says, as `stamp_of`."""
+    stamp, (dataset_id, eid, session, path), last_use_s = stamp_of(row, run), row[:4], row[14]
+    if stamp is None or not isinstance(last_use_s, float) or not alf.is_safe_relative(f"{session}/{path}"):
+        return None
     eid = None if eid is None else UUID(bytes=eid)
-    dataset = Dataset(UUID(bytes=dataset_id), eid, session, path, size_bytes, md5, True, QC.NOT_SET, None)
-    return CopyRecord(
-        dataset, Stamp(signature, md5, accepted, source, bool(synced) or its_run == run != ""), last_use_s
-    )
+    size_bytes = stamp.signature.size_bytes
+    dataset = Dataset(UUID(bytes=dataset_id), eid, session, path, size_bytes, stamp.md5, True, QC.NOT_SET, None)
+    return CopyRecord(dataset, stamp, last_use_s)
 
 
 class Verdict(StrEnum):

@@ -85,7 +85,7 @@ names = [name for name in names if name.endswith(("session_eid", ".pqt"))]
 one.list_datasets(one.search()[0])
 opened = [os.readlink(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd") if
           os.path.exists(f"/proc/self/fd/{number}")]
-opened = [name for name in opened if "stamps" in name or "socket" in name]
+opened = [name for name in opened if "state-" in name or "socket" in name]
 print(json.dumps([len(names), threading.active_count(), opened,
                   sorted({"onefs.fetch.access", "onefs.alyx.records", "onefs.catalogue.live", "filelock", "pandas",
                           "pyarrow", "requests", "urllib3"} & set(sys.modules))]))

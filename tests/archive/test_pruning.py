@@ -21,17 +21,12 @@ from onefs.archive.cache_tables import DAY_S, CacheTables
 from onefs.archive.pruning import Rules, Unlisted, prune
 from onefs.cache.prunable import CHANGED, IN_USE, MAY_BE_PINNED, NOT_OURS, PINNED, RECENT
 from onefs.cache.store import ContentStore
-from onefs.catalogue.records import Dataset
 from onefs.catalogue.tables import write_tables
 from onefs.errors import BusyError, OnefsError, TableError, UsageError
 
 DELETE = Rules(is_delete=True, emptied_folders=True)
 """As if all files had been there for long."""
 A_DAY_OLD = Rules(is_delete=True, others_before_s=time.time() - 86400, emptied_folders=True)
-
-
-def stamp_of(cache: Path, dataset: Dataset) -> Path:
-    return cache / alf.STATE_FOLDER / "stamps" / str(dataset.id)[:2] / f"{dataset.id}.json"
 
 
 def pruned(cache: Path, rules: Rules = DELETE) -> list[Unlisted]:
@@ -235,8 +230,9 @@ def test_what_others_put_there_stays_for_a_day_and_what_onefs_fetched_does_not(t
         f"e.uuid.{with_uuid.id}.npy": "",
     }
     assert {path.name for path in (tmp_path / FOLDER).iterdir()} == {"a.others.npy", "b.changed.npy", "d.verified.npy"}
-    assert not stamp_of(tmp_path, ours).exists()
-    assert stamp_of(tmp_path, changed).exists()
+    with closing(ContentStore(tmp_path, tmp_path / alf.STATE_FOLDER)) as store:
+        assert store.state.stamp(ours.id) is None
+        assert store.state.stamp(changed.id) is not None
     assert len(going(pruned(tmp_path))) == 3
 
 

@@ -1,7 +1,5 @@
 """The cache directory: shared by processes, deleted under us, full, damaged, and what a killed process leaves."""
 
-import errno
-import json
 import os
 import resource
 import stat
@@ -13,8 +11,6 @@ from archive_and_cache import ArchiveAndCache, dataset_of, read, read_open
 from servers import Fault
 from waiting import PATIENCE_S, wait_until
 
-from onefs.cache import stamps
-from onefs.cache import sync as syncing
 from onefs.errors import CacheDamagedError, MismatchError, NoRoomError
 from onefs.fetch.access import State
 
@@ -108,81 +104,6 @@ def test_whole_partial_needs_no_request(killed: ArchiveAndCache) -> None:
     killed.partial(dataset).write_bytes(DATA)
     assert read(content, dataset) == DATA
     assert killed.server.requests() == 1
-
-
-def test_garbage_in_the_state_is_no_harm(place: ArchiveAndCache) -> None:
-    dataset, content = place.add(DATA), place.content()
-    read(content, dataset)
-    content.flush()
-    content.close()
-    found = list((place.cache / ".onefs" / "stamps").rglob("*.json"))
-    assert len(found) == 1
-    for garbage in (b"", b"\0\0\0", b"[]", b"{}", b'{"signature": 3}', b'{"signature": {"size_bytes": "x"}}'):
-        found[0].write_bytes(garbage)
-        again = place.content()
-        assert again.inspect(dataset).state is State.CACHED
-        assert read(again, dataset) == DATA
-        again.flush()
-        again.close()
-    assert place.server.requests() == 1
-
-
-def test_stamp_is_written_after_the_bytes_are_synced(place: ArchiveAndCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    synced: list[str] = []
-    real = os.fsync
-
-    def fsync(number: int) -> None:
-        assert not list((place.cache / ".onefs" / "stamps").rglob("*.json"))
-        synced.append(os.readlink(f"/proc/self/fd/{number}"))
-        real(number)
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    dataset, content = place.add(DATA), place.content()
-    read(content, dataset)
-    content.flush()
-    assert synced == [str(place.file(dataset))]
-    stamp = json.loads(next((place.cache / ".onefs" / "stamps").rglob("*.json")).read_text())
-    assert stamp["md5"] == dataset.md5
-    assert "secret" not in json.dumps(stamp)
-
-
-@pytest.mark.parametrize("can_sync_at_once", [True, False])
-def test_many_files_are_synced_together_and_each_is_asked_for_what_was_lost(
-    place: ArchiveAndCache, monkeypatch: pytest.MonkeyPatch, *, can_sync_at_once: bool
-) -> None:
-    datasets, content = [place.add(DATA[:1000], number) for number in range(1, 21)], place.content()
-    damaged = datasets[7]
-    real_sync, real_finish = syncing.sync_at_once, syncing.finish
-    syncs: list[int] = []
-
-    def stamped() -> set[str]:
-        return {path.stem for path in (place.cache / ".onefs" / "stamps").rglob("*.json")}
-
-    def sync_at_once(folder: Path) -> int | None:
-        for dataset in datasets:
-            place.file(dataset).stat()  # all are there, under their names
-        assert not stamped()
-        syncs.append(len(datasets))
-        return real_sync(folder) if can_sync_at_once else None
-
-    def finish(number: int, synced: int | None) -> None:
-        real_finish(number, synced)
-        if os.readlink(f"/proc/self/fd/{number}") == str(place.file(damaged)):
-            raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr(stamps, "QUIET_S", 60.0)
-    monkeypatch.setattr(stamps, "LONGEST_S", 60.0)
-    monkeypatch.setattr(syncing, "sync_at_once", sync_at_once)
-    monkeypatch.setattr(syncing, "finish", finish)
-    for dataset in datasets:
-        read(content, dataset)
-    content.flush()
-    assert syncs == [len(datasets)]
-    assert stamped() == {str(dataset.id) for dataset in datasets if dataset != damaged}
-    assert not place.file(damaged).exists()
-    monkeypatch.undo()
-    assert read(content, damaged) == DATA[:1000]
-    assert place.server.requests() == len(datasets) + 1
 
 
 @pytest.mark.parametrize("what", ["all", "partial", "state"])
@@ -291,8 +212,10 @@ def test_nothing_is_left_beside_the_files(place: ArchiveAndCache) -> None:
     with pytest.raises(MismatchError):
         read(content, place.add(DATA, 6, md5="0" * 32))
     content.flush()
+    content.close()
     left = {path.relative_to(place.cache / ".onefs").parts[0] for path in place.cache.glob(".onefs/**/*.*")}
-    assert left == {"stamps", "quarantine"}
+    assert not [name for name in left if not name.startswith("state")]
+    assert len(list(place.cache.glob(".onefs/state*"))) == 3, "the database, its name and a lock"
     assert [path.name for path in (place.cache / ".onefs" / "locks").iterdir()] == ["datasets"]
     assert not list((place.cache / ".onefs" / "partial").iterdir())
 
@@ -309,7 +232,7 @@ def test_state_on_another_file_system(place: ArchiveAndCache, tmp_path: Path) ->
         content = Content(ContentStore(place.cache, other), transport, place.locate, place.locate)
         assert read(content, dataset) == DATA
         content.close()
-        assert (other / "stamps").exists()
+        assert (other / "state.current").exists()
     finally:
         remove(other)
         transport.close()

@@ -296,7 +296,7 @@ def test_a_machine_that_gives_no_more_threads(place: ArchiveAndCache, monkeypatc
     real = threading.Thread.start
 
     def start(thread: threading.Thread) -> None:
-        if thread.name in ("onefs-stamps", "onefs-hash"):
+        if thread.name in ("onefs-state", "onefs-sync", "onefs-hash"):
             raise RuntimeError("can't start new thread")
         real(thread)
 
@@ -310,7 +310,7 @@ def test_a_machine_that_gives_no_more_threads(place: ArchiveAndCache, monkeypatc
     place.file(dataset).unlink()
     assert read(content, dataset) == data
     content.flush()
-    assert list((place.cache / ".onefs" / "stamps").rglob("*.json"))
+    assert ContentStore(place.cache, place.cache / ".onefs").state.copy(dataset.id) is not None
 
 
 def test_what_is_told_amid_a_read_does_not_shorten_how_long_failures_hold() -> None:

@@ -46,17 +46,16 @@ def filled(place: ArchiveAndCache, count: int, size_bytes: int = MIB) -> list[Da
 
 
 def on_disk(folder: Path) -> int:
-    """Bytes that all files under a folder take but for the database; one that gets its name meanwhile counts once."""
+    """Bytes that all files under a folder but the database take; one that gets its name meanwhile counts once."""
     found: dict[int, int] = {}
     for path, _, names in os.walk(folder):
         for name in names:
-            if name.startswith("state-"):
-                continue
             try:
                 status = os.lstat(f"{path}/{name}")
             except FileNotFoundError:
                 continue
-            found[status.st_ino] = status.st_blocks * 512
+            if not name.startswith("state-"):
+                found[status.st_ino] = status.st_blocks * 512
     return sum(found.values())
 
 

@@ -221,7 +221,7 @@ def test_files_of_both_forms_count_and_leave_a_cache_of_limited_size(place: Arch
 
 
 def test_what_a_killed_daemon_fetched_is_known_to_be_onefs_s(place: ArchiveAndCache) -> None:
-    dataset = place.add(DATA)
+    dataset = place.add(random.Random(1).randbytes(MIB))
     process = place.other_process(dataset, dies=True, uuid_filenames=True)
     assert process.wait(60) == -signal.SIGKILL
     assert names(place, dataset) == {True}

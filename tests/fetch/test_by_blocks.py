@@ -443,6 +443,6 @@ def test_nothing_is_left_open(place: ArchiveAndCache) -> None:
             file.close()
     wait_until(lambda: not content.transfers())
     content.flush()
-    inside = str(place.cache)
-    wait_until(lambda: not [link for link in open_links() if link.startswith(inside) and ".lock" not in link])
+    inside, state = f"{place.cache}/", f"{place.cache}/.onefs/state-"
+    wait_until(lambda: not [link for link in open_links() if link.startswith(inside) and not link.startswith(state)])
     assert threading.active_count() < 60

@@ -115,9 +115,9 @@ def test_no_descriptor_is_left_open(place: ArchiveAndCache) -> None:
     broken = [place.add(DATA[:5000], number, md5="0" * 32) for number in range(100, 110)]
 
     def opened() -> int:
-        inside, kept = str(place.cache), str(place.cache / ".onefs" / "room")  # one list of its own stays open
+        inside, state = f"{place.cache}/", str(place.cache / ".onefs" / "state-")  # the database stays open
         targets = [_target(number) for number in os.listdir("/proc/self/fd")]
-        return sum(target.startswith(inside) and not target.startswith(kept) for target in targets)
+        return sum(target.startswith(inside) and not target.startswith(state) for target in targets)
 
     for dataset in datasets:
         files = [content.open(dataset, may_fetch=True) for _ in range(3)]

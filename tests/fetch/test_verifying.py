@@ -2,11 +2,15 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from archive_and_cache import ArchiveAndCache, read
 
+from onefs.cache.store import ContentStore
+from onefs.cache.verify import Signature
 from onefs.catalogue.records import Dataset
 from onefs.daemon.orders import Orders
 from onefs.errors import BusyError, OfflineError
@@ -28,13 +32,15 @@ def verify(content: Content, dataset: Dataset) -> tuple[Outcome, str]:
     return outcome, str(error or "")
 
 
-def decay(file: Path) -> None:
-    """Change a byte as a failing disk does: nothing that `stat` tells changes."""
-    status = file.stat()
-    with file.open("r+b") as stream:
+def decay(archive: ArchiveAndCache, dataset: Dataset) -> None:
+    """Change bytes as a failing disk does, for whoever opens the cache from now on: `stat` tells nothing."""
+    with archive.file(dataset).open("r+b") as stream:
         stream.seek(1000)
         stream.write(b"\xff\xfe\xfd")
-    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with closing(ContentStore(archive.cache, archive.cache / ".onefs")) as store:
+        stamp = store.state.stamp(dataset.id)
+        assert stamp is not None
+        store.state.put(dataset, replace(stamp, signature=Signature.of(archive.file(dataset).stat())))
 
 
 def test_a_decayed_file_goes_and_is_fetched_again(archive: ArchiveAndCache) -> None:
@@ -43,7 +49,9 @@ def test_a_decayed_file_goes_and_is_fetched_again(archive: ArchiveAndCache) -> N
     assert verify(content, dataset) == (Outcome.ABSENT, "")
     assert read(content, dataset) == DATA
     assert verify(content, dataset) == (Outcome.RIGHT, "")
-    decay(archive.file(dataset))
+    content.flush()
+    decay(archive, dataset)
+    content = archive.content()
     assert content.inspect(dataset).state is State.VERIFIED  # nothing but a hash can tell
     outcome, sentence = verify(content, dataset)
     assert outcome is Outcome.MOVED
@@ -95,7 +103,8 @@ def test_what_the_catalogue_has_no_hash_of_is_held_against_its_first_fetch(archi
     content = archive.content()
     read(content, dataset)
     assert verify(content, dataset)[0] is Outcome.HASHED
-    decay(archive.file(dataset))
+    content.flush()
+    decay(archive, dataset)
     outcome, sentence = verify(content, dataset)
     assert outcome is Outcome.MOVED
     assert "when it came" in sentence
@@ -109,7 +118,8 @@ def test_under_warn_what_differs_stays_but_what_decayed_goes(archive: ArchiveAnd
     assert verify(content, differing)[0] is Outcome.WRONG
     assert content.inspect(differing).state is State.MISMATCH
     assert read(content, differing, may_fetch=False) == DATA
-    decay(archive.file(sound))
+    content.flush()
+    decay(archive, sound)
     assert verify(content, sound)[0] is Outcome.MOVED
     assert read(content, sound) == DATA
 

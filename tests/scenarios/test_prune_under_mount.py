@@ -7,8 +7,9 @@ import pytest
 from alyx_archive import AlyxArchive
 from alyx_mounts import mount_of
 from mounted import run_onefs
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
+from onefs.cache.state import State
 from onefs.catalogue.tables import write_tables
 from onefs.demo.server import DemoServer
 
@@ -36,8 +37,9 @@ def test_a_mount_goes_on_while_its_cache_is_pruned(archive: AlyxArchive, server:
     with mount_of(server, tmp_path, "--cache-expiry", "365d") as mount:
         assert {path: (mount.path / path).read_bytes() for path in FILES} == FILES
         assert run_onefs("pin", mount.path / RENAMED, **mount.environment).returncode == 0
-        stamps = mount.cache / ".onefs/stamps"
-        wait_until(lambda: len(list(stamps.glob("*/*.json"))) == len(FILES), "all stamps are written")
+        state = State(mount.cache / ".onefs", mount.cache)
+        wait_until(lambda: len(list(state.copies())) == len(FILES), "all files are recorded")
+        state.close(PATIENCE_S)
         (mount.cache / OTHERS).write_bytes(b"others")
         assert removed(mount.cache) == []
         refused = run_onefs("prune", mount.path)
