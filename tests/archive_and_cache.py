@@ -195,7 +195,7 @@ class ArchiveAndCache:
 
     def partial(self, dataset: Dataset) -> Path:
         """Where what is fetched so far lies."""
-        return self.cache / ".onefs" / "partial" / str(dataset.id)
+        return self.cache / ".onefs" / "partial" / f"{dataset.id}.blocks"
 
     def quarantined(self) -> list[bytes]:
         """The contents of the files in quarantine."""

@@ -10,7 +10,6 @@ from uuid import UUID
 from onefs import alf
 from onefs.cache.beneath import Folder
 from onefs.cache.evict import AT_ONCE
-from onefs.cache.eviction import footprint
 from onefs.cache.locks import StoppedError
 from onefs.cache.store import ContentStore
 from onefs.cache.verify import CopyRecord, Signature
@@ -44,7 +43,6 @@ class PrunableFiles:
         self._store = store
         self._listed = listed
         self._others_before_s = others_before_s
-        self._freed_files = self._freed_bytes = 0
 
     def reason_to_stay(self, path: str, status: os.stat_result) -> str:
         """Why a file must stay, "" if it may be removed. The first call reads all stamps. Raises OSError."""
@@ -79,17 +77,12 @@ class PrunableFiles:
                     return CHANGED
                 if _is_of(stamped, status):
                     self._store.state.drop(stamped.dataset.id)
-                    self._freed_files += stamped.is_fetched
-                    self._freed_bytes += footprint(status.st_size) if stamped.is_fetched else 0
         except StoppedError:
             return IN_USE
         return ""
 
     def close(self) -> None:
-        """Subtract what was removed from the use of the cache, and close the store."""
-        if self._freed_files:
-            with suppress(OSError, StoppedError):
-                self._store.room.evicted(self._freed_bytes, self._freed_files)
+        """Close the store."""
         self._store.close()
 
     def _stamped(self, path: str) -> CopyRecord | None:

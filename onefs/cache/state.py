@@ -24,7 +24,7 @@ Change = Callable[[sqlite3.Connection], object]
 KEPT_IN_MEMORY = 200_000
 BATCH_S = 0.01
 """Changes that come within this time are written together."""
-URGENT_BYTES = 1 << 20
+URGENT_BYTES = 1 << 17
 """Before a larger file gets its name its row is written, as it must still be evicted if this process is killed."""
 URGENT_WAIT_S = 0.05
 USES_EVERY_S = 60.0

@@ -14,15 +14,12 @@ from uuid import UUID
 from onefs.cache.atomic import cache_errors, give_name
 from onefs.cache.descriptors import Descriptors
 from onefs.cache.evict import AT_ONCE, Evictor
-from onefs.cache.eviction import footprint
-from onefs.cache.labs import LabUsage
 from onefs.cache.layout import CacheLayout, Copy
-from onefs.cache.ledger import Ledger
 from onefs.cache.locks import DatasetLocks, StoppedError
 from onefs.cache.part_records import PartRecords
-from onefs.cache.quota import Limits, Room, Usage
-from onefs.cache.shares import Shares
+from onefs.cache.quota import Limits, Quota, Usage
 from onefs.cache.state import State
+from onefs.cache.usage import LabUsage, footprint
 from onefs.cache.verify import Signature, Stamp, Verdict, Verify, trusted, wanted
 from onefs.catalogue.records import Dataset
 from onefs.errors import BusyError, ContentError, KeptError
@@ -64,13 +61,11 @@ class ContentStore(CacheLayout):
         super().__init__(data_dir, state_dir, is_cache=is_cache, uuid_filenames=uuid_filenames)
         self.may_displace = may_displace
         self._locks = DatasetLocks(self.state_folder)
-        room = state_dir / "room"
         self.state = State(state_dir, data_dir)
         self.part_records = PartRecords(self.state)
         self.descriptors = Descriptors(self)
-        self._evictor = Evictor(self.folder, self.state, self.parts_dir, self._locks, self.descriptors)
-        ledger, shares = Ledger(room, self._locks.hold), Shares(room / "daemons", self._sees_all_marks)
-        self.room = Room(limits or Limits(), data_dir, ledger, shares, self._evictor, self._locks.hold)
+        self._evictor = Evictor(self, self.state, self._locks, self.descriptors)
+        self.quota = Quota(limits or Limits(), data_dir, self.state, self._evictor)
 
     def find_copy(self, dataset: Dataset) -> tuple[str, os.stat_result] | None:
         """Path and status of the dataset's file in the cache, verified or not; None if there is none.
@@ -118,9 +113,7 @@ class ContentStore(CacheLayout):
             except OSError:
                 self.state.drop(dataset.id)
                 raise
-            signature = Signature.of(os.fstat(descriptor))
-            self._evictor.labs.added(dataset, footprint(signature.size_bytes))
-            return Copy(descriptor, path, signature)
+            return Copy(descriptor, path, Signature.of(os.fstat(descriptor)))
 
     def put_away(self, dataset: Dataset, copy: Copy) -> bool:
         """Move a wrong file into quarantine; False if another stands there by now than the one that was judged."""
@@ -150,10 +143,6 @@ class ContentStore(CacheLayout):
                     self.folder.unlink(path)
             finally:
                 os.close(reader)
-            if stamp is not None and stamp.source and stamp.signature.edition == copy.signature.edition:
-                size_bytes = footprint(copy.signature.size_bytes)
-                self.room.give_back(size_bytes)
-                self._evictor.labs.removed(dataset, size_bytes)
             return True
         return False
 
@@ -169,7 +158,7 @@ class ContentStore(CacheLayout):
     def unpin(self, dataset: Dataset) -> None:
         """Let it be evicted again. Raises CacheDamagedError."""
         self.state.unpin(dataset.id)
-        self.room.tell()
+        self.quota.invalidate_scan()
 
     def is_pinned(self, dataset_id: UUID) -> bool:
         """Whether it is pinned, by this or another daemon."""
@@ -196,28 +185,30 @@ class ContentStore(CacheLayout):
                     freed_bytes += self._evict_copy(dataset, *found)
         except StoppedError:
             raise BusyError(f"{dataset.path} is being fetched.", "Try again once it is there.") from None
-        with suppress(OSError, StoppedError):
-            self.room.evicted(freed_bytes, int(found is not None))
+        self._evictor.evicted_bytes += freed_bytes
+        self._evictor.evicted_files += found is not None
+        self.quota.invalidate_scan()
         return freed_bytes
 
     def usage(self, *, counts: bool = False) -> Usage:
-        """What the cache holds, and what it may. With `counts`, later answers tell more."""
+        """What the cache holds, and what it may. With `counts` that is compared with the disk now and then."""
         if counts and self.is_cache:
-            self.room.count()
-        return self.room.usage()
+            self.quota.count()
+        used = self.quota.used() if self.is_cache else None
+        evictor = self._evictor
+        size_bytes, files = used or (None, None)
+        return Usage(size_bytes, files, self.quota.limits, evictor.evicted_bytes, evictor.evicted_files)
 
     def labs(self) -> list[tuple[str, LabUsage]] | None:
-        """What the cache holds of each lab, the largest first; None if it was not counted yet, or is no cache."""
-        return self._evictor.labs.largest_first()
+        """What the cache holds of each lab, the largest first; None if it is no cache."""
+        return self.quota.labs() if self.is_cache else None
 
     def free_bytes(self) -> int:
         """Bytes that the cache may still take; 0 where nothing is fetched, or the disk cannot be asked."""
         if not self.is_cache:
             return 0
-        if self.room.limits.cache_size_bytes:
-            self.room.count()
         try:
-            return self.room.free_bytes()
+            return self.quota.free_bytes()
         except OSError:
             return 0
 
@@ -231,7 +222,7 @@ class ContentStore(CacheLayout):
 
     def close(self) -> None:
         """Bring the stamps to disk, unless the disk takes too long."""
-        self.room.close()
+        self.quota.close()
         self.state.close(CLOSING_S)
         super().close()
 
@@ -246,11 +237,7 @@ class ContentStore(CacheLayout):
                 "Remove it yourself if it is not needed.",
             )
         self.state.drop(dataset.id)
-        self._evictor.labs.removed(dataset, footprint(status.st_size))
         return footprint(status.st_size)
-
-    def _sees_all_marks(self) -> bool:
-        return not self._locks.are_leased
 
     def _to_quarantine(self, dataset: Dataset, path: str, reader: int) -> None:
         """Move a wrong file, which `reader` reads, out of the cache; nothing is deleted. Raises OSError.

@@ -5,8 +5,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from onefs.cache.eviction import footprint
 from onefs.cache.locks import StoppedError
+from onefs.cache.usage import footprint
 from onefs.catalogue.records import Dataset
 from onefs.daemon.work import Done, Work
 from onefs.errors import KeptError, OfflineError, OnefsError

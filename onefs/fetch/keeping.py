@@ -4,11 +4,11 @@ import threading
 from collections.abc import Callable
 from uuid import UUID
 
-from onefs.cache.labs import LabUsage
 from onefs.cache.locks import StoppedError
 from onefs.cache.quota import Usage
 from onefs.cache.state import QuarantineRecord
 from onefs.cache.store import ContentStore
+from onefs.cache.usage import LabUsage
 from onefs.cache.verify import Verify
 from onefs.catalogue.records import Dataset
 from onefs.errors import MismatchError

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from math import inf
 
 from onefs.cache.atomic import cache_errors
-from onefs.cache.eviction import footprint
 from onefs.cache.layout import Copy
 from onefs.cache.locks import HeldError, StoppedError
 from onefs.cache.store import ContentStore
+from onefs.cache.usage import footprint
 from onefs.cache.verify import Verify, wanted
 from onefs.catalogue.records import Dataset
 from onefs.errors import AccessRefusedError, ContentError, MismatchError, NoRoomError, UnreachableError
@@ -197,7 +197,7 @@ class Obtainer:
 
     def _fetch_whole(self, fetch: Fetch, locations: Locations, ordered: Ordered) -> Obtained:
         """The first location's bytes that are right; wrong ones are accepted only if no location has better."""
-        reservation = self._store.room.reserve(fetch.dataset.id, 0)
+        reservation = self._store.quota.reserve(fetch.dataset.id, 0)
         file = WholeFile(fetch, self._store, reservation)
         try:
             reservation.reach(footprint(fetch.dataset.size_bytes or 0))

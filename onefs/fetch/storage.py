@@ -9,12 +9,11 @@ from uuid import uuid4
 
 from onefs.cache.atomic import MORE_ROOM, has_its_name, reopened
 from onefs.cache.beneath import DATA_MODE
-from onefs.cache.eviction import footprint
 from onefs.cache.layout import CacheLayout
 from onefs.cache.marks import BLOCKS_ENDING, claim, mark_open, release
 from onefs.cache.part_records import PartRecord
-from onefs.cache.quota import Reservation
 from onefs.cache.store import ContentStore
+from onefs.cache.usage import footprint
 from onefs.cache.verify import wanted
 from onefs.catalogue.records import Dataset
 from onefs.errors import NoRoomError
@@ -98,7 +97,6 @@ class DiskBlocks:
         self.path = store.partials() / f"{dataset.id}{BLOCKS_ENDING}"
         self._dataset = dataset
         self._records = store.part_records
-        self._room = store.room
         self._is_local_disk = store.is_local_disk
         self._reader = -1
         self._seq = 0
@@ -117,10 +115,10 @@ class DiskBlocks:
         self.map = BlockMap(size_bytes, record.block_bytes)
         self.merge(self.news())
         self.was_begun = self.map.count > 0
-        self._reservation: Reservation | None = None
+        self._is_whole = is_whole
+        self._reservation = store.quota.reserve(dataset.id, self._there_bytes, comes_whole=is_whole)
         if is_whole:
             try:
-                self._reservation = self._room.reserve(dataset.id, self._there_bytes)
                 self._reservation.reach(footprint(size_bytes))
             except BaseException:
                 self.close()
@@ -141,13 +139,13 @@ class DiskBlocks:
 
     def reserve(self, size_bytes: int) -> None:
         """Have room for so many bytes that come now. Raises NoRoomError, StoppedError or OSError."""
-        if self._reservation is None:
-            self._room.take(size_bytes)
+        if not self._is_whole:
+            self._reservation.take(size_bytes)
 
     def give_back(self, size_bytes: int) -> None:
         """Return room for bytes that did not come."""
-        if self._reservation is None:
-            self._room.give_back(size_bytes)
+        if not self._is_whole:
+            self._reservation.give_back(size_bytes)
 
     def claim(self, blocks: range) -> range:
         """The first of these blocks, up to one that another process fetches now; it leaves them to this one."""
@@ -237,10 +235,7 @@ class DiskBlocks:
             self._end_writing()
         self._reader = layout.name_part(self.path.name, self._reader, self._dataset)
         self._records.forget(self._dataset.id)
-        if self._reservation is not None:
-            self._reservation.end(footprint(self.map.size_bytes), is_file=True)
-        else:
-            self._room.reserve(self._dataset.id, 0).end(0, is_file=True)  # its bytes count since they came
+        self._reservation.end(footprint(self.map.size_bytes))
         reader, self._reader = self._reader, -1
         return reader
 
@@ -249,10 +244,7 @@ class DiskBlocks:
         if self._file >= 0 and has_its_name(self.path, self._file):
             self._records.forget(self._dataset.id)
             self.path.unlink(missing_ok=True)
-            if self._reservation is not None:
-                self._reservation.end(0)
-            else:
-                self._room.give_back(self._there_bytes)
+            self._reservation.end(0)
 
     def close(self) -> None:
         """Let go of it; what is on disk stays for another try. Does nothing the second time."""
@@ -261,8 +253,7 @@ class DiskBlocks:
         if self._reader >= 0:
             os.close(self._reader)
             self._reader = -1
-        if self._reservation is not None:
-            self._reservation.end(self._there_bytes)
+        self._reservation.end(self._there_bytes)
 
     def _take_up(self, record: PartRecord | None, size_bytes: int) -> int:
         """A descriptor of what an earlier process left; -1 if that is of no use."""

@@ -5,9 +5,9 @@ from uuid import uuid4
 
 from onefs.cache.atomic import reopened
 from onefs.cache.beneath import DATA_MODE
-from onefs.cache.eviction import footprint
 from onefs.cache.layout import CacheLayout
 from onefs.cache.quota import Reservation
+from onefs.cache.usage import footprint
 from onefs.cache.verify import Verdict, Verify, judge
 from onefs.digests import new_md5
 from onefs.errors import MismatchError
@@ -35,7 +35,7 @@ class WholeFile:
         self._fetch = fetch
         self._reservation = reservation
         self._layout = layout
-        self.path = layout.parts_dir() / f"{uuid4()}.part"
+        self.path = layout.parts_dir() / f"{fetch.dataset.id}.{uuid4().hex[:8]}.part"
         self._file = self._reader = -1
         self._location = Location("")
         self._policy = Verify.STRICT
@@ -141,7 +141,7 @@ class WholeFile:
             os.close(number)  # where NFS tells that there was no room
         self._reader = layout.name_part(self.path.name, self._reader, self._fetch.dataset)
         self._is_named = True
-        self._reservation.end(footprint(self.size_bytes), is_file=True)
+        self._reservation.end(footprint(self.size_bytes))
         reader, self._reader = self._reader, -1
         return reader
 
