@@ -15,7 +15,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import bulk, dropped, folder, huge, index, opening, questions, refresh, walk
+from benchmarks import bulk, dropped, folder, huge, index, opening, path, questions, refresh, walk
 from benchmarks.bench import QUICK, Bench, BenchFailedError, Sizes, machine
 from benchmarks.figures import COLUMNS, Report
 
@@ -29,6 +29,7 @@ WORKS: dict[str, tuple[Callable[[Bench], None], str]] = {
     "huge": (huge.measure, "a file of 100 GiB, of which little is read"),
     "questions": (questions.measure, "searches, lists and loads from Python, and lists on the command line"),
     "folder": (folder.measure, "tables of a folder's files, their hashes, and hashing on a Dask cluster"),
+    "path": (path.measure, "functions of onefs that run while a small file is fetched for a read"),
     "refresh": (refresh.measure, "how long readers wait while newer tables are taken"),
 }
 SIZE_HELP = {
@@ -161,6 +162,8 @@ def _print(report: Report) -> None:
     console.print(table)
     for note in report.notes:
         print(f"Note: {note}")
+    for title, lines in report.lists.items():
+        print(f"\n{title}:", *lines, sep="\n  ")
 
 
 if __name__ == "__main__":

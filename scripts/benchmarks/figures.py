@@ -49,13 +49,17 @@ class Figure:
 
 @dataclass(slots=True)
 class Report:
-    """All figures of one run, and what has to be known to read them. Without `judges`, no bar is held against them."""
+    """All figures of one run, and what has to be known to read them. Without `judges`, no bar is held against them.
+
+    `lists` are printed below the table, each with its title.
+    """
 
     machine: dict[str, Any]
     sizes: dict[str, Any]
     judges: bool = True
     figures: list[Figure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    lists: dict[str, list[str]] = field(default_factory=dict)
 
     def note(self, text: str) -> None:
         """Add a remark, once."""
@@ -72,6 +76,7 @@ class Report:
                 for figure in self.figures
             ],
             "notes": self.notes,
+            "lists": self.lists,
         }
 
     def verdict(self, figure: Figure) -> str:

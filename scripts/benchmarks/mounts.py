@@ -27,18 +27,18 @@ class OnefsMount:
         self.cache = home / "onefs-cache"
         self.seconds_to_usable = 0.0
         self.pid = 0
-        self._command = [str(ONEFS_PROGRAM), "mount", str(source), str(self.path), "--cache-dir", str(self.cache)]
-        self._command += flags
+        self.command = [str(ONEFS_PROGRAM), "mount", str(source), str(self.path), "--cache-dir", str(self.cache)]
+        self.command += flags
         ours = {"XDG_CACHE_HOME": str(home / "xdg"), "XDG_CONFIG_HOME": str(home / "config")}
         others = {name: value for name, value in os.environ.items() if not name.startswith("ONEFS_")}
-        self._environment = others | ours
+        self.environment = others | ours
 
     def __enter__(self) -> Self:
         self.path.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
         # In a session of its own: Ctrl-C must not end it half-way, with its daemon going on.
         with subprocess.Popen(
-            self._command, env=self._environment, stderr=subprocess.PIPE, start_new_session=True
+            self.command, env=self.environment, stderr=subprocess.PIPE, start_new_session=True
         ) as process:
             try:
                 said = process.communicate()[1].decode(errors="replace")
@@ -57,7 +57,7 @@ class OnefsMount:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         unmount(self.path)
-        _wait(lambda: _has_ended(self.pid))
+        wait(lambda: _has_ended(self.pid))
 
     def status(self) -> dict[str, Any]:
         """What the mount says of itself."""
@@ -82,7 +82,7 @@ class OnefsMount:
     def wait_for_stamps(self, count: int) -> None:
         """Until so many verified files are vouched for on the disk, so that a remount need not hash them."""
         stamps = self.cache / ".onefs" / "stamps"
-        _wait(lambda: sum(1 for _ in stamps.glob("*/*.json")) >= count)
+        wait(lambda: sum(1 for _ in stamps.glob("*/*.json")) >= count)
 
 
 class RcloneMount:
@@ -114,7 +114,7 @@ class RcloneMount:
             start_new_session=True,
         )  # fmt: skip
         try:
-            _wait(lambda: self.path.is_mount() or self._ended())
+            wait(lambda: self.path.is_mount() or self._ended())
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -167,7 +167,8 @@ def _has_ended(pid: int) -> bool:
         return True
 
 
-def _wait(condition: Callable[[], bool]) -> None:
+def wait(condition: Callable[[], bool]) -> None:
+    """Return once a condition holds. Raises `BenchFailedError`."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > deadline:

@@ -119,4 +119,4 @@ def test_sets_up_what_the_demo_does_not_need(tmp_path: Path) -> None:
 def test_refuses_a_work_that_there_is_not(tmp_path: Path) -> None:
     done = subprocess.run([BENCH, "run", "--work", tmp_path], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "none of index, walk, open, warm, cold, dropped, huge, questions, folder, refresh" in done.stderr
+    assert "none of index, walk, open, warm, cold, dropped, huge, questions, folder, path, refresh" in done.stderr
