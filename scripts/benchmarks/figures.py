@@ -9,28 +9,27 @@ ONEFS = "onefs"
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What onefs has to reach. An aim is for a later stage: it is shown, and missing it is no failure."""
+    """What onefs has to reach."""
 
     limit: float
     at_least: bool = False
-    is_aim: bool = False
 
     def met_by(self, value: float) -> bool:
         """Whether a value reaches it."""
         return value >= self.limit if self.at_least else value <= self.limit
 
     def __str__(self) -> str:
-        return f"{'≥' if self.at_least else '≤'} {_number(self.limit)}{' (aim)' if self.is_aim else ''}"
+        return f"{'≥' if self.at_least else '≤'} {_number(self.limit)}"
 
 
-def at_most(limit: float, *, is_aim: bool = False) -> Bar:
+def at_most(limit: float) -> Bar:
     """A bar for times and sizes."""
-    return Bar(limit, is_aim=is_aim)
+    return Bar(limit)
 
 
-def at_least(limit: float, *, is_aim: bool = False) -> Bar:
+def at_least(limit: float) -> Bar:
     """A bar for rates."""
-    return Bar(limit, at_least=True, is_aim=is_aim)
+    return Bar(limit, at_least=True)
 
 
 @dataclass(frozen=True, slots=True)

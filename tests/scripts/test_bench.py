@@ -58,7 +58,7 @@ def test_measures_the_bytes_of_files_beside_its_peers(tmp_path: Path) -> None:
     ours, theirs = (figures["cold", "one reader of small files", who] for who in ("onefs", "rclone"))
     assert theirs["onefs_to_this"] == pytest.approx(ours["value"] / theirs["value"])
     bar = figures["cold", "one reader of small files, CPU a file", "onefs"]["bar"]
-    assert bar == {"limit": 1.0, "at_least": False, "is_aim": False}
+    assert bar == {"limit": 1.0, "at_least": False}
     there_and_back_twice_s = 0.2  # to connect, and for a file
     assert figures["far", "one reader of small files in folders of 50", "onefs"]["value"] > there_and_back_twice_s
     check_code(facts, figures)
