@@ -20,7 +20,7 @@ from waiting import PATIENCE_S, wait_until
 from onefs.catalogue.records import Dataset
 
 MIB = 1 << 20
-SIZES = {"small": 10_000, "whole": 8 * MIB, "blocks": 16 * MIB}
+SIZES = {"small": 10_000, "whole": 8 * MIB, "blocks": 32 * MIB}
 IN_MEMORY = {"blocks": 32 * MIB}
 FLAGS = ("--whole-file-max", "12MiB", "--max-transfers", "4", "--read-timeout", "10min", "--open-wait", "10min")
 SLOTS = 4
@@ -28,6 +28,8 @@ DISK_BYTES = 6 * MIB
 """Too few for the larger files, which then come through memory or not at all."""
 
 SENT_AGAIN = 1.05
+"""Most bytes that may be sent of a file, to its size. What is in sockets when a connection ends is among them."""
+
 BLOCKERS = [f"raw/blocker{number}.raw.bin" for number in range(SLOTS)]
 STATES = ("queued", "checking", "fetching", "hashing", "idle", "verified", "failed")
 SPARSE_BYTES = 64 << 30
