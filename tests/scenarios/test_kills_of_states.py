@@ -251,7 +251,7 @@ def in_memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
     home = tmp_path_factory.mktemp("memory")
     cache = home / "cache"
     cache.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", cache], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=700", "tmpfs", cache], check=True)
     try:
         with mounted(home, IN_MEMORY) as archive:
             yield archive
