@@ -184,6 +184,7 @@ class Archive:
             verify=Verify(settings.verify),
             blocks=_block_rules(settings),
             max_transfers=settings.max_transfers,
+            prefetches=settings.connections,
             patience=Patience(stall_s=settings.read_timeout_s),
             on_change=self._hooks.on_change,
             on_failure=self._failed,
@@ -237,7 +238,7 @@ def make_http(settings: Settings) -> "HttpTransport":
     return HttpTransport(
         connect_timeout_s=settings.connect_timeout_s,
         read_timeout_s=settings.read_timeout_s,
-        max_connections=settings.max_transfers,
+        max_connections=settings.connections,
         proxy=settings.proxy,
     )
 

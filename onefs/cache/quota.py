@@ -100,9 +100,21 @@ class Room:
         self._grants.give_back(size_bytes)
         self.tell()
 
-    def reserve(self, dataset_id: UUID, there_bytes: int) -> "Reservation":
-        """Room for a file that is fetched whole, of which some is there and counted."""
-        return Reservation(self, self._grants, dataset_id, there_bytes)
+    def reserve(self, dataset_id: UUID, there_bytes: int, *, evicts: bool = True) -> "Reservation":
+        """Room for a file that is fetched whole, of which some is there and counted.
+
+        Unless it `evicts`, the room must be free, now and before others are evicted ahead of need.
+        """
+        return Reservation(self, self._grants, dataset_id, there_bytes, evicts=evicts)
+
+    def take_free(self, dataset_id: UUID, size_bytes: int) -> None:
+        """As `take_for`, of what is free. Raises NoRoomError if anything would be evicted, now or ahead of need."""
+        account, limit_bytes = self._ledger.read(), self.limits.cache_size_bytes
+        is_full = bool(limit_bytes) and (account is None or surplus(account.used_bytes + size_bytes, limit_bytes) > 0)
+        if is_full or (self.limits.min_free_bytes and self._missing_on_disk(size_bytes) > 0):
+            raise NoRoomError(f"The cache has no room for {counted(size_bytes, 'byte')} without evicting.", FULL)
+        if not self._grants.spend(size_bytes, dataset_id) and not self._grants.ask(size_bytes, dataset_id):
+            raise NoRoomError(f"The cache has no room for {counted(size_bytes, 'byte')} without evicting.", FULL)
 
     def take_for(self, dataset_id: UUID, size_bytes: int, *, patient: bool) -> None:
         """As `take`, for a file that is fetched whole; the `patient` wait for others, to be evicted once they came."""
@@ -259,8 +271,9 @@ class Room:
 class Reservation:
     """The room of one file that is fetched whole. For one thread."""
 
-    def __init__(self, room: Room, grants: Grants, dataset_id: UUID, there_bytes: int) -> None:
+    def __init__(self, room: Room, grants: Grants, dataset_id: UUID, there_bytes: int, *, evicts: bool = True) -> None:
         self._room = room
+        self._evicts = evicts
         self._grants = grants
         self._dataset_id = dataset_id
         self._is_held = False
@@ -274,7 +287,10 @@ class Reservation:
         """
         missing_bytes = size_bytes - self.size_bytes
         if missing_bytes > 0:
-            self._room.take_for(self._dataset_id, missing_bytes, patient=not self._is_held)
+            if self._evicts:
+                self._room.take_for(self._dataset_id, missing_bytes, patient=not self._is_held)
+            else:
+                self._room.take_free(self._dataset_id, missing_bytes)
             if not self._is_held:
                 self._grants.hold(self._dataset_id, self.size_bytes)
             self._is_held = True

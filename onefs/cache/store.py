@@ -92,13 +92,13 @@ class ContentStore(Places):
         """Hold a dataset against other processes. Raises OSError, StoppedError, HeldError."""
         return self._locks.hold(dataset_id, stop, longest_s)
 
-    def begin(self, dataset: Dataset, stop: threading.Event) -> Partial:
-        """Begin to store a dataset, or go on where an earlier try ended."""
+    def begin(self, dataset: Dataset, stop: threading.Event, *, evicts: bool = True) -> Partial:
+        """Begin to store a dataset, or go on where an earlier try ended. Unless it `evicts`, room must be free."""
         with cache_errors(dataset.path, self._root):
             folder = self.partials()
             if self._locks.are_leased:
                 part_from_others(folder / str(dataset.id))
-            partial = Partial(folder, dataset, stop, functools.partial(self.room.reserve, dataset.id))
+            partial = Partial(folder, dataset, stop, functools.partial(self.room.reserve, dataset.id, evicts=evicts))
             try:
                 partial.make_room(dataset.size_bytes or 0)
             except BaseException:

@@ -22,6 +22,7 @@ _FETCHING = frozenset(
         "block_size",
         "http_dl_threads",
         "max_transfers",
+        "connections",
         "report_mismatch",
     }
 )

@@ -69,6 +69,7 @@ class Content:
         verify: Verify = Verify.AUTO,
         blocks: BlockRules | None = None,
         max_transfers: int = 256,
+        prefetches: int = 64,
         patience: Patience | None = None,
         on_change: Callable[[Dataset], None] = lambda dataset: None,  # noqa: ARG005
         on_failure: Callable[[Dataset, OnefsError], None] = lambda dataset, error: None,  # noqa: ARG005
@@ -80,6 +81,7 @@ class Content:
     ) -> None:
         self._store = store
         self._verify = verify
+        self._blocks = blocks or BlockRules()
         self._on_change = on_change
         store.on_evicted(on_change)
         self._on_failure = on_failure
@@ -100,7 +102,7 @@ class Content:
         means = Means(transport, self._health, patience, self._received, self._stop, length)
         filler = Filler(means, max_transfers)
         self._blockwise = Blockwise(
-            store, filler, blocks or BlockRules(), verify, self._refusal, self._broken, on_withdrawn, on_mismatch
+            store, filler, self._blocks, verify, self._refusal, self._broken, on_withdrawn, on_mismatch
         )
         obtainer = Obtainer(
             store, copies, downloader, self._blockwise, locate, self._health, verify, self._stop, on_mismatch
@@ -110,8 +112,14 @@ class Content:
         )
         self._checks = Workers("onefs-check", CHECKS_PER_CORE * (os.cpu_count() or 1))
         self._transfers = Workers("onefs-fetch", max_transfers)
+        self._prefetches = Workers("onefs-prefetch", prefetches)
         self._fetches = Fetches(
-            self._checks, self._transfers, self._noting(obtainer.check), self._noting(obtainer.obtain), self._done
+            self._checks,
+            self._transfers,
+            self._prefetches,
+            self._noting(obtainer.check),
+            self._noting(obtainer.obtain),
+            self._done,
         )
         self._inspector = Inspector(store, known, self._failures, self._fetches, verify)
 
@@ -141,6 +149,33 @@ class Content:
             fetch = self._fetches.start(dataset, may_fetch=may_fetch, has_copy=found is not None)
             is_fetched = found is None
         return OpenFile(dataset.path, None, fetch, is_fetched=is_fetched)
+
+    def is_small(self, size_bytes: int | None) -> bool:
+        """Whether a file of such a size is fetched whole. Empty ones, and those of unknown size, are not small."""
+        return 0 < (size_bytes or 0) <= self._blocks.whole_file_max_bytes
+
+    def may_prefetch(self, dataset: Dataset) -> bool:
+        """Whether a dataset is small, neither in the cache nor under way, did not fail, and anything may be fetched."""
+        return (
+            self.is_small(dataset.size_bytes)
+            and self._store.is_cache
+            and self._may_go_on()
+            and self._fetches.find(dataset) is None
+            and self._failures.last(dataset) is None
+            and self._store.find_copy(dataset) is None
+        )
+
+    def prefetch(self, dataset: Dataset) -> None:
+        """Begin to fetch a small file that nobody asked for, if there is room without evicting anything.
+
+        Those who open it meanwhile do not wait behind other prefetches. Until then no failure is told or remembered.
+        """
+        if not self._stop.is_set() and self.may_prefetch(dataset):
+            self._fetches.prefetch(dataset)
+
+    def cancel_prefetches(self) -> None:
+        """Fetch no more of what nobody asked for."""
+        self._fetches.cancel_prefetches()
 
     def inspect(self, dataset: Dataset) -> Inspection:
         """How a dataset stands, without network or hashing."""
@@ -239,6 +274,7 @@ class Content:
         self._stop.set()
         self._checks.close()
         self._transfers.close()
+        self._prefetches.close()
         self._fetches.abandon(ending)
         self._blockwise.close()
         self._store.close()
@@ -278,10 +314,12 @@ class Content:
             try:
                 obtained = step(fetch)
             except OfflineError as error:
-                self._told_offline(fetch.dataset, error)
+                if not fetch.is_prefetch:
+                    self._told_offline(fetch.dataset, error)
                 raise
             except OnefsError as error:
-                self._remember(fetch.dataset, error, offline=self._store.is_cache and not fetch.may_fetch)
+                if not fetch.is_prefetch:
+                    self._remember(fetch.dataset, error, offline=self._store.is_cache and not fetch.may_fetch)
                 raise
             if not isinstance(obtained, Obtained):
                 return obtained

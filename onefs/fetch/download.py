@@ -134,7 +134,7 @@ class Downloader:
             fetch.done_bytes = partial.size_bytes
             pace = Pace(server_of(location), self._patience.stall_s)
             for chunk in body.chunks:
-                if self._stop.is_set():
+                if self._stop.is_set() or fetch.is_finished:
                     raise StoppedError
                 partial.write(chunk)
                 fetch.done_bytes = partial.size_bytes

@@ -46,9 +46,12 @@ class Fetch:
     may be without a worker while nobody wants more of it; `submit` gives it one.
     """
 
-    def __init__(self, dataset: Dataset, *, may_fetch: bool) -> None:
+    def __init__(self, dataset: Dataset, *, may_fetch: bool, is_prefetch: bool = False) -> None:
         self.dataset = dataset
         self.may_fetch = may_fetch
+        self.is_prefetch = is_prefetch
+        """Whether nobody has asked for it yet."""
+        self._is_unclaimed = is_prefetch  # guarded by _lock, as all below it
         self._meter = Meter()
         self.total_bytes = dataset.size_bytes
         self.host = ""
@@ -105,7 +108,14 @@ class Fetch:
             if self.is_finished:
                 return False
             self._attached += 1
+            self.is_prefetch = False
             return True
+
+    def claim(self) -> bool:
+        """Whether a prefetch is still to be begun, by the one who asks this first."""
+        with self._lock:
+            is_unclaimed, self._is_unclaimed = self._is_unclaimed, False
+            return is_unclaimed
 
     def grow(self, growing: Growing | None) -> None:
         """Let those who wait read of a file that is not whole yet; one that was there before is let go of."""

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from uuid import UUID
 
 from onefs.cache.verify import wanted
@@ -28,7 +29,8 @@ class Fetches:
 
     `check` looks at the copy that is at hand, among the `checks`; it returns the file, or None if bytes must come.
     `obtain` gets them, among the `transfers`, so that no local file waits behind a server; it returns the file, or
-    why it leaves the fetch for now. Both raise. `done` is told of each end, before those who wait, so that whoever
+    why it leaves the fetch for now. Both raise. A prefetch waits among the `prefetches` until somebody asks for it; it
+    never fails, but is left. `done` is told of each end, before those who wait, so that whoever
     read a file, or failed to, finds its new state.
     """
 
@@ -36,14 +38,16 @@ class Fetches:
         self,
         checks: Workers,
         transfers: Workers,
+        prefetches: Workers,
         check: Step,
         obtain: Step,
         done: Callable[[Fetch, OnefsError | None], None],
     ) -> None:
         self._obtaining = ((transfers, obtain),)
+        self._prefetches = prefetches
         self._checking = ((checks, check), *self._obtaining)
         self._done = done
-        self._lock = threading.Lock()  # guards _running
+        self._lock = threading.RLock()  # guards _running
         self._running: dict[tuple[UUID, str, bool], Fetch] = {}
 
     def find(self, dataset: Dataset, *, may_fetch: bool = False) -> Fetch | None:
@@ -62,7 +66,11 @@ class Fetches:
         fetch = self.find(dataset, may_fetch=may_fetch)
         if fetch is None or (fetch.growing is not None and not may_fetch):
             return None
-        return fetch if fetch.attach() else None
+        if not fetch.attach():
+            return None
+        if fetch.claim():
+            self._submit(fetch, self._obtaining)
+        return fetch
 
     def start(self, dataset: Dataset, *, may_fetch: bool, has_copy: bool) -> Fetch:
         """Attach to the fetch of a dataset, which is started if need be."""
@@ -76,6 +84,44 @@ class Fetches:
             self._running[_key(fetch)] = fetch
         self._submit(fetch, self._checking if has_copy else self._obtaining)
         return fetch
+
+    def prefetch(self, dataset: Dataset) -> None:
+        """Fetch a dataset that nobody asked for, unless it is under way."""
+        with self._lock:
+            if self.find(dataset) is not None:
+                return
+            fetch = Fetch(dataset, may_fetch=True, is_prefetch=True)
+            fetch.submit = lambda: self._submit(fetch, self._obtaining)
+            self._running[_key(fetch)] = fetch
+        if not self._prefetches.submit(lambda: self._run_prefetch(fetch)):
+            self._leave_prefetch(fetch)
+
+    def cancel_prefetches(self) -> None:
+        """Leave all that nobody asked for."""
+        for fetch in self.running():
+            if fetch.is_prefetch:
+                self._leave_prefetch(fetch)
+
+    def _run_prefetch(self, fetch: Fetch) -> None:
+        _, obtain = self._obtaining[0]
+        if not fetch.claim() or fetch.is_finished:
+            return
+        outcome: Descriptor | Pause | None = None
+        try:
+            with suppress(OnefsError):
+                outcome = obtain(fetch)
+        finally:
+            if isinstance(outcome, Descriptor):
+                self._end(fetch, outcome)
+            elif not self._leave_prefetch(fetch):
+                self._submit(fetch, self._obtaining)  # somebody waits for it by now
+
+    def _leave_prefetch(self, fetch: Fetch) -> bool:
+        """Give a prefetch up; False if somebody waits for it."""
+        is_left = fetch.give_up()
+        if is_left:
+            self._leave(fetch)
+        return is_left
 
     def abandon(self, error: Callable[[Dataset], OnefsError]) -> None:
         """Fail all that are under way, whatever their threads are stuck in."""

@@ -4,7 +4,6 @@ from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Generic, NamedTuple, Protocol, TypeVar
-from uuid import UUID
 
 from cachetools import LRUCache
 
@@ -25,8 +24,8 @@ class File(Protocol):
     """A dataset as it stands in a folder."""
 
     @property
-    def id(self) -> UUID:
-        """The dataset's id."""
+    def id(self) -> Hashable:
+        """Identifies the dataset and its edition."""
 
     @property
     def size_bytes(self) -> int:
@@ -47,17 +46,14 @@ class Order(Protocol[F]):
     def key(self) -> Hashable:
         """Identifies the order."""
 
-    def after(self, file: F) -> Iterator[F]:
-        """The files behind one, nearest first."""
+    def after(self, file: F | None) -> Iterator[F]:
+        """The files behind one, or all, nearest first."""
 
     def group(self, file: F) -> str:
         """The ALF object that a file belongs to; "" if files of one object are not beside one another."""
 
     def members(self, group: str) -> Iterator[F]:
         """The files of one object."""
-
-    def is_first(self, file: F) -> bool:
-        """Whether no file stands before this one."""
 
 
 class Counts(NamedTuple):
@@ -99,7 +95,7 @@ class _Run(Generic[F]):
     n_unread: int = 0
     is_astray: bool = False
     group: str = ""
-    ahead: dict[UUID, _Ahead] = field(default_factory=dict)
+    ahead: dict[Hashable, _Ahead] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[int, Hashable]:
@@ -115,14 +111,8 @@ class _Run(Generic[F]):
     def expects(self, file: F) -> bool:
         """Whether a file is of the last one's object, or the next behind it that was not at hand."""
         group = self.order.group(file)
-        if group and group == self.order.group(self.last):
-            return True
-        for each in islice(self.order.after(self.last), LOOKED_AT):
-            if each.id == file.id:
-                return True
-            if each.is_missing:
-                return False
-        return False
+        is_of_object = bool(group) and group == self.order.group(self.last)
+        return is_of_object or _is_next(file, self.order, self.last)
 
     def next_files(self) -> Iterator[F]:
         """What is likely next: the other attributes of the object, then what follows in the order."""
@@ -134,9 +124,9 @@ class _Run(Generic[F]):
             yield each
             self.front = each
 
-    def forget(self, dataset_id: UUID) -> int:
+    def forget(self, file_id: Hashable) -> int:
         """Have a file ahead no longer; gives its size in bytes."""
-        size_bytes = self.ahead.pop(dataset_id).size_bytes
+        size_bytes = self.ahead.pop(file_id).size_bytes
         self.ahead_bytes -= size_bytes
         return size_bytes
 
@@ -158,8 +148,8 @@ class Prefetcher(Generic[F]):
         self._most_bytes = most_bytes
         self._runs: LRUCache[tuple[int, Hashable], _Run[F]] = LRUCache(RUNS)
         self._newest: LRUCache[int, tuple[_Run[F], _Run[F]]] = LRUCache(RUNS)  # by user: by folder, and by name
-        self._unread: LRUCache[tuple[int, UUID], tuple[_Run[F], ...]] = LRUCache(RUNS)  # opened, and not read yet
-        self._ahead: dict[UUID, _Run[F]] = {}
+        self._unread: LRUCache[tuple[int, Hashable], tuple[_Run[F], ...]] = LRUCache(RUNS)  # opened, and not read yet
+        self._ahead: dict[Hashable, _Run[F]] = {}
         self._prefetched = self._used = self._wasted = 0
 
     @property
@@ -167,9 +157,9 @@ class Prefetcher(Generic[F]):
         """What became of the files chosen so far."""
         return Counts(self._prefetched, self._used, self._wasted)
 
-    def is_ahead(self, dataset_id: UUID) -> bool:
+    def is_ahead(self, file_id: Hashable) -> bool:
         """Whether a dataset was chosen and was not read since."""
-        return dataset_id in self._ahead
+        return file_id in self._ahead
 
     def opened(self, user: int, file: F, folder: Order[F], by_name: Order[F]) -> list[F]:
         """Choose what to fetch as a user opened a small file that is fetched for that, and stands in these orders."""
@@ -209,8 +199,8 @@ class Prefetcher(Generic[F]):
 
     def forget(self) -> None:
         """Forget all runs: what is ahead counts as wasted."""
-        for dataset_id in list(self._ahead):
-            self._lose(dataset_id)
+        for file_id in list(self._ahead):
+            self._lose(file_id)
         self._runs.clear()
         self._newest.clear()
         self._unread.clear()
@@ -218,7 +208,7 @@ class Prefetcher(Generic[F]):
     def _continued(self, user: int, folder: Order[F], file: F) -> _Run[F] | None:
         """The run that came to the end of its folder, and goes on with the first file of this one."""
         run = self._newest[user][0] if user in self._newest else None
-        if run is None or not run.window or not folder.is_first(file) or not run.is_at_end:
+        if run is None or not run.window or not _is_next(file, folder, None) or not run.is_at_end:
             return None
         self._runs.pop(run.key, None)
         run.order, run.last, run.front, run.group = folder, file, file, ""
@@ -233,8 +223,8 @@ class Prefetcher(Generic[F]):
         if run.key not in self._runs and len(self._runs) == RUNS:
             _, oldest = self._runs.popitem()
             oldest.window = 0
-            for dataset_id in list(oldest.ahead):
-                self._lose(dataset_id)
+            for file_id in list(oldest.ahead):
+                self._lose(file_id)
         self._runs[run.key] = run
 
     def _follow(self, run: _Run[F], file: F, *, was_ahead: bool) -> list[F]:
@@ -268,30 +258,40 @@ class Prefetcher(Generic[F]):
         self._prefetched += len(chosen)
         return chosen
 
-    def _pass_by(self, run: _Run[F], ids: Iterable[UUID]) -> None:
+    def _pass_by(self, run: _Run[F], ids: Iterable[Hashable]) -> None:
         """Note that a file behind these was opened."""
-        for dataset_id in list(ids):
-            run.ahead[dataset_id].n_passed += 1
-            if run.ahead[dataset_id].n_passed >= LATE:
-                self._lose(dataset_id)
+        for file_id in list(ids):
+            run.ahead[file_id].n_passed += 1
+            if run.ahead[file_id].n_passed >= LATE:
+                self._lose(file_id)
                 run.n_unread += 1
         if run.n_unread >= UNREAD_AT_MOST:
             run.window = run.n_unread = 0
 
-    def _lose(self, dataset_id: UUID) -> _Run[F] | None:
+    def _lose(self, file_id: Hashable) -> _Run[F] | None:
         """Count a file as wasted if it was ahead; gives the run that chose it."""
-        run = self._ahead.pop(dataset_id, None)
+        run = self._ahead.pop(file_id, None)
         if run is not None:
-            run.wasted_bytes += run.forget(dataset_id)
+            run.wasted_bytes += run.forget(file_id)
             self._wasted += 1
         return run
 
 
-def _before(dataset_id: UUID, ahead: dict[UUID, _Ahead]) -> list[UUID]:
+def _is_next(file: F, order: Order[F], last: F | None) -> bool:
+    """Whether a file is the first in an order, behind the last one, that was not at hand."""
+    for each in islice(order.after(last), LOOKED_AT):
+        if each.id == file.id:
+            return True
+        if each.is_missing:
+            return False
+    return False
+
+
+def _before(file_id: Hashable, ahead: dict[Hashable, _Ahead]) -> list[Hashable]:
     """The ids that were chosen before one."""
     found = []
     for each in ahead:
-        if each == dataset_id:
+        if each == file_id:
             break
         found.append(each)
     return found

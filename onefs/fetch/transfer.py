@@ -208,7 +208,7 @@ class Obtainer:
         return result
 
     def _fetch_whole(self, fetch: Fetch, ordered: Ordered, asked: list[Location], problems: list[Problem]) -> Obtained:
-        partial = self._store.begin(fetch.dataset, self._stop)
+        partial = self._store.begin(fetch.dataset, self._stop, evicts=not fetch.is_prefetch)
         try:
             found = self._download(fetch, partial, ordered, asked, problems)
             return Obtained(self._commit(fetch, partial, found), fetched=True)

@@ -255,12 +255,12 @@ class Operations(pyfuse3.Operations):
             caller = await self._processes.caller(ctx.pid, ctx.uid)
             refusal = self._accounts.refusal(caller, reader)
             try:
-                opened = await self._opened(inode, ctx.pid, refusal)
+                opened = await self._opened(inode, ctx, refusal)
             except CrawlingError:
                 self._accounts.refused(caller)
                 raise
         else:
-            opened = await self._opened(inode, ctx.pid)
+            opened = await self._opened(inode, ctx)
         if opened.dataset is not None:
             self.counters.opened(is_hit=opened.file.is_whole)
         try:
@@ -275,12 +275,13 @@ class Operations(pyfuse3.Operations):
         keep_cache = self._pages.are_of(handle) and not self._has_old_pages(inode)
         direct_io = opened.size_bytes is None or not (is_there or self.many_reads_may_wait)
         handle.has_pages = not direct_io
+        handle.is_followed = opened.is_followed
         if reader is not None:
             self._told.opened(handle)
         return FileInfo(fh=FileHandleT(number), direct_io=direct_io, keep_cache=keep_cache)
 
-    async def _opened(self, inode: InodeT, pid: int, refusal: CrawlingError | None = None) -> Opened:
-        find = functools.partial(self.file_system.open, refusal=refusal)
+    async def _opened(self, inode: InodeT, ctx: RequestContext, refusal: CrawlingError | None = None) -> Opened:
+        pid, find = ctx.pid, functools.partial(self.file_system.open, refusal=refusal, user=ctx.uid)
         if self.file_system.may_ask(inode):
             # Whoever is interrupted while it opens could not close: so what is to be asked for is asked for before.
             await self._ask(inode, pid, self.file_system.attributes, inode)
@@ -350,6 +351,10 @@ class Operations(pyfuse3.Operations):
         self.counters.read(file.source, len(data))
         if handle.caller is not None:
             self._accounts.read(handle.caller, len(data))
+        if data and handle.is_followed:
+            handle.is_followed = False
+            tell = functools.partial(self.file_system.began_to_read, handle.inode)
+            await self._put(tell, handle.uid, handle.pid, may_wait=False)
         if data and handle.turn != self._recorder.turn:
             await self._told.read(handle)
         return data

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from onefs.alf import LONGEST_NAME_BYTES, STATE_FOLDER
@@ -21,6 +22,7 @@ from onefs.errors import (
     NotInCatalogueError,
     OnefsError,
     ReadOnlyError,
+    again,
 )
 from onefs.fetch.access import Content
 from onefs.modes import ALLOWED, Mode
@@ -45,6 +47,7 @@ from onefs.vfs.nodes import (
     NodeModes,
     SpecialFile,
 )
+from onefs.vfs.prefetching import Prefetching
 from onefs.vfs.queries import QueryFolder
 from onefs.vfs.staleness import Name
 from onefs.vfs.tree import Tree
@@ -55,7 +58,8 @@ BLOCK_BYTES = 512
 class Opened(NamedTuple):
     """An open file. `size_bytes` is its length if it is sure: then the kernel may keep pages of it, else None.
 
-    `dataset` is None for a file that is none. `is_fetched` says that a fetch was begun as it was opened.
+    `dataset` is None for a file that is none. `is_fetched` says that a fetch was begun as it was opened, or that it was
+    prefetched. With `is_followed`, the first read of it is to be told by `FileSystem.began_to_read`.
     """
 
     file: ReadableFile
@@ -64,6 +68,7 @@ class Opened(NamedTuple):
     attributes: Attributes
     dataset: Dataset | None = None
     is_fetched: bool = False
+    is_followed: bool = False
 
 
 class Usage(NamedTuple):
@@ -91,8 +96,9 @@ class FileSystem:
         serves_mismatches: bool,
         recorder: Recorder | None = None,
         modes: NodeModes | None = None,
+        prefetching: Prefetching | None = None,
     ) -> None:
-        """Without a `recorder`, nothing is ever recorded."""
+        """Without a `recorder`, nothing is ever recorded; without `prefetching`, nothing is prefetched."""
         self._forest = forest
         self.times_changed = 0
         """How often names came to mean something else. What was asked for before that, the kernel may not keep."""
@@ -102,6 +108,7 @@ class FileSystem:
         self.recorder = recorder or Recorder("", content.md5_of)
         self._serves_mismatches = serves_mismatches
         self._modes = modes or NodeModes()
+        self._prefetching = prefetching or Prefetching(content, 0, 0)
         self.absences = Absences()
         self._unanswered = Unanswered(journal)
 
@@ -230,10 +237,10 @@ class FileSystem:
         """Path from the mount's root, "" for the root itself."""
         return self.forest.path(ino)
 
-    def open(self, ino: int, refusal: CrawlingError | None = None) -> Opened:
-        """Open a file. Answers at once: a file that has to be fetched is waited for by `ReadableFile.wait`.
+    def open(self, ino: int, refusal: CrawlingError | None = None, user: int = 0) -> Opened:
+        """Open a file for a user. Answers at once: what has to be fetched is waited for by `ReadableFile.wait`.
 
-        Raises `refusal`, if there is one, rather than begin a fetch.
+        Raises `refusal`, if there is one, rather than begin a fetch, or give what was prefetched.
         """
         node = self.forest.node(ino)
         if isinstance(node, Directory | Link):
@@ -242,7 +249,10 @@ class FileSystem:
             size_bytes = None if node.text is not None else node.size_bytes
             return Opened(node.open(), node.path, size_bytes, self._attributes(node))
         dataset = node.dataset
+        is_ahead = self._prefetching.is_ahead(node)
         try:
+            if is_ahead and refusal is not None:
+                raise again(refusal)
             may_fetch = ALLOWED[self._mode()].fetching
             file = self.content.open(dataset, may_fetch=may_fetch, refusal=refusal)
         except CrawlingError as error:
@@ -251,9 +261,19 @@ class FileSystem:
         except OnefsError as error:
             self.journal.record(dataset.path, error)
             raise
+        is_followed = self._prefetching.opened(self.forest, node, user, is_fetched=file.is_fetched)
         sure = node.size_bytes >= 0 and not self._serves_mismatches
         attributes = node.bare_attributes(self._modes.file)
-        return Opened(file, dataset.path, node.size_bytes if sure else None, attributes, dataset, file.is_fetched)
+        is_fetched = file.is_fetched or is_ahead
+        size_bytes = node.size_bytes if sure else None
+        return Opened(file, dataset.path, size_bytes, attributes, dataset, is_fetched, is_followed)
+
+    def began_to_read(self, ino: int, user: int) -> None:
+        """A user reads the first bytes of a file for which `is_followed` was said."""
+        with suppress(GoneError):
+            node = self.forest.node(ino)
+            if isinstance(node, DatasetFile):
+                self._prefetching.read(node, user)
 
     def check_end(self, opened: Opened, end: int) -> None:
         """Raise `CacheDamagedError` if a read that ended early did so before the file's end.

@@ -1,7 +1,7 @@
 """`Tree`, one catalogue under one view: inode numbers and names to nodes, sessions built on demand."""
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from cachetools import LRUCache
 
@@ -168,6 +168,46 @@ class Tree:
         built = None if row is None else self._built(row)
         found = built.find(ino) if built else None
         return found if isinstance(found, DatasetFile) else None
+
+    def folder_at_hand(self, file: DatasetFile) -> Directory | None:
+        """The folder that shows a file, if its session's part stands ready."""
+        row = self.catalogue.session_of_key(inodes.decode(file.ino).key)
+        built = None if row is None else self._built(row)
+        if built is None:
+            return None
+        found = built.top
+        for part in filter(None, file.folder_path.removeprefix(found.path).split("/")):
+            child = found.children.get(part)
+            if not isinstance(child, Directory):
+                break  # a view shows it without the folder of its revision
+            found = child
+        return found
+
+    def file_in_session(self, row: int, rel_path: str) -> DatasetFile | None:
+        """The file of a path inside a session. Makes the session's part if need be, unless that takes long."""
+        folder_ino = self.folder_ino(self.catalogue.session_folder(row).row)
+        if self._built(row) is None and self.takes_long(folder_ino, to_list=True):
+            return None
+        node: Node | None = self._session(row).top
+        for part in rel_path.split("/"):
+            node = node.children.get(part) if isinstance(node, Directory) else None
+        return node if isinstance(node, DatasetFile) else None
+
+    def sessions_after(self, row: int) -> Iterator[int]:
+        """The sessions behind one in the order of listings."""
+        folder = self.catalogue.session_folder(row)
+        while folder.row != _ROOT_ROW:
+            siblings = self.catalogue.folders(folder.parent)
+            at = next((at for at, each in enumerate(siblings) if each.row == folder.row), len(siblings))
+            yield from self._sessions_in(siblings[at + 1 :])
+            folder = self.catalogue.folder(folder.parent)
+
+    def _sessions_in(self, folders: Iterable[Folder]) -> Iterator[int]:
+        for folder in folders:
+            if folder.session is not None:
+                yield folder.session
+            else:
+                yield from self._sessions_in(self.catalogue.folders(folder.row))
 
     def entries_under(self, view: View, catalogue: Catalogue, row: int) -> dict[tuple[int, str], Node]:
         """Every file and folder inside a session as a view would show it, if `catalogue` told of the row."""

@@ -36,17 +36,14 @@ class ByPlace:
     files: list[InFolder]
     is_folder: bool = True
 
-    def after(self, file: InFolder) -> Iterator[InFolder]:
-        return iter(self.files[self.files.index(file) + 1 :])
+    def after(self, file: InFolder | None) -> Iterator[InFolder]:
+        return iter(self.files if file is None else self.files[self.files.index(file) + 1 :])
 
     def group(self, file: InFolder) -> str:
         return file.name.partition(".")[0] if self.is_folder else ""
 
     def members(self, group: str) -> Iterator[InFolder]:
         return (each for each in self.files if group and self.group(each) == group)
-
-    def is_first(self, file: InFolder) -> bool:
-        return self.files[0] is file
 
 
 @dataclass
