@@ -155,7 +155,7 @@ class Settings:
     connections: int = _setting(
         64,
         count,
-        "most files that onefs fetch, or prefetch, asks a server for at once; as many connections are kept open",
+        "most connections to a server that onefs fetch uses, and as many again to prefetch files",
         group=Group.NETWORK,
     )
     cache_size: int = _setting(

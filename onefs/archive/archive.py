@@ -238,7 +238,7 @@ def make_http(settings: Settings) -> "HttpTransport":
     return HttpTransport(
         connect_timeout_s=settings.connect_timeout_s,
         read_timeout_s=settings.read_timeout_s,
-        max_connections=settings.connections,
+        max_connections=settings.max_transfers + settings.connections,
         proxy=settings.proxy,
     )
 

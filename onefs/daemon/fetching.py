@@ -80,7 +80,7 @@ def fetching(source_name: str, settings: Settings) -> Iterator[Fetching]:
 @contextmanager
 def at_work(archive: Archive, fetches_at_once: int) -> Iterator[tuple[Orders, Jobs]]:
     """What makes the work of fetching into an archive's cache, and what does it."""
-    jobs, source = Jobs(), archive.source
+    jobs, source = Jobs(fetches_at_once), archive.source
     try:
         yield (
             Orders(

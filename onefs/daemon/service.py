@@ -94,7 +94,7 @@ class Service:
             self._tables_in_use,
             self._check_outside,
         )
-        self._jobs = Jobs()
+        self._jobs = Jobs(settings.connections)
         counters = Counters()
         most_ahead = settings.connections if settings.prefetch == "auto" else 0
         self._prefetching = Prefetching(self._content, most_ahead, settings.read_ahead_max)

@@ -1,7 +1,7 @@
 """`Tree`, one catalogue under one view: inode numbers and names to nodes, sessions built on demand."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from cachetools import LRUCache
 
@@ -192,22 +192,6 @@ class Tree:
         for part in rel_path.split("/"):
             node = node.children.get(part) if isinstance(node, Directory) else None
         return node if isinstance(node, DatasetFile) else None
-
-    def sessions_after(self, row: int) -> Iterator[int]:
-        """The sessions behind one in the order of listings."""
-        folder = self.catalogue.session_folder(row)
-        while folder.row != _ROOT_ROW:
-            siblings = self.catalogue.folders(folder.parent)
-            at = next((at for at, each in enumerate(siblings) if each.row == folder.row), len(siblings))
-            yield from self._sessions_in(siblings[at + 1 :])
-            folder = self.catalogue.folder(folder.parent)
-
-    def _sessions_in(self, folders: Iterable[Folder]) -> Iterator[int]:
-        for folder in folders:
-            if folder.session is not None:
-                yield folder.session
-            else:
-                yield from self._sessions_in(self.catalogue.folders(folder.row))
 
     def entries_under(self, view: View, catalogue: Catalogue, row: int) -> dict[tuple[int, str], Node]:
         """Every file and folder inside a session as a view would show it, if `catalogue` told of the row."""

@@ -207,7 +207,8 @@ def test_who_may_fetch_does_not_get_the_answer_of_who_may_not() -> None:
         go_on.wait(PATIENCE_S)
         raise MismatchError(f"may fetch: {fetch.may_fetch}")
 
-    fetches = Fetches(Workers("checks", 2), Workers("transfers", 1), check, check, lambda fetch, error: None)
+    checks, transfers, prefetches = Workers("checks", 2), Workers("transfers", 1), Workers("prefetches", 1)
+    fetches = Fetches(checks, transfers, prefetches, check, check, lambda fetch, error: None)
     dataset = dataset_of(1, DATA)
     offline = fetches.start(dataset, may_fetch=False, has_copy=True)
     begun.wait(PATIENCE_S)
