@@ -200,3 +200,15 @@ def test_large_files_are_not_prefetched(shared: Watched) -> None:
             file.read(1)
     assert shared.prefetched() == (0, 0, 0)
     assert (shared.requests() - before).total() == 4
+
+
+def test_who_may_fetch_no_more_is_not_given_what_was_prefetched(folder: Path, tmp_path: Path) -> None:
+    with Nginx(folder) as server, Watched(server, tmp_path, "--crawl-limit", "5") as mount:
+        paths = sorted(mount.folder(0).iterdir())
+        for path in paths[:5]:
+            read(path)
+        assert mount.requests().total() == 10
+        refused = subprocess.run(["cat", *paths[5:12]], capture_output=True, check=False)
+        assert refused.stderr.count(b"Disk quota exceeded") == 7
+        assert mount.requests().total() == 10
+        assert is_right(mount, paths[0], read(paths[0]))
