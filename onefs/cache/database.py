@@ -262,9 +262,9 @@ class Database:
         """Whether the file that is open is still the one with the current name."""
         try:
             status = os.lstat(self.folder / file[0])
+            return file == (self._current_name(), status.st_dev, status.st_ino)
         except OSError:
             return False
-        return file == (self._current_name(), status.st_dev, status.st_ino)
 
     def _current_name(self) -> str:
         """The name of the file in use, "" if there is none. Raises OSError if that cannot be told."""

@@ -4,11 +4,12 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -80,9 +81,17 @@ class OnefsMount:
         return next(int(line.split()[1]) for line in lines if line.startswith("syscr"))
 
     def wait_for_stamps(self, count: int) -> None:
-        """Until so many verified files are vouched for on the disk, so that a remount need not hash them."""
-        stamps = self.cache / ".onefs" / "stamps"
-        _wait(lambda: sum(1 for _ in stamps.glob("*/*.json")) >= count)
+        """Wait until so many verified files are recorded, so that a remount need not hash them."""
+        folder = self.cache / ".onefs"
+
+        def recorded() -> int:
+            with suppress(OSError, sqlite3.Error):
+                name = (folder / "state.current").read_text()
+                with closing(sqlite3.connect(f"file:{folder / name}?mode=ro", uri=True)) as state:
+                    return int(state.execute("SELECT count(*) FROM copies").fetchone()[0])
+            return 0
+
+        _wait(lambda: recorded() >= count)
 
 
 class RcloneMount:
