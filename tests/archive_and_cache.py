@@ -21,7 +21,7 @@ from onefs.cache.quota import Limits
 from onefs.cache.sharing import state_folder
 from onefs.cache.store import ContentStore
 from onefs.catalogue.records import QC, Dataset
-from onefs.errors import OnefsError
+from onefs.errors import CopyRemovedError, OnefsError
 from onefs.fetch.access import BlockRules, Content, OpenFile, Patience, Verify
 from onefs.transports.archive import ArchiveServer
 from onefs.transports.base import Location
@@ -213,12 +213,15 @@ def _end(process: "subprocess.Popen[str]") -> None:
 
 
 def read(content: Content, dataset: Dataset, *, may_fetch: bool = True) -> bytes:
-    """The whole file, waited for."""
-    file = content.open(dataset, may_fetch=may_fetch)
-    try:
-        return read_open(file)
-    finally:
-        file.close()
+    """The whole file, waited for; from a new copy if somebody removed the first while it was read, as a mount does."""
+    while True:
+        file = content.open(dataset, may_fetch=may_fetch)
+        try:
+            return read_open(file)
+        except CopyRemovedError:
+            continue
+        finally:
+            file.close()
 
 
 def read_open(file: OpenFile) -> bytes:

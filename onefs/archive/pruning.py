@@ -56,7 +56,7 @@ class Unlisted:
 def prune(cache: Path, tables: TablesOfCache, rules: Rules) -> Generator[Unlisted]:
     """List, and remove, what the tables do not have, one session folder after the other in the order of their paths.
 
-    Raises `BusyError` if the tables are replaced meanwhile, `CacheDamagedError` if pins or stamps cannot be read.
+    Raises `BusyError` if the tables are replaced meanwhile, `CacheDamagedError` if the cache cannot be read.
     """
     with cache_errors("what is to be pruned", cache):
         root = Folder(cache)

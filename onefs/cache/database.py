@@ -20,18 +20,7 @@ from uuid import uuid4
 from onefs import forks
 from onefs.cache import disks
 from onefs.cache.atomic import make_folder, write_whole
-from onefs.cache.sqlite import (
-    DAMAGED,
-    ERRORS,
-    NOT_DAMAGED,
-    connect,
-    copy_rows,
-    first_row,
-    is_damage,
-    is_sound,
-    lock_file,
-    transact,
-)
+from onefs.cache.sqlite import ERRORS, connect, copy_rows, first_row, is_damage, is_mistake, lock_file, transact
 
 T = TypeVar("T")
 CURRENT = "state.current"
@@ -138,7 +127,7 @@ class Database:
                     try:
                         return work(connection)
                     except ERRORS as error:
-                        if self._file is None or self._is_mistake(error):
+                        if self._file is None or is_mistake(error, connection, self._schemas):
                             raise
                         in_memory = not self._leave(error, may_replace=may_replace)
                         may_replace = False
@@ -251,13 +240,6 @@ class Database:
             self._complain(further)
         return False
 
-    def _is_mistake(self, error: Exception) -> bool:
-        """Whether a statement is to blame, not what is in the file."""
-        code = getattr(error, "sqlite_errorcode", None)
-        if code is None or code in DAMAGED or (code & 0xFF) in NOT_DAMAGED or self._connection is None:
-            return isinstance(error, sqlite3.ProgrammingError)
-        return is_sound(self._connection, self._schemas)
-
     def _complain(self, error: Exception) -> None:
         self._again_at_s = time.monotonic() + self._again_after_s
         if not self._has_complained:
@@ -280,9 +262,9 @@ class Database:
         """Whether the file that is open is still the one with the current name."""
         try:
             status = os.lstat(self.folder / file[0])
+            return file == (self._current_name(), status.st_dev, status.st_ino)
         except OSError:
             return False
-        return file == (self._current_name(), status.st_dev, status.st_ino)
 
     def _current_name(self) -> str:
         """The name of the file in use, "" if there is none. Raises OSError if that cannot be told."""

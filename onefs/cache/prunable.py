@@ -45,7 +45,7 @@ class PrunableFiles:
         self._others_before_s = others_before_s
 
     def reason_to_stay(self, path: str, status: os.stat_result) -> str:
-        """Why a file must stay, "" if it may be removed. The first call reads all stamps. Raises OSError."""
+        """Why a file must stay, "" if it may be removed. The first call reads what is recorded of all files."""
         stamped = self._stamped(path)
         dataset_id = stamped.dataset.id if stamped is not None else alf.uuid_in(path.rpartition("/")[2])
         pinned_paths, has_lost_pin = self._pins

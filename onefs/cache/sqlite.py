@@ -86,8 +86,11 @@ def lock_file(number: int) -> None:
             return
 
 
-def is_sound(connection: sqlite3.Connection, schemas: list[str]) -> bool:
-    """Whether a database has all that schemas make, and nothing that contradicts itself. Takes a while."""
+def is_mistake(error: Exception, connection: sqlite3.Connection, schemas: list[str]) -> bool:
+    """Whether a statement is to blame for an error, as all is sound in a database that has the tables of `schemas`."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None or code in DAMAGED or (code & 0xFF) in NOT_DAMAGED:
+        return isinstance(error, sqlite3.ProgrammingError)
     query = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"
     try:
         with closing(sqlite3.connect(":memory:")) as pattern:

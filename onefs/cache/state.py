@@ -1,17 +1,15 @@
 """`State`: what onefs knows of a cache beyond its files: which are verified, pinned or used, and which failed."""
 
-import logging
-import sqlite3
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
-from onefs import forks
+from onefs.cache.batches import Batches
 from onefs.cache.database import Database
 from onefs.cache.sync import Syncer
 from onefs.cache.takeover import OldState
@@ -19,15 +17,10 @@ from onefs.cache.verify import CopyRecord, Stamp, record_of, row_of, stamp_of, w
 from onefs.catalogue.records import Dataset
 from onefs.errors import CacheDamagedError
 
-T = TypeVar("T")
-Change = Callable[[sqlite3.Connection], object]
 KEPT_IN_MEMORY = 200_000
-BATCH_S = 0.01
-"""Changes that come within this time are written together."""
 URGENT_BYTES = 1 << 17
 """Before a larger file gets its name its row is written, as it must still be evicted if this process is killed."""
 URGENT_WAIT_S = 0.05
-USES_EVERY_S = 60.0
 AGAIN_AFTER_S = 15.0
 ROWS_AT_ONCE = 1000
 SCHEMA = """
@@ -46,7 +39,6 @@ CREATE TABLE IF NOT EXISTS quarantine (
 """
 """`run` names a boot and a mount. `checksum` is over the columns before it. Files of other programs have no source."""
 PUT_COPY = "REPLACE INTO copies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +51,11 @@ class QuarantineRecord:
     left_s: float
 
 
-class State:
+class State(Batches):
     """The state of a cache, in a database below `folder`; `data_dir` is where the files are.
 
     Safe to use from several threads; processes of one user share the database. What is told of copies counts at once
-    here, and is written in batches by a thread of its own.
+    here, and is written in batches.
     """
 
     def __init__(
@@ -75,29 +67,21 @@ class State:
         most_in_memory: int = KEPT_IN_MEMORY,
     ) -> None:
         """After `again_after_s` a database that could not be used is tried again."""
-        self._database = Database(folder, SCHEMA, ("copies", "pins", "quarantine"), again_after_s)
+        super().__init__(Database(folder, SCHEMA, ("copies", "pins", "quarantine"), again_after_s))
         self._old = OldState(folder, data_dir)
         self._syncer = Syncer(self, data_dir)
-        self._known: dict[UUID, Stamp | None] = {}
         self._most_in_memory = most_in_memory
         self._uses: dict[UUID, float] = {}
-        self._begin()
-        forks.begins_anew_in_children(self)
-
-    def _begin(self) -> None:
-        self._news = threading.Condition()  # guards all below, and changes of _known
-        self._later: dict[Hashable, Change] = {}
-        self._under_way: dict[Hashable, Change] = {}
-        self._thread: threading.Thread | None = None
-        self._hurries = self._closed = False
-        self._writing = threading.Lock()  # held while a batch is written; taken before the other
+        self._lock = threading.Lock()  # guards changes of the next
+        self._known: dict[UUID, Stamp | None] = {}
         self._taking_over = threading.Lock()
 
     def begin_anew(self) -> None:
         """Leave what was to be written to the parent of this process."""
-        self._uses.clear()
+        self._uses = {}
+        self._lock, self._taking_over = threading.Lock(), threading.Lock()
         self._syncer.begin_anew()
-        self._begin()
+        super().begin_anew()
 
     @property
     def run(self) -> str:
@@ -115,19 +99,22 @@ class State:
 
     def reload(self, dataset_id: UUID) -> Stamp | None:
         """The stamp as it is in the database now, where another process may have written it."""
+        known = self._known.get(dataset_id)
+        if self.is_pending(dataset_id):
+            return known
         row = self._database.look_up("SELECT * FROM copies WHERE id = ?", (dataset_id.bytes,))
         found = stamp_of(row, self.run) if row is not None else self._old.stamp(dataset_id)
-        with self._news:
-            if dataset_id in self._later or dataset_id in self._under_way:
-                return self._known.get(dataset_id)
+        with self._lock:
+            if self._known.get(dataset_id) is not known:
+                return self._known.get(dataset_id)  # which is newer
             # What could not be written still counts here: it vouches for one file only, by its signature.
-            stamp = found or self._known.get(dataset_id)
+            stamp = found or known
             self._remember(dataset_id, stamp)
         return stamp
 
     def put(self, dataset: Dataset, stamp: Stamp) -> None:
         """Vouch for a dataset's file: at once in this process, soon for others, and for good once it is synced."""
-        with self._news:
+        with self._lock:
             self._remember(dataset.id, stamp)
         self._put_later(dataset, stamp)
         self._syncer.note()
@@ -136,7 +123,7 @@ class State:
         """Tell of a file that is about to get its name, so that onefs may evict it even if this process is killed."""
         self._put_later(dataset, stamp)
         if stamp.signature.size_bytes >= URGENT_BYTES:
-            self._hurry(URGENT_WAIT_S)
+            self.flush_batch(URGENT_WAIT_S)
 
     def _put_later(self, dataset: Dataset, stamp: Stamp) -> None:
         row = row_of(CopyRecord(dataset, stamp, time.time()), self.run)
@@ -144,7 +131,7 @@ class State:
 
     def drop(self, dataset_id: UUID) -> None:
         """Forget a dataset's copy."""
-        with self._news:
+        with self._lock:
             self._remember(dataset_id, None)
         self._old.forget(dataset_id)
         self.write_later(
@@ -173,9 +160,7 @@ class State:
     def use(self, dataset_id: UUID) -> None:
         """Somebody uses a dataset now: remembered at once, and written after a while."""
         self._uses[dataset_id] = time.time()
-        if self._thread is None:
-            with self._news:
-                self._has_thread()
+        self._start()
 
     def recent_use_s(self, dataset_id: UUID) -> float:
         """When a dataset was last used here, in seconds since the epoch, if that is not written yet; else 0."""
@@ -235,59 +220,18 @@ class State:
 
     # -- the database ------------------------------------------------------------------------------------------------
 
-    def add_schema(self, schema: str) -> None:
-        """Have further tables (`CREATE TABLE IF NOT EXISTS …`): now, and in each database that is begun anew."""
-        self._database.add_schema(schema)
-
-    def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """What a query finds, also of what was to be written later. Waits while others write."""
-        self._write_batch()
-        return self._database.read(query)
-
-    def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
-        """Make a change, alone in one transaction. What it raises is raised, and nothing changed.
-
-        It may be called twice, as the database may have to be begun anew.
-        """
-        self._write_batch()
-        return self._database.write(change)
-
-    def write_later(self, change: Change, key: Hashable = None) -> None:
-        """Have a change made soon, with others. It takes the place of an earlier one with the same key."""
-        with self._news:
-            if self._closed or not self._has_thread():
-                return
-            key = object() if key is None else key
-            self._later.pop(key, None)
-            self._later[key] = change
-            if len(self._later) == 1:
-                self._news.notify_all()
-
     def flush(self, timeout_s: float | None = None) -> bool:
         """Have all written and all files synced; False if that took longer."""
         until_s = None if timeout_s is None else time.monotonic() + timeout_s
-        with self._news:
-            self._move_uses()
-        if not self._hurry(timeout_s):
+        self._idle()
+        if not self.flush_batch(timeout_s):
             return False
         return self._syncer.flush(None if until_s is None else max(0.0, until_s - time.monotonic()))
-
-    def _hurry(self, timeout_s: float | None) -> bool:
-        """Have what waits written now; False if that took longer."""
-        with self._news:
-            if self._thread is None or self._closed:
-                return True
-            self._hurries = True
-            self._news.notify_all()
-            self._news.wait_for(lambda: not (self._thread and (self._later or self._under_way)), timeout_s)
-            return not (self._later or self._under_way)
 
     def close(self, timeout_s: float) -> None:
         """Write and sync what waits, for so long at most, and end the threads."""
         is_flushed = self.flush(timeout_s)
-        with self._news:
-            self._closed = True
-            self._news.notify_all()
+        self.end()
         if is_flushed:  # else the disk is stalled
             self._database.close()
         self._syncer.close()
@@ -314,60 +258,19 @@ class State:
             if self._database.is_kept:
                 self._old.remove_pins()
 
-    # -- the thread --------------------------------------------------------------------------------------------------
+    # -- what its thread does ----------------------------------------------------------------------------------------
 
-    def _has_thread(self) -> bool:
-        """Start the thread that writes, if need be; False if the machine gives none. To be called with the lock."""
-        if self._thread is None and not self._closed:
-            thread = threading.Thread(target=self._work, name="onefs-state", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:
-                return False
-            self._thread = thread
-        return True
+    def _prepare(self) -> None:
+        self.take_over()
+        self._database.write(lambda connection: connection.in_transaction)  # so that it is there once it is needed
+        self._syncer.note()  # what a process left that was killed
 
-    def _work(self) -> None:
-        try:
-            self.take_over()
-            self._database.write(lambda connection: connection.in_transaction)  # so that it is open once it is needed
-            self._syncer.note()  # what a process left that was killed
-            self._write_batches()
-        finally:
-            with self._news:
-                self._thread = None
-                self._news.notify_all()
-
-    def _write_batches(self) -> None:
-        while not self._closed:
-            with self._news:
-                if not self._news.wait_for(lambda: self._later or self._closed, USES_EVERY_S):
-                    self._move_uses()
-                self._news.wait_for(lambda: self._hurries or self._closed, BATCH_S)
-                self._hurries = False
-            self._write_batch()
-
-    def _write_batch(self) -> None:
-        with self._writing:
-            with self._news:
-                self._under_way, self._later = self._later, {}
-            batch = list(self._under_way.values())
-            try:
-                if batch:
-                    self._database.write(lambda connection: [change(connection) for change in batch])
-            except Exception:
-                log.exception("Unforeseen failure while the state was written; what was lost is verified anew")
-            with self._news:
-                self._under_way = {}
-                self._news.notify_all()
-
-    def _move_uses(self) -> None:
-        """Have the uses written. To be called with the lock."""
+    def _idle(self) -> None:
         uses, self._uses = self._uses, {}
         if uses:
             change = "UPDATE copies SET last_use_s = max(last_use_s, ?) WHERE id = ?"
             rows = [(at_s, dataset_id.bytes) for dataset_id, at_s in uses.items()]
-            self._later[object()] = lambda connection: connection.executemany(change, rows)
+            self.write_later(lambda connection: connection.executemany(change, rows))
 
     def _remember(self, dataset_id: UUID, stamp: Stamp | None) -> None:
         self._known.pop(dataset_id, None)

@@ -217,11 +217,11 @@ class ContentStore(CacheLayout):
         self._evictor.on_evicted = tell
 
     def flush(self, timeout_s: float | None = None) -> bool:
-        """Wait until the stamps of all verified files are on disk."""
+        """Wait until all verified files are recorded, and on disk."""
         return self.state.flush(timeout_s)
 
     def close(self) -> None:
-        """Bring the stamps to disk, unless the disk takes too long."""
+        """Record what was verified, unless the disk takes too long."""
         self.quota.close()
         self.state.close(CLOSING_S)
         super().close()

@@ -128,9 +128,10 @@ class Syncer:
             record = record_of(row, run)
             if record is None:
                 continue
-            if self._sync_file(record, is_synced=all_at_once):
+            is_on_disk = self._sync_file(record, is_synced=all_at_once)
+            if is_on_disk:
                 synced.append((*row_of(record, run, synced=True)[-3:-1], row[0], row[-2]))
-            else:
+            elif is_on_disk is not None:
                 self._rows.drop(record.dataset.id)
         if synced:
             change = "UPDATE copies SET synced = ?, checksum = ? WHERE id = ? AND checksum = ?"
@@ -147,8 +148,8 @@ class Syncer:
             time.sleep(SYNC_AFTER_S)
         return True
 
-    def _sync_file(self, record: CopyRecord, *, is_synced: bool) -> bool:
-        """Bring a file's bytes to the disk; False if they were lost.
+    def _sync_file(self, record: CopyRecord, *, is_synced: bool) -> bool | None:
+        """Bring a file's bytes to the disk; False if they were lost, None if that cannot be told now.
 
         After an error the kernel takes the pages that it could not write for written: they must not be hashed again.
         So a file that onefs fetched goes, and another program's is read from the disk at its next look.
@@ -162,7 +163,7 @@ class Syncer:
         try:
             number, _ = self._folder.open_file(path)
         except OSError as error:
-            return isinstance(error, FileNotFoundError)
+            return True if isinstance(error, FileNotFoundError) else None
         try:
             os.fsync(number)
         except OSError as error:

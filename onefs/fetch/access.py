@@ -249,7 +249,7 @@ class Content:
         self._store.flush()
 
     def close(self) -> None:
-        """Stop: those who wait get an error, stamps are written. Does not wait for stalled connections."""
+        """Stop: those who wait get an error, what was verified is recorded. Does not wait for stalled connections."""
         self._stop.set()
         self._runner.close()
         self._large.close()

@@ -276,7 +276,12 @@ class DiskBlocks:
         self._records.forget(self._dataset.id)
         self.path.unlink(missing_ok=True)
         number = os.open(self.path, OPENING | os.O_CREAT | os.O_EXCL, DATA_MODE)
-        os.ftruncate(number, size_bytes)
+        try:
+            os.ftruncate(number, size_bytes)
+        except OSError:
+            self.path.unlink(missing_ok=True)
+            os.close(number)
+            raise
         return number
 
     def _checksum(self, block: int) -> int:

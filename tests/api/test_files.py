@@ -81,7 +81,7 @@ def downloads(server: DemoServer) -> list[str]:
 
 
 def test_files_are_fetched_once_and_then_taken_without_a_look(
-    archive: AlyxArchive, server: DemoServer, opened: Opener, home: Path
+    archive: AlyxArchive, server: DemoServer, opened: Opener, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = opened()
     files, datasets = Files(here, may_fetch=True), datasets_in(here)
@@ -89,12 +89,17 @@ def test_files_are_fetched_once_and_then_taken_without_a_look(
     assert paths == [f"{home}/cache/{name}" for name in NAMES]
     assert [Path(str(path)).read_bytes() for path in paths] == [name.encode() * 100 for name in NAMES]
     assert len(downloads(server)) == 3
+    with monkeypatch.context() as watched:
+        watched.setattr(os, "pread", lambda *_: pytest.fail("a file was hashed again"))
+        assert files.paths(datasets) == paths
+    assert len(downloads(server)) == 3
     status = os.stat(str(paths[0]))
     with open(str(paths[0]), "r+b") as file:
         file.write(b"X")
-    os.utime(str(paths[0]), ns=(status.st_atime_ns, status.st_mtime_ns))  # only whoever hashes it sees the difference
+    os.utime(str(paths[0]), ns=(status.st_atime_ns, status.st_mtime_ns))  # its ctime tells
     assert files.paths(datasets) == paths
-    assert len(downloads(server)) == 3
+    assert [Path(str(path)).read_bytes() for path in paths] == [name.encode() * 100 for name in NAMES]
+    assert len(downloads(server)) == 4
 
 
 def test_the_files_of_one_call_are_fetched_in_parallel(server: DemoServer, opened: Opener) -> None:

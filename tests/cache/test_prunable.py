@@ -25,6 +25,7 @@ def test_a_dataset_is_fetched_again_after_its_file_was_removed(place: ArchiveAnd
     assert read(content, dataset) == b"right bytes"
     content.flush()
     opened = content.open(dataset, may_fetch=False)
+    assert opened.read(0, 1) == b"r"
     files = PrunableFiles(ContentStore(place.cache, place.cache / ".onefs"), NoTables(), inf)
     with closing(Folder(place.cache)) as root, closing(files) as unlisted:
         assert unlisted.remove(root, dataset.path, place.file(dataset).lstat()) == ""

@@ -200,12 +200,12 @@ def test_what_there_is_of_a_large_file_is_evicted_too(archive: Archive) -> None:
 def test_verify_finds_what_no_stamp_tells(archive: Archive) -> None:
     archive.do(f"fetch {MADE_SESSION}/alf/probe0")
     file = archive.cached(NAMES[1])
-    status = file.stat()
-    with file.open("r+b") as stream:
-        stream.write(b"decayed")
-    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
     with (archive.mount.path / MADE_SESSION / NAMES[1]).open("rb", buffering=0) as reader:
-        assert reader.read(7) == b"decayed"
+        status = file.stat()
+        with file.open("r+b") as stream:
+            stream.write(b"decayed")
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+        assert reader.read(7) == b"decayed"  # whoever opens it now has it hashed, as its ctime differs
         job = archive.do("verify")
         with pytest.raises(OSError, match=os.strerror(errno.EIO)):  # no more of what is known to be wrong
             os.pread(reader.fileno(), 7, 0)

@@ -111,7 +111,9 @@ def test_only_small_files_and_only_while_anything_may_be_fetched(place: ArchiveA
     small, large, empty = place.add(DATA, 1), place.add(DATA + b"1", 2), place.add(b"", 3)
     unknown = place.add(DATA, 4, size=None)
     assert [content.may_prefetch(each) for each in (small, large, empty, unknown)] == [True, False, False, False]
-    assert not place.content(may_go_on=lambda: False).may_prefetch(small)
+    content.permit(may_fetch=False)
+    assert not content.may_prefetch(small)
+    content.permit(may_fetch=True)
     assert not place.content(is_cache=False).may_prefetch(small)
     place.server.fault(place.url_path(small), Fault(status=404))
     with pytest.raises(MissingOnServerError):
