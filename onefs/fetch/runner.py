@@ -240,21 +240,20 @@ class Runner:
             fetch.begin()
 
     def _end(self, fetch: Fetch, outcome: Obtained | OnefsError | Pause) -> None:
-        is_abandoned = outcome is Pause.ABANDONED
+        """End a fetch. Readers have their bytes before anybody is told; of a failure others are told first."""
+        if outcome is Pause.ABANDONED:
+            fetch.use(None)  # whoever sees that it is under way no more finds its file closed, and on the disk
+        self.fetches.remove(fetch)
+        was_finished = fetch.is_finished and outcome is not Pause.ABANDONED
         try:
-            if is_abandoned:
-                fetch.use(None)  # whoever sees that it is under way no more finds its file closed, and on the disk
-        finally:
-            self.fetches.remove(fetch)
-        try:
-            if not fetch.is_finished or is_abandoned:
+            if isinstance(outcome, Obtained):
+                copy = outcome.copy
+                fetch.succeed(self._store.descriptors.share(fetch.dataset, copy.path, copy.signature, copy.descriptor))
+            if not was_finished:
                 self._tell(fetch, outcome if isinstance(outcome, OnefsError) else None)
         finally:
             if isinstance(outcome, OnefsError):
                 fetch.fail(outcome)
-            elif isinstance(outcome, Obtained):
-                copy = outcome.copy
-                fetch.succeed(self._store.descriptors.share(fetch.dataset, copy.path, copy.signature, copy.descriptor))
             fetch.use(None)
 
     def _tell(self, fetch: Fetch, error: OnefsError | None) -> None:

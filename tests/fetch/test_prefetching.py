@@ -25,7 +25,7 @@ def test_it_fetches_and_verifies_the_file(place: ArchiveAndCache) -> None:
     content.prefetch(dataset)
     assert read(content, dataset, may_fetch=False) == DATA
     assert place.server.requests() == 1
-    assert place.changes
+    wait_until(lambda: place.changes)
 
 
 def test_who_opens_it_does_not_wait_behind_other_prefetches(place: ArchiveAndCache) -> None:
