@@ -7,10 +7,10 @@ from math import inf
 from pathlib import Path
 from typing import Protocol
 
-from onefs.alf import STATE_FOLDER
 from onefs.cache.atomic import cache_errors
-from onefs.cache.beneath import opened_folder, remove_emptied, remove_empty_tree
+from onefs.cache.beneath import Folder
 from onefs.cache.prunable import ListedDatasets, PrunableFiles
+from onefs.cache.sharing import state_folder
 from onefs.cache.store import ContentStore
 from onefs.errors import BusyError
 from onefs.indexer.prune import ListedFiles, UnlistedFiles, unlisted_files
@@ -58,8 +58,9 @@ def prune(cache: Path, tables: TablesOfCache, rules: Rules) -> Generator[Unliste
 
     Raises `BusyError` if the tables are replaced meanwhile, `CacheDamagedError` if the cache cannot be read.
     """
-    with cache_errors("what is to be pruned", cache), opened_folder(cache) as root:
-        unlisted = PrunableFiles(ContentStore(cache, cache / STATE_FOLDER), tables, rules.others_before_s)
+    with cache_errors("what is to be pruned", cache):
+        root = Folder(cache)
+        unlisted = PrunableFiles(ContentStore(cache, state_folder(cache)), tables, rules.others_before_s)
         pruning = _Pruning(root, unlisted, rules)
         try:
             for found in unlisted_files(cache, tables):
@@ -73,12 +74,13 @@ def prune(cache: Path, tables: TablesOfCache, rules: Rules) -> Generator[Unliste
                 yield from pruning.session(found)
         finally:
             unlisted.close()
+            root.close()
 
 
 class _Pruning:
-    """Prunes session folders below an open folder."""
+    """Prunes session folders of a cache."""
 
-    def __init__(self, root: int, unlisted: PrunableFiles, rules: Rules) -> None:
+    def __init__(self, root: Folder, unlisted: PrunableFiles, rules: Rules) -> None:
         self._root = root
         self._unlisted = unlisted
         self._rules = rules
@@ -128,7 +130,7 @@ class _Pruning:
             return Unlisted(found.folder, is_folder=True, stays=stays)
         failure = ""
         try:
-            if self._rules.is_delete and not remove_empty_tree(self._root, found.folder):
+            if self._rules.is_delete and not self._root.remove_empty_tree(found.folder):
                 return None
         except OSError as error:
             failure = _said(error)
@@ -137,7 +139,7 @@ class _Pruning:
     def _remove_emptied(self, folder: str, top: str) -> Iterator[Unlisted]:
         """Remove a folder and those above it, up to below `top`, as far as they became empty. Gives what failed."""
         try:
-            remove_emptied(self._root, folder, top)
+            self._root.remove_emptied(folder, top)
         except OSError as error:
             yield Unlisted(folder, is_folder=True, failure=_said(error))
 

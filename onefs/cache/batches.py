@@ -54,15 +54,19 @@ class Batches:
         self._write_batch()
         return self._database.write(change)
 
-    def write_later(self, change: Change, key: Hashable = None) -> None:
-        """Have a change made soon, with others. It takes the place of an earlier one with the same key."""
+    def write_later(self, change: Change, key: Hashable = None, *, is_urgent: bool = False) -> None:
+        """Have a change made soon, with others. It takes the place of an earlier one with the same key.
+
+        An urgent one is made at once, but is not waited for.
+        """
         with self._news:
             if self._closed or not self._has_thread():
                 return
             key = object() if key is None else key
             self._later.pop(key, None)
             self._later[key] = change
-            if len(self._later) == 1:
+            self._hurries |= is_urgent
+            if is_urgent or len(self._later) == 1:
                 self._news.notify_all()
 
     def is_pending(self, key: Hashable) -> bool:

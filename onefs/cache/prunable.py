@@ -8,9 +8,8 @@ from typing import Protocol
 from uuid import UUID
 
 from onefs import alf
-from onefs.cache.beneath import remove_file
+from onefs.cache.beneath import Folder
 from onefs.cache.evict import AT_ONCE
-from onefs.cache.eviction import footprint
 from onefs.cache.locks import StoppedError
 from onefs.cache.store import ContentStore
 from onefs.cache.verify import CopyRecord, Signature
@@ -44,7 +43,6 @@ class PrunableFiles:
         self._store = store
         self._listed = listed
         self._others_before_s = others_before_s
-        self._freed_files = self._freed_bytes = 0
 
     def reason_to_stay(self, path: str, status: os.stat_result) -> str:
         """Why a file must stay, "" if it may be removed. The first call reads what is recorded of all files."""
@@ -66,30 +64,25 @@ class PrunableFiles:
             return ""
         return RECENT if self._others_before_s > -inf else NOT_OURS
 
-    def remove(self, root: int, path: str, status: os.stat_result) -> str:
-        """Remove a file below an open folder, and its stamp; why it stays, "" if it is removed. Raises OSError."""
+    def remove(self, root: Folder, path: str, status: os.stat_result) -> str:
+        """Remove a file below a folder, and its stamp; why it stays, "" if it is removed. Raises OSError."""
         stamped = self._stamped(path)
         if stamped is None:
-            return "" if remove_file(root, path, status) else CHANGED
+            return "" if root.remove_file(path, status) else CHANGED
         try:
             with self._store.lock(stamped.dataset.id, AT_ONCE):
                 if self._store.is_pinned(stamped.dataset.id):
                     return PINNED
-                if not remove_file(root, path, status):
+                if not root.remove_file(path, status):
                     return CHANGED
                 if _is_of(stamped, status):
                     self._store.state.drop(stamped.dataset.id)
-                    self._freed_files += stamped.is_fetched
-                    self._freed_bytes += footprint(status.st_size) if stamped.is_fetched else 0
         except StoppedError:
             return IN_USE
         return ""
 
     def close(self) -> None:
-        """Subtract what was removed from the use of the cache, and close the store."""
-        if self._freed_files:
-            with suppress(OSError, StoppedError):
-                self._store.room.evicted(self._freed_bytes, self._freed_files)
+        """Close the store."""
         self._store.close()
 
     def _stamped(self, path: str) -> CopyRecord | None:

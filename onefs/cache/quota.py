@@ -1,32 +1,34 @@
-"""`Room`: the limits of the cache. Every byte that is to be written is asked for here first."""
+"""`Quota`: the limits of a cache, for all processes of a user. Bytes are reserved here before they are written."""
 
 import os
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
-from onefs.cache.clearing import Clearing
-from onefs.cache.evict import Evictor
-from onefs.cache.eviction import surplus
-from onefs.cache.grants import Grants
-from onefs.cache.ledger import Ledger
+from onefs.cache.evict import Evictor, surplus
 from onefs.cache.locks import StoppedError
-from onefs.cache.prospect import Prospect
-from onefs.cache.shares import Shares
+from onefs.cache.state import State
+from onefs.cache.usage import LabUsage, Reservations, Taken, bytes_of_parts, usage_by_lab
 from onefs.errors import NoRoomError
 from onefs.text import counted
 from onefs.threads import Workers
 
 AHEAD_PARTS = 64
-"""What is evicted ahead of need goes in parts of the limit, so that who waits for room comes in between."""
+"""Eviction ahead of need goes in parts of the limit, so that those that wait for bytes come in between."""
+PARTS_SHARE = 20
+"""Looking at incomplete files takes at most one part in so many of the time."""
 LOOKED_AT_EVERY_BYTES = 16 << 20
 LOOKED_AT_EVERY_S = 1.0
 SLACK_PARTS = 20
 PAUSE_S = 0.1
+HOPELESS_AFTER_S = 3.0
+STALLED_AFTER_S = 10.0
+OWN_STALLED_AFTER_S = 120.0
+"""How long room is waited for while no file comes; once one grew; and while this process fetches one."""
 TOO_LARGE = "Raise --cache-size (cache_size) to more than the file has."
 FULL = "Raise --cache-size (cache_size), or let files go (onefs unpin)."
 NOT_FREE = "Lower --cache-min-free (cache_min_free), let files go (onefs unpin), or free some space on that disk."
@@ -42,9 +44,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What is in the cache that onefs fetched. None for bytes and files: not counted yet.
+    """What is in the cache that onefs fetched: bytes with incomplete files, complete files, and what was evicted.
 
-    What was evicted counts since this process began.
+    None for bytes and files: it is no cache. What was evicted counts since this process began.
     """
 
     used_bytes: int | None
@@ -54,132 +56,170 @@ class Usage:
     evicted_files: int
 
 
-class Room:
-    """The room in a cache directory. Safe to use from several threads, and by several processes at once.
+class Quota:
+    """The limits of a cache directory. Safe to use from several threads, and by several processes at once.
 
-    `place` is the folder whose disk is to have room left.
+    `place` is the folder whose disk is to have bytes free.
     """
 
-    def __init__(
-        self,
-        limits: Limits,
-        place: Path,
-        ledger: Ledger,
-        shares: Shares,
-        evictor: Evictor,
-        hold: Callable[[UUID, threading.Event], AbstractContextManager[None]],
-    ) -> None:
+    def __init__(self, limits: Limits, place: Path, state: State, evictor: Evictor) -> None:
         self.limits = limits
         self._place = place
-        self._ledger = ledger
+        self._state = state
         self._evictor = evictor
+        self._reservations = Reservations(limits.cache_size_bytes, state)
         self._stop = threading.Event()
-        self._grants = Grants(limits.cache_size_bytes, ledger, shares, self._stop)
-        self._clearing = Clearing(evictor, self._grants, ledger, hold, self._stop)
-        self._ahead = Workers("onefs-evict", 1)
-        self._counting = Workers("onefs-count", 1)
-        self._changed = threading.Condition()  # guards the four below
+        self._background = Workers("onefs-evict", 2)
+        self._evicting = threading.Lock()
+        self._changed = threading.Condition()  # guards all below
+        self._used_bytes = 0  # when the database was asked last
+        self._evicts_ahead = False
+        self._parts: dict[UUID, int] = {}
+        self._parts_until_s = 0.0
         self._unseen_bytes = 0
         self._looked_s = 0.0
-        self._works_ahead = False
-        self._counts = False
 
-    def take(self, size_bytes: int) -> None:
-        """Count bytes that are about to be written, evicting others if a limit asks for it; costs little.
+    def reserve(
+        self, dataset_id: UUID, there_bytes: int, *, comes_whole: bool = True, evicts: bool = True
+    ) -> "Reservation":
+        """Bytes for an incomplete file, some of which are on the disk.
 
-        Raises NoRoomError if no room can be made, StoppedError, or OSError.
+        Others wait for one that `comes_whole`, as it can be evicted once it came, and it waits for others. Unless it
+        `evicts`, the bytes must be free, now and before others are evicted ahead of need.
         """
-        self._take(size_bytes)
+        return Reservation(self, Taken(dataset_id, there_bytes, comes_whole, evicts))
 
-    def give_back(self, size_bytes: int) -> None:
-        """Bytes that were taken were not written, or have gone again."""
-        self._grants.give_back(size_bytes)
-        self.tell()
+    def used(self) -> LabUsage:
+        """What is in the cache: bytes with incomplete files, and complete files. Raises OSError."""
+        copies, reserved = self._state.read(self._reservations.totals)
+        return LabUsage(copies.size_bytes + bytes_of_parts(self._parts_on_disk(), reserved), copies.files)
 
-    def reserve(self, dataset_id: UUID, there_bytes: int) -> "Reservation":
-        """Room for a file that is fetched whole, of which some is there and counted."""
-        return Reservation(self, self._grants, dataset_id, there_bytes)
-
-    def take_for(self, dataset_id: UUID, size_bytes: int, *, patient: bool) -> None:
-        """As `take`, for a file that is fetched whole; the `patient` wait for others, to be evicted once they came."""
-        self._take(size_bytes, dataset_id, patient=patient)
-
-    def evicted(self, size_bytes: int, files: int) -> None:
-        """Somebody had this evicted. Raises OSError, StoppedError."""
-        self._clearing.evicted(size_bytes, files)
-        self.tell()
-
-    def usage(self) -> Usage:
-        """What the cache holds, as far as anybody has counted it."""
-        account = self._ledger.read()
-        granted_bytes, new_files = self._grants.own()
-        used_bytes = None if account is None else max(0, account.used_bytes - granted_bytes)
-        files = None if account is None else account.files + new_files
-        clearing = self._clearing
-        return Usage(used_bytes, files, self.limits, clearing.evicted_bytes, clearing.evicted_files)
+    def labs(self) -> list[tuple[str, LabUsage]]:
+        """The complete files in the cache by lab, the largest first."""
+        return self._state.read(usage_by_lab)
 
     def free_bytes(self) -> int:
-        """Bytes that may be written until the cache's limit or the disk's end, by the last count. Raises OSError."""
+        """Bytes that may be written until the cache's limit or the disk's end. Raises OSError."""
         free_bytes = -self._missing_on_disk(0)
         if self.limits.cache_size_bytes:
-            free_bytes = min(free_bytes, self.limits.cache_size_bytes - (self.usage().used_bytes or 0))
+            free_bytes = min(free_bytes, self.limits.cache_size_bytes - self.used().size_bytes)
         return max(0, free_bytes)
 
     def count(self) -> None:
-        """Have it counted soon, in a thread of its own, unless that was done lately."""
+        """Compare what is known with the disk soon, in a thread of its own, unless that was done lately."""
+        if self._evictor.is_check_due:
+            self._background.submit(partial(self._evictor.check, self._stop))
+
+    def invalidate_scan(self) -> None:
+        """Drop the «nothing to evict» result, as something changed, and wake those that wait."""
+        self._evictor.invalidate_scan()
         with self._changed:
-            if self._counts or (self._evictor.labs.is_counted and not self._clearing.is_due):
-                return
-            self._counts = self._counting.submit(self._count)
+            self._parts_until_s = 0.0
+            self._changed.notify_all()
 
     def close(self) -> None:
-        """Give back what was taken ahead, and wake who waits."""
-        self._ahead.close()
-        self._counting.close()
-        self._grants.close()
+        """Give back what was taken ahead, and wake those that wait."""
+        self._background.close()
         self._stop.set()
-        self.tell()
+        self.invalidate_scan()
+        self._reservations.close()
 
-    def _take(self, size_bytes: int, holder: UUID | None = None, *, patient: bool = False) -> None:
-        if not self._grants.spend(size_bytes, holder):
-            self._make_room(size_bytes, holder, patient=patient)
+    # -- for reservations --------------------------------------------------------------------------------------------
+
+    def take(self, file: Taken, size_bytes: int) -> None:
+        """Take bytes for a file, evicting others if a limit asks for it. Raises NoRoomError, StoppedError, OSError."""
+        if not file.evicts and self._would_evict(size_bytes):
+            raise NoRoomError(f"The cache has no room for {counted(size_bytes, 'byte')} without evicting.", FULL)
+        if not self._reservations.take(file, size_bytes):
+            self._make_room(file, size_bytes)
         if self.limits.min_free_bytes:
             try:
                 self._leave_free(size_bytes)
             except BaseException:
-                self._grants.give_back(size_bytes, holder)
+                self.give_back(file, size_bytes)
                 raise
 
-    def _make_room(self, size_bytes: int, holder: UUID | None, *, patient: bool) -> None:
+    def give_back(self, file: Taken, size_bytes: int) -> None:
+        """Bytes that were taken for a file were not written."""
+        self._reservations.give_back(file, size_bytes)
+
+    def end(self, file: Taken, kept_bytes: int) -> None:
+        """So many bytes of the file stay on the disk."""
+        self._reservations.end(file, kept_bytes)
+        self.invalidate_scan()
+
+    def _would_evict(self, size_bytes: int) -> bool:
+        """Whether so many more bytes would have anything evicted, now or ahead of need. Raises OSError."""
+        limit_bytes = self.limits.cache_size_bytes
+        if limit_bytes and surplus(max(self._used_bytes, self.used().size_bytes) + size_bytes, limit_bytes) > 0:
+            return True
+        return bool(self.limits.min_free_bytes) and self._missing_on_disk(size_bytes) > 0
+
+    # -- making room -------------------------------------------------------------------------------------------------
+
+    def _make_room(self, file: Taken, size_bytes: int) -> None:
         limit_bytes = self.limits.cache_size_bytes
         if size_bytes > limit_bytes:
             raise NoRoomError(f"{size_bytes} bytes are more than the cache may hold ({limit_bytes}).", TOO_LARGE)
-        prospect = Prospect(lambda: bool(self._grants.held), self._evictor.parts)
-        while not self._grants.ask(size_bytes, holder):
-            if self._clearing.clear(lambda freed: self._grants.missing(size_bytes)):  # noqa: ARG005
+        # Only the first time it waits for others, as two that have some each could wait for one another for ever.
+        progress = Progress(time.monotonic()) if file.comes_whole and not file.taken_bytes else None
+        while (missing_bytes := self._ask(file, size_bytes)) > 0:
+            self.count()
+            if self._evict(missing_bytes):
                 continue
-            if size_bytes <= limit_bytes - self._clearing.kept_bytes and patient and prospect.is_good():
-                self._wait()
-            else:
-                kept_bytes = self._clearing.kept_bytes
+            kept_bytes = self._evictor.kept_bytes
+            if progress is None or size_bytes > limit_bytes - kept_bytes or not self._may_come(progress):
                 raise NoRoomError(
                     f"The cache is full ({limit_bytes} bytes, {kept_bytes} of them pinned), and nothing in it may be "
                     f"evicted for {counted(size_bytes, 'byte')}.",
                     FULL,
                 )
-        self._work_ahead()
+            self._pause()
+        self._evict_ahead()
 
-    def _wait(self) -> None:
+    def _ask(self, file: Taken, size_bytes: int) -> int:
+        missing_bytes, self._used_bytes = self._reservations.ask(file, size_bytes, self._parts_on_disk())
+        return missing_bytes
+
+    def _parts_on_disk(self) -> dict[UUID, int]:
+        """Bytes of the incomplete files, looked at lately. Raises OSError."""
+        began_s = time.monotonic()
+        if began_s >= self._parts_until_s:
+            found = {part.dataset_id: part.size_bytes for part in self._evictor.parts().values()}
+            now_s = time.monotonic()
+            with self._changed:
+                self._parts, self._parts_until_s = found, now_s + PARTS_SHARE * (now_s - began_s)
+        return self._parts
+
+    def _evict(self, wanted_bytes: int) -> int:
+        with self._evicting:
+            return self._evictor.evict(wanted_bytes, self._stop)
+
+    def _may_come(self, progress: "Progress") -> bool:
+        """Whether files are on their way that can be evicted once they came. Raises OSError."""
+        return progress.is_going_on(self._evictor.parts(), time.monotonic(), is_own=self._reservations.is_any_whole)
+
+    def _pause(self) -> None:
         with self._changed:
             self._changed.wait(PAUSE_S)
         if self._stop.is_set():
             raise StoppedError
 
-    def tell(self) -> None:
-        """Something changed: who waits for room shall look again."""
-        self._clearing.hope()
+    def _evict_ahead(self) -> None:
+        """Evict in a thread of its own before all is full, so that few ever wait for room."""
         with self._changed:
-            self._changed.notify_all()
+            if not self._evicts_ahead and surplus(self._used_bytes, self.limits.cache_size_bytes) > 0:
+                self._evicts_ahead = self._background.submit(self._evict_surplus)
+
+    def _evict_surplus(self) -> None:
+        wanted_bytes = surplus(self._used_bytes, self.limits.cache_size_bytes)
+        part_bytes = self.limits.cache_size_bytes // AHEAD_PARTS
+        try:
+            with suppress(OSError, StoppedError):
+                while wanted_bytes > 0 and (freed_bytes := self._evict(min(wanted_bytes, part_bytes))):
+                    wanted_bytes -= freed_bytes
+        finally:
+            self._evicts_ahead = False
 
     def _leave_free(self, size_bytes: int) -> None:
         with self._changed:
@@ -188,90 +228,69 @@ class Room:
             if self._unseen_bytes < LOOKED_AT_EVERY_BYTES and now_s < self._looked_s + LOOKED_AT_EVERY_S:
                 return
             self._unseen_bytes, self._looked_s = 0, now_s
-        missing_bytes = self._missing_on_disk(size_bytes)
-        if missing_bytes <= 0:
-            return
-        # Some disks say only later that room came free.
-        goal_bytes = missing_bytes + self.limits.min_free_bytes // SLACK_PARTS
-        if not self._clearing.clear(lambda freed: min(goal_bytes - freed, self._missing_on_disk(size_bytes))):
-            with self._changed:
+        # Some disks say only later that bytes came free.
+        goal_bytes = self._missing_on_disk(size_bytes) + self.limits.min_free_bytes // SLACK_PARTS
+        while (wanted_bytes := min(goal_bytes, self._missing_on_disk(size_bytes))) > 0:
+            freed_bytes = self._evict(wanted_bytes)
+            goal_bytes -= freed_bytes
+            if not freed_bytes:
                 self._looked_s = 0.0
-            raise NoRoomError(
-                f"The disk of {self._place} has less than {self.limits.min_free_bytes} bytes free, "
-                "and nothing in the cache may be evicted.",
-                NOT_FREE,
-            )
+                raise NoRoomError(
+                    f"The disk of {self._place} has less than {self.limits.min_free_bytes} bytes free, "
+                    "and nothing in the cache may be evicted.",
+                    NOT_FREE,
+                )
 
     def _missing_on_disk(self, size_bytes: int) -> int:
         disk = os.statvfs(self._place)
         return self.limits.min_free_bytes + size_bytes - disk.f_bavail * disk.f_frsize
 
-    def _work_ahead(self) -> None:
-        """Evict in a thread of its own before all is full, so that few ever wait for room."""
-        if self._surplus() <= 0:
-            return
-        with self._changed:
-            if self._works_ahead:
-                return
-            self._works_ahead = True
-        if not self._ahead.submit(self._evict_ahead):
-            self._works_ahead = False
-
-    def _evict_ahead(self) -> None:
-        part_bytes = self.limits.cache_size_bytes // AHEAD_PARTS
-        try:
-            with suppress(OSError, StoppedError):
-                goal_bytes = self._surplus()
-                while goal_bytes > 0 and self._clearing.clear(lambda freed: part_bytes - freed):
-                    goal_bytes -= part_bytes
-        finally:
-            with self._changed:
-                self._works_ahead = False
-
-    def _count(self) -> None:
-        try:
-            with suppress(OSError, StoppedError):
-                self._clearing.count()
-        finally:
-            with self._changed:
-                self._counts = False
-
-    def _surplus(self) -> int:
-        account = self._ledger.read()
-        return 0 if account is None else surplus(account.used_bytes, self.limits.cache_size_bytes)
-
 
 class Reservation:
-    """The room of one file that is fetched whole. For one thread."""
+    """Bytes of the disk for a file that is being fetched. Safe to use from several threads."""
 
-    def __init__(self, room: Room, grants: Grants, dataset_id: UUID, there_bytes: int) -> None:
-        self._room = room
-        self._grants = grants
-        self._dataset_id = dataset_id
-        self._is_held = False
-        self._is_over = False
-        self.size_bytes = there_bytes
+    def __init__(self, quota: Quota, file: Taken) -> None:
+        self._quota = quota
+        self._file = file
+
+    @property
+    def size_bytes(self) -> int:
+        """How large the file may become."""
+        return self._file.there_bytes + self._file.taken_bytes
 
     def reach(self, size_bytes: int) -> None:
-        """Have room for so many bytes in all. Raises NoRoomError, StoppedError or OSError.
+        """Let the file have so many bytes in all. Raises NoRoomError, StoppedError or OSError."""
+        if size_bytes > self.size_bytes:
+            self._quota.take(self._file, size_bytes - self.size_bytes)
 
-        Only the first time it waits for others, as two that have some each could wait for one another for ever.
+    def take(self, size_bytes: int) -> None:
+        """Let the file have so many bytes more. Raises as `reach` does."""
+        self._quota.take(self._file, size_bytes)
+
+    def give_back(self, size_bytes: int) -> None:
+        """So many of them were not written."""
+        self._quota.give_back(self._file, size_bytes)
+
+    def end(self, kept_bytes: int) -> None:
+        """So many bytes stay on the disk, as a complete file or for another try. After that it can begin anew.
+
+        A complete file's row in the state must have been put before.
         """
-        missing_bytes = size_bytes - self.size_bytes
-        if missing_bytes > 0:
-            self._room.take_for(self._dataset_id, missing_bytes, patient=not self._is_held)
-            if not self._is_held:
-                self._grants.hold(self._dataset_id, self.size_bytes)
-            self._is_held = True
-            self.size_bytes = size_bytes
+        self._quota.end(self._file, kept_bytes)
 
-    def end(self, kept_bytes: int, *, is_file: bool = False) -> None:
-        """So many bytes stay on the disk, as a complete file or for another try. The former is for good."""
-        if self._is_over:
-            return
-        self._is_over = is_file
-        if is_file:
-            self._grants.came()
-        self._grants.give_back(self.size_bytes - kept_bytes, self._dataset_id)
-        self._room.tell()
-        self.size_bytes = kept_bytes
+
+class Progress:
+    """Whether incomplete files grow, for a thread that waits for them."""
+
+    def __init__(self, now_s: float) -> None:
+        self._seen: object = None
+        self._has_grown = False
+        self._since_s = now_s
+
+    def is_going_on(self, parts: object, now_s: float, *, is_own: bool) -> bool:
+        """Whether any came or grew lately. Those of this process come or fail in the end, so they may take longer."""
+        if self._seen is not None and parts != self._seen:
+            self._has_grown, self._since_s = True, now_s
+        self._seen = parts
+        longest_s = OWN_STALLED_AFTER_S if is_own else STALLED_AFTER_S if self._has_grown else HOPELESS_AFTER_S
+        return now_s < self._since_s + longest_s

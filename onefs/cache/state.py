@@ -18,7 +18,7 @@ from onefs.catalogue.records import Dataset
 from onefs.errors import CacheDamagedError
 
 KEPT_IN_MEMORY = 200_000
-URGENT_BYTES = 1 << 20
+URGENT_BYTES = 1 << 17
 """Before a larger file gets its name its row is written, as it must still be evicted if this process is killed."""
 URGENT_WAIT_S = 0.05
 AGAIN_AFTER_S = 15.0

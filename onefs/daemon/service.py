@@ -48,10 +48,12 @@ from onefs.settings import Settings, settings_text
 from onefs.sources.origins import origins
 from onefs.sources.releases import Releases
 from onefs.sources.source import Source
+from onefs.transports.base import Location
 from onefs.vfs.control import Daemon, control_directory
 from onefs.vfs.filesystem import FileSystem
 from onefs.vfs.journal import Journal
 from onefs.vfs.nodes import Directory, NodeModes
+from onefs.vfs.prefetching import Prefetching
 
 # Requests under way at once: each waiting read or open takes one, and the rest must still be answered.
 MAX_REQUESTS = 10_000
@@ -73,10 +75,7 @@ class Service:
         self._journal = Journal(errno_name)
         self._programs = Programs(Crawlers(settings.crawl_warn, settings.crawl_limit))
         hooks = Hooks(
-            on_change=self._content_changed,
-            on_failure=self._content_failed,
-            on_withdrawn=self._content_withdrawn,
-            may_go_on=lambda: ALLOWED[self._refresher.state.requested].fetching,
+            events=self,
             on_tables=self._adopt,
             jitter=Jitter(settings.refresh_jitter_s),
         )
@@ -93,11 +92,13 @@ class Service:
             self._tables_in_use,
             self._check_outside,
         )
-        self._jobs = Jobs()
+        self._jobs = Jobs(settings.connections)
         counters = Counters()
+        most_ahead = settings.connections if settings.prefetch == "auto" else 0
+        self._prefetching = Prefetching(self._content, most_ahead, settings.read_ahead_max)
         recorder = self._recording.recorder
         self._metrics = Metrics(
-            Measured(self._mountpoint, self._archive, counters, self._jobs, recorder, self._programs)
+            Measured(self._mountpoint, self._archive, counters, self._jobs, recorder, self._programs, self._prefetching)
         )
         self._status = status = Status(self._mountpoint, self._archive, self._journal, log.place)
         self._showing = Showing(
@@ -115,6 +116,7 @@ class Service:
             source.state_dir,
         )
         status.add("shown", self._showing)
+        status.add("prefetch", self._prefetching)
         status.add("jobs", self._jobs)
         status.add("recording", self._recording)
         status.add("programs", self._programs)
@@ -127,6 +129,7 @@ class Service:
             serves_mismatches=Verify(settings.verify) is Verify.WARN,
             recorder=self._recording.recorder,
             modes=NodeModes(stat.S_IFDIR | settings.dir_mode, stat.S_IFREG | settings.file_mode),
+            prefetching=self._prefetching,
         )
         self._operations = Operations(
             self._file_system,
@@ -170,7 +173,7 @@ class Service:
             self._content,
             lambda: self._refresher.state.requested,
             self._journal.record,
-            max_transfers=self._settings.max_transfers,
+            fetches_at_once=min(self._settings.connections, self._settings.max_transfers),
             has_server=self._source.abilities.has_server,
         )
         return FileCommands(lambda: self._file_system, self._content, self._jobs, orders, self._mountpoint, self._retry)
@@ -192,7 +195,7 @@ class Service:
 
     def _releases(self) -> Releases:
         source = self._source
-        tables = None if source.is_frozen else origins(source.tables_url, self._client, self._archive.transport)
+        tables = None if source.is_frozen else origins(source.tables_url, self._client, self._archive.ranges)
         return Releases(source, tables, lambda: self._refresher.state.requested is not Mode.LOCAL)
 
     def state_text(self) -> str:
@@ -318,6 +321,7 @@ class Service:
     def _switch(self, mode: Mode) -> None:
         check(mode, self._source.name, self._source.abilities)
         self._refresher.switch(mode)
+        self._content.permit(may_fetch=ALLOWED[mode].fetching)
         self._showing.renew()
 
     def _retry(self) -> None:
@@ -357,10 +361,12 @@ class Service:
         if Path(os.path.realpath(directory)).is_relative_to(mounting.place(self._mountpoint)):
             raise UsageError(f"{directory} lies in the mount itself.", remedy)
 
-    def _content_changed(self, dataset: Dataset) -> None:
+    def changed(self, dataset: Dataset) -> None:
+        """Have the kernel ask for a dataset's attributes again."""
         self._tell(dataset, self._notifier.attributes_changed)
 
-    def _content_withdrawn(self, dataset: Dataset) -> None:
+    def withdrawn(self, dataset: Dataset) -> None:
+        """Have the kernel forget a dataset's bytes."""
         self._tell(dataset, self._notifier.pages_changed)
 
     def _tell(self, dataset: Dataset, tell: Callable[[int], None]) -> None:
@@ -369,6 +375,10 @@ class Service:
             if ino is not None:
                 tell(ino)
 
-    def _content_failed(self, dataset: Dataset, error: OnefsError) -> None:
+    def mismatched(self, dataset: Dataset, location: Location) -> None:
+        """Do nothing: the archive reports it to the database."""
+
+    def failed(self, dataset: Dataset, error: OnefsError) -> None:
+        """Log a failure, and list it among the errors."""
         _log.warning("%s", error)
         self._journal.record(dataset.path, error)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from archive_and_cache import ArchiveAndCache, read, read_open
 
-from onefs.cache.beneath import opened_folder
+from onefs.cache.beneath import Folder
 from onefs.cache.prunable import PrunableFiles
 from onefs.cache.store import ContentStore
 
@@ -26,7 +26,7 @@ def test_a_dataset_is_fetched_again_after_its_file_was_removed(place: ArchiveAnd
     content.flush()
     opened = content.open(dataset, may_fetch=False)
     files = PrunableFiles(ContentStore(place.cache, place.cache / ".onefs"), NoTables(), inf)
-    with opened_folder(place.cache) as root, closing(files) as unlisted:
+    with closing(Folder(place.cache)) as root, closing(files) as unlisted:
         assert unlisted.remove(root, dataset.path, place.file(dataset).lstat()) == ""
     assert not place.file(dataset).exists()
     assert read_open(opened) == b"right bytes"  # what is open stays readable

@@ -12,15 +12,18 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from archive_and_cache import ArchiveAndCache, read, read_open, together
 from servers import Fault
 from waiting import PATIENCE_S, wait_until
 
-from onefs.cache.eviction import footprint
+from onefs.cache.evict import Evictor
+from onefs.cache.locks import DatasetLocks
 from onefs.cache.quota import Limits
 from onefs.cache.store import ContentStore
+from onefs.cache.usage import footprint
 from onefs.catalogue.records import Dataset
 from onefs.errors import BusyError, CacheDamagedError, KeptError, NoRoomError
 from onefs.fetch.access import BlockRules, State
@@ -54,6 +57,28 @@ def on_disk(folder: Path) -> int:
             if not name.startswith("state-"):
                 found[status.st_ino] = status.st_blocks * 512
     return sum(found.values())
+
+
+LISTINGS: list[list[str]] = []
+
+
+def note_listing(event: str, given: tuple[object, ...]) -> None:
+    """Audit hooks stay for as long as the process lives."""
+    if LISTINGS and event in ("os.scandir", "os.listdir"):
+        LISTINGS[-1].append(os.readlink(f"/proc/self/fd/{given[0]}") if isinstance(given[0], int) else str(given[0]))
+
+
+sys.addaudithook(note_listing)
+
+
+@contextmanager
+def listed_folders() -> Iterator[list[str]]:
+    """The folders that were listed while the block ran."""
+    LISTINGS.append([])
+    try:
+        yield LISTINGS[-1]
+    finally:
+        LISTINGS.pop()
 
 
 @contextmanager
@@ -369,7 +394,7 @@ def test_a_limit_that_was_lowered_counts_for_what_is_there(place: ArchiveAndCach
     for dataset in datasets[:8]:
         read(content, dataset)
     content.close()
-    assert store_of(place).usage().used_bytes is None
+    assert store_of(place).usage().used_bytes == 8 * footprint(MIB)
     content = place.content(limits=Limits(6 * MIB))
     read(content, datasets[8])
     assert 8 in names(place, datasets)
@@ -394,7 +419,7 @@ def test_what_came_without_a_limit_counts_for_those_that_have_one(place: Archive
     wait_until(lambda: on_disk(place.cache) <= 8 * MIB)
 
 
-def test_what_is_there_is_counted_without_a_limit_once_somebody_asks(place: ArchiveAndCache) -> None:
+def test_what_is_there_is_known_at_once_without_a_limit(place: ArchiveAndCache) -> None:
     datasets = filled(place, 12)
     content, other = place.content(), place.content()
     file_bytes = footprint(MIB)
@@ -406,9 +431,7 @@ def test_what_is_there_is_counted_without_a_limit_once_somebody_asks(place: Arch
     for dataset in datasets[:4]:
         read(content, dataset)
     content.flush()
-    assert not (place.cache / ".onefs/room/ledger").exists(), "it was counted though nobody asked"
-    assert usage() in ((None, None), (4 * file_bytes, 4))
-    wait_until(lambda: usage() == (4 * file_bytes, 4))
+    assert usage() == (4 * file_bytes, 4)
     read(content, datasets[4])
     for dataset in datasets[5:]:
         read(other, dataset)
@@ -416,6 +439,58 @@ def test_what_is_there_is_counted_without_a_limit_once_somebody_asks(place: Arch
     assert usage() == (12 * file_bytes, 12)
     content.keeping.evict(datasets[0])
     assert usage() == (11 * file_bytes, 11)
+    assert content.keeping.labs() == [("lab", (11 * file_bytes, 11))]
+
+
+def test_what_a_person_removed_counts_no_longer_after_a_check(place: ArchiveAndCache) -> None:
+    first, second, third = filled(place, 3)
+    content = place.content()
+    for dataset in (first, second, third):
+        read(content, dataset)
+    place.file(first).unlink()
+    place.file(second).write_bytes(b"a person's")
+    wait_until(lambda: content.keeping.usage().files == 1)
+    assert place.file(second).read_bytes() == b"a person's"
+    assert content.keeping.usage().used_bytes == footprint(MIB)
+
+
+def test_where_no_file_is_left_the_disk_may_be_unmounted_and_all_are_remembered(place: ArchiveAndCache) -> None:
+    (dataset,) = filled(place, 1)
+    store, content = store_of(place), place.content()
+    read(content, dataset)
+    aside = place.file(dataset).rename(place.home / "aside")
+    Evictor(store, store.state, DatasetLocks(place.cache / ".onefs/locks")).check(threading.Event())
+    assert store.usage().files == 1
+    aside.rename(place.file(dataset))
+    assert store.evict(dataset) == footprint(MIB)
+
+
+def test_files_that_a_person_removed_make_room(place: ArchiveAndCache) -> None:
+    datasets = filled(place, 6)
+    content = place.content(limits=Limits(4 * MIB))
+    for dataset in datasets[:3]:
+        read(content, dataset)
+        place.file(dataset).unlink()
+    for dataset in datasets[3:]:
+        read(content, dataset)
+    assert names(place, datasets) == [3, 4, 5]
+    assert content.keeping.usage().evicted_files == 0
+
+
+def test_a_file_that_is_open_without_a_descriptor_is_not_evicted(place: ArchiveAndCache) -> None:
+    first, *_ = datasets = filled(place, 6)
+
+    class OneOpen:
+        def is_open_without_descriptor(self, dataset_id: UUID) -> bool:
+            return dataset_id == first.id
+
+    content = place.content()
+    for dataset in datasets:
+        read(content, dataset)
+    store = store_of(place, Limits(7 * MIB))
+    store.keep_while_open(OneOpen())
+    store.quota.reserve(UUID(int=1), 0).reach(5 * MIB)
+    assert names(place, datasets) == [0]
 
 
 def test_the_state_may_be_deleted_at_any_time(place: ArchiveAndCache) -> None:
@@ -452,7 +527,7 @@ def reading(place: ArchiveAndCache, datasets: list[Dataset], seed: int) -> "Iter
         ],
     }
     tests = Path(__file__).parents[1]
-    path = os.pathsep.join([str(tests), str(tests / "content"), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(tests), os.environ.get("PYTHONPATH", "")])
     process = subprocess.Popen(
         [sys.executable, LIMITED_PROCESS, json.dumps(asked)],
         stdin=subprocess.PIPE,
@@ -492,27 +567,33 @@ def test_several_processes_hold_one_limit_and_a_killed_one_leaves_nothing_that_c
     assert not [path for path in place.partial(datasets[0]).parent.iterdir() if path.stat().st_blocks]
 
 
-def test_what_another_daemon_had_under_way_counts_no_longer_once_it_is_gone(place: ArchiveAndCache) -> None:
-    coming, beside, later = filled(place, 3)
-    first, store = place.content(limits=Limits(LIMIT)), store_of(place)
-    place.server.fault(place.url_path(coming), Fault(stall_after=MIB // 2))
-    file = first.open(coming, may_fetch=True)
-    wait_until(place.partial(coming).exists)
-    read(first, beside)  # tells others what is under way
-    place.server.release()
-    read_open(file)
-    file.close()
-    first.flush()
-    store.evict(coming)
-    (place.cache / ".onefs/room/ledger").unlink()
-    second = place.content(limits=Limits(LIMIT))
-    read(second, later)
-    used_bytes = second.keeping.usage().used_bytes
-    assert used_bytes is not None
-    assert used_bytes < 2 * footprint(MIB) + MIB // 4, "beside two files there is but what was granted ahead"
+def test_what_a_killed_daemon_had_reserved_counts_no_longer(place: ArchiveAndCache) -> None:
+    datasets = filled(place, 6, 3 * MIB)
+    for dataset in datasets[:4]:
+        place.server.fault(place.url_path(dataset), Fault(stall_after=MIB))
+    content = place.content(limits=Limits(LIMIT))
+    with reading(place, datasets[:4], 1) as other:
+        wait_until(lambda: content.keeping.usage().used_bytes == 2 * footprint(3 * MIB), "two have all the room")
+        other.kill()
+        other.wait()
+        place.server.release()
+        read(content, datasets[4])
+        parts_bytes = on_disk(place.partial(datasets[0]).parent)
+        assert parts_bytes <= LIMIT - footprint(3 * MIB)
+        assert content.keeping.usage().used_bytes == footprint(3 * MIB) + parts_bytes
+        read(content, datasets[5])
+    assert names(place, datasets) == [4, 5]
+    assert content.keeping.usage().used_bytes == 2 * footprint(3 * MIB) + on_disk(place.partial(datasets[0]).parent)
 
 
 def test_a_mount_does_not_look_through_the_cache(place: ArchiveAndCache) -> None:
-    content = place.content(limits=Limits(LIMIT))
-    assert not (place.cache / ".onefs" / "room").exists()
-    assert not content.transfers()
+    datasets, content = filled(place, 5), place.content()
+    for dataset in datasets:
+        read(content, dataset)
+    content.close()
+    with listed_folders() as found:
+        content = place.content(limits=Limits(LIMIT))
+        assert content.keeping.free_bytes() == LIMIT - 5 * footprint(MIB)
+        assert content.open(datasets[0], may_fetch=False).size_bytes == MIB
+        assert not content.transfers()
+    assert [path for path in found if Path(path).is_relative_to(place.cache) and "partial" not in path] == []

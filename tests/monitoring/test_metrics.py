@@ -29,6 +29,7 @@ from onefs.recording.processes import Caller
 from onefs.recording.program_usage import Programs
 from onefs.recording.recorder import Recorder
 from onefs.settings import Settings
+from onefs.vfs.prefetching import Prefetching
 
 ROOT = Path(__file__).parents[2]
 HELP = ROOT / "onefs" / "help" / "metrics.md"
@@ -47,7 +48,8 @@ def parts(home: Path) -> Iterator[Measured]:
         archive = Archive(source, settings)
         archive.refresher.checked_s = 1.5e9
         wait_until(lambda: archive.content.keeping.usage().used_bytes is not None, "the cache is counted")
-        yield Measured(home / "mnt", archive, Counters(), Jobs(), Recorder("", md5_of), Programs())
+        prefetching = Prefetching(archive.content, 64, 64 << 20)
+        yield Measured(home / "mnt", archive, Counters(), Jobs(), Recorder("", md5_of), Programs(), prefetching)
         archive.close()
 
 
