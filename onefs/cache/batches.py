@@ -57,7 +57,7 @@ class Batches:
     def write_later(self, change: Change, key: Hashable = None, *, is_urgent: bool = False) -> None:
         """Have a change made soon, with others. It takes the place of an earlier one with the same key.
 
-        With `is_urgent`, others are not waited for.
+        An urgent one is made at once, but is not waited for.
         """
         with self._news:
             if self._closed or not self._has_thread():

@@ -14,7 +14,7 @@ from onefs.cache.atomic import read_json
 from onefs.cache.verify import CopyRecord, Signature, Stamp
 from onefs.catalogue.records import QC, Dataset
 
-FOLDERS = ("stamps", "pins", "room/arrivals")
+FOLDERS = ("stamps", "pins", "room")
 
 
 class OldState:
