@@ -81,6 +81,10 @@ class PartRecords:
         rows = self._state.read(lambda database: database.execute(query, (key, seq)).fetchall())
         return (rows[-1][0] if rows else seq), {block: crc for _, block, crc in rows}
 
+    def flush(self) -> None:
+        """Write what was noted."""
+        self._state.read(lambda database: database.execute("SELECT 1"))
+
     def mark_synced(self, key: str, checksums: dict[int, int]) -> None:
         """Note blocks that would outlive a power loss."""
         rows = [(key, block, crc) for block, crc in checksums.items()]

@@ -97,6 +97,11 @@ class ContentStore(CacheLayout):
                 return path, verdict
         return None
 
+    @property
+    def is_leased(self) -> bool:
+        """Whether an owner of a lock that stalls for long may lose it, and not know it."""
+        return self._locks.are_leased
+
     def lock(self, dataset_id: UUID, stop: threading.Event, longest_s: float = inf) -> AbstractContextManager[None]:
         """Hold a dataset against other processes. Raises OSError, StoppedError, HeldError."""
         return self._locks.hold(dataset_id, stop, longest_s)

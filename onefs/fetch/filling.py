@@ -13,6 +13,7 @@ from onefs.fetch.mismatch import agree
 from onefs.fetch.part_file import Gate, PartFile
 from onefs.fetch.ranges import ChangedError, Ranges, Span, server_of
 from onefs.fetch.scheduler import SHORTEST_SPAN_BYTES
+from onefs.fetch.storage import NamedByOtherError
 from onefs.text import counted
 from onefs.threads import Workers
 from onefs.transports.addresses import shown
@@ -86,8 +87,8 @@ class Filling:
             for _ in range(part.rules.parts - 1):
                 self.help()
         try:
+            part.refresh()
             while True:
-                part.refresh()
                 self.fetch.token.raise_if_cancelled()
                 with part.changed:
                     self._raise_failure()
@@ -96,6 +97,8 @@ class Filling:
                     break
                 if blocks:
                     self._fetch(blocks)
+                elif part.awaits_others:
+                    part.refresh()
         finally:
             self._workers.running.discard(self)
             part.filling = None
@@ -159,11 +162,13 @@ class Filling:
     def _fetch(self, blocks: range) -> None:
         """Fetch these blocks, which were taken, and give them back. Ends early once it is over."""
         try:
+            self.part.refresh()  # another process may have fetched some until they were claimed
             self._ranges.fetch(self.location, SpanSink(self, blocks), self._token)
         except OnefsError:
             if self.fetch.token.is_cancelled or not self._token.is_cancelled:
                 raise
         finally:
+            self.part.storage.flush_notes()  # before they can be claimed by another process
             self.part.give_back(blocks)
 
     def _help(self) -> None:
@@ -172,11 +177,10 @@ class Filling:
             "Please report it, with the log.",
         )
         try:
-            self.part.refresh()
             while not self.is_over and (blocks := self.part.next_span()):
                 self._fetch(blocks)
             failure = None
-        except (OnefsError, OSError, ChangedError, StoppedError) as error:
+        except (OnefsError, OSError, ChangedError, NamedByOtherError, StoppedError) as error:
             failure = error
         finally:
             with self.part.changed:

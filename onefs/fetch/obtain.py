@@ -24,7 +24,7 @@ from onefs.fetch.mismatch import mismatch
 from onefs.fetch.part_file import Gate
 from onefs.fetch.ranges import Ranges
 from onefs.fetch.retry import LocationHealth
-from onefs.fetch.storage import DiskBlocks
+from onefs.fetch.storage import DiskBlocks, NamedByOtherError
 from onefs.fetch.whole import WholeFile
 from onefs.transports.base import Location
 
@@ -177,7 +177,14 @@ class Obtainer:
     def _fetch_blocks(self, fetch: Fetch, locations: Locations, stack: ExitStack, *, is_held: bool) -> Obtained | Pause:
         dataset = fetch.dataset
         try:
-            result = self._large.fetch(fetch, locations)
+            try:
+                result = self._large.fetch(fetch, locations, is_shared=not is_held)
+            except NamedByOtherError:
+                copy = self._settle(fetch, in_hand=False)
+                if copy is not None:
+                    self._large.replaced(fetch, copy.signature.inode)
+                    return Obtained(copy, fetched=True)
+                result = self._large.fetch(fetch, locations, is_shared=False)
             if isinstance(result, WholePart):
                 if not is_held:
                     stack.enter_context(self._store.lock(dataset.id, self._stop))

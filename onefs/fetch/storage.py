@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Protocol
 from uuid import uuid4
 
-from onefs.cache.atomic import MORE_ROOM, has_its_name, reopened
+from onefs.cache.atomic import MORE_ROOM, has_its_name, part_from_others, reopened
 from onefs.cache.beneath import DATA_MODE
 from onefs.cache.layout import CacheLayout
 from onefs.cache.marks import BLOCKS_ENDING, claim, mark_open, release
@@ -24,6 +24,10 @@ LEAST_OF_A_FILE_BYTES = 16 << 20
 MOST_OF_A_FILE_BYTES = 64 << 20
 MORE_ROOM_OR_LIMIT = f"Raise --cache-size if it is set, and smaller than the file. {MORE_ROOM}"
 OPENING = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+class NamedByOtherError(Exception):
+    """Another process has filled the file and given it its name in the cache: it must not be written any more."""
 
 
 class BlockStorage(Protocol):
@@ -73,6 +77,9 @@ class BlockStorage(Protocol):
     def merge(self, news: dict[int, int]) -> None:
         """Have blocks that other processes wrote."""
 
+    def flush_notes(self) -> None:
+        """Have other processes see which blocks were written. Waits for the disk; needs no lock."""
+
     def sync(self) -> None:
         """Bring to disk what was written, and note that. May take long; needs no lock."""
 
@@ -100,12 +107,13 @@ class DiskBlocks:
         self._dataset = dataset
         self._records = store.part_records
         self._is_local_disk = store.is_local_disk
+        self._is_leased = store.is_leased
         self._reader = -1
         self._seq = 0
         self._unsynced: dict[int, int] = {}
         self._unchecked: dict[int, int] = {}
         self._running: dict[int, tuple[int, int]] = {}  # by block under way: where its bytes end, and their CRC-32
-        self.is_mixed = False
+        self.is_mixed = self.is_shared = False
         size_bytes = dataset.size_bytes or 0
         record = self._records.find(dataset.id)
         self._file = self._take_up(record, size_bytes)
@@ -115,6 +123,8 @@ class DiskBlocks:
         mark_open(self._file)
         self.key, self.source, self.edition = record.key, record.source, record.edition
         self.map = BlockMap(size_bytes, record.block_bytes)
+        if self._is_leased and self.edition:
+            self.comes_from(self.source, self.edition)  # in a file of its own
         self.merge(self.news())
         self.was_begun = self.map.count > 0
         self._is_whole = is_whole
@@ -168,7 +178,12 @@ class DiskBlocks:
             self._records.put(self._dataset.id, record)
 
     def write(self, chunk: "memoryview[int]", offset: int) -> None:
-        """Put bytes into their place, and go on with the checksums of the blocks that they are in."""
+        """Put bytes into their place, and go on with the checksums of the blocks that they are in.
+
+        Raises NamedByOtherError, too.
+        """
+        if self.is_shared and not has_its_name(self.path, self._file):
+            raise NamedByOtherError
         written = os.pwrite(self._file, chunk, offset)
         while written < len(chunk):
             written += os.pwrite(self._file, chunk[written:], offset + written)
@@ -218,6 +233,11 @@ class DiskBlocks:
         if crc is not None and self._checksum(block) != crc:
             self.map.discard(block)
 
+    def flush_notes(self) -> None:
+        """Have what was noted of blocks in the database, where other processes see it."""
+        if self.edition:
+            self._records.flush()
+
     def sync(self) -> None:
         """Bring to disk what was written, and note that."""
         sums = self._unsynced.copy()
@@ -262,11 +282,14 @@ class DiskBlocks:
         if record is None or record.wanted != wanted(self._dataset):
             return -1
         try:
+            if self._is_leased:
+                part_from_others(self.path)
             number = os.open(self.path, OPENING)
         except OSError:
             return -1
         status = os.fstat(number)
-        if (status.st_nlink, status.st_ino, status.st_size) == (1, record.inode, size_bytes):
+        is_same = self._is_leased or status.st_ino == record.inode
+        if is_same and (status.st_nlink, status.st_size) == (1, size_bytes):
             return number
         os.close(number)
         return -1
@@ -408,6 +431,9 @@ class MemoryBlocks:
         return {}
 
     def merge(self, news: dict[int, int]) -> None:
+        """Nobody else has it."""
+
+    def flush_notes(self) -> None:
         """Nobody else has it."""
 
     def sync(self) -> None:

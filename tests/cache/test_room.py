@@ -24,6 +24,7 @@ from onefs.cache.locks import DatasetLocks
 from onefs.cache.quota import Limits
 from onefs.cache.store import ContentStore
 from onefs.cache.usage import footprint
+from onefs.cache.verify import Signature
 from onefs.catalogue.records import Dataset
 from onefs.errors import BusyError, CacheDamagedError, KeptError, NoRoomError
 from onefs.fetch.access import BlockRules, State
@@ -459,7 +460,8 @@ def test_where_no_file_is_left_the_disk_may_be_unmounted_and_all_are_remembered(
     store, content = store_of(place), place.content()
     read(content, dataset)
     aside = place.file(dataset).rename(place.home / "aside")
-    Evictor(store, store.state, DatasetLocks(place.cache / ".onefs/locks")).check(threading.Event())
+    locks = DatasetLocks(store.state_folder)
+    Evictor(store, store.state, locks, store.descriptors).check(threading.Event())
     assert store.usage().files == 1
     aside.rename(place.file(dataset))
     assert store.evict(dataset) == footprint(MIB)
@@ -480,17 +482,15 @@ def test_files_that_a_person_removed_make_room(place: ArchiveAndCache) -> None:
 def test_a_file_that_is_open_without_a_descriptor_is_not_evicted(place: ArchiveAndCache) -> None:
     first, *_ = datasets = filled(place, 6)
 
-    class OneOpen:
-        def is_open_without_descriptor(self, dataset_id: UUID) -> bool:
-            return dataset_id == first.id
-
     content = place.content()
     for dataset in datasets:
         read(content, dataset)
     store = store_of(place, Limits(7 * MIB))
-    store.keep_while_open(OneOpen())
+    (path, status), *_ = store.find_copies(first)
+    opened = store.descriptors.share(first, path, Signature.of(status))
     store.quota.reserve(UUID(int=1), 0).reach(5 * MIB)
     assert names(place, datasets) == [0]
+    opened.release()
 
 
 def test_the_state_may_be_deleted_at_any_time(place: ArchiveAndCache) -> None:
