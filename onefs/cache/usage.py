@@ -211,7 +211,9 @@ class Reservations:
         used_bytes = 0
         with self._asking:
             while not self.take(file, size_bytes):
-                granted_bytes, used_bytes = self._state.write(partial(self._grant, file=file, size_bytes=size_bytes, parts=parts))
+                granted_bytes, used_bytes = self._state.write(
+                    partial(self._grant, file=file, size_bytes=size_bytes, parts=parts)
+                )
                 if granted_bytes < 0:
                     return -granted_bytes, used_bytes
                 with self._lock:

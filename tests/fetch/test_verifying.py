@@ -1,6 +1,5 @@
 """A look at copies that somebody asks for: what decayed on the disk goes, whatever its stamp says."""
 
-import os
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace

@@ -122,7 +122,7 @@ def test_words_for_what_there_is_none_of() -> None:
         totals={"files_fetched": 0},
         requests={"database": 0, "data": 0},
     )
-    for phrase in ("1 dataset cache", "not counted yet;", "fetched nothing yet", "requests none yet"):
+    for phrase in ("1 dataset cache", "not a cache;", "fetched nothing yet", "requests none yet"):
         assert phrase in told
     assert "None" not in told
     assert "with no limit" in words(cache={"most_bytes": 0})
