@@ -5,40 +5,41 @@ that no journal of a file that was damaged or deleted meets another one.
 """
 
 import errno
-import fcntl
 import logging
 import os
 import re
 import sqlite3
+import stat
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote
 from uuid import uuid4
 
 from onefs import forks
 from onefs.cache import disks
 from onefs.cache.atomic import make_folder, write_whole
+from onefs.cache.sqlite import (
+    DAMAGED,
+    ERRORS,
+    NOT_DAMAGED,
+    connect,
+    copy_rows,
+    first_row,
+    is_damage,
+    is_sound,
+    lock_file,
+    transact,
+)
 
 T = TypeVar("T")
 CURRENT = "state.current"
 LOCK = "state.lock"
 NAME = re.compile(r"state-[0-9a-f]{32}\.db")
-ENDINGS = ("", "-wal", "-shm", "-journal")
-BUSY_S = 1.0
-AGAIN_AFTER_S = 15.0
-"""After this time a file that could not be used is tried again."""
 SMALL = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 VERSION = 1
 LARGEST_JOURNAL_PAGES = 256
-NOT_DAMAGED = {
-    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_PROTOCOL,
-    sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOLFS,
-}  # fmt: skip
-"""Errors that tell nothing of what is in the file."""
 _left_open: list[object] = []
 """Connections of a process that this one was forked from. To close them here would spoil the file there."""
 log = logging.getLogger(__name__)
@@ -51,11 +52,15 @@ class Database:
     locked by another for longer than `BUSY_S`) all goes on in memory, and the file is tried again later.
     """
 
-    def __init__(self, folder: Path, schema: str, carried_over: tuple[str, ...]) -> None:
-        """`schema` makes what is missing; `carried_over` are the tables that go from memory into the file later."""
+    def __init__(self, folder: Path, schema: str, carried_over: tuple[str, ...], again_after_s: float) -> None:
+        """`schema` makes what is missing; `carried_over` are the tables that go from memory into the file later.
+
+        After `again_after_s` a file that could not be used is tried again.
+        """
         self.folder = folder
         self._schemas = [schema]
         self._carried_over = carried_over
+        self._again_after_s = again_after_s
         self._using = forks.new_rlock(held_at_forks=True)  # guards the five below
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[str, int, int] | None = None  # name, device and inode; None: the connection is to memory
@@ -85,11 +90,11 @@ class Database:
             with self._reading:
                 if self._reader is not None:
                     try:
-                        return _first(self._reader, query, values)
-                    except sqlite3.Error as error:
+                        return first_row(self._reader, query, values)
+                    except ERRORS as error:
                         log.debug("%s/%s cannot be read: %s", self.folder, self._reads, error)
                         return None  # whoever writes next finds out why
-            found = self.read(lambda connection: _first(connection, query, values))  # which may open the file
+            found = self.read(lambda connection: first_row(connection, query, values))  # which may open the file
             if found is not None:
                 break
         return found
@@ -100,7 +105,7 @@ class Database:
 
     def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
         """Make a change in one transaction. It is made anew if the file has to be left; what it raises is raised."""
-        return self._run(lambda connection: _transaction(connection, change), writes=True)
+        return self._run(lambda connection: transact(connection, change), writes=True)
 
     def close(self) -> None:
         """Close the file. It is opened again when it is needed."""
@@ -127,27 +132,28 @@ class Database:
     def _run(self, work: Callable[[sqlite3.Connection], T], *, writes: bool) -> T:
         try:
             with self._using:
-                for may_replace in (True, False):
-                    connection = self._usable(writes=writes)
+                in_memory, may_replace = False, True
+                while True:
+                    connection = self._usable(writes=writes, in_memory=in_memory)
                     try:
                         return work(connection)
-                    except sqlite3.Error as error:
-                        if self._file is None or isinstance(error, sqlite3.ProgrammingError):
+                    except ERRORS as error:
+                        if self._file is None or self._is_mistake(error):
                             raise
-                        self._leave(error, may_replace=may_replace)
-                return work(self._usable(writes=writes))  # in memory
+                        in_memory = not self._leave(error, may_replace=may_replace)
+                        may_replace = False
         finally:
             if self._reads != self._readable:
                 self._choose_reader()
 
-    def _usable(self, *, writes: bool) -> sqlite3.Connection:
+    def _usable(self, *, writes: bool, in_memory: bool) -> sqlite3.Connection:
         """A connection to the file, else to memory."""
         if self._file is not None and not self._is_in_place(self._file):
             self._close()
-        if self._file is None and time.monotonic() >= self._again_at_s:
+        if not in_memory and self._file is None and time.monotonic() >= self._again_at_s:
             try:
                 self._open(creates=writes)
-            except (sqlite3.Error, OSError) as error:
+            except (*ERRORS, OSError) as error:
                 self._complain(error)
         if self._connection is None:
             self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
@@ -162,34 +168,25 @@ class Database:
             if creates:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(self.folder))
             return
-        for _ in range(2):
-            if not (name or creates):
-                return
+        for may_replace in (True, False):
             try:
-                file, connection = self._connected(name)
-                break
-            except FileNotFoundError:
-                if not creates:
+                if name:
+                    self._connect(name)
                     return
-            except sqlite3.Error as error:
-                if not _is_damage(error):
+            except (FileNotFoundError, *ERRORS) as error:
+                if not may_replace or not (isinstance(error, FileNotFoundError) or is_damage(error)):
                     raise
                 log.warning("The state in %s is damaged (%s): a new one is begun.", self.folder / name, error)
+            if not (name or creates):
+                return
             name = self._replace(name)
-        else:
-            raise sqlite3.OperationalError("the state was damaged again")
-        memory, self._connection, self._file = self._connection, connection, file
-        self._readable, self._has_complained = name, False
-        if memory is not None:
-            _transaction(connection, lambda to: _copy_rows(memory, to, self._carried_over))
-            memory.close()
 
-    def _connected(self, name: str) -> tuple[tuple[str, int, int], sqlite3.Connection]:
-        """What tells the file, and a connection. Raises FileNotFoundError, or what SQLite raises if it is damaged."""
-        if not name:
-            raise FileNotFoundError
+    def _connect(self, name: str) -> None:
+        """Use a file from now on, with what was in memory until now. Raises OSError or what SQLite raises."""
         status = os.lstat(self.folder / name)
-        connection = _connect(self.folder / name, "mode=rw")
+        if not stat.S_ISREG(status.st_mode):
+            raise FileNotFoundError(errno.ENOENT, "it is no file", os.fspath(self.folder / name))
+        connection = connect(self.folder / name, "mode=rw")
         try:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version != VERSION:
@@ -197,33 +194,39 @@ class Database:
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(f"PRAGMA wal_autocheckpoint = {LARGEST_JOURNAL_PAGES}")
             self._make_tables(connection)
+            memory = self._connection
+            if memory is not None:
+                transact(connection, lambda to: copy_rows(memory, to, self._carried_over))
         except BaseException:
             connection.close()
             raise
-        return (name, status.st_dev, status.st_ino), connection
+        if memory is not None:
+            memory.close()
+        self._connection, self._file = connection, (name, status.st_dev, status.st_ino)
+        self._readable, self._has_complained = name, False
 
     def _replace(self, instead_of: str) -> str:
         """The name of a new file, of this process or of another that was quicker. Raises OSError, sqlite3.Error."""
         make_folder(self.folder)
         number = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            _lock(number)
+            lock_file(number)
             current = self._current_name()
             if current not in ("", instead_of) and (self.folder / current).exists():
                 return current
             name = f"state-{uuid4().hex}.db"
             self._create(self.folder / name)
             write_whole(self.folder / CURRENT, name.encode(), mode=0o644)
+            for path in self.folder.glob("state-*.db*"):
+                if not path.name.startswith(name):
+                    with suppress(OSError):
+                        path.unlink()
         finally:
             os.close(number)
-        for old in {current, instead_of} - {""}:
-            for ending in ENDINGS:
-                with suppress(OSError):
-                    (self.folder / f"{old}{ending}").unlink(missing_ok=True)
         return name
 
     def _create(self, path: Path) -> None:
-        with closing(_connect(path, "mode=rwc")) as connection:
+        with closing(connect(path, "mode=rwc")) as connection:
             connection.execute("PRAGMA synchronous = OFF")  # a file that is not whole after a power loss is damaged
             if disks.is_known_as_local(self.folder):
                 connection.execute("PRAGMA journal_mode = WAL")
@@ -234,21 +237,29 @@ class Database:
         for schema in self._schemas:
             connection.executescript(schema)
 
-    def _leave(self, error: sqlite3.Error, *, may_replace: bool) -> None:
-        """Close the file after an error: for a new one if it is damaged, else for memory."""
+    def _leave(self, error: Exception, *, may_replace: bool) -> bool:
+        """Close the file after an error; whether it is damaged, and there is a new one."""
         name = self._file[0] if self._file is not None else ""
         self._close()
-        if may_replace and _is_damage(error):
-            log.warning("The state in %s is damaged (%s): a new one is begun.", self.folder / name, error)
-            try:
+        try:
+            if may_replace and is_damage(error):
+                log.warning("The state in %s is damaged (%s): a new one is begun.", self.folder / name, error)
                 self._replace(name)
-            except (sqlite3.Error, OSError) as further:
-                self._complain(further)
-        else:
+                return True
             self._complain(error)
+        except (*ERRORS, OSError) as further:
+            self._complain(further)
+        return False
+
+    def _is_mistake(self, error: Exception) -> bool:
+        """Whether a statement is to blame, not what is in the file."""
+        code = getattr(error, "sqlite_errorcode", None)
+        if code is None or code in DAMAGED or (code & 0xFF) in NOT_DAMAGED or self._connection is None:
+            return isinstance(error, sqlite3.ProgrammingError)
+        return is_sound(self._connection, self._schemas)
 
     def _complain(self, error: Exception) -> None:
-        self._again_at_s = time.monotonic() + AGAIN_AFTER_S
+        self._again_at_s = time.monotonic() + self._again_after_s
         if not self._has_complained:
             self._has_complained = True
             log.warning(
@@ -294,56 +305,4 @@ class Database:
             if self._reads:
                 mode = "mode=rw" if self._file is not None else "mode=ro&immutable=1"
                 with suppress(sqlite3.Error):
-                    self._reader = _connect(self.folder / self._reads, mode)
-
-
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    uri = f"file:{quote(os.fspath(path))}?{mode}"
-    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA mmap_size = 0")
-    return connection
-
-
-def _transaction(connection: sqlite3.Connection, change: Callable[[sqlite3.Connection], T]) -> T:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        result = change(connection)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            with suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-        raise
-    return result
-
-
-def _copy_rows(source: sqlite3.Connection, target: sqlite3.Connection, tables: tuple[str, ...]) -> None:
-    for table in tables:
-        for row in source.execute(f"SELECT * FROM {table}"):  # noqa: S608
-            target.execute(f"REPLACE INTO {table} VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608
-
-
-def _first(connection: sqlite3.Connection, query: str, values: tuple[object, ...]) -> tuple[Any, ...] | None:
-    found: tuple[Any, ...] | None = connection.execute(query, values).fetchone()
-    return found
-
-
-def _is_damage(error: sqlite3.Error) -> bool:
-    code = getattr(error, "sqlite_errorcode", None)  # none if the text in it is no text
-    return code is None or code == sqlite3.SQLITE_IOERR_SHORT_READ or (code & 0xFF) not in NOT_DAMAGED
-
-
-def _lock(number: int) -> None:
-    """Lock a file against other processes; where the disk has no locks, whoever is last decides."""
-    until_s = time.monotonic() + BUSY_S
-    while True:
-        try:
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > until_s:
-                raise
-            time.sleep(BUSY_S / 20)
-        except OSError:
-            return
-        else:
-            return
+                    self._reader = connect(self.folder / self._reads, mode)

@@ -28,6 +28,7 @@ URGENT_BYTES = 1 << 17
 """Before a larger file gets its name its row is written, as it must still be evicted if this process is killed."""
 URGENT_WAIT_S = 0.05
 USES_EVERY_S = 60.0
+AGAIN_AFTER_S = 15.0
 ROWS_AT_ONCE = 1000
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS copies (
@@ -65,11 +66,20 @@ class State:
     here, and is written in batches by a thread of its own.
     """
 
-    def __init__(self, folder: Path, data_dir: Path) -> None:
-        self._database = Database(folder, SCHEMA, ("copies", "pins", "quarantine"))
+    def __init__(
+        self,
+        folder: Path,
+        data_dir: Path,
+        *,
+        again_after_s: float = AGAIN_AFTER_S,
+        most_in_memory: int = KEPT_IN_MEMORY,
+    ) -> None:
+        """After `again_after_s` a database that could not be used is tried again."""
+        self._database = Database(folder, SCHEMA, ("copies", "pins", "quarantine"), again_after_s)
         self._old = OldState(folder, data_dir)
         self._syncer = Syncer(self, data_dir)
         self._known: dict[UUID, Stamp | None] = {}
+        self._most_in_memory = most_in_memory
         self._uses: dict[UUID, float] = {}
         self._begin()
         forks.begins_anew_in_children(self)
@@ -269,7 +279,8 @@ class State:
                 return True
             self._hurries = True
             self._news.notify_all()
-            return self._news.wait_for(lambda: not (self._later or self._under_way), timeout_s)
+            self._news.wait_for(lambda: not (self._thread and (self._later or self._under_way)), timeout_s)
+            return not (self._later or self._under_way)
 
     def close(self, timeout_s: float) -> None:
         """Write and sync what waits, for so long at most, and end the threads."""
@@ -317,9 +328,17 @@ class State:
         return True
 
     def _work(self) -> None:
-        self.take_over()
-        self._database.write(lambda connection: None)  # so that it is open once there is something to write
-        self._syncer.note()  # what a process left that was killed
+        try:
+            self.take_over()
+            self._database.write(lambda connection: connection.in_transaction)  # so that it is open once it is needed
+            self._syncer.note()  # what a process left that was killed
+            self._write_batches()
+        finally:
+            with self._news:
+                self._thread = None
+                self._news.notify_all()
+
+    def _write_batches(self) -> None:
         while not self._closed:
             with self._news:
                 if not self._news.wait_for(lambda: self._later or self._closed, USES_EVERY_S):
@@ -353,5 +372,5 @@ class State:
     def _remember(self, dataset_id: UUID, stamp: Stamp | None) -> None:
         self._known.pop(dataset_id, None)
         self._known[dataset_id] = stamp
-        if len(self._known) > KEPT_IN_MEMORY:
+        if len(self._known) > self._most_in_memory:
             del self._known[next(iter(self._known))]
