@@ -94,6 +94,10 @@ class GoneError(OnefsError):
     default_remedy = "Look the path up again."
 
 
+class CopyRemovedError(GoneError):
+    """The cached copy of an open file was removed or replaced while it had no descriptor."""
+
+
 class NotADirectoryInTreeError(OnefsError):
     """A directory was needed where a file stands."""
 
@@ -164,6 +168,12 @@ class ConnectTimedOutError(TimedOutError):
     """A server took too long to accept a connection."""
 
 
+class TooSlowError(TimedOutError):
+    """A server sends less than `slow_limit`, as good as nothing."""
+
+    default_remedy = "Check the network, or lower the setting slow_limit (bytes/s; 0 = off)."
+
+
 class AccessRefusedError(OnefsError):
     """The server refused the login or the permission."""
 
@@ -196,6 +206,12 @@ class BrokenAnswerError(ContentError):
     """The server's answer is not what was asked for: a short body, another range, an error status."""
 
     default_remedy = "Try again later; if it stays so, tell the server's maintainers."
+
+
+class BadHttpError(BrokenAnswerError):
+    """What answers does not speak HTTP, or breaks its rules."""
+
+    default_remedy = "Check the address; if it is right, tell the server's maintainers."
 
 
 class OverloadedError(BrokenAnswerError):

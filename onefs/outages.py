@@ -120,11 +120,21 @@ class Outages:
                 outage, error=error, tried_s=now_s, pause_s=pause_s, asked_until_s=asked_until_s
             )
 
-    def answered(self, server: str) -> None:
-        """End the outage of a server: it answered, whatever it said."""
+    def answered(self, server: str, *, even_asked: bool = True) -> None:
+        """End the outage of a server: it answered, whatever it said.
+
+        Without `even_asked` a `Retry-After` holds to its end all the same: the answer may be to an earlier request.
+        """
         if server in self._outages:
             with self._lock:
-                self._outages.pop(server, None)
+                outage = self._outages.get(server)
+                if outage is not None and (even_asked or outage.asked_until_s <= self._clock()):
+                    del self._outages[server]
+
+    @property
+    def are_none(self) -> bool:
+        """Whether no server has an outage."""
+        return not self._outages
 
     def of(self, server: str) -> Outage | None:
         """The outage of a server, None without one. It lasts until an answer, which may be long after the back-off."""

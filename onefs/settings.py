@@ -158,6 +158,13 @@ class Settings:
         "disk space to leave free on the cache's disk, by evicting fetched files; 0 for none",
         group=Group.CACHE,
     )
+    trust_cache: bool = _setting(
+        False,
+        yes_or_no,
+        "trust all who can write the cache directory: root and mounts with allow_other may use it, and tables in it "
+        "are taken as they are",
+        group=Group.CACHE,
+    )
     open_wait_s: float = _setting(
         2.0,
         duration_s,
@@ -168,6 +175,12 @@ class Settings:
         10.0, timeout_s, "how long a server may take to accept a connection", group=Group.NETWORK
     )
     read_timeout_s: float = _setting(30.0, timeout_s, "how long a server may stay silent", group=Group.NETWORK)
+    slow_limit: int = _setting(
+        1000,
+        size_bytes,
+        "lowest speed in bytes/s, averaged over read_timeout: a slower server is left for the next one; 0 for no limit",
+        group=Group.NETWORK,
+    )
     cache_expiry_s: float = _setting(
         86400.0, duration_s, "age of the tables at which onefs asks for newer ones", group=Group.DATABASE
     )

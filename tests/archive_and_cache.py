@@ -18,6 +18,7 @@ from waiting import PATIENCE_S
 
 from onefs import alf
 from onefs.cache.quota import Limits
+from onefs.cache.sharing import state_folder
 from onefs.cache.store import ContentStore
 from onefs.catalogue.records import QC, Dataset
 from onefs.errors import OnefsError
@@ -28,7 +29,7 @@ from onefs.transports.http import HttpTransport
 
 SESSION = "lab/Subjects/KS014/2020-01-01/001"
 OTHER_PROCESS = Path(__file__).with_name("other_process.py")
-QUICK = Patience(tries=3, first_pause_s=0.01, longest_pause_s=0.05, stall_s=PATIENCE_S, settled_s=0)
+QUICK = Patience(tries=3, first_pause_s=0.01, longest_pause_s=0.05, slow_window_s=PATIENCE_S, settled_s=0)
 
 
 def dataset_of(number: int, data: bytes, name: str = "", *, md5: str | None = None, size: int | None = -1) -> Dataset:
@@ -67,7 +68,7 @@ class ArchiveAndCache:
         self.clock = Clock()
         self.failures: list[tuple[Dataset, OnefsError]] = []
         self.changes: list[Dataset] = []
-        self.withdrawn: list[Dataset] = []
+        self.withdrawals: list[Dataset] = []
         self.mismatches: list[tuple[Dataset, Location]] = []
         self._stack = ExitStack()
 
@@ -126,13 +127,12 @@ class ArchiveAndCache:
         blocks: BlockRules | None = None,
         locate: Callable[[Dataset], Iterable[Location]] | None = None,
         limits: Limits | None = None,
-        may_go_on: Callable[[], bool] = lambda: True,
         uuid_filenames: bool = False,
     ) -> Content:
         """A `Content` on the cache, closed at the end of the test."""
         store = ContentStore(
             self.cache,
-            self.cache / ".onefs",
+            state_folder(self.cache),
             is_cache=is_cache,
             may_displace=may_displace,
             limits=limits,
@@ -150,16 +150,24 @@ class ArchiveAndCache:
             blocks=blocks,
             max_transfers=max_transfers,
             patience=patience,
-            on_change=self.changes.append,
-            on_failure=lambda dataset, error: self.failures.append((dataset, error)),
-            on_mismatch=lambda dataset, location: self.mismatches.append((dataset, location)),
-            on_withdrawn=self.withdrawn.append,
-            may_go_on=may_go_on,
+            events=self,
             clock=self.clock,
         )
         self._stack.callback(transport.close)
         self._stack.callback(content.close)
         return content
+
+    def changed(self, dataset: Dataset) -> None:
+        self.changes.append(dataset)
+
+    def failed(self, dataset: Dataset, error: OnefsError) -> None:
+        self.failures.append((dataset, error))
+
+    def mismatched(self, dataset: Dataset, location: Location) -> None:
+        self.mismatches.append((dataset, location))
+
+    def withdrawn(self, dataset: Dataset) -> None:
+        self.withdrawals.append(dataset)
 
     def other_process(
         self, dataset: Dataset, blocks: BlockRules | None = None, *, dies: bool = False, uuid_filenames: bool = False

@@ -17,7 +17,7 @@ from onefs.demo.archive import Manifest
 from onefs.demo.database_file import DatabaseFile
 from onefs.demo.server import DemoServer
 from onefs.demo.visits import Visit
-from onefs.fetch.access import Content, Patience
+from onefs.fetch.access import Content, NoEvents, Patience
 from onefs.outages import Outages
 from onefs.sources.kept_places import KeptPlaces
 from onefs.sources.locations import Locations, Repositories
@@ -28,6 +28,16 @@ from onefs.transports.http import HttpTransport
 
 LOGIN = Login("demo", "demo")
 FILES = {f"alf/#2024-05-06#/a.number{number}.npy": bytes([number]) * 1000 for number in range(4)}
+
+
+class Mismatches(NoEvents):
+    """Tells of wrong bytes."""
+
+    def __init__(self, tell: Callable[[Dataset, Location], None]) -> None:
+        self._tell = tell
+
+    def mismatched(self, dataset: Dataset, location: Location) -> None:
+        self._tell(dataset, location)
 
 
 class ArchiveOfADatabase:
@@ -105,7 +115,7 @@ class ArchiveOfADatabase:
             locations.of,
             locations.known,
             patience=Patience(tries=1, first_pause_s=0.01, longest_pause_s=0.01),
-            on_mismatch=on_mismatch,
+            events=Mismatches(on_mismatch),
             outages=self.outages,
         )
         self._stack.callback(content.close)

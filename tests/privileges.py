@@ -4,8 +4,9 @@ import ctypes
 import os
 import struct
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
@@ -68,3 +69,14 @@ def _drop_capabilities() -> None:
     header, none = struct.pack("Ii", CAPABILITY_VERSION, 0), bytes(24)
     if ctypes.CDLL(None, use_errno=True).capset(header, none):
         raise OSError(ctypes.get_errno(), "capset")
+
+
+@contextmanager
+def another_disk(path: Path) -> Iterator[None]:
+    """Mount an empty file system in memory at a path, which is made."""
+    path.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", path], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", path], check=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from archive_and_cache import ArchiveAndCache
 from waiting import PATIENCE_S
 
+from onefs.cache.store import ContentStore
 from onefs.catalogue.records import Dataset
 from onefs.fetch.access import BlockRules, Content, OpenFile
 
@@ -39,6 +40,16 @@ def ranges(place: ArchiveAndCache, dataset: Dataset) -> list[tuple[int, int]]:
 
 def sparse(place: ArchiveAndCache, dataset: Dataset) -> Path:
     return place.partial(dataset).with_suffix(".blocks")
+
+
+def blocks_noted(place: ArchiveAndCache, dataset: Dataset) -> list[int]:
+    """The blocks of a dataset that the state database says are in the cache."""
+    store = ContentStore(place.cache, place.cache / ".onefs")
+    try:
+        record = store.part_records.find(dataset.id)
+        return sorted(store.part_records.blocks_since(record.key, 0)[1]) if record is not None else []
+    finally:
+        store.close()
 
 
 def open_links() -> list[str]:

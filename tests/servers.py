@@ -6,6 +6,8 @@ import os
 import random
 import shutil
 import socket
+import socketserver
+import ssl
 import struct
 import subprocess
 import tempfile
@@ -52,6 +54,80 @@ http {{
     }}
 }}
 """
+
+
+# Made for these tests alone, for 127.0.0.1.
+PEM = """\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgr3hNU4IWvrs5v1lZ
+NTxnIZSEKEsB/AtbfL1fPKvx5ZGhRANCAATySNaJ4/zqwgFFxuWO9FW5Blo3nImE
+I0cabHDtmYJrywAQuyYQUhKsgsojDMkZWYF0uVnDeMhNFjKlcNync6JF
+-----END PRIVATE KEY-----
+-----BEGIN CERTIFICATE-----
+MIIBkjCCATigAwIBAgIUdXdb3mtIDOQX0H9AUVlr0gpAHKwwCgYIKoZIzj0EAwIw
+FTETMBEGA1UEAwwKb25lZnMgdGVzdDAgFw0yNjExMjAxMDQ4NTlaGA8yMTI2MTAy
+NzEwNDg1OVowFTETMBEGA1UEAwwKb25lZnMgdGVzdDBZMBMGByqGSM49AgEGCCqG
+SM49AwEHA0IABPJI1onj/OrCAUXG5Y70VbkGWjeciYQjRxpscO2ZgmvLABC7JhBS
+EqyCyiMMyRlZgXS5WcN4yE0WMqVw3KdzokWjZDBiMB0GA1UdDgQWBBSL1WotoDCn
+PvFXEiaRQV01jOtFYDAfBgNVHSMEGDAWgBSL1WotoDCnPvFXEiaRQV01jOtFYDAP
+BgNVHREECDAGhwR/AAABMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSAAw
+RQIhAK7w/gtnM8IyHQMNT2LjxuLmCXI5geip2yo3mFwVhrBgAiBW2vTokg48oDEm
+F8Dmmn4d/ZJ8BbQ/RgOSIQovD/kYOw==
+-----END CERTIFICATE-----
+"""
+
+
+class _RawServer(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    block_on_close = False
+    said = b""
+    waits = True
+    stalls = False
+    context: ssl.SSLContext | None = None
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away is no news."""
+
+
+class _RawHandler(socketserver.StreamRequestHandler):
+    server: _RawServer
+
+    def setup(self) -> None:
+        if self.server.context is not None:
+            self.request = self.server.context.wrap_socket(self.request, server_side=True)
+        super().setup()
+
+    def handle(self) -> None:
+        if not self.server.waits:
+            self.wfile.write(self.server.said)
+        while self.rfile.readline().strip():
+            """Read the head of the request."""
+        if self.server.waits:
+            self.wfile.write(self.server.said)
+        if self.server.stalls:
+            self.rfile.read()
+
+    def finish(self) -> None:
+        super().finish()
+        self.request.close()
+
+
+@contextlib.contextmanager
+def raw_server(
+    said: bytes, certificate: Path | None = None, *, waits: bool = True, stalls: bool = False
+) -> Iterator[str]:
+    """The URL of a server that says the same on every connection, whatever is asked, and closes it, unless it `stalls`.
+
+    It says so at once unless it `waits` for a request; in TLS with a `certificate` (a file with `PEM`).
+    """
+    with _RawServer(("127.0.0.1", 0), _RawHandler) as server:
+        server.said, server.waits, server.stalls = said, waits, stalls
+        if certificate is not None:
+            server.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            server.context.load_cert_chain(certificate)
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"{'http' if certificate is None else 'https'}://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
 
 
 @contextlib.contextmanager
@@ -381,8 +457,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _plain(self, status: int, headers: dict[str, str], text: str = "") -> None:
         body = (text or "no file for you\n").encode()
-        self.send_response(status)
-        for name, value in headers.items():
+        self.send_response_only(status)
+        for name, value in {"Date": self.date_time_string(), **headers}.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

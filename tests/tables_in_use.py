@@ -15,6 +15,7 @@ from onefs.archive.refresher import Refresher
 from onefs.catalogue.snapshot import Snapshot
 from onefs.demo.archive import TABLES_DIR
 from onefs.demo.export import write_export
+from onefs.fetch.ranges import Patience, Ranges
 from onefs.jitter import Jitter
 from onefs.modes import Mode
 from onefs.outages import Outages
@@ -66,7 +67,7 @@ class TablesInUse:
         self.tell: Callable[[], None] = lambda: None
         self.refresher = Refresher(
             self.source,
-            origins(None, self.client, transport),
+            origins(None, self.client, Ranges(transport, patience=Patience(first_pause_s=0.01))),
             lambda: self.adopted[-1],
             self._adopt,
             expiry_s=DAY_S,

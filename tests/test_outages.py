@@ -97,6 +97,16 @@ def test_an_outage_lasts_until_the_server_answers(breaker: Breaker) -> None:
     assert breaker.outages.lasting().isdisjoint(first)
 
 
+def test_an_answer_to_another_request_does_not_end_a_retry_after(breaker: Breaker) -> None:
+    breaker.fails(BUSY)
+    breaker.now_s += 57
+    breaker.outages.answered(SERVER, even_asked=False)
+    assert breaker.outages.asked_wait_s(SERVER) == 1
+    breaker.now_s += 1
+    breaker.outages.answered(SERVER, even_asked=False)
+    assert breaker.outages.are_none
+
+
 def test_what_waits_is_listed(breaker: Breaker) -> None:
     breaker.fails(BUSY)
     breaker.now_s += 8

@@ -12,15 +12,17 @@ from onefs.alf import is_safe_part
 from onefs.alyx import fields
 from onefs.alyx.client import AlyxClient
 from onefs.api.source_arguments import settings_in_force
-from onefs.archive.archive import make_http, make_transport
+from onefs.archive.archive import make_http, make_ranges, make_transport
 from onefs.cache.atomic import cache_errors
+from onefs.cache.sharing import make_state_folder
 from onefs.catalogue.saving import changing_tables
 from onefs.errors import UsageError
+from onefs.fetch.ranges import Ranges
 from onefs.settings import Settings
 from onefs.sources.databases import data_login_of
 from onefs.sources.origins import DatabaseOrigin, download
 from onefs.sources.repositories import data_servers
-from onefs.transports.base import Location, Transport
+from onefs.transports.base import Location
 
 BELOW_ROOT = re.compile(r"(/[^/]+/Subjects|/aggregates)?/*$")
 """Where a repository's own folder begins on a data server that holds those of several labs."""
@@ -46,9 +48,9 @@ def data_server_of(client: AlyxClient) -> str:
 def fetch_tables(client: AlyxClient, folder: Path) -> list[Path]:
     """Bring the cache tables of a database into a folder, in place of those there; their paths, sorted."""
     settings = settings_in_force()
-    with _transport(settings) as transport, _folder_within(folder) as fresh:
-        DatabaseOrigin(client, transport).download(fresh)
-        with changing_tables(folder):
+    with _ranges(settings) as ranges, _folder_within(folder) as fresh:
+        DatabaseOrigin(client, ranges).download(fresh)
+        with changing_tables(folder, make_state_folder(folder)):
             return sorted(table.replace(folder / table.name) for table in fresh.glob("*.pqt"))
 
 
@@ -63,15 +65,15 @@ def fetch_file(base_url: str, url: str, folder: Path, *, clobber: bool) -> Path:
         return target
     settings = settings_in_force()
     login = data_login_of(base_url, settings).at(address)
-    with _transport(settings) as transport, _folder_within(folder) as fresh:
-        return download(transport, Location(address, login), fresh / name).replace(target)
+    with _ranges(settings) as ranges, _folder_within(folder) as fresh:
+        return download(ranges, Location(address, login), fresh / name).replace(target)
 
 
 @contextmanager
-def _transport(settings: Settings) -> Iterator[Transport]:
+def _ranges(settings: Settings) -> Iterator[Ranges]:
     http = make_http(settings)
     try:
-        yield make_transport(http)
+        yield make_ranges(make_transport(http), settings)
     finally:
         http.close()
 

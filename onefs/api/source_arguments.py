@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from onefs.alf import STATE_FOLDER
 from onefs.alyx import one_parameters
+from onefs.cache.sharing import state_folder
 from onefs.configuration import config_file, merge
 from onefs.errors import UsageError
 from onefs.modes import Mode, parse
@@ -152,7 +152,7 @@ def databases() -> dict[str, Path]:
 def database_in(cache_dir: PathLike) -> str:
     """The URL of the database that a cache directory is for, "" if it is for none."""
     directory = path_of(cache_dir)
-    note = source_note(directory / STATE_FOLDER)
+    note = source_note(state_folder(directory))
     try:
         name, _, kind = note.read_text(encoding="utf-8", errors="replace").strip().partition("\n")
     except OSError:

@@ -12,8 +12,9 @@ from onefs.catalogue.records import QC, Dataset
 from onefs.catalogue.revisions import Rule
 from onefs.catalogue.snapshot import Snapshot
 from onefs.errors import AccessRefusedError, MismatchError, MissingOnServerError, OnefsError, UnreachableError
-from onefs.fetch.access import BlockRules, Content, Verify
-from onefs.fetch.download import Patience
+from onefs.fetch.access import BlockRules, Content, FetchEvents, NoEvents, Verify
+from onefs.fetch.ranges import Patience, Ranges
+from onefs.fetch.retry import LocationHealth
 from onefs.jitter import Jitter
 from onefs.outages import Outages
 from onefs.settings import Settings
@@ -39,17 +40,14 @@ _ASK_FOR_IT = "Ask the archive's maintainers for it as it was."
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What an archive tells whoever shows it, in worker threads. `Content` describes the first three.
+    """What an archive tells whoever shows it, in worker threads.
 
-    `on_tables` puts other tables in use, and gives what is to be called when the next may come. `may_go_on` tells
-    whether more may be fetched now of files that are open. `jitter` delays checks and back-offs at random.
+    `events` are those of its datasets. `on_tables` puts other tables in use, and gives what is to be called when the
+    next may come. `jitter` delays checks and back-offs at random.
     """
 
-    on_change: Callable[[Dataset], None] = lambda dataset: None  # noqa: ARG005
-    on_failure: Callable[[Dataset, OnefsError], None] = lambda dataset, error: None  # noqa: ARG005
-    on_withdrawn: Callable[[Dataset], None] = lambda dataset: None  # noqa: ARG005
+    events: FetchEvents = field(default_factory=NoEvents)
     on_tables: Callable[[Snapshot], Callable[[], None]] = lambda tables: lambda: None  # noqa: ARG005
-    may_go_on: Callable[[], bool] = lambda: True
     jitter: Jitter = field(default_factory=Jitter)
 
 
@@ -80,6 +78,7 @@ class Archive:
         self._outages = Outages(jitter=self._hooks.jitter)
         self.http = make_http(settings) if source.abilities.has_server else None
         self.transport = make_transport(self.http)
+        self.ranges = make_ranges(self.transport, settings, self._outages)
         if (source.tables_url is not None or source.database is not None) and not source.is_frozen:
             claim(source.tables_dir, source.state_dir, source.name)
         self.client = self._open_database(settings)
@@ -130,7 +129,7 @@ class Archive:
 
     def _origins(self, *, understood_only: bool) -> Callable[[str], Origin] | None:
         """What makes the origin of the tables, by tag; None where there is no server for them."""
-        found = None if self.source.is_frozen else origins(self.source.tables_url, self.client, self.transport)
+        found = None if self.source.is_frozen else origins(self.source.tables_url, self.client, self.ranges)
         if found is None or not understood_only:
             return found
         return lambda tag: UnderstoodOrigin(found(tag))
@@ -184,12 +183,8 @@ class Archive:
             verify=Verify(settings.verify),
             blocks=_block_rules(settings),
             max_transfers=settings.max_transfers,
-            patience=Patience(stall_s=settings.read_timeout_s),
-            on_change=self._hooks.on_change,
-            on_failure=self._failed,
-            on_mismatch=self._mismatch_reporter(settings),
-            on_withdrawn=self._hooks.on_withdrawn,
-            may_go_on=self._hooks.may_go_on,
+            patience=patience_of(settings),
+            events=_Events(self, self._hooks.events, self._mismatch_reporter(settings)),
             outages=self._outages,
         )
 
@@ -218,10 +213,30 @@ class Archive:
         """A server that did not answer does: what failed for that may be tried at once."""
         self.content.forget_failures()
 
-    def _failed(self, dataset: Dataset, error: OnefsError) -> None:
-        self._hooks.on_failure(dataset, told_of_a_replay(error) if self.source.is_frozen else error)
+
+class _Events:
+    """Tells of datasets in this archive's words, and doubts what is known of servers that fail."""
+
+    def __init__(
+        self, archive: Archive, events: FetchEvents, report_mismatch: Callable[[Dataset, Location], None]
+    ) -> None:
+        self._archive = archive
+        self._events = events
+        self._report_mismatch = report_mismatch
+
+    def changed(self, dataset: Dataset) -> None:
+        self._events.changed(dataset)
+
+    def withdrawn(self, dataset: Dataset) -> None:
+        self._events.withdrawn(dataset)
+
+    def mismatched(self, dataset: Dataset, location: Location) -> None:
+        self._report_mismatch(dataset, location)
+
+    def failed(self, dataset: Dataset, error: OnefsError) -> None:
+        self._events.failed(dataset, told_of_a_replay(error) if self._archive.source.is_frozen else error)
         if isinstance(error, UnreachableError | AccessRefusedError):
-            self.refresher.doubt()
+            self._archive.refresher.doubt()
 
 
 def told_of_a_replay(error: OnefsError) -> OnefsError:
@@ -246,6 +261,16 @@ def make_transport(http: "HttpTransport | None") -> Transport:
     """Every kind of location; without `http`, files of this machine alone."""
     transports: dict[str, Transport] = {} if http is None else {"http": http, "https": http}
     return SchemeTransport({**transports, "file": FileTransport()})
+
+
+def make_ranges(transport: Transport, settings: Settings, outages: Outages | None = None) -> Ranges:
+    """Downloads over a transport, by the settings."""
+    return Ranges(transport, LocationHealth(outages or Outages()), patience_of(settings))
+
+
+def patience_of(settings: Settings) -> Patience:
+    """How hard a location is tried."""
+    return Patience(slow_limit=settings.slow_limit, slow_window_s=settings.read_timeout_s)
 
 
 def rule_of(settings: Settings) -> Rule:

@@ -6,7 +6,8 @@ from math import inf
 from pathlib import Path
 from uuid import UUID
 
-from onefs.alf import STATE_FOLDER, TABLE_NAMES
+from onefs.alf import TABLE_NAMES
+from onefs.cache.sharing import state_folder
 from onefs.catalogue.layout import Reason
 from onefs.catalogue.listed_files import ListedFiles
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
@@ -87,7 +88,7 @@ def _folders_with_tables(cache: Path) -> list[Path]:
     """
     own = {cache for name in TABLE_NAMES if (cache / name).exists()}
     releases = {table.parent for name in TABLE_NAMES for table in cache.glob(f"*/{name}")}
-    replays = {table.parent for table in (cache / STATE_FOLDER).glob(f"*/*/{TABLE_NAMES[-1]}")}
+    replays = {table.parent for table in state_folder(cache).glob(f"*/*/{TABLE_NAMES[-1]}")}
     return [*own, *sorted(releases), *sorted(replays)] if own or releases else []
 
 

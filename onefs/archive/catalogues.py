@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from onefs.cache.sharing import make_state_folder
 from onefs.catalogue.changes import Changes
 from onefs.catalogue.interface import Catalogue, Learned, Questions
 from onefs.catalogue.records import Dataset, Session
@@ -131,7 +132,14 @@ class Catalogues:
             _check_in_use(tables)
         from onefs.catalogue.saving import save_tables
 
-        return save_tables(directory, _learned(tables, live), clobber=clobber, base=tables.files, origin=origin)
+        return save_tables(
+            directory,
+            _learned(tables, live),
+            clobber=clobber,
+            base=tables.files,
+            origin=origin,
+            state_dir=make_state_folder(directory),
+        )
 
     def _alive(self, questions: Callable[[Known], Questions]) -> "LiveSnapshot":
         """The live catalogue over the tables in use, made when it is first needed."""

@@ -7,10 +7,10 @@ from math import inf
 from pathlib import Path
 from typing import Protocol
 
-from onefs.alf import STATE_FOLDER
 from onefs.cache.atomic import cache_errors
 from onefs.cache.beneath import Folder
 from onefs.cache.prunable import ListedDatasets, PrunableFiles
+from onefs.cache.sharing import state_folder
 from onefs.cache.store import ContentStore
 from onefs.errors import BusyError
 from onefs.indexer.prune import ListedFiles, UnlistedFiles, unlisted_files
@@ -60,7 +60,7 @@ def prune(cache: Path, tables: TablesOfCache, rules: Rules) -> Generator[Unliste
     """
     with cache_errors("what is to be pruned", cache):
         root = Folder(cache)
-        unlisted = PrunableFiles(ContentStore(cache, cache / STATE_FOLDER), tables, rules.others_before_s)
+        unlisted = PrunableFiles(ContentStore(cache, state_folder(cache)), tables, rules.others_before_s)
         pruning = _Pruning(root, unlisted, rules)
         try:
             for found in unlisted_files(cache, tables):

@@ -19,8 +19,8 @@ DATA_MODE = 0o644
 STATE_MODE = 0o600
 IN_USE = (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY)
 """What the system says if a folder is not empty, or something is mounted there."""
-_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_STATUS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_STATUS = os.O_PATH | os.O_CLOEXEC
 _LISTING = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _OPENAT2 = 437
 _BENEATH_NO_SYMLINKS = 0x08 | 0x04
@@ -35,24 +35,28 @@ class Folder:
     """A folder of the cache, held open. All paths are relative to it. Safe to use from several threads.
 
     Each method raises OSError: ELOOP if a symbolic link is in the way, EXDEV if the path leads out of the folder,
-    ESTALE if there is something else than a file where a file must be. The folder's own path may be a link: it is
+    EINVAL if there is something else than a file where a file must be. The folder's own path may be a link: it is
     resolved when the folder is opened, at the first use, and again if somebody removed the folder or moved it away.
     """
 
     def __init__(self, path: Path, *, follows_links: bool = False) -> None:
         """With `follows_links`, links below the folder are followed, as for a folder that is its owner's alone."""
         self.path = path
-        self._follows_links = follows_links
+        self.follows_links = follows_links
         self._number = -1
 
     def open(self, path: str, flags: int = READING, mode: int = 0) -> int:
         """A descriptor of anything below the folder."""
         try:
-            return self._open(self._root(), path, flags, mode)
-        except FileNotFoundError:
-            if not self._has_moved():
-                raise
-            return self._open(self._root(), path, flags, mode)
+            try:
+                return self._open(self._root(), path, flags, mode)
+            except FileNotFoundError:
+                if not self._has_moved():
+                    raise
+                return self._open(self._root(), path, flags, mode)
+        except OSError as error:
+            error.filename = f"{self.path}/{path}"
+            raise
 
     def open_file(self, path: str, flags: int = READING, mode: int = 0) -> tuple[int, os.stat_result]:
         """A descriptor and the status of a regular file."""
@@ -60,13 +64,12 @@ class Folder:
         status = os.fstat(number)
         if not stat.S_ISREG(status.st_mode):
             os.close(number)
-            raise OSError(errno.ESTALE, "Not a regular file", f"{self.path}/{path}")
+            raise OSError(errno.EINVAL, "Not a regular file", f"{self.path}/{path}")
         return number, status
 
     def status(self, path: str) -> os.stat_result:
-        """The status of anything below the folder; of a link, that of the link itself."""
-        flags = _STATUS & ~os.O_NOFOLLOW if self._follows_links else _STATUS
-        number = self.open(path, flags)
+        """The status of anything below the folder but a link."""
+        number = self.open(path, _STATUS)
         try:
             return os.fstat(number)
         finally:
@@ -205,7 +208,7 @@ class Folder:
         return False
 
     def _open(self, root: int, path: str, flags: int, mode: int) -> int:
-        return os.open(path, flags, mode, dir_fd=root) if self._follows_links else open_beneath(root, path, flags, mode)
+        return os.open(path, flags, mode, dir_fd=root) if self.follows_links else open_beneath(root, path, flags, mode)
 
     def _remove_folder(self, path: str) -> bool:
         """Remove a folder if it is empty; whether it is not there any more."""
@@ -225,22 +228,33 @@ class PrivateFolder(Folder):
     """A folder of one user's in a folder that others can write: nobody else may look into it.
 
     The folders above it are made such that every user of the outer one can make his own in them. EACCES if somebody
-    else owns the folder, or has rights in it.
+    else owns the folder. One that others have rights in is moved aside.
     """
 
-    def __init__(self, outer: Folder, path: str) -> None:
+    def __init__(self, outer: Folder, path: str, owner: int) -> None:
         super().__init__(outer.path / path)
+        self._owner = owner
         self._outer = outer
         self._inside = path
+
+    @property
+    def anchor(self) -> str:
+        """A path of this process that leads to the folder by its descriptor, whatever stands at its own path."""
+        return f"/proc/self/fd/{self._root()}"
+
+    def close(self) -> None:
+        """Do nothing: paths may lead from it."""
 
     def _open_itself(self) -> int:
         number = self._outer.open(self._inside, _FOLDER)
         status = os.fstat(number)
-        if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
-            os.close(number)
-            why = "Not this user's alone (chmod 700, or remove it)"
-            raise PermissionError(errno.EACCES, why, str(self.path))
-        return number
+        if status.st_uid == self._owner and not stat.S_IMODE(status.st_mode) & 0o077:
+            return number
+        os.close(number)
+        if status.st_uid != self._owner:
+            raise PermissionError(errno.EACCES, "It belongs to another user", str(self.path))
+        self._outer.rename(self._inside, f"{self._inside}.{uuid4().hex}")  # others may have put something there
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.path))
 
     def _make_itself(self) -> None:
         self._outer.make_folders("")

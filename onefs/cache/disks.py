@@ -1,4 +1,4 @@
-"""Owns which file systems keep one waiting, and whose locks reach all who use them: what their kinds tell."""
+"""What the kinds and options of file systems tell: whether they are local, and whose locks reach all who use them."""
 
 import os
 from pathlib import Path
@@ -9,6 +9,7 @@ REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "ceph", "gpfs", "bee
 """Besides all whose kind begins with `fuse`."""
 LOCAL = {"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"}
 """Surely disks of this machine, so that its processes may share memory by a file there."""
+IN_MEMORY = {"tmpfs", "ramfs"}
 TELL_LOST_BYTES = {"ext2", "ext3", "ext4", "xfs", "btrfs"}
 """Where each file remembers that some of its bytes could not be written, whoever had the disk write them."""
 OWN_LOCKS_OPTIONS = {"nolock", "local_lock=all", "local_lock=posix", "localflock", "noflock", "nobrl"}
@@ -26,6 +27,12 @@ def is_known_as_local(path: Path) -> bool:
     """Whether a path, which need not exist yet, is surely on a disk of this machine."""
     disk = _disk_of(path)
     return disk is not None and disk.kind in LOCAL
+
+
+def is_in_memory(path: Path) -> bool:
+    """Whether a path, which need not exist yet, is on a file system without a disk."""
+    disk = _disk_of(path)
+    return disk is not None and disk.kind in IN_MEMORY
 
 
 def tells_lost_bytes(path: Path) -> bool:

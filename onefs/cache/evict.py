@@ -9,11 +9,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
-from typing import Protocol
 from uuid import UUID
 
 from onefs import alf
-from onefs.cache.layout import Places
+from onefs.cache.descriptors import Descriptors
+from onefs.cache.layout import CacheLayout
 from onefs.cache.locks import DatasetLocks, StoppedError
 from onefs.cache.marks import BLOCKS_ENDING, is_open
 from onefs.cache.state import State
@@ -41,21 +41,6 @@ _OLDEST = """SELECT * FROM copies WHERE source <> '' AND id NOT IN (SELECT id FR
     AND (last_use_s, id) > (?, ?) ORDER BY last_use_s, id LIMIT ?"""
 _FIRST = (-1.0, b"")
 log = logging.getLogger(__name__)
-
-
-class InUse(Protocol):
-    """The open files of this process."""
-
-    def is_open_without_descriptor(self, dataset_id: UUID) -> bool:
-        """Whether a file is open whose descriptor was closed for want of descriptors, so that it must stay."""
-
-
-class NothingInUse:
-    """No open files."""
-
-    def is_open_without_descriptor(self, dataset_id: UUID) -> bool:  # noqa: ARG002
-        """False."""
-        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +76,15 @@ class Evictor:
     where something changed since. `evicted_bytes` and `evicted_files` count since this process began.
     """
 
-    def __init__(self, places: Places, state: State, locks: DatasetLocks) -> None:
+    def __init__(self, layout: CacheLayout, state: State, locks: DatasetLocks, descriptors: Descriptors) -> None:
         self.on_evicted: Callable[[Dataset], None] = lambda dataset: None  # noqa: ARG005
-        self.in_use: InUse = NothingInUse()
         self.kept_bytes = 0
         self.evicted_bytes = 0
         self.evicted_files = 0
-        self._places = places
+        self._layout = layout
         self._state = state
         self._locks = locks
+        self._descriptors = descriptors
         self._candidates: list[Candidate] = []
         self._after = _FIRST  # last use and id of the copy up to which they were looked for
         self._is_last = False  # no further ones are to be looked for
@@ -140,7 +125,7 @@ class Evictor:
     def parts(self) -> dict[UUID, Candidate]:
         """The incomplete files on the disk. May be called from any thread. Raises OSError."""
         found: dict[UUID, Candidate] = {}
-        with suppress(FileNotFoundError), os.scandir(self._places.beside_data("partial")) as entries:
+        with suppress(FileNotFoundError), os.scandir(self._layout.parts_dir()) as entries:
             for entry in entries:
                 with suppress(ValueError, FileNotFoundError):
                     dataset_id = UUID(entry.name[:ID_LENGTH])
@@ -156,7 +141,7 @@ class Evictor:
         Raises OSError, or BusyError if somebody has it open.
         """
         freed_bytes = 0
-        paths = list(self._places.beside_data("partial").glob(f"{dataset_id}*"))
+        paths = list(self._layout.parts_dir().glob(f"{dataset_id}*"))
         for path in paths:
             if path.name.endswith(BLOCKS_ENDING) and is_open(path, sees_all=not self._locks.are_leased):
                 raise BusyError(f"{path} is being read.", "Close the programs that have it open.")
@@ -233,7 +218,7 @@ class Evictor:
         if (
             self._state.is_pinned(dataset_id)
             or self._state.recent_use_s(dataset_id) > candidate.last_use_s
-            or self.in_use.is_open_without_descriptor(dataset_id)
+            or self._descriptors.needs_its_name(dataset_id)
         ):
             return 0
         try:
@@ -254,7 +239,7 @@ class Evictor:
             if status.st_nlink > 1:
                 self._linked_bytes += size_bytes
                 return 0
-            if not self._places.folder.remove_file(path, status):
+            if not self._layout.folder.remove_file(path, status):
                 return 0
             self.evicted_files += 1
             self.evicted_bytes += size_bytes
@@ -278,7 +263,7 @@ class Evictor:
         plain = copy.dataset.path
         for path in (plain, alf.archive_path(plain, copy.dataset.id)):
             with suppress(FileNotFoundError, NotADirectoryError):
-                status = self._places.folder.status(path)
+                status = self._layout.folder.status(path)
                 if Signature.of(status).edition == copy.stamp.signature.edition:
                     return path, status
         return None

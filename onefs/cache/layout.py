@@ -1,4 +1,4 @@
-"""Paths in a cache directory: files of datasets, whole or in parts, and how to find and open them."""
+"""Paths in a cache directory: files of datasets, whole or in parts, and how to find, open and name them."""
 
 import errno
 import os
@@ -11,16 +11,18 @@ from uuid import UUID
 
 from onefs import alf
 from onefs.cache import disks
-from onefs.cache.atomic import cache_error, make_folder
-from onefs.cache.beneath import Folder
+from onefs.cache.atomic import cache_error, give_name
+from onefs.cache.beneath import Folder, PrivateFolder
 from onefs.cache.marks import BLOCKS_ENDING
+from onefs.cache.sharing import hold_state, others_can_write, state_folder
 from onefs.cache.verify import Signature
 from onefs.catalogue.records import Dataset
-from onefs.errors import ContentError
+from onefs.errors import CacheDamagedError, ContentError
 from onefs.forks import cached_property
 
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
-READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+PARTS = "partial"
+NAMING_TRIES = 2
 
 
 class Copy(NamedTuple):
@@ -31,25 +33,32 @@ class Copy(NamedTuple):
     signature: Signature
 
 
-class Places:
+class CacheLayout:
     """A directory laid out as ONE's, and the folder of what onefs keeps beside it. Safe to use from several threads.
 
     A dataset's file may have its UUID in its name, or not; with `uuid_filenames`, which may be switched at any time,
-    onefs itself puts it there.
+    onefs itself puts it there. No symbolic link below the directory is followed, but in an archive that is read in
+    place (`is_cache` false) and that nobody else can write.
     """
 
-    def __init__(self, data_dir: Path, state_dir: Path, *, uuid_filenames: bool = False) -> None:
+    def __init__(self, data_dir: Path, state_dir: Path, *, is_cache: bool = True, uuid_filenames: bool = False) -> None:
         self.data_dir = data_dir
         self.state_dir = state_dir
-        self._root = os.fspath(data_dir)
-        self.folder = Folder(data_dir)
+        self.is_cache = is_cache
         self.uuid_filenames = uuid_filenames
-        self._own_folder: Path | None = None
+        self.folder = Folder(data_dir, follows_links=not is_cache and not others_can_write(data_dir))
+        """Where the copies are."""
+        self.state_folder = hold_state(state_dir)
+        """Where onefs keeps what it knows."""
+        if isinstance(self.state_folder, PrivateFolder):
+            _make_private(self.state_folder)
+        self._root = os.fspath(data_dir)
+        self._beside: Folder | None = None
 
     def open_copies(self, dataset: Dataset) -> Iterator[Copy]:
         """The dataset's files in the cache, opened, verified or not; first the one with the name that onefs gives."""
         for path in self._paths(dataset):
-            copy = open_at(dataset, path)
+            copy = self.open_at(dataset, path)
             if copy is not None:
                 yield copy
 
@@ -58,24 +67,43 @@ class Places:
         """Whether both directories are on disks of this machine, so that opening a file keeps nobody waiting."""
         return disks.is_local(self.data_dir) and disks.is_local(self.state_dir)
 
+    @cached_property
+    def read_now_flags(self) -> int:
+        """Flags of `preadv` for a read that never waits for a disk. tmpfs has none, and refuses RWF_NOWAIT."""
+        return 0 if disks.is_in_memory(self.data_dir) else os.RWF_NOWAIT
+
     def find_copies(self, dataset: Dataset) -> list[tuple[str, os.stat_result]]:
         """Path and status of the dataset's files in the cache; first the one with the name that onefs gives."""
-        return list(self.each_copy(dataset))
-
-    def each_copy(self, dataset: Dataset) -> Iterator[tuple[str, os.stat_result]]:
-        """The same one by one, so that whoever wants the first only looks no further."""
+        found = []
         for path in self._paths(dataset):
             with suppress(OSError):
-                status = os.stat(path)  # noqa: PTH116  (a Path costs more than the call)
+                status = self.folder.status(path)
                 if stat.S_ISREG(status.st_mode):
-                    yield path, status
+                    found.append((f"{self._root}/{path}", status))
+        return found
+
+    def each_copy(self, dataset: Dataset) -> Iterator[tuple[str, os.stat_result]]:
+        """The same one by one, so that whoever wants the first only looks no further.
+
+        Raises CacheDamagedError or ContentError if there is something else than a file, or a symbolic link on the way.
+        """
+        for path in self._paths(dataset):
+            try:
+                status = self.folder.status(path)
+            except OSError as error:
+                if error.errno in ABSENT:
+                    continue
+                raise cache_error(dataset.path, path, error) from error
+            if not stat.S_ISREG(status.st_mode):
+                raise self._no_file(path)
+            yield f"{self._root}/{path}", status
 
     def partial_blocks(self, dataset: Dataset) -> int:
         """512-byte blocks of what is fetched of a dataset so far."""
         found = 0
         for ending in ("", BLOCKS_ENDING):
             with suppress(OSError):
-                found += os.stat(f"{self.beside_data('partial')}/{dataset.id}{ending}").st_blocks  # noqa: PTH116
+                found += self.beside.status(f"{PARTS}/{dataset.id}{ending}").st_blocks
         return found
 
     def blocks_in(self, folder: str) -> dict[str, int]:
@@ -83,41 +111,113 @@ class Places:
         if folder and not alf.is_safe_relative(folder):
             return {}
         found: dict[str, int] = {}
-        try:
-            with os.scandir(f"{self._root}/{folder}") as entries:
-                for entry in entries:
-                    if entry.is_file() and not entry.name.startswith("."):
-                        plain = alf.without_uuid(entry.name)
-                        has_uuid = plain != entry.name
-                        if has_uuid is self.uuid_filenames or plain not in found:
-                            found[plain] = entry.stat().st_blocks
-        except OSError:
-            return found
+        follows = self.folder.follows_links
+        with suppress(OSError), self.folder.scan(folder) as entries:
+            for entry in entries:
+                if entry.is_file(follow_symlinks=follows) and not entry.name.startswith("."):
+                    plain = alf.without_uuid(entry.name)
+                    has_uuid = plain != entry.name
+                    if has_uuid is self.uuid_filenames or plain not in found:
+                        found[plain] = entry.stat(follow_symlinks=follows).st_blocks
         return found
+
+    def holds(self, folder: str) -> bool:
+        """Whether there may be copies below a folder of the tree."""
+        with suppress(OSError):
+            return stat.S_ISDIR(self.folder.status(folder).st_mode)
+        return False
 
     def unfinished(self) -> set[UUID]:
         """The ids of datasets of which a part is there."""
         found: set[UUID] = set()
-        with suppress(OSError):
-            for entry in self.beside_data("partial").iterdir():
+        with suppress(OSError), self.beside.scan(PARTS) as entries:
+            for entry in entries:
                 with suppress(ValueError):
                     found.add(UUID(entry.name.partition(".")[0]))
         return found
 
     def path(self, dataset: Dataset) -> str:
         """Where onefs puts the dataset's file. Raises ContentError."""
-        return next(self._paths(dataset))
+        return f"{self._root}/{next(self._paths(dataset))}"
+
+    def name_part(self, part: str, reader: int, dataset: Dataset) -> int:
+        """Give a part file that is complete and checked its name in the cache; a descriptor to read it from.
+
+        `reader` reads the part file. It is returned, or closed if the file had to be copied. Raises OSError.
+        """
+        target = next(self._paths(dataset))
+        for _ in range(NAMING_TRIES):
+            with suppress(FileNotFoundError):  # the folder is not there yet, or somebody removed it since it was made
+                return give_name(self.beside, f"{PARTS}/{part}", reader, self.folder, target)
+            self.folder.make_folders(target.rpartition("/")[0])
+        return give_name(self.beside, f"{PARTS}/{part}", reader, self.folder, target)
+
+    def partials(self) -> Path:
+        """Where files stand that are not complete, made if need be. Raises OSError."""
+        if self._beside is None:  # which of the two disks they go to cannot be told before both folders are there
+            self.folder.make_folders("")
+            self.state_folder.make_folders("")
+        self.beside.make_folders(PARTS)
+        return self.parts_dir()
+
+    def parts_dir(self) -> Path:
+        """Where files stand that are not complete."""
+        apart = self.beside is not self.state_folder
+        return (state_folder(self.data_dir) if apart else self.state_dir) / PARTS
+
+    @property
+    def beside(self) -> Folder:
+        """A folder of ours on the data's file system, so that a file can be renamed into place."""
+        if self._beside is None:
+            try:
+                apart = self.folder.status(".").st_dev != self.state_folder.status(".").st_dev
+            except OSError:
+                return self.state_folder
+            self._beside = hold_state(state_folder(self.data_dir)) if apart else self.state_folder
+        return self._beside
+
+    def close(self) -> None:
+        """Let go of the folders."""
+        for folder in (self.folder, self.state_folder, self.beside):
+            folder.close()
 
     def _inside(self, path: str) -> str:
         """A path below the directory, relative to it."""
         return path.removeprefix(f"{self._root}/")
 
+    def check_name(self, dataset: Dataset) -> None:
+        """Raise what is wrong with what stands under a dataset's name, if it is no file, or behind a link."""
+        for path in self._paths(dataset):
+            copy = self.open_at(dataset, path)
+            if copy is not None:
+                os.close(copy.descriptor)
+
+    def open_path(self, path: str) -> int:
+        """A descriptor of a file of the cache. Raises OSError."""
+        return self.folder.open(self._inside(path))
+
+    def open_at(self, dataset: Dataset, path: str) -> Copy | None:
+        """The dataset's file at a path, opened; None if there is none. Raises what is wrong with the cache."""
+        try:
+            descriptor = self.folder.open(path)
+        except OSError as error:
+            if error.errno in ABSENT:
+                return None
+            raise cache_error(dataset.path, path, error) from error
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            raise self._no_file(path)
+        return Copy(descriptor, f"{self._root}/{path}", Signature.of(status))
+
+    def _no_file(self, path: str) -> ContentError:
+        return ContentError(f"{self._root}/{path} in the cache is not a file.", "Remove it.")
+
     def _paths(self, dataset: Dataset) -> Iterator[str]:
-        """Both paths that the dataset's file may have, first the one that onefs gives. Raises ContentError."""
-        path = dataset.path
-        if not alf.is_safe_relative(path):
-            raise ContentError(f"{path!r} would lead outside the cache directory.", "Tell the archive's maintainers.")
-        plain, uuid_first = f"{self._root}/{path}", self.uuid_filenames
+        """Both relative paths that the dataset's file may have, first the one that onefs gives. Raises ContentError."""
+        plain, uuid_first = dataset.path, self.uuid_filenames
+        if not alf.is_safe_relative(plain):
+            raise ContentError(f"{plain!r} would lead outside the cache directory.", "Tell the archive's maintainers.")
         if not uuid_first:
             yield plain  # the usual case: the other name is not needed
         with_uuid = alf.archive_path(plain, dataset.id)
@@ -128,34 +228,20 @@ class Places:
         else:  # it would be too long
             yield from (plain, with_uuid)
 
-    def partials(self) -> Path:
-        """Where files stand that are not complete. Raises OSError."""
-        if self._own_folder is None:  # which of the two disks they go to cannot be told before both folders are there
-            make_folder(self.data_dir)
-            make_folder(self.state_dir)
-        return self.beside_data("partial")
 
-    def beside_data(self, name: str) -> Path:
-        """A folder of ours on the data's file system, so that a file can be renamed into place."""
-        if self._own_folder is None:
-            try:
-                apart = self.data_dir.stat().st_dev != self.state_dir.stat().st_dev
-            except OSError:
-                return self.state_dir / name
-            self._own_folder = self.data_dir / alf.STATE_FOLDER if apart else self.state_dir
-        return self._own_folder / name
-
-
-def open_at(dataset: Dataset, path: str) -> Copy | None:
-    """The dataset's file at a path, opened; None if there is none. Raises what is wrong with the cache."""
+def _make_private(state: PrivateFolder) -> None:
+    """Make a user's own state folder. Raises CacheDamagedError if another's, or a link, is in its place."""
     try:
-        descriptor = os.open(path, READING)
-    except OSError as error:
-        if error.errno in ABSENT:
-            return None
-        raise cache_error(dataset.path, path, error) from error
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(descriptor)
-        raise ContentError(f"{path} in the cache is not a file.", "Remove it.")
-    return Copy(descriptor, path, Signature.of(status))
+        state.make_folders("")
+    except OSError:
+        try:
+            state.status(".")
+        except FileNotFoundError:
+            return  # it cannot be made: whoever writes there is told
+        except PermissionError as error:
+            raise CacheDamagedError(
+                f"What is known of the cache cannot be kept in {state.path}: {(error.strerror or '').lower()}.",
+                "Remove it, or choose another cache directory with --cache-dir.",
+            ) from error
+        except OSError as error:
+            raise cache_error("What is known of the cache", state.path, error) from error

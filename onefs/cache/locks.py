@@ -1,4 +1,4 @@
-"""Owns the locks between processes: one daemon fetches a file, the others wait."""
+"""Locks between a user's processes: one byte of a file for each dataset; leases where a disk has no common locks."""
 
 import errno
 import fcntl
@@ -10,20 +10,23 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from math import inf
-from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from onefs.cache import disks
-from onefs.cache.atomic import make_folder
-from onefs.cache.leases import Leases, Seen
-from onefs.cache.renaming import has_its_name
+from onefs.cache.beneath import READING, STATE_MODE, Folder
+from onefs.cache.processes import has_ended, this_process
 
+FOLDER = "locks"
 FIRST_PAUSE_S = 0.01
 LONGEST_PAUSE_S = 0.08
-FOR_ALL_USERS = 0o666
-"""A user who shares the cache must be able to wait for another's lock. The file itself holds nothing."""
+RENEWED_EVERY_S = 5.0
+LEASE_S = 30.0
+"""A lease that was not renewed for so long, by the clock of who waits for it, is over. All processes must agree."""
+LOCKING = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK
 HELD = (errno.EAGAIN, errno.EACCES)
 WITHOUT_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK)
+NOT_OURS = (errno.EINVAL, errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM)
+"""Errors of opening what stands in the place of a lock file, and is none, or another user's."""
 PLACES = 1 << 62
 log = logging.getLogger(__name__)
 
@@ -33,29 +36,30 @@ class StoppedError(Exception):
 
 
 class HeldError(Exception):
-    """Another had the lock for as long as it was waited for."""
+    """Timed out waiting for the lock."""
 
 
 class DatasetLocks:
-    """A lock for each dataset, against other processes and other threads. Safe to use from several threads.
+    """A lock for each dataset, against this user's other processes and threads. Safe to use from several threads.
 
     Each is one byte of one file, locked for an open file of its own: such locks work on NFS and Lustre too, die with
     their owner, and leave nothing behind. Where the disk has none, or none that other machines see, they are leases.
+    The files stand in `locks` of a folder in which no other user can write.
     """
 
-    def __init__(self, folder: Path, *, leased: bool | None = None) -> None:
+    def __init__(self, folder: Folder, *, leased: bool | None = None) -> None:
         """With `leased` None, the disk decides."""
         self._folder = folder
-        self._file = folder / "datasets"
+        self._file = f"{FOLDER}/datasets"
         self._leased = leased
-        self._leases = Leases()
+        self._leases = Leases(folder)
         self._seen: dict[UUID, Seen] = {}  # what was seen of others' leases, also by who did not wait for their end
 
     @property
     def are_leased(self) -> bool:
         """Whether an owner that stalls for long may lose its lock, and not know it."""
         if self._leased is None:
-            self._leased = not disks.has_common_locks(self._folder)
+            self._leased = not disks.has_common_locks(self._folder.path)
         return self._leased
 
     @contextmanager
@@ -83,11 +87,12 @@ class DatasetLocks:
         number = self._open()
         try:
             fcntl.fcntl(number, fcntl.F_OFD_SETLK, _byte(dataset_id))
-            if has_its_name(self._file, number):
+            if _stands_at(self._folder, self._file, number):
                 return lambda: _unlock(number)
         except OSError as error:
             if error.errno in WITHOUT_LOCKS:
-                log.info("%s is on a disk without locks (%s): files that are renewed serve instead.", self._file, error)
+                path = self._folder.path / self._file
+                log.info("%s is on a disk without locks (%s): files that are renewed serve instead.", path, error)
                 self._leased = True
             elif error.errno not in HELD:
                 os.close(number)
@@ -96,23 +101,134 @@ class DatasetLocks:
         return None
 
     def _open(self) -> int:
+        """A descriptor of the lock file, made if need be; what is none, or another user's, is replaced."""
         try:
-            return os.open(self._file, os.O_RDWR | os.O_CLOEXEC)
+            number, status = self._folder.open_file(self._file, LOCKING)
         except FileNotFoundError:
-            make_folder(self._folder)
-            number = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FOR_ALL_USERS)
-            if os.fstat(number).st_uid == os.geteuid():
-                os.fchmod(number, FOR_ALL_USERS)
+            self._folder.make_folders(FOLDER, 0o700)
+        except OSError as error:
+            if error.errno not in NOT_OURS:
+                raise
+            self._folder.unlink(self._file)
+        else:
+            if status.st_mode & 0o077 and status.st_uid == os.geteuid():
+                os.fchmod(number, STATE_MODE)  # an earlier onefs let every user lock it
             return number
+        return self._folder.open_file(self._file, LOCKING | os.O_CREAT, STATE_MODE)[0]
 
     def _take_lease(self, dataset_id: UUID) -> Callable[[], None] | None:
-        make_folder(self._folder)
-        path = self._folder / f"{dataset_id}.lease"
+        self._folder.make_folders(FOLDER, 0o700)
+        path = f"{FOLDER}/{dataset_id}.lease"
         number = self._leases.take(path, self._seen.setdefault(dataset_id, Seen()))
         if number is None:
             return None
         self._seen.pop(dataset_id, None)
         return lambda: self._leases.give_back(path, number)
+
+
+class Leases:
+    """Files in a folder that this process renews for as long as it holds them. Safe to use from several threads.
+
+    An owner that stalls for long may find that another has its lease by now: what a lease guards must bear that.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._changed = threading.Condition()  # guards the two below
+        self._held: set[int] = set()
+        self._renews = False
+
+    def take(self, path: str, seen: "Seen") -> int | None:
+        """A descriptor that stands for the lease at `path`; None if another has it. Raises OSError.
+
+        `seen` is what this waiter remembers between its tries.
+        """
+        try:
+            number = self._folder.open(path, LOCKING | os.O_CREAT | os.O_EXCL, STATE_MODE)
+        except FileExistsError:
+            self._remove_if_over(path, seen)
+            return None
+        try:
+            os.write(number, this_process().encode())
+            self._renew(number)
+        except BaseException:
+            self._folder.unlink(path)
+            os.close(number)
+            raise
+        return number
+
+    def give_back(self, path: str, number: int) -> None:
+        """Let others have it."""
+        with self._changed:
+            self._held.discard(number)
+            self._changed.notify_all()
+        with suppress(OSError):
+            if _stands_at(self._folder, path, number):
+                self._folder.unlink(path)
+        os.close(number)
+
+    def _renew(self, number: int) -> None:
+        with self._changed:
+            if not self._renews:
+                threading.Thread(target=self._renew_all, name="onefs-leases", daemon=True).start()
+                self._renews = True
+            self._held.add(number)
+
+    def _renew_all(self) -> None:
+        with self._changed:
+            while self._held:
+                for number in self._held:
+                    with suppress(OSError):
+                        os.utime(number)
+                self._changed.wait(RENEWED_EVERY_S)
+            self._renews = False
+
+    def _remove_if_over(self, path: str, seen: "Seen") -> None:
+        """Remove a lease whose owner has gone, by a rename first: of several who try, one gets it."""
+        try:
+            number, status = self._folder.open_file(path, READING)  # which makes NFS look, too
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno not in NOT_OURS:
+                raise
+            self._folder.unlink(path)
+            return
+        try:
+            if not seen.is_over(os.read(number, 1024).decode(errors="replace"), status):
+                return
+            aside = f"{path}.{uuid4().hex}"
+            with suppress(FileNotFoundError):
+                self._folder.rename(path, aside)
+                if not _stands_at(self._folder, aside, number):
+                    with suppress(OSError):
+                        self._folder.link(aside, path)  # a new owner's, who was faster: it gets its name again
+                self._folder.unlink(aside)
+        finally:
+            os.close(number)
+
+
+class Seen:
+    """What a waiter saw of a lease: which renewal, and since when there was none."""
+
+    def __init__(self) -> None:
+        self._renewal: tuple[int, int, int] | None = None
+        self._since_s = 0.0
+
+    def is_over(self, owner: str, status: os.stat_result) -> bool:
+        """Whether the owner is known to be dead, or has not renewed it for long."""
+        renewal = status.st_ino, status.st_mtime_ns, status.st_ctime_ns
+        if renewal != self._renewal:
+            self._renewal, self._since_s = renewal, time.monotonic()
+        return has_ended(owner) or time.monotonic() - self._since_s >= LEASE_S
+
+
+def _stands_at(folder: Folder, path: str, number: int) -> bool:
+    """Whether an open file is still at its path: not if somebody deleted the folder, and perhaps another began anew."""
+    try:
+        return os.path.samestat(folder.status(path), os.fstat(number))
+    except FileNotFoundError:
+        return False
 
 
 def _unlock(number: int) -> None:

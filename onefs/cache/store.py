@@ -1,37 +1,47 @@
 """`ContentStore`, the cache directory: adding files to it, stamping, evicting and quarantining them."""
 
-import errno
-import functools
+import json
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from math import inf
 from pathlib import Path
+from typing import Protocol
 from uuid import UUID
 
-from onefs.cache.atomic import cache_errors, make_folder, write_json
-from onefs.cache.beside import View
-from onefs.cache.evict import AT_ONCE, Evictor, InUse
-from onefs.cache.layout import Copy, Places, open_at
+from onefs.cache.atomic import cache_errors, give_name
+from onefs.cache.descriptors import Descriptors
+from onefs.cache.evict import AT_ONCE, Evictor
+from onefs.cache.layout import CacheLayout, Copy
 from onefs.cache.locks import DatasetLocks, StoppedError
-from onefs.cache.partial import Partial
+from onefs.cache.part_records import PartRecords
 from onefs.cache.quota import Limits, Quota, Usage
-from onefs.cache.renaming import part_from_others
-from onefs.cache.sparse import SparseFile
 from onefs.cache.state import State
 from onefs.cache.usage import LabUsage, footprint
 from onefs.cache.verify import Signature, Stamp, Verdict, Verify, trusted, wanted
 from onefs.catalogue.records import Dataset
-from onefs.errors import BusyError, KeptError
+from onefs.errors import BusyError, ContentError, KeptError
 
 CLOSING_S = 5.0
-COMMIT_TRIES = 3
+QUARANTINE = "quarantine"
 
 
-class ContentStore(Places):
+class NewFile(Protocol):
+    """A file that is checked and has no name in the cache yet."""
+
+    source: str
+    """The URL that its bytes came from."""
+
+    def status(self) -> os.stat_result:
+        """The file's status, as it is on disk. Raises OSError."""
+
+    def move_to(self, layout: CacheLayout) -> int:
+        """Give it its name, and return a descriptor to read it from. Can be tried again if it raises OSError."""
+
+
+class ContentStore(CacheLayout):
     """A cache directory laid out as ONE's, and the state beside it. Safe to use from several threads.
 
     With `is_cache` false, `data_dir` is a local archive: its files are read in place and never touched. With
@@ -48,12 +58,13 @@ class ContentStore(Places):
         limits: Limits | None = None,
         uuid_filenames: bool = False,
     ) -> None:
-        super().__init__(data_dir, state_dir, uuid_filenames=uuid_filenames)
-        self.is_cache = is_cache
+        super().__init__(data_dir, state_dir, is_cache=is_cache, uuid_filenames=uuid_filenames)
         self.may_displace = may_displace
-        self._locks = DatasetLocks(state_dir / "locks")
+        self._locks = DatasetLocks(self.state_folder)
         self.state = State(state_dir, data_dir)
-        self._evictor = Evictor(self, self.state, self._locks)
+        self.part_records = PartRecords(self.state)
+        self.descriptors = Descriptors(self)
+        self._evictor = Evictor(self, self.state, self._locks, self.descriptors)
         self.quota = Quota(limits or Limits(), data_dir, self.state, self._evictor)
 
     def find_copy(self, dataset: Dataset) -> tuple[str, os.stat_result] | None:
@@ -71,7 +82,7 @@ class ContentStore(Places):
     def open_copy(self, dataset: Dataset) -> Copy | None:
         """The same file, opened. Raises what is wrong with the cache."""
         found = self.find_copy(dataset)
-        return open_at(dataset, found[0] if found is not None else self.path(dataset))
+        return self.open_at(dataset, self._inside(found[0] if found is not None else self.path(dataset)))
 
     def vouch(self, dataset: Dataset, copy: Copy, md5: str, accepted: str = "", source: str = "") -> None:
         """Stamp a copy as verified (or, with `accepted`, as served though it differs)."""
@@ -90,68 +101,49 @@ class ContentStore(Places):
         """Hold a dataset against other processes. Raises OSError, StoppedError, HeldError."""
         return self._locks.hold(dataset_id, stop, longest_s)
 
-    def begin(self, dataset: Dataset, stop: threading.Event) -> Partial:
-        """Begin to store a dataset, or go on where an earlier try ended."""
-        with cache_errors(dataset.path, self._root):
-            folder = self.partials()
-            if self._locks.are_leased:
-                part_from_others(folder / str(dataset.id))
-            partial = Partial(folder, dataset, stop, functools.partial(self.quota.reserve, dataset.id))
-            try:
-                partial.make_room(dataset.size_bytes or 0)
-            except BaseException:
-                partial.close()
-                raise
-            return partial
-
-    def begin_blocks(self, dataset: Dataset, block_bytes: int) -> SparseFile:
-        """Begin to store a large dataset block by block, or go on with the blocks that are there. Raises OSError."""
-        return SparseFile(self.partials(), dataset, dataset.size_bytes or 0, block_bytes, self.quota)
-
-    def view_blocks(self, dataset: Dataset) -> View:
-        """What another process has of a large dataset that it fetches. Raises OSError."""
-        return View(self.beside_data("partial"), dataset, sees_blocks=self.is_local_disk)
-
-    def commit(self, dataset: Dataset, partial: Partial | SparseFile) -> Copy:
+    def commit(self, dataset: Dataset, file: NewFile) -> Copy:
         """Give a checked file its name in the cache, and return it opened."""
         path = self.path(dataset)
         with cache_errors(dataset.path, path):
-            with suppress(FileNotFoundError):
-                self.state.expect(dataset, Stamp(Signature.of(partial.path.stat()), "", source=partial.source))
+            self.state.expect(dataset, Stamp(Signature.of(file.status()), "", source=file.source))
             try:
-                descriptor = self._named(Path(path), partial)
+                descriptor = file.move_to(self)
+            except IsADirectoryError:
+                raise ContentError(f"{path} in the cache is not a file.", "Remove it.") from None
             except OSError:
                 self.state.drop(dataset.id)
                 raise
             return Copy(descriptor, path, Signature.of(os.fstat(descriptor)))
 
-    @staticmethod
-    def _named(target: Path, partial: Partial | SparseFile) -> int:
-        for _ in range(COMMIT_TRIES - 1):
-            with suppress(FileNotFoundError):  # the folder is not there yet, or somebody removed it since it was made
-                return partial.move_to(target)
-            make_folder(target.parent)
-        return partial.move_to(target)
-
     def put_away(self, dataset: Dataset, copy: Copy) -> bool:
         """Move a wrong file into quarantine; False if another stands there by now than the one that was judged."""
-        return self._take_away(dataset, copy, lambda: self._to_quarantine(dataset, Path(copy.path)))
+        return self._take_away(dataset, copy, keeps=True)
 
     def remove(self, dataset: Dataset, copy: Copy) -> bool:
         """Delete a file that another takes the place of; False if it is no longer the one that was judged."""
-        return self._take_away(dataset, copy, Path(copy.path).unlink)
+        return self._take_away(dataset, copy, keeps=False)
 
-    def _take_away(self, dataset: Dataset, copy: Copy, take: Callable[[], object]) -> bool:
+    def _take_away(self, dataset: Dataset, copy: Copy, *, keeps: bool) -> bool:
+        path = self._inside(copy.path)
         with cache_errors(dataset.path, copy.path), suppress(FileNotFoundError):
-            if Signature.of(os.stat(copy.path)) == copy.signature:  # noqa: PTH116
+            reader, status = self.folder.open_file(path)
+            try:
+                if Signature.of(status) != copy.signature:
+                    return False
                 stamp = self.state.reload(dataset.id)
                 others = [
-                    Signature.of(status).edition for path, status in self.find_copies(dataset) if path != copy.path
+                    Signature.of(found).edition for there, found in self.find_copies(dataset) if there != copy.path
                 ]
                 if stamp is None or stamp.signature.edition not in others:
                     self.state.drop(dataset.id)
-                take()
-                return True
+                self.descriptors.open_now(dataset.id)
+                if keeps:
+                    self._to_quarantine(dataset, path, reader)
+                else:
+                    self.folder.unlink(path)
+            finally:
+                os.close(reader)
+            return True
         return False
 
     def used(self, dataset: Dataset) -> None:
@@ -184,6 +176,8 @@ class ContentStore(Places):
         if self.is_pinned(dataset.id):
             raise KeptError(f"{dataset.path} is pinned.", "Unpin it first (onefs unpin).")
         found = self.find_copy(dataset)
+        for copy in self.open_copies(dataset) if found is None else ():  # which says so if it is behind a link
+            os.close(copy.descriptor)
         try:
             with cache_errors(dataset.path, self.state_dir), self._locks.hold(dataset.id, AT_ONCE):
                 freed_bytes = self._evictor.drop_parts(dataset.id)
@@ -222,10 +216,6 @@ class ContentStore(Places):
         """Have somebody told of each complete file that leaves the cache to make room."""
         self._evictor.on_evicted = tell
 
-    def keep_while_open(self, in_use: InUse) -> None:
-        """Evict no file that is open without a descriptor."""
-        self._evictor.in_use = in_use
-
     def flush(self, timeout_s: float | None = None) -> bool:
         """Wait until the stamps of all verified files are on disk."""
         return self.state.flush(timeout_s)
@@ -234,11 +224,13 @@ class ContentStore(Places):
         """Bring the stamps to disk, unless the disk takes too long."""
         self.quota.close()
         self.state.close(CLOSING_S)
+        super().close()
 
     def _evict_copy(self, dataset: Dataset, path: str, status: os.stat_result) -> int:
         stamp = self.state.reload(dataset.id)
         edition = Signature.of(status).edition
         is_ours = self.is_cache and stamp is not None and stamp.source and stamp.signature.edition == edition
+        self.descriptors.open_now(dataset.id)
         if not is_ours or not self.folder.remove_file(self._inside(path), status):
             raise KeptError(
                 f"{path} was put there by another program than onefs, or was changed since.",
@@ -247,27 +239,19 @@ class ContentStore(Places):
         self.state.drop(dataset.id)
         return footprint(status.st_size)
 
-    def _to_quarantine(self, dataset: Dataset, path: Path) -> None:
-        """Move a wrong file out of the cache. Beside it a JSON file tells where it stood. Raises OSError."""
-        folder = self.beside_data("quarantine")
-        target = folder / f"{dataset.id}.{time.time_ns()}{path.suffix}"
-        origin = folder / f"{target.name}.json"
-        write_json(origin, {"from": os.fspath(path), "dataset": str(dataset.id), "wanted": wanted(dataset)})
-        try:
-            _move(path, target)
-        except OSError:
-            origin.unlink(missing_ok=True)
-            raise
+    def _to_quarantine(self, dataset: Dataset, path: str, reader: int) -> None:
+        """Move a wrong file, which `reader` reads, out of the cache; nothing is deleted. Raises OSError.
 
-
-def _move(source: Path, target: Path) -> None:
-    try:
-        source.rename(target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
+        A JSON file beside it tells where it stood, so that it can be put back.
+        """
+        target = f"{QUARANTINE}/{dataset.id}.{time.time_ns()}{Path(path).suffix}"
+        origin = {"from": str(self.folder.path / path), "dataset": str(dataset.id), "wanted": wanted(dataset)}
+        self.beside.write(f"{target}.json", json.dumps(origin).encode())
+        number = os.dup(reader)
         try:
-            shutil.move(source, target)
+            number = give_name(self.folder, path, number, self.beside, target)
         except OSError:
-            target.unlink(missing_ok=True)  # half of a copy, where there was no room for the whole
+            self.beside.unlink(f"{target}.json")
             raise
+        finally:
+            os.close(number)

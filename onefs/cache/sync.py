@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from onefs.cache import disks
+from onefs.cache.beneath import Folder
 from onefs.cache.verify import CopyRecord, record_of, row_of
 
 T = TypeVar("T")
@@ -43,6 +44,7 @@ class Syncer:
     def __init__(self, rows: Rows, root: Path) -> None:
         self._rows = rows
         self._root = root
+        self._folder = Folder(root)
         self.begin_anew()
 
     def begin_anew(self) -> None:
@@ -154,11 +156,11 @@ class Syncer:
         found = record.find_file(os.fspath(self._root))
         if found is None:
             return True  # no file that the row is about
-        path, status = found
+        path, status = found[0].removeprefix(f"{self._root}/"), found[1]
         if is_synced and status.st_dev == os.fstat(self._number).st_dev:
             return True
         try:
-            number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            number, _ = self._folder.open_file(path)
         except OSError as error:
             return isinstance(error, FileNotFoundError)
         try:
@@ -168,7 +170,7 @@ class Syncer:
             os.posix_fadvise(number, 0, 0, os.POSIX_FADV_DONTNEED)
             if record.is_fetched:
                 with suppress(OSError):
-                    os.unlink(path)  # noqa: PTH108  (paths are strings here)
+                    self._folder.remove_file(path, status)
             return False
         finally:
             os.close(number)

@@ -243,7 +243,7 @@ def _locked(directory: Path, *, wait_s: float) -> Iterator[bool]:
     """
     from filelock import FileLock, Timeout  # slow to import, and not needed for an index that is at hand
 
-    lock = FileLock(directory / _LOCK, mode=0o666)
+    lock = FileLock(directory / _LOCK, mode=0o600)
     is_alone = True
     try:
         lock.acquire(timeout=wait_s)

@@ -52,16 +52,17 @@ def save_tables(
     base: TableFiles | None = None,
     origin: str = "",
     now: datetime | None = None,
+    state_dir: Path | None = None,
 ) -> TableFiles:
     """Merge what was learned, and the tables `base`, into the cache tables in a directory, or replace those.
 
     New rows are added and known ones, told by their ids, updated; other rows and columns stay. What was learned wins
     over `base`, and `base` over what is in the directory. The tables are written whole or stay as they were; that of
-    insertions comes along where there is one. Raises
-    `UsageError` if those there are another archive's, `TableError`, `NoRoomError`, or `BusyError` if another process
-    keeps the tables locked.
+    insertions comes along where there is one. `state_dir` is where the lock is, by default `.onefs` beside the tables.
+    Raises `UsageError` if those there are another archive's, `TableError`, `NoRoomError`, or `BusyError` if another
+    process keeps the tables locked.
     """
-    with changing_tables(directory):
+    with changing_tables(directory, state_dir):
         starts = _starts(directory, base, clobber=clobber)
         _check_one_archive(directory, base, starts, origin)
         changes = {"date_modified": table_time_text(now)} | added_origin(starts, origin)
@@ -69,8 +70,8 @@ def save_tables(
 
 
 @contextmanager
-def changing_tables(directory: Path) -> Iterator[None]:
-    """A block that replaces cache tables in a directory, under the lock that guards them.
+def changing_tables(directory: Path, state_dir: Path | None = None) -> Iterator[None]:
+    """A block that replaces cache tables in a directory, under the lock in `state_dir` that guards them.
 
     What those that were killed in the midst of it left is removed. Raises `TableError`, `NoRoomError`, or `BusyError`
     if another process keeps the tables locked.
@@ -78,7 +79,7 @@ def changing_tables(directory: Path) -> Iterator[None]:
     import pyarrow as pa
 
     try:
-        with _locked(directory):
+        with _locked(directory, state_dir or directory / STATE_FOLDER):
             _remove_left_over(directory)
             yield
     except OSError as error:
@@ -97,12 +98,12 @@ def changing_tables(directory: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(directory: Path) -> Iterator[None]:
+def _locked(directory: Path, state_dir: Path) -> Iterator[None]:
     """Hold the lock that guards the pair of tables in a directory while it is replaced."""
-    lock_file = directory / STATE_FOLDER / "tables.lock"
+    lock_file = state_dir / "tables.lock"
     lock_file.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(lock_file, mode=0o666, timeout=LOCK_TIMEOUT_S):
+        with FileLock(lock_file, mode=0o600, timeout=LOCK_TIMEOUT_S):
             yield
     except Timeout:
         raise BusyError(

@@ -62,7 +62,8 @@ def command(context: click.Context, cache: Path, is_delete: bool, is_null: bool,
 
     The tables are those in CACHE, those of releases in folders below it, and those of replays. A file that any of them
     lists is kept, also if it is listed as not existing. Never removed: files that are not ALF or not in a session
-    folder, links, the folder .onefs, folders with tables of their own, and files that are pinned by any user.
+    folder, links, the folder .onefs, folders with tables of their own, and files that you have pinned (in a cache
+    that others can write, each user has pins of his own).
 
     Files that another program than onefs put there, or changed, stay for a day, and as long as they are newer than the
     day before the tables were made: bring the tables up to date first (onefs refresh, onefs index). All of them stay if

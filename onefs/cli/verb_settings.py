@@ -11,7 +11,12 @@ ALL = _of(*Group)
 _S3 = frozenset({"s3_endpoint", "s3_region", "s3_profile"})
 _REQUESTS = frozenset({"connect_timeout", "read_timeout", "retry_max", "proxy"})
 _DATABASE = frozenset({"cache_rest", "default_expiry"})
-_OPENING = frozenset({"mode", "tag", "data_url", "cache_dir"}) | _S3 | _of(Group.LOGIN) | _REQUESTS
+_OPENING = (
+    frozenset({"mode", "tag", "data_url", "cache_dir", "trust_cache", "slow_limit"})
+    | _S3
+    | _of(Group.LOGIN)
+    | _REQUESTS
+)
 _FETCHING = frozenset(
     {
         "uuid_filenames",
@@ -32,7 +37,7 @@ SEARCH = _OPENING | _DATABASE | {"cache_expiry"}
 LIST = SEARCH | _of(Group.VIEW)
 INFO = LIST | {"remote_names"}
 FETCH = INFO | _FETCHING
-DESCRIBE = frozenset({"mode", "alyx_user", "alyx_password_file", "cache_dir"}) | _REQUESTS | _DATABASE
+DESCRIBE = frozenset({"mode", "alyx_user", "alyx_password_file", "cache_dir", "trust_cache"}) | _REQUESTS | _DATABASE
 DOCTOR = _OPENING | _DATABASE | {"remote_names", "allow_other"}
 SETUP = _S3 | {"alyx_user", "alyx_password_file", "data_user", "data_password_file", "data_url", "cache_dir"}
 REPLAY = ALL - {"as_of", "qc", "ignore_qc_not_set", "report_mismatch", "cache_expiry", "refresh_interval"}

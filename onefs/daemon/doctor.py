@@ -4,17 +4,19 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 from onefs.alyx.client import AlyxClient
-from onefs.archive.archive import make_http, make_transport
+from onefs.archive.archive import make_http, make_transport, patience_of
 from onefs.archive.opening import opened
+from onefs.cache.sharing import others_can_write, refuse_shared
 from onefs.catalogue.snapshot import Snapshot
 from onefs.daemon import samples
 from onefs.errors import CacheDamagedError, MountError, OnefsError
+from onefs.fetch.ranges import Ranges
 from onefs.fuse import mounting
 from onefs.settings import Settings
 from onefs.sources.databases import Database, open_database
@@ -27,7 +29,6 @@ from onefs.sources.tables_at_hand import Place, load_tables
 from onefs.table_times import table_time
 from onefs.text import counted
 from onefs.transports.addresses import server_name
-from onefs.transports.base import Transport
 from onefs.transports.keys import INSTALL, KeyRing, can_sign
 
 _LITTLE_ROOM_BYTES = 1 << 30
@@ -59,7 +60,7 @@ def examine(source_name: str | None, settings: Settings) -> Iterator[Finding]:
 
 
 def _examine_source(source: Source, settings: Settings) -> Iterator[Finding]:
-    cache = _try("cache", lambda: _cache(source))
+    cache = _try("cache", lambda: _cache(source, settings))
     yield cache
     if not cache.is_well:
         return
@@ -97,8 +98,9 @@ def _login(database: Database, settings: Settings) -> Iterator[Finding]:
 
 def _examine_archive(source: Source, settings: Settings, client: AlyxClient | None) -> Iterator[Finding]:
     transport = make_transport(make_http(settings))
+    ranges = Ranges(transport, patience=replace(patience_of(settings), tries=0))  # so that the first failure is told
     place = Place(source.tables_dir, source.tables_state_dir).of_tag(source.tag)
-    origin_of = origins(source.tables_url, client, transport)
+    origin_of = origins(source.tables_url, client, ranges)
     tables = _try("tables", lambda: _tables(place, origin_of(source.tag) if origin_of else None))
     yield tables
     if not tables.is_well:
@@ -108,12 +110,12 @@ def _examine_archive(source: Source, settings: Settings, client: AlyxClient | No
     repositories = _repositories(source.database, settings, client)
     if source.abilities.has_server:
         locations = Locations(source.servers, repositories)
-        yield _try("download", lambda: samples.download(locations.of, snapshot, transport))
+        yield _try("download", lambda: samples.download(locations.of, snapshot, ranges))
     if repositories is not None:
-        yield from _buckets(repositories, snapshot, transport)
+        yield from _buckets(repositories, snapshot, ranges)
 
 
-def _buckets(repositories: Repositories, snapshot: Snapshot, transport: Transport) -> Iterator[Finding]:
+def _buckets(repositories: Repositories, snapshot: Snapshot, ranges: Ranges) -> Iterator[Finding]:
     """One file from each bucket that is read with keys, whether or not another place has it too."""
     try:
         places = repositories.places()
@@ -122,7 +124,7 @@ def _buckets(repositories: Repositories, snapshot: Snapshot, transport: Transpor
         return
     for name, server in places.signed():
         of_it = partial(places.locations_on, server)
-        yield _try(name, partial(samples.download, of_it, snapshot, transport))
+        yield _try(name, partial(samples.download, of_it, snapshot, ranges))
 
 
 def _repositories(database: Database | None, settings: Settings, client: AlyxClient | None) -> Repositories | None:
@@ -164,8 +166,12 @@ def _allow_other() -> str:
     return "/etc/fuse.conf permits it."
 
 
-def _cache(source: Source) -> str:
+def _cache(source: Source, settings: Settings) -> str:
+    if source.is_cache:
+        refuse_shared(source.data_dir, serves_others=settings.allow_other, is_trusted=settings.trust_cache)
     prepare(source)
+    if source.is_cache and others_can_write(source.data_dir):
+        return f"{source.data_dir} is usable. Others can write there: what is known of its files is each user's own."
     return f"{source.data_dir} is usable."
 
 

@@ -6,10 +6,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from onefs.alf import STATE_FOLDER, archive_path
+from onefs.alf import STATE_FOLDER
 from onefs.archive.archive import Archive, told_of_a_replay
 from onefs.archive.opening import opened
 from onefs.cache.atomic import read_json, write_json
+from onefs.cache.layout import CacheLayout
+from onefs.cache.sharing import make_state_folder, state_folder
 from onefs.cache.store import ContentStore
 from onefs.catalogue.records import Dataset, Session
 from onefs.catalogue.snapshot import Snapshot
@@ -78,7 +80,7 @@ def hand_over(
 
 def _check_free(folder: Path, recorded: Recorded, source: Source) -> None:
     """Raise `UsageError` unless a folder is empty, or holds what an earlier replay of the same manifest put there."""
-    note = folder / STATE_FOLDER / NOTE
+    note = state_folder(folder) / NOTE
     if folder.resolve() in (source.data_dir.resolve(), source.tables_dir.resolve()):
         raise UsageError(f"{folder} is where the archive's own files are kept.", "Give another folder.")
     try:
@@ -96,8 +98,9 @@ def _check_free(folder: Path, recorded: Recorded, source: Source) -> None:
 
 def _claim(folder: Path, recorded: Recorded) -> None:
     """Note what a folder is to hold."""
-    note = folder / STATE_FOLDER / NOTE
+    note = state_folder(folder) / NOTE
     try:
+        make_state_folder(folder)
         write_json(note, {"digest": recorded.digest, "source": recorded.source})
     except OSError as error:
         raise CacheDamagedError(f"{folder} cannot be written: {error.strerror}.", "Give another folder.") from error
@@ -106,19 +109,19 @@ def _claim(folder: Path, recorded: Recorded) -> None:
 @contextmanager
 def _content(archive: Archive, folder: Path, settings: Settings) -> Iterator[Content]:
     """The archive's files in the folder; those that its cache has already are taken from there."""
-    cache = archive.source.data_dir
+    cache = CacheLayout(archive.source.data_dir, archive.source.state_dir, is_cache=archive.source.is_cache)
 
     def near(dataset: Dataset) -> Iterator[Location]:
-        for path in (dataset.path, archive_path(dataset.path, dataset.id)):
-            if (cache / path).is_file():
-                yield Location((cache / path).as_uri())
+        for path, _ in cache.find_copies(dataset):
+            yield Location(Path(path).as_uri())
 
     whole = replace(settings, whole_file_max=1 << 62)
-    content = archive.content_in(ContentStore(folder, folder / STATE_FOLDER), whole, near)
+    content = archive.content_in(ContentStore(folder, state_folder(folder)), whole, near)
     try:
         yield content
     finally:
         content.close()
+        cache.close()
 
 
 def _fetch_all(content: Content, datasets: Sequence[Dataset], on_progress: Callable[[Progress], None]) -> list[Missing]:

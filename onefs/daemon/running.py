@@ -11,6 +11,7 @@ from pathlib import Path
 
 from onefs import memory
 from onefs.archive.opening import opened
+from onefs.cache.sharing import refuse_shared
 from onefs.daemon import logs, run_as, signals
 from onefs.daemon.service import Service
 from onefs.daemon.stacks import StackWriter
@@ -62,6 +63,8 @@ def serve(
     ):
         mounter.shown_as = shown_as
         _check_apart(source, mountpoint)
+        if source.is_cache:
+            refuse_shared(source.data_dir, serves_others=settings.allow_other, is_trusted=settings.trust_cache)
         prepare(source)
         if log is None:
             log = logs.install(settings.log, source.state_dir / logs.file_name(mountpoint), settings.log_format)

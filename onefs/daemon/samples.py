@@ -6,15 +6,17 @@ from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Snapshot
 from onefs.digests import new_md5
 from onefs.errors import MismatchError, MissingOnServerError, OnefsError
+from onefs.fetch.cancel import CancelToken
 from onefs.fetch.failures import Problem, is_due, summary
+from onefs.fetch.ranges import MemorySink, Ranges
 from onefs.transports.addresses import server_name
-from onefs.transports.base import Location, Transport
+from onefs.transports.base import Location
 
 LARGEST_BYTES = 4 << 20
 SESSIONS_LOOKED_AT = 2000
 
 
-def download(locate: Callable[[Dataset], Iterable[Location]], snapshot: Snapshot, transport: Transport) -> str:
+def download(locate: Callable[[Dataset], Iterable[Location]], snapshot: Snapshot, ranges: Ranges) -> str:
     """Fetch the first small file that has locations from the first of these that gives it. Raises why none does."""
     nowhere: Dataset | None = None
     for row in range(min(snapshot.n_sessions, SESSIONS_LOOKED_AT)):
@@ -26,7 +28,7 @@ def download(locate: Callable[[Dataset], Iterable[Location]], snapshot: Snapshot
             if not is_due(location, problems):
                 continue
             try:
-                _fetch(dataset, location, transport)
+                _fetch(dataset, location, ranges)
             except OnefsError as error:
                 problems.append(Problem(server_name(location.url), error, location.url))
             else:
@@ -50,18 +52,18 @@ def _small(snapshot: Snapshot, session: int) -> Dataset | None:
     return None
 
 
-def _fetch(dataset: Dataset, location: Location, transport: Transport) -> None:
-    md5, size_bytes = new_md5(), 0
-    with transport.open(location) as body:
-        for chunk in body.chunks:
-            md5.update(chunk)
-            size_bytes += len(chunk)
-            if size_bytes > LARGEST_BYTES:
-                raise MismatchError(
-                    f"{dataset.path} came with more bytes than the tables say.", "Tell the archive's maintainers."
-                )
-    if dataset.md5 and md5.hexdigest() != dataset.md5:
+def _fetch(dataset: Dataset, location: Location, ranges: Ranges) -> None:
+    sink = MemorySink(LARGEST_BYTES)
+    try:
+        ranges.fetch(location, sink, CancelToken())
+    except MismatchError as error:
         raise MismatchError(
-            f"{dataset.path} came with MD5 {md5.hexdigest()}, the tables say {dataset.md5}.",
-            "Tell the archive's maintainers.",
+            f"{dataset.path} came with more bytes than the tables say.", "Tell the archive's maintainers."
+        ) from error
+    digest = new_md5()
+    digest.update(sink.content)
+    md5 = digest.hexdigest()
+    if dataset.md5 and md5 != dataset.md5:
+        raise MismatchError(
+            f"{dataset.path} came with MD5 {md5}, the tables say {dataset.md5}.", "Tell the archive's maintainers."
         )

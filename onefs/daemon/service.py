@@ -48,6 +48,7 @@ from onefs.settings import Settings, settings_text
 from onefs.sources.origins import origins
 from onefs.sources.releases import Releases
 from onefs.sources.source import Source
+from onefs.transports.base import Location
 from onefs.vfs.control import Daemon, control_directory
 from onefs.vfs.filesystem import FileSystem
 from onefs.vfs.journal import Journal
@@ -73,10 +74,7 @@ class Service:
         self._journal = Journal(errno_name)
         self._programs = Programs(Crawlers(settings.crawl_warn, settings.crawl_limit))
         hooks = Hooks(
-            on_change=self._content_changed,
-            on_failure=self._content_failed,
-            on_withdrawn=self._content_withdrawn,
-            may_go_on=lambda: ALLOWED[self._refresher.state.requested].fetching,
+            events=self,
             on_tables=self._adopt,
             jitter=Jitter(settings.refresh_jitter_s),
         )
@@ -192,7 +190,7 @@ class Service:
 
     def _releases(self) -> Releases:
         source = self._source
-        tables = None if source.is_frozen else origins(source.tables_url, self._client, self._archive.transport)
+        tables = None if source.is_frozen else origins(source.tables_url, self._client, self._archive.ranges)
         return Releases(source, tables, lambda: self._refresher.state.requested is not Mode.LOCAL)
 
     def state_text(self) -> str:
@@ -318,6 +316,7 @@ class Service:
     def _switch(self, mode: Mode) -> None:
         check(mode, self._source.name, self._source.abilities)
         self._refresher.switch(mode)
+        self._content.permit(may_fetch=ALLOWED[mode].fetching)
         self._showing.renew()
 
     def _retry(self) -> None:
@@ -357,10 +356,12 @@ class Service:
         if Path(os.path.realpath(directory)).is_relative_to(mounting.place(self._mountpoint)):
             raise UsageError(f"{directory} lies in the mount itself.", remedy)
 
-    def _content_changed(self, dataset: Dataset) -> None:
+    def changed(self, dataset: Dataset) -> None:
+        """Have the kernel ask for a dataset's attributes again."""
         self._tell(dataset, self._notifier.attributes_changed)
 
-    def _content_withdrawn(self, dataset: Dataset) -> None:
+    def withdrawn(self, dataset: Dataset) -> None:
+        """Have the kernel forget a dataset's bytes."""
         self._tell(dataset, self._notifier.pages_changed)
 
     def _tell(self, dataset: Dataset, tell: Callable[[int], None]) -> None:
@@ -369,6 +370,10 @@ class Service:
             if ino is not None:
                 tell(ino)
 
-    def _content_failed(self, dataset: Dataset, error: OnefsError) -> None:
+    def mismatched(self, dataset: Dataset, location: Location) -> None:
+        """Do nothing: the archive reports it to the database."""
+
+    def failed(self, dataset: Dataset, error: OnefsError) -> None:
+        """Log a failure, and list it among the errors."""
         _log.warning("%s", error)
         self._journal.record(dataset.path, error)

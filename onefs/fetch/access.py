@@ -1,61 +1,61 @@
 """`Content`: opens datasets, tells their state, and what is being fetched."""
 
-import logging
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from onefs.cache.state import QuarantineRecord
 from onefs.cache.store import ContentStore
 from onefs.cache.verify import Signature, Verdict, Verify, trusted
 from onefs.catalogue.records import Dataset
-from onefs.errors import MismatchError, OfflineError, OnefsError, again
-from onefs.fetch.blockwise import Blockwise
+from onefs.errors import MismatchError, OnefsError, again
+from onefs.fetch.cancel import CancelToken
 from onefs.fetch.copies import Copies
-from onefs.fetch.descriptors import Descriptor
-from onefs.fetch.download import Downloader, Patience
-from onefs.fetch.failures import Failures
-from onefs.fetch.fetch import Fetch, Pause, Transfer
-from onefs.fetch.fetches import Fetches, Step
-from onefs.fetch.filling import Filler
-from onefs.fetch.growing import BlockRules
-from onefs.fetch.inspection import Inspection, Inspector, State, is_quarantine
+from onefs.fetch.failures import Failures, ending, offline
+from onefs.fetch.fetch import Fetch, FetchEvents, Transfer
+from onefs.fetch.inspection import Inspection, Inspector, State
 from onefs.fetch.keeping import Keeping
+from onefs.fetch.large import LargeFiles
+from onefs.fetch.obtain import Obtainer
 from onefs.fetch.open_file import OpenFile
-from onefs.fetch.parts import Means
+from onefs.fetch.part_file import BlockRules
+from onefs.fetch.ranges import Patience, Ranges
 from onefs.fetch.retry import LocationHealth
-from onefs.fetch.transfer import Obtained, Obtainer, ending, offline
+from onefs.fetch.runner import Counts, Runner, Totals
 from onefs.outages import Outages, PassedOver
 from onefs.threads import Workers
 from onefs.transports.base import Location, Transport
 
-__all__ = ["BlockRules", "Content", "Inspection", "OpenFile", "Patience", "State", "Totals", "Transfer", "Verify"]
+__all__ = [
+    "BlockRules", "Content", "FetchEvents", "Inspection", "NoEvents", "OpenFile", "Patience", "State", "Totals",
+    "Transfer", "Verify",
+]  # fmt: skip
 
 CHECKS_PER_CORE = 2
-_log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """What happened since the start. `failures` counts failed fetches, not failed locations."""
+class NoEvents:
+    """Nobody wants to be told."""
 
-    files_fetched: int
-    bytes_fetched: int
-    failures: int
+    def changed(self, dataset: Dataset) -> None:
+        """Do nothing."""
+
+    def failed(self, dataset: Dataset, error: OnefsError) -> None:
+        """Do nothing."""
+
+    def mismatched(self, dataset: Dataset, location: Location) -> None:
+        """Do nothing."""
+
+    def withdrawn(self, dataset: Dataset) -> None:
+        """Do nothing."""
 
 
 class Content:
     """The bytes of datasets: from the cache, or fetched once for all who ask. Safe to use from several threads.
 
     `locate` gives a dataset's locations in the order to try; it may wait and raise, and is asked for one after the
-    other. `known` gives those that can be told at once. Told in worker threads: `on_change` when what is on disk of
-    a dataset changed, `on_failure` of each failure, `on_mismatch` of each location that gave wrong bytes,
-    `on_withdrawn` when what was served of a dataset is served no more, as it turned out wrong. `may_go_on` tells
-    whether more may be fetched now of files that are open and not whole.
+    other. `known` gives those that can be told at once.
     """
 
     def __init__(
@@ -69,48 +69,33 @@ class Content:
         blocks: BlockRules | None = None,
         max_transfers: int = 256,
         patience: Patience | None = None,
-        on_change: Callable[[Dataset], None] = lambda dataset: None,  # noqa: ARG005
-        on_failure: Callable[[Dataset, OnefsError], None] = lambda dataset, error: None,  # noqa: ARG005
-        on_mismatch: Callable[[Dataset, Location], None] = lambda dataset, location: None,  # noqa: ARG005
-        on_withdrawn: Callable[[Dataset], None] = lambda dataset: None,  # noqa: ARG005
-        may_go_on: Callable[[], bool] = lambda: True,
+        events: FetchEvents | None = None,
         clock: Callable[[], float] = time.monotonic,
         outages: Outages | None = None,
     ) -> None:
         self._store = store
         self._verify = verify
-        self._on_change = on_change
-        store.on_evicted(on_change)
-        self._on_failure = on_failure
+        events = events or NoEvents()
+        store.on_evicted(events.changed)
         self._stop = threading.Event()
-        self._may_go_on = may_go_on
+        self._token = CancelToken()
         self._outages = outages or Outages(clock)
         self._failures = Failures(clock, self._outages)
-        self._health = LocationHealth(self._outages)
-        self._totals = Totals(0, 0, 0)
-        self._failure_kinds: Counter[type[OnefsError]] = Counter()
-        self._totals_lock = threading.Lock()  # guards the two above
+        health = LocationHealth(self._outages)
         patience = patience or Patience()
+        counts = Counts()
+        ranges = Ranges(transport, health, patience, counts.received)
         copies = Copies(store, verify, patience.settled_s, self._stop)
-        downloader = Downloader(transport, self._health, patience, self._received, self._stop)
-        # By blocks a file is of the catalogue's length or not served: what the policy accepts all the same comes whole.
-        length = Verify.STRICT if verify is Verify.WARN else verify
-        means = Means(transport, self._health, patience, self._received, self._stop, length)
-        filler = Filler(means, max_transfers)
-        self._blockwise = Blockwise(
-            store, filler, blocks or BlockRules(), verify, self._refusal, self._broken, on_withdrawn, on_mismatch
+        self._large = LargeFiles(
+            store, ranges, blocks or BlockRules(), verify, self._failures, events, max_transfers=max_transfers
         )
-        obtainer = Obtainer(
-            store, copies, downloader, self._blockwise, locate, self._health, verify, self._stop, on_mismatch
+        obtainer = Obtainer(store, copies, ranges, self._large, locate, health, verify, self._stop, events)
+        self.keeping = Keeping(store, self._failures, verify, patience.settled_s, self._stop, events)
+        checks = Workers("onefs-check", CHECKS_PER_CORE * (os.cpu_count() or 1))
+        self._runner = Runner(
+            store, obtainer, self._failures, events, counts, checks, Workers("onefs-fetch", max_transfers)
         )
-        self.keeping = Keeping(
-            store, self._failures, verify, patience.settled_s, self._stop, on_change, on_failure, on_withdrawn
-        )
-        self._checks = Workers("onefs-check", CHECKS_PER_CORE * (os.cpu_count() or 1))
-        self._transfers = Workers("onefs-fetch", max_transfers)
-        self._fetches = Fetches(
-            self._checks, self._transfers, self._noting(obtainer.check), self._noting(obtainer.obtain), self._done
-        )
+        self._fetches = self._runner.fetches
         self._inspector = Inspector(store, known, self._failures, self._fetches, verify)
 
     def open(self, dataset: Dataset, *, may_fetch: bool, refusal: OnefsError | None = None) -> OpenFile:
@@ -120,25 +105,26 @@ class Content:
         have to be begun.
         """
         self._store.used(dataset)
-        for copy in self._store.open_copies(dataset):
-            stamp = self._store.state.stamp(dataset.id)
-            if trusted(dataset, copy.signature, stamp, self._verify) is not None:
-                return OpenFile(dataset.path, Descriptor(copy.descriptor, copy.signature), None)
-            os.close(copy.descriptor)
+        for path, status in self._store.each_copy(dataset):
+            signature, stamp = Signature.of(status), self._store.state.stamp(dataset.id)
+            if trusted(dataset, signature, stamp, self._verify) is not None:
+                return OpenFile(dataset.path, self._store.descriptors.share(dataset, path, signature), None)
         if self._stop.is_set():
             raise ending(dataset)
         fetch = self._fetches.join(dataset, may_fetch=may_fetch)
-        is_fetched = False
-        if fetch is None:
-            found = self._store.find_copy(dataset)
-            self._raise_remembered(dataset, found, may_fetch=may_fetch)
-            if found is None and not (may_fetch and self._store.is_cache):
-                raise self._told_offline(dataset, offline(dataset, self._store))
-            if found is None and refusal is not None:
-                raise again(refusal)
-            fetch = self._fetches.start(dataset, may_fetch=may_fetch, has_copy=found is not None)
-            is_fetched = found is None
-        return OpenFile(dataset.path, None, fetch, is_fetched=is_fetched)
+        if fetch is not None:
+            return OpenFile(dataset.path, None, fetch)
+        found = self._store.find_copy(dataset)
+        if found is None:
+            self._store.check_name(dataset)
+        self._raise_remembered(dataset, found, may_fetch=may_fetch)
+        if found is None and not (may_fetch and self._store.is_cache):
+            raise self._failures.tell_offline(dataset, offline(dataset, self._store))
+        if found is None and refusal is not None:
+            raise again(refusal)
+        fetch = Fetch(dataset, may_fetch=may_fetch, is_demanded=True, parent=self._token)
+        fetch = self._runner.start(fetch, has_copy=found is not None)
+        return OpenFile(dataset.path, None, fetch, is_fetched=found is None)
 
     def inspect(self, dataset: Dataset) -> Inspection:
         """How a dataset stands, without network or hashing."""
@@ -150,8 +136,9 @@ class Content:
 
     def cached_blocks(self, dataset: Dataset) -> int:
         """512-byte blocks on disk, of the complete file or of the part that is there."""
-        found = self._store.find_copy(dataset)
-        return found[1].st_blocks if found is not None else self._store.partial_blocks(dataset)
+        for _, status in self._store.each_copy(dataset):
+            return status.st_blocks
+        return self._store.partial_blocks(dataset)
 
     def cached_blocks_in(self, folder: str) -> dict[str, int]:
         """512-byte blocks of the complete files in one folder, by their names in the tree; {} if there are none."""
@@ -205,16 +192,19 @@ class Content:
 
     def totals(self) -> Totals:
         """What was fetched and what failed since the start."""
-        return self._totals
+        return self._runner.counts.totals()
 
     def failure_kinds(self) -> dict[type[OnefsError], int]:
         """How often fetches failed since the start, by the class of the error."""
-        with self._totals_lock:
-            return dict(self._failure_kinds)
+        return self._runner.counts.failure_kinds()
 
     def passed_over(self) -> list[PassedOver]:
         """The servers that are not asked now, as they failed or sent `Retry-After`."""
         return self._outages.facts()
+
+    def permit(self, *, may_fetch: bool) -> None:
+        """Say whether more may be fetched of files that are open; if not, what is under way of large ones stops."""
+        self._large.permit(may_go_on=may_fetch)
 
     def retry(self, dataset: Dataset | None) -> None:
         """Forget a dataset's failure, or all, so that the next open tries again, at every server."""
@@ -235,10 +225,8 @@ class Content:
     def close(self) -> None:
         """Stop: those who wait get an error, stamps are written. Does not wait for stalled connections."""
         self._stop.set()
-        self._checks.close()
-        self._transfers.close()
-        self._fetches.abandon(ending)
-        self._blockwise.close()
+        self._runner.close()
+        self._large.close()
         self._store.close()
 
     def _raise_remembered(self, dataset: Dataset, found: tuple[str, os.stat_result] | None, *, may_fetch: bool) -> None:
@@ -251,66 +239,3 @@ class Content:
         remembered = self._failures.current(dataset, signature, may_fetch=may_fetch)
         if remembered is not None:
             raise remembered
-
-    def _told_offline(self, dataset: Dataset, error: OfflineError) -> OfflineError:
-        """Log the error and note it as the dataset's last, without holding back later tries; returns it."""
-        last = self._failures.last(dataset)
-        if not isinstance(last, OfflineError):
-            _log.info("%s", error)
-        if not is_quarantine(last):  # which says more
-            self._failures.tell(dataset, error)
-        return error
-
-    def _refusal(self, dataset: Dataset) -> OnefsError | None:
-        if not self._may_go_on():
-            return self._told_offline(dataset, offline(dataset, self._store))
-        return self._failures.current(dataset, None, may_fetch=True)
-
-    def _received(self, size_bytes: int) -> None:
-        self._count(size_bytes=size_bytes)
-
-    def _noting(self, step: Callable[[Fetch], Obtained | Pause | None]) -> Step:
-        """A step whose outcome is remembered and counted."""
-
-        def run(fetch: Fetch) -> Descriptor | Pause | None:
-            try:
-                obtained = step(fetch)
-            except OfflineError as error:
-                self._told_offline(fetch.dataset, error)
-                raise
-            except OnefsError as error:
-                self._remember(fetch.dataset, error, offline=self._store.is_cache and not fetch.may_fetch)
-                raise
-            if not isinstance(obtained, Obtained):
-                return obtained
-            self._failures.forget(fetch.dataset)
-            self._store.state.forget_quarantine(fetch.dataset)
-            if obtained.fetched:
-                self._count(files=1)
-            return Descriptor(obtained.copy.descriptor, obtained.copy.signature)
-
-        return run
-
-    def _done(self, fetch: Fetch, error: OnefsError | None) -> None:
-        if error is not None and not isinstance(error, OfflineError):
-            self._on_failure(fetch.dataset, error)
-        self._on_change(fetch.dataset)
-
-    def _broken(self, dataset: Dataset, error: OnefsError) -> None:
-        self._failures.tell(dataset, error)
-        self._on_failure(dataset, error)
-
-    def _remember(self, dataset: Dataset, error: OnefsError, *, offline: bool) -> None:
-        found = self._store.find_copy(dataset)
-        copy = Signature.of(found[1]) if found is not None else None
-        times, delay_s = self._failures.remember(dataset, error, copy, offline=offline)
-        with self._totals_lock:
-            self._failure_kinds[type(error)] += 1
-        self._count(failures=1)
-        if is_quarantine(error) and copy is None:
-            self._store.state.record_quarantine(dataset, QuarantineRecord(error.reason, error.remedy, times, delay_s))
-
-    def _count(self, *, files: int = 0, size_bytes: int = 0, failures: int = 0) -> None:
-        with self._totals_lock:
-            was = self._totals
-            self._totals = Totals(was.files_fetched + files, was.bytes_fetched + size_bytes, was.failures + failures)

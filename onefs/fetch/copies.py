@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from onefs.cache.atomic import cache_errors
-from onefs.cache.hashing import md5_of
 from onefs.cache.layout import Copy
 from onefs.cache.store import ContentStore
 from onefs.cache.verify import Signature, Stamp, Verdict, Verify, judge, trusted, wanted
 from onefs.catalogue.records import Dataset
 from onefs.fetch.fetch import Fetch
+from onefs.fetch.hashing import md5_of
 
 log = logging.getLogger(__name__)
 

@@ -51,16 +51,6 @@ class Descriptor:
         """The file's size when it was trusted."""
         return self.signature.size_bytes
 
-    @property
-    def edition(self) -> Edition:
-        """Size (bytes), mtime (ns) and inode, as it was trusted."""
-        return self.signature.edition
-
-    @property
-    def is_unchanged(self) -> bool:
-        """Whether the file is still as it was when it was trusted. Raises OSError."""
-        return Signature.of(os.fstat(self.number)).edition == self.signature.edition
-
     def share(self) -> bool:
         """Take a share; False if the descriptor is closed already."""
         with self._lock:

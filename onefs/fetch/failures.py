@@ -1,11 +1,13 @@
 """Failures: for how long one is remembered, and the one sentence that sums up those of several locations."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from onefs.cache.store import ContentStore
 from onefs.cache.verify import Signature, wanted
 from onefs.catalogue.records import Dataset
 from onefs.errors import (
@@ -16,6 +18,7 @@ from onefs.errors import (
     MismatchError,
     MissingOnServerError,
     NoRoomError,
+    OfflineError,
     OnefsError,
     OverloadedError,
     TimedOutError,
@@ -25,6 +28,7 @@ from onefs.errors import (
 from onefs.outages import Outages
 from onefs.transports.base import Location
 
+log = logging.getLogger(__name__)
 FIRST_S = 5.0
 LONGEST_S = 600.0
 
@@ -179,6 +183,15 @@ class Failures:
                 times = same.times if same is not None else 0
                 self._keep(dataset, _Memory(error, wanted(dataset), None, False, times, self._clock()))
 
+    def tell_offline(self, dataset: Dataset, error: OfflineError) -> OfflineError:
+        """Log the error and note it as the dataset's last, without holding back later tries; returns it."""
+        last = self.last(dataset)
+        if not isinstance(last, OfflineError):
+            log.info("%s", error)
+        if not is_quarantine(last):  # which says more
+            self.tell(dataset, error)
+        return error
+
     def current(self, dataset: Dataset, copy: Signature | None, *, may_fetch: bool) -> OnefsError | None:
         """The failure to answer at once with, or None if the dataset may be tried."""
         memory = self._memories.get(dataset.id)
@@ -206,6 +219,30 @@ class Failures:
                 self._memories.clear()
             else:
                 self._memories.pop(dataset.id, None)
+
+
+def is_quarantine(error: OnefsError | None) -> bool:
+    """Whether no server has the right bytes, rather than none that can be asked just now."""
+    return isinstance(error, MismatchError) and not isinstance(error, PassingMismatchError)
+
+
+def offline(dataset: Dataset, store: ContentStore) -> OfflineError:
+    """The error for a file that is not at hand while nothing is fetched."""
+    if not store.is_cache:
+        return OfflineError(
+            f"{dataset.path} is in the catalogue but not in the folder {store.data_dir}, which has no server.",
+            "Put the file there, or mount the folder with --data-url URL of a server that has it. "
+            "If its tables were made by indexing, run onefs refresh.",
+        )
+    return OfflineError(
+        f"{dataset.path} is not in the cache, and mode local fetches nothing.",
+        "Switch to a mode that fetches: onefs mode auto.",
+    )
+
+
+def ending(dataset: Dataset) -> OfflineError:
+    """The error for those who wait when all ends."""
+    return OfflineError(f"{dataset.path} was not fetched: onefs is ending.", "Mount again.")
 
 
 def _may_pass(error: OnefsError) -> bool:

@@ -1,17 +1,63 @@
-"""`Fetch`, one dataset on its way to a reader."""
+"""`Fetch`: one dataset on its way to its readers, and the states that it goes through; `Fetches`: those under way."""
 
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
+from uuid import UUID
 
-from onefs.cache.verify import Signature
+from onefs.cache.descriptors import CachedFile
+from onefs.cache.verify import Signature, wanted
 from onefs.catalogue.records import Dataset
 from onefs.errors import OnefsError, again
-from onefs.fetch.descriptors import Descriptor
-from onefs.fetch.growing import Growing
+from onefs.fetch.cancel import CancelToken
+from onefs.fetch.part_file import Gate, PartFile
 from onefs.meter import Meter
+from onefs.transports.base import Location
+
+
+class FetchState(StrEnum):
+    """How far a fetch is. IDLE is a large file of which nothing is wanted just now; ABANDONED one that nobody reads."""
+
+    QUEUED = "queued"
+    CHECKING = "checking"
+    FETCHING = "fetching"
+    HASHING = "hashing"
+    IDLE = "idle"
+    VERIFIED = "verified"
+    FAILED = "failed"
+    ABANDONED = "abandoned"
+
+
+ENDS = frozenset({FetchState.VERIFIED, FetchState.FAILED, FetchState.ABANDONED})
+TRANSITIONS: dict[FetchState, frozenset[FetchState]] = {
+    FetchState.QUEUED: frozenset({FetchState.CHECKING, FetchState.FETCHING}) | ENDS,
+    FetchState.CHECKING: frozenset({FetchState.QUEUED}) | ENDS,
+    FetchState.FETCHING: frozenset({FetchState.HASHING, FetchState.IDLE}) | ENDS,
+    FetchState.HASHING: frozenset({FetchState.FETCHING, FetchState.IDLE}) | ENDS,
+    FetchState.IDLE: frozenset({FetchState.QUEUED}) | ENDS,
+    FetchState.VERIFIED: frozenset(),
+    FetchState.FAILED: frozenset(),
+    FetchState.ABANDONED: frozenset(),
+}
+
+
+class FetchEvents(Protocol):
+    """Is told of what happens to datasets, in worker threads, before those who wait are."""
+
+    def changed(self, dataset: Dataset) -> None:
+        """What is on disk of a dataset changed."""
+
+    def failed(self, dataset: Dataset, error: OnefsError) -> None:
+        """A dataset could not be had, or a copy of it is wrong."""
+
+    def mismatched(self, dataset: Dataset, location: Location) -> None:
+        """A location gave wrong bytes."""
+
+    def withdrawn(self, dataset: Dataset) -> None:
+        """What was served of a dataset turned out wrong, and is served no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,45 +75,47 @@ class Transfer:
     host: str
 
 
-class Pause(StrEnum):
-    """Why a worker leaves a fetch that has not ended: nothing is wanted of it just now, or nobody has it open."""
-
-    RESTING = "resting"
-    LEFT = "left"
-
-
 class Fetch:
-    """A dataset being verified or fetched, for however many wait. Safe to use from several threads.
+    """A dataset being verified or fetched, for however many read it. Safe to use from several threads.
 
-    Those who wait attach, and take the result or detach; the descriptor closes when nobody is attached any more.
-    The worker alone sets `done_bytes`, `total_bytes`, `host`, `wrong` (the MD5s of copies that were found wrong, so
-    that each is hashed once) and `outdated` (the source and edition of blocks that another process has on disk, and
-    that their server no longer has). A large file can be read while it is fetched: then it is `growing`, and the fetch
-    may be without a worker while nobody wants more of it; `submit` gives it one.
+    Readers attach, and take the result or detach; the descriptor closes when nobody is attached any more. The worker
+    alone sets `done_bytes`, `total_bytes`, `host` and `wrong` (the MD5s of copies that were found wrong, so that each
+    is hashed once). A large file has a `part` that can be read before it is whole.
     """
 
-    def __init__(self, dataset: Dataset, *, may_fetch: bool) -> None:
+    __slots__ = (
+        "_asked_again", "_attached", "_error", "_lock", "_meter", "_news", "_part", "_result", "_state", "dataset",
+        "host", "is_demanded", "may_fetch", "submit", "token", "total_bytes", "wrong",
+    )  # fmt: skip
+
+    def __init__(self, dataset: Dataset, *, may_fetch: bool, is_demanded: bool, parent: CancelToken) -> None:
         self.dataset = dataset
         self.may_fetch = may_fetch
-        self._meter = Meter()
+        self.is_demanded = is_demanded
+        """Whether somebody asked for it, so that it may evict others, and its failure is remembered."""
+        self.token = CancelToken(parent)
         self.total_bytes = dataset.size_bytes
         self.host = ""
         self.wrong: dict[Signature, str] = {}
-        self.outdated: tuple[str, str] | None = None
-        self.submit: Callable[[], None] = lambda: None
+        self.submit: Callable[[], None] = _nothing
+        self._meter = Meter()
         self._lock = threading.RLock()  # guards all below
+        self._state = FetchState.QUEUED
         self._news = _pending()
         self._attached = 0
-        self._growing: Growing | None = None
-        self._result: Descriptor | None = None
+        self._part: PartFile | None = None
+        self._result: CachedFile | None = None
         self._error: OnefsError | None = None
-        self._is_left = False
-        self._works = True
         self._asked_again = False
 
     @property
+    def state(self) -> FetchState:
+        """How far it is."""
+        return self._state
+
+    @property
     def done_bytes(self) -> int:
-        """How much of it is there, or was hashed."""
+        """How many bytes are there, or were hashed."""
         return self._meter.done
 
     @done_bytes.setter
@@ -76,114 +124,136 @@ class Fetch:
 
     @property
     def news(self) -> "Future[None]":
-        """What ends when it is worth asking for the result or the growing file again."""
+        """A future that completes when it is worth asking for the result or the part again."""
         return self._news
 
     @property
-    def growing(self) -> Growing | None:
-        """The file as far as it is there, if it is one that can be read before it is whole."""
-        return self._growing
+    def part(self) -> PartFile | None:
+        """What there is of a large file."""
+        return self._part
+
+    @property
+    def readable(self) -> PartFile | None:
+        """What there is, if it can be read before it is whole."""
+        part = self._part
+        return part if part is not None and part.gate is not Gate.WHOLE else None
 
     @property
     def is_finished(self) -> bool:
         """Whether it has a result, or never will."""
-        return self._result is not None or self._error is not None or self._is_left
+        return self._state in ENDS
 
     @property
     def is_unused(self) -> bool:
-        """Whether nobody waits for it or reads it."""
-        return not self._attached
+        """Whether nobody waits for it or reads it, and it can be left as it is."""
+        return not self._attached and (self._part is None or self._part.gate is not Gate.WHOLE)
 
     @property
     def is_at_work(self) -> bool:
         """Whether a worker has it."""
-        return self._works
+        return self._state not in (FetchState.IDLE, FetchState.VERIFIED, FetchState.FAILED)
+
+    def move(self, state: FetchState) -> None:
+        """Change the state. Raises ValueError for a transition that is not in the table."""
+        with self._lock:
+            if state not in TRANSITIONS[self._state]:
+                raise ValueError(f"A fetch that is {self._state} cannot become {state}.")
+            self._state = state
 
     def attach(self) -> bool:
         """Join those who wait; False if it is finished already."""
         with self._lock:
-            if self.is_finished:
+            if self._state in ENDS:
                 return False
             self._attached += 1
             return True
 
-    def grow(self, growing: Growing | None) -> None:
-        """Let those who wait read of a file that is not whole yet; one that was there before is let go of."""
+    def use(self, part: PartFile | None) -> None:
+        """Let readers have this part file from now on; one that was there before is closed."""
         with self._lock:
-            before, self._growing = self._growing, growing
-            is_told = before is None and growing is None and self._news.done()
+            before, self._part = self._part, part
+            if before is None and part is None:
+                return
         if before is not None:
             before.close()
-        if not is_told:
-            self._tell()
+        self._tell()
 
     def begin(self) -> None:
         """Have a worker go on with it, if none does."""
         with self._lock:
-            if self._works:
+            if self._state is not FetchState.IDLE:
                 self._asked_again = True
                 return
-            self._works = True
+            self._state = FetchState.QUEUED
         self.submit()
 
     def rest(self) -> bool:
-        """The worker leaves it for now; False if it was asked to go on meanwhile."""
+        """Leave it for now; False if it was asked to go on meanwhile."""
         with self._lock:
-            self._works, self._asked_again = self._asked_again, False
-            return not self._works
+            asked_again, self._asked_again = self._asked_again, False
+            self.move(FetchState.IDLE)
+            if asked_again:
+                self._state = FetchState.QUEUED
+            return not asked_again
 
-    def give_up(self) -> bool:
+    def abandon(self) -> bool:
         """End it as nobody has it open; False if somebody has by now."""
         with self._lock:
-            self._is_left = not self._attached
-            return self._is_left
+            if self._attached:
+                return False
+            self.move(FetchState.ABANDONED)
+            return True
 
-    def take(self) -> Descriptor | None:
+    def take(self) -> CachedFile | None:
         """A share of the result, and detach; None while it is under way. Raises the failure, as a new object."""
         with self._lock:
             if self._error is not None:
                 raise again(self._error)
-            if self._result is None or not self._result.share():
+            result = self._result
+            if result is None or not result.share():
                 return None
         self.detach()
-        return self._result
+        return result
 
     def detach(self) -> None:
         """No longer wait for it. It goes on all the same."""
         with self._lock:
             self._attached -= 1
-            is_last, result, growing = not self._attached, self._result, self._growing
+            is_last, result, part = not self._attached, self._result, self.readable
         if is_last and result is not None:
             result.release()
-        elif is_last and growing is not None:
+        elif is_last and part is not None:
             self.begin()  # to bring it to an end
-            growing.wake()
+            part.wake()
 
-    def succeed(self, result: Descriptor) -> bool:
-        """Hand out the file; False (and the file is closed) if it was given up meanwhile."""
+    def succeed(self, result: CachedFile) -> None:
+        """Hand out the file; it is closed if the fetch failed meanwhile, or nobody waits."""
         with self._lock:
-            late = self._error is not None
-            if not late:
-                if self._growing is not None:
-                    self._growing.became(result.signature)
+            is_late = self._state in ENDS
+            if not is_late:
+                if self._part is not None:
+                    self._part.became(result.signature)
                 self._result = result
-            unused = late or not self._attached
-        if unused:
+                self._state = FetchState.VERIFIED
+            is_unused = is_late or not self._attached
+            part, self._part = self._part, None
+        if is_unused:
             result.release()
-        if not late:
-            self.grow(None)
-        return not late
+        if part is not None:
+            part.close()
+        self._tell()
 
     def fail(self, error: OnefsError) -> bool:
         """Tell the failure; False if it is finished already."""
         with self._lock:
-            if self.is_finished:
+            if self._state in ENDS:
                 return False
             self._error = error
-            growing = self._growing
-        if growing is not None:
-            growing.fail(error)  # who asks only now must not wait for somebody who has ended
-            growing.wake()
+            self._state = FetchState.FAILED
+            part = self._part
+        if part is not None:
+            part.fail(error)  # who asks only now must not wait for somebody who has ended
+            part.wake()
         self._tell()
         return True
 
@@ -197,13 +267,60 @@ class Fetch:
         with self._lock:
             # The worker and whoever closes may tell at once: each future is ended by the one that took it away.
             news, self._news = self._news, _pending()
-            if self.is_finished:
+            if self._state in ENDS:
                 self._news.set_result(None)
         if not news.done():
             news.set_result(None)
+
+
+class Fetches:
+    """The fetches under way, one per edition of a dataset. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards _running
+        self._running: dict[tuple[UUID, str, bool], Fetch] = {}
+
+    def find(self, dataset: Dataset, *, may_fetch: bool = False) -> Fetch | None:
+        """The fetch of a dataset that is under way; with `may_fetch`, only one that may fetch too."""
+        if not self._running:
+            return None
+        key = dataset.id, wanted(dataset)
+        found = self._running.get((*key, True))
+        return found if found is not None or may_fetch else self._running.get((*key, False))
+
+    def running(self) -> list[Fetch]:
+        """All that are under way."""
+        with self._lock:
+            return list(self._running.values())
+
+    def join(self, dataset: Dataset, *, may_fetch: bool) -> Fetch | None:
+        """Attach to the fetch of a dataset that is under way; None if there is none, or if it fetches what is read."""
+        fetch = self.find(dataset, may_fetch=may_fetch)
+        if fetch is None or (fetch.readable is not None and not may_fetch):
+            return None
+        return fetch if fetch.attach() else None
+
+    def add(self, fetch: Fetch) -> Fetch:
+        """The fetch of the same edition that is under way, or else this one from now on."""
+        with self._lock:
+            return self._running.setdefault(_key(fetch), fetch)
+
+    def remove(self, fetch: Fetch) -> None:
+        """Note that it is no longer under way."""
+        with self._lock:
+            if self._running.get(_key(fetch)) is fetch:
+                del self._running[_key(fetch)]
+
+
+def _key(fetch: Fetch) -> tuple[UUID, str, bool]:
+    return fetch.dataset.id, wanted(fetch.dataset), fetch.may_fetch
 
 
 def _pending() -> "Future[None]":
     future: Future[None] = Future()
     future.set_running_or_notify_cancel()  # so that none of those who wait can cancel it for the rest
     return future
+
+
+def _nothing() -> None:
+    """Before it is under way."""

@@ -10,8 +10,8 @@ from onefs.cache.store import ContentStore
 from onefs.cache.verify import Signature, Verdict, Verify, trusted
 from onefs.catalogue.records import Dataset
 from onefs.errors import MismatchError, OfflineError, OnefsError
-from onefs.fetch.failures import Failures, PassingMismatchError
-from onefs.fetch.fetches import Fetches
+from onefs.fetch.failures import Failures, is_quarantine
+from onefs.fetch.fetch import Fetches
 from onefs.transports.addresses import shown
 from onefs.transports.base import Location
 
@@ -106,12 +106,7 @@ class Inspector:
             return State.FETCHING if self._fetches.find(dataset) else State.CACHED
         fetch = self._fetches.find(dataset)
         if fetch is not None:
-            return State.PARTIAL if fetch.growing is not None else State.FETCHING
+            return State.PARTIAL if fetch.readable is not None else State.FETCHING
         if record is not None or is_quarantine(error):
             return State.QUARANTINED
         return State.PARTIAL if self._store.partial_blocks(dataset) else State.REMOTE
-
-
-def is_quarantine(error: OnefsError | None) -> bool:
-    """Whether no server has the right bytes, rather than none that can be asked just now."""
-    return isinstance(error, MismatchError) and not isinstance(error, PassingMismatchError)

@@ -1,6 +1,5 @@
 """`Keeping`: pins, evicts or verifies single copies, as a person asks."""
 
-import os
 import threading
 from collections.abc import Callable
 from uuid import UUID
@@ -12,18 +11,14 @@ from onefs.cache.store import ContentStore
 from onefs.cache.usage import LabUsage
 from onefs.cache.verify import Verify
 from onefs.catalogue.records import Dataset
-from onefs.errors import MismatchError, OnefsError
-from onefs.fetch.failures import Failures
-from onefs.fetch.transfer import ending
+from onefs.errors import MismatchError
+from onefs.fetch.failures import Failures, ending
+from onefs.fetch.fetch import FetchEvents
 from onefs.fetch.verifying import Outcome, Verifier
 
 
 class Keeping:
-    """The copies in the cache, as a person steers them. Safe to use from several threads.
-
-    `on_change` is told when what is on disk of a dataset changed, `on_failure` of each copy that is wrong, and
-    `on_withdrawn` of each that is served no more for that.
-    """
+    """The copies in the cache, as a person steers them. Safe to use from several threads."""
 
     def __init__(
         self,
@@ -32,16 +27,12 @@ class Keeping:
         policy: Verify,
         settled_s: float,
         stop: threading.Event,
-        on_change: Callable[[Dataset], None],
-        on_failure: Callable[[Dataset, OnefsError], None],
-        on_withdrawn: Callable[[Dataset], None],
+        events: FetchEvents,
     ) -> None:
         self._store = store
         self._failures = failures
         self._verifier = Verifier(store, policy, settled_s, stop)
-        self._on_change = on_change
-        self._on_failure = on_failure
-        self._on_withdrawn = on_withdrawn
+        self._events = events
 
     def pin(self, dataset: Dataset) -> None:
         """Keep a dataset whatever room is wanted, whether it is in the cache or not."""
@@ -69,7 +60,7 @@ class Keeping:
 
     def holds(self, folder: str) -> bool:
         """Whether there may be copies below a folder of the tree."""
-        return os.path.isdir(f"{self._store.data_dir}/{folder}")  # noqa: PTH112  (a Path costs more than the call)
+        return self._store.holds(folder)
 
     def unfinished(self) -> set[UUID]:
         """The ids of datasets of which a part is there."""
@@ -84,7 +75,7 @@ class Keeping:
         """Remove what the cache has of a dataset; bytes that came free. Raises why it has to stay."""
         freed_bytes = self._store.evict(dataset)
         if freed_bytes:
-            self._on_change(dataset)
+            self._events.changed(dataset)
         return freed_bytes
 
     def pinned(self) -> set[str]:
@@ -108,9 +99,9 @@ class Keeping:
             # Told, and not held against the next open: a server may have the right bytes.
             self._failures.hold(dataset, error, 1, 0.0)
             self._store.state.record_quarantine(dataset, QuarantineRecord(reason, remedy, 1, 0.0))
-            self._on_withdrawn(dataset)
+            self._events.withdrawn(dataset)
         if error is not None:
-            self._on_failure(dataset, error)
+            self._events.failed(dataset, error)
         if outcome is not Outcome.ABSENT:
-            self._on_change(dataset)
+            self._events.changed(dataset)
         return outcome, error

@@ -1,20 +1,19 @@
 """`OpenFile`: a file as one program has it open, before and after its bytes are there."""
 
-import errno
 import os
 import threading
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from onefs.cache.atomic import cache_error
-from onefs.errors import CacheDamagedError, again
+from onefs.cache.descriptors import WOULD_BLOCK, CachedFile
+from onefs.errors import again
 from onefs.fetch.descriptors import Descriptor, Origin, Source
 from onefs.fetch.fetch import Fetch
-from onefs.fetch.growing import Growing
-from onefs.fetch.readahead import ReadAhead
+from onefs.fetch.part_file import PartFile
+from onefs.fetch.scheduler import ReadAhead
 
 ALL_AT_ONCE_BYTES = 64 << 20
 """So much is asked for at once of a file that is to become whole."""
-WOULD_BLOCK = (errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
 class OpenFile:
@@ -22,7 +21,7 @@ class OpenFile:
 
     Made with a verified file, or with a fetch that the maker is attached to. A file that grows is read as far as it
     is there. Bytes that another program changes meanwhile are refused: `read` and `read_now` then raise
-    CacheDamagedError.
+    CacheDamagedError, or CopyRemovedError if the copy is gone and no descriptor of it is open.
     """
 
     __slots__ = (
@@ -32,19 +31,19 @@ class OpenFile:
         "_closing",
         "_fetch",
         "_file",
-        "_growing",
         "_lock",
+        "_part",
         "_path",
         "is_fetched",
     )
 
-    def __init__(self, path: str, file: Descriptor | None, fetch: Fetch | None, *, is_fetched: bool = False) -> None:
+    def __init__(self, path: str, file: CachedFile | None, fetch: Fetch | None, *, is_fetched: bool = False) -> None:
         """`is_fetched` says that the fetch was begun for this opening, as there is no copy."""
         self._path = path
         self.is_fetched = is_fetched
         self._file = file
         self._fetch = fetch
-        self._growing: Growing | None = None
+        self._part: PartFile | None = None
         self._ahead: ReadAhead | None = None
         self._closed = False
         self._closing: Future[None] | None = None
@@ -68,14 +67,14 @@ class OpenFile:
     @property
     def origin(self) -> Origin | None:
         """What will tell the edition of bytes that were read before it is known; None if there are none."""
-        growing = self._growing
-        return growing.origin if growing is not None else None
+        part = self._part
+        return part.origin if part is not None else None
 
     @property
     def source(self) -> Source:
         """Where the bytes come from that can be read now."""
-        fetch, growing = self._fetch, self._growing
-        if growing is not None and not growing.file.is_kept:
+        fetch, part = self._fetch, self._part
+        if part is not None and not part.storage.is_kept:
             return Source.MEMORY
         return Source.NETWORK if self._came_from_server or (fetch is not None and fetch.host) else Source.CACHE
 
@@ -94,12 +93,12 @@ class OpenFile:
             if self._file is not None or self._fetch is None:
                 return None
             news = self._fetch.news  # before the look at what there is, so that nothing is missed
-            growing = self._follow(self._fetch)
-            if growing is None:
+            part = self._follow(self._fetch)
+            if part is None:
                 return None if self._file is not None else news
             if self._ahead is None:
-                self._ahead = ReadAhead(growing.rules.read_ahead_max_bytes)
-            return growing.want(self._ahead, offset, size)
+                self._ahead = ReadAhead(part.rules.read_ahead_max_bytes)
+            return part.want(self._ahead, offset, size)
 
     def wait_whole(self) -> None:
         """Have all of it fetched, and return once it is whole and verified. Raises the fetch's failure.
@@ -119,37 +118,38 @@ class OpenFile:
             if self._fetch is None:
                 raise ValueError("a file that is closed never becomes whole")
             news = self._fetch.news
-            growing = self._follow(self._fetch)
-            if growing is None:
+            part = self._follow(self._fetch)
+            if part is None:
                 return None if self._file is not None else news
-            return growing.want_next(ALL_AT_ONCE_BYTES) or news
+            return part.want_next(ALL_AT_ONCE_BYTES) or news
 
-    def _follow(self, fetch: Fetch) -> Growing | None:
+    def _follow(self, fetch: Fetch) -> PartFile | None:
         """What to read from if the file is not whole yet. Raises why nothing is served any more."""
-        growing = self._growing
-        if growing is not None and growing.error is not None and growing.is_served:
-            raise again(growing.error)  # for good: nothing else may be read through this opening
+        part = self._part
+        if part is not None and part.error is not None and part.is_served:
+            raise again(part.error)  # for good: nothing else may be read through this opening
         self._file = fetch.take()
         if self._file is not None:
             self._came_from_server = bool(fetch.host)
-            self._fetch = self._growing = None
+            self._fetch = self._part = None
             return None
-        found = fetch.growing
-        if found is not growing and growing is not None and self._ahead is not None:
-            growing.forget(self._ahead)
+        found = fetch.readable
+        if found is not part and part is not None and self._ahead is not None:
+            part.forget(self._ahead)
             self._ahead = None
-        self._growing = found if found is not None and found.error is None else None
-        return self._growing
+        self._part = found if found is not None and found.error is None else None
+        return self._part
 
     def read_now(self, offset: int, size: int) -> bytes | bytearray | None:
         """Bytes that are in memory; None if the disk would have to be waited for, or the file is not there yet."""
-        lent = self._borrow(offset, size)
+        lent = self._borrow(offset, size, may_wait=False)
+        if isinstance(lent, CachedFile):
+            return lent.read_now(offset, size)
         if not isinstance(lent, Descriptor):
             return lent
         try:
             buffer = bytearray(size)
             count = os.preadv(lent.number, [buffer], offset, os.RWF_NOWAIT)
-            self._check(lent)
         except OSError as error:
             if error.errno in WOULD_BLOCK:
                 return None
@@ -161,56 +161,46 @@ class OpenFile:
         del buffer[count:]
         return buffer
 
-    def read(self, offset: int, size: int) -> bytes | None:
+    def read(self, offset: int, size: int) -> bytes | bytearray | None:
         """Up to `size` bytes, fewer only at the end of the file; None if they went since `wait` said they are there.
 
         Raises ValueError if the file is closed.
         """
-        lent = self._borrow(offset, size)
-        if not isinstance(lent, Descriptor):
-            if lent is None and self._closed:
-                raise ValueError("read of a file that is closed")
-            return lent
-        try:
-            data = os.pread(lent.number, size, offset)
-            self._check(lent)
+        lent = self._borrow(offset, size, may_wait=True)
+        data = lent.read(offset, size) if isinstance(lent, CachedFile) else lent
+        if data is None and self._closed:
+            raise ValueError("read of a file that is closed")
+        if not isinstance(data, Descriptor):
             return data
+        try:
+            return os.pread(data.number, size, offset)
         except OSError as error:
             raise cache_error(self._path, "the cache", error) from error
         finally:
-            lent.release()
+            data.release()
 
     def close(self) -> None:
         """Let go of the file. A read in progress ends first; a fetch goes on. Does nothing the second time."""
         with self._lock:
             self._closed = True
-            file, fetch, growing, ahead = self._file, self._fetch, self._growing, self._ahead
-            self._file = self._fetch = self._growing = None
+            file, fetch, part, ahead = self._file, self._fetch, self._part, self._ahead
+            self._file = self._fetch = self._part = None
             closing, self._closing = self._closing, None
         if closing is not None:
             closing.set_result(None)
         if file is not None:
             file.release()
-        if growing is not None and ahead is not None:
-            growing.forget(ahead)
+        if part is not None and ahead is not None:
+            part.forget(ahead)
         if fetch is not None:
             fetch.detach()
 
-    def _check(self, file: Descriptor) -> None:
-        """Asked after the bytes were read: whatever changed them before has changed the signature too."""
-        if file is self._file and not file.is_unchanged:
-            raise CacheDamagedError(
-                f"{self._path}: another program changed its cached copy while it was open.",
-                "Open it again to have it checked.",
-            )
-
-    def _borrow(self, offset: int, size: int) -> Descriptor | bytes | None:
-        """What to read from, or the bytes themselves; None if they are not there."""
+    def _borrow(self, offset: int, size: int, *, may_wait: bool) -> CachedFile | Descriptor | bytes | None:
+        """The file, or a share of the part that is there, or the bytes themselves; None if they are not there."""
         with self._lock:
             if self._file is None and self._fetch is not None:
                 # It may have become whole, or another may have taken its place, since it was waited for.
-                growing = self._follow(self._fetch)
-                if growing is not None:
-                    return growing.lend(offset, size)
-            file = self._file
-            return file if file is not None and file.share() else None
+                part = self._follow(self._fetch)
+                if part is not None:
+                    return part.lend(offset, size, may_wait=may_wait)
+            return self._file

@@ -47,14 +47,17 @@ class LocationHealth:
 
     def reached(self, location: Location) -> None:
         """Note that a location's server answered, whatever it said."""
-        self._outages.answered(_server(location))
+        if not self._outages.are_none:
+            self._outages.answered(_server(location), even_asked=False)
 
     def is_skipped(self, location: Location) -> bool:
         """Whether a location's server is asked only if no other has the file."""
-        return self._outages.left_s(_server(location)) > 0
+        return not self._outages.are_none and self._outages.left_s(_server(location)) > 0
 
     def asked_wait_s(self, location: Location) -> float:
         """Seconds of `Retry-After` that are left for a location's server. Raises its error if they are too many."""
+        if self._outages.are_none:
+            return 0.0
         wait_s = self._outages.asked_wait_s(_server(location))
         outage = self._outages.of(_server(location))
         if outage is not None and wait_s > LONGEST_WAIT_S:

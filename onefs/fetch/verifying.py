@@ -8,14 +8,14 @@ from contextlib import suppress
 from enum import StrEnum
 
 from onefs.cache.atomic import cache_errors
-from onefs.cache.hashing import md5_of
 from onefs.cache.layout import Copy
 from onefs.cache.store import ContentStore
 from onefs.cache.verify import Signature, Stamp, Verdict, Verify, judge, wanted
 from onefs.catalogue.records import Dataset
 from onefs.errors import BusyError
-from onefs.fetch.download import mismatch
-from onefs.fetch.transfer import KEPT_IN_PLACE
+from onefs.fetch.hashing import md5_of
+from onefs.fetch.mismatch import mismatch
+from onefs.fetch.obtain import KEPT_IN_PLACE
 
 MOVED = "It was moved to quarantine: the next open fetches it again."
 SERVED = "It is served all the same, as the mount was told: verify = {policy}."

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from onefs.cache.sharing import make_state_folder
 from onefs.catalogue.saving import changing_tables
 from onefs.catalogue.schema import METADATA_KEY
 from onefs.catalogue.tables import read_metadata, replacing
@@ -41,7 +42,7 @@ def save_frames(directory: Path, tables: Mapping[str, Unsaved], *, clobber: bool
     Raises `TableError` (also if what is there cannot be used), `NoRoomError`, or `BusyError` if another process keeps
     the tables locked.
     """
-    with changing_tables(directory), ExitStack() as stack:
+    with changing_tables(directory, make_state_folder(directory)), ExitStack() as stack:
         for name, table in sorted(tables.items()):  # ends in reverse: sessions come before datasets, which need them
             file = directory / f"{name}.pqt"
             frame, metadata = with_text_ids(table.frame), dict(table.metadata)

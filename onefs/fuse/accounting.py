@@ -27,7 +27,8 @@ class ProgramAccounting:
         """Why nothing more is fetched for a program; None if it may go on. `reader` is known while recording."""
         if reader is not None and self._recorder.is_run(reader):
             self.trust(caller)
-        return self._programs.crawlers.refusal(caller)
+        crawlers = self._programs.crawlers
+        return crawlers.refusal(caller) if crawlers.limit_files else None
 
     def refused(self, caller: Caller) -> None:
         """A program wanted a file that was refused."""
@@ -40,7 +41,3 @@ class ProgramAccounting:
         if warning is not None:
             _log.warning("%s", warning)
             self._journal.warn(warning)
-
-    def read(self, caller: Caller, size_bytes: int) -> None:
-        """The kernel asked for bytes that a program reads."""
-        self._programs.read(caller.program, size_bytes)

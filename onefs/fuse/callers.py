@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,9 +26,12 @@ R = TypeVar("R")
 _thread = threading.local()
 
 
-async def until_done(future: "Future[Any]", pid: int) -> None:
-    """Wait for a future for the thread `pid`. Raises `InterruptedByCallerError` when that is to be interrupted."""
-    done = trio.Event()
+async def until_done(future: "Future[Any]", pid: int, longest_s: float = inf) -> None:
+    """Wait for a future for the thread `pid`, at most so long.
+
+    Raises `InterruptedByCallerError` when the thread is to be interrupted.
+    """
+    done, end_s = trio.Event(), trio.current_time() + longest_s
     token = trio.lowlevel.current_trio_token()
 
     def wake(_: "Future[Any]") -> None:
@@ -39,11 +43,13 @@ async def until_done(future: "Future[Any]", pid: int) -> None:
     future.add_done_callback(wake)
     pause_s = FIRST_LOOK_S
     while not done.is_set():
-        with trio.move_on_after(pause_s):
+        with trio.move_on_at(min(trio.current_time() + pause_s, end_s)):
             await done.wait()
         pause_s = min(pause_s * 1.5, LONGEST_PAUSE_S)
         if not done.is_set() and wants_to_stop(pid):
             raise InterruptedByCallerError("The program that was waiting has been interrupted.")
+        if trio.current_time() >= end_s:
+            return
 
 
 async def in_thread(question: Callable[[], R], pid: int, limiter: trio.CapacityLimiter) -> R:

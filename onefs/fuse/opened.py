@@ -83,42 +83,41 @@ class Pages:
         One inode can come to stand for another copy: a file without a hash that is replaced in the cache, or a copy
         that was spoilt while it was open, and mended.
         """
-        are_of = self._are_of(handle)
-        if not are_of:
-            self._were_read.pop(handle.inode, None)
-        return are_of
-
-    def _are_of(self, handle: Handle) -> bool:
-        edition = handle.opened.file.edition
+        inode, edition = handle.inode, handle.opened.file.edition
         if edition is not None:
-            return self._note(handle.inode, edition)
-        # Pages that others wait for are of the same fetch. To drop them the kernel would wait for them itself, and
-        # with it whoever opens the file, out of reach of every signal. Of several who open it together, the first to
-        # be answered may be the last to go on: so it is told to drop pages only if there can be any.
-        self._awaited[handle.inode] += 1
-        handle.is_awaited = True
-        origin = handle.opened.file.origin
-        is_known = origin is not None and self._editions.get(handle.inode) is origin
-        return is_known or self._awaited[handle.inode] > 1 or not self._may_have_pages(handle.inode)
-
-    def _may_have_pages(self, inode: int) -> bool:
-        return inode in self._had_pages or len(self._had_pages) >= EDITIONS_KEPT
+            are_of = self._note(inode, edition)
+        else:
+            # Pages that others wait for are of the same fetch. To drop them the kernel would wait for them itself,
+            # and with it whoever opens the file, out of reach of every signal. Of several who open it together, the
+            # first to be answered may be the last to go on: so it is told to drop pages only if there can be any.
+            self._awaited[inode] += 1
+            handle.is_awaited = True
+            origin = handle.opened.file.origin
+            is_known = origin is not None and self._editions.get(inode) is origin
+            had_pages = inode in self._had_pages or len(self._had_pages) >= EDITIONS_KEPT
+            are_of = is_known or self._awaited[inode] > 1 or not had_pages
+        if not are_of:
+            self._were_read.pop(inode, None)
+        return are_of
 
     def were_read(self, inode: int) -> bool:
         """Whether the kernel may have pages of a file, and answer reads without asking."""
         return inode in self._were_read
 
-    def read(self, inode: int) -> None:
-        """The kernel gets pages of a file."""
+    def read(self, inode: int) -> bool:
+        """The kernel gets pages of a file; whether it had none before."""
+        if inode in self._were_read:
+            return False
         self._were_read[inode] = None
         if len(self._were_read) > EDITIONS_KEPT:
             forgotten = next(iter(self._were_read))
             del self._were_read[forgotten]
             self._editions.pop(forgotten, None)  # so that the kernel drops its pages when it is opened again
+        return True
 
     def came(self, handle: Handle) -> None:
         """Bytes of an open file are about to become pages; perhaps such as were not there when it was opened."""
-        if not self._may_have_pages(handle.inode):
+        if len(self._had_pages) < EDITIONS_KEPT:
             self._had_pages.add(handle.inode)
         if not handle.is_awaited:
             return

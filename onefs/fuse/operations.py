@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from time import perf_counter
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, TypeVarTuple
 
 import pyfuse3
 import trio
@@ -28,7 +28,7 @@ from pyfuse3 import (
 )
 
 from onefs.catalogue.stored import MustWaitError, NotWaiting
-from onefs.errors import CrawlingError, GoneError, NotInCatalogueError, OnefsError
+from onefs.errors import CopyRemovedError, CrawlingError, GoneError, NotInCatalogueError, OnefsError
 from onefs.fuse.accounting import ProgramAccounting
 from onefs.fuse.callers import in_thread, until_done
 from onefs.fuse.counters import OPERATIONS, Counters
@@ -40,6 +40,7 @@ from onefs.fuse.recording import ReadReporter
 from onefs.recording.program_usage import Programs
 from onefs.vfs import inodes, xattrs
 from onefs.vfs.filesystem import FileSystem, Opened
+from onefs.vfs.forest import Wait
 from onefs.vfs.handles import ReadableFile
 
 DISK_THREADS = 64
@@ -55,7 +56,7 @@ _log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
-A = TypeVar("A")
+About = TypeVarTuple("About")
 Method = Callable[Concatenate["Operations", P], Coroutine[Any, Any, R]]
 
 
@@ -130,7 +131,8 @@ class Operations(pyfuse3.Operations):
         self._recorder = file_system.recorder
         self._processes = ProcessLookup()
         self._told = ReadReporter(self._recorder, self._pages, self._files, self._processes)
-        self._accounts = ProgramAccounting(programs or Programs(), self._recorder, file_system.journal)
+        self._programs = programs or Programs()
+        self._accounts = ProgramAccounting(self._programs, self._recorder, file_system.journal)
 
     def _tell_unforeseen(self, method: str, number: Any, error: Exception) -> None:
         """Tell in `.onefs/errors` of a failure that nobody foresaw. `number` is the method's inode or handle."""
@@ -145,31 +147,24 @@ class Operations(pyfuse3.Operations):
         _log.error("%s: %s %s", path or "/", reason, UNFORESEEN_REMEDY)
         self.file_system.journal.record(path, OnefsError(reason, UNFORESEEN_REMEDY))
 
-    async def _ask(self, inode: InodeT, pid: int, question: Callable[[A], R], about: A) -> R:
-        """Ask the file system something about a node, or about a name in it, for the thread `pid`."""
-        fs = self.file_system
-        return await self._put(question, about, pid, may_wait=fs.may_ask(inode), takes_long=fs.takes_long(inode))
-
-    async def _put(
-        self, question: Callable[[A], R], about: A, pid: int, *, may_wait: bool, takes_long: bool = False
-    ) -> R:
-        """Ask; in a thread, if a database, the cache's disk or much work could keep the loop waiting."""
-        if may_wait:
-            return await in_thread(functools.partial(question, about), pid, self._database)
-        if not (self.file_system.may_block or takes_long):
+    async def _ask(self, wait: Wait, pid: int, question: Callable[[*About], R], *about: *About) -> R:
+        """Ask the file system something for the thread `pid`; in a worker thread, if the loop would have to wait."""
+        if wait is Wait.NOTHING:
             try:
                 with NotWaiting():
-                    return question(about)
+                    return question(*about)
             except MustWaitError:
                 pass
-        return await trio.to_thread.run_sync(question, about, limiter=self._disk, abandon_on_cancel=True)
+        if wait is Wait.DATABASE:
+            return await in_thread(functools.partial(question, *about), pid, self._database)
+        return await trio.to_thread.run_sync(question, *about, limiter=self._disk, abandon_on_cancel=True)
 
     @answered
     async def lookup(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> EntryAttributes:
-        wanted = os.fsdecode(name)
+        wanted, fs = os.fsdecode(name), self.file_system
         try:
-            find = functools.partial(self.file_system.lookup, parent_inode)
-            return self._packer.entry(await self._ask(parent_inode, ctx.pid, find, wanted))
+            wait = fs.wait_for(parent_inode)
+            return self._packer.entry(await self._ask(wait, ctx.pid, fs.lookup, parent_inode, wanted))
         except NotInCatalogueError:
             return absent(is_kept=self.file_system.keeps_absence(parent_inode, wanted))
 
@@ -183,12 +178,13 @@ class Operations(pyfuse3.Operations):
                 find = self.file_system.attributes_now
                 found = await trio.to_thread.run_sync(find, inode, limiter=self._texts, abandon_on_cancel=True)
                 return self._packer.entry(found)
-            return self._packer.entry(await self._ask(inode, ctx.pid, self.file_system.attributes, inode))
+            wait = self.file_system.wait_for(inode)
+            return self._packer.entry(await self._ask(wait, ctx.pid, self.file_system.attributes, inode))
         except GoneError:
             # It has left the catalogue, but who has it open goes on with it.
             for handle in self._files.values():
                 if handle.inode == inode:
-                    return self._packer.entry(handle.opened.attributes)
+                    return self._packer.entry(self.file_system.opened_attributes(handle.opened))
             raise
 
     @answered
@@ -210,14 +206,13 @@ class Operations(pyfuse3.Operations):
     async def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         listing = self._listings[fh]
         if listing.entries is None:
-            may_wait = self.file_system.may_wait_to_list(listing.inode)
-            takes_long = self.file_system.takes_long(listing.inode, to_list=True)
-            await self._put(self._list, listing, listing.pid, may_wait=may_wait, takes_long=takes_long)
+            wait = self.file_system.wait_for(listing.inode, to_list=True)
+            await self._ask(wait, listing.pid, self._list, listing)
         position = start_id
         while listing.entries is not None and position < len(listing.entries):
             if not listing.begin <= position < listing.begin + len(listing.page):
-                pack = functools.partial(self._pack, listing)
-                await self._put(pack, position, listing.pid, may_wait=False)
+                wait = Wait.WORK if self.file_system.may_block else Wait.NOTHING
+                await self._ask(wait, listing.pid, self._pack, listing, position)
             if listing.times_changed != self.file_system.times_changed:
                 listing.times_changed = self.file_system.times_changed
                 listing.zero_timeouts()
@@ -261,10 +256,14 @@ class Operations(pyfuse3.Operations):
                 raise
         else:
             opened = await self._opened(inode, ctx.pid)
-        if opened.dataset is not None:
-            self.counters.opened(is_hit=opened.file.is_whole)
         try:
-            is_there = await self._settle(opened.file, ctx.pid)
+            if opened.dataset is not None:
+                self.counters.opened(is_hit=opened.file.is_whole)
+            pending = opened.file.wait(0, 1)
+            if pending is not None:  # a little, since programs look for failures where they open a file
+                await until_done(pending, ctx.pid, self._open_wait_s)
+                pending = opened.file.wait(0, 1)
+            is_there = pending is None and opened.file.is_whole
         except BaseException:
             opened.file.close()
             raise
@@ -280,15 +279,18 @@ class Operations(pyfuse3.Operations):
         return FileInfo(fh=FileHandleT(number), direct_io=direct_io, keep_cache=keep_cache)
 
     async def _opened(self, inode: InodeT, pid: int, refusal: CrawlingError | None = None) -> Opened:
-        find = functools.partial(self.file_system.open, refusal=refusal)
-        if self.file_system.may_ask(inode):
+        fs = self.file_system
+        if fs.file_at_hand(inode) is not None:
+            return fs.open(inode, refusal)
+        wait = fs.wait_for(inode)
+        if wait is Wait.DATABASE:
             # Whoever is interrupted while it opens could not close: so what is to be asked for is asked for before.
-            await self._ask(inode, pid, self.file_system.attributes, inode)
-            return await trio.to_thread.run_sync(find, inode, limiter=self._disk)
+            await self._ask(wait, pid, fs.attributes, inode)
+            return await trio.to_thread.run_sync(fs.open, inode, refusal, limiter=self._disk)
         if not inodes.is_file(inode):
             # To write down a million datasets that were recorded takes seconds.
-            return await trio.to_thread.run_sync(find, inode, limiter=self._texts)
-        return await self._put(find, inode, pid, may_wait=False, takes_long=self.file_system.takes_long(inode))
+            return await trio.to_thread.run_sync(fs.open, inode, refusal, limiter=self._texts)
+        return await self._ask(wait, pid, fs.open, inode, refusal)
 
     async def _open_control(self, inode: InodeT, ctx: RequestContext) -> FileInfo:
         number = next(self._numbers)
@@ -316,43 +318,50 @@ class Operations(pyfuse3.Operations):
         return await self._attributes(inode, ctx)  # what a shell's > does before it writes
 
     async def _writer(self, inode: InodeT, ctx: RequestContext) -> Callable[[str], None]:
-        find = functools.partial(self.file_system.writer, uid=ctx.uid)
-        return await self._ask(inode, ctx.pid, find, inode)
-
-    async def _settle(self, file: ReadableFile, pid: int) -> bool:
-        """Wait a little for a fetch, since programs look for failures where they open a file.
-
-        Gives whether all its bytes are there now.
-        """
-        pending = file.wait(0, 1)
-        if pending is None:
-            return file.is_whole
-        with trio.move_on_after(self._open_wait_s):
-            await until_done(pending, pid)
-        return file.wait(0, 1) is None and file.is_whole
+        fs = self.file_system
+        return await self._ask(fs.wait_for(inode), ctx.pid, fs.writer, inode, ctx.uid)
 
     @answered
     async def read(  # type: ignore[override]  # pyfuse3 takes a bytearray as well
         self, fh: FileHandleT, off: int, size: int
     ) -> bytes | bytearray:
         handle = self._files[fh]
-        file = handle.opened.file
         data: bytes | bytearray | None = None
         while data is None:
-            while (pending := file.wait(off, size)) is not None:
-                await until_done(pending, handle.pid)
-            self._pages.came(handle)
-            data = file.read_now(off, size)
-            if data is None:
-                data = await trio.to_thread.run_sync(file.read, off, size, limiter=self._disk, abandon_on_cancel=True)
-        if len(data) < size:
+            file = handle.opened.file
+            try:
+                while (pending := file.wait(off, size)) is not None:
+                    await until_done(pending, handle.pid)
+                self._pages.came(handle)
+                data = file.read_now(off, size)
+                if data is None:
+                    data = await trio.to_thread.run_sync(
+                        file.read, off, size, limiter=self._disk, abandon_on_cancel=True
+                    )
+            except CopyRemovedError:
+                await self._reopen(handle, file)
+        if len(data) < size and off + len(data) != handle.opened.size_bytes:
             self.file_system.check_end(handle.opened, off + len(data))
         self.counters.read(file.source, len(data))
         if handle.caller is not None:
-            self._accounts.read(handle.caller, len(data))
-        if data and handle.turn != self._recorder.turn:
-            await self._told.read(handle)
+            self._programs.read(handle.caller.program, len(data))
+        if data:
+            are_new = handle.has_pages and self._pages.read(handle.inode)
+            if self._recorder.turn and (are_new or handle.turn != self._recorder.turn):
+                await self._told.read(handle, are_new=are_new)
         return data
+
+    async def _reopen(self, handle: Handle, file: ReadableFile) -> None:
+        """Have a handle read from a new copy of the same bytes in place of `file`. Raises why there is none."""
+        if handle.opened.file is not file:
+            return
+        find = functools.partial(self.file_system.reopen, handle.inode)
+        opened = await trio.to_thread.run_sync(find, handle.opened, limiter=self._disk)
+        if handle.opened.file is file and handle in self._files.values():
+            handle.opened = opened
+            file.close()
+        else:
+            opened.file.close()
 
     @answered
     async def release(self, fh: FileHandleT) -> None:
@@ -360,7 +369,8 @@ class Operations(pyfuse3.Operations):
             del self._writers[fh]
         else:
             handle = self._files.pop(fh)
-            self._pages.released(handle)
+            if handle.is_awaited:
+                self._pages.released(handle)
             handle.opened.file.close()
 
     @answered
@@ -372,7 +382,8 @@ class Operations(pyfuse3.Operations):
     async def access(self, inode: InodeT, mode: ModeT, ctx: RequestContext) -> bool:
         if mode & os.W_OK:
             await self._writer(inode, ctx)
-        attributes = await self._ask(inode, ctx.pid, self.file_system.attributes, inode)
+        fs = self.file_system
+        attributes = await self._ask(fs.wait_for(inode), ctx.pid, fs.attributes, inode)
         return not mode & os.X_OK or bool(attributes.mode & EXECUTABLE)
 
     @answered
@@ -381,14 +392,13 @@ class Operations(pyfuse3.Operations):
         if wanted == xattrs.LOADER:
             self._accounts.trust(await self._processes.caller(ctx.pid, ctx.uid))
             return b""
-        may_wait = wanted == xattrs.PROBES or self.file_system.may_ask(inode)
-        find = functools.partial(self.file_system.xattr, inode)
-        takes_long = self.file_system.takes_long(inode)
-        return await self._put(find, wanted, ctx.pid, may_wait=may_wait, takes_long=takes_long)
+        wait = Wait.DATABASE if wanted == xattrs.PROBES else self.file_system.wait_for(inode)
+        return await self._ask(wait, ctx.pid, self.file_system.xattr, inode, wanted)
 
     @answered
     async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[XAttrNameT]:
-        names = await self._ask(inode, ctx.pid, self.file_system.xattr_names, inode)
+        fs = self.file_system
+        names = await self._ask(fs.wait_for(inode), ctx.pid, fs.xattr_names, inode)
         return [XAttrNameT(name.encode()) for name in names]
 
     @answered
@@ -396,7 +406,8 @@ class Operations(pyfuse3.Operations):
         await self._refuse(inode, args[-1])
 
     async def _refuse(self, inode: InodeT, ctx: RequestContext) -> None:
-        await self._ask(inode, ctx.pid, self.file_system.refuse_writing, inode)
+        fs = self.file_system
+        await self._ask(fs.wait_for(inode), ctx.pid, fs.refuse_writing, inode)
 
     # Their signatures differ, but each begins with the inode that would be written to, and ends with the caller.
     _refused: Any = _modify

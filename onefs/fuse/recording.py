@@ -27,20 +27,19 @@ class ReadReporter:
         if is_empty or (handle.has_pages and self._pages.were_read(handle.inode)):
             self._count(handle)
 
-    async def read(self, handle: Handle) -> None:
-        """Bytes of a file were read by request, for the first time in the recorder's turn."""
+    async def read(self, handle: Handle, *, are_new: bool) -> None:
+        """Bytes of a file were read by request, while something is recorded.
+
+        `are_new` says that the kernel had no pages of it before, so that others can read it without asking from now on.
+        """
         turn = self._recorder.turn
-        if turn and handle.reader is None and handle.opened.dataset is not None:
+        if handle.reader is None and handle.opened.dataset is not None:
             handle.reader = await self._processes.reader(handle.pid, handle.uid)
         handle.turn = turn
-        are_new = handle.has_pages and not self._pages.were_read(handle.inode)
-        if are_new:
-            self._pages.read(handle.inode)
-        if turn:
-            self._count(handle)
-            for other in list(self._files.values()) if are_new else ():
-                if other.inode == handle.inode and other.has_pages:
-                    self._count(other)
+        self._count(handle)
+        for other in list(self._files.values()) if are_new else ():
+            if other.inode == handle.inode and other.has_pages:
+                self._count(other)
 
     def _count(self, handle: Handle) -> None:
         if handle.reader is not None and handle.opened.dataset is not None:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from filelock import FileLock, Timeout
 
-from onefs.alf import STATE_FOLDER
+from onefs.cache.sharing import make_state_folder, state_folder
 from onefs.errors import BusyError
 from onefs.indexer.hash import Hashed
 from onefs.indexer.listings_file import hashed_checksum, listing_errors, open_listings, session_checksum
@@ -46,15 +46,16 @@ class Listings:
         digest = hashlib.blake2b(os.fsencode(place), digest_size=6).hexdigest()
         self._root = root
         self._directory = directory
-        self._path = directory / STATE_FOLDER / f"listings-{digest}.db"
-        self._lock = FileLock(directory / STATE_FOLDER / "index.lock", mode=0o666)
+        state = state_folder(directory)
+        self._path = state / f"listings-{digest}.db"
+        self._lock = FileLock(state / "index.lock", mode=0o600)
         self._uncommitted = 0
         self._is_noted = False
 
     def __enter__(self) -> Self:
         """Raises `BusyError` if another process has any listings of this directory open."""
         with self._errors(), ExitStack() as stack:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_state_folder(self._directory)
             try:
                 self._lock.acquire(timeout=LOCK_TIMEOUT_S)
             except Timeout:

@@ -11,6 +11,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from onefs.cache.sharing import make_state_folder
 from onefs.catalogue import columns
 from onefs.catalogue.layout import LeftOutTally, Reason
 from onefs.catalogue.merging import Merge, RowChanges
@@ -50,7 +51,7 @@ def update_tables(directory: Path, listings: Listings, *, origin: str, lab: str 
     files that indexing added, and that are gone now, are removed. All else stays. `lab` is that of sessions whose path
     tells none. Raises `TableError`, `NoRoomError` or `BusyError`, and then nothing has changed.
     """
-    with changing_tables(directory):
+    with changing_tables(directory, make_state_folder(directory)):
         update = _Update(tables_in(directory), listings, lab)
         update.compare()
         if not update.is_needed:

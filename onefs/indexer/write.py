@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onefs import alf
+from onefs.cache.sharing import make_state_folder
 from onefs.catalogue.columns import Ids
 from onefs.catalogue.saving import changing_tables
 from onefs.catalogue.schema import QC_NAMES, TableFiles
@@ -88,7 +89,7 @@ def write_index(
     keys = session_keys(listings, lab, by_path=not hash_ids)
     merged = merged_sessions(listings, lab, by_path=not hash_ids)
     parts = _reported(in_parts(merged, lambda session: len(session.paths)), listings.n_files())
-    with changing_tables(directory):
+    with changing_tables(directory, make_state_folder(directory)):
         return write_pair(
             directory,
             (session_table(part, hash_ids=hash_ids) for part in in_parts(keys, lambda _: 1)),

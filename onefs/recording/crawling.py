@@ -50,7 +50,8 @@ class Crawlers:
 
     def __init__(self, warn_files: int = 0, limit_files: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
         self._warn_files = warn_files
-        self._limit_files = limit_files
+        self.limit_files = limit_files
+        """From so many on, fetches are refused; 0 for none."""
         self._clock = clock
         self._lock = threading.Lock()  # guards the two below
         self._counts: LRUCache[tuple[str, int], FetchCount] = LRUCache(PROGRAMS_KEPT)
@@ -69,12 +70,12 @@ class Crawlers:
                 return None
             count = self._count_of(caller)
             if count is None:
-                limit_files = 0 if caller.process is None else self._limit_files
+                limit_files = 0 if caller.process is None else self.limit_files
                 count = self._counts[caller.program, caller.uid] = FetchCount(self._clock(), self._clock(), limit_files)
             count.fetched_files += 1
             count.last_s = self._clock()
             if count.limit_files and count.fetched_files == count.limit_files:
-                return _refusal(caller, self._limit_files)
+                return _refusal(caller, self.limit_files)
             if not self._warn_files or count.fetched_files <= self._warn_files or count.is_warned:
                 return None
             count.is_warned = True
@@ -82,13 +83,11 @@ class Crawlers:
 
     def refusal(self, caller: Caller) -> CrawlingError | None:
         """Why nothing more is fetched for a program; None if it may go on."""
-        if not self._limit_files:
-            return None
         with self._lock:
             count = self._count_of(caller)
             if count is None or not count.is_over or caller.process in self._trusted:
                 return None
-        return _refusal(caller, self._limit_files)
+        return _refusal(caller, self.limit_files)
 
     def refused(self, caller: Caller) -> None:
         """A program wanted a file that was refused: it is not quiet yet."""

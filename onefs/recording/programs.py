@@ -44,7 +44,7 @@ class ProgramFiles:
         self.folder.mkdir(parents=True, exist_ok=True)
         lock_file = self.folder / "programs.lock"
         try:
-            with FileLock(lock_file, mode=0o666, timeout=timeout_s):
+            with FileLock(lock_file, mode=0o600, timeout=timeout_s):
                 yield
         except Timeout:
             raise BusyError(

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from onefs.alf import STATE_FOLDER
 from onefs.cache.atomic import cache_errors, write_whole
+from onefs.cache.sharing import path_of
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
 from onefs.catalogue.tables import tables_in
 from onefs.errors import SourceError, TableError
@@ -110,7 +111,7 @@ def index_folder(folder: str, tables_dir: str, if_missing: str) -> None:
     written there.
     """
     _check_there(folder)
-    place = Place(Path(tables_dir), Path(tables_dir) / STATE_FOLDER)
+    place = Place(path_of(tables_dir), path_of(tables_dir) / STATE_FOLDER)
     note = place.state_dir / _NOTE
     with cache_errors(f"the tables of {folder}", note):
         place.state_dir.mkdir(parents=True, exist_ok=True)
@@ -173,7 +174,7 @@ def _changing(source: Source) -> TableError:
 @contextmanager
 def _locked(place: Place, folder: str) -> Iterator[None]:
     """Hold the lock that guards the tables of a folder, however long another process needs."""
-    lock = FileLock(place.state_dir / "indexing.lock", mode=0o666)  # for others who share the state, too
+    lock = FileLock(place.state_dir / "indexing.lock", mode=0o600)
     while not lock.is_locked:
         try:
             lock.acquire(timeout=_TOLD_AFTER_S)

@@ -57,7 +57,7 @@ class KeptPlaces:
             "repositories": [asdict(each) for each in lists.repositories if not (each.access_key or each.secret_key)],
         }
         try:
-            write_json(self._file, value | {"crc32": _sum_of(value)}, mode=0o600)
+            write_json(self._file, value | {"crc32": _sum_of(value)})
         except OSError as error:
             _log.info("Where files are cannot be kept in %s: %s", self._file, error)
 

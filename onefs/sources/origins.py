@@ -2,11 +2,10 @@
 
 import json
 import logging
-import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
 from onefs.alf import INSERTIONS_NAME, TABLE_NAMES
@@ -14,19 +13,20 @@ from onefs.alyx.records import TablesInfo
 from onefs.errors import (
     AccessRefusedError,
     BrokenAnswerError,
+    MismatchError,
     MissingOnServerError,
     SourceError,
     TableError,
     UnknownRecordError,
-    UnreachableError,
 )
-from onefs.fetch.download import Pace
+from onefs.fetch.cancel import CancelToken
+from onefs.fetch.ranges import FileSink, MemorySink, Ranges
 from onefs.progress import report
 from onefs.sources.tables_at_hand import check_understood
 from onefs.sources.unpacking import unpack
 from onefs.table_times import table_time
-from onefs.transports.addresses import server_name, shown
-from onefs.transports.base import Location, Transport
+from onefs.transports.addresses import shown
+from onefs.transports.base import Body, Location
 
 if TYPE_CHECKING:
     from onefs.alyx.client import AlyxClient
@@ -35,9 +35,6 @@ INFO = "cache_info.json"
 ZIP = "cache.zip"
 LONGEST_INFO_BYTES = 1 << 20
 ASK_MAINTAINERS = "Ask the archive's maintainers."
-_TRIES = 4
-_PAUSE_S = 0.5
-_STALL_S = 30.0
 _log = logging.getLogger(__name__)
 
 
@@ -66,15 +63,15 @@ class Origin(Protocol):
 class FolderOrigin:
     """A folder that holds `cache_info.json`, and `cache.zip` or the two tables."""
 
-    def __init__(self, location: Location, transport: Transport) -> None:
+    def __init__(self, location: Location, ranges: Ranges) -> None:
         self._location = location
-        self._transport = transport
+        self._ranges = ranges
         self.name = shown(location.url)
 
     def offered(self) -> Offer:
         """What `cache_info.json` says. Raises `SourceError` if there is none."""
         try:
-            raw = read_whole(self._transport, self._at(INFO), LONGEST_INFO_BYTES)
+            raw = read_whole(self._ranges, self._at(INFO), LONGEST_INFO_BYTES)
         except MissingOnServerError as error:
             raise SourceError(
                 f"{self.name} holds no {INFO}, so it is no folder of cache tables.",
@@ -92,7 +89,7 @@ class FolderOrigin:
     def download(self, into: Path) -> None:
         """Bring the zip's tables, else those beside each other. Raises `SourceError` if neither are there."""
         try:
-            archive = download(self._transport, self._at(ZIP), into / ZIP)
+            archive = download(self._ranges, self._at(ZIP), into / ZIP)
         except (MissingOnServerError, AccessRefusedError):
             # S3 refuses what is not there to those who may not list the bucket.
             self._download_each(into)
@@ -102,12 +99,12 @@ class FolderOrigin:
     def _download_each(self, into: Path) -> None:
         for table in TABLE_NAMES:
             try:
-                download(self._transport, self._at(table), into / table)
+                download(self._ranges, self._at(table), into / table)
             except MissingOnServerError as error:
                 raise SourceError(
                     f"{self.name} holds neither {ZIP} nor {table}.", f"{ASK_MAINTAINERS[:-1]}, or give another URL."
                 ) from error
-        _download_insertions(self._transport, self._at(INSERTIONS_NAME), into)
+        _download_insertions(self._ranges, self._at(INSERTIONS_NAME), into)
 
     def _at(self, name: str) -> Location:
         return self._location.below(name)
@@ -116,9 +113,9 @@ class FolderOrigin:
 class DatabaseOrigin:
     """An Alyx database, which says where its tables, or those restricted to a tag, are to be had."""
 
-    def __init__(self, client: "AlyxClient", transport: Transport, tag: str = "") -> None:
+    def __init__(self, client: "AlyxClient", ranges: Ranges, tag: str = "") -> None:
         self._client = client
-        self._transport = transport
+        self._ranges = ranges
         self._tag = tag
         self._info: TablesInfo | None = None
         self.name = client.base_url
@@ -170,13 +167,13 @@ class DatabaseOrigin:
         name = unquote(urlsplit(location.url).path).rpartition("/")[2]
         try:
             if name in TABLE_NAMES:
-                download(self._transport, location, into / name)
+                download(self._ranges, location, into / name)
             elif name == INSERTIONS_NAME:
-                _download_insertions(self._transport, location, into)
+                _download_insertions(self._ranges, location, into)
             elif name.endswith(".pqt"):
                 _log.info("%s has a table %s, of which onefs makes no use", self.name, name)
             else:
-                unpack(download(self._transport, location, into / ZIP), into)
+                unpack(download(self._ranges, location, into / ZIP), into)
         except MissingOnServerError as error:
             raise MissingOnServerError(
                 f"{self.name} says that its tables are at {shown(location.url)}, and they are not there.",
@@ -204,62 +201,59 @@ class UnderstoodOrigin:
         self._origin.download(into)
 
 
-def origins(
-    tables_url: Location | None, client: "AlyxClient | None", transport: Transport
-) -> Callable[[str], Origin] | None:
+def origins(tables_url: Location | None, client: "AlyxClient | None", ranges: Ranges) -> Callable[[str], Origin] | None:
     """What makes the origin of a source's tables, of all datasets or of a tag; None where there is no server for them.
 
     A database knows best; a folder has but one pair of tables, whatever the tag.
     """
     if client is not None:
-        return lambda tag: DatabaseOrigin(client, transport, tag)
+        return lambda tag: DatabaseOrigin(client, ranges, tag)
     if tables_url is not None:
-        return lambda _: FolderOrigin(tables_url, transport)
+        return lambda _: FolderOrigin(tables_url, ranges)
     return None
 
 
-def read_whole(transport: Transport, location: Location, most_bytes: int) -> bytes:
-    """A small file. Raises `BrokenAnswerError` if it is none."""
-    found = bytearray()
-    with transport.open(location) as body:
-        for chunk in body.chunks:
-            found += chunk
-            if len(found) > most_bytes:
-                raise BrokenAnswerError(
-                    f"{shown(location.url)} is far too long for what it should be.", ASK_MAINTAINERS
-                )
-    return bytes(found)
+def read_whole(ranges: Ranges, location: Location, most_bytes: int) -> bytes:
+    """The content of a small file. Raises `BrokenAnswerError` if it is none."""
+    sink = MemorySink(most_bytes)
+    try:
+        ranges.fetch(location, sink, CancelToken())
+    except MismatchError as error:
+        raise BrokenAnswerError(
+            f"{shown(location.url)} is far too long for what it should be.", ASK_MAINTAINERS
+        ) from error
+    return sink.content
 
 
-def download(transport: Transport, location: Location, target: Path) -> Path:
-    """Fetch a file, going on after a break of the connection if that try brought bytes."""
-    edition = ""
+def download(ranges: Ranges, location: Location, target: Path) -> Path:
+    """Fetch a file. Returns `target`."""
     with target.open("wb") as out:
-        for tries_left in reversed(range(_TRIES)):
-            before = out.tell()
-            try:
-                with transport.open(location, before if edition else 0, edition) as body:
-                    out.truncate(body.start)
-                    out.seek(body.start)
-                    edition = body.edition
-                    pace = Pace(server_name(location.url), _STALL_S)
-                    for chunk in body.chunks:
-                        out.write(chunk)
-                        pace.add(len(chunk))
-                        report(f"downloading {target.name}", out.tell(), body.total_bytes)
-                    break
-            except (UnreachableError, BrokenAnswerError) as error:
-                if not tries_left or out.tell() <= before:
-                    raise
-                _log.warning("%s Going on with %s.", error.reason, target.name)
-            time.sleep(_PAUSE_S)
+        ranges.fetch(location, _ReportingSink(target.name, out), CancelToken())
     return target
 
 
-def _download_insertions(transport: Transport, location: Location, into: Path) -> None:
+class _ReportingSink(FileSink):
+    """Writes to a file, and reports the progress."""
+
+    def __init__(self, name: str, out: BinaryIO) -> None:
+        super().__init__(out)
+        self._name = name
+        self._total_bytes: int | None = None
+
+    def opened(self, body: Body) -> bool:
+        self._total_bytes = body.total_bytes
+        return super().opened(body)
+
+    def write(self, chunk: bytes, offset: int) -> bool:
+        is_wanted = super().write(chunk, offset)
+        report(f"downloading {self._name}", offset + len(chunk), self._total_bytes)
+        return is_wanted
+
+
+def _download_insertions(ranges: Ranges, location: Location, into: Path) -> None:
     """Fetch the table of insertions, if it is there: few archives have it."""
     try:
-        download(transport, location, into / INSERTIONS_NAME)
+        download(ranges, location, into / INSERTIONS_NAME)
     except (MissingOnServerError, AccessRefusedError):
         (into / INSERTIONS_NAME).unlink(missing_ok=True)
 

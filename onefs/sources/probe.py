@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from onefs.alyx import fields
 from onefs.alyx.recognition import is_alyx
 from onefs.errors import AccessRefusedError, ContentError, SourceError
+from onefs.fetch.cancel import CancelToken
+from onefs.fetch.ranges import MemorySink, Patience, Ranges
 from onefs.settings import Settings
 from onefs.sources.source import Kind
 from onefs.transports.base import Location
@@ -13,6 +15,7 @@ from onefs.transports.http import HttpTransport
 
 INFO = "cache_info.json"
 LONGEST_INFO_BYTES = 1 << 20
+ASKED_ONCE = Patience(tries=0)
 _REMEDY = f"Give the address of an Alyx database, or of a folder that holds {INFO}."
 
 
@@ -47,14 +50,11 @@ def kind_at(folder: Location, settings: Settings) -> Kind:
 
 
 def _info(folder: Location, settings: Settings) -> bytes:
-    """What a folder tells of its tables, as far as it is of any sensible length."""
-    told = b""
-    with brief_http(settings) as http, http.open(folder.below(INFO)) as body:
-        for chunk in body.chunks:
-            told += chunk
-            if len(told) > LONGEST_INFO_BYTES:
-                break
-    return told
+    """What a folder tells of its tables. Raises `MismatchError` if that is longer than is sensible."""
+    sink = MemorySink(LONGEST_INFO_BYTES)
+    with brief_http(settings) as http:
+        Ranges(http, patience=ASKED_ONCE).fetch(folder.below(INFO), sink, CancelToken())
+    return sink.content
 
 
 @contextmanager

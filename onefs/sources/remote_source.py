@@ -3,14 +3,15 @@
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from onefs.alf import STATE_FOLDER, is_safe_part
+from onefs.alf import is_safe_part
 from onefs.alyx import one_parameters
+from onefs.cache.sharing import state_folder
 from onefs.errors import SourceError, UsageError
 from onefs.modes import Abilities
 from onefs.settings import Settings
 from onefs.sources.databases import data_login_of, database_of, published
 from onefs.sources.logins import login_of
-from onefs.sources.source import S3, Source, default_cache, mode_of, refuse_tag
+from onefs.sources.source import S3, Source, default_cache, mode_of, refuse_tag, tables_folder
 from onefs.transports.addresses import origin
 from onefs.transports.archive import ArchiveServer, bucket_server
 from onefs.transports.base import Location, Login
@@ -27,12 +28,13 @@ def of_database(url: str, settings: Settings) -> Source:
     if settings.tag and (not is_safe_part(settings.tag) or settings.tag.startswith(".")):
         raise UsageError(f"{settings.tag!r} cannot be a tag.", "Give the name of a release, as the database has it.")
     cache = _cache_of(url, settings)
+    state_dir = state_folder(cache)
     return Source(
         name=url,
-        tables_dir=cache,
+        tables_dir=tables_folder(cache, state_dir, settings),
         tables_url=None,
         data_dir=cache,
-        state_dir=cache / STATE_FOLDER,
+        state_dir=state_dir,
         is_cache=True,
         may_displace=True,
         servers=servers,
@@ -74,12 +76,13 @@ def data_server(settings: Settings) -> ArchiveServer:
 def _fetched(name: str, tables_url: Location, server: ArchiveServer, cache: Path, settings: Settings) -> Source:
     """A source whose tables are fetched from a folder on a server."""
     refuse_tag(name, settings)
+    state_dir = state_folder(cache)
     return Source(
         name=name,
-        tables_dir=cache,
+        tables_dir=tables_folder(cache, state_dir, settings),
         tables_url=tables_url,
         data_dir=cache,
-        state_dir=cache / STATE_FOLDER,
+        state_dir=state_dir,
         is_cache=True,
         may_displace=True,
         servers=(server,),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from onefs.alyx import credentials as logins_kept
 from onefs.alyx.credentials import Credentials, CredentialsFile, DataCredentials
 from onefs.errors import AccessRefusedError, BrokenAnswerError, MissingOnServerError, UnknownRecordError
+from onefs.fetch.ranges import Ranges
 from onefs.settings import Settings
 from onefs.sources.databases import Database, open_database, published
 from onefs.sources.origins import FolderOrigin
@@ -37,7 +38,7 @@ def kind_of(url: str, settings: Settings) -> Kind:
         if location.bucket is None:
             return kind_at(location, settings)
         with brief_http(settings) as http:
-            FolderOrigin(location, http).offered()
+            FolderOrigin(location, Ranges(http)).offered()
         kind = Kind.FOLDER
     return kind
 

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import logging
 import os
 import pwd
 import re
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from onefs.alf import STATE_FOLDER, TABLE_NAMES
+from onefs.cache.beneath import Folder
+from onefs.cache.sharing import USERS, hold_state, state_folder
 from onefs.errors import CacheDamagedError, SourceError, UsageError
 from onefs.modes import Abilities, Mode, check
 from onefs.settings import Settings
@@ -28,6 +31,7 @@ FORMS = (
     "a name from onefs setup, openalyx or demo."
 )
 S3 = "s3://"
+_log = logging.getLogger(__name__)
 
 
 class Kind(StrEnum):
@@ -150,7 +154,7 @@ def _of_directory(directory: Path, settings: Settings) -> Source:
         tables_dir=directory,
         tables_url=None,
         data_dir=data_dir,
-        state_dir=_state_of(directory, settings) if not servers else data_dir / STATE_FOLDER,
+        state_dir=_state_of(directory, settings) if not servers else state_folder(data_dir),
         is_cache=bool(servers),
         may_displace=data_dir != directory,
         servers=servers,
@@ -159,12 +163,12 @@ def _of_directory(directory: Path, settings: Settings) -> Source:
 
 
 def _state_of(directory: Path, settings: Settings) -> Path:
-    """A local archive holds its own state if it can be written, so that every user of it shares the verification."""
+    """A local archive holds its own state if it can be written."""
     if settings.cache_dir:
-        return settings.cache_dir / STATE_FOLDER
+        return state_folder(settings.cache_dir)
     if os.access(directory, os.W_OK):
-        return directory / STATE_FOLDER
-    return default_cache(str(directory)) / STATE_FOLDER
+        return state_folder(directory)
+    return state_folder(default_cache(str(directory)))
 
 
 def mode_of(settings: Settings, name: str, abilities: Abilities) -> Mode:
@@ -181,6 +185,14 @@ def default_cache(name: str) -> Path:
     slug = re.sub(r"[^\w.-]+", "-", name).strip("-")[:60]
     digest = hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=4).hexdigest()
     return platformdirs.user_cache_path("onefs") / f"{slug}-{digest}"
+
+
+def tables_folder(cache: Path, state_dir: Path, settings: Settings) -> Path:
+    """Where tables that are fetched for a cache are kept: beside the files, but a user's own where others can write.
+
+    Whoever writes tables says which bytes of a file are right.
+    """
+    return cache if settings.trust_cache or state_dir == cache / STATE_FOLDER else state_dir / "tables"
 
 
 def check_cache_dir(directory: Path) -> None:
@@ -215,13 +227,29 @@ def _name_of(uid: int) -> str:
 def prepare(source: Source) -> None:
     """Make the directories that will be written. Raises `CacheDamagedError` if they cannot be."""
     try:
-        for directory in (source.state_dir, *([source.data_dir] if source.is_cache else [])):
-            directory.mkdir(parents=True, exist_ok=True)
+        for folder in (hold_state(source.state_dir), *([Folder(source.data_dir)] if source.is_cache else [])):
+            folder.make_folders("")
+            folder.close()
+        if source.is_cache:
+            source.tables_dir.mkdir(parents=True, exist_ok=True)
+        _tell_unread_state(source)
         probe = source.state_dir / f".probe-{uuid4().hex}"
         probe.touch()
         probe.unlink()
     except OSError as error:
         raise CacheDamagedError(
-            f"The cache directory {source.state_dir.parent} cannot be written: {error.strerror}.",
+            f"The cache directory {source.data_dir if source.is_cache else source.state_dir.parent} cannot be written: "
+            f"{error.strerror}.",
             "Choose another with --cache-dir, or mend its permissions.",
         ) from error
+
+
+def _tell_unread_state(source: Source) -> None:
+    """Log that the state which an earlier onefs kept for all users of a cache is not read."""
+    common = source.data_dir / STATE_FOLDER
+    if source.is_cache and source.state_dir.is_relative_to(common / USERS) and (common / "stamps").exists():
+        _log.info(
+            "Others can write %s, so what an earlier onefs kept in %s is not read; each user verifies files once.",
+            source.data_dir,
+            common,
+        )

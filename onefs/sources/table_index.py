@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from onefs.cache.sharing import path_of
 from onefs.catalogue.index import has_index_of_bytes
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.catalogue.tables import find_tables
@@ -26,4 +27,4 @@ def index_tables_in_child(directory: Path, state_dir: Path) -> None:
 
 def index_tables(directory: str, state_dir: str) -> None:
     """Build the index of the tables in a directory, in this process."""
-    load_snapshot(Path(directory), Path(state_dir))
+    load_snapshot(path_of(directory), path_of(state_dir))

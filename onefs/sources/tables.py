@@ -113,7 +113,7 @@ def fetch_again(place: Place, origin: Origin) -> None:
 def _locked(place: Place) -> Iterator[None]:
     """Hold the lock that guards the pair of tables while it is replaced, and the folders beside it."""
     path = place.state_dir / "tables.lock"
-    lock = FileLock(path, mode=0o666)  # for others who share the cache, too
+    lock = FileLock(path, mode=0o600)
     try:
         lock.acquire(timeout=_TOLD_AFTER_S)
     except Timeout:

@@ -4,15 +4,17 @@ import errno
 import re
 import ssl
 from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from http.client import IncompleteRead
+from http.client import BadStatusLine, HTTPException, IncompleteRead, RemoteDisconnected
 from typing import TypeGuard
 
-from urllib3 import BaseHTTPResponse, Timeout
+from urllib3 import Timeout
 from urllib3 import exceptions as http_errors
 
 from onefs.errors import (
     AccessRefusedError,
+    BadHttpError,
     BrokenAnswerError,
     ConnectTimedOutError,
     MissingOnServerError,
@@ -24,11 +26,12 @@ from onefs.errors import (
 from onefs.text import counted
 from onefs.transports.addresses import server_name, shown
 from onefs.transports.base import Body
+from onefs.transports.connections import Headers, NoHttpError, Response
 from onefs.transports.limits import own_limit
 
 CHUNK_BYTES = 1 << 20
 CONTENT_RANGE = re.compile(r"bytes (?:(?P<first>\d{1,18})-(?P<last>\d{1,18})|\*)/(?P<total>\d{1,18}|\*)")
-NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_EOF", "HTTP_REQUEST")
+NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE")
 REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 CHECK = "Check the network and the address."
 LATER = "Try again later."
@@ -48,7 +51,7 @@ COMPRESSED = {"gzip": (".gz", ".tgz"), "bzip2": (".bz2",), "compress": (".z",), 
 """Endings of files that are stored so compressed, which some servers tell as an encoding."""
 
 
-def body(response: BaseHTTPResponse, url: str, start: int, edition: str, end: int | None = None) -> Body | None:
+def body(response: Response, url: str, start: int, edition: str, end: int | None = None) -> Body | None:
     """What an answer to a request for a file, or for its part from `start` to `end`, means.
 
     None if it is a part that is of no use and the whole file should be asked for.
@@ -59,10 +62,10 @@ def body(response: BaseHTTPResponse, url: str, start: int, edition: str, end: in
     if status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
         _refuse_encoded(response.headers, url)
     if status == HTTPStatus.OK:
-        total = response.length_remaining
-        return Body(0, total, found, _chunks(response, server, 0, total))
+        total = response.length
+        return Body(0, total, found, _chunks(response, server, 0, total), connection=response)
     if status not in (HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE):
-        raise _refusal(status, url, response.headers.get("Retry-After", ""))
+        raise _refusal(status, url, _retry_after_s(response.headers))
     match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
     if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         complete = match is not None and match["total"] == str(start)
@@ -74,7 +77,9 @@ def body(response: BaseHTTPResponse, url: str, start: int, edition: str, end: in
     total = None if match["total"] == "*" else int(match["total"])
     file_end = int(match["last"]) + 1 if total is None else total
     stop = file_end if end is None else min(end, file_end)
-    return Body(start, total, found or edition, _chunks(response, server, start, stop), is_part=True)
+    return Body(
+        start, total, found or edition, _chunks(response, server, start, stop), is_part=True, connection=response
+    )
 
 
 def _is_part(match: re.Match[str] | None, start: int, end: int | None) -> TypeGuard[re.Match[str]]:
@@ -84,26 +89,45 @@ def _is_part(match: re.Match[str] | None, start: int, end: int | None) -> TypeGu
     return end is None or int(match["last"]) < end
 
 
-def _chunks(response: BaseHTTPResponse, server: str, start: int, end: int | None) -> Iterator[bytes]:
+def _chunks(response: Response, server: str, start: int, end: int | None) -> Iterator[bytes]:
     """The body's pieces as they arrive, without a copy; `end` is where they should end, if known."""
     position = start
     try:
-        while piece := response.read1(CHUNK_BYTES, decode_content=False):
+        while not response.is_finished and (piece := response.read1(CHUNK_BYTES)):
+            if response.was_shut_down:
+                break
             position += len(piece)
             yield piece
-    except http_errors.ReadTimeoutError as error:
+    except TimeoutError as error:
         raise TimedOutError(f"{server} stopped sending after {counted(position, 'byte')}.", LATER) from error
-    except (http_errors.HTTPError, OSError) as error:
-        if isinstance(root_cause(error), IncompleteRead) or isinstance(error.__cause__, IncompleteRead):
-            raise _short(server, position, end) from error
-        ours = own_limit(server, root_cause(error))
+    except IncompleteRead as error:
+        raise _short(server, position, end) from error
+    except HTTPException as error:
+        raise bad_http(server, error) from error
+    except OSError as error:
+        ours = own_limit(server, error)
         if ours is not None:
             raise ours from error
         raise UnreachableError(
             f"{server} broke off the connection after {counted(position, 'byte')}.", LATER
         ) from error
+    if response.was_shut_down:
+        raise UnreachableError(f"The reading from {server} was broken off after {counted(position, 'byte')}.", LATER)
     if end is not None and position < end:
         raise _short(server, position, end)
+
+
+def bad_http(server: str, error: HTTPException) -> BadHttpError:
+    """Our error for an answer that is no HTTP."""
+    if isinstance(error, NoHttpError):
+        return BadHttpError(f"{server} breaks the rules of HTTP: {error}.")
+    if isinstance(error, BadStatusLine):
+        return BadHttpError(f"{server} does not speak HTTP: its answer begins with {_beginning(str(error))}.")
+    return BadHttpError(f"{server} does not speak HTTP: its answer has a line without end.")
+
+
+def _beginning(line: str) -> str:
+    return repr(line.strip("'\r\n ")[:40])
 
 
 def _short(server: str, position: int, end: int | None) -> BrokenAnswerError:
@@ -129,7 +153,7 @@ def _same_kind(one: str, other: str) -> bool:
     return bool(one) and bool(other) and one.startswith('"') == other.startswith('"')
 
 
-def _refusal(status: int, url: str, retry_after: str) -> OnefsError:
+def _refusal(status: int, url: str, retry_after_s: float) -> OnefsError:
     server = server_name(url)
     try:
         phrase = f"{status} {HTTPStatus(status).phrase}"
@@ -146,11 +170,21 @@ def _refusal(status: int, url: str, retry_after: str) -> OnefsError:
     if status in MISSING:
         return MissingOnServerError(f"{shown(url)} answered {phrase}.", "Check the address.")
     if status in OVERLOADED:
-        # A date, which it may be too, would be as good as this machine's clock.
-        retry_after_s = float(retry_after) if SECONDS.fullmatch(retry_after) else 0.0
-        said = f" and asks to stay away for {retry_after} s" if retry_after_s else ""
+        said = f" and asks to stay away for {retry_after_s:.0f} s" if retry_after_s else ""
         return OverloadedError(f"{reason.rstrip('.')}{said}.", LATER, retry_after_s=retry_after_s)
     return BrokenAnswerError(reason, LATER)
+
+
+def _retry_after_s(headers: Headers) -> float:
+    """Seconds of `Retry-After`; those to a date count from the server's own `Date`, as clocks differ."""
+    text = headers.get("Retry-After")
+    if SECONDS.fullmatch(text):
+        return float(text)
+    try:
+        wait = parsedate_to_datetime(text) - parsedate_to_datetime(headers.get("Date"))
+        return max(0.0, wait.total_seconds())
+    except (ValueError, TypeError):
+        return 0.0
 
 
 def root_cause(error: BaseException) -> BaseException:
@@ -182,11 +216,10 @@ def from_library(error: Exception, server: str, timeout: Timeout) -> OnefsError:
         )
     if isinstance(reason, http_errors.ReadTimeoutError):
         return TimedOutError(f"{server} did not answer within {timeout.read_timeout:g} s.", LATER)
+    if isinstance(root, HTTPException) and not isinstance(root, RemoteDisconnected):
+        return bad_http(server, root)
     if isinstance(root, http_errors.SSLError | ssl.SSLError):
-        return UnreachableError(
-            f"{server} cannot be trusted: {_tls_reason(root)}.",
-            "Check the address and the clock, or set REQUESTS_CA_BUNDLE.",
-        )
+        return _tls_error(server, root)
     if isinstance(root, http_errors.LocationValueError | ValueError):
         return BrokenAnswerError(f"{server} has an address that cannot be used.", "Check the address.")
     if isinstance(root, OSError) and root.errno == errno.ETIMEDOUT:  # the kernel gave up sooner than we would
@@ -197,9 +230,14 @@ def from_library(error: Exception, server: str, timeout: Timeout) -> OnefsError:
     return UnreachableError(f"{via}{server} cannot be reached: {text[:1].lower()}{text[1:]}.", remedy)
 
 
-def _tls_reason(error: BaseException) -> str:
+def _tls_error(server: str, error: BaseException) -> OnefsError:
     inner = error.args[0] if error.args and isinstance(error.args[0], ssl.SSLError) else error
     reason = getattr(inner, "reason", "") or ""
     if any(sign in reason for sign in NO_TLS):
-        return "it does not answer in TLS; perhaps its URL begins with http://"
-    return getattr(inner, "verify_message", "") or reason or "its certificate is not valid"
+        return BadHttpError(f"{server} does not answer in TLS; perhaps its URL begins with http://.", CHECK)
+    if "UNEXPECTED_EOF" in reason:
+        return UnreachableError(f"{server} cannot be reached: it ended the connection instead of answering in TLS.")
+    why = getattr(inner, "verify_message", "") or reason or "its certificate is not valid"
+    return UnreachableError(
+        f"{server} cannot be trusted: {why}.", "Check the address and the clock, or set REQUESTS_CA_BUNDLE."
+    )

@@ -1,7 +1,7 @@
 """`Location`, where a file's bytes are, and `Transport`, how they are read from there."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -76,6 +76,13 @@ class Location:
         return replace(self, url=f"{self.url}/{name}")
 
 
+class Connection(Protocol):
+    """What the bytes of an answer come over."""
+
+    def shutdown(self) -> None:
+        """Break it off: who reads from it gets an error. Raises ValueError, RuntimeError or OSError if it has ended."""
+
+
 @dataclass(frozen=True, slots=True)
 class Body:
     """What a location answered: an edition's bytes from `start` on.
@@ -84,7 +91,7 @@ class Body:
     file for a later resume (a strong ETag, or Last-Modified), "" if the server gives none. `chunks` yields non-empty
     pieces in order, raises `UnreachableError` or `TimedOutError` when the connection breaks or stalls, and
     `BrokenAnswerError` when it ends before the length that was promised. `is_part` says that it ends where it was
-    asked to, rather than with the file.
+    asked to, rather than with the file. `connection` is what the bytes come over, None for local files.
     """
 
     start: int
@@ -92,6 +99,13 @@ class Body:
     edition: str
     chunks: Iterator[bytes]
     is_part: bool = False
+    connection: Connection | None = None
+
+    def abort(self) -> None:
+        """End the reading of `chunks` in whatever thread, with an error there. Safe to call from any thread."""
+        if self.connection is not None:
+            with suppress(ValueError, RuntimeError, OSError):
+                self.connection.shutdown()
 
 
 class Transport(Protocol):
@@ -108,4 +122,7 @@ class Transport(Protocol):
         """
 
     def close(self) -> None:
-        """Break the connections in use off, so that no reader waits for its time-out; further requests fail."""
+        """Break the connections in use off, so that no reader waits for its time-out.
+
+        Further requests raise `OfflineError`, which nobody retries.
+        """

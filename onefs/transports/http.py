@@ -3,32 +3,40 @@
 import base64
 import contextlib
 import os
+import re
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
-from http.client import RemoteDisconnected
+from http.client import HTTPException, RemoteDisconnected
+from typing import Any, cast
 from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
-from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager, Retry, Timeout
+from urllib3 import HTTPConnectionPool, PoolManager, ProxyManager, Retry, Timeout
 from urllib3 import exceptions as http_errors
 from urllib3.util import create_urllib3_context, parse_url
 
-from onefs.errors import BrokenAnswerError, ContentError, UnreachableError, UsageError
+from onefs.errors import BrokenAnswerError, ContentError, OfflineError, UsageError
 from onefs.forks import begins_anew_in_children, new_lock
 from onefs.suspends import SuspendWatch
 from onefs.transports.addresses import server_name, shown
 from onefs.transports.answers import body, from_library, root_cause
 from onefs.transports.base import Body, Location, Login
 from onefs.transports.buckets import TELLING, Asked, Bucket, refusal
+from onefs.transports.connections import POOLS_OF_SCHEMES, Response
 
 LONGEST_REDIRECTION = 5
 POOLS = 64
 SCHEMES = ("http", "https")
+START_AGAIN = "Start it again."
 LONGEST_REFUSAL_BYTES = 1 << 16
 CERTIFICATE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+DEFAULT_PORTS = {"http": 80, "https": 443}
+NO_RETRIES = Retry(0, respect_retry_after_header=False)
+PLAIN_URL = re.compile(r"(?P<scheme>https?)://(?P<host>[a-z0-9.-]+(?::[0-9]{1,5})?)(?P<target>/[!$&-;=?-Z_a-z~%@]*)")
+"""A URL that can be asked for as it is."""
 STALE_CONNECTION = (RemoteDisconnected, ConnectionResetError, BrokenPipeError)
 
 
@@ -51,18 +59,18 @@ class HttpTransport:
         self._timeout = Timeout(connect=connect_timeout_s, read=read_timeout_s)
         self._max_connections = max_connections
         self._proxy = proxy
-        self._lock = new_lock()  # guards the six below
+        self._lock = new_lock()  # guards what follows but for _reading
         self._suspends = suspends or SuspendWatch()
         self._managers: dict[tuple[str, bool], PoolManager] = {}
-        self._manager_of_host: dict[tuple[str, str], PoolManager] = {}
-        self._reading: set[BaseHTTPResponse] = set()
+        self._routes: dict[tuple[str, str], HTTPConnectionPool | PoolManager] = {}
+        self._reading: set[Response] = set()  # changed by one operation at a time, each of them atomic
         self._closed = False
         self._requests_sent = 0
         begins_anew_in_children(self)
 
     def begin_anew(self) -> None:
         """Leave the connections to the parent of this process, which uses them."""
-        self._managers, self._manager_of_host, self._reading = {}, {}, set()
+        self._managers, self._routes, self._reading = {}, {}, set()
 
     @property
     def requests_sent(self) -> int:
@@ -74,41 +82,37 @@ class HttpTransport:
     def open(self, location: Location, start: int = 0, edition: str = "", end: int | None = None) -> Iterator[Body]:
         """Begin reading at byte `start`; see `Transport.open`. Without `edition` nothing is checked."""
         response = self._request(location, start, edition, end)
+        self._reading.add(response)
         try:
-            with self._watched(response):
-                found = body(response, location.url, start, edition, end)
-                if found is None and (start or end is not None):
-                    response.close()
-                    response.release_conn()
-                    with self.open(location) as whole:
-                        yield whole
-                    return
-                if found is None:
+            if self._closed:
+                raise OfflineError("The answer was not read: onefs is ending.", START_AGAIN)
+            found = body(response, location.url, start, edition, end)
+            if found is None:
+                if not (start or end is not None):
                     raise BrokenAnswerError(
                         f"{server_name(location.url)} answered a request for the whole file with a part."
                     )
-                yield found
+                response.release()
+                with self.open(location) as whole:
+                    yield whole
+                return
+            yield found
         except ContentError:
             _drain_if_short(response)
             raise
         finally:
-            if response.length_remaining != 0:
-                response.close()
-            response.release_conn()
+            self._reading.discard(response)
+            response.release()
 
     def close(self) -> None:
         """Break the connections in use, so that no reader waits for its time-out; further requests fail."""
         with self._lock:
             self._closed = True
-            responses = list(self._reading)
-            managers = list(self._managers.values())
-        for response in responses:
-            with contextlib.suppress(ValueError, RuntimeError, OSError):
-                response.shutdown()
-        for manager in managers:
-            manager.clear()
+            self._managers, self._routes = {}, {}
+        for response in tuple(self._reading):
+            response.shutdown()
 
-    def _request(self, location: Location, start: int, edition: str, end: int | None) -> BaseHTTPResponse:
+    def _request(self, location: Location, start: int, edition: str, end: int | None) -> Response:
         """The answer, after redirections. Logins and signatures go to no other server, and no step leads out of TLS.
 
         A request to a bucket is signed each time that it is sent, as signatures hold for minutes.
@@ -127,95 +131,104 @@ class HttpTransport:
                 if not told:
                     return response
                 _drain_if_short(response)
-                response.close()
+                response.release()
                 further = urljoin(url, told)
                 if _server_of(further) != _server_of(url):
                     login, bucket = None, None
-            except (http_errors.HTTPError, OSError, ValueError) as error:
+            except (http_errors.HTTPError, HTTPException, OSError, ValueError) as error:
                 raise from_library(error, server_name(url), self._timeout) from error
             if url.lower().startswith("https:") and not further.lower().startswith("https:"):
                 raise BrokenAnswerError(f"{server_name(url)} sends its callers on to {shown(further)}, without TLS.")
             asked = _asked(bucket, further)
         raise BrokenAnswerError(f"{server_name(location.url)} redirects without end.")
 
-    def _send(self, url: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
-        manager = self._manager(url)
+    def _send(self, url: str, headers: Mapping[str, str]) -> Response:
+        """The answer to one request. A kept connection that the server dropped is replaced, as that says nothing."""
+        scheme, host, target = _split(url)
         for attempt in (1, 2):
-            with self._lock:
-                self._requests_sent += 1
+            route = self._route(scheme, host)
+            pool, asked = (route, url) if isinstance(route, PoolManager) else (route, target)
             try:
-                return manager.request(
-                    "GET",
-                    url,
-                    headers=headers,
-                    redirect=False,
-                    retries=Retry(0, respect_retry_after_header=False),
-                    preload_content=False,
-                    decode_content=False,
+                return cast(
+                    Response,
+                    pool.urlopen(
+                        "GET",
+                        asked,
+                        headers={"Host": host, **headers},
+                        redirect=False,
+                        retries=NO_RETRIES,
+                        preload_content=False,
+                        decode_content=False,
+                        assert_same_host=False,
+                    ),
                 )
             except http_errors.MaxRetryError as error:
-                # A kept connection that the server dropped this very moment says nothing about the server.
                 if attempt == 2 or not isinstance(root_cause(error), STALE_CONNECTION):
                     raise
         raise AssertionError("unreachable")
 
-    @contextmanager
-    def _watched(self, response: BaseHTTPResponse) -> Iterator[None]:
-        with self._lock:
-            self._reading.add(response)
-            closed = self._closed
-        try:
-            if closed:
-                raise UnreachableError("The answer was not read: onefs is ending.")
-            yield
-        finally:
-            with self._lock:
-                self._reading.discard(response)
-
-    def _manager(self, url: str) -> PoolManager:
-        """The pool for a URL. The environment is asked once per host, as that is slow."""
-        parts = urlsplit(url)
-        if parts.scheme not in SCHEMES or not parts.hostname:
-            raise BrokenAnswerError(f"{server_name(url) or 'A server'} has an address that cannot be used.")
-        key = (parts.scheme, parts.netloc)
+    def _route(self, scheme: str, host: str) -> HTTPConnectionPool | PoolManager:
+        """The connections to a server, or to the proxy. The environment is asked once per host, as that is slow."""
         with self._lock:
             if self._closed:
-                raise UnreachableError(f"{server_name(url)} was not asked: onefs is ending.")
+                raise OfflineError(f"{host} was not asked: onefs is ending.", START_AGAIN)
+            self._requests_sent += 1
             if self._suspends.was_suspended():
-                for each in self._managers.values():
-                    each.clear()  # a request on a dead connection would wait for its time-out
-            manager = self._manager_of_host.get(key)
-            if manager is None:
-                proxy = _proxy_for(parts.scheme, parts.netloc, self._proxy)
-                kind = (proxy, parts.scheme == "https")
-                manager = self._managers.get(kind) or self._make_manager(*kind)
-                self._managers[kind] = self._manager_of_host[key] = manager
-            return manager
+                # A request on a dead connection would wait for its time-out. Pools that nobody has close theirs.
+                self._managers, self._routes = {}, {}
+            route = self._routes.get((scheme, host))
+            if route is None:
+                route = self._routes[scheme, host] = self._make_route(scheme, host)
+            return route
+
+    def _make_route(self, scheme: str, host: str) -> HTTPConnectionPool | PoolManager:
+        proxy = _proxy_for(scheme, host, self._proxy)
+        kind = (proxy, scheme == "https")
+        manager = self._managers.get(kind) or self._make_manager(*kind)
+        self._managers[kind] = manager
+        return manager if proxy else manager.connection_from_url(f"{scheme}://{host}")
 
     def _make_manager(self, proxy: str, tls: bool) -> PoolManager:
-        """A pool. Raises `UsageError` for settings that cannot be used, so that no server is blamed for them."""
-        context = _tls_context() if tls else None
-        size = self._max_connections
-        if not proxy:
-            return PoolManager(POOLS, maxsize=size, timeout=self._timeout, ssl_context=context)
+        """Connections. Raises `UsageError` for settings that cannot be used, so that no server is blamed for them."""
+        options: dict[str, Any] = {"maxsize": self._max_connections, "timeout": self._timeout}
+        if tls:
+            options["ssl_context"] = _tls_context()
         try:
-            login = parse_url(proxy).auth
-            headers = {"Proxy-Authorization": _basic(unquote(login))} if login else None
-            return ProxyManager(
-                proxy, POOLS, proxy_headers=headers, maxsize=size, timeout=self._timeout, ssl_context=context
-            )
+            if proxy:
+                login = parse_url(proxy).auth
+                headers = {"Proxy-Authorization": _basic(unquote(login))} if login else None
+                manager: PoolManager = ProxyManager(proxy, POOLS, proxy_headers=headers, **options)
+            else:
+                manager = PoolManager(POOLS, **options)
         except (http_errors.HTTPError, ValueError) as error:
             raise UsageError(
                 f"The proxy {shown(proxy)} cannot be used: {error}.".replace("..", "."),
                 "Give --proxy, or https_proxy and its like in the environment, as http://host:port.",
             ) from error
+        manager.pool_classes_by_scheme = POOLS_OF_SCHEMES
+        return manager
+
+
+def _split(url: str) -> tuple[str, str, str]:
+    """The scheme, the host (as in the header Host) and the path with query of a URL. Raises `BrokenAnswerError`."""
+    plain = PLAIN_URL.fullmatch(url)
+    if plain is not None and "/." not in plain["target"]:
+        return plain["scheme"], plain["host"], plain["target"]
+    try:
+        parsed = parse_url(url)
+    except ValueError:
+        parsed = None
+    if parsed is None or parsed.scheme not in SCHEMES or not parsed.host:
+        raise BrokenAnswerError(f"{server_name(url) or 'A server'} has an address that cannot be used.")
+    port = parsed.port if parsed.port != DEFAULT_PORTS[parsed.scheme] else None
+    return parsed.scheme, parsed.host if port is None else f"{parsed.host}:{port}", parsed.request_uri
 
 
 def _asked(bucket: Bucket | None, url: str) -> Asked:
     return bucket.asking(url) if bucket is not None else Asked(url)
 
 
-def _heard(bucket: Bucket, asked: Asked, response: BaseHTTPResponse) -> Asked | None:
+def _heard(bucket: Bucket, asked: Asked, response: Response) -> Asked | None:
     """The request to send instead, if a bucket's refusal tells how; else its error, if that tells more than the status.
 
     The text of the refusal is read, and the connection is free again.
@@ -228,24 +241,23 @@ def _heard(bucket: Bucket, asked: Asked, response: BaseHTTPResponse) -> Asked | 
     better = bucket.further(asked, told)
     error = None if better is not None or response.get_redirect_location() else bucket.error(asked, told)
     if better is not None or error is not None:
-        response.close()
-        response.release_conn()
+        response.release()
     if error is not None:
         raise error
     return better
 
 
-def _drain_if_short(response: BaseHTTPResponse) -> None:
+def _drain_if_short(response: Response) -> None:
     """Read the text of a refusal, so that the connection can be used again."""
-    if response.length_remaining is not None and response.length_remaining <= LONGEST_REFUSAL_BYTES:
-        with contextlib.suppress(http_errors.HTTPError, OSError):
-            while response.read1(LONGEST_REFUSAL_BYTES):
+    if response.length is not None and response.length <= LONGEST_REFUSAL_BYTES:
+        with contextlib.suppress(HTTPException, OSError):
+            while not response.is_finished and response.read1(LONGEST_REFUSAL_BYTES):
                 pass
 
 
 def _server_of(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme)
 
 
 def _headers(login: Login | None, start: int, edition: str, end: int | None) -> dict[str, str]:

@@ -176,6 +176,11 @@ class EnteredViews:
         place = self.numbers.place(number)
         return place is not None and self.groups[place[0]].may_ask
 
+    @property
+    def are_kept(self) -> bool:
+        """Whether any trees are at hand."""
+        return bool(self._trees)
+
     def kept(self) -> dict[int, Tree]:
         """The trees that are at hand, by their numbers."""
         with self._lock:

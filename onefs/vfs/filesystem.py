@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Callable
+from functools import cached_property
 from typing import NamedTuple
+from uuid import UUID
 
 from onefs.alf import LONGEST_NAME_BYTES, STATE_FOLDER
 from onefs.catalogue.changes import Changes
@@ -29,7 +31,7 @@ from onefs.vfs import xattrs
 from onefs.vfs.absences import Absences
 from onefs.vfs.contents import Nodes
 from onefs.vfs.entries import Entries
-from onefs.vfs.forest import Forest
+from onefs.vfs.forest import Forest, Wait
 from onefs.vfs.handles import ReadableFile
 from onefs.vfs.journal import Journal, Unanswered
 from onefs.vfs.nodes import (
@@ -50,6 +52,8 @@ from onefs.vfs.staleness import Name
 from onefs.vfs.tree import Tree
 
 BLOCK_BYTES = 512
+FILES_KEPT = 1000
+"""Files that were looked up and opened last, which are found again at once."""
 
 
 class Opened(NamedTuple):
@@ -61,7 +65,7 @@ class Opened(NamedTuple):
     file: ReadableFile
     path: str
     size_bytes: int | None
-    attributes: Attributes
+    node: DatasetFile | SpecialFile
     dataset: Dataset | None = None
     is_fetched: bool = False
 
@@ -77,7 +81,7 @@ class Usage(NamedTuple):
 class FileSystem:
     """The mounted archive. Synchronous and safe to use from several threads.
 
-    Nothing here waits for the network, but where `may_ask` or `may_wait_to_list` says so. `forest` may be replaced
+    Nothing here waits for the network, but where `wait_for` says so. `forest` may be replaced
     at any time; what is open stays as it was.
     """
 
@@ -104,6 +108,9 @@ class FileSystem:
         self._modes = modes or NodeModes()
         self.absences = Absences()
         self._unanswered = Unanswered(journal)
+        # Both so that what mostly follows, the opening and the end of a fetch, need not look for the file again.
+        self._looked_up_last: dict[int, tuple[int, DatasetFile]] = {}  # with `times_changed` before the look
+        self._opened: dict[UUID, DatasetFile] = {}
 
     @property
     def forest(self) -> Forest:
@@ -125,29 +132,21 @@ class FileSystem:
     @property
     def catalogue(self) -> Catalogue:
         """The catalogue that the mount's root shows now."""
-        return self.forest.root.catalogue
+        return self._forest.root.catalogue
 
-    @property
+    @cached_property
     def may_block(self) -> bool:
         """Whether the cache is on a file system that can keep whoever asks waiting, such as NFS."""
         return self.content.may_block
 
-    def may_ask(self, ino: int) -> bool:
-        """Whether a question about a node, or about a name in it, may have to wait for a database."""
-        return self.forest.may_ask(ino)
-
-    def takes_long(self, ino: int, *, to_list: bool = False) -> bool:
-        """Whether to answer in a thread: a question about a node, or its listing, would hold up all other requests."""
-        return self.forest.takes_long(ino, to_list=to_list)
-
-    def may_wait_to_list(self, ino: int) -> bool:
-        """Whether a listing of a directory may have to wait for a database."""
-        forest = self.forest
-        return forest.may_ask(ino) or forest.before_listing(ino) is not None
+    def wait_for(self, ino: int, *, to_list: bool = False) -> Wait:
+        """What a question about a node or a name in it, or with `to_list` a listing of it, may have to wait for."""
+        wait = self._forest.wait_for(ino, to_list=to_list)
+        return Wait.WORK if wait is Wait.NOTHING and self.may_block else wait
 
     def keeps_absence(self, ino: int, name: str) -> bool:
         """Whether the kernel will be told when a name that is absent from a directory comes to exist."""
-        forest = self.forest
+        forest = self._forest
         if not forest.keeps_absence(ino):
             return False
         return not forest.may_learn or self.absences.add(Name(ino, name))
@@ -156,6 +155,7 @@ class FileSystem:
         """Attributes of the entry called `name`. Raises `NotInCatalogueError` or `NameTooLongError`."""
         if len(name.encode(errors="surrogateescape")) > LONGEST_NAME_BYTES:
             raise NameTooLongError(f"{name[:20]}… is longer than a name can be.")
+        times_changed = self.times_changed
         try:
             node = self._looked_up(parent, name)
         except BadTermError as error:
@@ -165,7 +165,12 @@ class FileSystem:
             self._unanswered.failed(parent, error, self.path)
             raise
         self._unanswered.answered(parent)
-        return self._attributes(node)
+        attributes = self._attributes(node)
+        if isinstance(node, DatasetFile):
+            if len(self._looked_up_last) >= FILES_KEPT:
+                self._looked_up_last.clear()
+            self._looked_up_last[node.ino] = times_changed, node
+        return attributes
 
     def _looked_up(self, parent: int, name: str) -> Node:
         """The node in the forest that is shown when it is found: nobody tells what became of another's names."""
@@ -183,20 +188,26 @@ class FileSystem:
 
     def forgot(self, ino: int, times: int) -> None:
         """The kernel has forgotten a node as often as it was told of it by `lookup`."""
-        self.forest.forgot(ino, times)
+        self._forest.forgot(ino, times)
 
     def attributes(self, ino: int) -> Attributes:
         """Attributes of a node. Raises `GoneError`."""
-        return self._attributes(self.forest.node(ino))
+        return self._attributes(self.file_at_hand(ino) or self._forest.node(ino))
+
+    def file_at_hand(self, ino: int) -> DatasetFile | None:
+        """A file that was looked up lately and can be opened without waiting; None if `open` must find it."""
+        times_changed, node = self._looked_up_last.get(ino, (0, None))
+        is_valid = times_changed == self.times_changed and self._forest.has_one_catalogue and not self.may_block
+        return node if is_valid else None
 
     def has_text(self, ino: int) -> bool:
         """Whether a node is a file with a text that changes, whose size `size_now` gives. Raises `GoneError`."""
-        node = self.forest.node(ino)
+        node = self._forest.node(ino)
         return isinstance(node, SpecialFile) and node.text is not None
 
     def attributes_now(self, ino: int) -> Attributes:
         """Attributes of a file with a text. Generates the text if need be, which may take long. Raises `GoneError`."""
-        node = self.forest.node(ino)
+        node = self._forest.node(ino)
         if isinstance(node, SpecialFile) and node.text is not None:
             node.size_bytes = node.text.size_now()
             node.time_s = int(node.text.changed_s)
@@ -204,16 +215,16 @@ class FileSystem:
 
     def target(self, ino: int) -> str:
         """Where a symbolic link leads, from the folder that it stands in. Raises `GoneError`."""
-        node = self.forest.node(ino)
+        node = self._forest.node(ino)
         if not isinstance(node, Link):
             raise NotInCatalogueError(f"{node.path} is no symbolic link.")
         return node.target
 
     def entries(self, ino: int) -> Entries:
         """A directory's entries."""
-        if before_listing := self.forest.before_listing(ino):
+        if before_listing := self._forest.before_listing(ino):
             before_listing()
-        forest = self.forest
+        forest = self._forest
         try:
             directory, nodes = forest.listed(ino)
         except OnefsError as error:
@@ -228,19 +239,19 @@ class FileSystem:
 
     def path(self, ino: int) -> str:
         """Path from the mount's root, "" for the root itself."""
-        return self.forest.path(ino)
+        return self._forest.path(ino)
 
     def open(self, ino: int, refusal: CrawlingError | None = None) -> Opened:
         """Open a file. Answers at once: a file that has to be fetched is waited for by `ReadableFile.wait`.
 
         Raises `refusal`, if there is one, rather than begin a fetch.
         """
-        node = self.forest.node(ino)
+        node = self.file_at_hand(ino) or self._forest.node(ino)
         if isinstance(node, Directory | Link):
             raise IsADirectoryInTreeError(f"{node.path} is not a file.")
         if isinstance(node, SpecialFile):
             size_bytes = None if node.text is not None else node.size_bytes
-            return Opened(node.open(), node.path, size_bytes, self._attributes(node))
+            return Opened(node.open(), node.path, size_bytes, node)
         dataset = node.dataset
         try:
             may_fetch = ALLOWED[self._mode()].fetching
@@ -251,9 +262,25 @@ class FileSystem:
         except OnefsError as error:
             self.journal.record(dataset.path, error)
             raise
+        if len(self._opened) >= FILES_KEPT:
+            self._opened.clear()
+        self._opened[dataset.id] = node
         sure = node.size_bytes >= 0 and not self._serves_mismatches
-        attributes = node.bare_attributes(self._modes.file)
-        return Opened(file, dataset.path, node.size_bytes if sure else None, attributes, dataset, file.is_fetched)
+        return Opened(file, dataset.path, node.size_bytes if sure else None, node, dataset, file.is_fetched)
+
+    def opened_attributes(self, opened: Opened) -> Attributes:
+        """Attributes of an open file that has left the catalogue."""
+        node = opened.node
+        return self._attributes(node) if isinstance(node, SpecialFile) else node.bare_attributes(self._modes.file)
+
+    def reopen(self, ino: int, opened: Opened) -> Opened:
+        """Open a file again whose copy was removed while a program had it open. Raises `GoneError`.
+
+        Only the same bytes are as good, so its dataset must still be in the catalogue, and have a hash.
+        """
+        if opened.size_bytes is None or opened.dataset is None or not opened.dataset.md5:
+            raise GoneError(f"{opened.path} was removed or replaced while it was open.", "Open it again.")
+        return self.open(ino)
 
     def check_end(self, opened: Opened, end: int) -> None:
         """Raise `CacheDamagedError` if a read that ended early did so before the file's end.
@@ -271,7 +298,7 @@ class FileSystem:
 
     def writer(self, ino: int, uid: int) -> Callable[[str], None]:
         """What carries out commands written to a control file. Raises `ReadOnlyError` or `NotAllowedError`."""
-        node = self.forest.node(ino)
+        node = self._forest.node(ino)
         if not isinstance(node, SpecialFile) or node.writer is None:
             self.refuse_writing(ino)
             raise AssertionError
@@ -288,7 +315,7 @@ class FileSystem:
     def xattr(self, ino: int, name: str) -> bytes:
         """An extended attribute's value. Raises `ForeignAttributeError` or `NoAttributeError`."""
         xattrs.check(name)
-        node = self.forest.node(ino)
+        node = self._forest.node(ino)
         if isinstance(node, DatasetFile):
             return xattrs.value(xattrs.FILE_ATTRIBUTES, name, self._file_facts(node)).encode()
         if isinstance(node, Directory) and node.session is not None:
@@ -297,13 +324,13 @@ class FileSystem:
                 return xattrs.hidden(name, rows, tree.view.rule).encode()
             facts = self._session_facts(node, node.session)
             return xattrs.value(xattrs.SESSION_ATTRIBUTES, name, facts).encode()
-        if isinstance(node, QueryFolder) and name == xattrs.LEFT_OUT and self.forest.queries is not None:
-            return str(self.forest.queries.n_left_out(node)).encode()
+        if isinstance(node, QueryFolder) and name == xattrs.LEFT_OUT and self._forest.queries is not None:
+            return str(self._forest.queries.n_left_out(node)).encode()
         raise NoAttributeError(f"{node.path} has no attribute {name}.")
 
     def xattr_names(self, ino: int) -> list[str]:
         """Names of a node's extended attributes."""
-        node = self.forest.node(ino)
+        node = self._forest.node(ino)
         if isinstance(node, DatasetFile):
             return xattrs.names(xattrs.FILE_ATTRIBUTES)
         if isinstance(node, Directory) and node.session is not None:
@@ -317,7 +344,10 @@ class FileSystem:
 
     def file_ino(self, dataset: Dataset) -> int | None:
         """Inode number of a dataset, if it is shown. Asks nobody."""
-        return self.forest.file_ino(dataset)
+        node = self._opened.get(dataset.id)
+        if node is not None and node.dataset is dataset:
+            return node.ino
+        return self._forest.file_ino(dataset)
 
     def _attributes(self, node: Node) -> Attributes:
         if isinstance(node, Directory):
@@ -356,7 +386,7 @@ class FileSystem:
         return xattrs.SessionFacts(on_path, tree.catalogue, rows, shown, lambda: self._cached_bytes(tree, node))
 
     def _session_rows(self, node: Directory, row: int) -> tuple[Tree, Rows]:
-        tree = self.forest.tree_of(node.ino)
+        tree = self._forest.tree_of(node.ino)
         if tree is None:
             raise GoneError(f"{node.path} is no longer there.", "Look the path up again.")
         return tree, datasets_shown(tree.catalogue, tree.catalogue.newest(row))

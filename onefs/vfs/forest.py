@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from enum import Enum
 
 from onefs.catalogue.changes import Changes
 from onefs.catalogue.records import Dataset
@@ -19,6 +20,14 @@ from onefs.vfs.queries import Queries
 from onefs.vfs.staleness import Name, learned_names, reruled_names, stale_files, stale_names, top_names
 from onefs.vfs.tree import Tree
 from onefs.vfs.trees import Trees
+
+
+class Wait(Enum):
+    """What a question may have to wait for: WORK is the making of thousands of nodes, or a disk that is far away."""
+
+    NOTHING = "nothing"
+    WORK = "work"
+    DATABASE = "database"
 
 
 class Forest:
@@ -82,11 +91,11 @@ class Forest:
 
     def node(self, ino: int) -> Node:
         """The node of a number. Raises `GoneError` if there is none now."""
+        if inodes.is_file(ino):
+            return self._trees.file(ino)
         tree = self.tree_of(ino)
         if tree is not None:
             return tree.node(ino)
-        if inodes.is_file(ino):
-            return self._trees.file(ino)
         found = self._own.get(ino) or next((nodes[ino] for nodes in self._live if ino in nodes), None)
         if found is None:
             found = self._links.find(ino) or self._trees.own_file(ino)
@@ -95,6 +104,11 @@ class Forest:
         if found is None:
             raise GoneError(f"Inode {ino} is no longer there.", "Look the path up again.")
         return found
+
+    @property
+    def has_one_catalogue(self) -> bool:
+        """Whether a file's number stands for one file, as no other catalogue is shown, and none may be asked."""
+        return not (self.root.may_ask or self._trees.own_catalogues or self._entered.are_kept)
 
     def directory(self, ino: int) -> Directory:
         """The directory of a number. Raises `GoneError` or `NotADirectoryInTreeError`."""
@@ -203,10 +217,17 @@ class Forest:
         tree = self.tree_of(ino)
         return tree is not None and not tree.may_ask and ino != tree.root_ino
 
-    def takes_long(self, ino: int, *, to_list: bool) -> bool:
-        """Whether a question about a node, or its listing, makes thousands of nodes first."""
-        tree = self._trees.of(ino) or (self.root if inodes.is_file(ino) else None)
-        return tree is not None and tree.takes_long(ino, to_list=to_list)
+    def wait_for(self, ino: int, *, to_list: bool) -> Wait:
+        """What a question about a node or a name in it, or with `to_list` a listing of it, may have to wait for."""
+        view = 0 if inodes.is_file(ino) or ino == inodes.ROOT else inodes.view_of(ino)
+        tree = None if view is None else self._trees.fixed.get(view)
+        if tree is None:
+            if self.may_ask(ino) or (to_list and self.before_listing(ino) is not None):
+                return Wait.DATABASE
+            tree = self._trees.of(ino)
+        elif tree.may_ask or (to_list and tree.before_listing is not None):
+            return Wait.DATABASE
+        return Wait.WORK if tree is not None and tree.takes_long(ino, to_list=to_list) else Wait.NOTHING
 
     def before_listing(self, ino: int) -> Callable[[], object] | None:
         """What is to be called before a directory is listed. It may wait."""

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from onefs.errors import CacheDamagedError, GoneError, OnefsError
 from onefs.fetch.descriptors import Edition, Source
+from onefs.vfs.spare import SPARE
 
 SIZE_KEPT_S = 1.0
 """How long `stat` reports the size of a text that was generated before."""
@@ -54,8 +55,11 @@ class ReadableFile(Protocol):
     def read_now(self, offset: int, size: int) -> bytes | bytearray | None:
         """The bytes, or None if reading them would wait for the disk."""
 
-    def read(self, offset: int, size: int) -> bytes | None:
-        """The bytes; fewer only at the end of the file. None if they went since `wait` was asked, which may happen."""
+    def read(self, offset: int, size: int) -> bytes | bytearray | None:
+        """The bytes; fewer only at the end of the file. None if they went since `wait` was asked, which may happen.
+
+        Raises `CopyRemovedError` if the file must be opened again to be read.
+        """
 
     def close(self) -> None:
         """Let go of it. May be called twice."""
@@ -132,7 +136,8 @@ class LiveFile(MemoryFile):
 
     def read(self, offset: int, size: int) -> bytes:
         """The bytes."""
-        return self._text.read(offset, size)
+        with SPARE.lent():
+            return self._text.read(offset, size)
 
 
 class GeneratedText:
@@ -152,6 +157,7 @@ class GeneratedText:
         """When it was first generated as it is now: rsync takes a file of equal size and time for the same."""
         self._generated_s = float("-inf")
         self._size_bytes = 0
+        SPARE.fill()
 
     def size_now(self) -> int:
         """Length of the text that was generated lately, else of one generated now; the last known if that fails."""
@@ -162,7 +168,8 @@ class GeneratedText:
 
     def open(self) -> MemoryFile:
         """The text as it is now."""
-        content = self._generate().encode("utf-8", "backslashreplace")
+        with SPARE.lent():
+            content = self._generate().encode("utf-8", "backslashreplace")
         digest = hash(content)
         if digest != self._digest:
             self._digest, self.changed_s = digest, self._wall_clock()

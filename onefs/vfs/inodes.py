@@ -36,6 +36,13 @@ _SPECIAL = 1 << 59
 _LINK = 1 << 58
 _QUERY_LINK = 1 << 57
 _GENERATION_MASK = (1 << 31) - 1
+_COLLECTION_MASK = (1 << COLLECTION_BITS) - 1
+_VIEW_MASK = (1 << VIEW_BITS) - 1
+_SPECIAL_MASK = (1 << SPECIAL_BITS) - 1
+_LINK_MASK = (1 << LINK_BITS) - 1
+_QUERY_MASK = (1 << QUERY_BITS) - 1
+_SESSION_MASK = (1 << SESSION_BITS) - 1
+_FOLDER_MASK = (1 << FOLDER_BITS) - 1
 
 
 class Kind(Enum):
@@ -56,13 +63,9 @@ class Decoded(NamedTuple):
     key: int
 
 
-def _mask(bits: int) -> int:
-    return (1 << bits) - 1
-
-
 def file_fingerprints(content: Sequence[int]) -> NDArray[np.uint64]:
     """28-bit numbers, one for each file of a session, from 64-bit digests of name and bytes; all different."""
-    mask = _mask(FILE_BITS)
+    mask = (1 << FILE_BITS) - 1
     wanted = np.array(content, np.uint64) & np.uint64(mask)
     contested = _contested(wanted, mask)
     if len(contested):
@@ -99,7 +102,7 @@ def _distinct(numbers: list[int], mask: int) -> list[int]:
 
 def collection_fingerprints(digests: list[int]) -> list[int]:
     """17-bit numbers, one for each folder of a session, from digests of their paths in sorted order."""
-    return _distinct([digest & _mask(COLLECTION_BITS) for digest in digests], _mask(COLLECTION_BITS))
+    return _distinct([digest & _COLLECTION_MASK for digest in digests], _COLLECTION_MASK)
 
 
 def file_ino(session_key: int, fingerprint: int) -> int:
@@ -124,17 +127,17 @@ def folder_ino(view: int, key: int) -> int:
 
 def view_root(view: int) -> int:
     """The number of a view's root, whose key is that of a path without parts."""
-    return folder_ino(view, digest64(()) & _mask(FOLDER_BITS)) if view else ROOT
+    return folder_ino(view, digest64(()) & _FOLDER_MASK) if view else ROOT
 
 
 def special_ino(digest: int) -> int:
     """The number of a root file that is no dataset, from a digest of its edition."""
-    return _SPECIAL | digest & _mask(SPECIAL_BITS)
+    return _SPECIAL | digest & _SPECIAL_MASK
 
 
 def link_ino(digest: int) -> int:
     """The number of a symbolic link, from a digest of its path and target."""
-    return _LINK | digest & _mask(LINK_BITS)
+    return _LINK | digest & _LINK_MASK
 
 
 def query_link_ino(number: int, session_key: int) -> int:
@@ -146,7 +149,7 @@ def decode_query_link(ino: int) -> tuple[int, int] | None:
     """The query folder's number and the session's key of a link in a query folder; None for other numbers."""
     if ino >> LINK_BITS or not ino & _QUERY_LINK:
         return None
-    return ino >> SESSION_BITS & _mask(QUERY_BITS), ino & _mask(SESSION_BITS)
+    return ino >> SESSION_BITS & _QUERY_MASK, ino & _SESSION_MASK
 
 
 def is_file(ino: int) -> bool:
@@ -159,19 +162,24 @@ def view_of(ino: int) -> int | None:
     if ino & _FILE:
         return None
     if ino & _COLLECTION:
-        return ino >> COLLECTION_BITS + SESSION_BITS & _mask(VIEW_BITS)
-    return ino >> FOLDER_BITS & _mask(VIEW_BITS) if ino & _FOLDER else None
+        return ino >> COLLECTION_BITS + SESSION_BITS & _VIEW_MASK
+    return ino >> FOLDER_BITS & _VIEW_MASK if ino & _FOLDER else None
+
+
+def session_key_of(ino: int) -> int:
+    """The key of the session that a file is of, by the file's number."""
+    return ino >> FILE_BITS & _SESSION_MASK
 
 
 def decode(ino: int) -> Decoded:
     """What a number stands for."""
     if ino & _FILE:
-        return Decoded(Kind.FILE, 0, ino >> FILE_BITS & _mask(SESSION_BITS))
+        return Decoded(Kind.FILE, 0, ino >> FILE_BITS & _SESSION_MASK)
     if ino & _COLLECTION:
         rest = ino >> COLLECTION_BITS
-        return Decoded(Kind.COLLECTION, rest >> SESSION_BITS & _mask(VIEW_BITS), rest & _mask(SESSION_BITS))
+        return Decoded(Kind.COLLECTION, rest >> SESSION_BITS & _VIEW_MASK, rest & _SESSION_MASK)
     if ino & _FOLDER:
-        return Decoded(Kind.FOLDER, ino >> FOLDER_BITS & _mask(VIEW_BITS), ino & _mask(FOLDER_BITS))
+        return Decoded(Kind.FOLDER, ino >> FOLDER_BITS & _VIEW_MASK, ino & _FOLDER_MASK)
     if ino & _LINK and not ino & _SPECIAL:
         return Decoded(Kind.LINK, 0, ino)
     return Decoded(Kind.SPECIAL, 0, ino)

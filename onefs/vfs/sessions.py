@@ -36,7 +36,11 @@ class SessionTree:
 
     def find(self, ino: int) -> Node | None:
         """The file or folder of an inode number."""
-        return self._files.shown_of_number(ino) if inodes.is_file(ino) else self._folders.get(ino)
+        return self.file(ino) if inodes.is_file(ino) else self._folders.get(ino)
+
+    def file(self, ino: int) -> DatasetFile | None:
+        """The file of an inode number."""
+        return self._files.shown_of_number(ino)
 
     def entries(self) -> dict[tuple[int, str], Node]:
         """Every file and folder, by its folder's inode number and its name."""

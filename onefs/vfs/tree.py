@@ -78,7 +78,15 @@ class Tree:
             row = self.catalogue.session_of_key(key)
             found = None if row is None else self._session(row).find(ino)
         if found is None:
-            raise GoneError(f"Inode {ino} is no longer in the catalogue.", "Look the path up again.")
+            raise gone(ino)
+        return found
+
+    def file(self, ino: int) -> DatasetFile:
+        """The file of a number, as `node` finds it."""
+        row = self.catalogue.session_of_key(inodes.session_key_of(ino))
+        found = None if row is None else self._session(row).file(ino)
+        if found is None:
+            raise gone(ino)
         return found
 
     def directory(self, ino: int) -> Directory:
@@ -159,15 +167,14 @@ class Tree:
 
     def file_of_number(self, ino: int) -> DatasetFile | None:
         """The file of a number, whether it is shown or not. May ask only where its session was not looked at."""
-        row = self.catalogue.session_of_key(inodes.decode(ino).key)
+        row = self.catalogue.session_of_key(inodes.session_key_of(ino))
         return None if row is None else sessions.file_of_number(self.catalogue, row, self._top(row), ino)
 
     def file_at_hand(self, ino: int) -> DatasetFile | None:
         """The file of a number, if its session's part stands ready and shows it."""
-        row = self.catalogue.session_of_key(inodes.decode(ino).key)
+        row = self.catalogue.session_of_key(inodes.session_key_of(ino))
         built = None if row is None else self._built(row)
-        found = built.find(ino) if built else None
-        return found if isinstance(found, DatasetFile) else None
+        return built.file(ino) if built else None
 
     def entries_under(self, view: View, catalogue: Catalogue, row: int) -> dict[tuple[int, str], Node]:
         """Every file and folder inside a session as a view would show it, if `catalogue` told of the row."""
@@ -305,3 +312,8 @@ class Tree:
         if top is None:
             raise GoneError(f"Session {folder.name} has no folder in the catalogue.")
         return top
+
+
+def gone(ino: int) -> GoneError:
+    """The error for a number that stands for nothing now."""
+    return GoneError(f"Inode {ino} is no longer in the catalogue.", "Look the path up again.")

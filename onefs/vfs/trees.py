@@ -6,8 +6,8 @@ from onefs.catalogue.records import Dataset
 from onefs.errors import GoneError
 from onefs.vfs import inodes
 from onefs.vfs.entered import EnteredViews
-from onefs.vfs.nodes import DatasetFile, Node, SpecialFile
-from onefs.vfs.tree import Tree
+from onefs.vfs.nodes import Node, SpecialFile
+from onefs.vfs.tree import Tree, gone
 
 
 class Trees:
@@ -24,7 +24,7 @@ class Trees:
         self.fixed = {tree.view.number: tree for tree in (root, *(tree for _, _, tree in placed))}
         if len(self.fixed) != len(placed) + 1 or self.fixed.get(0) is not root:
             raise ValueError("every view needs a number of its own, and that of the root's is 0")
-        self._own_catalogues = [tree for tree in self.fixed.values() if tree.catalogue is not root.catalogue]
+        self.own_catalogues = [tree for tree in self.fixed.values() if tree.catalogue is not root.catalogue]
         self._places = {tree.view.number: (group, name) for group, name, tree in placed}
 
     def of(self, ino: int) -> Tree | None:
@@ -73,8 +73,11 @@ class Trees:
 
         Numbers are as good as unique. Raises `GoneError` where one stands for two files in two catalogues, too.
         """
-        found = self._file(ino)
-        for tree in (*self._own_catalogues, *self.entered.kept().values()):
+        try:
+            found: Node = self.root.file(ino)
+        except GoneError:
+            found = self._other_file(ino)
+        for tree in (*self.own_catalogues, *self.entered.kept().values()):
             other = None if tree.catalogue is self.root.catalogue else tree.file_at_hand(ino)
             if other is not None and other.generation != getattr(found, "generation", None):
                 raise GoneError(
@@ -83,17 +86,14 @@ class Trees:
                 )
         return found
 
-    def _file(self, ino: int) -> Node:
-        try:
-            return self.root.node(ino)
-        except GoneError:
-            for tree in self._by_catalogue():
-                found: DatasetFile | None = None
-                if _may_look(tree, inodes.decode(ino).key):
-                    found = tree.file_of_number(ino)
+    def _other_file(self, ino: int) -> Node:
+        """The dataset of a number that the root's tree does not show. Raises `GoneError`."""
+        for tree in self._by_catalogue():
+            if _may_look(tree, inodes.session_key_of(ino)):
+                found = tree.file_of_number(ino)
                 if found is not None:
                     return found
-            raise
+        raise gone(ino)
 
     def file_ino(self, dataset: Dataset) -> int | None:
         """Inode number of a dataset, if a catalogue has it. Asks nobody."""

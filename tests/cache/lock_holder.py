@@ -1,26 +1,21 @@
-"""Holds a dataset's lock as another daemon would: lock_holder.py USER FOLDER UUID (bytes|leases) [COUNTER TIMES].
+"""Holds a dataset's lock as another daemon would: lock_holder.py FOLDER UUID (bytes|leases) [COUNTER TIMES].
 
 Without a counter it says so and holds it until it is killed; else it adds 1 to the number in that file, so many times.
 """
 
-import os
 import sys
 import threading
 import time
 from pathlib import Path
 from uuid import UUID
 
+from onefs.cache.beneath import Folder
 from onefs.cache.locks import DatasetLocks
 
 
 def main() -> None:
-    user, folder, dataset_id, kind, *counting = sys.argv[1:]
-    os.umask(0o077)
-    if os.geteuid() != int(user):
-        os.setgroups([])
-        os.setgid(int(user))
-        os.setuid(int(user))
-    locks, stop = DatasetLocks(Path(folder), leased=kind == "leases"), threading.Event()
+    folder, dataset_id, kind, *counting = sys.argv[1:]
+    locks, stop = DatasetLocks(Folder(Path(folder)), leased=kind == "leases"), threading.Event()
     if not counting:
         with locks.hold(UUID(dataset_id), stop):
             print("held", flush=True)

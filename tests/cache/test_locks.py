@@ -1,8 +1,9 @@
-"""Locks between processes: real ones of other users, killed and stopped, on disks with locks and without."""
+"""Locks between processes: real ones, killed and stopped, on disks with locks and without."""
 
 import errno
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,18 +16,17 @@ from uuid import UUID
 
 import pytest
 from archive_and_cache import ArchiveAndCache, Clock, read, read_open
-from privileges import is_root
 from servers import Fault
 from waiting import wait_until
 
 from onefs import mountinfo
 from onefs.cache import disks
-from onefs.cache.leases import LEASE_S, Leases, Seen
-from onefs.cache.locks import DatasetLocks, StoppedError
+from onefs.cache.beneath import Folder
+from onefs.cache.locks import LEASE_S, DatasetLocks, Leases, Seen, StoppedError
 
 HOLDER = Path(__file__).with_name("lock_holder.py")
 DATASET, ANOTHER = UUID(int=7 << 64 | 7), UUID(int=7 << 64 | 8)
-USERS = (4001, 4002, 4003) if is_root() else (os.getuid(),) * 3
+TURNS = 3
 PATIENT_S = LEASE_S / 2
 DATA = os.urandom(1 << 20) * 4
 PIECE = 2_500_000
@@ -47,9 +47,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder in which every user may make files."""
     with tempfile.TemporaryDirectory(dir="/tmp") as made:
-        Path(made).chmod(0o777)
         yield Path(made)
 
 
@@ -57,9 +55,9 @@ def folder() -> Iterator[Path]:
 def start(folder: Path, kind: str) -> Iterator[Start]:
     with ExitStack() as stack:
 
-        def begin(user: int, *counting: object) -> "subprocess.Popen[str]":
+        def begin(*counting: object) -> "subprocess.Popen[str]":
             process = subprocess.Popen(
-                [sys.executable, HOLDER, str(user), folder, str(DATASET), kind, *map(str, counting)],
+                [sys.executable, HOLDER, folder, str(DATASET), kind, *map(str, counting)],
                 stdout=subprocess.PIPE,
                 text=True,
             )
@@ -82,7 +80,7 @@ def held(locks: DatasetLocks, dataset_id: UUID) -> bool:
 
 
 def test_a_process_forked_off_meanwhile_does_not_keep_the_lock(folder: Path, kind: str) -> None:
-    locks = DatasetLocks(folder, leased=kind == "leases")
+    locks = DatasetLocks(Folder(folder), leased=kind == "leases")
     ready, goes_on = os.pipe(), os.pipe()
     with locks.hold(DATASET, threading.Event()):
         child = os.fork()
@@ -101,9 +99,9 @@ def test_a_process_forked_off_meanwhile_does_not_keep_the_lock(folder: Path, kin
 
 
 def test_a_killed_owner_keeps_nobody_waiting(folder: Path, kind: str, start: Start) -> None:
-    locks = DatasetLocks(folder, leased=kind == "leases")
-    for user in USERS:
-        process = start(user)
+    locks = DatasetLocks(Folder(folder), leased=kind == "leases")
+    for _ in range(TURNS):
+        process = start()
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         assert held(locks, DATASET)
@@ -125,38 +123,38 @@ def test_a_killed_owner_keeps_nobody_waiting(folder: Path, kind: str, start: Sta
 def test_one_at_a_time_whoever_asks(folder: Path, kind: str, start: Start) -> None:
     counter = folder / "counter"
     counter.write_text("0")
-    counter.chmod(0o666)
-    processes = [start(user, counter, 30) for user in USERS]
+    processes = [start(counter, 30) for _ in range(TURNS)]
     assert [process.wait(60) for process in processes] == [0, 0, 0]
     assert counter.read_text() == "90"
-    assert {path.name for path in folder.iterdir()} <= {"counter", "datasets"}
+    assert {path.name for path in folder.iterdir()} == {"counter", "locks"}
+    assert {path.name for path in (folder / "locks").iterdir()} <= {"datasets"}
 
 
 def test_threads_of_one_process_wait_too(folder: Path, kind: str) -> None:
-    locks = DatasetLocks(folder, leased=kind == "leases")
+    locks = DatasetLocks(Folder(folder), leased=kind == "leases")
     with locks.hold(DATASET, threading.Event()):
         assert held(locks, DATASET)
-        assert held(DatasetLocks(folder, leased=kind == "leases"), DATASET)
+        assert held(DatasetLocks(Folder(folder), leased=kind == "leases"), DATASET)
     assert not held(locks, DATASET)
 
 
 def test_a_folder_deleted_meanwhile_keeps_nobody_waiting(folder: Path, kind: str, start: Start) -> None:
-    process = start(USERS[0])
+    process = start()
     assert process.stdout is not None
     process.stdout.readline()
-    for path in folder.iterdir():
-        path.unlink()
-    assert not held(DatasetLocks(folder, leased=kind == "leases"), DATASET)
+    shutil.rmtree(folder / "locks")
+    assert not held(DatasetLocks(Folder(folder), leased=kind == "leases"), DATASET)
 
 
 def test_a_lease_from_elsewhere_ends_when_it_is_not_renewed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, path, seen = Clock(), folder / "x.lease", Seen()
+    leases = Leases(Folder(folder))
     monkeypatch.setattr(time, "monotonic", clock)
     path.write_text("another machine 1 1")
 
     def take(after_s: float) -> int | None:
         clock.now_s += after_s
-        return Leases().take(path, seen)
+        return leases.take(path.name, seen)
 
     assert take(0) is None
     assert take(LEASE_S - 1) is None
@@ -166,10 +164,9 @@ def test_a_lease_from_elsewhere_ends_when_it_is_not_renewed(folder: Path, monkey
     assert path.read_text() == "another machine 1 1"
     assert take(1) is None
     assert not path.exists()
-    leases = Leases()
-    number = leases.take(path, seen)
+    number = leases.take(path.name, seen)
     assert number is not None
-    leases.give_back(path, number)
+    leases.give_back(path.name, number)
 
 
 def test_a_disk_that_knows_no_locks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +176,7 @@ def test_a_disk_that_knows_no_locks(folder: Path, monkeypatch: pytest.MonkeyPatc
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(fcntl, "fcntl", refuse)
-    one, other = DatasetLocks(folder), DatasetLocks(folder)
+    one, other = DatasetLocks(Folder(folder)), DatasetLocks(Folder(folder))
     with one.hold(DATASET, threading.Event()):
         assert one.are_leased
         assert held(other, DATASET)

@@ -11,21 +11,21 @@ from pathlib import Path
 
 import pytest
 from archive_and_cache import QUICK, ArchiveAndCache, Clock, dataset_of, read, read_open
-from waiting import PATIENCE_S, wait_until
+from privileges import another_disk
+from servers import Fault
+from waiting import wait_until
 
+from onefs.cache.beneath import Folder
 from onefs.cache.layout import Copy
 from onefs.cache.locks import DatasetLocks
-from onefs.cache.partial import Partial
 from onefs.cache.store import ContentStore
 from onefs.cache.verify import Verify, wanted
 from onefs.catalogue.records import Dataset
 from onefs.errors import CacheDamagedError, MismatchError, NoRoomError
-from onefs.fetch import transfer
+from onefs.fetch import obtain
 from onefs.fetch.access import Content, State
 from onefs.fetch.failures import Failures
-from onefs.fetch.fetch import Fetch
-from onefs.fetch.fetches import Fetches
-from onefs.threads import Workers
+from onefs.fetch.whole import WholeFile
 
 DATA = os.urandom(300_000)
 WATCHFUL = replace(QUICK, settled_s=60)
@@ -61,7 +61,7 @@ def test_the_edition_is_known_once_the_bytes_are_there(place: ArchiveAndCache) -
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "WRITING_PAUSE_S", 0.01)
+    monkeypatch.setattr(obtain, "WRITING_PAUSE_S", 0.01)
 
 
 def test_another_programs_download_is_waited_for(place: ArchiveAndCache, impatient: None) -> None:
@@ -79,7 +79,7 @@ def test_another_programs_download_is_waited_for(place: ArchiveAndCache, impatie
 def test_a_download_that_comes_to_no_end_is_given_up(
     place: ArchiveAndCache, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "WRITING_WAITS", 3)
+    monkeypatch.setattr(obtain, "WRITING_WAITS", 3)
     dataset, content = place.add(DATA), place.content(patience=WATCHFUL)
     path = place.put_in_cache(dataset, DATA[:1000])
     with pytest.raises(MismatchError, match="Another program may still be writing it"):
@@ -144,40 +144,39 @@ def test_what_is_moved_to_quarantine_can_be_put_back(place: ArchiveAndCache) -> 
     assert origin.with_suffix("").read_bytes() == b"{}"
 
 
+@pytest.mark.needs_mount
 def test_quarantine_on_another_disk_without_room(place: ArchiveAndCache) -> None:
-    other = Path(tempfile.mkdtemp(dir="/dev/shm"))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        place.cache.mkdir()
-        (place.cache / "lab").symlink_to(other)
-        dataset, content = place.add(DATA), place.content()
-        path = place.put_in_cache(dataset, bytes(2 << 20))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
-        with pytest.raises(NoRoomError):
-            read(content, dataset)
-        assert path.stat().st_size == 2 << 20
-        assert list((place.cache / ".onefs" / "quarantine").iterdir()) == []
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        import shutil
-
-        shutil.rmtree(other)
+    with another_disk(place.cache / "lab"):
+        try:
+            dataset, content = place.add(DATA), place.content()
+            path = place.put_in_cache(dataset, bytes(2 << 20))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+            with pytest.raises(NoRoomError):
+                read(content, dataset)
+            assert path.stat().st_size == 2 << 20
+            assert list((place.cache / ".onefs" / "quarantine").iterdir()) == []
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            content.close()
 
 
 def test_a_file_of_the_same_name_is_not_taken_for_ours(place: ArchiveAndCache, monkeypatch: pytest.MonkeyPatch) -> None:
     """As when somebody deletes the state directory, and another daemon begins the same file anew."""
     dataset, content = place.add(DATA), place.content()
-    real = ContentStore.commit
+    real, others = ContentStore.commit, list[Path]()
 
-    def commit(store: ContentStore, dataset: Dataset, partial: Partial) -> Copy:
-        partial.path.unlink()
-        partial.path.write_bytes(b"half of it")
-        return real(store, dataset, partial)
+    def commit(store: ContentStore, dataset: Dataset, part: WholeFile) -> Copy:
+        part.status()
+        part.path.unlink()
+        part.path.write_bytes(b"half of it")
+        others.append(part.path)
+        return real(store, dataset, part)
 
     monkeypatch.setattr(ContentStore, "commit", commit)
     assert read(content, dataset) == DATA
     assert place.file(dataset).read_bytes() == DATA
-    assert place.partial(dataset).read_bytes() == b"half of it"
+    assert [path.read_bytes() for path in others] == [b"half of it"]
     assert not list(place.file(dataset).parent.glob(".*"))
 
 
@@ -187,7 +186,7 @@ def test_a_local_file_waits_behind_no_fetch(place: ArchiveAndCache) -> None:
     local = place.add(DATA, 99)
     place.put_in_cache(local, DATA)
     stop = threading.Event()
-    others = DatasetLocks(place.cache / ".onefs" / "locks")
+    others = DatasetLocks(Folder(place.cache / ".onefs"))
     locks = [others.hold(dataset.id, stop) for dataset in stuck]
     for lock in locks:
         lock.__enter__()
@@ -199,27 +198,16 @@ def test_a_local_file_waits_behind_no_fetch(place: ArchiveAndCache) -> None:
     assert {read_open(file) for file in files} == {DATA}
 
 
-def test_who_may_fetch_does_not_get_the_answer_of_who_may_not() -> None:
-    begun, go_on = threading.Event(), threading.Event()
-
-    def check(fetch: Fetch) -> None:
-        begun.set()
-        go_on.wait(PATIENCE_S)
-        raise MismatchError(f"may fetch: {fetch.may_fetch}")
-
-    fetches = Fetches(Workers("checks", 2), Workers("transfers", 1), check, check, lambda fetch, error: None)
-    dataset = dataset_of(1, DATA)
-    offline = fetches.start(dataset, may_fetch=False, has_copy=True)
-    begun.wait(PATIENCE_S)
-    assert fetches.join(dataset, may_fetch=True) is None
-    online = fetches.start(dataset, may_fetch=True, has_copy=True)
-    assert fetches.start(dataset, may_fetch=False, has_copy=True) is online
-    assert len(fetches.running()) == 2
-    go_on.set()
-    for fetch, says in ((offline, "False"), (online, "True")):
-        fetch.news.result(PATIENCE_S)
-        with pytest.raises(MismatchError, match=says):
-            fetch.take()
+def test_who_may_fetch_does_not_get_the_answer_of_who_may_not(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), place.content(patience=WATCHFUL)
+    place.put_in_cache(dataset, DATA[:-1] + b"?")
+    place.server.fault(place.url_path(dataset), Fault(stall_after=10, times=1))
+    offline = content.open(dataset, may_fetch=False)
+    online = content.open(dataset, may_fetch=True)
+    with pytest.raises(MismatchError, match="still be writing"):
+        read_open(offline)
+    place.put_in_cache(dataset, DATA)
+    assert read_open(online) == DATA
 
 
 @pytest.fixture
@@ -330,25 +318,6 @@ def test_a_failure_of_another_edition_does_not_hide_the_quarantine() -> None:
     current = failures.current(new, None, may_fetch=True)
     assert current is not None
     assert current.reason == "new"
-
-
-def test_both_descriptors_are_closed_though_the_first_complains(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    partial = ContentStore(tmp_path, tmp_path).begin(dataset_of(1, DATA), threading.Event())
-    real, closed = os.close, []
-
-    def close(number: int) -> None:
-        real(number)
-        closed.append(number)
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "close", close)
-    with pytest.raises(OSError, match="No space"):
-        partial.drop()
-    monkeypatch.undo()
-    assert closed
-    assert not partial.path.exists()
 
 
 def test_a_cache_on_another_machine_may_block(place: ArchiveAndCache, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 from archive_and_cache import ArchiveAndCache, read, read_open, together
@@ -459,7 +458,7 @@ def test_where_no_file_is_left_the_disk_may_be_unmounted_and_all_are_remembered(
     store, content = store_of(place), place.content()
     read(content, dataset)
     aside = place.file(dataset).rename(place.home / "aside")
-    Evictor(store, store.state, DatasetLocks(place.cache / ".onefs/locks")).check(threading.Event())
+    Evictor(store, store.state, DatasetLocks(store.state_folder), store.descriptors).check(threading.Event())
     assert store.usage().files == 1
     aside.rename(place.file(dataset))
     assert store.evict(dataset) == footprint(MIB)
@@ -475,22 +474,6 @@ def test_files_that_a_person_removed_make_room(place: ArchiveAndCache) -> None:
         read(content, dataset)
     assert names(place, datasets) == [3, 4, 5]
     assert content.keeping.usage().evicted_files == 0
-
-
-def test_a_file_that_is_open_without_a_descriptor_is_not_evicted(place: ArchiveAndCache) -> None:
-    first, *_ = datasets = filled(place, 6)
-
-    class OneOpen:
-        def is_open_without_descriptor(self, dataset_id: UUID) -> bool:
-            return dataset_id == first.id
-
-    content = place.content()
-    for dataset in datasets:
-        read(content, dataset)
-    store = store_of(place, Limits(7 * MIB))
-    store.keep_while_open(OneOpen())
-    store.quota.reserve(UUID(int=1), 0).reach(5 * MIB)
-    assert names(place, datasets) == [0]
 
 
 def test_the_state_may_be_deleted_at_any_time(place: ArchiveAndCache) -> None:

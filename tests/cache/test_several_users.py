@@ -1,4 +1,4 @@
-"""A cache directory of several users: what the group may write, and what others may only read."""
+"""A cache directory of several users: each has a state of his own, and takes nothing of the others' on trust."""
 
 import os
 import stat
@@ -12,6 +12,7 @@ from archive_and_cache import ArchiveAndCache, read
 from servers import Fault
 from waiting import PATIENCE_S, wait_until
 
+from onefs.cache.sharing import state_folder
 from onefs.catalogue.records import Dataset
 from onefs.errors import CacheDamagedError
 from onefs.fetch.access import BlockRules, State
@@ -65,21 +66,43 @@ def begin(lab: ArchiveAndCache, dataset: Dataset, blocks: BlockRules | None = No
 
 
 @pytest.mark.parametrize("blocks", [None, BLOCKS], ids=["whole", "blocks"])
-def test_the_group_goes_on_with_what_one_of_it_began(lab: ArchiveAndCache, blocks: BlockRules | None) -> None:
+def test_each_fetches_for_himself_what_is_not_whole(lab: ArchiveAndCache, blocks: BlockRules | None) -> None:
     dataset = lab.add(DATA)
     begin(lab, dataset, blocks)
-    before = lab.server.bytes_sent()
-    with user(BOB):
-        content = lab.content(blocks=blocks)
-        assert read(content, dataset) == DATA
-        wait_until(lambda: content.inspect(dataset).state is State.VERIFIED)
-        content.flush()
-        content.close()
-    assert lab.server.bytes_sent() - before < len(DATA)
-    for path in (each for each in (lab.cache, *lab.cache.rglob("*")) if not each.name.startswith("state")):
-        mode = path.stat().st_mode
-        assert mode & stat.S_IWGRP, path
-        assert not stat.S_ISDIR(mode) or mode & stat.S_ISGID, path
+    asked = []
+    for who in (BOB, ANNE):
+        with user(who):
+            content = lab.content(blocks=blocks)
+            assert read(content, dataset) == DATA
+            wait_until(lambda content=content: content.inspect(dataset).state is State.VERIFIED)
+            content.flush()
+            content.close()
+        asked.append(lab.server.requests())
+    assert asked[0] == asked[1], "Anne has what Bob fetched, once she has hashed it"
+
+
+def test_who_can_do_what_in_the_cache(lab: ArchiveAndCache) -> None:
+    """The group can remove all but the state of others; nobody can change a file in place or look into a state."""
+    dataset = lab.add(DATA)
+    for who, umask in ((ANNE, 0o022), (BOB, 0)):
+        with user(who, umask):
+            content = lab.content()
+            assert read(content, dataset) == DATA
+            content.flush()
+            content.close()
+    users = lab.cache / ".onefs" / "users"
+    assert {path.name for path in users.iterdir()} == {str(ANNE), str(BOB)}
+    assert {path.name for path in users.parent.iterdir()} == {"users"}
+    for path in (lab.cache, *lab.cache.rglob("*")):
+        status = path.stat()
+        is_state = path.is_relative_to(users) and path != users
+        if is_state and path.parent == users:
+            assert stat.S_IMODE(status.st_mode) & 0o777 == 0o700
+            assert status.st_uid == int(path.name)
+        elif stat.S_ISREG(status.st_mode):
+            assert not status.st_mode & 0o022, path
+    for path in (users, users.parent):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o1777 == 0o1775
 
 
 def test_a_file_of_another_edition_is_replaced_by_whoever_comes(lab: ArchiveAndCache) -> None:
@@ -96,7 +119,7 @@ def test_a_file_of_another_edition_is_replaced_by_whoever_comes(lab: ArchiveAndC
         content.close()
 
 
-def test_what_may_only_be_read_is_used(lab: ArchiveAndCache) -> None:
+def test_what_may_only_be_read_is_used_after_one_verification(lab: ArchiveAndCache) -> None:
     """Where users share a cache without a common group."""
     fetched, found, missing = lab.add(DATA, 1), lab.add(DATA, 2), lab.add(DATA, 3)
     with user(ANNE, 0o022):
@@ -109,12 +132,26 @@ def test_what_may_only_be_read_is_used(lab: ArchiveAndCache) -> None:
     asked = lab.server.requests()
     with user(BOB, 0o022):
         content = lab.content()
-        assert content.inspect(fetched).state is State.VERIFIED
+        assert content.inspect(fetched).state is not State.VERIFIED
         assert read(content, fetched) == read(content, found) == DATA
-        content.flush()
-        assert content.inspect(found).state is State.VERIFIED
+        for dataset in (fetched, found):
+            assert content.inspect(dataset).state is State.VERIFIED
         with pytest.raises(CacheDamagedError, match="permission denied") as failure:
             read(content, missing)
         assert "write access" in failure.value.remedy
         content.close()
     assert lab.server.requests() == asked
+
+
+def test_the_state_of_the_first_layout_is_not_read(lab: ArchiveAndCache) -> None:
+    with user(ANNE):
+        lab.cache.chmod(0o2755)
+        assert state_folder(lab.cache) == lab.cache / ".onefs"
+        content, dataset = lab.content(), lab.add(DATA)
+        assert read(content, dataset) == DATA
+        content.flush()
+        content.close()
+        lab.cache.chmod(0o2775)
+        content = lab.content()
+        assert content.inspect(dataset).state is not State.VERIFIED
+        content.close()

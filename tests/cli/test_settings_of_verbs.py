@@ -147,7 +147,7 @@ def test_help_says_forms_and_readable_defaults(words: str, capsys: pytest.Captur
 
 
 def test_help_explains_only_the_forms_that_it_shows(capsys: pytest.CaptureFixture[str]) -> None:
-    main.run(["search", "--help"])
+    main.run(["describe", "--help"])
     said = capsys.readouterr().out
     assert "DURATION is" in said
     assert "SIZE is" not in said

@@ -14,6 +14,7 @@ from onefs.alyx.client import AlyxClient
 from onefs.alyx.credentials import Credentials
 from onefs.daemon.doctor import examine
 from onefs.errors import OnefsError
+from onefs.fetch.ranges import Ranges
 from onefs.fuse.errnos import errno_of
 from onefs.settings import Settings
 from onefs.sources.origins import FolderOrigin
@@ -65,7 +66,7 @@ def bucket(url: str, http: HttpTransport) -> None:
 
 
 def tables(url: str, http: HttpTransport) -> None:
-    FolderOrigin(Location(url), http).offered()
+    FolderOrigin(Location(url), Ranges(http)).offered()
 
 
 @pytest.mark.parametrize("ask", [database, data_server, bucket, tables])

@@ -9,7 +9,7 @@ from archive_and_cache import ArchiveAndCache, read, read_open, together
 from servers import Fault
 from waiting import wait_until
 
-from onefs.errors import ContentError, MismatchError, OfflineError
+from onefs.errors import CacheDamagedError, ContentError, MismatchError, OfflineError
 from onefs.fetch.access import Inspection, State, Verify
 
 DATA = os.urandom(300_000)
@@ -281,14 +281,40 @@ def test_paths_that_lead_outside_are_refused(place: ArchiveAndCache, tmp_path: P
             content.open(dataset, may_fetch=True)
 
 
-def test_linked_folders_are_followed(place: ArchiveAndCache, tmp_path: Path) -> None:
-    elsewhere = tmp_path / "bigger-disk"
-    elsewhere.mkdir()
-    place.cache.mkdir()
-    (place.cache / "lab").symlink_to(elsewhere)
-    dataset, content = place.add(DATA), place.content()
-    assert read(content, dataset) == DATA
-    assert len([path for path in elsewhere.rglob("*") if path.is_file()]) == 1
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_what_is_behind_a_link_is_neither_served_nor_written(place: ArchiveAndCache, tmp_path: Path, what: str) -> None:
+    elsewhere, dataset = tmp_path / "bigger-disk", place.add(DATA)
+    place.put_in_cache(dataset, DATA)
+    link = place.file(dataset) if what == "file" else place.cache / "lab"
+    link.rename(elsewhere)
+    link.symlink_to(elsewhere)
+    content = place.content()
+    for may_fetch in (True, False):
+        with pytest.raises(CacheDamagedError, match="symbolic link") as failure:
+            read(content, dataset, may_fetch=may_fetch)
+        assert str(place.file(dataset)) in failure.value.reason
+        assert "mount --bind" in failure.value.remedy
+    assert link.is_symlink()
+    assert len([path for path in (elsewhere, *elsewhere.rglob("*")) if path.is_file()]) == 1
+
+
+def test_the_cache_directory_itself_may_be_a_link(place: ArchiveAndCache, tmp_path: Path) -> None:
+    (tmp_path / "bigger-disk").mkdir()
+    place.cache.symlink_to(tmp_path / "bigger-disk")
+    dataset = place.add(DATA)
+    assert read(place.content(), dataset) == DATA
+    assert (tmp_path / "bigger-disk" / dataset.path).read_bytes() == DATA
+
+
+def test_links_in_an_archive_that_is_read_in_place_are_followed(place: ArchiveAndCache, tmp_path: Path) -> None:
+    dataset = place.add(DATA)
+    place.put_in_cache(dataset, DATA)
+    (place.cache / "lab").rename(tmp_path / "bigger-disk")
+    (place.cache / "lab").symlink_to(tmp_path / "bigger-disk")
+    assert read(place.content(is_cache=False), dataset, may_fetch=False) == DATA
+    place.cache.chmod(0o777)
+    with pytest.raises(CacheDamagedError, match="symbolic link"):
+        read(place.content(is_cache=False), dataset, may_fetch=False)
 
 
 def test_verify_warn_serves_what_differs(place: ArchiveAndCache) -> None:

@@ -19,13 +19,12 @@ from onefs.errors import (
     ContentError,
     MismatchError,
     MissingOnServerError,
-    NoKeysError,
     OnefsError,
     TimedOutError,
     UnreachableError,
 )
 from onefs.fetch.access import Patience, State, Verify
-from onefs.fetch.download import Attempts, giver, persist
+from onefs.fetch.mismatch import giver
 from onefs.fetch.retry import LocationHealth
 from onefs.outages import Outages
 from onefs.transports.base import Location
@@ -76,15 +75,15 @@ def test_without_edition_or_hash_nothing_is_joined(place: ArchiveAndCache) -> No
     dataset, content = place.add(DATA, md5=""), place.content()
     place.server.fault(place.url_path(dataset), Fault(cut_after=PIECE, no_edition=True, times=2))
     assert read(content, dataset) == DATA
-    assert not any("range" in request for request in place.server.headers())
+    assert {request.get("range", "bytes=0-").partition("-")[0] for request in place.server.headers()} == {"bytes=0"}
 
 
 def test_an_edition_that_is_never_the_same(place: ArchiveAndCache) -> None:
     dataset, content = place.add(DATA), place.content()
     place.server.fault(place.url_path(dataset), Fault(cut_after=PIECE, new_edition_each_time=True))
-    with pytest.raises(BrokenAnswerError, match=r"ended after \d+ of"):
+    with pytest.raises(BrokenAnswerError, match="ever other editions"):
         read(content, dataset)
-    assert place.server.requests() <= QUICK.tries + 2
+    assert place.server.requests() <= 2 * QUICK.tries
 
 
 def test_another_range_than_asked_for(place: ArchiveAndCache) -> None:
@@ -121,8 +120,8 @@ def test_stalled_server_is_told(place: ArchiveAndCache) -> None:
 
 def test_trickling_connection_counts_as_stalled(place: ArchiveAndCache) -> None:
     dataset = place.add(DATA)
-    content = place.content(patience=Patience(tries=1, first_pause_s=0.01, stall_s=0.0))
-    place.server.fault(place.url_path(dataset), Fault(trickle_bytes=1, trickle_pause_s=1.5, times=1))
+    content = place.content(patience=Patience(tries=1, first_pause_s=0.01, slow_window_s=0.1))
+    place.server.fault(place.url_path(dataset), Fault(trickle_bytes=1))
     second = place.another_server()
     second.put(place.url_path(dataset), DATA)
     assert read(content, dataset) == DATA
@@ -131,12 +130,12 @@ def test_trickling_connection_counts_as_stalled(place: ArchiveAndCache) -> None:
 def test_next_location_goes_on_where_the_first_ended(place: ArchiveAndCache) -> None:
     second = place.another_server()
     dataset, content = place.add(DATA), place.content()
-    place.server.fault(place.url_path(dataset), Fault(stall_after=PIECE))
+    place.server.fault(place.url_path(dataset), Fault(stall_after=3 * PIECE))
     file = content.open(dataset, may_fetch=True)
-    wait_until(lambda: content.transfers()[0].done_bytes == PIECE)
+    wait_until(lambda: content.transfers()[0].done_bytes == 3 * PIECE)
     place.server.stop()
     assert read_open(file) == DATA
-    assert second.headers()[0]["range"] == f"bytes={PIECE}-"
+    assert second.headers()[0]["range"] == f"bytes={1 << 20}-{len(DATA) - 1}"
     assert content.inspect(dataset).source.startswith(second.url)
 
 
@@ -155,9 +154,9 @@ def test_next_location_is_tried(place: ArchiveAndCache, fault: Fault) -> None:
 def test_wrong_prefix_is_dropped_and_the_location_tried_once_more(place: ArchiveAndCache) -> None:
     second = place.another_server()
     dataset, content = place.add(DATA), place.content()
-    place.server.fault(place.url_path(dataset), Fault(wrong_bytes=True, stall_after=PIECE))
+    place.server.fault(place.url_path(dataset), Fault(wrong_bytes=True, stall_after=3 * PIECE))
     file = content.open(dataset, may_fetch=True)
-    wait_until(lambda: content.transfers()[0].done_bytes == PIECE)
+    wait_until(lambda: content.transfers()[0].done_bytes == 3 * PIECE)
     place.server.stop()
     assert read_open(file) == DATA
     assert ["range" in request for request in second.headers()] == [True, False]
@@ -401,30 +400,6 @@ def test_a_server_that_is_down_is_tried_by_one_file_in_a_few_seconds() -> None:
     now_s = 4.0
     assert [error for _, error in health.order([location])] == [None]
     assert [str(error) for _, error in health.order([location])] == [str(down)]
-
-
-@pytest.mark.parametrize(
-    ("error", "is_up"),
-    [
-        (AccessRefusedError("down.example answered 401."), True),
-        (BrokenAnswerError("down.example answered 500."), True),
-        (NoKeysError("down.example wants keys, but there are none."), False),
-        (UnreachableError("down.example cannot be reached."), False),
-    ],
-)
-def test_only_an_answer_tells_that_a_server_is_up(error: OnefsError, is_up: bool) -> None:
-    outages = Outages(lambda: 0.0)
-    health = LocationHealth(outages)
-    location = Location("http://down.example/a")
-    health.failed(location, UnreachableError("down.example cannot be reached."))
-
-    def request(attempts: Attempts) -> None:
-        raise error
-
-    patience = Patience(tries=0)
-    with pytest.raises(type(error)):
-        persist(request, Attempts(patience, 0), lambda: 0, health, location, threading.Event())
-    assert (not outages.lasting()) is is_up
 
 
 def test_warn_serves_the_right_bytes_if_any_server_has_them(place: ArchiveAndCache) -> None:

@@ -1,6 +1,5 @@
 """Servers that fail, each in its way: the next has the file, and they are left alone for a while."""
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,11 +22,8 @@ from onefs.errors import (
     UnreachableError,
 )
 from onefs.fetch.access import Content, Patience
-from onefs.fetch.download import Attempts, persist
-from onefs.fetch.retry import LocationHealth
-from onefs.outages import Outages, PassedOver
+from onefs.outages import PassedOver
 from onefs.transports.archive import ArchiveServer
-from onefs.transports.base import Location
 from onefs.transports.http import HttpTransport
 
 DATA = b"spikes" * 100
@@ -207,37 +203,6 @@ def test_a_server_is_asked_for_no_file_before_its_retry_after_ends(place: Failov
     place.clock.now_s += 59
     assert read(place.content, FILES[0]) == DATA, "that it was busy is not held against a file"
     assert read(place.content, FILES[1]) == DATA
-
-
-def test_a_fetch_under_way_asks_no_server_before_its_retry_after_ends() -> None:
-    outages = Outages(lambda: 0.0)
-    health = LocationHealth(outages)
-    location = Location("http://busy.example/a")
-    asked: list[Attempts] = []
-    for (found, _), wait_s in zip(health.order([location]), [58.0], strict=True):
-        health.failed(found, OverloadedError("busy.example answered 429.", retry_after_s=wait_s))
-        with pytest.raises(OverloadedError):
-            persist(asked.append, Attempts(QUICK, 0), lambda: 0, health, found, threading.Event())
-    assert asked == []
-
-
-def test_a_short_retry_after_is_waited_for() -> None:
-    now_s = 0.0
-    outages = Outages(lambda: now_s)
-    health = LocationHealth(outages)
-    location = Location("http://busy.example/a")
-    health.failed(location, OverloadedError("busy.example answered 429.", retry_after_s=3))
-    waited: list[tuple[float | None, list[PassedOver]]] = []
-
-    class Stop(threading.Event):
-        def wait(self, timeout: float | None = None) -> bool:
-            waited.append((timeout, outages.facts()))
-            return False
-
-    assert [error for _, error in health.order([location])] == [None]
-    persist(lambda attempts: None, Attempts(QUICK, 0), lambda: 0, health, location, Stop())
-    ((wait_s, (told,)),) = waited
-    assert (wait_s, told.waiting) == (3, ("http://busy.example/a",))
 
 
 def test_a_command_asks_a_server_before_its_retry_after_ends_and_new_tables_do_not(place: Failover) -> None:

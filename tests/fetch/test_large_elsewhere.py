@@ -34,7 +34,7 @@ def test_another_location_goes_on_with_what_is_there(place: ArchiveAndCache) -> 
     assert read_open(file) == DATA
     wait_until(lambda: content.inspect(dataset).state is State.VERIFIED)
     assert second.bytes_sent() <= len(DATA) - 40 * BLOCK + 4 * BLOCK
-    assert place.withdrawn == []
+    assert place.withdrawals == []
 
 
 def test_a_passing_failure_costs_no_block(place: ArchiveAndCache) -> None:
@@ -52,7 +52,7 @@ def test_a_passing_failure_costs_no_block(place: ArchiveAndCache) -> None:
     assert read_open(file) == DATA
     wait_until(lambda: content.inspect(dataset).state is State.VERIFIED)
     wait_until(lambda: place.server.bytes_sent() == len(DATA))
-    assert place.withdrawn == []
+    assert place.withdrawals == []
 
 
 @pytest.mark.parametrize(("md5", "verify"), [("", Verify.AUTO), (None, Verify.OFF)], ids=["no hash", "off"])
@@ -101,7 +101,7 @@ def test_two_halves_that_are_not_right_together_are_fetched_anew(place: ArchiveA
     assert content.inspect(dataset).state is State.VERIFIED
     assert place.mismatches == []  # whose fault it was nobody can tell
     assert second.bytes_sent() >= len(DATA)
-    wait_until(lambda: place.withdrawn == [dataset])
+    wait_until(lambda: place.withdrawals == [dataset])
     assert not sparse(place, dataset).exists()
 
 

@@ -127,7 +127,7 @@ def test_a_large_file_goes_on_from_the_plain_name_that_it_was_begun_from(place: 
     wait_until(lambda: second.inspect(dataset).state is State.VERIFIED)
     assert place.server.bytes_sent("/" + dataset.path) == len(DATA)
     assert second.inspect(dataset).source == f"{place.server.url}/{dataset.path.replace('#', '%23')}"
-    assert place.withdrawn == []
+    assert place.withdrawals == []
 
 
 def test_a_large_file_that_was_begun_from_a_plain_name_and_decayed_is_fetched_once_more(place: ArchiveAndCache) -> None:
@@ -157,6 +157,6 @@ def test_another_server_s_plain_name_goes_on_with_a_large_file(place: ArchiveAnd
     assert part(file, 0, 4096) == DATA[:4096]
     place.server.stop()
     assert part(file, len(DATA) - 4096, 4096) == DATA[-4096:]
-    assert place.withdrawn == []
+    assert place.withdrawals == []
     assert second.bytes_sent("/" + dataset.path) > 0
     file.close()

@@ -6,22 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from archive_and_cache import ArchiveAndCache, read, read_open
-from reading_by_blocks import BLOCK, DATA, RULES, by_blocks, open_links, part, sparse
+from reading_by_blocks import BLOCK, DATA, RULES, blocks_noted, by_blocks, open_links, part, sparse
 from servers import Fault
 from waiting import wait_until
 
-from onefs.cache.beside import BesideFile
-from onefs.cache.floating import FloatingFile, Memory
 from onefs.cache.store import ContentStore
 from onefs.catalogue.records import Dataset
 from onefs.errors import BrokenAnswerError, OfflineError
-from onefs.fetch import transfer
 from onefs.fetch.access import State
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "STANDBY_AFTER_S", 0.05)
+from onefs.fetch.storage import DiskBlocks, Memory, MemoryBlocks
 
 
 def other_daemon(place: ArchiveAndCache, dataset: Dataset, fault: Fault | None = None) -> "subprocess.Popen[str]":
@@ -29,7 +22,7 @@ def other_daemon(place: ArchiveAndCache, dataset: Dataset, fault: Fault | None =
     place.server.fault(place.url_path(dataset), Fault(stall_after=3 * BLOCK, times=1) if fault is None else fault)
     process = place.other_process(dataset, RULES)
     wait_until(lambda: place.server.bytes_sent() >= 3 * BLOCK)
-    wait_until(lambda: place.partial(dataset).with_suffix(".map").read_bytes() == b"\7")
+    wait_until(lambda: blocks_noted(place, dataset) == [0, 1, 2])
     return process
 
 
@@ -53,39 +46,67 @@ def test_it_is_read_while_another_process_fetches_it(place: ArchiveAndCache) -> 
     assert read_open(file) == DATA
     assert content.inspect(dataset).state is State.VERIFIED
     assert place.server.bytes_sent() <= 2 * len(DATA)
-    assert place.withdrawn == []
+    assert place.withdrawals == []
 
 
 def test_a_block_that_another_process_has_first_is_read_from_there(place: ArchiveAndCache) -> None:
     dataset = place.add(DATA)
-    store = ContentStore(place.cache, place.cache / ".onefs")
-    other = store.begin_blocks(dataset, BLOCK)
+    stores = [ContentStore(place.cache, place.cache / ".onefs") for _ in range(2)]
+    other = DiskBlocks(stores[0], dataset, BLOCK, is_whole=False)
     other.comes_from("http://server/file", "edition")
-    beside = BesideFile(Memory(), len(DATA), store.view_blocks(dataset))
-    beside.write(memoryview(DATA)[: BLOCK // 2], 0)
+    stores[0].flush()
+    mine = DiskBlocks(stores[1], dataset, BLOCK, is_whole=False)
+    assert other.claim(range(4)) == range(4)
+    assert mine.claim(range(2, 8)) == range(2, 2)
+    assert mine.claim(range(8)) == range(0)
     other.write(memoryview(DATA)[:BLOCK], 0)
     other.add(0, 1)
-    beside.look()
-    assert beside.map.has(0), "so whoever fetches writes no more of it"
-    beside.add(0, 1)
-    assert beside.at_hand(0, BLOCK) == DATA[:BLOCK]
-    beside.close()
-    other.close()
+    other.release(range(4))
+    assert mine.claim(range(2, 8)) == range(2, 8)
+    stores[0].flush()
+    mine.merge(mine.news())
+    assert mine.map.has(0), "so whoever fetches writes no more of it"
+    mine.check(0)
+    assert mine.map.has(0)
+    for file in (mine, other):
+        file.close()
+    for store in stores:
+        store.close()
+
+
+def test_blocks_that_differ_from_their_checksums_are_not_there(place: ArchiveAndCache) -> None:
+    dataset, store = place.add(DATA), ContentStore(place.cache, place.cache / ".onefs")
+    first = DiskBlocks(store, dataset, BLOCK, is_whole=False)
+    first.comes_from("http://server/file", "edition")
+    first.write(memoryview(DATA)[: 3 * BLOCK], 0)
+    first.add(0, 3)
+    first.close()
+    store.flush()
+    with sparse(place, dataset).open("r+b") as file:
+        file.seek(BLOCK)
+        file.write(bytes(BLOCK))
+    again = DiskBlocks(store, dataset, BLOCK, is_whole=False)
+    assert again.map.count == 3
+    for block in range(3):
+        again.check(block)
+    assert [block for block in range(3) if again.map.has(block)] == [0, 2]
+    again.close()
+    store.close()
 
 
 def test_a_block_that_went_in_the_midst_of_its_coming_again_is_not_there() -> None:
-    file = FloatingFile(Memory(), len(DATA), BLOCK)
+    file = MemoryBlocks(Memory(), len(DATA), BLOCK)
     file.write(memoryview(DATA)[BLOCK // 2 : BLOCK], BLOCK // 2)
     file.add(0, 1)
     assert not file.map.has(0)
     file.write(memoryview(DATA)[: BLOCK // 3], 0)
     file.write(memoryview(DATA)[BLOCK // 3 : 2 * BLOCK], BLOCK // 3)
     file.add(0, 2)
-    assert file.at_hand(0, 2 * BLOCK) == DATA[: 2 * BLOCK]
+    assert file.bytes_at(0, 2 * BLOCK) == DATA[: 2 * BLOCK]
     last = (len(DATA) - 1) // BLOCK
     file.write(memoryview(DATA)[last * BLOCK :], last * BLOCK)
     file.add(last, last + 1)
-    assert file.at_hand(last * BLOCK, BLOCK) == DATA[last * BLOCK :]
+    assert file.bytes_at(last * BLOCK, BLOCK) == DATA[last * BLOCK :]
     file.close()
 
 
@@ -112,8 +133,8 @@ def test_it_goes_on_with_what_a_killed_one_had(place: ArchiveAndCache) -> None:
     process.kill()
     file.wait_whole()
     assert read_open(file) == DATA
-    assert place.server.bytes_sent() == len(DATA) + BLOCK
-    assert place.withdrawn == []
+    assert place.server.bytes_sent() == len(DATA)
+    assert place.withdrawals == []
 
 
 def test_another_edition_is_not_mixed_in(place: ArchiveAndCache) -> None:
@@ -143,7 +164,7 @@ def test_nothing_is_read_of_an_edition_that_the_server_no_longer_has(place: Arch
     process.kill()
     assert part(untouched, 0, BLOCK) == DATA[:BLOCK]
     assert read_open(untouched) == DATA
-    assert place.withdrawn == [dataset]
+    assert place.withdrawals == [dataset]
 
 
 def test_a_file_begun_anew_by_the_other_is_another_one(place: ArchiveAndCache) -> None:

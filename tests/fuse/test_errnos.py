@@ -15,6 +15,7 @@ EXPECTED = {
     "NotInCatalogueError": errno.ENOENT,
     "NameTooLongError": errno.ENAMETOOLONG,
     "GoneError": errno.ESTALE,
+    "CopyRemovedError": errno.ESTALE,
     "NotADirectoryInTreeError": errno.ENOTDIR,
     "IsADirectoryInTreeError": errno.EISDIR,
     "ReadOnlyError": errno.EROFS,

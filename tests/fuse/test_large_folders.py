@@ -32,6 +32,7 @@ from onefs.modes import Mode
 from onefs.transports.file import FileTransport
 from onefs.vfs import inodes
 from onefs.vfs.contents import FILES_KEPT
+from onefs.vfs.forest import Wait
 from onefs.vfs.nodes import Attributes, DatasetFile
 from onefs.vfs.tree import MOST_AT_ONCE, Tree
 from onefs.vfs.views import View
@@ -86,7 +87,7 @@ def test_a_large_session_is_made_outside_the_loop_and_a_small_one_in_it(operatio
     ino = looked_up(operations, f"{LARGE.path}/raw/00007.npy")
     assert catalogue.readers
     assert threading.get_ident() not in {thread for _, thread in catalogue.readers}
-    assert not operations.file_system.takes_long(ino), "it is made only once"
+    assert operations.file_system.wait_for(ino) is Wait.NOTHING, "it is made only once"
 
 
 def test_a_damaged_index_is_made_anew_outside_the_loop(
@@ -122,10 +123,10 @@ def test_an_index_that_cannot_be_made_anew_is_told_with_path_and_remedy(operatio
 def test_listing_a_large_folder_takes_long_however_often(operations: Operations) -> None:
     file_system = operations.file_system
     raw = looked_up(operations, f"{LARGE.path}/raw")
-    assert file_system.takes_long(raw, to_list=True)
-    assert file_system.takes_long(looked_up(operations, "lab/Subjects/rat/2024-01-02"), to_list=True)
+    assert file_system.wait_for(raw, to_list=True) is Wait.WORK
+    assert file_system.wait_for(looked_up(operations, "lab/Subjects/rat/2024-01-02"), to_list=True) is Wait.WORK
     for small in (f"{SMALL.path}/raw", "lab/Subjects", SMALL.path):
-        assert not file_system.takes_long(looked_up(operations, small), to_list=True)
+        assert file_system.wait_for(looked_up(operations, small), to_list=True) is Wait.NOTHING
 
 
 def test_attributes_are_made_for_the_entries_that_are_asked_for(

@@ -5,12 +5,13 @@ from pyfuse3 import InodeT
 from onefs.fuse.opened import Handle, Pages
 from onefs.vfs.filesystem import Opened
 from onefs.vfs.handles import MemoryFile
-from onefs.vfs.nodes import Attributes
+from onefs.vfs.nodes import SpecialFile
 
 
 def on_its_way() -> Handle:
     """An open file, of which it is not known yet which copy its bytes come from."""
-    return Handle(Opened(MemoryFile(b"x"), "x", 1, Attributes(5, 0, 0o100444, 1, 1, 0)), InodeT(5), pid=1, uid=0)
+    node = SpecialFile(5, "x", "x", lambda: MemoryFile(b"x"))
+    return Handle(Opened(node.open(), "x", 1, node), InodeT(5), pid=1, uid=0)
 
 
 def test_nobody_who_opens_a_file_that_was_never_read_has_pages_dropped() -> None:

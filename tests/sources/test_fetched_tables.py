@@ -37,8 +37,9 @@ from onefs.errors import (
     UnreachableError,
     WorkerLostError,
 )
+from onefs.fetch.ranges import Patience, Ranges
 from onefs.settings import Settings
-from onefs.sources import origins, tables
+from onefs.sources import tables
 from onefs.sources.origins import DatabaseOrigin, FolderOrigin
 from onefs.sources.tables import ensure_tables, open_tables
 from onefs.sources.tables_at_hand import Place as TablesPlace
@@ -58,6 +59,7 @@ class Place:
         self.url = url
         self.cache.mkdir(exist_ok=True)
         (self.cache / ".onefs").mkdir()
+        self.patience = Patience(first_pause_s=0.01)
 
     def publish(self, *, beside: bool = True, info: bool = True, indexed: bool = True) -> None:
         """Put tables on the server. They are indexed already: to fetch others takes a process that indexes them."""
@@ -79,8 +81,13 @@ class Place:
             if change:
                 change(packed)
 
+    @property
+    def ranges(self) -> Ranges:
+        """Downloads from the server."""
+        return Ranges(make_transport(make_http(Settings())), patience=self.patience)
+
     def fetch(self, login: Login | None = None) -> Snapshot:
-        origin = FolderOrigin(Location(self.url, login), make_transport(make_http(Settings())))
+        origin = FolderOrigin(Location(self.url, login), self.ranges)
         return open_tables(TablesPlace(self.cache, self.cache / ".onefs"), origin)
 
     def fetch_named(self, server: FaultServer, names: list[str]) -> None:
@@ -89,7 +96,7 @@ class Place:
         server.put("/cache/info/", json.dumps(located).encode())
         waits = {"connect_timeout_s": PATIENCE_S, "read_timeout_s": PATIENCE_S, "retry_max_s": 1.0}
         client = AlyxClient(self.url, Credentials(token="t"), responses_dir=None, **waits)
-        origin = DatabaseOrigin(client, make_transport(make_http(Settings())))
+        origin = DatabaseOrigin(client, self.ranges)
         ensure_tables(TablesPlace(self.cache, self.cache / ".onefs"), origin)
 
     def n_datasets(self) -> int:
@@ -479,22 +486,18 @@ def faulty(tmp_path: Path) -> Iterator[tuple[Place, FaultServer]]:
 
 
 @pytest.mark.parametrize("fault", [Fault(cut_after=3000), Fault(cut_after=3000, no_edition=True, times=1)])
-def test_a_transfer_that_breaks_goes_on(
-    faulty: tuple[Place, FaultServer], fault: Fault, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(origins, "_PAUSE_S", 0.01)
+def test_a_transfer_that_breaks_goes_on(faulty: tuple[Place, FaultServer], fault: Fault) -> None:
     place, server = faulty
     server.fault("/datasets.pqt", fault)
     place.fetch()
     assert place.contents()["datasets.pqt"] == (place.server_dir / "datasets.pqt").read_bytes()
 
 
-def test_tables_that_trickle_are_given_up(faulty: tuple[Place, FaultServer], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(origins, "_STALL_S", 0.0)
-    monkeypatch.setattr(origins, "_TRIES", 1)
+def test_tables_that_trickle_are_given_up(faulty: tuple[Place, FaultServer]) -> None:
     place, server = faulty
-    server.fault("/datasets.pqt", Fault(trickle_bytes=1, trickle_pause_s=1.5))
-    place.refuses(TimedOutError, "less than a byte a second")
+    place.patience = Patience(slow_window_s=0.1)
+    server.fault("/datasets.pqt", Fault(trickle_bytes=1))
+    place.refuses(TimedOutError, "less than slow_limit")
 
 
 def test_a_bucket_that_refuses_what_is_not_there(faulty: tuple[Place, FaultServer]) -> None:

@@ -7,32 +7,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from servers import Fault, FaultServer
+from servers import PEM, Fault, FaultServer, raw_server
 from waiting import PATIENCE_S
 
 from onefs.errors import BrokenAnswerError, UnreachableError
 from onefs.transports.base import Location
 from onefs.transports.http import HttpTransport
-
-# Made for these tests alone, for 127.0.0.1.
-PEM = """\
------BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgr3hNU4IWvrs5v1lZ
-NTxnIZSEKEsB/AtbfL1fPKvx5ZGhRANCAATySNaJ4/zqwgFFxuWO9FW5Blo3nImE
-I0cabHDtmYJrywAQuyYQUhKsgsojDMkZWYF0uVnDeMhNFjKlcNync6JF
------END PRIVATE KEY-----
------BEGIN CERTIFICATE-----
-MIIBkjCCATigAwIBAgIUdXdb3mtIDOQX0H9AUVlr0gpAHKwwCgYIKoZIzj0EAwIw
-FTETMBEGA1UEAwwKb25lZnMgdGVzdDAgFw0yNjExMjAxMDQ4NTlaGA8yMTI2MTAy
-NzEwNDg1OVowFTETMBEGA1UEAwwKb25lZnMgdGVzdDBZMBMGByqGSM49AgEGCCqG
-SM49AwEHA0IABPJI1onj/OrCAUXG5Y70VbkGWjeciYQjRxpscO2ZgmvLABC7JhBS
-EqyCyiMMyRlZgXS5WcN4yE0WMqVw3KdzokWjZDBiMB0GA1UdDgQWBBSL1WotoDCn
-PvFXEiaRQV01jOtFYDAfBgNVHSMEGDAWgBSL1WotoDCnPvFXEiaRQV01jOtFYDAP
-BgNVHREECDAGhwR/AAABMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSAAw
-RQIhAK7w/gtnM8IyHQMNT2LjxuLmCXI5geip2yo3mFwVhrBgAiBW2vTokg48oDEm
-F8Dmmn4d/ZJ8BbQ/RgOSIQovD/kYOw==
------END CERTIFICATE-----
-"""
 
 
 class _Hello(BaseHTTPRequestHandler):
@@ -117,3 +97,26 @@ def test_a_redirection_out_of_tls_is_refused(url: str, certificate: Path, monkey
             read(f"{url.removesuffix('/x')}/to/{plain.url}/tables?signature=secret")
         assert "secret" not in str(told.value)
         assert not plain.requests()
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"])
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_a_reading_that_is_aborted_gives_no_further_byte_and_no_end(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch, head: bytes, is_encrypted: bool
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    http = HttpTransport(connect_timeout_s=PATIENCE_S, read_timeout_s=PATIENCE_S, max_connections=1)
+    said = head + b"spikes"
+    with (
+        raw_server(said, certificate if is_encrypted else None, stalls=True) as server,
+        http.open(Location(f"{server}/a.npy")) as body,
+    ):
+        content = b""
+        while content != b"spikes":
+            content += next(body.chunks)
+        aborting = threading.Timer(0.05, body.abort)
+        aborting.start()
+        with pytest.raises(UnreachableError, match="broken off after 6 bytes"):
+            next(body.chunks)
+        aborting.join()
+    http.close()

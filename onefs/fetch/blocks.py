@@ -1,7 +1,6 @@
-"""Owns the map of a large file's blocks, which are there and how far without a gap, and what holds such a file."""
+"""`BlockMap`: which blocks of a file are there, and how far they reach without a gap."""
 
 from collections.abc import Iterator
-from typing import Protocol
 
 
 class BlockMap:
@@ -77,51 +76,3 @@ class BlockMap:
             else:
                 break
         self.front = front
-
-
-class BlockFile(Protocol):
-    """A file that fills up block by block: on disk, or in memory, where blocks go again. Raises OSError."""
-
-    map: BlockMap
-    source: str
-    """Where its bytes come from; "" as long as there are none."""
-    edition: str
-    was_begun: bool
-    """Whether an earlier try left some of it."""
-    is_mixed: bool
-    """Whether its bytes come from more than one location."""
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether its blocks stay, so that it can become whole."""
-
-    @property
-    def is_synced(self) -> bool:
-        """Whether all blocks that are to outlive a power loss would."""
-
-    def take_room(self, size_bytes: int) -> None:
-        """Have room for so many bytes that come now. Raises NoRoomError."""
-
-    def give_back_room(self, size_bytes: int) -> None:
-        """So many of them did not come."""
-
-    def comes_from(self, source: str, edition: str) -> None:
-        """Say where the bytes from here on come from."""
-
-    def write(self, chunk: "memoryview[int]", offset: int) -> None:
-        """Put bytes into their place."""
-
-    def add(self, first: int, stop: int) -> None:
-        """Note blocks whose bytes were written."""
-
-    def sync(self, bits: bytes) -> None:
-        """Bring what was written to disk, and note `bits`, the map as it was before."""
-
-    def take_up(self) -> bool:
-        """Look again after the lock was let go; False if this is no longer the file that is to be filled."""
-
-    def drop(self) -> None:
-        """Remove it from disk."""
-
-    def close(self) -> None:
-        """Let go of it."""

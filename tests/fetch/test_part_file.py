@@ -1,7 +1,6 @@
 """A file that grows: what is lent is there, nobody waits in vain, and memory takes the place of a full disk."""
 
 import os
-import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -12,16 +11,17 @@ from reading_by_blocks import BLOCK, BLOCKS, DATA, RULES, by_blocks, part, spars
 from servers import Fault
 from waiting import PATIENCE_S, wait_until
 
-from onefs.cache import floating
-from onefs.cache.floating import FloatingFile, Memory
 from onefs.cache.quota import Limits
 from onefs.cache.store import ContentStore
 from onefs.errors import BrokenAnswerError, NoRoomError, OfflineError, OnefsError
+from onefs.fetch import storage
 from onefs.fetch.access import Content, State
+from onefs.fetch.cancel import CancelToken
 from onefs.fetch.descriptors import Source
 from onefs.fetch.fetch import Fetch
-from onefs.fetch.growing import Growing
-from onefs.fetch.readahead import ReadAhead
+from onefs.fetch.part_file import Gate, PartFile
+from onefs.fetch.scheduler import ReadAhead
+from onefs.fetch.storage import DiskBlocks, Memory, MemoryBlocks
 from onefs.threads import Workers
 
 
@@ -32,69 +32,85 @@ def workers() -> Iterator[Workers]:
     workers.close()
 
 
+class Worker:
+    """Counts how often it is to fetch, which `error` forbids."""
+
+    def __init__(self, error: OnefsError | None = None) -> None:
+        self.error = error
+        self.begun = 0
+
+    def refusal(self) -> OnefsError | None:
+        return self.error
+
+    def begin(self) -> None:
+        self.begun += 1
+
+
+def part_of(store: ContentStore, workers: Workers, worker: Worker, gate: Gate = Gate.END) -> PartFile:
+    blocks = DiskBlocks(store, dataset_of(1, DATA), BLOCK, is_whole=False)
+    return PartFile(blocks, RULES, gate, worker, workers)
+
+
 def test_nobody_waits_for_a_file_that_was_closed(tmp_path: Path, workers: Workers) -> None:
     store = ContentStore(tmp_path / "cache", tmp_path / "cache" / ".onefs")
-    file = store.begin_blocks(dataset_of(1, DATA), BLOCK)
-    growing = Growing(file, RULES, workers, lambda: None, lambda: None)
-    before = growing.want(ReadAhead(0), 0, 10)
-    growing.close()
-    after = growing.want(ReadAhead(0), 0, 10)
+    part_file = part_of(store, workers, Worker())
+    before = part_file.want(ReadAhead(0), 0, 10)
+    part_file.close()
+    after = part_file.want(ReadAhead(0), 0, 10)
     assert before is not None
     assert before.done()
     assert after is not None
     assert after.done()
-    assert growing.lend(0, 10) is None
+    assert part_file.lend(0, 10) is None
     store.close()
 
 
 def test_what_came_whole_as_it_failed_is_judged_once_somebody_asks(tmp_path: Path, workers: Workers) -> None:
     store = ContentStore(tmp_path / "cache", tmp_path / "cache" / ".onefs")
-    file = store.begin_blocks(dataset_of(1, DATA), BLOCK)
-    begun: list[bool] = []
-    refusals: list[OnefsError] = [BrokenAnswerError("not now")]
-    growing = Growing(file, RULES, workers, lambda: next(iter(refusals), None), lambda: begun.append(True))
-    growing.arrived(range(BLOCKS))
-    growing.pause()
-    assert growing.want(ReadAhead(0), 0, 10) is None
+    worker = Worker(BrokenAnswerError("not now"))
+    part_file = part_of(store, workers, worker, Gate.OPEN)
+    part_file.arrived(range(BLOCKS))
+    part_file.pause()
+    assert part_file.want(ReadAhead(0), 0, 10) is None
     with pytest.raises(BrokenAnswerError, match="not now"):
-        growing.want_next(BLOCK)
-    assert begun == []
-    refusals.clear()
-    assert growing.want_next(BLOCK) is None
-    assert begun == [True]
-    growing.close()
+        part_file.want_next(BLOCK)
+    assert worker.begun == 0
+    worker.error = None
+    assert part_file.want_next(BLOCK) is None
+    assert worker.begun == 1
+    part_file.close()
     store.close()
 
 
 def test_the_end_is_held_back_until_all_is_judged(tmp_path: Path, workers: Workers) -> None:
     store = ContentStore(tmp_path / "cache", tmp_path / "cache" / ".onefs")
-    dataset, refusals = dataset_of(1, DATA), [BrokenAnswerError("not now")]
-    growing = Growing(store.begin_blocks(dataset, BLOCK), RULES, workers, lambda: refusals[0], lambda: None)
-    growing.is_right = dataset.md5.__eq__
-    growing.file.write(memoryview(DATA), 0)
-    growing.arrived(range(50))
-    growing.arrived(range(51, BLOCKS))
-    growing.resumed()
+    dataset = dataset_of(1, DATA)
+    part_file = part_of(store, workers, Worker(BrokenAnswerError("not now")))
+    part_file.storage.write(memoryview(DATA), 0)
+    part_file.arrived(range(50))
+    part_file.arrived(range(51, BLOCKS))
+    part_file.resume()
     last, came_last = (len(DATA) - 10, 10), (50 * BLOCK - 5, 10)
-    assert growing.want(ReadAhead(0), *last) is None
-    growing.arrived(range(50, 51))
-    waits = [growing.want(ReadAhead(0), *held) for held in (last, came_last, (0, len(DATA)))]
+    assert part_file.want(ReadAhead(0), *last) is None
+    part_file.arrived(range(50, 51))
+    waits = [part_file.want(ReadAhead(0), *held) for held in (last, came_last, (0, len(DATA)))]
     assert [wait is None or wait.done() for wait in waits] == [False] * 3
-    assert growing.lend(*last) is growing.lend(*came_last) is None
-    assert growing.want(ReadAhead(0), 0, 50 * BLOCK) is None
-    assert growing.want_next(BLOCK) is None
-    growing.pause()
+    assert part_file.lend(*last) is part_file.lend(*came_last) is None
+    assert part_file.want(ReadAhead(0), 0, 50 * BLOCK) is None
+    assert part_file.want_next(BLOCK) is None
+    part_file.pause()
     assert all(wait is not None and wait.done() for wait in waits)
     with pytest.raises(BrokenAnswerError, match="not now"):
-        growing.want(ReadAhead(0), *last)
-    growing.resumed()
-    waiting = growing.want(ReadAhead(0), *last)
-    assert growing.hash() == dataset.md5
+        part_file.want(ReadAhead(0), *last)
+    part_file.resume()
+    waiting = part_file.want(ReadAhead(0), *last)
+    assert part_file.hash() == dataset.md5
+    part_file.verified()
     assert waiting is not None
     assert waiting.done()
-    assert growing.want(ReadAhead(0), *last) is None
-    assert growing.lend(*last) is not None
-    growing.close()
+    assert part_file.want(ReadAhead(0), *last) is None
+    assert part_file.lend(*last) is not None
+    part_file.close()
     store.close()
 
 
@@ -125,14 +141,12 @@ def test_a_machine_that_forbids_lower_priorities_still_verifies(
 
 
 def test_where_nothing_may_be_fetched_any_more_what_is_there_is_read(place: ArchiveAndCache) -> None:
-    may_fetch = threading.Event()
-    may_fetch.set()
-    dataset, content = place.add(DATA), by_blocks(place, may_go_on=may_fetch.is_set)
+    dataset, content = place.add(DATA), by_blocks(place)
     file, other = content.open(dataset, may_fetch=True), content.open(dataset, may_fetch=True)
     assert part(file, 0, 10) == DATA[:10]
     place.server.fault(place.url_path(dataset), Fault(trickle_bytes=BLOCK // 4, trickle_pause_s=0.02))
     waiting = other.wait(0, len(DATA))
-    may_fetch.clear()
+    content.permit(may_fetch=False)
     assert waiting is not None
     with pytest.raises(OfflineError):
         part(other, 0, len(DATA))
@@ -142,7 +156,7 @@ def test_where_nothing_may_be_fetched_any_more_what_is_there_is_read(place: Arch
     with pytest.raises(OfflineError):
         file.wait_whole()
     wait_until(lambda: not content.transfers())
-    may_fetch.set()
+    content.permit(may_fetch=True)
     place.server.fault(place.url_path(dataset))
     assert read_open(file) == DATA
     assert place.failures == []
@@ -153,13 +167,13 @@ def test_a_file_that_nobody_reads_any_more_is_a_transfer_until_it_is_closed(
 ) -> None:
     dataset, content = place.add(DATA), by_blocks(place)
     were_transfers: list[bool] = []
-    close = Growing.close
+    close = PartFile.close
 
-    def noting(growing: Growing) -> None:
+    def noting(part_file: PartFile) -> None:
         were_transfers.append(bool(content.transfers()))
-        close(growing)
+        close(part_file)
 
-    monkeypatch.setattr(Growing, "close", noting)
+    monkeypatch.setattr(PartFile, "close", noting)
     file = content.open(dataset, may_fetch=True)
     assert part(file, 0, 10) == DATA[:10]
     file.close()
@@ -174,9 +188,9 @@ def small(place: ArchiveAndCache, room_bytes: int) -> Content:
 
 @pytest.fixture
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(floating, "MOST_OF_A_FILE_BYTES", 8 * BLOCK)
-    monkeypatch.setattr(floating, "LEAST_OF_A_FILE_BYTES", 8 * BLOCK)
-    monkeypatch.setattr(floating, "MOST_BYTES", 2 * 8 * BLOCK)
+    monkeypatch.setattr(storage, "MOST_OF_A_FILE_BYTES", 8 * BLOCK)
+    monkeypatch.setattr(storage, "LEAST_OF_A_FILE_BYTES", 8 * BLOCK)
+    monkeypatch.setattr(storage, "MOST_BYTES", 2 * 8 * BLOCK)
 
 
 @pytest.mark.usefixtures("little_memory")
@@ -241,31 +255,31 @@ def test_without_room_what_can_only_be_streamed_is_refused(place: ArchiveAndCach
 @pytest.mark.usefixtures("little_memory")
 def test_memory_holds_so_many_blocks_and_so_many_files() -> None:
     memory = Memory()
-    files = [FloatingFile(memory, len(DATA), BLOCK) for _ in range(2)]
+    files = [MemoryBlocks(memory, len(DATA), BLOCK) for _ in range(2)]
     with pytest.raises(NoRoomError):
-        FloatingFile(memory, len(DATA), BLOCK)
+        MemoryBlocks(memory, len(DATA), BLOCK)
     for block in range(BLOCKS):
         begin, end = files[0].map.part(range(block, block + 1))
         files[0].write(memoryview(DATA)[begin:end], begin)
         files[0].add(block, block + 1)
         if block == 3:
-            assert files[0].at_hand(5, BLOCK) == DATA[5 : BLOCK + 5]
+            assert files[0].bytes_at(5, BLOCK) == DATA[5 : BLOCK + 5]
     assert files[0].map.count == 8
     assert list(files[0].map.missing(range(BLOCKS))) == list(range(BLOCKS - 8))
-    assert files[0].at_hand(100 * BLOCK - 5, 10) == DATA[100 * BLOCK - 5 : 100 * BLOCK + 5]
+    assert files[0].bytes_at(100 * BLOCK - 5, 10) == DATA[100 * BLOCK - 5 : 100 * BLOCK + 5]
     files[1].close()
-    FloatingFile(memory, len(DATA), BLOCK).close()
+    MemoryBlocks(memory, len(DATA), BLOCK).close()
 
 
 def test_a_fetch_may_be_told_to_fail_by_several_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     class Slow(Future[None]):
         def set_result(self, result: None) -> None:
             if self is waiting:
-                fetch.grow(None)  # as the worker does, just when whoever closes is about to tell
+                fetch.use(None)  # as the worker does, just when whoever closes is about to tell
             super().set_result(result)
 
     monkeypatch.setattr("onefs.fetch.fetch.Future", Slow)
-    fetch = Fetch(dataset_of(1, DATA), may_fetch=True)
+    fetch = Fetch(dataset_of(1, DATA), may_fetch=True, is_demanded=True, parent=CancelToken())
     waiting = fetch.news
     assert fetch.fail(BrokenAnswerError("not now"))
     assert waiting.done()
@@ -276,15 +290,15 @@ def test_a_fetch_may_be_told_to_fail_by_several_at_once(monkeypatch: pytest.Monk
 
 def test_what_was_withdrawn_fails_for_those_alone_who_read_of_it(tmp_path: Path, workers: Workers) -> None:
     store = ContentStore(tmp_path / "cache", tmp_path / "cache" / ".onefs")
-    growing = Growing(store.begin_blocks(dataset_of(1, DATA), BLOCK), RULES, workers, lambda: None, lambda: None)
-    growing.arrived(range(BLOCKS))
-    growing.fail(BrokenAnswerError("another edition"))
-    assert growing.want(ReadAhead(0), 0, 10) is not None  # to ask again, and find what takes its place
-    assert growing.lend(0, 10) is None
-    growing.is_served = True
+    part_file = part_of(store, workers, Worker())
+    part_file.arrived(range(BLOCKS))
+    part_file.fail(BrokenAnswerError("another edition"))
+    assert part_file.want(ReadAhead(0), 0, 10) is not None  # to ask again, and find what takes its place
+    assert part_file.lend(0, 10) is None
+    part_file.is_served = True
     with pytest.raises(BrokenAnswerError, match="another edition"):
-        growing.want(ReadAhead(0), 0, 10)
+        part_file.want(ReadAhead(0), 0, 10)
     with pytest.raises(BrokenAnswerError, match="another edition"):
-        growing.lend(0, 10)
-    growing.close()
+        part_file.lend(0, 10)
+    part_file.close()
     store.close()

@@ -1,0 +1,275 @@
+"""`CachedFile`, a verified file that readers share, and `Descriptors`, which opens and closes them as they are read."""
+
+import errno
+import os
+import resource
+from collections import OrderedDict
+from contextlib import suppress
+from typing import Protocol
+from uuid import UUID
+
+from onefs.cache.atomic import cache_error
+from onefs.cache.layout import ABSENT
+from onefs.cache.verify import Signature
+from onefs.catalogue.records import Dataset
+from onefs.errors import CacheDamagedError, CopyRemovedError, OnefsError
+from onefs.forks import new_lock
+
+LEAST_DESCRIPTORS = 16
+TOO_MANY = (errno.EMFILE, errno.ENFILE)
+WOULD_BLOCK = (errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+CLOSED = -1
+
+
+class Disk(Protocol):
+    """Where the files are."""
+
+    @property
+    def is_local_disk(self) -> bool:
+        """Whether opening a file keeps nobody waiting."""
+
+    @property
+    def read_now_flags(self) -> int:
+        """Flags of `preadv` for a read that never waits for a disk."""
+
+    def open_path(self, path: str) -> int:
+        """A descriptor of a file of the cache. Raises OSError."""
+
+
+class CachedFile:
+    """A verified file of the cache that readers share. It is opened when it is read, and may be closed between reads.
+
+    Each `Descriptors.share` gives a share, which `release` gives back. Both ways to read raise CopyRemovedError if the
+    file has to be opened and is no longer there, and CacheDamagedError if another program changed it. Safe to use
+    from several threads.
+    """
+
+    __slots__ = ("_descriptors", "dataset", "number", "path", "readers", "shares", "signature")
+
+    def __init__(self, descriptors: "Descriptors", dataset: Dataset, path: str, signature: Signature) -> None:
+        """`signature` is what the file was trusted with."""
+        self._descriptors = descriptors
+        self.dataset = dataset
+        self.path = path
+        self.signature = signature
+        # `Descriptors` alone changes these three, under its lock.
+        self.number = CLOSED
+        self.shares = 1
+        self.readers = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """The file's size when it was trusted."""
+        return self.signature.size_bytes
+
+    @property
+    def edition(self) -> tuple[int, int, int]:
+        """Size (bytes), mtime (ns) and inode, as it was trusted."""
+        return self.signature.size_bytes, self.signature.mtime_ns, self.signature.inode
+
+    def read_now(self, offset: int, size: int) -> bytearray | None:
+        """Bytes that are in memory; None if the disk would have to be waited for, or all shares were given back."""
+        if self.number == CLOSED and not self._descriptors.disk.is_local_disk:
+            return None
+        buffer = bytearray(max(0, min(size, self.signature.size_bytes - offset)))
+        try:
+            count = self._read(buffer, offset, self._descriptors.disk.read_now_flags)
+            return buffer if count == len(buffer) else None
+        except OSError as error:
+            if error.errno in WOULD_BLOCK:
+                return None
+            raise cache_error(self.dataset.path, self.path, error) from error
+
+    def read(self, offset: int, size: int) -> bytearray | None:
+        """Up to `size` bytes, fewer only at the end of the file; None if all shares were given back."""
+        buffer = bytearray(max(0, min(size, self.signature.size_bytes - offset)))
+        try:
+            count = self._read(buffer, offset, 0)
+        except OSError as error:
+            raise cache_error(self.dataset.path, self.path, error) from error
+        if count is None:
+            return None
+        del buffer[count:]
+        return buffer
+
+    def share(self) -> bool:
+        """Take a share; False if all were given back."""
+        return self._descriptors.share_again(self)
+
+    def release(self) -> None:
+        """Give a share back. The last one closes the file, once nobody reads it any more."""
+        self._descriptors.release(self)
+
+    def _read(self, buffer: bytearray, offset: int, flags: int) -> int | None:
+        """Read into a buffer, and count the bytes; None if all shares were given back. Raises OSError too."""
+        number = self._descriptors.borrow(self)
+        if number == CLOSED:
+            return None
+        try:
+            count = os.preadv(number, [buffer], offset, flags)
+            status = os.fstat(number)
+        finally:
+            self._descriptors.give_back(self)
+        # After the read: what changed the bytes before has changed these. Links and names, which change the ctime,
+        # may come and go while it is open.
+        if status.st_size != self.signature.size_bytes or status.st_mtime_ns != self.signature.mtime_ns:
+            raise _changed(self)
+        return count
+
+
+class Descriptors:
+    """The verified files that are open in this process. Safe to use from several threads.
+
+    Half of the descriptors that the process may have are for them; the rest is for connections, databases and parts.
+    When more are needed, the file that was read longest ago is closed, to be opened again when it is read. Such a file
+    must keep its name: whoever evicts asks `needs_its_name`.
+    """
+
+    def __init__(self, disk: Disk) -> None:
+        self.disk = disk
+        self._lock = new_lock()  # guards all below, and what changes of each file
+        self._files: dict[UUID, CachedFile] = {}
+        self._open: OrderedDict[CachedFile, None] = OrderedDict()  # read last at the end
+
+    def share(self, dataset: Dataset, path: str, signature: Signature, number: int = CLOSED) -> CachedFile:
+        """A share of a verified file. `number` is a descriptor of it, if there is one, which this takes over."""
+        with self._lock:
+            file = self._files.get(dataset.id)
+            if file is not None and file.signature == signature and file.path == path:
+                file.shares += 1
+            else:
+                file = self._files[dataset.id] = CachedFile(self, dataset, path, signature)
+        if number != CLOSED:
+            self._adopt(file, number)
+        return file
+
+    def share_again(self, file: CachedFile) -> bool:
+        """Take a further share; False if all were given back."""
+        with self._lock:
+            if not file.shares:
+                return False
+            file.shares += 1
+            return True
+
+    def release(self, file: CachedFile) -> None:
+        """Give a share back."""
+        with self._lock:
+            file.shares -= 1
+            closing = self._unused(file)
+        _close(closing)
+
+    def borrow(self, file: CachedFile) -> int:
+        """The file's descriptor for one read, to be given back; CLOSED if all shares were given back.
+
+        Raises OSError, CopyRemovedError or CacheDamagedError.
+        """
+        while True:
+            with self._lock:
+                if not file.shares:
+                    return CLOSED
+                if file.number != CLOSED:
+                    file.readers += 1
+                    self._open.move_to_end(file)
+                    return file.number
+            self._adopt(file, self._opened(file))
+
+    def give_back(self, file: CachedFile) -> None:
+        """A read ended."""
+        with self._lock:
+            file.readers -= 1
+            closing = self._unused(file)
+        _close(closing)
+
+    def needs_its_name(self, dataset_id: UUID) -> bool:
+        """Whether the dataset's file is open without a descriptor, so that evicting it would take it from a reader."""
+        with self._lock:
+            file = self._files.get(dataset_id)
+            return file is not None and file.number == CLOSED
+
+    def open_now(self, dataset_id: UUID) -> None:
+        """Open the dataset's file if it is open without a descriptor: it is about to lose its name."""
+        file = self._files.get(dataset_id)
+        if file is not None:
+            with suppress(OSError, OnefsError):  # then it is fetched again when it is read
+                if self.borrow(file) != CLOSED:
+                    self.give_back(file)
+
+    def _opened(self, file: CachedFile) -> int:
+        """A new descriptor of the very file that was trusted."""
+        try:
+            try:
+                number = self.disk.open_path(file.path)
+            except OSError as error:
+                if error.errno not in TOO_MANY:
+                    raise
+                with self._lock:
+                    closing = self._surplus(len(self._open) // 2, file)
+                _close(closing)
+                number = self.disk.open_path(file.path)
+        except OSError as error:
+            if error.errno in ABSENT:
+                raise _removed(file) from None
+            raise
+        found = Signature.of(os.fstat(number))
+        if found != file.signature:
+            os.close(number)
+            raise _changed(file) if found.inode == file.signature.inode else _removed(file)
+        return number
+
+    def _adopt(self, file: CachedFile, number: int) -> None:
+        """Have a file read through a new descriptor, unless it has one or is not needed any more."""
+        with self._lock:
+            if file.number == CLOSED and file.shares:
+                file.number = number
+                self._open[file] = None
+                closing = self._surplus(_limit(), file)
+            else:
+                closing = [number]
+        _close(closing)
+
+    def _surplus(self, limit: int, needed: CachedFile) -> list[int]:
+        """Take away the descriptors that are too many, but for those in use, and return them."""
+        found = []
+        while len(self._open) > limit:
+            idle = next((file for file in self._open if not file.readers and file is not needed), None)
+            if idle is None:
+                break
+            found.append(self._taken(idle))
+        return found
+
+    def _unused(self, file: CachedFile) -> list[int]:
+        """Take away the descriptor of a file that nobody has open any more, and return it."""
+        if file.shares or file.readers:
+            return []
+        if self._files.get(file.dataset.id) is file:
+            del self._files[file.dataset.id]
+        return [] if file.number == CLOSED else [self._taken(file)]
+
+    def _taken(self, file: CachedFile) -> int:
+        number, file.number = file.number, CLOSED
+        del self._open[file]
+        return number
+
+
+def _limit() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(soft // 2, LEAST_DESCRIPTORS) if soft >= 0 else 1 << 30
+
+
+def _close(numbers: list[int]) -> None:
+    for number in numbers:
+        os.close(number)
+
+
+def _changed(file: CachedFile) -> CacheDamagedError:
+    return CacheDamagedError(
+        f"{file.dataset.path}: another program changed its cached copy while it was open.",
+        "Open it again to have it checked.",
+    )
+
+
+def _removed(file: CachedFile) -> CopyRemovedError:
+    return CopyRemovedError(
+        f"{file.dataset.path}: another program removed or replaced its cached copy while it was open.",
+        "Open it again to have it fetched.",
+    )

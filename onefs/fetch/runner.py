@@ -1,0 +1,223 @@
+"""Runs fetches: gives each a worker, step by step, remembers what came of it, and counts."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from onefs.cache.state import QuarantineRecord
+from onefs.cache.store import ContentStore
+from onefs.cache.verify import Signature
+from onefs.catalogue.records import Dataset
+from onefs.errors import (
+    AccessRefusedError,
+    BrokenAnswerError,
+    ContentError,
+    MissingOnServerError,
+    OfflineError,
+    OnefsError,
+    UnreachableError,
+)
+from onefs.fetch.failures import Failures, ending, is_quarantine
+from onefs.fetch.fetch import Fetch, Fetches, FetchEvents, FetchState
+from onefs.fetch.large import Pause
+from onefs.fetch.obtain import Obtained, Obtainer
+from onefs.fetch.ranges import ByteCounter
+from onefs.threads import Workers
+
+PASSING = (UnreachableError, AccessRefusedError, BrokenAnswerError, MissingOnServerError)
+"""What keeps a server from giving more of a file, but says nothing against what it gave already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What happened since the start. `failures` counts failed fetches, not failed locations."""
+
+    files_fetched: int
+    bytes_fetched: int
+    failures: int
+
+
+class Counts:
+    """What was fetched, and what failed, since the start. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards all below
+        self._files = 0
+        self.received = ByteCounter()
+        self._failures: Counter[type[OnefsError]] = Counter()
+
+    def add_file(self) -> None:
+        """Count a file that was fetched."""
+        with self._lock:
+            self._files += 1
+
+    def add_failure(self, kind: type[OnefsError]) -> None:
+        """Count a fetch that failed."""
+        with self._lock:
+            self._failures[kind] += 1
+
+    def totals(self) -> Totals:
+        """The sums."""
+        with self._lock:
+            return Totals(self._files, self.received.size_bytes, self._failures.total())
+
+    def failure_kinds(self) -> dict[type[OnefsError], int]:
+        """How often fetches failed, by the class of the error."""
+        with self._lock:
+            return dict(self._failures)
+
+
+class Runner:
+    """Runs fetches in worker threads. Safe to use from several threads.
+
+    Copies at hand are checked among the `checks`, files are fetched among the `transfers`, so that no local file waits
+    behind a server. `events` are told of each end before those who wait are, so that whoever read a file, or failed
+    to, finds its new state.
+    """
+
+    def __init__(
+        self,
+        store: ContentStore,
+        obtainer: Obtainer,
+        failures: Failures,
+        events: FetchEvents,
+        counts: Counts,
+        checks: Workers,
+        transfers: Workers,
+    ) -> None:
+        self._store = store
+        self._obtainer = obtainer
+        self._failures = failures
+        self._events = events
+        self._checks = checks
+        self._transfers = transfers
+        self.counts = counts
+        self.fetches = Fetches()
+
+    def start(self, fetch: Fetch, *, has_copy: bool) -> Fetch:
+        """Run a fetch, or the one of the same edition that is under way; attached to."""
+        while True:
+            found = self.fetches.add(fetch)
+            if found is fetch:
+                break
+            if (found.readable is None or fetch.may_fetch) and found.attach():
+                return found
+            if found.is_finished:
+                self.fetches.remove(found)
+            else:
+                break
+        fetch.attach()
+        fetch.submit = lambda: self._submit(fetch, self._transfers, self._obtain)
+        if has_copy:
+            self._submit(fetch, self._checks, self._check)
+        else:
+            self._submit(fetch, self._transfers, self._obtain)
+        return fetch
+
+    def close(self) -> None:
+        """Fail all that are under way, whatever their threads are stuck in."""
+        self._checks.close()
+        self._transfers.close()
+        for fetch in self.fetches.running():
+            self.fetches.remove(fetch)
+            was_at_work = fetch.is_at_work
+            error = ending(fetch.dataset)
+            fetch.token.cancel(error)
+            fetch.fail(error)
+            if not was_at_work:
+                fetch.use(None)
+
+    def _submit(self, fetch: Fetch, workers: Workers, step: Callable[[Fetch], None]) -> None:
+        if not workers.submit(lambda: step(fetch)):
+            reason = f"{fetch.dataset.path} cannot be fetched: no thread can be had for it."
+            self._end(fetch, ContentError(reason, "Try again."))
+
+    def _check(self, fetch: Fetch) -> None:
+        self._run(fetch, FetchState.CHECKING, self._obtainer.check)
+
+    def _obtain(self, fetch: Fetch) -> None:
+        self._run(fetch, FetchState.FETCHING, self._obtainer.obtain)
+
+    def _run(self, fetch: Fetch, state: FetchState, step: Callable[[Fetch], Obtained | Pause | None]) -> None:
+        # What nobody foresaw goes on to the worker's own report, but nobody may wait for ever.
+        outcome: Obtained | OnefsError | Pause | None = ContentError(
+            f"{fetch.dataset.path} could not be had because of a fault in onefs.",
+            "Please report it, with the log.",
+        )
+        try:
+            if fetch.is_finished:
+                return
+            fetch.move(state)
+            outcome = step(fetch)
+        except OnefsError as error:
+            outcome = error
+        finally:
+            if outcome is None:
+                fetch.move(FetchState.QUEUED)
+                self._submit(fetch, self._transfers, self._obtain)
+            else:
+                self._note(fetch, outcome)
+                may_go_on = isinstance(outcome, PASSING) and fetch.readable is not None
+                if outcome is Pause.RESTING or may_go_on:
+                    self._rest(fetch, outcome if isinstance(outcome, OnefsError) else None)
+                else:
+                    self._end(fetch, outcome)
+
+    def _rest(self, fetch: Fetch, error: OnefsError | None) -> None:
+        """Leave a large file as it is until more of it is wanted; who waits for what failed is told so."""
+        if not fetch.is_finished:
+            self._tell(fetch, error)
+        part = fetch.part
+        if part is not None and error is not None:
+            part.pause()
+        if fetch.is_finished:
+            fetch.use(None)
+        elif not fetch.rest():
+            fetch.submit()
+        elif fetch.is_unused:
+            fetch.begin()
+
+    def _end(self, fetch: Fetch, outcome: Obtained | OnefsError | Pause) -> None:
+        is_abandoned = outcome is Pause.ABANDONED
+        try:
+            if is_abandoned:
+                fetch.use(None)  # whoever sees that it is under way no more finds its file closed, and on the disk
+        finally:
+            self.fetches.remove(fetch)
+        try:
+            if not fetch.is_finished or is_abandoned:
+                self._tell(fetch, outcome if isinstance(outcome, OnefsError) else None)
+        finally:
+            if isinstance(outcome, OnefsError):
+                fetch.fail(outcome)
+            elif isinstance(outcome, Obtained):
+                copy = outcome.copy
+                fetch.succeed(self._store.descriptors.share(fetch.dataset, copy.path, copy.signature, copy.descriptor))
+            fetch.use(None)
+
+    def _tell(self, fetch: Fetch, error: OnefsError | None) -> None:
+        if error is not None and not isinstance(error, OfflineError):
+            self._events.failed(fetch.dataset, error)
+        self._events.changed(fetch.dataset)
+
+    def _note(self, fetch: Fetch, outcome: Obtained | OnefsError | Pause) -> None:
+        """Remember what came of a step, and count it."""
+        dataset = fetch.dataset
+        if isinstance(outcome, Obtained):
+            self._failures.forget(dataset)
+            self._store.state.forget_quarantine(dataset)
+            if outcome.fetched:
+                self.counts.add_file()
+        elif isinstance(outcome, OfflineError):
+            self._failures.tell_offline(dataset, outcome)
+        elif isinstance(outcome, OnefsError):
+            self._remember(dataset, outcome, is_offline=self._store.is_cache and not fetch.may_fetch)
+
+    def _remember(self, dataset: Dataset, error: OnefsError, *, is_offline: bool) -> None:
+        found = self._store.find_copy(dataset)
+        copy = Signature.of(found[1]) if found is not None else None
+        times, delay_s = self._failures.remember(dataset, error, copy, offline=is_offline)
+        self.counts.add_failure(type(error))
+        if is_quarantine(error) and copy is None:
+            self._store.state.record_quarantine(dataset, QuarantineRecord(error.reason, error.remedy, times, delay_s))

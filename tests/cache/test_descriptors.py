@@ -1,0 +1,162 @@
+"""Files that are open: more than there are descriptors, removed or changed while they are closed, evicted."""
+
+import os
+import random
+import resource
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from archive_and_cache import ArchiveAndCache, read, read_open, together
+
+from onefs.cache.quota import Limits
+from onefs.errors import CacheDamagedError, CopyRemovedError
+from onefs.fetch.access import Content, OpenFile
+
+MIB = 1 << 20
+
+
+@contextmanager
+def few_descriptors() -> Iterator[int]:
+    """Lets this process have few descriptors besides those of other tests; gives how many may be of cached files."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    half = len(os.listdir("/proc/self/fd")) + 50
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2 * half, before[1]))
+    try:
+        yield half
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def many(place: ArchiveAndCache, count: int) -> tuple[Content, list[OpenFile], list[bytes]]:
+    """So many verified files, opened."""
+    content = place.content()
+    texts = [f"{number} ".encode() * 100 for number in range(count)]
+    datasets = [place.add(text, number) for number, text in enumerate(texts)]
+    for dataset in datasets:
+        read(content, dataset)
+    return content, [content.open(dataset, may_fetch=False) for dataset in datasets], texts
+
+
+def in_cache(place: ArchiveAndCache) -> int:
+    """How many descriptors this process has of complete files in the cache."""
+    inside = str(place.cache / "lab")
+    return sum(_target(number).startswith(inside) for number in os.listdir("/proc/self/fd"))
+
+
+def _target(number: str) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{number}")
+    except OSError:
+        return ""
+
+
+def test_a_file_is_opened_when_it_is_read(place: ArchiveAndCache) -> None:
+    content, files, texts = many(place, 2)
+    assert in_cache(place) == 0
+    again = content.open(place.add(texts[0], 0), may_fetch=False)
+    assert (files[0].read_now(0, 10), again.read(0, 10)) == (texts[0][:10], texts[0][:10])
+    assert in_cache(place) == 1
+    files[0].close()
+    assert again.read(2, 10) == texts[0][2:12]
+    again.close()
+    assert in_cache(place) == 0
+
+
+def test_more_files_are_open_than_there_are_descriptors(place: ArchiveAndCache) -> None:
+    _, files, texts = many(place, 300)
+    order = list(range(300)) * 3
+    random.Random(1).shuffle(order)
+
+    def read_some(part: int) -> None:
+        for number in order[part::4]:
+            assert files[number].read_now(3, 500) in (None, texts[number][3:503])
+            assert files[number].read(3, 500) == texts[number][3:503]
+
+    with few_descriptors() as most:
+        together(read_some, 4)
+        assert 50 <= in_cache(place) <= most
+        for number in range(300):
+            assert read_open(files[number]) == texts[number]
+        for file in files:
+            file.close()
+        assert in_cache(place) == 0
+
+
+def test_where_no_descriptor_is_left_the_oldest_is_closed(place: ArchiveAndCache) -> None:
+    _, files, texts = many(place, 40)
+    with few_descriptors():
+        for file, text in zip(files[:-1], texts, strict=False):
+            assert file.read(0, 9) == text[:9]
+        taken = []
+        try:
+            while True:
+                taken.append(os.open("/dev/null", os.O_RDONLY))
+        except OSError:
+            assert files[-1].read(0, 9) == texts[-1][:9]
+            assert all(map(os.fstat, taken)), "one that is not of the cache was closed"
+            assert 1 < in_cache(place) < 40
+            assert files[0].read(0, 9) == texts[0][:9]
+        finally:
+            for number in taken:
+                os.close(number)
+
+
+def test_a_file_removed_before_it_is_read_must_be_opened_again(place: ArchiveAndCache) -> None:
+    content, (file, replaced), texts = many(place, 2)
+    dataset = place.add(texts[0], 0)
+    place.file(dataset).unlink()
+    other = place.file(dataset).with_name("other")
+    other.write_bytes(texts[1])
+    other.replace(place.file(place.add(texts[1], 1)))
+    for each in (file, replaced):
+        for reading in (each.read, each.read_now):
+            with pytest.raises(CopyRemovedError, match="removed or replaced"):
+                reading(0, 100)
+    assert read(content, dataset) == texts[0]
+
+
+def test_a_file_changed_while_it_is_closed_is_not_served(place: ArchiveAndCache) -> None:
+    _, files, texts = many(place, 300)
+    changed = place.file(place.add(texts[0], 0))
+    with few_descriptors():
+        for file, text in zip(files, texts, strict=True):
+            assert file.read(0, 9) == text[:9]
+        changed.write_bytes(b"other bytes of the same length".ljust(len(texts[0])))
+        os.utime(changed, (1, 1))
+        with pytest.raises(CacheDamagedError, match="changed its cached copy"):
+            files[0].read(0, 9)
+
+
+def test_a_file_that_is_open_without_a_descriptor_is_not_evicted(place: ArchiveAndCache) -> None:
+    data = os.urandom(MIB // 4)
+    content = place.content(limits=Limits(MIB))
+    first, *others = (place.add(data, number) for number in range(10))
+    read(content, first)
+    file = content.open(first, may_fetch=False)
+    for dataset in others:
+        read(content, dataset)
+        content.flush()
+    assert place.file(first).exists()
+    assert not place.file(others[0]).exists()
+    assert read_open(file) == data
+
+
+def test_an_open_file_stays_readable_though_a_user_evicts_it(place: ArchiveAndCache) -> None:
+    content, (file,), texts = many(place, 1)
+    content.flush()
+    assert content.keeping.evict(place.add(texts[0], 0))
+    assert not place.file(place.add(texts[0], 0)).exists()
+    assert read_open(file) == texts[0]
+
+
+def test_files_in_memory_are_read_without_waiting(place: ArchiveAndCache) -> None:
+    place.cache = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    try:
+        _, (file,), texts = many(place, 1)
+        assert file.read_now(5, 100) == texts[0][5:105]
+    finally:
+        shutil.rmtree(place.cache)
