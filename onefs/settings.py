@@ -146,6 +146,18 @@ class Settings:
         "most parts of one large file fetched at the same time; ONE's variable `ONE_HTTP_DL_THREADS` sets it, too",
         group=Group.NETWORK,
     )
+    prefetch: str = _setting(
+        "auto",
+        one_of("auto", "off"),
+        "auto: fetch small files ahead of programs that read one after another, never more bytes than they have read",
+        group=Group.NETWORK,
+    )
+    connections: int = _setting(
+        64,
+        count,
+        "most connections to a server that onefs fetch uses, and as many again to prefetch files",
+        group=Group.NETWORK,
+    )
     cache_size: int = _setting(
         0,
         size_bytes,

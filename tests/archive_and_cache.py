@@ -124,6 +124,7 @@ class ArchiveAndCache:
         read_timeout_s: float = PATIENCE_S,
         patience: Patience = QUICK,
         max_transfers: int = 256,
+        prefetches: int = 64,
         blocks: BlockRules | None = None,
         locate: Callable[[Dataset], Iterable[Location]] | None = None,
         limits: Limits | None = None,
@@ -149,6 +150,7 @@ class ArchiveAndCache:
             verify=verify,
             blocks=blocks,
             max_transfers=max_transfers,
+            prefetches=prefetches,
             patience=patience,
             events=self,
             clock=self.clock,
@@ -195,7 +197,7 @@ class ArchiveAndCache:
 
     def partial(self, dataset: Dataset) -> Path:
         """Where what is fetched so far lies."""
-        return self.cache / ".onefs" / "partial" / str(dataset.id)
+        return self.cache / ".onefs" / "partial" / f"{dataset.id}.blocks"
 
     def quarantined(self) -> list[bytes]:
         """The contents of the files in quarantine."""

@@ -39,7 +39,7 @@ def ranges(place: ArchiveAndCache, dataset: Dataset) -> list[tuple[int, int]]:
 
 
 def sparse(place: ArchiveAndCache, dataset: Dataset) -> Path:
-    return place.partial(dataset).with_suffix(".blocks")
+    return place.partial(dataset)
 
 
 def blocks_noted(place: ArchiveAndCache, dataset: Dataset) -> list[int]:

@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -256,6 +256,8 @@ class Fault:
     """The connection is reset (RST) after so many bytes."""
     stall_after: int | None = None
     """Nothing more comes after so many bytes."""
+    held: tuple[int, int] | None = None
+    """Nothing more comes of a response that reaches one of these places of the file: from the first to the second."""
     stall_before_headers: bool = False
     wrong_bytes: bool = False
     """Every byte is another one; the length is right."""
@@ -476,6 +478,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(206)
             self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
         body = data[start or 0 : end]
+        fault = _stalling(fault, start or 0, len(body))
         if fault.wrong_bytes:
             body = body.translate(_OTHER_BYTES)
         if edition:
@@ -533,6 +536,13 @@ class _Handler(BaseHTTPRequestHandler):
     def finish(self) -> None:
         with contextlib.suppress(OSError, ValueError):
             super().finish()
+
+
+def _stalling(fault: Fault, start: int, size_bytes: int) -> Fault:
+    """A fault for a response of so many bytes of a file, from a place on."""
+    if fault.held is None or start >= fault.held[1] or start + size_bytes <= fault.held[0]:
+        return fault
+    return replace(fault, stall_after=max(fault.held[0] - start, 0))
 
 
 def _pieces(data: bytes, size: int) -> Iterator[bytes]:

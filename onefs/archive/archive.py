@@ -183,6 +183,7 @@ class Archive:
             verify=Verify(settings.verify),
             blocks=_block_rules(settings),
             max_transfers=settings.max_transfers,
+            prefetches=settings.connections,
             patience=patience_of(settings),
             events=_Events(self, self._hooks.events, self._mismatch_reporter(settings)),
             outages=self._outages,
@@ -252,7 +253,7 @@ def make_http(settings: Settings) -> "HttpTransport":
     return HttpTransport(
         connect_timeout_s=settings.connect_timeout_s,
         read_timeout_s=settings.read_timeout_s,
-        max_connections=settings.max_transfers,
+        max_connections=settings.max_transfers + settings.connections,
         proxy=settings.proxy,
     )
 

@@ -73,7 +73,7 @@ class PartRecords:
     def add(self, key: str, checksums: dict[int, int]) -> None:
         """Note blocks whose bytes were written, with their checksums. Does not wait for the disk."""
         rows = [(key, block, crc) for block, crc in checksums.items()]
-        self._state.write_later(lambda database: database.executemany(NOTE, rows))
+        self._state.write_later(lambda database: database.executemany(NOTE, rows), is_urgent=True)
 
     def blocks_since(self, key: str, seq: int) -> tuple[int, dict[int, int]]:
         """The blocks that were noted after `seq`, by whatever process, with their checksums; and the last `seq`."""

@@ -79,12 +79,15 @@ class Quota:
         self._unseen_bytes = 0
         self._looked_s = 0.0
 
-    def reserve(self, dataset_id: UUID, there_bytes: int, *, comes_whole: bool = True) -> "Reservation":
+    def reserve(
+        self, dataset_id: UUID, there_bytes: int, *, comes_whole: bool = True, evicts: bool = True
+    ) -> "Reservation":
         """Bytes for an incomplete file, some of which are on the disk.
 
-        Others wait for one that `comes_whole`, as it can be evicted once it came, and it waits for others.
+        Others wait for one that `comes_whole`, as it can be evicted once it came, and it waits for others. Unless it
+        `evicts`, the bytes must be free, now and before others are evicted ahead of need.
         """
-        return Reservation(self, Taken(dataset_id, there_bytes, comes_whole))
+        return Reservation(self, Taken(dataset_id, there_bytes, comes_whole, evicts))
 
     def used(self) -> LabUsage:
         """What is in the cache: bytes with incomplete files, and complete files. Raises OSError."""
@@ -125,6 +128,8 @@ class Quota:
 
     def take(self, file: Taken, size_bytes: int) -> None:
         """Take bytes for a file, evicting others if a limit asks for it. Raises NoRoomError, StoppedError, OSError."""
+        if not file.evicts and self._would_evict(size_bytes):
+            raise NoRoomError(f"The cache has no room for {counted(size_bytes, 'byte')} without evicting.", FULL)
         if not self._reservations.take(file, size_bytes):
             self._make_room(file, size_bytes)
         if self.limits.min_free_bytes:
@@ -142,6 +147,13 @@ class Quota:
         """So many bytes of the file stay on the disk."""
         self._reservations.end(file, kept_bytes)
         self.invalidate_scan()
+
+    def _would_evict(self, size_bytes: int) -> bool:
+        """Whether so many more bytes would have anything evicted, now or ahead of need. Raises OSError."""
+        limit_bytes = self.limits.cache_size_bytes
+        if limit_bytes and surplus(max(self._used_bytes, self.used().size_bytes) + size_bytes, limit_bytes) > 0:
+            return True
+        return bool(self.limits.min_free_bytes) and self._missing_on_disk(size_bytes) > 0
 
     # -- making room -------------------------------------------------------------------------------------------------
 

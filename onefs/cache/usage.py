@@ -161,6 +161,7 @@ class Taken:
     dataset_id: UUID
     there_bytes: int
     comes_whole: bool
+    evicts: bool = True
     taken_bytes: int = 0
 
 

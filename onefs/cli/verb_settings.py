@@ -27,6 +27,7 @@ _FETCHING = frozenset(
         "block_size",
         "http_dl_threads",
         "max_transfers",
+        "connections",
         "report_mismatch",
     }
 )

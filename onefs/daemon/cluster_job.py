@@ -88,7 +88,8 @@ def fetch_on_cluster(
 ) -> ClusterJob:
     """Begin to fetch what patterns match on a cluster. Raises `NotInCatalogueError`; `OfflineError` in mode local."""
     fetching.check(patterns)
-    at_once = max(fetching.settings.max_transfers // workers.n_threads, 1)
+    settings = fetching.settings
+    at_once = min(max(settings.max_transfers // workers.n_threads, 1), settings.connections)
     spec = replace(spec, at_once=at_once)
     job = ClusterJob(patterns, lambda: fetching.datasets(patterns), workers, spec)
     job.begin()

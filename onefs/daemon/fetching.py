@@ -72,20 +72,21 @@ class Fetching:
 @contextmanager
 def fetching(source_name: str, settings: Settings) -> Iterator[Fetching]:
     """A source, ready to be fetched from; its tables are renewed first if they are old. Raises any `OnefsError`."""
-    with reading(source_name, settings) as found, at_work(found.archive, settings.max_transfers) as (orders, jobs):
+    at_once = min(settings.connections, settings.max_transfers)
+    with reading(source_name, settings) as found, at_work(found.archive, at_once) as (orders, jobs):
         yield Fetching(found.archive, settings, found.forest, orders, jobs)
 
 
 @contextmanager
-def at_work(archive: Archive, max_transfers: int) -> Iterator[tuple[Orders, Jobs]]:
+def at_work(archive: Archive, fetches_at_once: int) -> Iterator[tuple[Orders, Jobs]]:
     """What makes the work of fetching into an archive's cache, and what does it."""
-    jobs, source = Jobs(), archive.source
+    jobs, source = Jobs(fetches_at_once), archive.source
     try:
         yield (
             Orders(
                 archive.content,
                 lambda: source.mode,
-                max_transfers=max_transfers,
+                fetches_at_once=fetches_at_once,
                 has_server=source.abilities.has_server,
             ),
             jobs,

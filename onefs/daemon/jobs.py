@@ -19,9 +19,11 @@ KEPT, KEPT_S = 20, 60.0
 class Jobs:
     """Begins jobs, keeps them, and ends them. Safe to use from several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, fetches_at_once: int = THREADS) -> None:
+        """A job may fetch so many files at once."""
         # Apart, so that no local file waits behind a server.
-        self._workers = {is_local: Workers("onefs-job", THREADS) for is_local in (False, True)}
+        threads = {True: THREADS, False: max(THREADS, fetches_at_once)}
+        self._workers = {is_local: Workers("onefs-job", limit) for is_local, limit in threads.items()}
         self._numbers = itertools.count(1)
         self._ended = threading.Event()
         self._lock = threading.Lock()  # guards the two below, and how many want each job

@@ -15,7 +15,6 @@ from onefs.fetch.keeping import Keeping
 from onefs.fetch.verifying import Outcome
 from onefs.modes import ALLOWED, Mode
 
-MOST_AT_ONCE = 32
 EVICTED_AT_ONCE = 4
 BLOCK_BYTES = 512
 Datasets = Callable[[], Iterator[Dataset]]
@@ -41,7 +40,7 @@ class Orders:
         mode: Callable[[], Mode],
         record: Callable[[str, OnefsError], None] = lambda path, error: None,  # noqa: ARG005
         *,
-        max_transfers: int,
+        fetches_at_once: int,
         has_server: bool,
     ) -> None:
         self._content = content
@@ -49,7 +48,7 @@ class Orders:
         self._keeping: Keeping = content.keeping
         self._mode = mode
         self._record = record
-        self._fetches_at_once = min(max_transfers, MOST_AT_ONCE)
+        self._fetches_at_once = fetches_at_once
         self._checks_at_once = 2 * (os.cpu_count() or 1)
 
     def fetch(self, paths: Sequence[str], datasets: Datasets) -> Work:

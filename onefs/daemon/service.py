@@ -53,6 +53,7 @@ from onefs.vfs.control import Daemon, control_directory
 from onefs.vfs.filesystem import FileSystem
 from onefs.vfs.journal import Journal
 from onefs.vfs.nodes import Directory, NodeModes
+from onefs.vfs.prefetching import Prefetching
 
 # Requests under way at once: each waiting read or open takes one, and the rest must still be answered.
 MAX_REQUESTS = 10_000
@@ -91,11 +92,13 @@ class Service:
             self._tables_in_use,
             self._check_outside,
         )
-        self._jobs = Jobs()
+        self._jobs = Jobs(settings.connections)
         counters = Counters()
+        most_ahead = settings.connections if settings.prefetch == "auto" else 0
+        self._prefetching = Prefetching(self._content, most_ahead, settings.read_ahead_max)
         recorder = self._recording.recorder
         self._metrics = Metrics(
-            Measured(self._mountpoint, self._archive, counters, self._jobs, recorder, self._programs)
+            Measured(self._mountpoint, self._archive, counters, self._jobs, recorder, self._programs, self._prefetching)
         )
         self._status = status = Status(self._mountpoint, self._archive, self._journal, log.place)
         self._showing = Showing(
@@ -113,6 +116,7 @@ class Service:
             source.state_dir,
         )
         status.add("shown", self._showing)
+        status.add("prefetch", self._prefetching)
         status.add("jobs", self._jobs)
         status.add("recording", self._recording)
         status.add("programs", self._programs)
@@ -125,6 +129,7 @@ class Service:
             serves_mismatches=Verify(settings.verify) is Verify.WARN,
             recorder=self._recording.recorder,
             modes=NodeModes(stat.S_IFDIR | settings.dir_mode, stat.S_IFREG | settings.file_mode),
+            prefetching=self._prefetching,
         )
         self._operations = Operations(
             self._file_system,
@@ -168,7 +173,7 @@ class Service:
             self._content,
             lambda: self._refresher.state.requested,
             self._journal.record,
-            max_transfers=self._settings.max_transfers,
+            fetches_at_once=min(self._settings.connections, self._settings.max_transfers),
             has_server=self._source.abilities.has_server,
         )
         return FileCommands(lambda: self._file_system, self._content, self._jobs, orders, self._mountpoint, self._retry)

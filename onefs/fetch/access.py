@@ -22,17 +22,14 @@ from onefs.fetch.open_file import OpenFile
 from onefs.fetch.part_file import BlockRules
 from onefs.fetch.ranges import Patience, Ranges
 from onefs.fetch.retry import LocationHealth
-from onefs.fetch.runner import Counts, Runner, Totals
+from onefs.fetch.runner import Counts, FetchWorkers, Runner, Totals
 from onefs.outages import Outages, PassedOver
-from onefs.threads import Workers
 from onefs.transports.base import Location, Transport
 
 __all__ = [
     "BlockRules", "Content", "FetchEvents", "Inspection", "NoEvents", "OpenFile", "Patience", "State", "Totals",
     "Transfer", "Verify",
 ]  # fmt: skip
-
-CHECKS_PER_CORE = 2
 
 
 class NoEvents:
@@ -68,6 +65,7 @@ class Content:
         verify: Verify = Verify.AUTO,
         blocks: BlockRules | None = None,
         max_transfers: int = 256,
+        prefetches: int = 64,
         patience: Patience | None = None,
         events: FetchEvents | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -86,15 +84,14 @@ class Content:
         counts = Counts()
         ranges = Ranges(transport, health, patience, counts.received)
         copies = Copies(store, verify, patience.settled_s, self._stop)
+        self._blocks = blocks or BlockRules()
         self._large = LargeFiles(
-            store, ranges, blocks or BlockRules(), verify, self._failures, events, max_transfers=max_transfers
+            store, ranges, self._blocks, verify, self._failures, events, max_transfers=max_transfers
         )
         obtainer = Obtainer(store, copies, ranges, self._large, locate, health, verify, self._stop, events)
         self.keeping = Keeping(store, self._failures, verify, patience.settled_s, self._stop, events)
-        checks = Workers("onefs-check", CHECKS_PER_CORE * (os.cpu_count() or 1))
-        self._runner = Runner(
-            store, obtainer, self._failures, events, counts, checks, Workers("onefs-fetch", max_transfers)
-        )
+        workers = FetchWorkers(max_transfers=max_transfers, max_prefetches=prefetches)
+        self._runner = Runner(store, obtainer, self._failures, events, counts, workers)
         self._fetches = self._runner.fetches
         self._inspector = Inspector(store, known, self._failures, self._fetches, verify)
 
@@ -111,7 +108,7 @@ class Content:
                 return OpenFile(dataset.path, self._store.descriptors.share(dataset, path, signature), None)
         if self._stop.is_set():
             raise ending(dataset)
-        fetch = self._fetches.join(dataset, may_fetch=may_fetch)
+        fetch = self._runner.join(dataset, may_fetch=may_fetch)
         if fetch is not None:
             return OpenFile(dataset.path, None, fetch)
         found = self._store.find_copy(dataset)
@@ -125,6 +122,33 @@ class Content:
         fetch = Fetch(dataset, may_fetch=may_fetch, is_demanded=True, parent=self._token)
         fetch = self._runner.start(fetch, has_copy=found is not None)
         return OpenFile(dataset.path, None, fetch, is_fetched=found is None)
+
+    def is_small(self, size_bytes: int | None) -> bool:
+        """Whether a file of such a size is fetched whole. Empty ones, and those of unknown size, are not small."""
+        return 0 < (size_bytes or 0) <= self._blocks.whole_file_max_bytes
+
+    def may_prefetch(self, dataset: Dataset) -> bool:
+        """Whether a dataset is small, neither in the cache nor under way, did not fail, and anything may be fetched."""
+        return (
+            self.is_small(dataset.size_bytes)
+            and self._store.is_cache
+            and self._large.may_go_on
+            and self._fetches.find(dataset) is None
+            and self._failures.last(dataset) is None
+            and self._store.find_copy(dataset) is None
+        )
+
+    def prefetch(self, dataset: Dataset) -> None:
+        """Begin to fetch a small file that nobody asked for, if there is room without evicting anything.
+
+        Those who open it meanwhile do not wait behind other prefetches. Until then no failure is told or remembered.
+        """
+        if not self._stop.is_set() and self.may_prefetch(dataset):
+            self._runner.prefetch(dataset, self._token)
+
+    def cancel_prefetches(self) -> None:
+        """Fetch no more of what nobody asked for."""
+        self._runner.cancel_prefetches()
 
     def inspect(self, dataset: Dataset) -> Inspection:
         """How a dataset stands, without network or hashing."""
@@ -205,6 +229,8 @@ class Content:
     def permit(self, *, may_fetch: bool) -> None:
         """Say whether more may be fetched of files that are open; if not, what is under way of large ones stops."""
         self._large.permit(may_go_on=may_fetch)
+        if not may_fetch:
+            self.cancel_prefetches()
 
     def retry(self, dataset: Dataset | None) -> None:
         """Forget a dataset's failure, or all, so that the next open tries again, at every server."""

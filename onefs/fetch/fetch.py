@@ -35,7 +35,7 @@ ENDS = frozenset({FetchState.VERIFIED, FetchState.FAILED, FetchState.ABANDONED})
 TRANSITIONS: dict[FetchState, frozenset[FetchState]] = {
     FetchState.QUEUED: frozenset({FetchState.CHECKING, FetchState.FETCHING}) | ENDS,
     FetchState.CHECKING: frozenset({FetchState.QUEUED}) | ENDS,
-    FetchState.FETCHING: frozenset({FetchState.HASHING, FetchState.IDLE}) | ENDS,
+    FetchState.FETCHING: frozenset({FetchState.HASHING, FetchState.IDLE, FetchState.QUEUED}) | ENDS,
     FetchState.HASHING: frozenset({FetchState.FETCHING, FetchState.IDLE}) | ENDS,
     FetchState.IDLE: frozenset({FetchState.QUEUED}) | ENDS,
     FetchState.VERIFIED: frozenset(),
@@ -153,6 +153,14 @@ class Fetch:
         """Whether a worker has it."""
         return self._state not in (FetchState.IDLE, FetchState.VERIFIED, FetchState.FAILED)
 
+    def start(self, state: FetchState) -> bool:
+        """Change from QUEUED to another state; False if it is in another, as a further worker came first."""
+        with self._lock:
+            if self._state is not FetchState.QUEUED:
+                return False
+            self.move(state)
+            return True
+
     def move(self, state: FetchState) -> None:
         """Change the state. Raises ValueError for a transition that is not in the table."""
         with self._lock:
@@ -166,6 +174,7 @@ class Fetch:
             if self._state in ENDS:
                 return False
             self._attached += 1
+            self.is_demanded = True
             return True
 
     def use(self, part: PartFile | None) -> None:

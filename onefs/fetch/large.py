@@ -93,7 +93,8 @@ class LargeFiles:
         self._policy = policy
         self._failures = failures
         self._events = events
-        self._may_go_on = True
+        self.may_go_on = True
+        """Whether more may be fetched of files that are open."""
         # By blocks a file is of the catalogue's length or not served: what the policy accepts all the same comes whole.
         self._workers = FillingWorkers(max_transfers, Verify.STRICT if policy is Verify.WARN else policy)
         self._hashers = Workers("onefs-hash", 64, yields=True)
@@ -111,13 +112,13 @@ class LargeFiles:
 
     def refusal(self, dataset: Dataset) -> OnefsError | None:
         """Why no more can be asked for of a dataset just now; None if it can."""
-        if not self._may_go_on:
+        if not self.may_go_on:
             return self._failures.tell_offline(dataset, offline(dataset, self._store))
         return self._failures.current(dataset, None, may_fetch=True)
 
     def permit(self, *, may_go_on: bool) -> None:
         """Say whether more may be fetched of files that are open; if not, what is under way is broken off."""
-        self._may_go_on = may_go_on
+        self.may_go_on = may_go_on
         if not may_go_on:
             self._workers.interrupt(OfflineError("The mode was switched to one that fetches nothing.", ""))
 
@@ -169,7 +170,9 @@ class LargeFiles:
         dataset = fetch.dataset
         try:
             is_whole = self.gate(dataset) is Gate.WHOLE
-            storage = DiskBlocks(self._store, dataset, self._rules.block_bytes, is_whole=is_whole)
+            storage = DiskBlocks(
+                self._store, dataset, self._rules.block_bytes, is_whole=is_whole, evicts=fetch.is_demanded
+            )
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise

@@ -197,7 +197,7 @@ class Obtainer:
 
     def _fetch_whole(self, fetch: Fetch, locations: Locations, ordered: Ordered) -> Obtained:
         """The first location's bytes that are right; wrong ones are accepted only if no location has better."""
-        reservation = self._store.quota.reserve(fetch.dataset.id, 0)
+        reservation = self._store.quota.reserve(fetch.dataset.id, 0, evicts=fetch.is_demanded)
         file = WholeFile(fetch, self._store, reservation)
         try:
             reservation.reach(footprint(fetch.dataset.size_bytes or 0))

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
@@ -10,47 +9,37 @@ from onefs.errors import (
     AccessRefusedError,
     BadHttpError,
     BrokenAnswerError,
-    ConnectTimedOutError,
     ContentError,
     MismatchError,
     NoKeysError,
     OnefsError,
     OverloadedError,
     TimedOutError,
-    TooSlowError,
     UnreachableError,
 )
 from onefs.fetch.cancel import CancelToken
-from onefs.fetch.retry import LocationHealth
+from onefs.fetch.retry import Attempts, LocationHealth, Pace, Patience, server_of
 from onefs.outages import Outages
 from onefs.text import counted
-from onefs.transports.addresses import server_name, shown
+from onefs.transports.addresses import shown
 from onefs.transports.base import Body, Location, Transport
 
-PROGRESS_BYTES = 1 << 16
-"""A try that brings less counts as made in vain, so that a server cannot keep a fetch going with a byte per try."""
-
+__all__ = [
+    "ByteCounter",
+    "ChangedError",
+    "FileSink",
+    "MemorySink",
+    "Patience",
+    "RangeSink",
+    "Ranges",
+    "Span",
+    "server_of",
+]
 log = logging.getLogger(__name__)
 
 
 class ChangedError(Exception):
     """The location has another edition of the file by now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How hard one location is tried: so many retries without progress, with exponential back-off between.
-
-    Fewer than `slow_limit` bytes/s, averaged over `slow_window_s`, are a stall; 0 switches that off. A wrong file in
-    the cache that changed within `settled_s` counts as one that another program is writing.
-    """
-
-    tries: int = 4
-    first_pause_s: float = 0.1
-    longest_pause_s: float = 5.0
-    slow_limit: float = 1000.0
-    slow_window_s: float = 30.0
-    settled_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +114,11 @@ class Ranges:
         Raises what kept the location from giving it (UnreachableError, AccessRefusedError, ContentError), what the
         sink raises, or the token's error.
         """
-        attempts = _Attempts(self._patience)
+        attempts = Attempts(self._patience)
         self._wait_for_retry_after(location, self._health.asked_wait_s(location), token)
         while (span := sink.next_span()) is not None:
             token.raise_if_cancelled()
-            attempts.begin(span)
+            attempts.begin(span.begin)
             try:
                 is_read = self._request(location, span, sink, token, attempts)
             except (UnreachableError, AccessRefusedError, ContentError) as error:
@@ -144,9 +133,7 @@ class Ranges:
             else:
                 attempts.succeeded() if is_read else attempts.refused(location)
 
-    def _request(
-        self, location: Location, span: Span, sink: RangeSink, token: CancelToken, attempts: "_Attempts"
-    ) -> bool:
+    def _request(self, location: Location, span: Span, sink: RangeSink, token: CancelToken, attempts: Attempts) -> bool:
         """Send one request, and give its bytes to the sink as they come. Returns whether the sink wanted them."""
         with self._transport.open(location, span.begin, span.edition, span.end) as body:
             attempts.answered()
@@ -163,12 +150,12 @@ class Ranges:
         return is_wanted
 
     def _receive(
-        self, location: Location, span: Span, body: Body, sink: RangeSink, token: CancelToken, attempts: "_Attempts"
+        self, location: Location, span: Span, body: Body, sink: RangeSink, token: CancelToken, attempts: Attempts
     ) -> bool:
         """Whether the body was read to its end."""
         end = _end(span, body)
         offset, received = body.start, self._received
-        pace = _Pace(location, self._patience)
+        pace = Pace(location, self._patience)
         for chunk in body.chunks:
             size_bytes = len(chunk)
             pace.arrived(size_bytes)
@@ -185,7 +172,7 @@ class Ranges:
         token.raise_if_cancelled()  # a connection that was broken off may look like the end of the file
         return True
 
-    def _pause_after(self, location: Location, error: OnefsError, attempts: "_Attempts") -> float | None:
+    def _pause_after(self, location: Location, error: OnefsError, attempts: Attempts) -> float | None:
         """Seconds to wait before the next try after one that failed; None to give the location up."""
         health = self._health
         if isinstance(error, UnreachableError | OverloadedError | BadHttpError):
@@ -284,93 +271,8 @@ class FileSink:
         self._is_whole = is_complete
 
 
-class _Attempts:
-    """The tries of one fetch at one location."""
-
-    def __init__(self, patience: Patience) -> None:
-        self._patience = patience
-        self._furthest_bytes: int | None = None
-        self._position_bytes = 0
-        self._in_vain = 0
-        self._refused = 0
-        self._was_answered = False
-        self.is_answered = False
-        """Whether the server answered this try."""
-
-    def begin(self, span: Span) -> None:
-        self.is_answered = False
-        if self._furthest_bytes is None:
-            self._furthest_bytes = self._position_bytes = span.begin
-
-    def answered(self) -> None:
-        self.is_answered = self._was_answered = True
-
-    def reached(self, offset: int) -> None:
-        self._position_bytes = offset
-
-    def succeeded(self) -> None:
-        """Forget the failures: a request ended well."""
-        self._furthest_bytes = None
-        self._in_vain = self._refused = 0
-
-    def refused(self, location: Location) -> None:
-        """Note an answer that the sink could not use. Raises BrokenAnswerError after too many in a row."""
-        self._refused += 1
-        if self._refused > self._patience.tries:
-            raise BrokenAnswerError(f"{server_of(location)} answers each request with another edition of the file.")
-
-    def pause_after(self, error: OnefsError) -> float | None:
-        """Seconds to wait after a try that failed; None to give up."""
-        progressed = self._position_bytes >= (self._furthest_bytes or 0) + PROGRESS_BYTES
-        if progressed:
-            self._furthest_bytes = self._position_bytes
-        self._in_vain = 0 if progressed else self._in_vain + 1
-        patience = self._patience
-        if isinstance(error, TooSlowError):
-            return None
-        if isinstance(error, TimedOutError) and not isinstance(error, ConnectTimedOutError):
-            return patience.first_pause_s if progressed else None
-        if isinstance(error, UnreachableError | BadHttpError) and not self._was_answered:
-            return None
-        if self._in_vain > patience.tries or error.retry_after_s > patience.longest_pause_s:
-            return None
-        return max(error.retry_after_s, float(min(patience.first_pause_s * 2**self._in_vain, patience.longest_pause_s)))
-
-
-class _Pace:
-    """Finds a connection that is slower than `slow_limit`. The time that the sink takes does not count."""
-
-    __slots__ = ("_location", "_patience", "_resumed_s", "_size_bytes", "_waited_s")
-
-    def __init__(self, location: Location, patience: Patience) -> None:
-        self._location = location
-        self._patience = patience
-        self._waited_s = 0.0
-        self._size_bytes = 0
-        self._resumed_s = time.monotonic()
-
-    def arrived(self, size_bytes: int) -> None:
-        """Count bytes that were waited for since `check`."""
-        self._waited_s += time.monotonic() - self._resumed_s
-        self._size_bytes += size_bytes
-
-    def check(self) -> None:
-        """Raise TooSlowError if there were too few bytes in a window that is over."""
-        if self._waited_s >= self._patience.slow_window_s:
-            if self._size_bytes < self._waited_s * self._patience.slow_limit:
-                limit = f"slow_limit, {self._patience.slow_limit:g} bytes/s"
-                raise TooSlowError(f"{server_of(self._location)} sends less than {limit}.")
-            self._waited_s, self._size_bytes = 0.0, 0
-        self._resumed_s = time.monotonic()
-
-
 def _end(span: Span, body: Body) -> int | None:
     """Where the body must end; None if the server did not say."""
     if not body.is_part or span.end is None:
         return body.total_bytes
     return span.end if body.total_bytes is None else min(span.end, body.total_bytes)
-
-
-def server_of(location: Location) -> str:
-    """Name of a location's server, for people."""
-    return server_name(location.url) or "this machine"

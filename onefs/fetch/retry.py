@@ -1,9 +1,21 @@
-"""The order in which to try the locations of a file, by the outages of their servers."""
+"""Which location to try, how often, and how long: the health of servers, attempts with back-off, and the pace."""
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
-from onefs.errors import ConnectTimedOutError, OnefsError, OverloadedError, TimedOutError, again
+from onefs.errors import (
+    BadHttpError,
+    BrokenAnswerError,
+    ConnectTimedOutError,
+    OnefsError,
+    OverloadedError,
+    TimedOutError,
+    TooSlowError,
+    UnreachableError,
+    again,
+)
 from onefs.outages import Outages
 from onefs.transports.addresses import server_name
 from onefs.transports.base import Location
@@ -12,6 +24,24 @@ SKIPPED_S = 60.0
 PROBED_EVERY_S = 3.0
 LONGEST_WAIT_S = 5.0
 """The longest `Retry-After` that is waited for, if no other server has the file."""
+PROGRESS_BYTES = 1 << 16
+"""A try that brings less counts as made in vain, so that a server cannot keep a fetch going with a byte per try."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How hard one location is tried: so many retries without progress, with exponential back-off between.
+
+    Fewer than `slow_limit` bytes/s, averaged over `slow_window_s`, are a stall; 0 switches that off. A wrong file in
+    the cache that changed within `settled_s` counts as one that another program is writing.
+    """
+
+    tries: int = 4
+    first_pause_s: float = 0.1
+    longest_pause_s: float = 5.0
+    slow_limit: float = 1000.0
+    slow_window_s: float = 30.0
+    settled_s: float = 5.0
 
 
 class LocationHealth:
@@ -83,6 +113,94 @@ class LocationHealth:
         if isinstance(outage.error, TimedOutError) and not isinstance(outage.error, ConnectTimedOutError):
             return None  # silent about one file, a server may still give another
         return self._outages.claim(server, PROBED_EVERY_S)
+
+
+class Attempts:
+    """The tries of one fetch at one location."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._furthest_bytes: int | None = None
+        self._position_bytes = 0
+        self._in_vain = 0
+        self._refused = 0
+        self._was_answered = False
+        self.is_answered = False
+        """Whether the server answered this try."""
+
+    def begin(self, begin: int) -> None:
+        """Begin a try at this byte of the file."""
+        self.is_answered = False
+        if self._furthest_bytes is None:
+            self._furthest_bytes = self._position_bytes = begin
+
+    def answered(self) -> None:
+        """Note that the server answered."""
+        self.is_answered = self._was_answered = True
+
+    def reached(self, offset: int) -> None:
+        """Note where the bytes end that came."""
+        self._position_bytes = offset
+
+    def succeeded(self) -> None:
+        """Forget the failures: a request ended well."""
+        self._furthest_bytes = None
+        self._in_vain = self._refused = 0
+
+    def refused(self, location: Location) -> None:
+        """Note an answer that the sink could not use. Raises BrokenAnswerError after too many in a row."""
+        self._refused += 1
+        if self._refused > self._patience.tries:
+            raise BrokenAnswerError(f"{server_of(location)} answers each request with another edition of the file.")
+
+    def pause_after(self, error: OnefsError) -> float | None:
+        """Seconds to wait after a try that failed; None to give up."""
+        progressed = self._position_bytes >= (self._furthest_bytes or 0) + PROGRESS_BYTES
+        if progressed:
+            self._furthest_bytes = self._position_bytes
+        self._in_vain = 0 if progressed else self._in_vain + 1
+        patience = self._patience
+        if isinstance(error, TooSlowError):
+            return None
+        if isinstance(error, TimedOutError) and not isinstance(error, ConnectTimedOutError):
+            return patience.first_pause_s if progressed else None
+        if isinstance(error, UnreachableError | BadHttpError) and not self._was_answered:
+            return None
+        if self._in_vain > patience.tries or error.retry_after_s > patience.longest_pause_s:
+            return None
+        return max(error.retry_after_s, float(min(patience.first_pause_s * 2**self._in_vain, patience.longest_pause_s)))
+
+
+class Pace:
+    """Finds a connection that is slower than `slow_limit`. The time that the sink takes does not count."""
+
+    __slots__ = ("_location", "_patience", "_resumed_s", "_size_bytes", "_waited_s")
+
+    def __init__(self, location: Location, patience: Patience) -> None:
+        self._location = location
+        self._patience = patience
+        self._waited_s = 0.0
+        self._size_bytes = 0
+        self._resumed_s = time.monotonic()
+
+    def arrived(self, size_bytes: int) -> None:
+        """Count bytes that were waited for since `check`."""
+        self._waited_s += time.monotonic() - self._resumed_s
+        self._size_bytes += size_bytes
+
+    def check(self) -> None:
+        """Raise TooSlowError if there were too few bytes in a window that is over."""
+        if self._waited_s >= self._patience.slow_window_s:
+            if self._size_bytes < self._waited_s * self._patience.slow_limit:
+                limit = f"slow_limit, {self._patience.slow_limit:g} bytes/s"
+                raise TooSlowError(f"{server_of(self._location)} sends less than {limit}.")
+            self._waited_s, self._size_bytes = 0.0, 0
+        self._resumed_s = time.monotonic()
+
+
+def server_of(location: Location) -> str:
+    """Name of a location's server, for people."""
+    return server_name(location.url) or "this machine"
 
 
 def _server(location: Location) -> str:

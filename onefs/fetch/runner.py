@@ -1,5 +1,6 @@
 """Runs fetches: gives each a worker, step by step, remembers what came of it, and counts."""
 
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from onefs.errors import (
     OnefsError,
     UnreachableError,
 )
+from onefs.fetch.cancel import CancelToken
 from onefs.fetch.failures import Failures, ending, is_quarantine
 from onefs.fetch.fetch import Fetch, Fetches, FetchEvents, FetchState
 from onefs.fetch.large import Pause
@@ -25,6 +27,7 @@ from onefs.fetch.obtain import Obtained, Obtainer
 from onefs.fetch.ranges import ByteCounter
 from onefs.threads import Workers
 
+CHECKS_PER_CORE = 2
 PASSING = (UnreachableError, AccessRefusedError, BrokenAnswerError, MissingOnServerError)
 """What keeps a server from giving more of a file, but says nothing against what it gave already."""
 
@@ -68,11 +71,24 @@ class Counts:
             return dict(self._failures)
 
 
+class FetchWorkers:
+    """The threads of fetches. Local files wait behind no server, and what is asked for behind no prefetch."""
+
+    def __init__(self, *, max_transfers: int, max_prefetches: int) -> None:
+        self.checks = Workers("onefs-check", CHECKS_PER_CORE * (os.cpu_count() or 1))
+        self.transfers = Workers("onefs-fetch", max_transfers)
+        self.prefetches = Workers("onefs-prefetch", max_prefetches)
+
+    def close(self) -> None:
+        """Drop the jobs that wait, and let the threads end."""
+        for workers in (self.checks, self.transfers, self.prefetches):
+            workers.close()
+
+
 class Runner:
     """Runs fetches in worker threads. Safe to use from several threads.
 
-    Copies at hand are checked among the `checks`, files are fetched among the `transfers`, so that no local file waits
-    behind a server. `events` are told of each end before those who wait are, so that whoever read a file, or failed
+    `events` are told of each end before those who wait are, so that whoever read a file, or failed
     to, finds its new state.
     """
 
@@ -83,17 +99,45 @@ class Runner:
         failures: Failures,
         events: FetchEvents,
         counts: Counts,
-        checks: Workers,
-        transfers: Workers,
+        workers: "FetchWorkers",
     ) -> None:
         self._store = store
         self._obtainer = obtainer
         self._failures = failures
         self._events = events
-        self._checks = checks
-        self._transfers = transfers
+        self._workers = workers
         self.counts = counts
         self.fetches = Fetches()
+
+    def join(self, dataset: Dataset, *, may_fetch: bool) -> Fetch | None:
+        """Attach to the fetch of a dataset that is under way; None if there is none.
+
+        A prefetch that has not begun is begun, before all others.
+        """
+        fetch = self.fetches.find(dataset, may_fetch=may_fetch)
+        if fetch is None or (fetch.readable is not None and not may_fetch):
+            return None
+        was_demanded = fetch.is_demanded
+        if not fetch.attach():
+            return None
+        if not was_demanded and fetch.state is FetchState.QUEUED:
+            self._submit(fetch, self._workers.transfers, self._obtain)
+        return fetch
+
+    def prefetch(self, dataset: Dataset, token: CancelToken) -> None:
+        """Fetch a dataset that nobody asked for. If it fails, nothing is told or remembered, unless somebody joined."""
+        fetch = Fetch(dataset, may_fetch=True, is_demanded=False, parent=token)
+        if self.fetches.add(fetch) is not fetch:
+            return
+        fetch.submit = lambda: self._submit(fetch, self._workers.transfers, self._obtain)
+        if not self._workers.prefetches.submit(lambda: self._obtain(fetch)):
+            self._leave(fetch)
+
+    def cancel_prefetches(self) -> None:
+        """Leave all that nobody asked for."""
+        for fetch in self.fetches.running():
+            if not fetch.is_demanded and self._leave(fetch):
+                fetch.token.cancel(ending(fetch.dataset))
 
     def start(self, fetch: Fetch, *, has_copy: bool) -> Fetch:
         """Run a fetch, or the one of the same edition that is under way; attached to."""
@@ -108,17 +152,16 @@ class Runner:
             else:
                 break
         fetch.attach()
-        fetch.submit = lambda: self._submit(fetch, self._transfers, self._obtain)
+        fetch.submit = lambda: self._submit(fetch, self._workers.transfers, self._obtain)
         if has_copy:
-            self._submit(fetch, self._checks, self._check)
+            self._submit(fetch, self._workers.checks, self._check)
         else:
-            self._submit(fetch, self._transfers, self._obtain)
+            self._submit(fetch, self._workers.transfers, self._obtain)
         return fetch
 
     def close(self) -> None:
         """Fail all that are under way, whatever their threads are stuck in."""
-        self._checks.close()
-        self._transfers.close()
+        self._workers.close()
         for fetch in self.fetches.running():
             self.fetches.remove(fetch)
             was_at_work = fetch.is_at_work
@@ -140,22 +183,28 @@ class Runner:
         self._run(fetch, FetchState.FETCHING, self._obtainer.obtain)
 
     def _run(self, fetch: Fetch, state: FetchState, step: Callable[[Fetch], Obtained | Pause | None]) -> None:
+        is_begun = True
         # What nobody foresaw goes on to the worker's own report, but nobody may wait for ever.
         outcome: Obtained | OnefsError | Pause | None = ContentError(
             f"{fetch.dataset.path} could not be had because of a fault in onefs.",
             "Please report it, with the log.",
         )
         try:
-            if fetch.is_finished:
+            if not fetch.start(state):
+                is_begun = False
                 return
-            fetch.move(state)
             outcome = step(fetch)
         except OnefsError as error:
             outcome = error
         finally:
-            if outcome is None:
+            if not is_begun:
+                pass
+            elif isinstance(outcome, OnefsError) and not fetch.is_demanded:
+                if not self._leave(fetch):
+                    self._again(fetch)  # somebody waits for it by now
+            elif outcome is None:
                 fetch.move(FetchState.QUEUED)
-                self._submit(fetch, self._transfers, self._obtain)
+                self._submit(fetch, self._workers.transfers, self._obtain)
             else:
                 self._note(fetch, outcome)
                 may_go_on = isinstance(outcome, PASSING) and fetch.readable is not None
@@ -163,6 +212,18 @@ class Runner:
                     self._rest(fetch, outcome if isinstance(outcome, OnefsError) else None)
                 else:
                     self._end(fetch, outcome)
+
+    def _leave(self, fetch: Fetch) -> bool:
+        """Give a prefetch up; False if somebody waits for it."""
+        is_left = fetch.is_finished or fetch.abandon()
+        if is_left:
+            self.fetches.remove(fetch)
+            fetch.use(None)
+        return is_left
+
+    def _again(self, fetch: Fetch) -> None:
+        fetch.move(FetchState.QUEUED)
+        self._submit(fetch, self._workers.transfers, self._obtain)
 
     def _rest(self, fetch: Fetch, error: OnefsError | None) -> None:
         """Leave a large file as it is until more of it is wanted; who waits for what failed is told so."""

@@ -92,7 +92,9 @@ class DiskBlocks:
 
     is_kept = True
 
-    def __init__(self, store: ContentStore, dataset: Dataset, block_bytes: int, *, is_whole: bool) -> None:
+    def __init__(
+        self, store: ContentStore, dataset: Dataset, block_bytes: int, *, is_whole: bool, evicts: bool = True
+    ) -> None:
         """With `is_whole`, room for the whole file is reserved at once. Raises NoRoomError, too."""
         self.path = store.partials() / f"{dataset.id}{BLOCKS_ENDING}"
         self._dataset = dataset
@@ -116,7 +118,7 @@ class DiskBlocks:
         self.merge(self.news())
         self.was_begun = self.map.count > 0
         self._is_whole = is_whole
-        self._reservation = store.quota.reserve(dataset.id, self._there_bytes, comes_whole=is_whole)
+        self._reservation = store.quota.reserve(dataset.id, self._there_bytes, comes_whole=is_whole, evicts=evicts)
         if is_whole:
             try:
                 self._reservation.reach(footprint(size_bytes))

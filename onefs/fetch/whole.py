@@ -35,7 +35,7 @@ class WholeFile:
         self._fetch = fetch
         self._reservation = reservation
         self._layout = layout
-        self.path = layout.parts_dir() / f"{uuid4()}.part"
+        self.path = layout.parts_dir() / f"{fetch.dataset.id}.{uuid4().hex[:8]}.part"
         self._file = self._reader = -1
         self._location = Location("")
         self._policy = Verify.STRICT

@@ -34,6 +34,8 @@ class Handle:
     """Whether the kernel keeps what is read of it."""
     is_awaited: bool = False
     """Whether its bytes were on their way when it was opened, and have not come to be read since."""
+    is_followed: bool = False
+    """Whether the file system is to be told of the first bytes that are read of it."""
 
 
 @dataclass(slots=True)

@@ -250,12 +250,12 @@ class Operations(pyfuse3.Operations):
             caller = await self._processes.caller(ctx.pid, ctx.uid)
             refusal = self._accounts.refusal(caller, reader)
             try:
-                opened = await self._opened(inode, ctx.pid, refusal)
+                opened = await self._opened(inode, ctx, refusal)
             except CrawlingError:
                 self._accounts.refused(caller)
                 raise
         else:
-            opened = await self._opened(inode, ctx.pid)
+            opened = await self._opened(inode, ctx)
         try:
             if opened.dataset is not None:
                 self.counters.opened(is_hit=opened.file.is_whole)
@@ -274,23 +274,24 @@ class Operations(pyfuse3.Operations):
         keep_cache = self._pages.are_of(handle) and not self._has_old_pages(inode)
         direct_io = opened.size_bytes is None or not (is_there or self.many_reads_may_wait)
         handle.has_pages = not direct_io
+        handle.is_followed = opened.is_followed
         if reader is not None:
             self._told.opened(handle)
         return FileInfo(fh=FileHandleT(number), direct_io=direct_io, keep_cache=keep_cache)
 
-    async def _opened(self, inode: InodeT, pid: int, refusal: CrawlingError | None = None) -> Opened:
-        fs = self.file_system
+    async def _opened(self, inode: InodeT, ctx: RequestContext, refusal: CrawlingError | None = None) -> Opened:
+        fs, pid = self.file_system, ctx.pid
         if fs.file_at_hand(inode) is not None:
-            return fs.open(inode, refusal)
+            return fs.open(inode, refusal, ctx.uid)
         wait = fs.wait_for(inode)
         if wait is Wait.DATABASE:
             # Whoever is interrupted while it opens could not close: so what is to be asked for is asked for before.
             await self._ask(wait, pid, fs.attributes, inode)
-            return await trio.to_thread.run_sync(fs.open, inode, refusal, limiter=self._disk)
+            return await trio.to_thread.run_sync(fs.open, inode, refusal, ctx.uid, limiter=self._disk)
         if not inodes.is_file(inode):
             # To write down a million datasets that were recorded takes seconds.
-            return await trio.to_thread.run_sync(fs.open, inode, refusal, limiter=self._texts)
-        return await self._ask(wait, pid, fs.open, inode, refusal)
+            return await trio.to_thread.run_sync(fs.open, inode, refusal, ctx.uid, limiter=self._texts)
+        return await self._ask(wait, pid, fs.open, inode, refusal, ctx.uid)
 
     async def _open_control(self, inode: InodeT, ctx: RequestContext) -> FileInfo:
         number = next(self._numbers)
@@ -345,6 +346,10 @@ class Operations(pyfuse3.Operations):
         self.counters.read(file.source, len(data))
         if handle.caller is not None:
             self._programs.read(handle.caller.program, len(data))
+        if data and handle.is_followed:
+            handle.is_followed = False
+            wait = Wait.WORK if self.file_system.may_block else Wait.NOTHING
+            await self._ask(wait, handle.pid, self.file_system.began_to_read, handle.inode, handle.uid)
         if data:
             are_new = handle.has_pages and self._pages.read(handle.inode)
             if self._recorder.turn and (are_new or handle.turn != self._recorder.turn):

@@ -74,6 +74,7 @@ class Collector(BaseCollector):
         yield from self._reads()
         yield from self._programs()
         yield from self._fetches()
+        yield from self._prefetched()
         yield from self._servers()
         yield from self._work()
         yield _gauge("onefs_disk_responding", "1 if the disks of cache and tables answer, else 0.", on_disk is not None)
@@ -163,6 +164,12 @@ class Collector(BaseCollector):
             failures.add_metric([kind], count)
         yield failures
         yield _gauge("onefs_transfers_in_progress", "Files being fetched or verified now.", len(content.transfers()))
+
+    def _prefetched(self) -> Iterator[Family]:
+        counts = self._parts.prefetching.counts
+        yield _counter("onefs_prefetched_files", "Files fetched before they were read.", counts.prefetched)
+        yield _counter("onefs_prefetched_used_files", "Prefetched files that were read.", counts.used)
+        yield _counter("onefs_prefetched_wasted_files", "Files that were prefetched in vain.", counts.wasted)
 
     def _servers(self) -> Iterator[Family]:
         archive = self._parts.archive

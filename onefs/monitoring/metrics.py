@@ -12,6 +12,7 @@ from onefs.fuse.counters import Counters
 from onefs.recording.program_usage import Programs
 from onefs.recording.recorder import Recorder
 from onefs.setting_values import Address
+from onefs.vfs.prefetching import Prefetching
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -35,6 +36,7 @@ class Measured:
     jobs: Jobs
     recorder: Recorder
     programs: Programs
+    prefetching: Prefetching
 
 
 class Metrics:

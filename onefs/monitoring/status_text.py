@@ -173,8 +173,17 @@ def _since_start(facts: Facts, width: int, now_s: float) -> list[Line]:
     return [
         *rows("started", f"{ago_text(now_s - (started_s or now_s))}, process {facts['pid']}", width),
         *rows("fetched", f"{fetched if totals['files_fetched'] else 'nothing yet'}{failed}", width),
+        *rows("prefetched", _prefetched(facts.get("prefetch", {})), width),
         *rows("requests", ", ".join(asked) or "none yet", width),
     ]
+
+
+def _prefetched(prefetch: Facts) -> str:
+    if not prefetch.get("prefetched_files"):
+        return ""
+    words = [counted(prefetch["prefetched_files"], "file"), f"{prefetch['used_files']} of them read since"]
+    words += [f"{prefetch['wasted_files']} in vain"] if prefetch["wasted_files"] else []
+    return ", ".join(words)
 
 
 def _programs(programs: Sequence[Facts]) -> str:

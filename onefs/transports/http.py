@@ -63,7 +63,7 @@ class HttpTransport:
         self._suspends = suspends or SuspendWatch()
         self._managers: dict[tuple[str, bool], PoolManager] = {}
         self._routes: dict[tuple[str, str], HTTPConnectionPool | PoolManager] = {}
-        self._reading: set[Response] = set()  # changed by one operation at a time, each of them atomic
+        self._reading: set[Response] = set()  # changed by atomic operations
         self._closed = False
         self._requests_sent = 0
         begins_anew_in_children(self)
@@ -147,13 +147,12 @@ class HttpTransport:
         scheme, host, target = _split(url)
         for attempt in (1, 2):
             route = self._route(scheme, host)
-            pool, asked = (route, url) if isinstance(route, PoolManager) else (route, target)
             try:
                 return cast(
                     Response,
-                    pool.urlopen(
+                    route.urlopen(
                         "GET",
-                        asked,
+                        url if isinstance(route, PoolManager) else target,
                         headers={"Host": host, **headers},
                         redirect=False,
                         retries=NO_RETRIES,

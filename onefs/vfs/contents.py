@@ -1,7 +1,7 @@
 """What folders inside a session hold, kept as columns of numbers: there may be a million files in one folder."""
 
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import overload
@@ -148,6 +148,28 @@ class Contents(Mapping[str, Node]):
         begin, end = max(begin - len(self.rows), 0), max(end - len(self.rows), 0)
         found += map(self._files.node, islice(self.moved.values(), begin, end))
         return found
+
+    def files_after(self, name: str = "") -> Iterator[DatasetFile]:
+        """The files behind one in a listing; all without a name."""
+        begin, moved = 0, iter(self.moved)
+        if name in self.moved:
+            begin = len(self.rows)
+            for each in moved:
+                if each == name:
+                    break
+        elif name:
+            begin = bisect_right(self.rows, joined(self._folder, name), key=self._files.paths.__getitem__)
+        yield from (self._files.node(self.rows[at]) for at in range(begin, len(self.rows)))
+        yield from (self._files.node(self.moved[each]) for each in moved)
+
+    def files_named(self, prefix: str) -> Iterator[DatasetFile]:
+        """The files under their own path in the archive whose names begin so."""
+        prefix = joined(self._folder, prefix)
+        begin = bisect_left(self.rows, prefix, key=self._files.paths.__getitem__)
+        for row in islice(self.rows, begin, None):
+            if not self._files.paths[row].startswith(prefix):
+                return
+            yield self._files.node(row)
 
     def file_folders(self) -> set[str]:
         """Paths in the archive of the folders that its files are from."""

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from typing import NamedTuple
 from uuid import UUID
@@ -23,6 +24,7 @@ from onefs.errors import (
     NotInCatalogueError,
     OnefsError,
     ReadOnlyError,
+    again,
 )
 from onefs.fetch.access import Content
 from onefs.modes import ALLOWED, Mode
@@ -47,6 +49,7 @@ from onefs.vfs.nodes import (
     NodeModes,
     SpecialFile,
 )
+from onefs.vfs.prefetching import Prefetching
 from onefs.vfs.queries import QueryFolder
 from onefs.vfs.staleness import Name
 from onefs.vfs.tree import Tree
@@ -59,7 +62,8 @@ FILES_KEPT = 1000
 class Opened(NamedTuple):
     """An open file. `size_bytes` is its length if it is sure: then the kernel may keep pages of it, else None.
 
-    `dataset` is None for a file that is none. `is_fetched` says that a fetch was begun as it was opened.
+    `dataset` is None for a file that is none. `is_fetched` says that a fetch was begun as it was opened, or that it was
+    prefetched. With `is_followed`, the first read of it is to be told by `FileSystem.began_to_read`.
     """
 
     file: ReadableFile
@@ -68,6 +72,7 @@ class Opened(NamedTuple):
     node: DatasetFile | SpecialFile
     dataset: Dataset | None = None
     is_fetched: bool = False
+    is_followed: bool = False
 
 
 class Usage(NamedTuple):
@@ -95,8 +100,9 @@ class FileSystem:
         serves_mismatches: bool,
         recorder: Recorder | None = None,
         modes: NodeModes | None = None,
+        prefetching: Prefetching | None = None,
     ) -> None:
-        """Without a `recorder`, nothing is ever recorded."""
+        """Without a `recorder`, nothing is ever recorded; without `prefetching`, nothing is prefetched."""
         self._forest = forest
         self.times_changed = 0
         """How often names came to mean something else. What was asked for before that, the kernel may not keep."""
@@ -106,6 +112,7 @@ class FileSystem:
         self.recorder = recorder or Recorder("", content.md5_of)
         self._serves_mismatches = serves_mismatches
         self._modes = modes or NodeModes()
+        self._prefetching = prefetching or Prefetching(content, 0, 0)
         self.absences = Absences()
         self._unanswered = Unanswered(journal)
         # Both so that what mostly follows, the opening and the end of a fetch, need not look for the file again.
@@ -241,10 +248,10 @@ class FileSystem:
         """Path from the mount's root, "" for the root itself."""
         return self._forest.path(ino)
 
-    def open(self, ino: int, refusal: CrawlingError | None = None) -> Opened:
-        """Open a file. Answers at once: a file that has to be fetched is waited for by `ReadableFile.wait`.
+    def open(self, ino: int, refusal: CrawlingError | None = None, user: int = 0) -> Opened:
+        """Open a file for a user. Answers at once: what has to be fetched is waited for by `ReadableFile.wait`.
 
-        Raises `refusal`, if there is one, rather than begin a fetch.
+        Raises `refusal`, if there is one, rather than begin a fetch, or give what was prefetched.
         """
         node = self.file_at_hand(ino) or self._forest.node(ino)
         if isinstance(node, Directory | Link):
@@ -253,7 +260,10 @@ class FileSystem:
             size_bytes = None if node.text is not None else node.size_bytes
             return Opened(node.open(), node.path, size_bytes, node)
         dataset = node.dataset
+        is_ahead = self._prefetching.is_ahead(node)
         try:
+            if is_ahead and refusal is not None:
+                raise again(refusal)
             may_fetch = ALLOWED[self._mode()].fetching
             file = self.content.open(dataset, may_fetch=may_fetch, refusal=refusal)
         except CrawlingError as error:
@@ -262,11 +272,19 @@ class FileSystem:
         except OnefsError as error:
             self.journal.record(dataset.path, error)
             raise
+        is_followed = self._prefetching.opened(self.forest, node, user, is_fetched=file.is_fetched)
         if len(self._opened) >= FILES_KEPT:
             self._opened.clear()
         self._opened[dataset.id] = node
-        sure = node.size_bytes >= 0 and not self._serves_mismatches
-        return Opened(file, dataset.path, node.size_bytes if sure else None, node, dataset, file.is_fetched)
+        size_bytes = node.size_bytes if node.size_bytes >= 0 and not self._serves_mismatches else None
+        return Opened(file, dataset.path, size_bytes, node, dataset, file.is_fetched or is_ahead, is_followed)
+
+    def began_to_read(self, ino: int, user: int) -> None:
+        """A user reads the first bytes of a file for which `is_followed` was said."""
+        with suppress(GoneError):
+            node = self.forest.node(ino)
+            if isinstance(node, DatasetFile):
+                self._prefetching.read(node, user)
 
     def opened_attributes(self, opened: Opened) -> Attributes:
         """Attributes of an open file that has left the catalogue."""

@@ -176,6 +176,30 @@ class Tree:
         built = None if row is None else self._built(row)
         return built.file(ino) if built else None
 
+    def folder_at_hand(self, file: DatasetFile) -> Directory | None:
+        """The folder that shows a file, if its session's part stands ready."""
+        row = self.catalogue.session_of_key(inodes.decode(file.ino).key)
+        built = None if row is None else self._built(row)
+        if built is None:
+            return None
+        found = built.top
+        for part in filter(None, file.folder_path.removeprefix(found.path).split("/")):
+            child = found.children.get(part)
+            if not isinstance(child, Directory):
+                break  # a view shows it without the folder of its revision
+            found = child
+        return found
+
+    def file_in_session(self, row: int, rel_path: str) -> DatasetFile | None:
+        """The file of a path inside a session. Makes the session's part if need be, unless that takes long."""
+        folder_ino = self.folder_ino(self.catalogue.session_folder(row).row)
+        if self._built(row) is None and self.takes_long(folder_ino, to_list=True):
+            return None
+        node: Node | None = self._session(row).top
+        for part in rel_path.split("/"):
+            node = node.children.get(part) if isinstance(node, Directory) else None
+        return node if isinstance(node, DatasetFile) else None
+
     def entries_under(self, view: View, catalogue: Catalogue, row: int) -> dict[tuple[int, str], Node]:
         """Every file and folder inside a session as a view would show it, if `catalogue` told of the row."""
         return sessions.built(view, catalogue, row, self._top(row)).entries()

@@ -15,7 +15,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import bulk, dropped, folder, huge, index, opening, questions, refresh, walk
+from benchmarks import bulk, code_size, dropped, folder, huge, index, opening, path, questions, refresh, small, walk
 from benchmarks.bench import QUICK, Bench, BenchFailedError, Sizes, machine
 from benchmarks.figures import COLUMNS, Report
 
@@ -24,11 +24,15 @@ WORKS: dict[str, tuple[Callable[[Bench], None], str]] = {
     "walk": (walk.measure, "find over a large tree"),
     "open": (opening.measure, "open, read 4 kB, close of many small verified files"),
     "warm": (bulk.measure_warm, "a large file from the kernel's cache"),
-    "cold": (bulk.measure_cold, "files that have to be fetched: a large one, many small ones"),
+    "cold": (small.measure_cold, "many small files that have to be fetched, one reader and several at once"),
+    "far": (small.measure_far, "the same from a server that is far away, read and fetched by command"),
+    "large": (bulk.measure_large, "a large file that has to be fetched"),
     "dropped": (dropped.measure, "the same files, verified, with the kernel's caches dropped (for root)"),
     "huge": (huge.measure, "a file of 100 GiB, of which little is read"),
     "questions": (questions.measure, "searches, lists and loads from Python, and lists on the command line"),
     "folder": (folder.measure, "tables of a folder's files, their hashes, and hashing on a Dask cluster"),
+    "size": (code_size.measure, "lines of the code that fetches and keeps bytes, and of the repository"),
+    "path": (path.measure, "functions of onefs that run while a small file is fetched for a read"),
     "refresh": (refresh.measure, "how long readers wait while newer tables are taken"),
 }
 SIZE_HELP = {
@@ -37,10 +41,10 @@ SIZE_HELP = {
     "fewer_datasets": "rows of the smaller tables (index, questions)",
     "fewer_sessions": "their sessions",
     "entries": "files and folders that find walks (walk)",
-    "files": "small files (open, cold, dropped, refresh)",
+    "files": "small files (open, cold, far, dropped, refresh)",
     "file_bytes": "size of each",
-    "big_mib": "size of the large file, in MiB (warm, cold, dropped)",
-    "readers": "programs that read at once (refresh)",
+    "big_mib": "size of the large file, in MiB (warm, large, dropped)",
+    "readers": "programs that read at once (cold, refresh)",
     "changed": "datasets that are others in newer tables (refresh)",
     "repeat": "runs of each measurement; the median counts",
     "huge_gib": "size of the huge file, in GiB (huge)",
@@ -49,6 +53,8 @@ SIZE_HELP = {
     "tree_files": "files of the folder that is indexed (folder)",
     "tree_sessions": "their sessions",
     "hash_mib": "size of the files that are hashed, in MiB (folder)",
+    "far_files": "small files that are read from far away (far)",
+    "round_trip_ms": "how far away, in ms (far)",
     "quiet_s": "seconds for which those programs read in peace first (refresh)",
 }
 RIGHT = ("figure", "bar", "onefs to this")
@@ -98,6 +104,9 @@ def _parser() -> argparse.ArgumentParser:
         "--work", type=Path, metavar="DIR", help="where to work; made-up tables stay there for next time"
     )
     parser.add_argument("--one-large", action="store_true", help="have ONE-api load the large tables too: minutes")
+    parser.add_argument(
+        "--base", default="", metavar="REVISION", help="what the size of the code is compared with [the last tag]"
+    )
     for size in fields(Sizes):
         flag = "--" + size.name.replace("_", "-")
         help_text = f"{SIZE_HELP[size.name]} [{size.default}]"
@@ -133,7 +142,7 @@ def _run(arguments: argparse.Namespace, sizes: Sizes, report: Report) -> None:
     run_dir = Path(tempfile.mkdtemp(prefix="onefs-bench-", dir=arguments.work)).resolve()
     kept_dir = arguments.work.resolve() if arguments.work else run_dir
     out_dir = _out_dir(run_dir, sizes)
-    bench = Bench(run_dir, kept_dir, out_dir, sizes, arguments.one_large, report)
+    bench = Bench(run_dir, kept_dir, out_dir, sizes, arguments.one_large, arguments.base, report)
     try:
         for name in arguments.works or WORKS:
             bench.say(f"{name}: {WORKS[name][1]}")
@@ -146,7 +155,7 @@ def _run(arguments: argparse.Namespace, sizes: Sizes, report: Report) -> None:
 
 def _out_dir(run_dir: Path, sizes: Sizes) -> Path:
     """In memory if there is room, so that the disk is not measured."""
-    has_room = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > 2 * sizes.big_mib << 20
+    has_room = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > 4 * sizes.big_mib << 20
     return Path(tempfile.mkdtemp(prefix="onefs-bench-", dir=SHARED_MEMORY if has_room else run_dir))
 
 
@@ -161,6 +170,8 @@ def _print(report: Report) -> None:
     console.print(table)
     for note in report.notes:
         print(f"Note: {note}")
+    for title, lines in report.lists.items():
+        print(f"\n{title}:", *lines, sep="\n  ")
 
 
 if __name__ == "__main__":

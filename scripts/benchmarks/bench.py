@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import Bar, Figure, Report
+from benchmarks.figures import ONEFS, Bar, Figure, Report
 
 PROGRAMS = Path(__file__).parent / "programs"
 PEERS = ("rclone", "curl", "nginx")
@@ -47,20 +47,45 @@ class Sizes:
     tree_files: int = 1_000_000
     tree_sessions: int = 20_000
     hash_mib: int = 6144
+    far_files: int = 400
+    round_trip_ms: int = 50
 
 
-QUICK = Sizes(20_000, 400, 5_000, 300, 5_000, 60, 10_000, 16, 8, 50, 1, 1, 1, 10, 64, 2_000, 40, 300)
+QUICK = Sizes(
+    datasets=20_000,
+    sessions=400,
+    fewer_datasets=5_000,
+    fewer_sessions=300,
+    entries=5_000,
+    files=60,
+    big_mib=16,
+    changed=50,
+    repeat=1,
+    quiet_s=1,
+    huge_gib=1,
+    places=10,
+    in_order_mib=64,
+    tree_files=2_000,
+    tree_sessions=40,
+    hash_mib=300,
+    far_files=60,
+    round_trip_ms=10,
+)
 
 
 @dataclass(slots=True)
 class Bench:
-    """What the works share. `run_dir` is removed at the end; `kept_dir` outlives the run if the user named it."""
+    """What the works share. `run_dir` is removed at the end; `kept_dir` outlives the run if the user named it.
+
+    `out_dir` is in memory if there is room. `base` is the revision with which the size of the code is compared.
+    """
 
     run_dir: Path
     kept_dir: Path
     out_dir: Path
     sizes: Sizes
     one_large: bool
+    base: str
     report: Report
 
     def say(self, text: str) -> None:
@@ -85,6 +110,14 @@ class Bench:
         self.say(f"{work}: {what}, {who}: {value:.4g} {unit}{f' ({verdict})' if verdict else ''}")
         return figure
 
+    def add_ratio(
+        self, work: str, what: str, samples: Sequence[float], to: Sequence[float], bar: Bar, note: str = ""
+    ) -> None:
+        """Report the median of the ratios of runs to those that were made in turn with them."""
+        ratios = [value / other for value, other in zip(samples, to, strict=True) if other]
+        if ratios:
+            self.add(work, what, ONEFS, ratios, "×", bar, note)
+
     def has(self, program: str, work: str) -> bool:
         """Whether a peer is installed; the report says so if it is not."""
         if find_program(program):
@@ -93,12 +126,16 @@ class Bench:
         return False
 
     def fresh(self, name: str) -> Path:
-        """A new empty directory of this run."""
+        """A new empty directory of this run, on the disk."""
         return Path(tempfile.mkdtemp(dir=self.run_dir, prefix=f"{name}-"))
+
+    def fresh_in_memory(self, name: str) -> Path:
+        """A new empty directory of this run, in memory if there is room."""
+        return Path(tempfile.mkdtemp(dir=self.out_dir, prefix=f"{name}-"))
 
     def clear(self) -> None:
         """Remove what the last work left, but for tables."""
-        for directory in self.run_dir.iterdir():
+        for directory in (*self.run_dir.iterdir(), *self.out_dir.iterdir()):
             if not directory.name.startswith(TABLES_PREFIX):
                 shutil.rmtree(directory, ignore_errors=True)
 
@@ -117,6 +154,13 @@ def run(command: Sequence[str | Path], out: Path | None = None) -> float:
     if done.returncode:
         raise BenchFailedError(f"{' '.join(map(str, command))} failed: {done.stderr.decode(errors='replace').strip()}")
     return elapsed
+
+
+def cat_all(path: Path, count: int, readers: int = 1) -> float:
+    """Seconds that so many readers at once take for all files below a path, `count` of them, each a part in order."""
+    share = str(-(-count // readers))
+    script = 'find "$1" -name "*.npy" -print0 | xargs -0 -P "$2" -n "$3" cat'
+    return run(["sh", "-c", script, "sh", path, str(readers), share])
 
 
 def drop_caches() -> bool:

@@ -1,20 +1,23 @@
-"""Owns the works `warm` and `cold`: one large file from the kernel's cache, and files that are not here yet."""
+"""The works `warm` and `large`: one large file from the kernel's cache, and one that has to be fetched."""
 
-from collections.abc import Sequence
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.archive import Archive, make_archive
 from benchmarks.bench import Bench, run
 from benchmarks.figures import ONEFS, at_least, at_most
-from benchmarks.mounts import OnefsMount, RcloneMount
+from benchmarks.mounts import Mount, OnefsMount, RcloneMount
 from benchmarks.nginx import Nginx
 
 WARM = "warm"
-COLD = "cold"
+LARGE = "large"
 MIB = 1 << 20
 AS_FAST = at_least(0.91)  # of a local file's rate, so that it takes 1.1 times as long at most
 BIG = "cp of a large file"
-SMALL = "find -exec cat of small files"
 
 
 def measure_warm(bench: Bench) -> None:
@@ -52,75 +55,74 @@ def _read_again(bench: Bench, who: str, file: Path) -> dict[str, float]:
     return medians
 
 
-def measure_cold(bench: Bench) -> None:
-    """A large file, then many small ones, each through a new mount with an empty cache."""
-    if bench.has("nginx", COLD):
-        _measure_big(bench)
-        _measure_small(bench)
-
-
-def _measure_big(bench: Bench) -> None:
-    home = bench.fresh(COLD)
-    archive = make_archive(home, 1, bench.sizes.big_mib * MIB)
-    (dataset,) = archive.datasets
+def measure_large(bench: Bench) -> None:
+    """A large file through new mounts with an empty cache, in memory and on the disk, in turn with the peers."""
+    if not bench.has("nginx", LARGE):
+        return
+    archive = make_archive(bench.fresh(LARGE), 1, bench.sizes.big_mib * MIB)
     file = served_file(archive)
     inside = file.relative_to(archive.served)
     out = bench.out_dir / "copy"
-    times: dict[str, list[float]] = {"curl -o": [], "md5sum": [], ONEFS: [], "rclone": []}
-    with Nginx(archive.served) as server:
-        run(["cat", file])
-        for _ in range(bench.sizes.repeat):
-            if bench.has("curl", COLD):
-                times["curl -o"].append(run(["curl", "-sSf", "-o", out, f"{server.url}/{inside}"]))
-            times["md5sum"].append(run(["md5sum", file]))
-            with OnefsMount(archive.tables, bench.fresh("big"), "--data-url", server.url) as mount:
-                times[ONEFS].append(_copy(mount.path / dataset.path, out))
-            if bench.has("rclone", COLD):
-                with RcloneMount(server.url, bench.fresh("big")) as peer:
-                    times["rclone"].append(_copy(peer.path / inside, out))
-            out.unlink(missing_ok=True)
-    for who, samples in times.items():
-        if samples:
-            bench.add(COLD, BIG, who, samples, "s", note=f"{bench.sizes.big_mib} MiB, to {bench.out_dir.parent}")
-    if times["curl -o"]:
-        ratios = [
-            ours / max(curl, md5)
-            for ours, curl, md5 in zip(times[ONEFS], times["curl -o"], times["md5sum"], strict=True)
-        ]
-        bench.add(COLD, f"{BIG}, to the slower of curl and md5sum", ONEFS, ratios, "×", at_most(1.25))
-    if times["rclone"]:
-        ratios = [theirs / ours for theirs, ours in zip(times["rclone"], times[ONEFS], strict=True)]
-        bench.add(COLD, f"{BIG}, times faster than rclone", ONEFS, ratios, "×", at_least(3))
-
-
-def _copy(file: Path, out: Path) -> float:
-    out.unlink(missing_ok=True)
-    return run(["cp", file, out])
-
-
-def _measure_small(bench: Bench) -> None:
-    home = bench.fresh(COLD)
-    archive = make_archive(home, bench.sizes.files, bench.sizes.file_bytes)
-    count = len(archive.datasets)
-    ours, theirs = [], []
+    has_curl, has_rclone = bench.has("curl", LARGE), bench.has("rclone", LARGE)
+    in_memory, on_disk, curl, md5, rclone = Copies(), Copies(), Copies(), Copies(), Copies()
+    run(["cat", file])
     with Nginx(archive.served) as server:
         for _ in range(bench.sizes.repeat):
-            with OnefsMount(archive.tables, bench.fresh("small"), "--data-url", server.url) as mount:
-                ours.append(count / cat_all(mount.path))
-            if bench.has("rclone", COLD):
-                with RcloneMount(server.url, bench.fresh("small"), leaves_cache=True) as peer:
-                    theirs.append(count / cat_all(peer.path))
-    note = f"{count} files of {bench.sizes.file_bytes} bytes"
-    bench.add(COLD, SMALL, ONEFS, ours, "files/s", at_least(1_000, is_aim=True), note)
-    if theirs:
-        bench.add(COLD, SMALL, "rclone", theirs, "files/s")
-        ratios = [our / their for our, their in zip(ours, theirs, strict=True)]
-        bench.add(COLD, f"{SMALL}, times faster than rclone", ONEFS, ratios, "×", at_least(1))
+            with _mounted(bench.fresh_in_memory(LARGE), archive, server.url) as mount:
+                in_memory.copy(mount, mount.path / archive.datasets[0].path, out)
+            if has_curl:
+                curl.seconds.append(run(["curl", "-sSf", "-o", out, f"{server.url}/{inside}"]))
+            md5.seconds.append(run(["md5sum", file]))
+            os.sync()  # what was written before is not written now
+            with _mounted(bench.fresh(LARGE), archive, server.url) as mount:
+                on_disk.copy(mount, mount.path / archive.datasets[0].path, out)
+            if has_rclone:
+                os.sync()
+                with RcloneMount(server.url, bench.fresh(LARGE)) as peer:
+                    rclone.copy(peer, peer.path / inside, out)
+            out.unlink()
+    note = f"{bench.sizes.big_mib} MiB, to {bench.out_dir.parent}"
+    in_memory.add(bench, f"{BIG}, cache in memory", ONEFS, note)
+    curl.add(bench, f"{BIG}, cache in memory", "curl -o", note)
+    md5.add(bench, f"{BIG}, cache in memory", "md5sum", "")
+    slower = [max(pair) for pair in zip(curl.seconds, md5.seconds, strict=True)] if has_curl else md5.seconds
+    name = "the slower of curl and md5sum"
+    bench.add_ratio(LARGE, f"{BIG}, cache in memory, to {name}", in_memory.seconds, slower, at_most(1.35))
+    on_disk.add(bench, f"{BIG}, cache on disk", ONEFS, note)
+    rclone.add(bench, f"{BIG}, cache on disk", "rclone", note)
+    if has_rclone:
+        bench.add_ratio(LARGE, f"{BIG}, cache on disk, to rclone", on_disk.seconds, rclone.seconds, at_most(0.6))
 
 
-def cat_all(path: Path) -> float:
-    """Seconds to read all files below a path."""
-    return run(["find", path, "-name", "*.npy", "-exec", "cat", "{}", "+"])
+@dataclass(slots=True)
+class Copies:
+    """Seconds of each copy of a large file, and CPU time of the mount's daemon for it."""
+
+    seconds: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
+
+    def copy(self, mount: Mount, file: Path, out: Path) -> None:
+        """Copy a file of a mount to a new one."""
+        out.unlink(missing_ok=True)
+        before_s = mount.cpu_s()
+        self.seconds.append(run(["cp", file, out]))
+        self.cpu_s.append(mount.cpu_s() - before_s)
+
+    def add(self, bench: Bench, what: str, who: str, note: str) -> None:
+        """Report them, CPU time for each GiB."""
+        if self.seconds:
+            bench.add(LARGE, what, who, self.seconds, "s", note=note)
+        if self.cpu_s:
+            per_gib = [cpu_s * 1024 / bench.sizes.big_mib for cpu_s in self.cpu_s]
+            bench.add(LARGE, f"{what}, CPU a GiB", who, per_gib, "s")
+
+
+@contextmanager
+def _mounted(home: Path, archive: Archive, url: str) -> Iterator[OnefsMount]:
+    """A mount whose cache is removed at the end."""
+    with OnefsMount(archive.tables, home, "--data-url", url) as mount:
+        yield mount
+    shutil.rmtree(home)
 
 
 def served_file(archive: Archive) -> Path:

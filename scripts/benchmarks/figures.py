@@ -9,28 +9,27 @@ ONEFS = "onefs"
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What onefs has to reach. An aim is for a later stage: it is shown, and missing it is no failure."""
+    """What onefs has to reach."""
 
     limit: float
     at_least: bool = False
-    is_aim: bool = False
 
     def met_by(self, value: float) -> bool:
         """Whether a value reaches it."""
         return value >= self.limit if self.at_least else value <= self.limit
 
     def __str__(self) -> str:
-        return f"{'≥' if self.at_least else '≤'} {_number(self.limit)}{' (aim)' if self.is_aim else ''}"
+        return f"{'≥' if self.at_least else '≤'} {_number(self.limit)}"
 
 
-def at_most(limit: float, *, is_aim: bool = False) -> Bar:
+def at_most(limit: float) -> Bar:
     """A bar for times and sizes."""
-    return Bar(limit, is_aim=is_aim)
+    return Bar(limit)
 
 
-def at_least(limit: float, *, is_aim: bool = False) -> Bar:
+def at_least(limit: float) -> Bar:
     """A bar for rates."""
-    return Bar(limit, at_least=True, is_aim=is_aim)
+    return Bar(limit, at_least=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +48,17 @@ class Figure:
 
 @dataclass(slots=True)
 class Report:
-    """All figures of one run, and what has to be known to read them. Without `judges`, no bar is held against them."""
+    """All figures of one run, and what has to be known to read them. Without `judges`, no bar is held against them.
+
+    `lists` are printed below the table, each with its title.
+    """
 
     machine: dict[str, Any]
     sizes: dict[str, Any]
     judges: bool = True
     figures: list[Figure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    lists: dict[str, list[str]] = field(default_factory=dict)
 
     def note(self, text: str) -> None:
         """Add a remark, once."""
@@ -72,6 +75,7 @@ class Report:
                 for figure in self.figures
             ],
             "notes": self.notes,
+            "lists": self.lists,
         }
 
     def verdict(self, figure: Figure) -> str:

@@ -11,12 +11,22 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from benchmarks.bench import BenchFailedError, find_program
 
 PATIENCE_S = 60.0
+QUIET_S = 0.5
 ONEFS_PROGRAM = Path(sys.executable).with_name("onefs")
+
+
+class Mount(Protocol):
+    """What is measured alike of onefs and of a peer."""
+
+    path: Path
+
+    def cpu_s(self) -> float:
+        """CPU time that its daemon has used so far, user and system, in all threads."""
 
 
 class OnefsMount:
@@ -27,18 +37,18 @@ class OnefsMount:
         self.cache = home / "onefs-cache"
         self.seconds_to_usable = 0.0
         self.pid = 0
-        self._command = [str(ONEFS_PROGRAM), "mount", str(source), str(self.path), "--cache-dir", str(self.cache)]
-        self._command += flags
+        self.command = [str(ONEFS_PROGRAM), "mount", str(source), str(self.path), "--cache-dir", str(self.cache)]
+        self.command += flags
         ours = {"XDG_CACHE_HOME": str(home / "xdg"), "XDG_CONFIG_HOME": str(home / "config")}
         others = {name: value for name, value in os.environ.items() if not name.startswith("ONEFS_")}
-        self._environment = others | ours
+        self.environment = others | ours
 
     def __enter__(self) -> Self:
         self.path.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
         # In a session of its own: Ctrl-C must not end it half-way, with its daemon going on.
         with subprocess.Popen(
-            self._command, env=self._environment, stderr=subprocess.PIPE, start_new_session=True
+            self.command, env=self.environment, stderr=subprocess.PIPE, start_new_session=True
         ) as process:
             try:
                 said = process.communicate()[1].decode(errors="replace")
@@ -57,7 +67,7 @@ class OnefsMount:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         unmount(self.path)
-        _wait(lambda: _has_ended(self.pid))
+        wait(lambda: _has_ended(self.pid))
 
     def status(self) -> dict[str, Any]:
         """What the mount says of itself."""
@@ -79,10 +89,15 @@ class OnefsMount:
         lines = Path(f"/proc/{self.pid}/io").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("syscr"))
 
-    def wait_for_stamps(self, count: int) -> None:
-        """Until so many verified files are vouched for on the disk, so that a remount need not hash them."""
-        stamps = self.cache / ".onefs" / "stamps"
-        _wait(lambda: sum(1 for _ in stamps.glob("*/*.json")) >= count)
+    def cpu_s(self) -> float:
+        """CPU time that the daemon has used so far, user and system, in all threads."""
+        return _cpu_s(self.pid)
+
+    def settle(self) -> None:
+        """Return once the daemon has nothing left to do: it has used no CPU for half a second."""
+        used_s = -1.0
+        while used_s != (used_s := self.cpu_s()):
+            time.sleep(QUIET_S)
 
 
 class RcloneMount:
@@ -114,7 +129,7 @@ class RcloneMount:
             start_new_session=True,
         )  # fmt: skip
         try:
-            _wait(lambda: self.path.is_mount() or self._ended())
+            wait(lambda: self.path.is_mount() or self._ended())
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -137,6 +152,10 @@ class RcloneMount:
         if not self._leaves_cache:
             shutil.rmtree(self.cache, ignore_errors=True)
 
+    def cpu_s(self) -> float:
+        """CPU time that rclone has used so far, user and system, in all threads."""
+        return _cpu_s(self._process.pid) if self._process else 0.0
+
     def _ended(self) -> bool:
         return self._process is not None and self._process.poll() is not None
 
@@ -150,6 +169,11 @@ def unmount(path: Path) -> None:
     if is_mounted:
         command = ["umount", "-l"] if os.geteuid() == 0 else ["fusermount3", "-uz"]
         subprocess.run([*command, str(path)], capture_output=True, check=False)
+
+
+def _cpu_s(pid: int) -> float:
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def _end_children(pid: int) -> None:
@@ -167,7 +191,8 @@ def _has_ended(pid: int) -> bool:
         return True
 
 
-def _wait(condition: Callable[[], bool]) -> None:
+def wait(condition: Callable[[], bool]) -> None:
+    """Return once a condition holds. Raises `BenchFailedError`."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > deadline:

@@ -13,6 +13,7 @@ from typing import Self
 from benchmarks.bench import BenchFailedError, find_program
 
 STARTING_S = 10.0
+QUIET_S = 0.3
 CONFIGURATION = """\
 daemon off;
 user root;
@@ -64,7 +65,10 @@ class Nginx:
         return (self._home / "access.log").read_text().splitlines()
 
     def sent_bytes(self) -> int:
-        """How many bytes of bodies it sent in all requests that have ended."""
+        """How many bytes of bodies it sent in all requests so far, once those that were broken off have ended."""
+        seen = -1
+        while seen != (seen := len(self.requests())):
+            time.sleep(QUIET_S)  # nginx logs a little later
         return sum(int(line.split('"')[2].split()[1]) for line in self.requests())
 
     def __enter__(self) -> Self:

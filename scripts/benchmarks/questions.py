@@ -34,12 +34,14 @@ IMPORT = "import time; start = time.perf_counter(); import onefs; print(time.per
 
 
 def measure(bench: Bench) -> None:
-    """Large tables with all their bars, then smaller ones."""
+    """Large tables with all their bars, then smaller ones, unless they are as large."""
     sizes = bench.sizes
-    _measure_tables(bench, Made("real", sizes.datasets, sizes.sessions), is_large=True)
-    _measure_tables(bench, Made("real", sizes.fewer_datasets, sizes.fewer_sessions), is_large=False)
-    _measure_face(bench, Made("real", sizes.datasets, sizes.sessions), is_large=True)
-    _measure_face(bench, Made("real", sizes.fewer_datasets, sizes.fewer_sessions), is_large=False)
+    large = Made("real", sizes.datasets, sizes.sessions)
+    both = dict.fromkeys((large, Made("real", sizes.fewer_datasets, sizes.fewer_sessions)))
+    for made in both:
+        _measure_tables(bench, made, is_large=made == large)
+    for made in both:
+        _measure_face(bench, made, is_large=made == large)
     _measure_loads(bench)
 
 

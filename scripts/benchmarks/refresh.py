@@ -36,7 +36,7 @@ def measure(bench: Bench) -> None:
         wanted = home / "wanted"
         wanted.write_text("".join(_lines("read", mount.path, files) + _lines("ls", mount.path, folders)))
         run(["cat", *(mount.path / file for file in files)])
-        mount.wait_for_stamps(len(files))
+        mount.settle()
         for path in folders:
             run(["ls", "-l", mount.path / path])
         _measure_changes(bench, editions, mount, home, files)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from archive_and_cache import ArchiveAndCache, dataset_of, read, read_open
 from privileges import another_disk
+from reading_by_blocks import blocks_noted
 from servers import Fault
 from waiting import PATIENCE_S, wait_until
 
@@ -17,6 +18,7 @@ from onefs.fetch.access import State
 
 DATA = os.urandom(1 << 20) * 4
 PIECE = 2_500_000
+BLOCK = 512 << 10
 
 
 @pytest.fixture
@@ -46,13 +48,13 @@ def test_killed_process_is_taken_over(place: ArchiveAndCache) -> None:
     dataset = place.add(DATA)
     place.server.fault(place.url_path(dataset), Fault(stall_after=PIECE, times=1))
     other = place.other_process(dataset)
-    wait_until(lambda: place.partial(dataset).exists() and place.partial(dataset).stat().st_size == PIECE)
+    wait_until(lambda: blocks_noted(place, dataset) == list(range(PIECE // BLOCK)))
     content = place.content()
     file = content.open(dataset, may_fetch=True)
     assert content.inspect(dataset).state is State.FETCHING
     other.kill()
     assert read_open(file) == DATA
-    assert place.server.headers()[1]["range"] == f"bytes={PIECE}-"
+    assert place.server.headers()[1]["range"] == f"bytes={PIECE // BLOCK * BLOCK}-{len(DATA) - 1}"
     assert place.server.headers()[1]["if-range"] == '"1"'
     assert not place.partial(dataset).exists()
 
@@ -63,7 +65,7 @@ def killed(place: ArchiveAndCache) -> ArchiveAndCache:
     dataset = place.add(DATA)
     place.server.fault(place.url_path(dataset), Fault(stall_after=PIECE, times=1))
     other = place.other_process(dataset)
-    wait_until(lambda: place.partial(dataset).exists() and place.partial(dataset).stat().st_size == PIECE)
+    wait_until(lambda: blocks_noted(place, dataset) == list(range(PIECE // BLOCK)))
     other.kill()
     other.communicate()
     return place
@@ -75,20 +77,21 @@ def test_damaged_partial_is_dropped(killed: ArchiveAndCache) -> None:
     with killed.partial(dataset).open("r+b") as stream:
         stream.write(b"torn by a power loss")
     assert read(content, dataset) == DATA
-    assert ["range" in request for request in killed.server.headers()[1:]] == [True, False]
+    asked = [request.get("range", "bytes=0-").partition("-")[0] for request in killed.server.headers()[1:]]
+    assert asked == [f"bytes={PIECE // BLOCK * BLOCK}", "bytes=0"]
     assert killed.failures == []
 
 
 def test_partial_of_another_edition_is_dropped(killed: ArchiveAndCache) -> None:
     new, content = killed.add(DATA[::-1]), killed.content()
     assert read(content, new) == DATA[::-1]
-    assert "range" not in killed.server.headers()[1]
+    assert killed.server.headers()[1]["range"].startswith("bytes=0-")
 
 
-def test_partial_without_a_hash_is_not_gone_on_with(killed: ArchiveAndCache) -> None:
+def test_partial_of_another_catalogue_is_not_gone_on_with(killed: ArchiveAndCache) -> None:
     dataset, content = killed.add(DATA, md5=""), killed.content()
     assert read(content, dataset) == DATA
-    assert "range" not in killed.server.headers()[1]
+    assert killed.server.headers()[1]["range"].startswith("bytes=0-")
 
 
 def test_partial_that_shares_its_bytes_with_another_name_is_not_written_to(killed: ArchiveAndCache) -> None:
@@ -98,13 +101,6 @@ def test_partial_that_shares_its_bytes_with_another_name_is_not_written_to(kille
     before = twin.read_bytes()
     assert read(content, dataset) == DATA
     assert twin.read_bytes() == before
-
-
-def test_whole_partial_needs_no_request(killed: ArchiveAndCache) -> None:
-    dataset, content = dataset_of(1, DATA), killed.content()
-    killed.partial(dataset).write_bytes(DATA)
-    assert read(content, dataset) == DATA
-    assert killed.server.requests() == 1
 
 
 @pytest.mark.parametrize("what", ["all", "partial", "state"])

@@ -150,7 +150,7 @@ def test_what_leaves_the_cache_while_it_is_pinned_comes_again(
 
     monkeypatch.setattr(content, "open", open_and_evict)
     done = (
-        Orders(content, lambda: Mode.AUTO, max_transfers=4, has_server=True)
+        Orders(content, lambda: Mode.AUTO, fetches_at_once=4, has_server=True)
         .pin(["/"], lambda: iter([dataset]))
         .act(dataset)
     )
@@ -165,7 +165,7 @@ def test_a_look_that_is_not_wanted_any_more_ends_at_once(archive: ArchiveAndCach
     read(content, dataset)
     recorded: list[str] = []
     orders = Orders(
-        content, lambda: Mode.AUTO, lambda path, error: recorded.append(path), max_transfers=4, has_server=True
+        content, lambda: Mode.AUTO, lambda path, error: recorded.append(path), fetches_at_once=4, has_server=True
     )
     work = orders.verify(["/"], lambda: iter([dataset]))
     assert work.act(dataset).word == "verified"

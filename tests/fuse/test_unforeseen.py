@@ -41,8 +41,8 @@ def broken_entries(ino):
         raise ZeroDivisionError("entries of " + files.path(ino))
     return entries(ino)
 
-def broken_open(ino, refusal):
-    opened = opening(ino, refusal)
+def broken_open(ino, refusal, user):
+    opened = opening(ino, refusal, user)
     if opened.path.endswith("torn.times.npy"):
         def torn(offset, size):
             raise LookupError("read of " + opened.path)

@@ -15,6 +15,7 @@ from archives import make_tables
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from waiting import wait_until
 
 from onefs.archive.archive import Archive
 from onefs.archive.opening import opened
@@ -28,6 +29,7 @@ from onefs.recording.processes import Caller
 from onefs.recording.program_usage import Programs
 from onefs.recording.recorder import Recorder
 from onefs.settings import Settings
+from onefs.vfs.prefetching import Prefetching
 
 ROOT = Path(__file__).parents[2]
 HELP = ROOT / "onefs" / "help" / "metrics.md"
@@ -45,7 +47,8 @@ def parts(home: Path) -> Iterator[Measured]:
     with opened(str(home / "tables"), settings) as source:
         archive = Archive(source, settings)
         archive.refresher.checked_s = 1.5e9
-        yield Measured(home / "mnt", archive, Counters(), Jobs(), Recorder("", md5_of), Programs())
+        prefetching = Prefetching(archive.content, 64, 64 << 20)
+        yield Measured(home / "mnt", archive, Counters(), Jobs(), Recorder("", md5_of), Programs(), prefetching)
         archive.close()
 
 

@@ -125,6 +125,7 @@ def test_words_for_what_there_is_none_of() -> None:
     for phrase in ("1 dataset cache", "not a cache;", "fetched nothing yet", "requests none yet"):
         assert phrase in told
     assert "None" not in told
+    assert "prefetched" not in words(prefetch={"prefetched_files": 0, "used_files": 0, "wasted_files": 0})
     assert "with no limit" in words(cache={"most_bytes": 0})
 
 
@@ -176,6 +177,11 @@ def test_failures_of_one_cause_are_told_once_with_the_remedy() -> None:
 def test_commands_that_were_refused_are_no_failures_of_the_mount() -> None:
     refused = [error(f".onefs/{name}", "'nosuch' is not a level.", errno="EINVAL") for name in ("control", "mode")]
     assert "nosuch" not in words(errors=refused)
+
+
+def test_what_was_prefetched() -> None:
+    told = words(prefetch={"prefetched_files": 20, "used_files": 12, "wasted_files": 3})
+    assert "prefetched 20 files, 12 of them read since, 3 in vain" in told
 
 
 def test_view_recording_programs_and_jobs() -> None:

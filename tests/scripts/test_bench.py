@@ -6,11 +6,13 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from waiting import wait_until
 
 BENCH = Path(__file__).parents[2] / "scripts" / "bench"
+PACKAGE = Path(__file__).parents[2] / "onefs"
 
 
 def mounts_below(directory: Path) -> list[str]:
@@ -18,56 +20,84 @@ def mounts_below(directory: Path) -> list[str]:
     return [line for line in Path("/proc/self/mounts").read_text().splitlines() if f" {directory}/" in line]
 
 
-def test_reports_onefs_and_its_peers_as_json_and_as_a_table(tmp_path: Path) -> None:
-    work, report = tmp_path / "work", tmp_path / "report.json"
-    sizes = ("--entries", "2000", "--files", "3")
-    command = [BENCH, "walk", "open", "--quick", *sizes, "--work", work, "--json", report]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+def run_bench(folder: Path, *words: str) -> tuple[dict[str, Any], str]:
+    """The report as JSON, and what was printed; nothing is left mounted."""
+    report = folder / "report.json"
+    command = [BENCH, *words, "--quick", "--work", folder / "work", "--json", report]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stderr
-    facts = json.loads(report.read_text())
-    figures = {(figure["work"], figure["what"], figure["who"]): figure for figure in facts["figures"]}
-    ours = figures["walk", "real: fresh mount", "onefs"]
-    assert ours["value"] > 0
-    assert ours["bar"] == {"limit": 100_000, "at_least": True, "is_aim": False}
-    disk = figures["walk", "real: again", "local disk"]
-    assert disk["onefs_to_this"] == pytest.approx(figures["walk", "real: again", "onefs"]["value"] / disk["value"])
-    assert ("open", "first time after a remount", "onefs") in figures
-    assert ("open", "kernel cache warm", "ONE-api") in figures
-    assert "real: fresh mount" in done.stdout
-    assert not mounts_below(tmp_path)
-    left = [entry.name for entry in work.iterdir()]
-    assert left
-    assert all(name.startswith("tables-") for name in left)
+    assert not mounts_below(folder)
+    return json.loads(report.read_text()), done.stdout
 
 
-def test_reports_what_a_refresh_costs(tmp_path: Path) -> None:
-    report = tmp_path / "report.json"
+def figures_of(facts: dict[str, Any]) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """The figures by work, what was done and by whom."""
+    return {(figure["work"], figure["what"], figure["who"]): figure for figure in facts["figures"]}
+
+
+def test_measures_the_bytes_of_files_beside_its_peers(tmp_path: Path) -> None:
+    """In one run, which is enough to see that each work runs, and that it measures what it says."""
+    works = ("open", "cold", "far", "large", "huge", "path", "size")
+    sizes = ("--files", "4", "--far-files", "4", "--round-trip-ms", "100", "--readers", "2", "--big-mib", "4")
+    facts, printed = run_bench(tmp_path, *works, *sizes, "--base", "HEAD")
+    figures = figures_of(facts)
+    assert {work for work, _, _ in figures} == set(works)
+    for work, what, who in (
+        ("open", "first time after a remount", "onefs"),
+        ("open", "one file of 1 kB", "ONE-api"),
+        ("cold", "one reader of small files", "onefs"),
+        ("cold", "2 readers of small files", "rclone"),
+        ("far", "onefs fetch of small files", "onefs"),
+        ("large", "cp of a large file, cache in memory", "curl -o"),
+        ("large", "cp of a large file, cache on disk, to rclone", "onefs"),
+        ("huge", "read from its beginning, to curl's rate", "onefs"),
+        ("huge", "random places, bytes sent to bytes read", "onefs"),
+    ):
+        assert figures[work, what, who]["value"] > 0, what
+        assert what in printed
+    ours, theirs = (figures["cold", "one reader of small files", who] for who in ("onefs", "rclone"))
+    assert theirs["onefs_to_this"] == pytest.approx(ours["value"] / theirs["value"])
+    bar = figures["cold", "one reader of small files, CPU a file", "onefs"]["bar"]
+    assert bar == {"limit": 1.0, "at_least": False}
+    there_and_back_twice_s = 0.2  # to connect, and for a file
+    assert figures["far", "one reader of small files in folders of 50", "onefs"]["value"] > there_and_back_twice_s
+    check_code(facts, figures)
+    assert [entry.name for entry in (tmp_path / "work").iterdir()] == []
+
+
+def check_code(facts: dict[str, Any], figures: dict[tuple[str, str, str], dict[str, Any]]) -> None:
+    """What is reported of the code itself."""
+    modules = [file for name in ("cache", "fetch") for file in (PACKAGE / name).glob("*.py")]
+    assert figures["size", "modules of cache and fetch", "onefs"]["value"] == len(modules)
+    lines = sum(len(file.read_text().splitlines()) for file in modules)
+    assert figures["size", "lines of cache and fetch", "onefs"]["value"] == lines
+    whole = figures["size", "lines of the repository", "HEAD"]
+    assert whole["value"] > lines
+    entered = figures["path", "functions entered by open and read", "onefs"]["value"]
+    (names,) = (names for title, names in facts["lists"].items() if title.startswith("path: "))
+    assert len(names) == entered
+    assert {"fuse.operations:Operations.open", "fuse.operations:Operations.read"} <= set(names)
+
+
+def test_measures_questions_and_refreshes(tmp_path: Path) -> None:
     # Every 61st size changes 50 times, and so none of the 60 files that are there, which come last.
-    sizes = ("--readers", "2", "--datasets", "3000", "--sessions", "60")
-    command = [BENCH, "refresh", "--quick", *sizes, "--work", tmp_path / "work", "--json", report]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
-    figures = {(figure["what"], figure["who"]): figure for figure in json.loads(report.read_text())["figures"]}
-    assert figures["requests to the server, no newer tables", "onefs"]["value"] == 1
-    assert figures["requests of the kernel", "onefs"]["value"] <= 5
+    sizes = ("--readers", "2", "--datasets", "5000", "--sessions", "100")
+    same = ("--fewer-datasets", "5000", "--fewer-sessions", "100", "--one-large")
+    figures = figures_of(run_bench(tmp_path, "questions", "refresh", *sizes, *same)[0])
+    assert figures["refresh", "requests to the server, no newer tables", "onefs"]["value"] == 1
+    assert figures["refresh", "requests of the kernel", "onefs"]["value"] <= 5
     for what in ("longest open, read, close, refreshing", "longest ls, refreshing"):
-        assert figures[what, "onefs"]["value"] > 0
-        assert figures[what, "onefs"]["bar"]["limit"] == 50
-    assert not mounts_below(tmp_path)
-
-
-def test_reports_how_long_searches_take_and_that_one_finds_as_many_sessions(tmp_path: Path) -> None:
-    report = tmp_path / "report.json"
-    command = [BENCH, "questions", "--quick", "--work", tmp_path / "work", "--json", report]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
-    figures = {(figure["what"], figure["who"]): figure for figure in json.loads(report.read_text())["figures"]}
-    assert figures["by subject: 20 000 datasets", "onefs"]["bar"]["limit"] == 0.05
+        assert figures["refresh", what, "onefs"]["value"] > 0
+        assert figures["refresh", what, "onefs"]["bar"]["limit"] == 50
+    assert figures["questions", "by subject: 5 000 datasets", "onefs"]["bar"]["limit"] == 0.05
     for name in ("by subject", "by date", "by file name", "by two file names, QC"):
-        ours, theirs = (figures[f"{name}: 5 000 datasets", who] for who in ("onefs", "ONE-api"))
+        ours, theirs = (figures["questions", f"{name}: 5 000 datasets", who] for who in ("onefs", "ONE-api"))
         assert ours["value"] > 0
         assert theirs["onefs_to_this"] == pytest.approx(ours["value"] / theirs["value"])
         assert ours["note"] == theirs["note"] != "finds 0 sessions"
+    left = [entry.name for entry in (tmp_path / "work").iterdir()]
+    assert left
+    assert all(name.startswith("tables-") for name in left)
 
 
 def test_says_which_peers_are_missing(tmp_path: Path) -> None:
@@ -119,4 +149,7 @@ def test_sets_up_what_the_demo_does_not_need(tmp_path: Path) -> None:
 def test_refuses_a_work_that_there_is_not(tmp_path: Path) -> None:
     done = subprocess.run([BENCH, "run", "--work", tmp_path], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "none of index, walk, open, warm, cold, dropped, huge, questions, folder, refresh" in done.stderr
+    assert (
+        "none of index, walk, open, warm, cold, far, large, dropped, huge, questions, folder, size, path, refresh"
+        in done.stderr
+    )
