@@ -15,7 +15,6 @@ from archives import make_tables
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
-from waiting import wait_until
 
 from onefs.archive.archive import Archive
 from onefs.archive.opening import opened
