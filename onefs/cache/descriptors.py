@@ -210,10 +210,9 @@ class Descriptors:
             if error.errno in ABSENT:
                 raise _removed(file) from None
             raise
-        found = Signature.of(os.fstat(number))
-        if found != file.signature:
+        if Signature.of(os.fstat(number)) != file.signature:  # whoever opens it again has it hashed, or fetched
             os.close(number)
-            raise _changed(file) if found.inode == file.signature.inode else _removed(file)
+            raise _removed(file)
         return number
 
     def _adopt(self, file: CachedFile, number: int) -> None:

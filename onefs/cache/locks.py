@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from math import inf
-from pathlib import Path
 from uuid import UUID, uuid4
 
 from onefs.cache import disks
 from onefs.cache.beneath import READING, STATE_MODE, Folder
+from onefs.cache.processes import has_ended, this_process
 
 FOLDER = "locks"
 FIRST_PAUSE_S = 0.01
@@ -149,7 +149,7 @@ class Leases:
             self._remove_if_over(path, seen)
             return None
         try:
-            os.write(number, _this_process().encode())
+            os.write(number, this_process().encode())
             self._renew(number)
         except BaseException:
             self._folder.unlink(path)
@@ -220,7 +220,7 @@ class Seen:
         renewal = status.st_ino, status.st_mtime_ns, status.st_ctime_ns
         if renewal != self._renewal:
             self._renewal, self._since_s = renewal, time.monotonic()
-        return _is_dead(owner) or time.monotonic() - self._since_s >= LEASE_S
+        return has_ended(owner) or time.monotonic() - self._since_s >= LEASE_S
 
 
 def _stands_at(folder: Folder, path: str, number: int) -> bool:
@@ -241,32 +241,3 @@ def _unlock(number: int) -> None:
 def _byte(dataset_id: UUID) -> bytes:
     """A `struct flock` that asks for the one byte of a dataset."""
     return struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, dataset_id.int % PLACES, 1, 0)
-
-
-def _this_process() -> str:
-    return f"{_place()} {os.getpid()} {_started(os.getpid())}"
-
-
-def _is_dead(owner: str) -> bool:
-    """Whether the owner was on this machine and is there no longer; False if that cannot be told."""
-    place, _, process = owner.rpartition(" ")[0].rpartition(" ")
-    started = owner.rpartition(" ")[2]
-    return bool(place) and place == _place() and process.isdigit() and _started(int(process)) != started
-
-
-def _place() -> str:
-    """What tells this run of this machine, and this world of process numbers, from others; "" if nothing does."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return ""
-
-
-def _started(pid: int) -> str:
-    """When a process was started, in the kernel's count; "" if there is none, or none that still runs."""
-    try:
-        state, *facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if state in "ZX" else facts[18]

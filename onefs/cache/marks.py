@@ -1,4 +1,4 @@
-"""Owns the mark that a file which is not complete is open somewhere, so that nobody takes it from under its readers."""
+"""Marks by file locks that an incomplete file is open in some process, so that no other one evicts it."""
 
 import errno
 import fcntl
@@ -8,16 +8,16 @@ import time
 from pathlib import Path
 
 BLOCKS_ENDING = ".blocks"
-"""How the name ends of a file that fills up by blocks, and that is marked while it is open."""
+"""The end of the name of a file that is fetched by blocks. It is marked while it is open."""
 HELD = (errno.EACCES, errno.EAGAIN)
 OPEN_BYTE = 1 << 62
 """This byte of a file is locked while the file is open; those below it stand for its blocks."""
 SURELY_CLOSED_S = 86400.0
-"""Where the disk knows no marks, a file that was not changed for so long counts as closed."""
+"""Where the file system has no such locks, a file that was not changed for so long counts as closed."""
 
 
 def mark_open(number: int) -> None:
-    """Mark a file as open for as long as this descriptor is, or the process lives, where the disk knows such marks."""
+    """Mark a file as open until this descriptor is closed, where the file system has such locks."""
     try:
         fcntl.fcntl(number, fcntl.F_OFD_SETLK, _lock(fcntl.F_RDLCK, OPEN_BYTE, 1))
     except OSError:
@@ -25,9 +25,9 @@ def mark_open(number: int) -> None:
 
 
 def is_open(path: Path, *, sees_all: bool = True) -> bool:
-    """Whether anybody has the file open, or may have. Raises OSError.
+    """Whether a process has the file open, or may have. Raises OSError.
 
-    Without `sees_all`, marks that others make on other machines are not seen here.
+    Without `sees_all`, marks made on other machines are not seen here.
     """
     number = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:

@@ -51,7 +51,7 @@ class Keeping:
         return self._store.usage(counts=True)
 
     def labs(self) -> list[tuple[str, LabUsage]] | None:
-        """What the cache holds of each lab, the largest first; None if it was not counted yet."""
+        """What the cache holds of each lab, the largest first; None if it is no cache."""
         return self._store.labs()
 
     def free_bytes(self) -> int:

@@ -347,12 +347,12 @@ class PartFile:
 
     def _are_there(self, blocks: range, *, may_wait: bool) -> bool:
         """Whether these blocks are there, and right by their checksums if an earlier process left them."""
-        if isinstance(self._storage, DiskBlocks):
+        if isinstance(self._storage, DiskBlocks) and self._descriptor is not None:
             for block in blocks:
                 if not self._storage.is_checked(block):
                     if not may_wait:
                         return False
-                    self._storage.check(block)
+                    self._storage.check(block, self._descriptor.number)
         return all(map(self.storage.map.has, blocks))
 
     def _missing_bytes(self, blocks: range) -> int:

@@ -203,7 +203,7 @@ class DiskBlocks:
             begin, end = self.map.part(range(block, block + 1))
             reached, crc = self._running.pop(block, (0, 0))
             if not self.map.has(block):
-                sums[block] = crc if reached == end - begin else self._checksum(block)
+                sums[block] = crc if reached == end - begin else self._checksum(block, self._file)
         self.map.add(first, stop)
         if self.edition and sums:
             self._unsynced |= sums
@@ -227,10 +227,10 @@ class DiskBlocks:
         """Whether a block can be read without comparing it with its checksum first."""
         return block not in self._unchecked
 
-    def check(self, block: int) -> None:
-        """Compare a block with its checksum the first time; one that differs is discarded. Reads the disk."""
+    def check(self, block: int, number: int) -> None:
+        """Compare a block with its checksum the first time; one that differs is discarded. Reads a descriptor of it."""
         crc = self._unchecked.pop(block, None)
-        if crc is not None and self._checksum(block) != crc:
+        if crc is not None and self._checksum(block, number) != crc:
             self.map.discard(block)
 
     def flush_notes(self) -> None:
@@ -307,9 +307,9 @@ class DiskBlocks:
             raise
         return number
 
-    def _checksum(self, block: int) -> int:
+    def _checksum(self, block: int, number: int) -> int:
         begin, end = self.map.part(range(block, block + 1))
-        return zlib.crc32(os.pread(self._file if self._file >= 0 else self._reader, end - begin, begin))
+        return zlib.crc32(os.pread(number, end - begin, begin))
 
     def _end_writing(self) -> None:
         number, self._file = self._file, -1

@@ -30,8 +30,6 @@ def cache_facts(source: "Source", keeping: "Keeping") -> dict[str, Any]:
         if labs is None
         else [{"lab": lab, "bytes": each.size_bytes, "files": each.files} for lab, each in labs],
     }
-    if usage.used_bytes is None:
-        facts["counted"] = "not yet: ask again in a moment"
     try:
         facts["free_bytes"] = shutil.disk_usage(source.data_dir).free
     except OSError as error:

@@ -153,7 +153,7 @@ def _cache(cache: Facts) -> str:
     if "problem" in cache:
         return f"{cache['directory']} {cache['problem']}"
     if cache["used_bytes"] is None:
-        words = ["not counted yet"]
+        words = ["not a cache"]
     else:
         limit = f"of {size_text(cache['most_bytes'])}" if cache["most_bytes"] else "with no limit"
         words = [f"{size_text(cache['used_bytes'])} {limit}, in {counted(cache['used_files'], 'file')}"]

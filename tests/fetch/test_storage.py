@@ -38,8 +38,10 @@ def put(file: DiskBlocks, *blocks: int) -> None:
 
 
 def there(file: DiskBlocks) -> list[int]:
+    reader = file.reader()
     for block in range(file.map.blocks):
-        file.check(block)
+        file.check(block, reader)
+    os.close(reader)
     return [block for block in range(file.map.blocks) if file.map.has(block)]
 
 

@@ -15,7 +15,6 @@ from archives import make_tables
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
-from waiting import wait_until
 
 from onefs.archive.archive import Archive
 from onefs.archive.opening import opened
@@ -47,7 +46,6 @@ def parts(home: Path) -> Iterator[Measured]:
     with opened(str(home / "tables"), settings) as source:
         archive = Archive(source, settings)
         archive.refresher.checked_s = 1.5e9
-        wait_until(lambda: archive.content.keeping.usage().used_bytes is not None, "the cache is counted")
         prefetching = Prefetching(archive.content, 64, 64 << 20)
         yield Measured(home / "mnt", archive, Counters(), Jobs(), Recorder("", md5_of), Programs(), prefetching)
         archive.close()

@@ -114,7 +114,6 @@ def see_rest_work_and_trouble(seen: Seen, home: Path) -> None:
         lead(mount.cache, home / "disk")
         with mount:
             seen.look(mount.status())
-            wait_until(lambda: mount.status()["cache"]["labs"] is not None, "the cache is counted")
             assert control(mount, f"record on --label thesis --pid {mount.pid}") == 0
             session = mount.path / MADE_SESSION
             assert subprocess.check_output(["cat", session / LOADED, session / MORE]) == FILES[LOADED] + FILES[MORE]

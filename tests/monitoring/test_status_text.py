@@ -122,7 +122,7 @@ def test_words_for_what_there_is_none_of() -> None:
         totals={"files_fetched": 0},
         requests={"database": 0, "data": 0},
     )
-    for phrase in ("1 dataset cache", "not counted yet;", "fetched nothing yet", "requests none yet"):
+    for phrase in ("1 dataset cache", "not a cache;", "fetched nothing yet", "requests none yet"):
         assert phrase in told
     assert "None" not in told
     assert "prefetched" not in words(prefetch={"prefetched_files": 0, "used_files": 0, "wasted_files": 0})
