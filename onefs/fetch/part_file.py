@@ -16,7 +16,7 @@ from onefs.fetch.scheduler import ReadAhead, Scheduler
 from onefs.fetch.storage import MORE_ROOM_OR_LIMIT, BlockStorage, DiskBlocks, MemoryBlocks
 from onefs.threads import Workers
 
-CLAIMED_S = 1.0
+CLAIMED_S = 3.0
 """So long blocks are left to another process that fetches them."""
 
 

@@ -13,7 +13,7 @@ import pytest
 from archive_and_cache import ArchiveAndCache, read, read_open, together
 
 from onefs.cache.quota import Limits
-from onefs.errors import CacheDamagedError, CopyRemovedError
+from onefs.errors import CopyRemovedError
 from onefs.fetch.access import Content, OpenFile
 
 MIB = 1 << 20
@@ -127,7 +127,7 @@ def test_a_file_changed_while_it_is_closed_is_not_served(place: ArchiveAndCache)
             assert file.read(0, 9) == text[:9]
         changed.write_bytes(b"other bytes of the same length".ljust(len(texts[0])))
         os.utime(changed, (1, 1))
-        with pytest.raises(CacheDamagedError, match="changed its cached copy"):
+        with pytest.raises(CopyRemovedError, match="replaced its cached copy"):
             files[0].read(0, 9)
 
 
