@@ -36,7 +36,7 @@ TRANSITIONS: dict[FetchState, frozenset[FetchState]] = {
     FetchState.QUEUED: frozenset({FetchState.CHECKING, FetchState.FETCHING}) | ENDS,
     FetchState.CHECKING: frozenset({FetchState.QUEUED}) | ENDS,
     FetchState.FETCHING: frozenset({FetchState.HASHING, FetchState.IDLE, FetchState.QUEUED}) | ENDS,
-    FetchState.HASHING: frozenset({FetchState.FETCHING, FetchState.IDLE}) | ENDS,
+    FetchState.HASHING: frozenset({FetchState.FETCHING, FetchState.IDLE, FetchState.QUEUED}) | ENDS,
     FetchState.IDLE: frozenset({FetchState.QUEUED}) | ENDS,
     FetchState.VERIFIED: frozenset(),
     FetchState.FAILED: frozenset(),

@@ -15,6 +15,7 @@ from onefs.errors import (
     BrokenAnswerError,
     ContentError,
     MissingOnServerError,
+    NoRoomError,
     OfflineError,
     OnefsError,
     UnreachableError,
@@ -135,9 +136,11 @@ class Runner:
 
     def cancel_prefetches(self) -> None:
         """Leave all that nobody asked for."""
-        for fetch in self.fetches.running():
-            if not fetch.is_demanded and self._leave(fetch):
-                fetch.token.cancel(ending(fetch.dataset))
+        # First all that wait, the last first, as a worker whose fetch is cancelled begins the next.
+        prefetches = [fetch for fetch in self.fetches.running() if not fetch.is_demanded]
+        left = [fetch for fetch in reversed(prefetches) if self._leave(fetch)]
+        for fetch in left:
+            fetch.token.cancel(ending(fetch.dataset))
 
     def start(self, fetch: Fetch, *, has_copy: bool) -> Fetch:
         """Run a fetch, or the one of the same edition that is under way; attached to."""
@@ -189,6 +192,7 @@ class Runner:
             f"{fetch.dataset.path} could not be had because of a fault in onefs.",
             "Please report it, with the log.",
         )
+        may_evict = fetch.is_demanded
         try:
             if not fetch.start(state):
                 is_begun = False
@@ -202,9 +206,8 @@ class Runner:
             elif isinstance(outcome, OnefsError) and not fetch.is_demanded:
                 if not self._leave(fetch):
                     self._again(fetch)  # somebody waits for it by now
-            elif outcome is None:
-                fetch.move(FetchState.QUEUED)
-                self._submit(fetch, self._workers.transfers, self._obtain)
+            elif outcome is None or (isinstance(outcome, NoRoomError) and not may_evict):
+                self._again(fetch)
             else:
                 self._note(fetch, outcome)
                 may_go_on = isinstance(outcome, PASSING) and fetch.readable is not None

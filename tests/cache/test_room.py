@@ -181,9 +181,7 @@ def test_what_was_just_used_leaves_the_cache_if_nothing_else_can(place: ArchiveA
     assert names(place, datasets) == [0, 2, 4]
 
 
-def test_a_scan_over_a_long_time_keeps_nobody_waiting(
-    place: ArchiveAndCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_scan_over_a_long_time_keeps_nobody_waiting(place: ArchiveAndCache, monkeypatch: pytest.MonkeyPatch) -> None:
     datasets, clock, store = filled(place, 5), Clock(), store_of(place)
     evictor = Evictor(store, store.state, DatasetLocks(store.state_folder), store.descriptors)
 
