@@ -225,6 +225,9 @@ class Runner:
         return is_left
 
     def _again(self, fetch: Fetch) -> None:
+        if fetch.is_finished:  # as all ends
+            fetch.use(None)
+            return
         fetch.move(FetchState.QUEUED)
         self._submit(fetch, self._workers.transfers, self._obtain)
 
