@@ -521,8 +521,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, path: str, piece: bytes, fault: Fault) -> None:
         if piece:
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if fault.chunked else piece)
-            self.server.owner._count(path, len(piece))
+            self.server.owner._count(path, len(piece))  # before whoever has them can ask
+            try:
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if fault.chunked else piece)
+            except OSError:
+                self.server.owner._count(path, -len(piece))
+                raise
 
     def _reset(self) -> None:
         """Close so that the client sees RST. It may lose bytes that it has not read yet, as in real life."""
