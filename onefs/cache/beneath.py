@@ -51,7 +51,7 @@ class Folder:
             try:
                 return self._open(self._root(), path, flags, mode)
             except FileNotFoundError:
-                if not self._has_moved():
+                if not (self._may_have_moved() and self._has_moved()):
                     raise
                 return self._open(self._root(), path, flags, mode)
         except OSError as error:
@@ -194,6 +194,13 @@ class Folder:
 
     def _make_itself(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
+
+    def _may_have_moved(self) -> bool:
+        """Whether another folder is at the path by now, or none."""
+        try:
+            return self._number < 0 or not os.path.samestat(os.fstat(self._number), self.path.stat())
+        except OSError:
+            return True
 
     def _has_moved(self) -> bool:
         """Open the folder anew if another is at its path by now, under the same number; False if there is none."""

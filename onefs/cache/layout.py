@@ -82,21 +82,38 @@ class CacheLayout:
                     found.append((f"{self._root}/{path}", status))
         return found
 
-    def each_copy(self, dataset: Dataset) -> Iterator[tuple[str, os.stat_result]]:
+    def each_copy(self, dataset: Dataset, *, is_strict: bool = False) -> Iterator[tuple[str, os.stat_result]]:
         """The same one by one, so that whoever wants the first only looks no further.
 
-        Raises CacheDamagedError or ContentError if there is something else than a file, or a symbolic link on the way.
+        If `is_strict`, it raises why what stands under a name is no copy, unless there is one under the other.
         """
+        strange = ""
         for path in self._paths(dataset):
             try:
                 status = self.folder.status(path)
             except OSError as error:
+                strange = strange or ("" if error.errno in ABSENT else path)
+                continue
+            if stat.S_ISREG(status.st_mode):
+                yield f"{self._root}/{path}", status
+                is_strict = False
+            else:
+                strange = strange or path
+        if strange and is_strict:
+            copy = self.open_at(dataset, strange)
+            if copy is not None:
+                os.close(copy.descriptor)
+
+    def has_name(self, dataset: Dataset) -> bool:
+        """Whether there is anything under one of the names that the dataset's file may have."""
+        for path in self._paths(dataset):
+            try:
+                self.folder.status(path)
+            except OSError as error:
                 if error.errno in ABSENT:
                     continue
-                raise cache_error(dataset.path, path, error) from error
-            if not stat.S_ISREG(status.st_mode):
-                raise self._no_file(path)
-            yield f"{self._root}/{path}", status
+            return True
+        return False
 
     def partial_blocks(self, dataset: Dataset) -> int:
         """512-byte blocks of what is fetched of a dataset so far."""
@@ -184,13 +201,6 @@ class CacheLayout:
     def _inside(self, path: str) -> str:
         """A path below the directory, relative to it."""
         return path.removeprefix(f"{self._root}/")
-
-    def check_name(self, dataset: Dataset) -> None:
-        """Raise what is wrong with what stands under a dataset's name, if it is no file, or behind a link."""
-        for path in self._paths(dataset):
-            copy = self.open_at(dataset, path)
-            if copy is not None:
-                os.close(copy.descriptor)
 
     def open_path(self, path: str) -> int:
         """A descriptor of a file of the cache. Raises OSError."""

@@ -102,18 +102,17 @@ class Content:
         have to be begun.
         """
         self._store.used(dataset)
-        for path, status in self._store.each_copy(dataset):
+        found: tuple[str, os.stat_result] | None = None
+        for path, status in self._store.each_copy(dataset, is_strict=True):
             signature, stamp = Signature.of(status), self._store.state.stamp(dataset.id)
             if trusted(dataset, signature, stamp, self._verify) is not None:
                 return OpenFile(dataset.path, self._store.descriptors.share(dataset, path, signature), None)
+            found = found or (path, status)
         if self._stop.is_set():
             raise ending(dataset)
         fetch = self._runner.join(dataset, may_fetch=may_fetch)
         if fetch is not None:
             return OpenFile(dataset.path, None, fetch)
-        found = self._store.find_copy(dataset)
-        if found is None:
-            self._store.check_name(dataset)
         self._raise_remembered(dataset, found, may_fetch=may_fetch)
         if found is None and not (may_fetch and self._store.is_cache):
             raise self._failures.tell_offline(dataset, offline(dataset, self._store))

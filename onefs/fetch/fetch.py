@@ -85,12 +85,14 @@ class Fetch:
 
     __slots__ = (
         "_asked_again", "_attached", "_error", "_lock", "_meter", "_news", "_part", "_result", "_state", "dataset",
-        "host", "is_demanded", "may_fetch", "submit", "token", "total_bytes", "wrong",
+        "has_copy", "host", "is_demanded", "may_fetch", "submit", "token", "total_bytes", "wrong",
     )  # fmt: skip
 
     def __init__(self, dataset: Dataset, *, may_fetch: bool, is_demanded: bool, parent: CancelToken) -> None:
         self.dataset = dataset
         self.may_fetch = may_fetch
+        self.has_copy = True
+        """Whether there may be a copy in the cache: False if there was none a moment ago."""
         self.is_demanded = is_demanded
         """Whether somebody asked for it, so that it may evict others, and its failure is remembered."""
         self.token = CancelToken(parent)

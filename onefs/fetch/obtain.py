@@ -96,7 +96,8 @@ class Obtainer:
             raise offline(dataset, self._store)
         with _stoppable(dataset), ExitStack() as stack:
             is_held = self._take_turn(fetch, stack)
-            copy = self._settle(fetch, in_hand=False)
+            copy = self._settle(fetch, in_hand=False) if fetch.has_copy else None
+            fetch.has_copy = True
             if copy is not None:
                 self._large.replaced(fetch, copy.signature.inode)
                 return Obtained(copy, fetched=False)
@@ -113,11 +114,16 @@ class Obtainer:
         """
         dataset = fetch.dataset
         is_shared = self._large.gate(dataset) in (Gate.END, Gate.OPEN)
+        longest_s = 0.0
         with cache_errors(dataset.path, self._store.state_dir):
             while True:
                 try:
-                    stack.enter_context(self._store.lock(dataset.id, self._stop, 0.0 if is_shared else inf))
+                    stack.enter_context(self._store.lock(dataset.id, self._stop, longest_s))
                 except HeldError:
+                    fetch.has_copy = True
+                    longest_s = 0.0 if is_shared else inf
+                    if not is_shared:
+                        continue
                     if self._is_begun(dataset):
                         return False
                     fetch.token.wait(SHARING_PAUSE_S)
@@ -228,7 +234,7 @@ class Obtainer:
         return ""
 
     def _commit(self, fetch: Fetch, file: WholeFile | DiskBlocks, md5: str) -> Copy:
-        copy = self._settle(fetch, in_hand=True)
+        copy = self._settle(fetch, in_hand=True) if self._store.has_name(fetch.dataset) else None
         if copy is not None:
             if isinstance(file, DiskBlocks):
                 with suppress(OSError):

@@ -152,6 +152,7 @@ class Runner:
             else:
                 break
         fetch.attach()
+        fetch.has_copy = has_copy
         fetch.submit = lambda: self._submit(fetch, self._workers.transfers, self._obtain)
         if has_copy:
             self._submit(fetch, self._workers.checks, self._check)

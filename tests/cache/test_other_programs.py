@@ -39,6 +39,7 @@ def test_a_copy_changed_while_it_is_open_is_not_served(place: ArchiveAndCache, m
     file = content.open(dataset, may_fetch=True)
     found = place.file(dataset).stat()
     assert file.edition == (found.st_size, found.st_mtime_ns, found.st_ino)
+    assert file.read(0, 10) == DATA[:10]
     with place.file(dataset).open("r+b") as other:
         other.write(b"changed")
     os.utime(place.file(dataset), (1, 1))
