@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from onefs.cache.locks import StoppedError
 from onefs.cache.verify import Verify
-from onefs.errors import BrokenAnswerError, ContentError, MismatchError, OnefsError
+from onefs.errors import BrokenAnswerError, ContentError, MismatchError, OfflineError, OnefsError
 from onefs.fetch.cancel import CancelToken
 from onefs.fetch.fetch import Fetch
 from onefs.fetch.mismatch import agree
@@ -102,6 +102,7 @@ class Filling:
         finally:
             self._workers.running.discard(self)
             part.filling = None
+            self._token.cancel(OfflineError("The filling of this file has ended."))  # nobody waits for a silent server
             with part.changed:
                 self._is_ended = True
                 part.changed.wait_for(lambda: not self._helpers and not self._is_syncing)
@@ -122,7 +123,7 @@ class Filling:
     def _next(self) -> tuple[Outcome | None, range]:
         """What to do next: end so, or fetch these blocks; neither, after a while in which nothing was wanted."""
         part = self.part
-        if self._token.is_cancelled:
+        if self._token.is_cancelled:  # as nothing may be fetched any more
             part.pause()
             return Outcome.RESTING, range(0)
         is_whole = part.storage.map.is_whole
@@ -187,6 +188,8 @@ class Filling:
                 self._helpers -= 1
                 self._error = self._error or failure
                 self.part.changed.notify_all()
+            if failure is not None:  # what others wait for at this location is asked for elsewhere
+                self._token.cancel(OfflineError("Another request for this file failed."))
 
     def _sync(self) -> None:
         """Bring what there is to the disk, in a thread of its own, so that no reader waits for that."""
@@ -243,6 +246,7 @@ class SpanSink:
         self._reached = blocks.start * filling.part.storage.map.block_bytes
         self._block = blocks.start  # the first that was not noted yet
         self._is_part = True
+        self._is_done = False
         self._asked_edition = ""
         self._end = self._counts_to = 0
         self._reserved = range(0)
@@ -252,7 +256,11 @@ class SpanSink:
         part = self._part
         with part.changed:
             storage = part.storage
-            if self._filling.is_over or (part.streams and (self._filling.is_streaming or storage.map.is_whole)):
+            if (
+                self._is_done
+                or self._filling.is_over
+                or (part.streams and (self._filling.is_streaming or storage.map.is_whole))
+            ):
                 return None
             self._asked_edition = "" if part.streams else storage.edition
             if part.streams:
@@ -317,6 +325,7 @@ class SpanSink:
                 raise BrokenAnswerError(f"{server} ended after {self._reached} of {size}.")
             if is_complete:
                 self._note(self._end)
+                self._is_done = True  # though in memory some of its blocks may have made room for others again
         finally:
             part.give_back_room(self._reserved)
             if not self._is_part:
