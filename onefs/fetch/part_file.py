@@ -13,7 +13,7 @@ from onefs.errors import NoRoomError, OnefsError, again
 from onefs.fetch.descriptors import Descriptor, Origin
 from onefs.fetch.hashing import FollowingDigest
 from onefs.fetch.scheduler import ReadAhead, Scheduler
-from onefs.fetch.storage import MORE_ROOM_OR_LIMIT, BlockStorage, DiskBlocks, MemoryBlocks
+from onefs.fetch.storage import MORE_ROOM_OR_LIMIT, DiskBlocks, MemoryBlocks
 from onefs.threads import Workers
 
 CLAIMED_S = 3.0
@@ -68,7 +68,8 @@ class PartFile:
     def __init__(
         self, storage: DiskBlocks | MemoryBlocks, rules: BlockRules, gate: Gate, worker: PartWorker, hashers: Workers
     ) -> None:
-        self._storage = storage
+        self.storage = storage
+        """Where its blocks are."""
         self.rules = rules
         self.gate = gate
         self.streams = False
@@ -100,11 +101,6 @@ class PartFile:
         self._came_last = range(0)
 
     @property
-    def storage(self) -> BlockStorage:
-        """Where its blocks are."""
-        return self._storage
-
-    @property
     def inode(self) -> int:
         """Of its file on disk; 0 if there is none."""
         return self._descriptor.signature.inode if self._descriptor is not None else 0
@@ -123,7 +119,7 @@ class PartFile:
             if self._is_closed or self.error is not None:
                 return _done()  # something else takes its place
             blocks = self.storage.map.over(offset, size)
-            if isinstance(self._storage, MemoryBlocks) and len(blocks) > self._storage.most_blocks:
+            if isinstance(self.storage, MemoryBlocks) and len(blocks) > self.storage.most_blocks:
                 raise _no_room("so much of a large file at once")
             missing = list(self.storage.map.missing(blocks))
             more = reader.read(offset, size)
@@ -175,8 +171,8 @@ class PartFile:
             if self._held_back(blocks) or not self._are_there(blocks, may_wait=may_wait):
                 return None
             self.is_served = True
-            if isinstance(self._storage, MemoryBlocks):
-                return self._storage.bytes_at(offset, size)
+            if isinstance(self.storage, MemoryBlocks):
+                return self.storage.bytes_at(offset, size)
             return self._descriptor if self._descriptor is not None and self._descriptor.share() else None
 
     def bytes_of(self, block: int) -> bytes | None:
@@ -185,8 +181,8 @@ class PartFile:
         with self.changed:
             if self._is_closed or not self._are_there(range(block, block + 1), may_wait=True):
                 return None
-            if isinstance(self._storage, MemoryBlocks):
-                return self._storage.bytes_at(begin, end - begin)
+            if isinstance(self.storage, MemoryBlocks):
+                return self.storage.bytes_at(begin, end - begin)
             return os.pread(self._descriptor.number, end - begin, begin) if self._descriptor is not None else None
 
     def next_span(self, *, all_at_once: bool = False) -> range:
@@ -294,11 +290,11 @@ class PartFile:
 
     def refresh(self) -> None:
         """Have the blocks that other processes fetched. Waits for the disk."""
-        news = self._storage.news()
+        news = self.storage.news()
         with self.changed:
-            self._storage.merge(news)
-            front_bytes = self._storage.map.front_bytes
-            here = [self._waiting.pop(block) for block in list(self._waiting) if self._storage.map.has(block)]
+            self.storage.merge(news)
+            front_bytes = self.storage.map.front_bytes
+            here = [self._waiting.pop(block) for block in list(self._waiting) if self.storage.map.has(block)]
         for future in here:
             future.set_result(None)
         if self.digest is not None and news:
@@ -306,7 +302,7 @@ class PartFile:
 
     def became(self, copy: Signature) -> None:
         """The copy is there. To be told before `close`, as another file may have the inode's number afterwards."""
-        if isinstance(self._storage, DiskBlocks) and self.inode == copy.inode:
+        if isinstance(self.storage, DiskBlocks) and self.inode == copy.inode:
             self.origin.edition = copy.size_bytes, copy.mtime_ns, copy.inode
 
     def fail(self, error: OnefsError) -> None:
@@ -347,12 +343,12 @@ class PartFile:
 
     def _are_there(self, blocks: range, *, may_wait: bool) -> bool:
         """Whether these blocks are there, and right by their checksums if an earlier process left them."""
-        if isinstance(self._storage, DiskBlocks) and self._descriptor is not None:
+        if isinstance(self.storage, DiskBlocks) and self._descriptor is not None:
             for block in blocks:
-                if not self._storage.is_checked(block):
+                if not self.storage.is_checked(block):
                     if not may_wait:
                         return False
-                    self._storage.check(block, self._descriptor.number)
+                    self.storage.check(block, self._descriptor.number)
         return all(map(self.storage.map.has, blocks))
 
     def _missing_bytes(self, blocks: range) -> int:
