@@ -89,7 +89,7 @@ class Content:
             store, ranges, self._blocks, verify, self._failures, events, max_transfers=max_transfers
         )
         obtainer = Obtainer(store, copies, ranges, self._large, locate, health, verify, self._stop, events)
-        self.keeping = Keeping(store, self._failures, verify, patience.settled_s, self._stop, events)
+        self.keeping = Keeping(store, self._failures, copies, events)
         workers = FetchWorkers(max_transfers=max_transfers, max_prefetches=prefetches)
         self._runner = Runner(store, obtainer, self._failures, events, counts, workers)
         self._fetches = self._runner.fetches

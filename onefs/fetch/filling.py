@@ -8,8 +8,8 @@ from onefs.cache.locks import StoppedError
 from onefs.cache.verify import Verify
 from onefs.errors import BrokenAnswerError, ContentError, MismatchError, OnefsError
 from onefs.fetch.cancel import CancelToken
+from onefs.fetch.failures import agree
 from onefs.fetch.fetch import Fetch
-from onefs.fetch.mismatch import agree
 from onefs.fetch.part_file import Gate, PartFile
 from onefs.fetch.ranges import ChangedError, Ranges, Span, server_of
 from onefs.fetch.scheduler import SHORTEST_SPAN_BYTES

@@ -21,12 +21,11 @@ from onefs.errors import (
     OnefsError,
     UnreachableError,
 )
-from onefs.fetch.failures import Failures, offline
+from onefs.fetch.failures import Failures, giver, mismatch, offline
 from onefs.fetch.fetch import Fetch, FetchEvents, FetchState
 from onefs.fetch.filling import Filling, FillingWorkers, Outcome
 from onefs.fetch.joining import has_same_edition
 from onefs.fetch.locations import Locations, Ordered, untried
-from onefs.fetch.mismatch import giver, mismatch
 from onefs.fetch.part_file import BlockRules, Gate, PartFile
 from onefs.fetch.ranges import ChangedError, Ranges, server_of
 from onefs.fetch.storage import DiskBlocks, Memory, MemoryBlocks

@@ -24,7 +24,7 @@ from onefs.errors import (
     UnreachableError,
 )
 from onefs.fetch.access import Patience, State, Verify
-from onefs.fetch.mismatch import giver
+from onefs.fetch.failures import giver
 from onefs.fetch.retry import LocationHealth
 from onefs.outages import Outages
 from onefs.transports.base import Location
