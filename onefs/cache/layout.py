@@ -13,7 +13,7 @@ from onefs import alf
 from onefs.cache import disks
 from onefs.cache.atomic import cache_error, give_name
 from onefs.cache.beneath import Folder, PrivateFolder
-from onefs.cache.marks import BLOCKS_ENDING
+from onefs.cache.part_files import BLOCKS_ENDING
 from onefs.cache.sharing import hold_state, others_can_write, state_folder
 from onefs.cache.verify import Signature
 from onefs.catalogue.records import Dataset

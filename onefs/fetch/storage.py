@@ -12,8 +12,7 @@ from uuid import uuid4
 from onefs.cache.atomic import MORE_ROOM, has_its_name, part_from_others, reopened
 from onefs.cache.beneath import DATA_MODE
 from onefs.cache.layout import CacheLayout
-from onefs.cache.marks import BLOCKS_ENDING, claim, mark_open, release
-from onefs.cache.part_records import PartRecord
+from onefs.cache.part_files import BLOCKS_ENDING, PartRecord, claim, mark_open, release
 from onefs.cache.store import ContentStore
 from onefs.cache.usage import footprint
 from onefs.cache.verify import wanted
