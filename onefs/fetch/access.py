@@ -33,7 +33,7 @@ __all__ = [
 
 
 class NoEvents:
-    """Nobody wants to be told."""
+    """`FetchEvents` that does nothing."""
 
     def changed(self, dataset: Dataset) -> None:
         """Do nothing."""
@@ -139,7 +139,7 @@ class Content:
         )
 
     def prefetch(self, dataset: Dataset) -> None:
-        """Begin to fetch a small file that nobody asked for, if there is room without evicting anything.
+        """Begin to fetch a small file ahead of its first open, if there is room without evicting anything.
 
         Those who open it meanwhile do not wait behind other prefetches. Until then no failure is told or remembered.
         """
@@ -147,7 +147,7 @@ class Content:
             self._runner.prefetch(dataset, self._token)
 
     def cancel_prefetches(self) -> None:
-        """Fetch no more of what nobody asked for."""
+        """Stop all prefetches."""
         self._runner.cancel_prefetches()
 
     def inspect(self, dataset: Dataset) -> Inspection:

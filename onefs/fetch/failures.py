@@ -243,8 +243,13 @@ def offline(dataset: Dataset, store: ContentStore) -> OfflineError:
     )
 
 
+def fault(dataset: Dataset) -> ContentError:
+    """The error for an exception that nobody foresaw."""
+    return ContentError(f"{dataset.path} was not fetched because of a fault in onefs.", "Report it, with the log.")
+
+
 def ending(dataset: Dataset) -> OfflineError:
-    """The error for those who wait when all ends."""
+    """The error for those who wait for a file when onefs ends."""
     return OfflineError(f"{dataset.path} was not fetched: onefs is ending.", "Mount again.")
 
 

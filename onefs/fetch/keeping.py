@@ -1,4 +1,4 @@
-"""`Keeping`: pins, evicts or verifies single copies, as a person asks."""
+"""`Keeping`: what a person asks of the cache: pin, evict or verify a copy, and how full it is."""
 
 from collections.abc import Callable
 from uuid import UUID
@@ -16,7 +16,7 @@ from onefs.fetch.fetch import FetchEvents
 
 
 class Keeping:
-    """The copies in the cache, as a person steers them. Safe to use from several threads."""
+    """Pins, evicts and verifies single copies, and tells how full the cache is. Safe to use from several threads."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Fetching files by blocks: from the location that began them, from another that has the same edition, or anew."""
+"""`LargeFiles` fetches part files: from the location that began them, another with the same edition, or anew."""
 
 import logging
 from contextlib import suppress
@@ -271,7 +271,7 @@ class LargeFiles:
                 self._begin(fetch)
                 editions += 1
                 if editions == EDITIONS_IN_A_ROW:
-                    error = BrokenAnswerError(f"{server} answers with ever other editions of the file.")
+                    error = BrokenAnswerError(f"{server} answers each request with another edition of the file.")
                     locations.failed(location, error)
                     return None
             except (UnreachableError, AccessRefusedError, ContentError) as error:

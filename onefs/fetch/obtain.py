@@ -1,4 +1,4 @@
-"""Obtaining a dataset's file: from the copy in the cache, or else from one location after the other."""
+"""`Obtainer` gets a dataset's file: from the copy in the cache, or else from one location after the other."""
 
 import logging
 import threading

@@ -1,4 +1,4 @@
-"""`PartFile`: a large file that is not whole, between its blocks, those who read it and those who fetch it."""
+"""`PartFile`: a large file that is not whole: its readers wait for blocks, and workers fetch what they wait for."""
 
 import os
 import threading
@@ -132,7 +132,7 @@ class PartFile:
             refusal = self._worker.refusal()
             if refusal is not None and (missing or (held and self._is_resting)):
                 raise refusal
-            waits = [self._waiting.setdefault(block, _pending()) for block in (*missing, *held)]
+            waits = [self._waiting.setdefault(block, pending()) for block in (*missing, *held)]
             begins = self._is_resting and refusal is None
             self._is_resting = self._is_resting and not begins
             self.changed.notify_all()
@@ -153,7 +153,7 @@ class PartFile:
         return waiting
 
     def forget(self, reader: ReadAhead) -> None:
-        """Read no longer ahead for one that closes its file."""
+        """Stop reading ahead for a reader that closes its file."""
         with self.changed:
             self._scheduler.readers.discard(reader)
 
@@ -206,14 +206,14 @@ class PartFile:
             return mine
 
     def give_back(self, span: range) -> None:
-        """Whoever took these blocks fetches them no longer."""
+        """Free blocks that `next_span` gave, so that others fetch them."""
         with self.changed:
             self._scheduler.give_back(span)
             self.storage.release(span)
             self.changed.notify_all()
 
     def reserve(self, blocks: range) -> None:
-        """Have room for those of these blocks that are missing. Raises NoRoomError."""
+        """Reserve room for those of these blocks that are missing. Raises NoRoomError."""
         self.storage.reserve(self._missing_bytes(blocks))
 
     def give_back_room(self, blocks: range) -> None:
@@ -225,7 +225,7 @@ class PartFile:
         return self._worker.refusal() is None
 
     def stream(self, why: str) -> None:
-        """It comes from its beginning on only. Raises NoRoomError if what is not read at once would go."""
+        """Note that the server gives it only from its beginning on. Raises NoRoomError if its blocks are in memory."""
         if not self.storage.is_kept:
             raise _no_room(f"a large file that is read from its beginning on, as its server {why}")
         self.streams = True
@@ -264,13 +264,13 @@ class PartFile:
         return self.digest.hexdigest(self.storage.map.size_bytes) if self.digest is not None else ""
 
     def verified(self) -> None:
-        """Serve it to its end, as its hash is right."""
+        """Open the gate: its hash is right."""
         with self.changed:
             self.is_verified = True
         self.wake()
 
     def rest(self) -> bool:
-        """Let nobody fetch until something is wanted; False if something is."""
+        """Mark it as idle, with no worker, until a reader wants more; False if one already does."""
         with self.changed:
             if any(map(self._scheduler.is_free, self._waiting)):
                 return False
@@ -278,18 +278,18 @@ class PartFile:
             return True
 
     def pause(self) -> None:
-        """Nobody fetches any more, as it failed: those who wait shall ask again."""
+        """Note that the fetch failed and no worker is left, and wake the readers, so that they ask again."""
         with self.changed:
             self._is_resting = True
         self.wake()
 
     def resume(self) -> None:
-        """Note that somebody fetches again."""
+        """Note that a worker fetches again."""
         with self.changed:
             self._is_resting = False
 
     def refresh(self) -> None:
-        """Have the blocks that other processes fetched. Waits for the disk."""
+        """Add the blocks that other processes fetched, and wake their readers. Waits for the disk."""
         news = self.storage.news()
         with self.changed:
             self.storage.merge(news)
@@ -301,17 +301,17 @@ class PartFile:
             self.digest.reach(front_bytes)
 
     def became(self, copy: Signature) -> None:
-        """The copy is there. To be told before `close`, as another file may have the inode's number afterwards."""
+        """Note the copy that it became. Call it before `close`, as the inode number may be reused afterwards."""
         if isinstance(self.storage, DiskBlocks) and self.inode == copy.inode:
             self.origin.edition = copy.size_bytes, copy.mtime_ns, copy.inode
 
     def fail(self, error: OnefsError) -> None:
-        """Serve no byte of it any more; those who wait learn of it when it is closed."""
+        """Stop serving it; readers that wait get the error when it is closed."""
         with self.changed:
             self.error = error
 
     def wake(self) -> None:
-        """Let all who wait ask again."""
+        """Wake all readers that wait, so that they ask again."""
         with self.changed:
             waiting = list(self._waiting.values())
             self._waiting.clear()
@@ -321,7 +321,7 @@ class PartFile:
                 future.set_result(None)
 
     def close(self) -> None:
-        """Let go of the file once nobody reads it any more."""
+        """Close the file once no reader uses it."""
         with self.changed:
             self._is_closed = True
         self.wake()
@@ -356,14 +356,15 @@ class PartFile:
             return sum(1 for _ in self.storage.map.missing(blocks)) * self.storage.map.block_bytes
 
 
-def _pending() -> "Future[None]":
+def pending() -> "Future[None]":
+    """A future that has not completed, and that nobody can cancel."""
     future: Future[None] = Future()
     future.set_running_or_notify_cancel()  # so that none of those who wait can cancel it for the rest
     return future
 
 
 def _done() -> "Future[None]":
-    future = _pending()
+    future = pending()
     future.set_result(None)
     return future
 

@@ -1,4 +1,4 @@
-"""Files that are fetched in one request: small ones, and those of unknown length."""
+"""`WholeFile`: a file that is fetched in one request, as it is small or its length is unknown."""
 
 import os
 from uuid import uuid4
