@@ -134,7 +134,7 @@ class Runner:
             self._leave(fetch)
 
     def cancel_prefetches(self) -> None:
-        """Stop all prefetches."""
+        """Leave all that nobody asked for."""
         for fetch in self.fetches.running():
             if not fetch.is_demanded and self._leave(fetch):
                 fetch.token.cancel(ending(fetch.dataset))
