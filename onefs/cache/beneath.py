@@ -1,4 +1,4 @@
-"""Files below an open folder: opened, renamed and removed by relative paths on which no symbolic link is followed."""
+"""`Folder`: opens, renames and removes files below an open folder (openat2), following no symbolic link."""
 
 import ctypes
 import errno

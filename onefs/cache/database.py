@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from onefs import forks
-from onefs.cache import disks
+from onefs import forks, mountinfo
 from onefs.cache.atomic import make_folder, write_whole
 from onefs.cache.sqlite import ERRORS, connect, copy_rows, first_row, is_damage, is_mistake, lock_file, transact
 
@@ -217,7 +216,7 @@ class Database:
     def _create(self, path: Path) -> None:
         with closing(connect(path, "mode=rwc")) as connection:
             connection.execute("PRAGMA synchronous = OFF")  # a file that is not whole after a power loss is damaged
-            if disks.is_known_as_local(self.folder):
+            if mountinfo.is_known_as_local(self.folder):
                 connection.execute("PRAGMA journal_mode = WAL")
             self._make_tables(connection)
             connection.execute(f"PRAGMA user_version = {VERSION}")

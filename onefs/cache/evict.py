@@ -15,7 +15,7 @@ from onefs import alf
 from onefs.cache.descriptors import Descriptors
 from onefs.cache.layout import CacheLayout
 from onefs.cache.locks import DatasetLocks, StoppedError
-from onefs.cache.marks import BLOCKS_ENDING, is_open
+from onefs.cache.part_files import BLOCKS_ENDING, is_open
 from onefs.cache.state import State
 from onefs.cache.usage import checked, footprint, pinned_bytes, put_checked
 from onefs.cache.verify import CopyRecord, Signature, record_of

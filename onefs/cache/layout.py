@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
-from onefs import alf
-from onefs.cache import disks
+from onefs import alf, mountinfo
 from onefs.cache.atomic import cache_error, give_name
 from onefs.cache.beneath import Folder, PrivateFolder
-from onefs.cache.marks import BLOCKS_ENDING
+from onefs.cache.part_files import BLOCKS_ENDING
 from onefs.cache.sharing import hold_state, others_can_write, state_folder
 from onefs.cache.verify import Signature
 from onefs.catalogue.records import Dataset
@@ -65,12 +64,12 @@ class CacheLayout:
     @cached_property
     def is_local_disk(self) -> bool:
         """Whether both directories are on disks of this machine, so that opening a file keeps nobody waiting."""
-        return disks.is_local(self.data_dir) and disks.is_local(self.state_dir)
+        return mountinfo.is_local(self.data_dir) and mountinfo.is_local(self.state_dir)
 
     @cached_property
     def read_now_flags(self) -> int:
         """Flags of `preadv` for a read that never waits for a disk. tmpfs has none, and refuses RWF_NOWAIT."""
-        return 0 if disks.is_in_memory(self.data_dir) else os.RWF_NOWAIT
+        return 0 if mountinfo.is_in_memory(self.data_dir) else os.RWF_NOWAIT
 
     def find_copies(self, dataset: Dataset) -> list[tuple[str, os.stat_result]]:
         """Path and status of the dataset's files in the cache; first the one with the name that onefs gives."""

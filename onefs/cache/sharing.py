@@ -1,4 +1,4 @@
-"""Whether other users can write a cache directory, and where onefs keeps its own files in it."""
+"""Permissions: whether other users can write a cache directory, and where onefs keeps its own files in it."""
 
 import errno
 import grp

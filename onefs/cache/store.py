@@ -16,7 +16,7 @@ from onefs.cache.descriptors import Descriptors
 from onefs.cache.evict import AT_ONCE, Evictor
 from onefs.cache.layout import CacheLayout, Copy
 from onefs.cache.locks import DatasetLocks, StoppedError
-from onefs.cache.part_records import PartRecords
+from onefs.cache.part_files import PartRecords
 from onefs.cache.quota import Limits, Quota, Usage
 from onefs.cache.state import State
 from onefs.cache.usage import LabUsage, footprint

@@ -15,7 +15,7 @@ from functools import partial
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
-from onefs.cache.processes import has_ended, may_run_elsewhere, this_process
+from onefs.cache.locks import has_ended, may_run_elsewhere, this_process
 from onefs.cache.state import State
 from onefs.forks import cached_property
 

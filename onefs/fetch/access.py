@@ -33,7 +33,7 @@ __all__ = [
 
 
 class NoEvents:
-    """Nobody wants to be told."""
+    """`FetchEvents` that does nothing."""
 
     def changed(self, dataset: Dataset) -> None:
         """Do nothing."""
@@ -89,7 +89,7 @@ class Content:
             store, ranges, self._blocks, verify, self._failures, events, max_transfers=max_transfers
         )
         obtainer = Obtainer(store, copies, ranges, self._large, locate, health, verify, self._stop, events)
-        self.keeping = Keeping(store, self._failures, verify, patience.settled_s, self._stop, events)
+        self.keeping = Keeping(store, self._failures, copies, events)
         workers = FetchWorkers(max_transfers=max_transfers, max_prefetches=prefetches)
         self._runner = Runner(store, obtainer, self._failures, events, counts, workers)
         self._fetches = self._runner.fetches
@@ -138,7 +138,7 @@ class Content:
         )
 
     def prefetch(self, dataset: Dataset) -> None:
-        """Begin to fetch a small file that nobody asked for, if there is room without evicting anything.
+        """Begin to fetch a small file ahead of its first open, if there is room without evicting anything.
 
         Those who open it meanwhile do not wait behind other prefetches. Until then no failure is told or remembered.
         """
@@ -146,7 +146,7 @@ class Content:
             self._runner.prefetch(dataset, self._token)
 
     def cancel_prefetches(self) -> None:
-        """Fetch no more of what nobody asked for."""
+        """Stop all prefetches."""
         self._runner.cancel_prefetches()
 
     def inspect(self, dataset: Dataset) -> Inspection:

@@ -13,7 +13,7 @@ from onefs.cache.verify import Signature, wanted
 from onefs.catalogue.records import Dataset
 from onefs.errors import OnefsError, again
 from onefs.fetch.cancel import CancelToken
-from onefs.fetch.part_file import Gate, PartFile
+from onefs.fetch.part_file import Gate, PartFile, pending
 from onefs.meter import Meter
 from onefs.transports.base import Location
 
@@ -103,7 +103,7 @@ class Fetch:
         self._meter = Meter()
         self._lock = threading.RLock()  # guards all below
         self._state = FetchState.QUEUED
-        self._news = _pending()
+        self._news = pending()
         self._attached = 0
         self._part: PartFile | None = None
         self._result: CachedFile | None = None
@@ -277,7 +277,7 @@ class Fetch:
     def _tell(self) -> None:
         with self._lock:
             # The worker and whoever closes may tell at once: each future is ended by the one that took it away.
-            news, self._news = self._news, _pending()
+            news, self._news = self._news, pending()
             if self._state in ENDS:
                 self._news.set_result(None)
         if not news.done():
@@ -325,12 +325,6 @@ class Fetches:
 
 def _key(fetch: Fetch) -> tuple[UUID, str, bool]:
     return fetch.dataset.id, wanted(fetch.dataset), fetch.may_fetch
-
-
-def _pending() -> "Future[None]":
-    future: Future[None] = Future()
-    future.set_running_or_notify_cancel()  # so that none of those who wait can cancel it for the rest
-    return future
 
 
 def _nothing() -> None:

@@ -1,4 +1,4 @@
-"""Filling a part file from one location: which thread fetches which blocks, when they are synced, and when it ends."""
+"""`Filling` fetches blocks of a part file from one location: by how many threads, when to sync, and when to stop."""
 
 import logging
 import time
@@ -6,10 +6,10 @@ from enum import StrEnum
 
 from onefs.cache.locks import StoppedError
 from onefs.cache.verify import Verify
-from onefs.errors import BrokenAnswerError, ContentError, MismatchError, OfflineError, OnefsError
+from onefs.errors import BrokenAnswerError, MismatchError, OfflineError, OnefsError
 from onefs.fetch.cancel import CancelToken
+from onefs.fetch.failures import agree, fault
 from onefs.fetch.fetch import Fetch
-from onefs.fetch.mismatch import agree
 from onefs.fetch.part_file import Gate, PartFile
 from onefs.fetch.ranges import ChangedError, Ranges, Span, server_of
 from onefs.fetch.scheduler import SHORTEST_SPAN_BYTES
@@ -173,10 +173,7 @@ class Filling:
             self.part.give_back(blocks)
 
     def _help(self) -> None:
-        failure: Exception | None = ContentError(
-            f"{self.fetch.dataset.path} could not be had because of a fault in onefs.",
-            "Please report it, with the log.",
-        )
+        failure: Exception | None = fault(self.fetch.dataset)
         try:
             while not self.is_over and (blocks := self.part.next_span()):
                 self._fetch(blocks)

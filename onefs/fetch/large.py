@@ -1,4 +1,4 @@
-"""Fetching files by blocks: from the location that began them, from another that has the same edition, or anew."""
+"""`LargeFiles` fetches part files: from the location that began them, another with the same edition, or anew."""
 
 import logging
 from contextlib import suppress
@@ -21,12 +21,11 @@ from onefs.errors import (
     OnefsError,
     UnreachableError,
 )
-from onefs.fetch.failures import Failures, offline
+from onefs.fetch.failures import Failures, giver, mismatch, offline
 from onefs.fetch.fetch import Fetch, FetchEvents, FetchState
 from onefs.fetch.filling import Filling, FillingWorkers, Outcome
 from onefs.fetch.joining import has_same_edition
 from onefs.fetch.locations import Locations, Ordered, untried
-from onefs.fetch.mismatch import giver, mismatch
 from onefs.fetch.part_file import BlockRules, Gate, PartFile
 from onefs.fetch.ranges import ChangedError, Ranges, server_of
 from onefs.fetch.storage import DiskBlocks, Memory, MemoryBlocks
@@ -272,7 +271,7 @@ class LargeFiles:
                 self._begin(fetch)
                 editions += 1
                 if editions == EDITIONS_IN_A_ROW:
-                    error = BrokenAnswerError(f"{server} answers with ever other editions of the file.")
+                    error = BrokenAnswerError(f"{server} answers each request with another edition of the file.")
                     locations.failed(location, error)
                     return None
             except (UnreachableError, AccessRefusedError, ContentError) as error:

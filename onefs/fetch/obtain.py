@@ -1,4 +1,4 @@
-"""Obtaining a dataset's file: from the copy in the cache, or else from one location after the other."""
+"""`Obtainer` gets a dataset's file: from the copy in the cache, or else from one location after the other."""
 
 import logging
 import threading
@@ -15,12 +15,11 @@ from onefs.cache.usage import footprint
 from onefs.cache.verify import Verify, wanted
 from onefs.catalogue.records import Dataset
 from onefs.errors import AccessRefusedError, ContentError, MismatchError, NoRoomError, UnreachableError
-from onefs.fetch.copies import Copies, Look, Standing
-from onefs.fetch.failures import are_final, ending, offline
+from onefs.fetch.copies import KEPT_IN_PLACE, Copies, Look, Standing
+from onefs.fetch.failures import are_final, ending, mismatch, offline
 from onefs.fetch.fetch import Fetch, FetchEvents
 from onefs.fetch.large import LargeFiles, Pause, WholePart
 from onefs.fetch.locations import Locations, Ordered
-from onefs.fetch.mismatch import mismatch
 from onefs.fetch.part_file import Gate
 from onefs.fetch.ranges import Ranges
 from onefs.fetch.retry import LocationHealth
@@ -34,10 +33,6 @@ WRITING_WAITS = 40
 SHARING_PAUSE_S = 0.1
 """How often to look whether a large file that another process has begun can be filled together with it."""
 BEING_WRITTEN = "Another program may still be writing it: try again in a few seconds."
-KEPT_IN_PLACE = (
-    "If its tables were made by indexing, run onefs refresh; else tell the archive's maintainers. verify = warn serves "
-    "such files all the same."
-)
 NOT_OURS = "onefs leaves it, as another program put it there: move it away to have the right one fetched."
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Runs fetches: gives each a worker, step by step, remembers what came of it, and counts."""
+"""`Runner` runs fetches: gives each a worker, step by step, remembers what came of it, and counts."""
 
 import os
 import threading
@@ -20,7 +20,7 @@ from onefs.errors import (
     UnreachableError,
 )
 from onefs.fetch.cancel import CancelToken
-from onefs.fetch.failures import Failures, ending, is_quarantine
+from onefs.fetch.failures import Failures, ending, fault, is_quarantine
 from onefs.fetch.fetch import Fetch, Fetches, FetchEvents, FetchState
 from onefs.fetch.large import Pause
 from onefs.fetch.obtain import Obtained, Obtainer
@@ -186,10 +186,7 @@ class Runner:
     def _run(self, fetch: Fetch, state: FetchState, step: Callable[[Fetch], Obtained | Pause | None]) -> None:
         is_begun = True
         # What nobody foresaw goes on to the worker's own report, but nobody may wait for ever.
-        outcome: Obtained | OnefsError | Pause | None = ContentError(
-            f"{fetch.dataset.path} could not be had because of a fault in onefs.",
-            "Please report it, with the log.",
-        )
+        outcome: Obtained | OnefsError | Pause | None = fault(fetch.dataset)
         try:
             if not fetch.start(state):
                 is_begun = False
