@@ -277,3 +277,24 @@ def test_read_only(what: str) -> None:
         with closing_state(root) as state:
             assert check_trust(state, root, files) == FILES * 2 // 3
             assert not state.is_pinned(dataset.id)
+
+
+@pytest.mark.needs_root
+def test_what_is_written_counts_once_a_folder_that_was_read_only_can_be_written() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as home:
+        root = Path(home)
+        root.chmod(0o755)
+        (dataset, _), *_ = of_cache(root)
+        os.seteuid(4001)
+        try:
+            with closing_state(root) as state:
+                assert not state.is_pinned(dataset.id)
+                os.seteuid(0)
+                (root / ".onefs").chmod(0o777)
+                for path in (root / ".onefs").iterdir():
+                    path.chmod(0o666)
+                os.seteuid(4001)
+                state.pin(dataset.id)
+                assert state.is_pinned(dataset.id)
+        finally:
+            os.seteuid(0)
