@@ -44,14 +44,17 @@ class Database:
     locked by another for longer than `BUSY_S`) all goes on in memory, and the file is tried again later.
     """
 
-    def __init__(self, folder: Path, schema: str, carried_over: tuple[str, ...], again_after_s: float) -> None:
+    def __init__(
+        self, folder: Path, schema: str, carried_over: tuple[str, ...], rescued: str, again_after_s: float
+    ) -> None:
         """`schema` makes what is missing; `carried_over` are the tables that go from memory into the file later.
 
-        After `again_after_s` a file that could not be used is tried again.
+        What can be read of the table `rescued` goes from a file that is damaged into the next. After `again_after_s` a file that could not be used is tried again.
         """
         self.folder = folder
         self._schemas = [schema]
         self._carried_over = carried_over
+        self._rescued = rescued
         self._again_after_s = again_after_s
         self._using = forks.new_rlock(held_at_forks=True)  # guards the five below
         self._connection: sqlite3.Connection | None = None
@@ -223,7 +226,17 @@ class Database:
             if disks.is_known_as_local(self.folder):
                 connection.execute("PRAGMA journal_mode = WAL")
             self._make_tables(connection)
+            self._rescue(connection, path)
             connection.execute(f"PRAGMA user_version = {VERSION}")
+
+    def _rescue(self, connection: sqlite3.Connection, path: Path) -> None:
+        """Have what can be read of one table in other files of this folder, each up to the first damage."""
+        connection.execute("BEGIN")
+        for other in self.folder.glob("state-*.db"):
+            if other != path and other.is_file() and not other.is_symlink():
+                with suppress(*ERRORS), closing(connect(other, "mode=ro")) as source:
+                    copy_rows(source, connection, (self._rescued,))
+        connection.execute("COMMIT")
 
     def _make_tables(self, connection: sqlite3.Connection) -> None:
         for schema in self._schemas:

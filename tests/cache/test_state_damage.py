@@ -9,6 +9,7 @@ import sys
 import tempfile
 from contextlib import closing
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from archive_and_cache import ArchiveAndCache, dataset_of, read
@@ -22,6 +23,7 @@ FILES = 24
 DAMAGES = 200
 USED_AFTER_EACH = 4
 DATA = os.urandom(5000)
+PUT_PIN = "REPLACE INTO pins VALUES (?)"
 
 
 def state_in(root: Path) -> State:
@@ -222,14 +224,39 @@ def test_locked_by_a_process_that_is_killed(tmp_path: Path) -> None:
         assert state.flush()
         assert state.reload(dataset.id) == stamp
         with pytest.raises(Exception, match="cannot be recorded"):
-            state.pin(dataset.id)
+            state.pin(UUID(int=1))
+        assert not state.is_pinned(UUID(int=1))
         process.kill()
         process.wait()
         assert check_trust(state, tmp_path, files) == FILES * 2 // 3
         state.pin(dataset.id)  # now in the file, with what was in memory
     with closing_state(tmp_path) as state:
         assert state.stamp(dataset.id) == stamp
-        assert state.is_pinned(dataset.id)
+        assert state.pinned() == {str(dataset.id)}, "what could not be recorded then is not recorded later"
+
+
+@pytest.mark.parametrize("what", ["a table", "the version", "the name"])
+def test_pins_outlive_damage_elsewhere(tmp_path: Path, what: str) -> None:
+    of_cache(tmp_path)
+    with closing_state(tmp_path) as state:
+        for number in range(2000):  # several pages
+            state.write_later(lambda connection, row=(UUID(int=number).bytes,): connection.execute(PUT_PIN, row))
+        query = "SELECT rootpage FROM sqlite_master WHERE name = 'copies'"
+        (page,) = state.read(lambda connection: connection.execute(query).fetchone())
+        if what == "the version":
+            state.read(lambda connection: connection.execute("PRAGMA user_version = 99"))
+    (path,) = (tmp_path / ".onefs").glob("state-*.db")
+    if what == "a table":
+        with path.open("r+b") as file:
+            file.seek((page - 1) * 4096)
+            file.write(b"\xff" * 4096)
+    if what == "the name":
+        (tmp_path / ".onefs/state.current").unlink()
+    with closing_state(tmp_path) as state:
+        list(state.copies())
+        state.write(lambda connection: connection.in_transaction)
+        assert len(state.pinned()) == 2000
+    assert not path.exists()
 
 
 def test_on_a_full_disk(place: ArchiveAndCache) -> None:
