@@ -49,7 +49,8 @@ class Database:
     ) -> None:
         """`schema` makes what is missing; `carried_over` are the tables that go from memory into the file later.
 
-        What can be read of the table `rescued` goes from a file that is damaged into the next. After `again_after_s` a file that could not be used is tried again.
+        What can be read of the table `rescued` goes from a file that is damaged into the next. After `again_after_s` a
+        file that could not be used is tried again.
         """
         self.folder = folder
         self._schemas = [schema]

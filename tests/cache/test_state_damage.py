@@ -23,7 +23,6 @@ FILES = 24
 DAMAGES = 200
 USED_AFTER_EACH = 4
 DATA = os.urandom(5000)
-PUT_PIN = "REPLACE INTO pins VALUES (?)"
 
 
 def state_in(root: Path) -> State:
@@ -239,8 +238,8 @@ def test_locked_by_a_process_that_is_killed(tmp_path: Path) -> None:
 def test_pins_outlive_damage_elsewhere(tmp_path: Path, what: str) -> None:
     of_cache(tmp_path)
     with closing_state(tmp_path) as state:
-        for number in range(2000):  # several pages
-            state.write_later(lambda connection, row=(UUID(int=number).bytes,): connection.execute(PUT_PIN, row))
+        rows = [(UUID(int=number).bytes,) for number in range(2000)]  # several pages
+        state.write(lambda connection: connection.executemany("REPLACE INTO pins VALUES (?)", rows))
         query = "SELECT rootpage FROM sqlite_master WHERE name = 'copies'"
         (page,) = state.read(lambda connection: connection.execute(query).fetchone())
         if what == "the version":
