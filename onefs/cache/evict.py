@@ -171,12 +171,13 @@ class Evictor:
         for copy in self._state.copies(fetched_only=True):
             if stop.is_set():
                 raise StoppedError
-            if self._found(copy) is None:
-                absent.append(copy)
-            else:
-                is_any_there = True
+            with suppress(OSError):  # it lies behind a link, or cannot be asked now: it may be there
+                if self._found(copy) is None:
+                    absent.append(copy)
+                else:
+                    is_any_there = True
         for copy in absent if is_any_there else ():  # else the disk may not be mounted
-            with suppress(StoppedError), self._locks.hold(copy.dataset.id, AT_ONCE):
+            with suppress(StoppedError, OSError), self._locks.hold(copy.dataset.id, AT_ONCE):
                 if self._is_current(copy) and self._found(copy) is None:
                     self._state.drop(copy.dataset.id)
 
