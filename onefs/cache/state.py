@@ -64,13 +64,14 @@ class State(Batches):
         folder: Path,
         data_dir: Path,
         *,
+        follows_links: bool = False,
         again_after_s: float = AGAIN_AFTER_S,
         most_in_memory: int = KEPT_IN_MEMORY,
     ) -> None:
         """After `again_after_s` a database that could not be used is tried again."""
         super().__init__(Database(folder, SCHEMA, ("copies", "quarantine"), "pins", again_after_s))
         self._old = OldState(folder, data_dir)
-        self._syncer = Syncer(self, data_dir)
+        self._syncer = Syncer(self, data_dir, follows_links=follows_links)
         self._most_in_memory = most_in_memory
         self._uses: dict[UUID, float] = {}
         self._lock = threading.Lock()  # guards changes of the next
