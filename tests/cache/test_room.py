@@ -466,6 +466,19 @@ def test_a_folder_that_became_a_link_keeps_no_other_file_from_being_counted_righ
     assert store_of(place).state.stamp(linked.id) is not None
 
 
+def test_totals_that_were_damaged_are_counted_anew(place: ArchiveAndCache) -> None:
+    (dataset,) = filled(place, 1)
+    store, content = store_of(place), place.content()
+    read(content, dataset)
+    content.flush()
+    store.state.write(lambda database: database.execute("UPDATE usage SET bytes = 1 << 60, files = -3"))
+    store.state.write(lambda database: database.execute("INSERT INTO usage VALUES ('no lab', 7, 1 << 50)"))
+    Evictor(store, store.state, DatasetLocks(store.state_folder), store.descriptors).check(threading.Event())
+    assert store.usage().files == 1
+    assert content.keeping.usage().used_bytes == footprint(MIB)
+    assert content.keeping.labs() == [("lab", (footprint(MIB), 1))]
+
+
 def test_where_no_file_is_left_the_disk_may_be_unmounted_and_all_are_remembered(place: ArchiveAndCache) -> None:
     (dataset,) = filled(place, 1)
     store, content = store_of(place), place.content()
