@@ -185,13 +185,6 @@ class CacheLayout:
         """A path below the directory, relative to it."""
         return path.removeprefix(f"{self._root}/")
 
-    def check_name(self, dataset: Dataset) -> None:
-        """Raise what is wrong with what stands under a dataset's name, if it is no file, or behind a link."""
-        for path in self._paths(dataset):
-            copy = self.open_at(dataset, path)
-            if copy is not None:
-                os.close(copy.descriptor)
-
     def open_path(self, path: str) -> int:
         """A descriptor of a file of the cache. Raises OSError."""
         return self.folder.open(self._inside(path))

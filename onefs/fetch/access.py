@@ -112,8 +112,6 @@ class Content:
         if fetch is not None:
             return OpenFile(dataset.path, None, fetch)
         found = self._store.find_copy(dataset)
-        if found is None:
-            self._store.check_name(dataset)
         self._raise_remembered(dataset, found, may_fetch=may_fetch)
         if found is None and not (may_fetch and self._store.is_cache):
             raise self._failures.tell_offline(dataset, offline(dataset, self._store))
