@@ -35,7 +35,9 @@ CREATE TABLE IF NOT EXISTS block (
 """`part.key` is a random name of the file, so that late notes of one that was dropped are never taken for another's.
 A block that is not synced counts in one run of the machine: a killed process leaves its bytes in the kernel's cache, a
 power loss may take them. What damage of the database makes of a block, its checksum (CRC-32) tells."""
-NOTE = "INSERT INTO block (part, block, crc, synced) VALUES (?, ?, ?, 0) ON CONFLICT (part, block) DO NOTHING"
+NOTE = """INSERT INTO block (part, block, crc, synced) VALUES (?, ?, ?, 0)
+    ON CONFLICT (part, block) DO UPDATE SET crc = excluded.crc, synced = 0 WHERE crc <> excluded.crc"""
+"""A block whose bytes were found damaged came once more."""
 FORGET_BLOCKS = "DELETE FROM block WHERE part IN (SELECT key FROM part WHERE dataset = ? AND key != ?)"
 
 

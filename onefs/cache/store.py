@@ -61,7 +61,7 @@ class ContentStore(CacheLayout):
         super().__init__(data_dir, state_dir, is_cache=is_cache, uuid_filenames=uuid_filenames)
         self.may_displace = may_displace
         self._locks = DatasetLocks(self.state_folder)
-        self.state = State(state_dir, data_dir)
+        self.state = State(state_dir, data_dir, follows_links=self.folder.follows_links)
         self.part_records = PartRecords(self.state)
         self.descriptors = Descriptors(self)
         self._evictor = Evictor(self, self.state, self._locks, self.descriptors)

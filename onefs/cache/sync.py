@@ -41,10 +41,11 @@ class Rows(Protocol):
 class Syncer:
     """Syncs the files of a cache below `root`, some seconds after one came. Safe to use from several threads."""
 
-    def __init__(self, rows: Rows, root: Path) -> None:
+    def __init__(self, rows: Rows, root: Path, *, follows_links: bool = False) -> None:
+        """With `follows_links`, files behind links are synced too, as in an archive that is its owner's alone."""
         self._rows = rows
         self._root = root
-        self._folder = Folder(root)
+        self._folder = Folder(root, follows_links=follows_links)
         self.begin_anew()
 
     def begin_anew(self) -> None:
