@@ -116,6 +116,12 @@ class LargeFiles:
             return self._failures.tell_offline(dataset, offline(dataset, self._store))
         return self._failures.current(dataset, None, may_fetch=True)
 
+    def _raise_refusal(self, dataset: Dataset) -> None:
+        """Tell those who wait for a whole file, and ask for nothing more that could begin it again."""
+        refusal = self.refusal(dataset)
+        if refusal is not None:
+            raise refusal
+
     def permit(self, *, may_go_on: bool) -> None:
         """Say whether more may be fetched of files that are open; if not, what is under way is broken off."""
         self.may_go_on = may_go_on
@@ -262,9 +268,11 @@ class LargeFiles:
                 self._breaks.pop(fetch.dataset.id, None)
                 if outcome is Outcome.WHOLE:
                     return self._judged(location, part, fetch, locations)
-                if outcome is Outcome.RESTING:
+                if outcome is Outcome.RESTING and part.gate is not Gate.WHOLE:
                     return Pause.RESTING
-                if fetch.abandon():
+                if outcome is Outcome.RESTING:
+                    self._raise_refusal(fetch.dataset)  # else it may go on by now
+                elif fetch.abandon():
                     return Pause.ABANDONED
             except ChangedError:
                 log.info("%s: %s has another edition of it by now.", fetch.dataset.path, server)

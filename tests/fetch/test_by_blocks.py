@@ -6,7 +6,7 @@ import threading
 import pytest
 from archive_and_cache import ArchiveAndCache, read, read_open, together
 from reading_by_blocks import BLOCK, DATA, by_blocks, open_links, part, ranges, sparse
-from servers import Fault
+from servers import HEALTHY, Fault
 from waiting import wait_until
 
 from onefs.errors import BrokenAnswerError, MismatchError, OfflineError, OnefsError, UnreachableError
@@ -429,3 +429,19 @@ def test_nothing_is_left_open(place: ArchiveAndCache) -> None:
     content.close()
     wait_until(lambda: not [link for link in open_links() if link.startswith(str(place.cache)) and ".lock" not in link])
     assert threading.active_count() < 60
+
+
+def test_who_waits_for_a_whole_file_is_told_once_nothing_may_be_fetched(place: ArchiveAndCache) -> None:
+    data = bytes(3 << 20)
+    dataset, content = place.add(data), place.content()
+    place.server.fault(place.url_path(dataset), Fault(stall_after=1 << 20))
+    file = content.open(dataset, may_fetch=True)
+    wait_until(lambda: content.transfers()[0].done_bytes > 0, "some of it is there")
+    content.permit(may_fetch=False)
+    with pytest.raises(OfflineError):
+        read_open(file)
+    file.close()
+    place.server.release()
+    place.server.fault(place.url_path(dataset), HEALTHY)
+    content.permit(may_fetch=True)
+    assert read(content, dataset) == data
