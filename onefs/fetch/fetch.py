@@ -36,7 +36,7 @@ TRANSITIONS: dict[FetchState, frozenset[FetchState]] = {
     FetchState.QUEUED: frozenset({FetchState.CHECKING, FetchState.FETCHING}) | ENDS,
     FetchState.CHECKING: frozenset({FetchState.QUEUED}) | ENDS,
     FetchState.FETCHING: frozenset({FetchState.HASHING, FetchState.IDLE, FetchState.QUEUED}) | ENDS,
-    FetchState.HASHING: frozenset({FetchState.FETCHING, FetchState.IDLE}) | ENDS,
+    FetchState.HASHING: frozenset({FetchState.FETCHING, FetchState.IDLE, FetchState.QUEUED}) | ENDS,
     FetchState.IDLE: frozenset({FetchState.QUEUED}) | ENDS,
     FetchState.VERIFIED: frozenset(),
     FetchState.FAILED: frozenset(),
@@ -164,8 +164,10 @@ class Fetch:
             return True
 
     def move(self, state: FetchState) -> None:
-        """Change the state. Raises ValueError for a transition that is not in the table."""
+        """Change the state, unless it was ended meanwhile. Raises ValueError for a transition not in the table."""
         with self._lock:
+            if self._state in ENDS:
+                return  # by another thread, which has cancelled the token
             if state not in TRANSITIONS[self._state]:
                 raise ValueError(f"A fetch that is {self._state} cannot become {state}.")
             self._state = state
@@ -199,8 +201,10 @@ class Fetch:
         self.submit()
 
     def rest(self) -> bool:
-        """Leave it for now; False if it was asked to go on meanwhile."""
+        """Leave it for now; False if it was asked to go on meanwhile, or has ended."""
         with self._lock:
+            if self._state in ENDS:
+                return False
             asked_again, self._asked_again = self._asked_again, False
             self.move(FetchState.IDLE)
             if asked_again:
@@ -208,7 +212,7 @@ class Fetch:
             return not asked_again
 
     def abandon(self) -> bool:
-        """End it as nobody has it open; False if somebody has by now."""
+        """End it as nobody has it open, unless it has ended; False if somebody has by now."""
         with self._lock:
             if self._attached:
                 return False

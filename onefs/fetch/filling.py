@@ -119,6 +119,7 @@ class Filling:
         if not self._workers.helpers.submit(self._help):
             with part.changed:
                 self._helpers -= 1
+                part.changed.notify_all()  # `run` may wait for that
 
     def _next(self) -> tuple[Outcome | None, range]:
         """What to do next: end so, or fetch these blocks; neither, after a while in which nothing was wanted."""

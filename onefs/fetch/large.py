@@ -261,10 +261,9 @@ class LargeFiles:
                 self._breaks.pop(fetch.dataset.id, None)
                 if outcome is Outcome.WHOLE:
                     return self._judged(location, part, fetch, locations)
-                if outcome is Outcome.RESTING:
-                    return Pause.RESTING
-                if fetch.abandon():
-                    return Pause.ABANDONED
+                pause = self._pause(outcome, part, fetch)
+                if pause is not None:
+                    return pause
             except ChangedError:
                 log.info("%s: %s has another edition of it by now.", fetch.dataset.path, server)
                 self._withdraw(fetch, part, _changed(fetch.dataset))
@@ -281,6 +280,17 @@ class LargeFiles:
                 return None
             except (OSError, NoRoomError) as error:
                 self._without_room(fetch, part, error)
+        return None
+
+    def _pause(self, outcome: Outcome, part: PartFile, fetch: Fetch) -> Pause | None:
+        """Why to leave it for now; None to go on. Raises why it cannot, to those who wait for a whole file."""
+        if outcome is Outcome.UNUSED:
+            return Pause.ABANDONED if fetch.abandon() else None
+        if part.gate is not Gate.WHOLE:
+            return Pause.RESTING
+        refusal = self.refusal(fetch.dataset)
+        if refusal is not None:
+            raise refusal
         return None
 
     def _without_room(self, fetch: Fetch, part: PartFile, error: OSError | NoRoomError) -> None:

@@ -162,13 +162,15 @@ class PartFile:
 
         Without `may_wait`, None as well if the disk must be asked first.
         """
+        blocks = self.storage.map.over(offset, size)
+        if may_wait:
+            self._check(blocks)
         with self.changed:
             if self.error is not None and self.is_served:
                 raise again(self.error)
             if self._is_closed or self.error is not None:
                 return None
-            blocks = self.storage.map.over(offset, size)
-            if self._held_back(blocks) or not self._are_there(blocks, may_wait=may_wait):
+            if self._held_back(blocks) or not self._are_there(blocks):
                 return None
             self.is_served = True
             if isinstance(self.storage, MemoryBlocks):
@@ -177,13 +179,21 @@ class PartFile:
 
     def bytes_of(self, block: int) -> bytes | None:
         """What a block holds; None if it is not there."""
-        begin, end = self.storage.map.part(range(block, block + 1))
+        blocks = range(block, block + 1)
+        begin, end = self.storage.map.part(blocks)
+        self._check(blocks)
         with self.changed:
-            if self._is_closed or not self._are_there(range(block, block + 1), may_wait=True):
+            if self._is_closed or not self._are_there(blocks):
                 return None
             if isinstance(self.storage, MemoryBlocks):
                 return self.storage.bytes_at(begin, end - begin)
-            return os.pread(self._descriptor.number, end - begin, begin) if self._descriptor is not None else None
+            descriptor = self._descriptor
+            if descriptor is None or not descriptor.share():
+                return None
+        try:
+            return os.pread(descriptor.number, end - begin, begin)
+        finally:
+            descriptor.release()
 
     def next_span(self, *, all_at_once: bool = False) -> range:
         """Blocks to fetch now, which nobody else is given; none if nothing is wanted.
@@ -341,15 +351,26 @@ class PartFile:
             return range(0)
         return blocks[-1:] if self.storage.is_kept else range(0)  # nobody ever has all of what is in memory
 
-    def _are_there(self, blocks: range, *, may_wait: bool) -> bool:
-        """Whether these blocks are there, and right by their checksums if an earlier process left them."""
-        if isinstance(self.storage, DiskBlocks) and self._descriptor is not None:
-            for block in blocks:
-                if not self.storage.is_checked(block):
-                    if not may_wait:
-                        return False
-                    self.storage.check(block, self._descriptor.number)
-        return all(map(self.storage.map.has, blocks))
+    def _are_there(self, blocks: range) -> bool:
+        """Whether these blocks are there, and were found right if an earlier process left them."""
+        storage = self.storage
+        are_checked = not isinstance(storage, DiskBlocks) or all(map(storage.is_checked, blocks))
+        return are_checked and all(map(storage.map.has, blocks))
+
+    def _check(self, blocks: range) -> None:
+        """Compare blocks that an earlier process left with their checksums. Waits for the disk, without the lock."""
+        storage, descriptor = self.storage, self._descriptor
+        if not isinstance(storage, DiskBlocks) or descriptor is None:
+            return
+        for block in blocks:
+            if storage.is_checked(block) or not descriptor.share():
+                continue
+            try:
+                is_right = storage.is_right(block, descriptor.number)
+            finally:
+                descriptor.release()
+            with self.changed:
+                storage.checked(block, is_right=is_right)
 
     def _missing_bytes(self, blocks: range) -> int:
         with self.changed:

@@ -15,6 +15,7 @@ from onefs.errors import (
     BrokenAnswerError,
     ContentError,
     MissingOnServerError,
+    NoRoomError,
     OfflineError,
     OnefsError,
     UnreachableError,
@@ -110,19 +111,11 @@ class Runner:
         self.fetches = Fetches()
 
     def join(self, dataset: Dataset, *, may_fetch: bool) -> Fetch | None:
-        """Attach to the fetch of a dataset that is under way; None if there is none.
-
-        A prefetch that has not begun is begun, before all others.
-        """
+        """Attach to the fetch of a dataset that is under way; None if there is none."""
         fetch = self.fetches.find(dataset, may_fetch=may_fetch)
         if fetch is None or (fetch.readable is not None and not may_fetch):
             return None
-        was_demanded = fetch.is_demanded
-        if not fetch.attach():
-            return None
-        if not was_demanded and fetch.state is FetchState.QUEUED:
-            self._submit(fetch, self._workers.transfers, self._obtain)
-        return fetch
+        return fetch if self._attach(fetch) else None
 
     def prefetch(self, dataset: Dataset, token: CancelToken) -> None:
         """Fetch a dataset that nobody asked for. If it fails, nothing is told or remembered, unless somebody joined."""
@@ -136,8 +129,9 @@ class Runner:
     def cancel_prefetches(self) -> None:
         """Leave all that nobody asked for."""
         for fetch in self.fetches.running():
-            if not fetch.is_demanded and self._leave(fetch):
-                fetch.token.cancel(ending(fetch.dataset))
+            if not fetch.is_demanded and fetch.abandon():
+                self.fetches.remove(fetch)
+                fetch.token.cancel(ending(fetch.dataset))  # its worker, if it has one, closes its file
 
     def start(self, fetch: Fetch, *, has_copy: bool) -> Fetch:
         """Run a fetch, or the one of the same edition that is under way; attached to."""
@@ -145,7 +139,7 @@ class Runner:
             found = self.fetches.add(fetch)
             if found is fetch:
                 break
-            if (found.readable is None or fetch.may_fetch) and found.attach():
+            if (found.readable is None or fetch.may_fetch) and self._attach(found):
                 return found
             if found.is_finished:
                 self.fetches.remove(found)
@@ -172,6 +166,15 @@ class Runner:
             if not was_at_work:
                 fetch.use(None)
 
+    def _attach(self, fetch: Fetch) -> bool:
+        """Join those who wait; False if it is finished. A prefetch that has not begun is begun, before all others."""
+        was_demanded = fetch.is_demanded
+        if not fetch.attach():
+            return False
+        if not was_demanded and fetch.state is FetchState.QUEUED:
+            self._submit(fetch, self._workers.transfers, self._obtain)
+        return True
+
     def _submit(self, fetch: Fetch, workers: Workers, step: Callable[[Fetch], None]) -> None:
         if not workers.submit(lambda: step(fetch)):
             reason = f"{fetch.dataset.path} cannot be fetched: no thread can be had for it."
@@ -184,32 +187,34 @@ class Runner:
         self._run(fetch, FetchState.FETCHING, self._obtainer.obtain)
 
     def _run(self, fetch: Fetch, state: FetchState, step: Callable[[Fetch], Obtained | Pause | None]) -> None:
-        is_begun = True
         # What nobody foresaw goes on to the worker's own report, but nobody may wait for ever.
         outcome: Obtained | OnefsError | Pause | None = fault(fetch.dataset)
+        if not fetch.start(state):
+            return
+        was_demanded = fetch.is_demanded
         try:
-            if not fetch.start(state):
-                is_begun = False
-                return
             outcome = step(fetch)
         except OnefsError as error:
             outcome = error
         finally:
-            if not is_begun:
-                pass
-            elif isinstance(outcome, OnefsError) and not fetch.is_demanded:
+            found_no_room = isinstance(outcome, NoRoomError) and not was_demanded  # as it evicted nothing
+            if isinstance(outcome, OnefsError) and (found_no_room or not fetch.is_demanded):
                 if not self._leave(fetch):
                     self._again(fetch)  # somebody waits for it by now
             elif outcome is None:
-                fetch.move(FetchState.QUEUED)
-                self._submit(fetch, self._workers.transfers, self._obtain)
+                self._again(fetch)
             else:
-                self._note(fetch, outcome)
-                may_go_on = isinstance(outcome, PASSING) and fetch.readable is not None
-                if outcome is Pause.RESTING or may_go_on:
-                    self._rest(fetch, outcome if isinstance(outcome, OnefsError) else None)
-                else:
-                    self._end(fetch, outcome)
+                self._conclude(fetch, outcome)
+
+    def _conclude(self, fetch: Fetch, outcome: Obtained | OnefsError | Pause) -> None:
+        try:
+            self._note(fetch, outcome)
+        finally:
+            may_go_on = isinstance(outcome, PASSING) and fetch.readable is not None
+            if outcome is Pause.RESTING or may_go_on:
+                self._rest(fetch, outcome if isinstance(outcome, OnefsError) else None)
+            else:
+                self._end(fetch, outcome)
 
     def _leave(self, fetch: Fetch) -> bool:
         """Give a prefetch up; False if somebody waits for it."""
@@ -230,12 +235,13 @@ class Runner:
         part = fetch.part
         if part is not None and error is not None:
             part.pause()
-        if fetch.is_finished:
+        if fetch.rest():
+            if fetch.is_unused:
+                fetch.begin()
+        elif fetch.is_finished:
             fetch.use(None)
-        elif not fetch.rest():
+        else:
             fetch.submit()
-        elif fetch.is_unused:
-            fetch.begin()
 
     def _end(self, fetch: Fetch, outcome: Obtained | OnefsError | Pause) -> None:
         """End a fetch. Readers have their bytes before anybody is told; of a failure others are told first."""

@@ -172,10 +172,14 @@ class DiskBlocks:
         """Whether a block can be read without comparing it with its checksum first."""
         return block not in self._unchecked
 
-    def check(self, block: int, number: int) -> None:
-        """Compare a block with its checksum the first time; one that differs is discarded. Reads a descriptor of it."""
-        crc = self._unchecked.pop(block, None)
-        if crc is not None and self._checksum(block, number) != crc:
+    def is_right(self, block: int, number: int) -> bool:
+        """Whether a block agrees with its checksum, read from a descriptor of it. Needs no lock."""
+        crc = self._unchecked.get(block)
+        return crc is None or self._checksum(block, number) == crc
+
+    def checked(self, block: int, *, is_right: bool) -> None:
+        """Note what came of the first comparison: a block that differs is discarded."""
+        if self._unchecked.pop(block, None) is not None and not is_right:
             self.map.discard(block)
 
     def flush_notes(self) -> None:

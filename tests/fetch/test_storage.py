@@ -40,7 +40,7 @@ def put(file: DiskBlocks, *blocks: int) -> None:
 def there(file: DiskBlocks) -> list[int]:
     reader = file.reader()
     for block in range(file.map.blocks):
-        file.check(block, reader)
+        file.checked(block, is_right=file.is_right(block, reader))
     os.close(reader)
     return [block for block in range(file.map.blocks) if file.map.has(block)]
 
