@@ -40,7 +40,7 @@ class BlockStorage(Protocol):
     was_begun: bool
     """Whether an earlier process left some of it."""
     is_mixed: bool
-    """Whether its bytes come from more than one location."""
+    """Whether its bytes come from more than one location, or some after an answer that broke off."""
 
     @property
     def is_kept(self) -> bool:

@@ -138,7 +138,9 @@ def test_state_of_others_that_is_damaged_harms_no_mount(lab: Lab) -> None:
     """Files that are mapped into a daemon's memory kill it if somebody truncates them."""
     readers = [member.md5sums(list(FILES)) for member in lab.members]
     for reader in readers:
-        assert digests(reader.communicate(timeout=120)[0]) == WANTED
+        told, errors = reader.communicate(timeout=120)
+        assert reader.returncode == 0, errors
+        assert digests(told) == WANTED
     victim, attacker = lab.members[1:]
     (state,) = (lab.home / "cache" / ".onefs" / "users").glob(str(pwd.getpwnam(attacker.name).pw_uid))
     files = [path for path in state.rglob("*") if path.is_file()]
