@@ -245,6 +245,7 @@ class SpanSink:
         self._block = blocks.start  # the first that was not noted yet
         self._is_part = True
         self._is_done = False
+        self._has_some = False
         self._asked_edition = ""
         self._end = self._counts_to = 0
         self._reserved = range(0)
@@ -275,6 +276,8 @@ class SpanSink:
         agree(filling.fetch.dataset, filling.location, body.total_bytes, filling.length)
         if not self._is_of_edition(body):
             return False
+        if self._has_some:
+            part.storage.is_mixed = True
         self._is_part = body.is_part
         blocks = self._blocks if body.is_part else range(part.storage.map.blocks)
         part.reserve(blocks)
@@ -310,6 +313,7 @@ class SpanSink:
             view = view[len(piece) :]
         self._note(min(end, self._counts_to))
         self._reached = end
+        self._has_some = True
         incomplete_bytes = end - self._block * block_bytes
         filling.fetch.done_bytes = max(filling.fetch.done_bytes, part.done_bytes + incomplete_bytes)
         return True
