@@ -271,7 +271,7 @@ def test_files_below_a_mountpoint_are_read_through_it(archive: AlyxArchive, serv
     archive.put(names[3], b"waves")
     archive.publish()
     archive.file(NAMES[1]).write_bytes(b"x" * len(NAMES[1]) * 100)
-    with mount_of(server, home) as mount:
+    with mount_of(server, home, "--prefetch", "off") as mount:
         settings = Settings(cache_dir=home / "state")
         source = resolve(str(mount.path), settings)
         prepare(source)
