@@ -67,9 +67,9 @@ class Folder:
             raise OSError(errno.EINVAL, "Not a regular file", f"{self.path}/{path}")
         return number, status
 
-    def status(self, path: str) -> os.stat_result:
-        """The status of anything below the folder but a link."""
-        number = self.open(path, _STATUS)
+    def status(self, path: str = "") -> os.stat_result:
+        """The status of the folder itself, or of anything below it but a link."""
+        number = self.open(path or ".", _STATUS)
         try:
             return os.fstat(number)
         finally:

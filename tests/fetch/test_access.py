@@ -141,6 +141,8 @@ def test_what_a_folder_holds(place: ArchiveAndCache) -> None:
     assert set(content.cached_blocks_in(folder)) == {"a.b.npy", "c.d.npy"}
     assert content.cached_blocks_in(folder)["a.b.npy"] == content.cached_blocks(plain)
     assert content.cached_blocks_in("../..") == {}
+    held = {each: content.keeping.holds(each) for each in ("", folder, f"{folder}/a.b.npy", "other", "../..")}
+    assert held == {"": True, folder: True, f"{folder}/a.b.npy": False, "other": False, "../..": False}
 
 
 def test_unknown_size_and_hash(place: ArchiveAndCache) -> None:
