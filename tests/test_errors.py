@@ -82,7 +82,7 @@ def commands() -> dict[str, click.Command]:
 
 COMMANDS = commands()
 FLAGS = {flag for command in COMMANDS.values() for each in command.params for flag in each.opts} | {"--help"}
-FLAGS_OF_OTHERS = {"--system", "--create-home", "--home-dir", "--scheduler-file"}
+FLAGS_OF_OTHERS = {"--bind", "--system", "--create-home", "--home-dir", "--scheduler-file"}
 
 
 def check_remedy(text: str, where: str) -> None:

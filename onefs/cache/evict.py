@@ -110,11 +110,12 @@ class Evictor:
                 continue
             if not self._is_last:
                 self._find_more()
-            else:
-                self._end_scan()
-                if is_whole_scan:
-                    break
-                is_whole_scan = True
+                continue
+            self._end_scan()
+            if is_whole_scan:
+                self._rest()
+                break
+            is_whole_scan = True
         return freed_bytes
 
     def invalidate_scan(self) -> None:
@@ -192,6 +193,7 @@ class Evictor:
         """Look for the candidates that were used next."""
         if self._after == _FIRST:
             self._began_s, self._linked_bytes = time.monotonic(), 0
+            self._state.write_uses()  # else what was used lately could not be evicted, even if all was
         rows = self._state.read(lambda connection: connection.execute(_OLDEST, (*self._after, BATCH)).fetchall())
         self._is_last = len(rows) < BATCH
         after_s, until_s = self._after[0], inf if self._is_last else rows[-1][-1]
@@ -209,11 +211,14 @@ class Evictor:
             self._after = (rows[-1][-1], rows[-1][0])
 
     def _end_scan(self) -> None:
+        self.kept_bytes = self._linked_bytes + self._state.read(pinned_bytes)
+        self._after, self._is_last = _FIRST, False
+
+    def _rest(self) -> None:
+        """Scan no more for a while, as a scan that began and ended just now was not enough."""
         now_s = time.monotonic()
         self._rests_until_s = now_s + (SCAN_SHARE - 1) * (now_s - self._began_s)
         self._nothing_until_s = max(now_s + NOTHING_FOR_S, self._rests_until_s)
-        self.kept_bytes = self._linked_bytes + self._state.read(pinned_bytes)
-        self._after, self._is_last = _FIRST, False
 
     def _evict(self, candidate: Candidate) -> int:
         """Remove a candidate unless it was used, pinned or changed since, or is in use."""

@@ -140,7 +140,7 @@ class CacheLayout:
     def holds(self, folder: str) -> bool:
         """Whether there may be copies below a folder of the tree."""
         with suppress(OSError):
-            return stat.S_ISDIR(self.folder.status(folder).st_mode)
+            return stat.S_ISDIR(self.folder.status(folder or ".").st_mode)
         return False
 
     def unfinished(self) -> set[UUID]:

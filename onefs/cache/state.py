@@ -168,6 +168,14 @@ class State(Batches):
         """When a dataset was last used here, in seconds since the epoch, if that is not written yet; else 0."""
         return self._uses.get(dataset_id, 0.0)
 
+    def write_uses(self) -> None:
+        """Have the recent uses written soon, and found by what is read from the database."""
+        uses, self._uses = self._uses, {}
+        if uses:
+            change = "UPDATE copies SET last_use_s = max(last_use_s, ?) WHERE id = ?"
+            rows = [(at_s, dataset_id.bytes) for dataset_id, at_s in uses.items()]
+            self.write_later(lambda connection: connection.executemany(change, rows))
+
     # -- pins and quarantine -----------------------------------------------------------------------------------------
 
     def pin(self, dataset_id: UUID) -> None:
@@ -228,7 +236,7 @@ class State(Batches):
     def flush(self, timeout_s: float | None = None) -> bool:
         """Have all written and all files synced; False if that took longer."""
         until_s = None if timeout_s is None else time.monotonic() + timeout_s
-        self._idle()
+        self.write_uses()
         if not self.flush_batch(timeout_s):
             return False
         return self._syncer.flush(None if until_s is None else max(0.0, until_s - time.monotonic()))
@@ -271,11 +279,7 @@ class State(Batches):
         self._syncer.note()  # what a process left that was killed
 
     def _idle(self) -> None:
-        uses, self._uses = self._uses, {}
-        if uses:
-            change = "UPDATE copies SET last_use_s = max(last_use_s, ?) WHERE id = ?"
-            rows = [(at_s, dataset_id.bytes) for dataset_id, at_s in uses.items()]
-            self.write_later(lambda connection: connection.executemany(change, rows))
+        self.write_uses()
 
     def _remember(self, dataset_id: UUID, stamp: Stamp | None) -> None:
         self._known.pop(dataset_id, None)

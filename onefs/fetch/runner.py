@@ -128,10 +128,13 @@ class Runner:
 
     def cancel_prefetches(self) -> None:
         """Leave all that nobody asked for."""
-        for fetch in self.fetches.running():
-            if not fetch.is_demanded and fetch.abandon():
-                self.fetches.remove(fetch)
-                fetch.token.cancel(ending(fetch.dataset))  # its worker, if it has one, closes its file
+        # First all that wait, the last first, as a worker whose fetch is cancelled begins the next.
+        prefetches = [fetch for fetch in self.fetches.running() if not fetch.is_demanded]
+        left = [fetch for fetch in reversed(prefetches) if fetch.abandon()]
+        for fetch in left:
+            self.fetches.remove(fetch)
+        for fetch in left:
+            fetch.token.cancel(ending(fetch.dataset))  # its worker, if it has one, closes its file
 
     def start(self, fetch: Fetch, *, has_copy: bool) -> Fetch:
         """Run a fetch, or the one of the same edition that is under way; attached to."""
@@ -225,6 +228,9 @@ class Runner:
         return is_left
 
     def _again(self, fetch: Fetch) -> None:
+        if fetch.is_finished:  # as all ends
+            fetch.use(None)
+            return
         fetch.move(FetchState.QUEUED)
         self._submit(fetch, self._workers.transfers, self._obtain)
 

@@ -36,7 +36,6 @@ _SPECIAL = 1 << 59
 _LINK = 1 << 58
 _QUERY_LINK = 1 << 57
 _GENERATION_MASK = (1 << 31) - 1
-_COLLECTION_MASK = (1 << COLLECTION_BITS) - 1
 _VIEW_MASK = (1 << VIEW_BITS) - 1
 _SPECIAL_MASK = (1 << SPECIAL_BITS) - 1
 _LINK_MASK = (1 << LINK_BITS) - 1
@@ -102,7 +101,8 @@ def _distinct(numbers: list[int], mask: int) -> list[int]:
 
 def collection_fingerprints(digests: list[int]) -> list[int]:
     """17-bit numbers, one for each folder of a session, from digests of their paths in sorted order."""
-    return _distinct([digest & _COLLECTION_MASK for digest in digests], _COLLECTION_MASK)
+    mask = (1 << COLLECTION_BITS) - 1
+    return _distinct([digest & mask for digest in digests], mask)
 
 
 def file_ino(session_key: int, fingerprint: int) -> int:

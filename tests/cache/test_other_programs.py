@@ -21,7 +21,7 @@ from onefs.cache.locks import DatasetLocks
 from onefs.cache.store import ContentStore
 from onefs.cache.verify import Verify, wanted
 from onefs.catalogue.records import Dataset
-from onefs.errors import CacheDamagedError, MismatchError, NoRoomError
+from onefs.errors import CacheDamagedError, CopyRemovedError, MismatchError, NoRoomError
 from onefs.fetch import obtain
 from onefs.fetch.access import Content, State
 from onefs.fetch.failures import Failures
@@ -39,12 +39,25 @@ def test_a_copy_changed_while_it_is_open_is_not_served(place: ArchiveAndCache, m
     file = content.open(dataset, may_fetch=True)
     found = place.file(dataset).stat()
     assert file.edition == (found.st_size, found.st_mtime_ns, found.st_ino)
-    assert file.read(0, 10) == DATA[:10]
+    assert file.read(0, 100) == DATA[:100]
     with place.file(dataset).open("r+b") as other:
         other.write(b"changed")
     os.utime(place.file(dataset), (1, 1))
     for reading in (file.read, file.read_now):
         with pytest.raises(CacheDamagedError, match="changed its cached copy") as caught:
+            reading(0, 100)
+        assert caught.value.remedy
+    assert read(content, dataset) == DATA
+
+
+def test_a_copy_changed_before_it_is_read_must_be_opened_again(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), place.content()
+    read(content, dataset)
+    file = content.open(dataset, may_fetch=True)
+    with place.file(dataset).open("r+b") as other:
+        other.write(b"changed")
+    for reading in (file.read, file.read_now):
+        with pytest.raises(CopyRemovedError, match="replaced its cached copy") as caught:
             reading(0, 100)
         assert caught.value.remedy
     assert read(content, dataset) == DATA

@@ -9,12 +9,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from archive_and_cache import ArchiveAndCache, read, read_open, together
+from archive_and_cache import ArchiveAndCache, Clock, read, read_open, together
 from servers import Fault
 from waiting import PATIENCE_S, wait_until
 
@@ -165,6 +166,44 @@ def test_the_least_recently_used_goes_first_though_it_was_used_by_an_earlier_pro
     read(content, datasets[1])
     assert names(place, datasets) == [0, 1, 3]
     assert len(place.server.headers(place.url_path(datasets[0]))) == 1
+
+
+def test_what_was_just_used_leaves_the_cache_if_nothing_else_can(place: ArchiveAndCache) -> None:
+    datasets = filled(place, 5)
+    content = place.content(limits=Limits(3 * MIB + MIB // 2))
+    for each in (0, 1, 2, 1, 2, 0):
+        read(content, datasets[each])
+    read(content, datasets[3])
+    assert names(place, datasets) == [0, 2, 3]
+    for each in (3, 2, 0):
+        read(content, datasets[each])
+    read(content, datasets[4])
+    assert names(place, datasets) == [0, 2, 4]
+
+
+def test_a_scan_over_a_long_time_keeps_nobody_waiting(place: ArchiveAndCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets, clock, store = filled(place, 5), Clock(), store_of(place)
+    evictor = Evictor(store, store.state, DatasetLocks(store.state_folder), store.descriptors)
+
+    def fetch(numbers: range) -> None:
+        content = place.content()
+        for number in numbers:
+            read(content, datasets[number])
+        content.flush()
+        content.close()
+
+    def evict() -> int:
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "monotonic", clock)
+            clock.now_s += 60
+            return evictor.evict(1, threading.Event())
+
+    fetch(range(2))
+    assert [evict(), evict()] == [footprint(MIB)] * 2
+    fetch(range(2, 4))
+    assert [evict(), evict()] == [footprint(MIB)] * 2
+    fetch(range(4, 5))
+    assert evict() == footprint(MIB)
 
 
 def test_what_is_pinned_and_what_others_put_there_stays(place: ArchiveAndCache) -> None:

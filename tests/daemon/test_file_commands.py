@@ -201,11 +201,13 @@ def test_verify_finds_what_no_stamp_tells(archive: Archive) -> None:
     archive.do(f"fetch {MADE_SESSION}/alf/probe0")
     file = archive.cached(NAMES[1])
     with (archive.mount.path / MADE_SESSION / NAMES[1]).open("rb", buffering=0) as reader:
+        assert reader.read(7) == FILES[NAMES[1]][:7]  # from here on the daemon has it open
+        os.posix_fadvise(reader.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         status = file.stat()
         with file.open("r+b") as stream:
             stream.write(b"decayed")
         os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
-        assert reader.read(7) == b"decayed"  # whoever opens it now has it hashed, as its ctime differs
+        assert os.pread(reader.fileno(), 7, 0) == b"decayed"  # opened anew it would be hashed
         job = archive.do("verify")
         with pytest.raises(OSError, match=os.strerror(errno.EIO)):  # no more of what is known to be wrong
             os.pread(reader.fileno(), 7, 0)
@@ -217,6 +219,18 @@ def test_verify_finds_what_no_stamp_tells(archive: Archive) -> None:
     assert failure["reason"] in archive.mount.errors()
     assert (archive.mount.path / MADE_SESSION / NAMES[1]).read_bytes() == FILES[NAMES[1]]
     assert archive.do(f"verify {MADE_SESSION}")["files"] == {"verified": 4}
+
+
+def test_what_decayed_before_it_was_read_is_fetched_again(archive: Archive) -> None:
+    archive.do(f"fetch {MADE_SESSION}/alf/probe0")
+    file = archive.cached(NAMES[1])
+    with (archive.mount.path / MADE_SESSION / NAMES[1]).open("rb", buffering=0) as reader:
+        status = file.stat()
+        with file.open("r+b") as stream:
+            stream.write(b"decayed")
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+        assert reader.read() == FILES[NAMES[1]]
+    assert archive.do("verify")["files"] == {"verified": 4}
 
 
 def test_a_job_tells_how_far_it_is_and_is_stopped(archive: Archive) -> None:

@@ -7,7 +7,8 @@ from archive_and_cache import ArchiveAndCache, read, read_open
 from servers import HEALTHY, Fault
 from waiting import PATIENCE_S, wait_until
 
-from onefs.cache.quota import Limits, Reservation
+from onefs.cache.quota import Limits, Quota, Reservation
+from onefs.cache.usage import Taken, footprint
 from onefs.errors import MissingOnServerError, OfflineError
 from onefs.fetch.access import BlockRules, Content, OpenFile, State
 from onefs.fetch.storage import DiskBlocks
@@ -94,10 +95,10 @@ def test_it_leaves_the_disk_as_free_as_it_shall_be(place: ArchiveAndCache) -> No
 
 def test_a_cancelled_prefetch_asks_for_nothing_more(place: ArchiveAndCache) -> None:
     content = place.content(prefetches=1)
-    begun, queued = place.add(DATA, 1), place.add(DATA, 2)
+    begun, *queued = (place.add(DATA, number) for number in range(100))
     place.server.fault(place.url_path(begun), Fault(stall_after=100))
-    content.prefetch(begun)
-    content.prefetch(queued)
+    for dataset in (begun, *queued):
+        content.prefetch(dataset)
     place.server.wait_for_requests(1)
     content.cancel_prefetches()
     assert content.transfers() == []
@@ -106,7 +107,35 @@ def test_a_cancelled_prefetch_asks_for_nothing_more(place: ArchiveAndCache) -> N
     place.server.release()
     place.server.fault(place.url_path(begun), HEALTHY)
     assert read(content, begun) == DATA
-    assert place.server.requests(place.url_path(queued)) == 0
+    assert [place.server.requests(place.url_path(dataset)) for dataset in queued] == [0] * 99
+
+
+@pytest.mark.parametrize("size_bytes", [len(DATA), 2 << 20], ids=["memory", "blocks"])
+def test_who_opens_a_prefetch_that_finds_no_room_has_others_evicted(
+    place: ArchiveAndCache, monkeypatch: pytest.MonkeyPatch, size_bytes: int
+) -> None:
+    data = DATA.ljust(size_bytes, b"x")
+    kept = [place.add(data, number) for number in range(3)]
+    more = place.add(data, 3)
+    content = place.content(limits=Limits(cache_size_bytes=3 * footprint(size_bytes) + 8_000))
+    assert all(read(content, dataset) == data for dataset in kept)
+    content.flush()
+    take, is_asked, is_opened = Quota.take, threading.Event(), threading.Event()
+
+    def take_late(quota: Quota, file: Taken, size_bytes: int) -> None:
+        is_asked.set()
+        is_opened.wait(PATIENCE_S)
+        take(quota, file, size_bytes)
+
+    monkeypatch.setattr(Quota, "take", take_late)
+    content.prefetch(more)
+    assert is_asked.wait(PATIENCE_S)
+    file = content.open(more, may_fetch=True)
+    is_opened.set()
+    assert read_open(file) == data
+    file.close()
+    assert place.failures == []
+    assert sum(content.cached_size(dataset) is None for dataset in kept) >= 1
 
 
 def test_only_small_files_and_only_while_anything_may_be_fetched(place: ArchiveAndCache) -> None:
