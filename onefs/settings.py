@@ -149,13 +149,15 @@ class Settings:
     prefetch: str = _setting(
         "auto",
         one_of("auto", "off"),
-        "auto: fetch small files ahead of programs that read one after another, never more bytes than they have read",
+        "auto, fetch the next small files while a program reads one after another, never more bytes than it has read; "
+        "off, fetch only what is opened",
         group=Group.NETWORK,
     )
     connections: int = _setting(
         64,
         count,
-        "most connections to a server that onefs fetch uses, and as many again to prefetch files",
+        "most files that onefs fetch fetches at the same time, and as many again that are prefetched; more is faster "
+        "if the server is far away",
         group=Group.NETWORK,
     )
     cache_size: int = _setting(
@@ -173,8 +175,8 @@ class Settings:
     trust_cache: bool = _setting(
         False,
         yes_or_no,
-        "trust all who can write the cache directory: root and mounts with allow_other may use it, and tables in it "
-        "are taken as they are",
+        "on, trust all users who can write the cache directory: root and mounts with allow_other may then use it, and "
+        "cache tables in it are used as they are; see onefs help sharing",
         group=Group.CACHE,
     )
     open_wait_s: float = _setting(
@@ -190,7 +192,8 @@ class Settings:
     slow_limit: int = _setting(
         1000,
         size_bytes,
-        "lowest speed in bytes/s, averaged over read_timeout: a slower server is left for the next one; 0 for no limit",
+        "slowest download in bytes per second, averaged over read_timeout; from a slower server onefs goes on to the "
+        "next one that has the file; 0 for no limit",
         group=Group.NETWORK,
     )
     cache_expiry_s: float = _setting(

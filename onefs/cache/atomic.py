@@ -62,7 +62,7 @@ def cache_error(what: str, place: str | Path, error: OSError) -> CacheDamagedErr
             "cache directory to where the link leads.",
         )
     remedy = REMEDIES.get(error.errno or 0, "Check the cache directory; its contents can be fetched again.")
-    return CacheDamagedError(f"{what} cannot be had from the cache or put there: {place}: {text}.", remedy)
+    return CacheDamagedError(f"{what} cannot be read from the cache or written to it: {place}: {text}.", remedy)
 
 
 def make_folder(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Files below an open folder: opened, renamed and removed by relative paths on which no symbolic link is followed."""
+"""`Folder`: opens, renames and removes files below an open folder (openat2), following no symbolic link."""
 
 import ctypes
 import errno
@@ -51,7 +51,7 @@ class Folder:
             try:
                 return self._open(self._root(), path, flags, mode)
             except FileNotFoundError:
-                if not self._has_moved():
+                if not (self._may_have_moved() and self._has_moved()):
                     raise
                 return self._open(self._root(), path, flags, mode)
         except OSError as error:
@@ -67,9 +67,9 @@ class Folder:
             raise OSError(errno.EINVAL, "Not a regular file", f"{self.path}/{path}")
         return number, status
 
-    def status(self, path: str) -> os.stat_result:
-        """The status of anything below the folder but a link."""
-        number = self.open(path, _STATUS)
+    def status(self, path: str = "") -> os.stat_result:
+        """The status of the folder itself, or of anything below it but a link."""
+        number = self.open(path or ".", _STATUS)
         try:
             return os.fstat(number)
         finally:
@@ -194,6 +194,13 @@ class Folder:
 
     def _make_itself(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
+
+    def _may_have_moved(self) -> bool:
+        """Whether another folder is at the path by now, or none."""
+        try:
+            return self._number < 0 or not os.path.samestat(os.fstat(self._number), self.path.stat())
+        except OSError:
+            return True
 
     def _has_moved(self) -> bool:
         """Open the folder anew if another is at its path by now, under the same number; False if there is none."""

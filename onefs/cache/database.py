@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from onefs import forks
-from onefs.cache import disks
+from onefs import forks, mountinfo
 from onefs.cache.atomic import make_folder, write_whole
 from onefs.cache.sqlite import ERRORS, connect, copy_rows, first_row, is_damage, is_mistake, lock_file, transact
 
@@ -28,6 +27,9 @@ LOCK = "state.lock"
 NAME = re.compile(r"state-[0-9a-f]{32}\.db")
 SMALL = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 VERSION = 1
+SHARED, NOT_CHANGED = "mode=rw", "mode=ro&immutable=1"
+"""How to open a file that others change meanwhile, and one in a folder where no journal can be written."""
+NO_FILE = "", ""
 LARGEST_JOURNAL_PAGES = 256
 _left_open: list[object] = []
 """Connections of a process that this one was forked from. To close them here would spoil the file there."""
@@ -41,25 +43,29 @@ class Database:
     locked by another for longer than `BUSY_S`) all goes on in memory, and the file is tried again later.
     """
 
-    def __init__(self, folder: Path, schema: str, carried_over: tuple[str, ...], again_after_s: float) -> None:
+    def __init__(
+        self, folder: Path, schema: str, carried_over: tuple[str, ...], rescued: str, again_after_s: float
+    ) -> None:
         """`schema` makes what is missing; `carried_over` are the tables that go from memory into the file later.
 
-        After `again_after_s` a file that could not be used is tried again.
+        What can be read of the table `rescued` goes from a file that is damaged into the next. After `again_after_s` a
+        file that could not be used is tried again.
         """
         self.folder = folder
         self._schemas = [schema]
         self._carried_over = carried_over
+        self._rescued = rescued
         self._again_after_s = again_after_s
         self._using = forks.new_rlock(held_at_forks=True)  # guards the five below
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[str, int, int] | None = None  # name, device and inode; None: the connection is to memory
         self._again_at_s = 0.0
         self._has_complained = False
-        self._readable = ""
-        """The name of the file that may be read, "" if there is none."""
+        self._readable = NO_FILE
+        """Name of the file that may be read, and how to open it."""
         self._reading = forks.new_rlock(held_at_forks=True)  # guards the two below; never taken with the other
         self._reader: sqlite3.Connection | None = None
-        self._reads = ""
+        self._reads = NO_FILE
         forks.begins_anew_in_children(self)
 
     @property
@@ -81,7 +87,7 @@ class Database:
                     try:
                         return first_row(self._reader, query, values)
                     except ERRORS as error:
-                        log.debug("%s/%s cannot be read: %s", self.folder, self._reads, error)
+                        log.debug("%s/%s cannot be read: %s", self.folder, self._reads[0], error)
                         return None  # whoever writes next finds out why
             found = self.read(lambda connection: first_row(connection, query, values))  # which may open the file
             if found is not None:
@@ -100,7 +106,7 @@ class Database:
         """Close the file. It is opened again when it is needed."""
         with self._using:
             self._close()
-            self._readable = ""
+            self._readable = NO_FILE
         self._choose_reader()
 
     def before_fork(self) -> None:
@@ -109,7 +115,7 @@ class Database:
             self._close()
             if self._reader is not None:
                 self._reader.close()
-            self._reader, self._reads = None, ""
+            self._reader, self._reads = None, NO_FILE
 
     def begin_anew(self) -> None:
         """Leave alone what is open in the parent process, if a thread there used it too long to be waited for."""
@@ -153,7 +159,7 @@ class Database:
         """Connect to the file, if there is one or it may be made. Raises OSError or what SQLite raises."""
         name = self._current_name()
         if name and not os.access(self.folder, os.W_OK, effective_ids=True):
-            self._readable = name
+            self._readable = name, NOT_CHANGED
             if creates:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(self.folder))
             return
@@ -175,7 +181,7 @@ class Database:
         status = os.lstat(self.folder / name)
         if not stat.S_ISREG(status.st_mode):
             raise FileNotFoundError(errno.ENOENT, "it is no file", os.fspath(self.folder / name))
-        connection = connect(self.folder / name, "mode=rw")
+        connection = connect(self.folder / name, SHARED)
         try:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version != VERSION:
@@ -192,7 +198,7 @@ class Database:
         if memory is not None:
             memory.close()
         self._connection, self._file = connection, (name, status.st_dev, status.st_ino)
-        self._readable, self._has_complained = name, False
+        self._readable, self._has_complained = (name, SHARED), False
 
     def _replace(self, instead_of: str) -> str:
         """The name of a new file, of this process or of another that was quicker. Raises OSError, sqlite3.Error."""
@@ -217,10 +223,20 @@ class Database:
     def _create(self, path: Path) -> None:
         with closing(connect(path, "mode=rwc")) as connection:
             connection.execute("PRAGMA synchronous = OFF")  # a file that is not whole after a power loss is damaged
-            if disks.is_known_as_local(self.folder):
+            if mountinfo.is_known_as_local(self.folder):
                 connection.execute("PRAGMA journal_mode = WAL")
             self._make_tables(connection)
+            self._rescue(connection, path)
             connection.execute(f"PRAGMA user_version = {VERSION}")
+
+    def _rescue(self, connection: sqlite3.Connection, path: Path) -> None:
+        """Have what can be read of one table in other files of this folder, each up to the first damage."""
+        connection.execute("BEGIN")
+        for other in self.folder.glob("state-*.db"):
+            if other != path and other.is_file() and not other.is_symlink():
+                with suppress(*ERRORS), closing(connect(other, "mode=ro")) as source:
+                    copy_rows(source, connection, (self._rescued,))
+        connection.execute("COMMIT")
 
     def _make_tables(self, connection: sqlite3.Connection) -> None:
         for schema in self._schemas:
@@ -284,7 +300,7 @@ class Database:
             if self._reader is not None:
                 self._reader.close()
             self._reader, self._reads = None, self._readable
-            if self._reads:
-                mode = "mode=rw" if self._file is not None else "mode=ro&immutable=1"
+            name, mode = self._reads
+            if name:
                 with suppress(sqlite3.Error):
-                    self._reader = connect(self.folder / self._reads, mode)
+                    self._reader = connect(self.folder / name, mode)

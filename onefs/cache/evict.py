@@ -15,9 +15,9 @@ from onefs import alf
 from onefs.cache.descriptors import Descriptors
 from onefs.cache.layout import CacheLayout
 from onefs.cache.locks import DatasetLocks, StoppedError
-from onefs.cache.marks import BLOCKS_ENDING, is_open
+from onefs.cache.part_files import BLOCKS_ENDING, is_open
 from onefs.cache.state import State
-from onefs.cache.usage import checked, footprint, pinned_bytes, put_checked
+from onefs.cache.usage import checked, count_usage, footprint, is_usage_right, pinned_bytes, put_checked
 from onefs.cache.verify import CopyRecord, Signature, record_of
 from onefs.catalogue.records import Dataset
 from onefs.errors import BusyError
@@ -165,6 +165,8 @@ class Evictor:
             if abs(began_s - at_s) >= max(CHECKED_EVERY_S, CHECK_SHARE * took_s):
                 self._state.write(partial(put_checked, at_s=began_s, took_s=took_s))  # no other process does it, too
                 self._forget_absent(stop)
+                if not self._state.read(is_usage_right):
+                    self._state.write(count_usage)
                 self._state.write(partial(put_checked, at_s=began_s, took_s=time.time() - began_s))
 
     def _forget_absent(self, stop: threading.Event) -> None:
@@ -172,12 +174,13 @@ class Evictor:
         for copy in self._state.copies(fetched_only=True):
             if stop.is_set():
                 raise StoppedError
-            if self._found(copy) is None:
-                absent.append(copy)
-            else:
-                is_any_there = True
+            with suppress(OSError):  # it lies behind a link, or cannot be asked now: it may be there
+                if self._found(copy) is None:
+                    absent.append(copy)
+                else:
+                    is_any_there = True
         for copy in absent if is_any_there else ():  # else the disk may not be mounted
-            with suppress(StoppedError), self._locks.hold(copy.dataset.id, AT_ONCE):
+            with suppress(StoppedError, OSError), self._locks.hold(copy.dataset.id, AT_ONCE):
                 if self._is_current(copy) and self._found(copy) is None:
                     self._state.drop(copy.dataset.id)
 

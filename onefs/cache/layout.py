@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
-from onefs import alf
-from onefs.cache import disks
+from onefs import alf, mountinfo
 from onefs.cache.atomic import cache_error, give_name
 from onefs.cache.beneath import Folder, PrivateFolder
-from onefs.cache.marks import BLOCKS_ENDING
+from onefs.cache.part_files import BLOCKS_ENDING
 from onefs.cache.sharing import hold_state, others_can_write, state_folder
 from onefs.cache.verify import Signature
 from onefs.catalogue.records import Dataset
@@ -65,12 +64,12 @@ class CacheLayout:
     @cached_property
     def is_local_disk(self) -> bool:
         """Whether both directories are on disks of this machine, so that opening a file keeps nobody waiting."""
-        return disks.is_local(self.data_dir) and disks.is_local(self.state_dir)
+        return mountinfo.is_local(self.data_dir) and mountinfo.is_local(self.state_dir)
 
     @cached_property
     def read_now_flags(self) -> int:
         """Flags of `preadv` for a read that never waits for a disk. tmpfs has none, and refuses RWF_NOWAIT."""
-        return 0 if disks.is_in_memory(self.data_dir) else os.RWF_NOWAIT
+        return 0 if mountinfo.is_in_memory(self.data_dir) else os.RWF_NOWAIT
 
     def find_copies(self, dataset: Dataset) -> list[tuple[str, os.stat_result]]:
         """Path and status of the dataset's files in the cache; first the one with the name that onefs gives."""
@@ -82,21 +81,38 @@ class CacheLayout:
                     found.append((f"{self._root}/{path}", status))
         return found
 
-    def each_copy(self, dataset: Dataset) -> Iterator[tuple[str, os.stat_result]]:
+    def each_copy(self, dataset: Dataset, *, is_strict: bool = False) -> Iterator[tuple[str, os.stat_result]]:
         """The same one by one, so that whoever wants the first only looks no further.
 
-        Raises CacheDamagedError or ContentError if there is something else than a file, or a symbolic link on the way.
+        If `is_strict`, it raises why what stands under a name is no copy, unless there is one under the other.
         """
+        strange = ""
         for path in self._paths(dataset):
             try:
                 status = self.folder.status(path)
             except OSError as error:
+                strange = strange or ("" if error.errno in ABSENT else path)
+                continue
+            if stat.S_ISREG(status.st_mode):
+                yield f"{self._root}/{path}", status
+                is_strict = False
+            else:
+                strange = strange or path
+        if strange and is_strict:
+            copy = self.open_at(dataset, strange)
+            if copy is not None:
+                os.close(copy.descriptor)
+
+    def has_name(self, dataset: Dataset) -> bool:
+        """Whether there is anything under one of the names that the dataset's file may have."""
+        for path in self._paths(dataset):
+            try:
+                self.folder.status(path)
+            except OSError as error:
                 if error.errno in ABSENT:
                     continue
-                raise cache_error(dataset.path, path, error) from error
-            if not stat.S_ISREG(status.st_mode):
-                raise self._no_file(path)
-            yield f"{self._root}/{path}", status
+            return True
+        return False
 
     def partial_blocks(self, dataset: Dataset) -> int:
         """512-byte blocks of what is fetched of a dataset so far."""
@@ -184,13 +200,6 @@ class CacheLayout:
     def _inside(self, path: str) -> str:
         """A path below the directory, relative to it."""
         return path.removeprefix(f"{self._root}/")
-
-    def check_name(self, dataset: Dataset) -> None:
-        """Raise what is wrong with what stands under a dataset's name, if it is no file, or behind a link."""
-        for path in self._paths(dataset):
-            copy = self.open_at(dataset, path)
-            if copy is not None:
-                os.close(copy.descriptor)
 
     def open_path(self, path: str) -> int:
         """A descriptor of a file of the cache. Raises OSError."""

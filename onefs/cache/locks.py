@@ -1,4 +1,7 @@
-"""Locks between a user's processes: one byte of a file for each dataset; leases where a disk has no common locks."""
+"""Locks between a user's processes: one byte of a file for each dataset; leases where a disk has no common locks.
+
+Also names of processes, by which others on the same machine can tell whether they still run.
+"""
 
 import errno
 import fcntl
@@ -9,12 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from math import inf
+from pathlib import Path
 from uuid import UUID, uuid4
 
-from onefs.cache import disks
+from onefs import mountinfo
 from onefs.cache.beneath import READING, STATE_MODE, Folder
-from onefs.cache.processes import has_ended, this_process
 
 FOLDER = "locks"
 FIRST_PAUSE_S = 0.01
@@ -28,6 +32,7 @@ WITHOUT_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK)
 NOT_OURS = (errno.EINVAL, errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM)
 """Errors of opening what stands in the place of a lock file, and is none, or another user's."""
 PLACES = 1 << 62
+PROCESS_FIELDS = 5
 log = logging.getLogger(__name__)
 
 
@@ -59,7 +64,7 @@ class DatasetLocks:
     def are_leased(self) -> bool:
         """Whether an owner that stalls for long may lose its lock, and not know it."""
         if self._leased is None:
-            self._leased = not disks.has_common_locks(self._folder.path)
+            self._leased = not mountinfo.has_common_locks(self._folder.path)
         return self._leased
 
     @contextmanager
@@ -223,6 +228,21 @@ class Seen:
         return has_ended(owner) or time.monotonic() - self._since_s >= LEASE_S
 
 
+def this_process() -> str:
+    """The name of this process, which no other one ever has: machine, boot, world of process numbers, number, start."""
+    return " ".join((*_place(), str(os.getpid()), _started(os.getpid())))
+
+
+def has_ended(name: str) -> bool:
+    """Whether a process has ended; False if that cannot be told, as for those of other machines and containers."""
+    return _can_be_told(name) and not _runs(name.split(" "))
+
+
+def may_run_elsewhere(name: str) -> bool:
+    """Whether a process may run where it cannot be seen from here."""
+    return not _can_be_told(name)
+
+
 def _stands_at(folder: Folder, path: str, number: int) -> bool:
     """Whether an open file is still at its path: not if somebody deleted the folder, and perhaps another began anew."""
     try:
@@ -241,3 +261,34 @@ def _unlock(number: int) -> None:
 def _byte(dataset_id: UUID) -> bytes:
     """A `struct flock` that asks for the one byte of a dataset."""
     return struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, dataset_id.int % PLACES, 1, 0)
+
+
+def _can_be_told(name: str) -> bool:
+    fields, (machine, boot, namespace) = name.split(" "), _place()
+    if len(fields) != PROCESS_FIELDS or not boot or fields[0] != machine:
+        return False
+    return fields[1] != boot or fields[2] == namespace
+
+
+def _runs(fields: list[str]) -> bool:
+    return fields[1] == _place()[1] and fields[3].isdigit() and _started(int(fields[3])) == fields[4]
+
+
+@cache
+def _place() -> tuple[str, str, str]:
+    """Names of this machine, of this run of it, and of this world of process numbers; "" where nothing tells."""
+    machine = os.uname().nodename.replace(" ", "-")
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return machine, boot, str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return machine, "", ""
+
+
+def _started(pid: int) -> str:
+    """When a process was started, in the kernel's count; "" if there is none, or none that still runs."""
+    try:
+        state, *facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if state in "ZX" else facts[18]

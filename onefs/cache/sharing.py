@@ -1,4 +1,4 @@
-"""Whether other users can write a cache directory, and where onefs keeps its own files in it."""
+"""Permissions: whether other users can write a cache directory, and where onefs keeps its own files in it."""
 
 import errno
 import grp
@@ -15,6 +15,7 @@ from onefs.cache.beneath import Folder, PrivateFolder
 from onefs.errors import CacheDamagedError
 
 USERS = "users"
+MOST_STEPS = 4096
 ACCESS_LIST = "system.posix_acl_access"
 
 
@@ -76,13 +77,15 @@ def make_state_folder(cache_dir: Path) -> Path:
 def others_can_write(cache_dir: Path) -> bool:
     """Whether anybody but this user and root can change what is at `cache_dir`, which need not exist.
 
-    That is so if they can write it, its state folder, or a folder above it, from which they could move it away.
+    That is so if they can write it, its state folder, or a folder on the way to it, whose entries they could replace.
     """
-    real = Path(os.path.realpath(cache_dir))
-    above = [place for place in real.parents if not _keeps_entries(place)]
+    passed, links, real = _walked(cache_dir)
+    above = [place for place in passed if not _keeps_entries(place)]
     own = (real, real / STATE_FOLDER)
-    return any(_is_open(place) or _is_for_a_group(place) for place in own) or any(
-        _is_open(place, _unmapped()) for place in above
+    return (
+        any(_is_open(place) or _is_for_a_group(place) for place in own)
+        or any(_is_open(place, _unmapped()) for place in above)
+        or any(_is_of_another(link) for link in links)
     )
 
 
@@ -98,6 +101,31 @@ def refuse_shared(cache_dir: Path, *, serves_others: bool, is_trusted: bool) -> 
         f"Make it yours alone (chown {_me()}: {place}; chmod go-w {place}), choose another with --cache-dir, or, if "
         "you trust all who can write there, mount with --trust-cache on.",
     ) from PermissionError(errno.EACCES, os.strerror(errno.EACCES))  # tells systemd that another start fails, too
+
+
+def _walked(path: Path) -> tuple[list[Path], list[Path], Path]:
+    """The folders in which parts of a path are looked up, the symbolic links among those parts, and where it leads."""
+    place, passed, links = Path("/"), dict[Path, None](), list[Path]()
+    ahead = list(reversed(Path(os.path.abspath(path)).parts[1:]))
+    for _ in range(MOST_STEPS):
+        if not ahead:
+            break
+        part = ahead.pop()
+        passed[place] = None
+        try:
+            target = (place / part).readlink()
+        except OSError:  # no link, or nothing at all
+            place = place.parent if part == ".." else place / part
+        else:
+            links.append(place / part)
+            place = Path("/") if target.is_absolute() else place
+            ahead += reversed(target.parts[1:] if target.is_absolute() else target.parts)
+    return list(passed), links, place
+
+
+def _is_of_another(link: Path) -> bool:
+    """Whether a link is another user's, who can replace it where everybody keeps what is his."""
+    return _keeps_entries(link.parent) and link.lstat().st_uid not in (0, os.geteuid(), _unmapped())
 
 
 def _is_open(place: Path, trusted_uid: int = 0) -> bool:

@@ -1,5 +1,6 @@
 """`State`: what onefs knows of a cache beyond its files: which are verified, pinned or used, and which failed."""
 
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -63,13 +64,14 @@ class State(Batches):
         folder: Path,
         data_dir: Path,
         *,
+        follows_links: bool = False,
         again_after_s: float = AGAIN_AFTER_S,
         most_in_memory: int = KEPT_IN_MEMORY,
     ) -> None:
         """After `again_after_s` a database that could not be used is tried again."""
-        super().__init__(Database(folder, SCHEMA, ("copies", "pins", "quarantine"), again_after_s))
+        super().__init__(Database(folder, SCHEMA, ("copies", "quarantine"), "pins", again_after_s))
         self._old = OldState(folder, data_dir)
-        self._syncer = Syncer(self, data_dir)
+        self._syncer = Syncer(self, data_dir, follows_links=follows_links)
         self._most_in_memory = most_in_memory
         self._uses: dict[UUID, float] = {}
         self._lock = threading.Lock()  # guards changes of the next
@@ -195,13 +197,16 @@ class State(Batches):
         return {str(UUID(bytes=row[0])) for row in self._rows("SELECT id FROM pins WHERE length(id) = 16")}
 
     def _change_pin(self, change: str, dataset_id: UUID) -> None:
+        def apply(connection: sqlite3.Connection) -> None:
+            if not self._database.is_kept:
+                raise CacheDamagedError(
+                    f"The pin cannot be recorded: the state in {self._database.folder} cannot be written.",
+                    "Have room on that disk, and give the user who mounts write access to that folder.",
+                )
+            connection.execute(change, (dataset_id.bytes,))
+
         self._take_over_pins()
-        self.write(lambda connection: connection.execute(change, (dataset_id.bytes,)))
-        if not self._database.is_kept:
-            raise CacheDamagedError(
-                f"The pin cannot be recorded: the state in {self._database.folder} cannot be written.",
-                "Have room on that disk, and give the user who mounts write access to that folder.",
-            )
+        self.write(apply)
 
     def record_quarantine(self, dataset: Dataset, record: QuarantineRecord) -> None:
         """Remember across restarts that no location gives the right bytes."""

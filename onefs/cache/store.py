@@ -16,7 +16,7 @@ from onefs.cache.descriptors import Descriptors
 from onefs.cache.evict import AT_ONCE, Evictor
 from onefs.cache.layout import CacheLayout, Copy
 from onefs.cache.locks import DatasetLocks, StoppedError
-from onefs.cache.part_records import PartRecords
+from onefs.cache.part_files import PartRecords
 from onefs.cache.quota import Limits, Quota, Usage
 from onefs.cache.state import State
 from onefs.cache.usage import LabUsage, footprint
@@ -61,7 +61,7 @@ class ContentStore(CacheLayout):
         super().__init__(data_dir, state_dir, is_cache=is_cache, uuid_filenames=uuid_filenames)
         self.may_displace = may_displace
         self._locks = DatasetLocks(self.state_folder)
-        self.state = State(state_dir, data_dir)
+        self.state = State(state_dir, data_dir, follows_links=self.folder.follows_links)
         self.part_records = PartRecords(self.state)
         self.descriptors = Descriptors(self)
         self._evictor = Evictor(self, self.state, self._locks, self.descriptors)

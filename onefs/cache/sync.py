@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
-from onefs.cache import disks
+from onefs import mountinfo
 from onefs.cache.beneath import Folder
 from onefs.cache.verify import CopyRecord, record_of, row_of
 
@@ -41,10 +41,11 @@ class Rows(Protocol):
 class Syncer:
     """Syncs the files of a cache below `root`, some seconds after one came. Safe to use from several threads."""
 
-    def __init__(self, rows: Rows, root: Path) -> None:
+    def __init__(self, rows: Rows, root: Path, *, follows_links: bool = False) -> None:
+        """With `follows_links`, files behind links are synced too, as in an archive that is its owner's alone."""
         self._rows = rows
         self._root = root
-        self._folder = Folder(root)
+        self._folder = Folder(root, follows_links=follows_links)
         self.begin_anew()
 
     def begin_anew(self) -> None:
@@ -140,7 +141,7 @@ class Syncer:
     def _sync_at_once(self) -> bool:
         """Sync the file system of the cache; False if each file must be synced by itself."""
         library = _library()
-        if library is None or not disks.tells_lost_bytes(self._root):
+        if library is None or not mountinfo.tells_lost_bytes(self._root):
             return False
         while library.syncfs(self._number):
             if ctypes.get_errno() != errno.EAGAIN:  # bytes were lost, or a sandbox forbids it

@@ -97,6 +97,7 @@ class OldState:
             md5, accepted, source = str(value["md5"]), str(value["accepted"]), str(value["source"])
             eid = UUID(value["eid"]) if value["eid"] else None
             session, path = str(value["session"]), str(value["path"])
+            "".join((md5, accepted, source, session, path)).encode()  # what is no text cannot be kept in the database
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
         if not alf.is_safe_relative(f"{session}/{path}"):

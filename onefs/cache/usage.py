@@ -15,7 +15,7 @@ from functools import partial
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
-from onefs.cache.processes import has_ended, may_run_elsewhere, this_process
+from onefs.cache.locks import has_ended, may_run_elsewhere, this_process
 from onefs.cache.state import State
 from onefs.forks import cached_property
 
@@ -49,6 +49,8 @@ CREATE TABLE IF NOT EXISTS checks (id INTEGER PRIMARY KEY CHECK (id = 1), at_s R
 """
 """`usage` is of the copies that onefs fetched; `checks` tells when those were last compared with the disk. Without
 recursive triggers a row that takes the place of another would be counted twice."""
+
+COUNTED = "SELECT lab, count(*), sum(bytes) FROM footprints GROUP BY lab"
 
 
 class LabUsage(NamedTuple):
@@ -88,6 +90,18 @@ def usage_by_lab(connection: sqlite3.Connection) -> list[tuple[str, LabUsage]]:
     """The labs that have complete files in the cache, the largest first; "" stands for files of no lab."""
     rows = connection.execute("SELECT lab, bytes, files FROM usage WHERE files > 0 ORDER BY bytes DESC, lab")
     return [(lab, LabUsage(size_bytes, files)) for lab, size_bytes, files in rows]
+
+
+def is_usage_right(connection: sqlite3.Connection) -> bool:
+    """Whether the totals are those of the copies."""
+    noted = connection.execute("SELECT lab, files, bytes FROM usage WHERE files <> 0 OR bytes <> 0")
+    return {*connection.execute(COUNTED)} == {*noted}
+
+
+def count_usage(connection: sqlite3.Connection) -> None:
+    """Count the copies anew, as damage of the database may have changed the totals."""
+    connection.execute("DELETE FROM usage")
+    connection.execute(f"INSERT INTO usage {COUNTED}")
 
 
 def pinned_bytes(connection: sqlite3.Connection) -> int:

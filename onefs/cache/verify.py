@@ -1,4 +1,4 @@
-"""The rules of trust: when a copy is taken without hashing it, what a hash says about it, and what is recorded."""
+"""How copies are verified: when a copy is taken without hashing it, what a hash says about it, and what is recorded."""
 
 import os
 import zlib

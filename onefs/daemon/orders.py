@@ -11,8 +11,8 @@ from onefs.catalogue.records import Dataset
 from onefs.daemon.work import Done, Work
 from onefs.errors import KeptError, OfflineError, OnefsError
 from onefs.fetch.access import Content, OpenFile
+from onefs.fetch.copies import Outcome
 from onefs.fetch.keeping import Keeping
-from onefs.fetch.verifying import Outcome
 from onefs.modes import ALLOWED, Mode
 
 EVICTED_AT_ONCE = 4

@@ -33,7 +33,7 @@ __all__ = [
 
 
 class NoEvents:
-    """Nobody wants to be told."""
+    """`FetchEvents` that does nothing."""
 
     def changed(self, dataset: Dataset) -> None:
         """Do nothing."""
@@ -89,7 +89,7 @@ class Content:
             store, ranges, self._blocks, verify, self._failures, events, max_transfers=max_transfers
         )
         obtainer = Obtainer(store, copies, ranges, self._large, locate, health, verify, self._stop, events)
-        self.keeping = Keeping(store, self._failures, verify, patience.settled_s, self._stop, events)
+        self.keeping = Keeping(store, self._failures, copies, events)
         workers = FetchWorkers(max_transfers=max_transfers, max_prefetches=prefetches)
         self._runner = Runner(store, obtainer, self._failures, events, counts, workers)
         self._fetches = self._runner.fetches
@@ -102,18 +102,17 @@ class Content:
         have to be begun.
         """
         self._store.used(dataset)
-        for path, status in self._store.each_copy(dataset):
+        found: tuple[str, os.stat_result] | None = None
+        for path, status in self._store.each_copy(dataset, is_strict=True):
             signature, stamp = Signature.of(status), self._store.state.stamp(dataset.id)
             if trusted(dataset, signature, stamp, self._verify) is not None:
                 return OpenFile(dataset.path, self._store.descriptors.share(dataset, path, signature), None)
+            found = found or (path, status)
         if self._stop.is_set():
             raise ending(dataset)
         fetch = self._runner.join(dataset, may_fetch=may_fetch)
         if fetch is not None:
             return OpenFile(dataset.path, None, fetch)
-        found = self._store.find_copy(dataset)
-        if found is None:
-            self._store.check_name(dataset)
         self._raise_remembered(dataset, found, may_fetch=may_fetch)
         if found is None and not (may_fetch and self._store.is_cache):
             raise self._failures.tell_offline(dataset, offline(dataset, self._store))
@@ -139,7 +138,7 @@ class Content:
         )
 
     def prefetch(self, dataset: Dataset) -> None:
-        """Begin to fetch a small file that nobody asked for, if there is room without evicting anything.
+        """Begin to fetch a small file ahead of its first open, if there is room without evicting anything.
 
         Those who open it meanwhile do not wait behind other prefetches. Until then no failure is told or remembered.
         """
@@ -147,7 +146,7 @@ class Content:
             self._runner.prefetch(dataset, self._token)
 
     def cancel_prefetches(self) -> None:
-        """Fetch no more of what nobody asked for."""
+        """Stop all prefetches."""
         self._runner.cancel_prefetches()
 
     def inspect(self, dataset: Dataset) -> Inspection:

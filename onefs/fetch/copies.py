@@ -1,9 +1,11 @@
-"""`Copies`: judges a dataset's copy in the cache: absent, right, wrong, or still being written."""
+"""`Copies`: judges a dataset's copy in the cache, from its stamp or by hashing it, and verifies one when asked to."""
 
 import logging
 import os
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,14 +14,23 @@ from onefs.cache.layout import Copy
 from onefs.cache.store import ContentStore
 from onefs.cache.verify import Signature, Stamp, Verdict, Verify, judge, trusted, wanted
 from onefs.catalogue.records import Dataset
+from onefs.errors import BusyError
+from onefs.fetch.failures import mismatch
 from onefs.fetch.fetch import Fetch
 from onefs.fetch.hashing import md5_of
 
+KEPT_IN_PLACE = (
+    "If its tables were made by indexing, run onefs refresh; else tell the archive's maintainers. verify = warn serves "
+    "such files all the same."
+)
+MOVED = "It was moved to quarantine: the next open fetches it again."
+SERVED = "It is served all the same, as the mount was told: verify = {policy}."
+STAYS = "It stays where it is, as another program put it there: move it away to have the right one fetched."
 log = logging.getLogger(__name__)
 
 
 class Standing(StrEnum):
-    """What is found under a dataset's name. UNSETTLED is a wrong file that another program seems to be writing."""
+    """What stands under a dataset's name. UNSETTLED is a wrong file that another program seems to be writing."""
 
     ABSENT = "absent"
     RIGHT = "right"
@@ -39,6 +50,19 @@ class Look:
     md5: str = ""
     is_ours: bool = False
     was_right: bool = False
+
+
+class Outcome(StrEnum):
+    """What came of verifying a copy. MOVED is a wrong copy that is in quarantine now, WRONG one that stays where it is.
+
+    HASHED is one that no hash of the catalogue's tells right or wrong.
+    """
+
+    ABSENT = "absent"
+    RIGHT = "right"
+    HASHED = "hashed"
+    WRONG = "wrong"
+    MOVED = "moved"
 
 
 class Copies:
@@ -75,8 +99,9 @@ class Copies:
         finally:
             if standing is not Standing.RIGHT:
                 os.close(copy.descriptor)
-        is_ours = stamp is not None and bool(stamp.source) and stamp.signature.edition == copy.signature.edition
-        was_right = stamp is not None and is_ours and not stamp.accepted and md5 in ("", stamp.md5)
+        known = _of_same_file(stamp, copy)
+        is_ours = known is not None and bool(known.source)
+        was_right = known is not None and is_ours and not known.accepted and md5 in ("", known.md5)
         return Look(standing, copy, md5, is_ours, was_right)
 
     def vouch(self, dataset: Dataset, copy: Copy, md5: str, source: str) -> None:
@@ -85,6 +110,26 @@ class Copies:
         self._store.vouch(dataset, copy, md5, "" if right else wanted(dataset), source)
         if not right:
             log.warning("%s is served though it differs from the catalogue.", dataset.path)
+
+    def verify(self, dataset: Dataset, on_bytes: Callable[[int], None]) -> tuple[Outcome, str, str]:
+        """Hash a copy, whatever its stamp says, and stamp it or move it to quarantine.
+
+        Returns what came of it, and reason and remedy of what is wrong.
+
+        `on_bytes` is told of each part that was read. Raises BusyError if the copy may be unfinished, StoppedError,
+        or what is wrong with the cache.
+        """
+        copy = self._store.open_copy(dataset)
+        if copy is None:
+            return Outcome.ABSENT, "", ""
+        try:
+            stamp = self._store.state.reload(dataset.id)
+            md5 = self._hash_on_disk(dataset, copy, on_bytes)
+            if Signature.of(os.fstat(copy.descriptor)) != copy.signature:
+                raise _unsettled(dataset, copy)
+            return self._act_on(dataset, copy, md5, stamp)
+        finally:
+            os.close(copy.descriptor)
 
     def _judge(self, fetch: Fetch, copy: Copy, stamp: Stamp | None) -> tuple[Standing, str]:
         if trusted(fetch.dataset, copy.signature, stamp, self._policy) is not None:
@@ -100,8 +145,8 @@ class Copies:
         waits = young and fetch.may_fetch and self._store.is_cache
         if verdict is Verdict.RIGHT or (verdict is Verdict.ACCEPTED and not waits):
             # Only the very file that onefs fetched is its own, whatever else has the same bytes.
-            is_fetched = stamp is not None and stamp.signature.edition == copy.signature.edition
-            self.vouch(fetch.dataset, copy, md5, stamp.source if stamp is not None and is_fetched else "")
+            known = _of_same_file(stamp, copy)
+            self.vouch(fetch.dataset, copy, md5, known.source if known is not None else "")
             return Standing.RIGHT, md5
         return Standing.UNSETTLED if young else Standing.WRONG, md5
 
@@ -120,7 +165,7 @@ class Copies:
 
     def _is_young(self, copy: Copy, stamp: Stamp | None) -> bool:
         """Whether the file changed so recently that it may not be complete; not if it once was."""
-        if stamp is not None and stamp.signature.edition == copy.signature.edition:
+        if _of_same_file(stamp, copy) is not None:
             return False
         return abs(time.time() - copy.signature.mtime_ns / 1e9) < self._settled_s
 
@@ -134,3 +179,58 @@ class Copies:
             md5 = md5_of(copy.descriptor, self._stop, came)
         fetch.total_bytes, fetch.done_bytes = fetch.dataset.size_bytes, 0
         return md5
+
+    def _hash_on_disk(self, dataset: Dataset, copy: Copy, on_bytes: Callable[[int], None]) -> str:
+        with cache_errors(dataset.path, copy.path):
+            # What is in memory may be right where the disk is not: the question is about the disk.
+            os.posix_fadvise(copy.descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            return md5_of(copy.descriptor, self._stop, on_bytes)
+
+    def _act_on(self, dataset: Dataset, copy: Copy, md5: str, stamp: Stamp | None) -> tuple[Outcome, str, str]:
+        size_bytes = copy.signature.size_bytes
+        known = _of_same_file(stamp, copy)
+        source = known.source if known is not None else ""
+        is_same = self._store.is_cache or known is not None  # else its owner has changed it in place
+        before = stamp.md5 if stamp is not None and not dataset.md5 and is_same else ""
+        if judge(dataset, size_bytes, md5, Verify.STRICT) is Verdict.RIGHT and before in ("", md5):
+            self.vouch(dataset, copy, md5, source)
+            return Outcome.RIGHT if dataset.md5 else Outcome.HASHED, "", ""
+        if self._is_young(copy, stamp):
+            raise _unsettled(dataset, copy)
+        reason = mismatch(dataset, f"{copy.path} has", size_bytes, md5).reason
+        if before not in ("", md5):
+            reason = f"{copy.path} has MD5 {md5}, but had {before} when it came; the catalogue knows none."
+        stays = self._why_it_stays(dataset, known, source)
+        if stays:
+            if self._policy is Verify.WARN:
+                self._store.vouch(dataset, copy, md5, accepted=wanted(dataset), source=source)
+            return Outcome.WRONG, reason, stays
+        with cache_errors(dataset.path, self._store.state_dir), self._store.lock(dataset.id, self._stop):
+            if not self._store.put_away(dataset, copy):
+                raise _unsettled(dataset, copy)
+        with suppress(OSError):
+            os.utime(copy.descriptor)  # who has it open, in whatever process, is given no more of it
+        return Outcome.MOVED, reason, MOVED
+
+    def _why_it_stays(self, dataset: Dataset, known: Stamp | None, source: str) -> str:
+        """What to do about a wrong copy that must not be moved; "" if it must. What was right once has decayed."""
+        if not self._store.is_cache:
+            return KEPT_IN_PLACE
+        if not (source or self._store.may_displace):
+            return STAYS
+        was_right = known is not None and bool(known.md5) and (not dataset.md5 or known.md5 == dataset.md5.lower())
+        if self._policy in (Verify.WARN, Verify.OFF) and not was_right:
+            return SERVED.format(policy=self._policy)
+        return ""
+
+
+def _of_same_file(stamp: Stamp | None, copy: Copy) -> Stamp | None:
+    """The stamp if the copy is the very file that was stamped."""
+    return stamp if stamp is not None and stamp.signature.edition == copy.signature.edition else None
+
+
+def _unsettled(dataset: Dataset, copy: Copy) -> BusyError:
+    return BusyError(
+        f"{dataset.path} cannot be verified now: another program may still be writing {copy.path}.",
+        "Try again in a few seconds.",
+    )

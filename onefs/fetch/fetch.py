@@ -13,7 +13,7 @@ from onefs.cache.verify import Signature, wanted
 from onefs.catalogue.records import Dataset
 from onefs.errors import OnefsError, again
 from onefs.fetch.cancel import CancelToken
-from onefs.fetch.part_file import Gate, PartFile
+from onefs.fetch.part_file import Gate, PartFile, pending
 from onefs.meter import Meter
 from onefs.transports.base import Location
 
@@ -85,12 +85,14 @@ class Fetch:
 
     __slots__ = (
         "_asked_again", "_attached", "_error", "_lock", "_meter", "_news", "_part", "_result", "_state", "dataset",
-        "host", "is_demanded", "may_fetch", "submit", "token", "total_bytes", "wrong",
+        "has_copy", "host", "is_demanded", "may_fetch", "submit", "token", "total_bytes", "wrong",
     )  # fmt: skip
 
     def __init__(self, dataset: Dataset, *, may_fetch: bool, is_demanded: bool, parent: CancelToken) -> None:
         self.dataset = dataset
         self.may_fetch = may_fetch
+        self.has_copy = True
+        """Whether there may be a copy in the cache: False if there was none a moment ago."""
         self.is_demanded = is_demanded
         """Whether somebody asked for it, so that it may evict others, and its failure is remembered."""
         self.token = CancelToken(parent)
@@ -101,7 +103,7 @@ class Fetch:
         self._meter = Meter()
         self._lock = threading.RLock()  # guards all below
         self._state = FetchState.QUEUED
-        self._news = _pending()
+        self._news = pending()
         self._attached = 0
         self._part: PartFile | None = None
         self._result: CachedFile | None = None
@@ -162,8 +164,10 @@ class Fetch:
             return True
 
     def move(self, state: FetchState) -> None:
-        """Change the state. Raises ValueError for a transition that is not in the table."""
+        """Change the state, unless it was ended meanwhile. Raises ValueError for a transition not in the table."""
         with self._lock:
+            if self._state in ENDS:
+                return  # by another thread, which has cancelled the token
             if state not in TRANSITIONS[self._state]:
                 raise ValueError(f"A fetch that is {self._state} cannot become {state}.")
             self._state = state
@@ -197,8 +201,10 @@ class Fetch:
         self.submit()
 
     def rest(self) -> bool:
-        """Leave it for now; False if it was asked to go on meanwhile."""
+        """Leave it for now; False if it was asked to go on meanwhile, or has ended."""
         with self._lock:
+            if self._state in ENDS:
+                return False
             asked_again, self._asked_again = self._asked_again, False
             self.move(FetchState.IDLE)
             if asked_again:
@@ -206,7 +212,7 @@ class Fetch:
             return not asked_again
 
     def abandon(self) -> bool:
-        """End it as nobody has it open; False if somebody has by now."""
+        """End it as nobody has it open, unless it has ended; False if somebody has by now."""
         with self._lock:
             if self._attached:
                 return False
@@ -275,7 +281,7 @@ class Fetch:
     def _tell(self) -> None:
         with self._lock:
             # The worker and whoever closes may tell at once: each future is ended by the one that took it away.
-            news, self._news = self._news, _pending()
+            news, self._news = self._news, pending()
             if self._state in ENDS:
                 self._news.set_result(None)
         if not news.done():
@@ -323,12 +329,6 @@ class Fetches:
 
 def _key(fetch: Fetch) -> tuple[UUID, str, bool]:
     return fetch.dataset.id, wanted(fetch.dataset), fetch.may_fetch
-
-
-def _pending() -> "Future[None]":
-    future: Future[None] = Future()
-    future.set_running_or_notify_cancel()  # so that none of those who wait can cancel it for the rest
-    return future
 
 
 def _nothing() -> None:

@@ -1,4 +1,4 @@
-"""Filling a part file from one location: which thread fetches which blocks, when they are synced, and when it ends."""
+"""`Filling` fetches blocks of a part file from one location: by how many threads, when to sync, and when to stop."""
 
 import logging
 import time
@@ -6,10 +6,10 @@ from enum import StrEnum
 
 from onefs.cache.locks import StoppedError
 from onefs.cache.verify import Verify
-from onefs.errors import BrokenAnswerError, ContentError, MismatchError, OnefsError
+from onefs.errors import BrokenAnswerError, MismatchError, OfflineError, OnefsError
 from onefs.fetch.cancel import CancelToken
+from onefs.fetch.failures import agree, fault
 from onefs.fetch.fetch import Fetch
-from onefs.fetch.mismatch import agree
 from onefs.fetch.part_file import Gate, PartFile
 from onefs.fetch.ranges import ChangedError, Ranges, Span, server_of
 from onefs.fetch.scheduler import SHORTEST_SPAN_BYTES
@@ -102,6 +102,7 @@ class Filling:
         finally:
             self._workers.running.discard(self)
             part.filling = None
+            self._token.cancel(OfflineError("The filling of this file has ended."))  # nobody waits for a silent server
             with part.changed:
                 self._is_ended = True
                 part.changed.wait_for(lambda: not self._helpers and not self._is_syncing)
@@ -118,11 +119,12 @@ class Filling:
         if not self._workers.helpers.submit(self._help):
             with part.changed:
                 self._helpers -= 1
+                part.changed.notify_all()  # `run` may wait for that
 
     def _next(self) -> tuple[Outcome | None, range]:
         """What to do next: end so, or fetch these blocks; neither, after a while in which nothing was wanted."""
         part = self.part
-        if self._token.is_cancelled:
+        if self._token.is_cancelled:  # as nothing may be fetched any more
             part.pause()
             return Outcome.RESTING, range(0)
         is_whole = part.storage.map.is_whole
@@ -172,10 +174,7 @@ class Filling:
             self.part.give_back(blocks)
 
     def _help(self) -> None:
-        failure: Exception | None = ContentError(
-            f"{self.fetch.dataset.path} could not be had because of a fault in onefs.",
-            "Please report it, with the log.",
-        )
+        failure: Exception | None = fault(self.fetch.dataset)
         try:
             while not self.is_over and (blocks := self.part.next_span()):
                 self._fetch(blocks)
@@ -187,6 +186,8 @@ class Filling:
                 self._helpers -= 1
                 self._error = self._error or failure
                 self.part.changed.notify_all()
+            if failure is not None:  # what others wait for at this location is asked for elsewhere
+                self._token.cancel(OfflineError("Another request for this file failed."))
 
     def _sync(self) -> None:
         """Bring what there is to the disk, in a thread of its own, so that no reader waits for that."""
@@ -243,6 +244,8 @@ class SpanSink:
         self._reached = blocks.start * filling.part.storage.map.block_bytes
         self._block = blocks.start  # the first that was not noted yet
         self._is_part = True
+        self._is_done = False
+        self._has_some = False
         self._asked_edition = ""
         self._end = self._counts_to = 0
         self._reserved = range(0)
@@ -252,7 +255,11 @@ class SpanSink:
         part = self._part
         with part.changed:
             storage = part.storage
-            if self._filling.is_over or (part.streams and (self._filling.is_streaming or storage.map.is_whole)):
+            if (
+                self._is_done
+                or self._filling.is_over
+                or (part.streams and (self._filling.is_streaming or storage.map.is_whole))
+            ):
                 return None
             self._asked_edition = "" if part.streams else storage.edition
             if part.streams:
@@ -269,6 +276,8 @@ class SpanSink:
         agree(filling.fetch.dataset, filling.location, body.total_bytes, filling.length)
         if not self._is_of_edition(body):
             return False
+        if self._has_some:
+            part.storage.is_mixed = True
         self._is_part = body.is_part
         blocks = self._blocks if body.is_part else range(part.storage.map.blocks)
         part.reserve(blocks)
@@ -304,6 +313,7 @@ class SpanSink:
             view = view[len(piece) :]
         self._note(min(end, self._counts_to))
         self._reached = end
+        self._has_some = True
         incomplete_bytes = end - self._block * block_bytes
         filling.fetch.done_bytes = max(filling.fetch.done_bytes, part.done_bytes + incomplete_bytes)
         return True
@@ -317,6 +327,7 @@ class SpanSink:
                 raise BrokenAnswerError(f"{server} ended after {self._reached} of {size}.")
             if is_complete:
                 self._note(self._end)
+                self._is_done = True  # though in memory some of its blocks may have made room for others again
         finally:
             part.give_back_room(self._reserved)
             if not self._is_part:

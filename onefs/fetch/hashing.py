@@ -1,4 +1,4 @@
-"""MD5 of files: of one that is whole, or behind the bytes that one has already."""
+"""MD5 of a whole file, and `FollowingDigest`, the MD5 of a file while it is being fetched."""
 
 import os
 import threading

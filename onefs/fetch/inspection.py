@@ -1,4 +1,4 @@
-"""The state of a dataset: what is known of its bytes without asking a server or hashing."""
+"""`Inspector`: the state of a dataset, as far as it is known without asking a server or hashing."""
 
 import os
 from collections.abc import Callable, Sequence

@@ -1,8 +1,8 @@
-"""Whether another location holds the very edition that a part file was begun from, so that it can go on with it."""
+"""`has_same_edition`: whether another location can go on with a part file, as some of its blocks are the same there."""
 
 from onefs.cache.verify import Verify
+from onefs.fetch.failures import agree
 from onefs.fetch.fetch import Fetch
-from onefs.fetch.mismatch import agree
 from onefs.fetch.part_file import Gate, PartFile
 from onefs.fetch.ranges import Ranges, Span
 from onefs.transports.addresses import shown

@@ -1,6 +1,5 @@
-"""`Keeping`: pins, evicts or verifies single copies, as a person asks."""
+"""`Keeping`: what a person asks of the cache: pin, evict or verify a copy, and how full it is."""
 
-import threading
 from collections.abc import Callable
 from uuid import UUID
 
@@ -9,29 +8,26 @@ from onefs.cache.quota import Usage
 from onefs.cache.state import QuarantineRecord
 from onefs.cache.store import ContentStore
 from onefs.cache.usage import LabUsage
-from onefs.cache.verify import Verify
 from onefs.catalogue.records import Dataset
 from onefs.errors import MismatchError
+from onefs.fetch.copies import Copies, Outcome
 from onefs.fetch.failures import Failures, ending
 from onefs.fetch.fetch import FetchEvents
-from onefs.fetch.verifying import Outcome, Verifier
 
 
 class Keeping:
-    """The copies in the cache, as a person steers them. Safe to use from several threads."""
+    """Pins, evicts and verifies single copies, and tells how full the cache is. Safe to use from several threads."""
 
     def __init__(
         self,
         store: ContentStore,
         failures: Failures,
-        policy: Verify,
-        settled_s: float,
-        stop: threading.Event,
+        copies: Copies,
         events: FetchEvents,
     ) -> None:
         self._store = store
         self._failures = failures
-        self._verifier = Verifier(store, policy, settled_s, stop)
+        self._copies = copies
         self._events = events
 
     def pin(self, dataset: Dataset) -> None:
@@ -89,7 +85,7 @@ class Keeping:
         with the cache.
         """
         try:
-            outcome, reason, remedy = self._verifier.verify(dataset, on_bytes)
+            outcome, reason, remedy = self._copies.verify(dataset, on_bytes)
         except StoppedError:
             raise ending(dataset) from None
         error = MismatchError(reason, remedy) if reason else None

@@ -1,4 +1,4 @@
-"""Fetching files by blocks: from the location that began them, from another that has the same edition, or anew."""
+"""`LargeFiles` fetches part files: from the location that began them, another with the same edition, or anew."""
 
 import logging
 from contextlib import suppress
@@ -21,12 +21,11 @@ from onefs.errors import (
     OnefsError,
     UnreachableError,
 )
-from onefs.fetch.failures import Failures, offline
+from onefs.fetch.failures import Failures, giver, mismatch, offline
 from onefs.fetch.fetch import Fetch, FetchEvents, FetchState
 from onefs.fetch.filling import Filling, FillingWorkers, Outcome
 from onefs.fetch.joining import has_same_edition
 from onefs.fetch.locations import Locations, Ordered, untried
-from onefs.fetch.mismatch import giver, mismatch
 from onefs.fetch.part_file import BlockRules, Gate, PartFile
 from onefs.fetch.ranges import ChangedError, Ranges, server_of
 from onefs.fetch.storage import DiskBlocks, Memory, MemoryBlocks
@@ -262,17 +261,16 @@ class LargeFiles:
                 self._breaks.pop(fetch.dataset.id, None)
                 if outcome is Outcome.WHOLE:
                     return self._judged(location, part, fetch, locations)
-                if outcome is Outcome.RESTING:
-                    return Pause.RESTING
-                if fetch.abandon():
-                    return Pause.ABANDONED
+                pause = self._pause(outcome, part, fetch)
+                if pause is not None:
+                    return pause
             except ChangedError:
                 log.info("%s: %s has another edition of it by now.", fetch.dataset.path, server)
                 self._withdraw(fetch, part, _changed(fetch.dataset))
                 self._begin(fetch)
                 editions += 1
                 if editions == EDITIONS_IN_A_ROW:
-                    error = BrokenAnswerError(f"{server} answers with ever other editions of the file.")
+                    error = BrokenAnswerError(f"{server} answers each request with another edition of the file.")
                     locations.failed(location, error)
                     return None
             except (UnreachableError, AccessRefusedError, ContentError) as error:
@@ -282,6 +280,17 @@ class LargeFiles:
                 return None
             except (OSError, NoRoomError) as error:
                 self._without_room(fetch, part, error)
+        return None
+
+    def _pause(self, outcome: Outcome, part: PartFile, fetch: Fetch) -> Pause | None:
+        """Why to leave it for now; None to go on. Raises why it cannot, to those who wait for a whole file."""
+        if outcome is Outcome.UNUSED:
+            return Pause.ABANDONED if fetch.abandon() else None
+        if part.gate is not Gate.WHOLE:
+            return Pause.RESTING
+        refusal = self.refusal(fetch.dataset)
+        if refusal is not None:
+            raise refusal
         return None
 
     def _without_room(self, fetch: Fetch, part: PartFile, error: OSError | NoRoomError) -> None:

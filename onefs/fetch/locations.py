@@ -1,4 +1,4 @@
-"""The locations of one dataset in the order to try, and why those that were tried did not give it."""
+"""`Locations`: those of one dataset in the order to try, and why those that were tried did not give it."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Obtaining a dataset's file: from the copy in the cache, or else from one location after the other."""
+"""`Obtainer` gets a dataset's file: from the copy in the cache, or else from one location after the other."""
 
 import logging
 import threading
@@ -15,12 +15,11 @@ from onefs.cache.usage import footprint
 from onefs.cache.verify import Verify, wanted
 from onefs.catalogue.records import Dataset
 from onefs.errors import AccessRefusedError, ContentError, MismatchError, NoRoomError, UnreachableError
-from onefs.fetch.copies import Copies, Look, Standing
-from onefs.fetch.failures import are_final, ending, offline
+from onefs.fetch.copies import KEPT_IN_PLACE, Copies, Look, Standing
+from onefs.fetch.failures import are_final, ending, mismatch, offline
 from onefs.fetch.fetch import Fetch, FetchEvents
 from onefs.fetch.large import LargeFiles, Pause, WholePart
 from onefs.fetch.locations import Locations, Ordered
-from onefs.fetch.mismatch import mismatch
 from onefs.fetch.part_file import Gate
 from onefs.fetch.ranges import Ranges
 from onefs.fetch.retry import LocationHealth
@@ -34,10 +33,6 @@ WRITING_WAITS = 40
 SHARING_PAUSE_S = 0.1
 """How often to look whether a large file that another process has begun can be filled together with it."""
 BEING_WRITTEN = "Another program may still be writing it: try again in a few seconds."
-KEPT_IN_PLACE = (
-    "If its tables were made by indexing, run onefs refresh; else tell the archive's maintainers. verify = warn serves "
-    "such files all the same."
-)
 NOT_OURS = "onefs leaves it, as another program put it there: move it away to have the right one fetched."
 log = logging.getLogger(__name__)
 
@@ -96,7 +91,8 @@ class Obtainer:
             raise offline(dataset, self._store)
         with _stoppable(dataset), ExitStack() as stack:
             is_held = self._take_turn(fetch, stack)
-            copy = self._settle(fetch, in_hand=False)
+            copy = self._settle(fetch, in_hand=False) if fetch.has_copy else None
+            fetch.has_copy = True
             if copy is not None:
                 self._large.replaced(fetch, copy.signature.inode)
                 return Obtained(copy, fetched=False)
@@ -113,11 +109,16 @@ class Obtainer:
         """
         dataset = fetch.dataset
         is_shared = self._large.gate(dataset) in (Gate.END, Gate.OPEN)
+        longest_s = 0.0
         with cache_errors(dataset.path, self._store.state_dir):
             while True:
                 try:
-                    stack.enter_context(self._store.lock(dataset.id, self._stop, 0.0 if is_shared else inf))
+                    stack.enter_context(self._store.lock(dataset.id, self._stop, longest_s))
                 except HeldError:
+                    fetch.has_copy = True
+                    longest_s = 0.0 if is_shared else inf
+                    if not is_shared:
+                        continue
                     if self._is_begun(dataset):
                         return False
                     fetch.token.wait(SHARING_PAUSE_S)
@@ -228,7 +229,7 @@ class Obtainer:
         return ""
 
     def _commit(self, fetch: Fetch, file: WholeFile | DiskBlocks, md5: str) -> Copy:
-        copy = self._settle(fetch, in_hand=True)
+        copy = self._settle(fetch, in_hand=True) if self._store.has_name(fetch.dataset) else None
         if copy is not None:
             if isinstance(file, DiskBlocks):
                 with suppress(OSError):

@@ -198,9 +198,9 @@ class OpenFile:
     def _borrow(self, offset: int, size: int, *, may_wait: bool) -> CachedFile | Descriptor | bytes | None:
         """The file, or a share of the part that is there, or the bytes themselves; None if they are not there."""
         with self._lock:
-            if self._file is None and self._fetch is not None:
-                # It may have become whole, or another may have taken its place, since it was waited for.
-                part = self._follow(self._fetch)
-                if part is not None:
-                    return part.lend(offset, size, may_wait=may_wait)
-            return self._file
+            # It may have become whole, or another may have taken its place, since it was waited for.
+            fetch = self._fetch if self._file is None else None
+            part = self._follow(fetch) if fetch is not None else None
+            file = self._file
+        # Without the lock, as the disk may be waited for.
+        return file if part is None else part.lend(offset, size, may_wait=may_wait)

@@ -1,4 +1,4 @@
-"""`PartFile`: a large file that is not whole, between its blocks, those who read it and those who fetch it."""
+"""`PartFile`: a large file that is not whole: its readers wait for blocks, and workers fetch what they wait for."""
 
 import os
 import threading
@@ -13,7 +13,7 @@ from onefs.errors import NoRoomError, OnefsError, again
 from onefs.fetch.descriptors import Descriptor, Origin
 from onefs.fetch.hashing import FollowingDigest
 from onefs.fetch.scheduler import ReadAhead, Scheduler
-from onefs.fetch.storage import MORE_ROOM_OR_LIMIT, BlockStorage, DiskBlocks, MemoryBlocks
+from onefs.fetch.storage import MORE_ROOM_OR_LIMIT, DiskBlocks, MemoryBlocks
 from onefs.threads import Workers
 
 CLAIMED_S = 3.0
@@ -68,7 +68,8 @@ class PartFile:
     def __init__(
         self, storage: DiskBlocks | MemoryBlocks, rules: BlockRules, gate: Gate, worker: PartWorker, hashers: Workers
     ) -> None:
-        self._storage = storage
+        self.storage = storage
+        """Where its blocks are."""
         self.rules = rules
         self.gate = gate
         self.streams = False
@@ -100,11 +101,6 @@ class PartFile:
         self._came_last = range(0)
 
     @property
-    def storage(self) -> BlockStorage:
-        """Where its blocks are."""
-        return self._storage
-
-    @property
     def inode(self) -> int:
         """Of its file on disk; 0 if there is none."""
         return self._descriptor.signature.inode if self._descriptor is not None else 0
@@ -123,7 +119,7 @@ class PartFile:
             if self._is_closed or self.error is not None:
                 return _done()  # something else takes its place
             blocks = self.storage.map.over(offset, size)
-            if isinstance(self._storage, MemoryBlocks) and len(blocks) > self._storage.most_blocks:
+            if isinstance(self.storage, MemoryBlocks) and len(blocks) > self.storage.most_blocks:
                 raise _no_room("so much of a large file at once")
             missing = list(self.storage.map.missing(blocks))
             more = reader.read(offset, size)
@@ -136,7 +132,7 @@ class PartFile:
             refusal = self._worker.refusal()
             if refusal is not None and (missing or (held and self._is_resting)):
                 raise refusal
-            waits = [self._waiting.setdefault(block, _pending()) for block in (*missing, *held)]
+            waits = [self._waiting.setdefault(block, pending()) for block in (*missing, *held)]
             begins = self._is_resting and refusal is None
             self._is_resting = self._is_resting and not begins
             self.changed.notify_all()
@@ -157,7 +153,7 @@ class PartFile:
         return waiting
 
     def forget(self, reader: ReadAhead) -> None:
-        """Read no longer ahead for one that closes its file."""
+        """Stop reading ahead for a reader that closes its file."""
         with self.changed:
             self._scheduler.readers.discard(reader)
 
@@ -166,28 +162,38 @@ class PartFile:
 
         Without `may_wait`, None as well if the disk must be asked first.
         """
+        blocks = self.storage.map.over(offset, size)
+        if may_wait:
+            self._check(blocks)
         with self.changed:
             if self.error is not None and self.is_served:
                 raise again(self.error)
             if self._is_closed or self.error is not None:
                 return None
-            blocks = self.storage.map.over(offset, size)
-            if self._held_back(blocks) or not self._are_there(blocks, may_wait=may_wait):
+            if self._held_back(blocks) or not self._are_there(blocks):
                 return None
             self.is_served = True
-            if isinstance(self._storage, MemoryBlocks):
-                return self._storage.bytes_at(offset, size)
+            if isinstance(self.storage, MemoryBlocks):
+                return self.storage.bytes_at(offset, size)
             return self._descriptor if self._descriptor is not None and self._descriptor.share() else None
 
     def bytes_of(self, block: int) -> bytes | None:
         """What a block holds; None if it is not there."""
-        begin, end = self.storage.map.part(range(block, block + 1))
+        blocks = range(block, block + 1)
+        begin, end = self.storage.map.part(blocks)
+        self._check(blocks)
         with self.changed:
-            if self._is_closed or not self._are_there(range(block, block + 1), may_wait=True):
+            if self._is_closed or not self._are_there(blocks):
                 return None
-            if isinstance(self._storage, MemoryBlocks):
-                return self._storage.bytes_at(begin, end - begin)
-            return os.pread(self._descriptor.number, end - begin, begin) if self._descriptor is not None else None
+            if isinstance(self.storage, MemoryBlocks):
+                return self.storage.bytes_at(begin, end - begin)
+            descriptor = self._descriptor
+            if descriptor is None or not descriptor.share():
+                return None
+        try:
+            return os.pread(descriptor.number, end - begin, begin)
+        finally:
+            descriptor.release()
 
     def next_span(self, *, all_at_once: bool = False) -> range:
         """Blocks to fetch now, which nobody else is given; none if nothing is wanted.
@@ -210,14 +216,14 @@ class PartFile:
             return mine
 
     def give_back(self, span: range) -> None:
-        """Whoever took these blocks fetches them no longer."""
+        """Free blocks that `next_span` gave, so that others fetch them."""
         with self.changed:
             self._scheduler.give_back(span)
             self.storage.release(span)
             self.changed.notify_all()
 
     def reserve(self, blocks: range) -> None:
-        """Have room for those of these blocks that are missing. Raises NoRoomError."""
+        """Reserve room for those of these blocks that are missing. Raises NoRoomError."""
         self.storage.reserve(self._missing_bytes(blocks))
 
     def give_back_room(self, blocks: range) -> None:
@@ -229,7 +235,7 @@ class PartFile:
         return self._worker.refusal() is None
 
     def stream(self, why: str) -> None:
-        """It comes from its beginning on only. Raises NoRoomError if what is not read at once would go."""
+        """Note that the server gives it only from its beginning on. Raises NoRoomError if its blocks are in memory."""
         if not self.storage.is_kept:
             raise _no_room(f"a large file that is read from its beginning on, as its server {why}")
         self.streams = True
@@ -268,13 +274,13 @@ class PartFile:
         return self.digest.hexdigest(self.storage.map.size_bytes) if self.digest is not None else ""
 
     def verified(self) -> None:
-        """Serve it to its end, as its hash is right."""
+        """Open the gate: its hash is right."""
         with self.changed:
             self.is_verified = True
         self.wake()
 
     def rest(self) -> bool:
-        """Let nobody fetch until something is wanted; False if something is."""
+        """Mark it as idle, with no worker, until a reader wants more; False if one already does."""
         with self.changed:
             if any(map(self._scheduler.is_free, self._waiting)):
                 return False
@@ -282,40 +288,40 @@ class PartFile:
             return True
 
     def pause(self) -> None:
-        """Nobody fetches any more, as it failed: those who wait shall ask again."""
+        """Note that the fetch failed and no worker is left, and wake the readers, so that they ask again."""
         with self.changed:
             self._is_resting = True
         self.wake()
 
     def resume(self) -> None:
-        """Note that somebody fetches again."""
+        """Note that a worker fetches again."""
         with self.changed:
             self._is_resting = False
 
     def refresh(self) -> None:
-        """Have the blocks that other processes fetched. Waits for the disk."""
-        news = self._storage.news()
+        """Add the blocks that other processes fetched, and wake their readers. Waits for the disk."""
+        news = self.storage.news()
         with self.changed:
-            self._storage.merge(news)
-            front_bytes = self._storage.map.front_bytes
-            here = [self._waiting.pop(block) for block in list(self._waiting) if self._storage.map.has(block)]
+            self.storage.merge(news)
+            front_bytes = self.storage.map.front_bytes
+            here = [self._waiting.pop(block) for block in list(self._waiting) if self.storage.map.has(block)]
         for future in here:
             future.set_result(None)
         if self.digest is not None and news:
             self.digest.reach(front_bytes)
 
     def became(self, copy: Signature) -> None:
-        """The copy is there. To be told before `close`, as another file may have the inode's number afterwards."""
-        if isinstance(self._storage, DiskBlocks) and self.inode == copy.inode:
+        """Note the copy that it became. Call it before `close`, as the inode number may be reused afterwards."""
+        if isinstance(self.storage, DiskBlocks) and self.inode == copy.inode:
             self.origin.edition = copy.size_bytes, copy.mtime_ns, copy.inode
 
     def fail(self, error: OnefsError) -> None:
-        """Serve no byte of it any more; those who wait learn of it when it is closed."""
+        """Stop serving it; readers that wait get the error when it is closed."""
         with self.changed:
             self.error = error
 
     def wake(self) -> None:
-        """Let all who wait ask again."""
+        """Wake all readers that wait, so that they ask again."""
         with self.changed:
             waiting = list(self._waiting.values())
             self._waiting.clear()
@@ -325,7 +331,7 @@ class PartFile:
                 future.set_result(None)
 
     def close(self) -> None:
-        """Let go of the file once nobody reads it any more."""
+        """Close the file once no reader uses it."""
         with self.changed:
             self._is_closed = True
         self.wake()
@@ -345,29 +351,41 @@ class PartFile:
             return range(0)
         return blocks[-1:] if self.storage.is_kept else range(0)  # nobody ever has all of what is in memory
 
-    def _are_there(self, blocks: range, *, may_wait: bool) -> bool:
-        """Whether these blocks are there, and right by their checksums if an earlier process left them."""
-        if isinstance(self._storage, DiskBlocks) and self._descriptor is not None:
-            for block in blocks:
-                if not self._storage.is_checked(block):
-                    if not may_wait:
-                        return False
-                    self._storage.check(block, self._descriptor.number)
-        return all(map(self.storage.map.has, blocks))
+    def _are_there(self, blocks: range) -> bool:
+        """Whether these blocks are there, and were found right if an earlier process left them."""
+        storage = self.storage
+        are_checked = not isinstance(storage, DiskBlocks) or all(map(storage.is_checked, blocks))
+        return are_checked and all(map(storage.map.has, blocks))
+
+    def _check(self, blocks: range) -> None:
+        """Compare blocks that an earlier process left with their checksums. Waits for the disk, without the lock."""
+        storage, descriptor = self.storage, self._descriptor
+        if not isinstance(storage, DiskBlocks) or descriptor is None:
+            return
+        for block in blocks:
+            if storage.is_checked(block) or not descriptor.share():
+                continue
+            try:
+                is_right = storage.is_right(block, descriptor.number)
+            finally:
+                descriptor.release()
+            with self.changed:
+                storage.checked(block, is_right=is_right)
 
     def _missing_bytes(self, blocks: range) -> int:
         with self.changed:
             return sum(1 for _ in self.storage.map.missing(blocks)) * self.storage.map.block_bytes
 
 
-def _pending() -> "Future[None]":
+def pending() -> "Future[None]":
+    """A future that has not completed, and that nobody can cancel."""
     future: Future[None] = Future()
     future.set_running_or_notify_cancel()  # so that none of those who wait can cancel it for the rest
     return future
 
 
 def _done() -> "Future[None]":
-    future = _pending()
+    future = pending()
     future.set_result(None)
     return future
 

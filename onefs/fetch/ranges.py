@@ -1,4 +1,4 @@
-"""`Ranges`, the one loop that downloads: it resumes, retries, backs off and gives slow servers up."""
+"""`Ranges`, the one download loop: requests ranges, resumes, retries with back-off, gives up servers that stall."""
 
 import logging
 import threading

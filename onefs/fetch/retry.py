@@ -1,4 +1,4 @@
-"""Which location to try, how often, and how long: the health of servers, attempts with back-off, and the pace."""
+"""Which location to try, how often and how long: health of servers, retries with back-off, and the limit of a stall."""
 
 import time
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Runs fetches: gives each a worker, step by step, remembers what came of it, and counts."""
+"""`Runner` runs fetches: gives each a worker, step by step, remembers what came of it, and counts."""
 
 import os
 import threading
@@ -21,7 +21,7 @@ from onefs.errors import (
     UnreachableError,
 )
 from onefs.fetch.cancel import CancelToken
-from onefs.fetch.failures import Failures, ending, is_quarantine
+from onefs.fetch.failures import Failures, ending, fault, is_quarantine
 from onefs.fetch.fetch import Fetch, Fetches, FetchEvents, FetchState
 from onefs.fetch.large import Pause
 from onefs.fetch.obtain import Obtained, Obtainer
@@ -111,19 +111,11 @@ class Runner:
         self.fetches = Fetches()
 
     def join(self, dataset: Dataset, *, may_fetch: bool) -> Fetch | None:
-        """Attach to the fetch of a dataset that is under way; None if there is none.
-
-        A prefetch that has not begun is begun, before all others.
-        """
+        """Attach to the fetch of a dataset that is under way; None if there is none."""
         fetch = self.fetches.find(dataset, may_fetch=may_fetch)
         if fetch is None or (fetch.readable is not None and not may_fetch):
             return None
-        was_demanded = fetch.is_demanded
-        if not fetch.attach():
-            return None
-        if not was_demanded and fetch.state is FetchState.QUEUED:
-            self._submit(fetch, self._workers.transfers, self._obtain)
-        return fetch
+        return fetch if self._attach(fetch) else None
 
     def prefetch(self, dataset: Dataset, token: CancelToken) -> None:
         """Fetch a dataset that nobody asked for. If it fails, nothing is told or remembered, unless somebody joined."""
@@ -138,9 +130,11 @@ class Runner:
         """Leave all that nobody asked for."""
         # First all that wait, the last first, as a worker whose fetch is cancelled begins the next.
         prefetches = [fetch for fetch in self.fetches.running() if not fetch.is_demanded]
-        left = [fetch for fetch in reversed(prefetches) if self._leave(fetch)]
+        left = [fetch for fetch in reversed(prefetches) if fetch.abandon()]
         for fetch in left:
-            fetch.token.cancel(ending(fetch.dataset))
+            self.fetches.remove(fetch)
+        for fetch in left:
+            fetch.token.cancel(ending(fetch.dataset))  # its worker, if it has one, closes its file
 
     def start(self, fetch: Fetch, *, has_copy: bool) -> Fetch:
         """Run a fetch, or the one of the same edition that is under way; attached to."""
@@ -148,13 +142,14 @@ class Runner:
             found = self.fetches.add(fetch)
             if found is fetch:
                 break
-            if (found.readable is None or fetch.may_fetch) and found.attach():
+            if (found.readable is None or fetch.may_fetch) and self._attach(found):
                 return found
             if found.is_finished:
                 self.fetches.remove(found)
             else:
                 break
         fetch.attach()
+        fetch.has_copy = has_copy
         fetch.submit = lambda: self._submit(fetch, self._workers.transfers, self._obtain)
         if has_copy:
             self._submit(fetch, self._workers.checks, self._check)
@@ -174,6 +169,15 @@ class Runner:
             if not was_at_work:
                 fetch.use(None)
 
+    def _attach(self, fetch: Fetch) -> bool:
+        """Join those who wait; False if it is finished. A prefetch that has not begun is begun, before all others."""
+        was_demanded = fetch.is_demanded
+        if not fetch.attach():
+            return False
+        if not was_demanded and fetch.state is FetchState.QUEUED:
+            self._submit(fetch, self._workers.transfers, self._obtain)
+        return True
+
     def _submit(self, fetch: Fetch, workers: Workers, step: Callable[[Fetch], None]) -> None:
         if not workers.submit(lambda: step(fetch)):
             reason = f"{fetch.dataset.path} cannot be fetched: no thread can be had for it."
@@ -186,35 +190,34 @@ class Runner:
         self._run(fetch, FetchState.FETCHING, self._obtainer.obtain)
 
     def _run(self, fetch: Fetch, state: FetchState, step: Callable[[Fetch], Obtained | Pause | None]) -> None:
-        is_begun = True
         # What nobody foresaw goes on to the worker's own report, but nobody may wait for ever.
-        outcome: Obtained | OnefsError | Pause | None = ContentError(
-            f"{fetch.dataset.path} could not be had because of a fault in onefs.",
-            "Please report it, with the log.",
-        )
-        may_evict = fetch.is_demanded
+        outcome: Obtained | OnefsError | Pause | None = fault(fetch.dataset)
+        if not fetch.start(state):
+            return
+        was_demanded = fetch.is_demanded
         try:
-            if not fetch.start(state):
-                is_begun = False
-                return
             outcome = step(fetch)
         except OnefsError as error:
             outcome = error
         finally:
-            if not is_begun:
-                pass
-            elif isinstance(outcome, OnefsError) and not fetch.is_demanded:
+            found_no_room = isinstance(outcome, NoRoomError) and not was_demanded  # as it evicted nothing
+            if isinstance(outcome, OnefsError) and (found_no_room or not fetch.is_demanded):
                 if not self._leave(fetch):
                     self._again(fetch)  # somebody waits for it by now
-            elif outcome is None or (isinstance(outcome, NoRoomError) and not may_evict):
+            elif outcome is None:
                 self._again(fetch)
             else:
-                self._note(fetch, outcome)
-                may_go_on = isinstance(outcome, PASSING) and fetch.readable is not None
-                if outcome is Pause.RESTING or may_go_on:
-                    self._rest(fetch, outcome if isinstance(outcome, OnefsError) else None)
-                else:
-                    self._end(fetch, outcome)
+                self._conclude(fetch, outcome)
+
+    def _conclude(self, fetch: Fetch, outcome: Obtained | OnefsError | Pause) -> None:
+        try:
+            self._note(fetch, outcome)
+        finally:
+            may_go_on = isinstance(outcome, PASSING) and fetch.readable is not None
+            if outcome is Pause.RESTING or may_go_on:
+                self._rest(fetch, outcome if isinstance(outcome, OnefsError) else None)
+            else:
+                self._end(fetch, outcome)
 
     def _leave(self, fetch: Fetch) -> bool:
         """Give a prefetch up; False if somebody waits for it."""
@@ -238,12 +241,13 @@ class Runner:
         part = fetch.part
         if part is not None and error is not None:
             part.pause()
-        if fetch.is_finished:
+        if fetch.rest():
+            if fetch.is_unused:
+                fetch.begin()
+        elif fetch.is_finished:
             fetch.use(None)
-        elif not fetch.rest():
+        else:
             fetch.submit()
-        elif fetch.is_unused:
-            fetch.begin()
 
     def _end(self, fetch: Fetch, outcome: Obtained | OnefsError | Pause) -> None:
         """End a fetch. Readers have their bytes before anybody is told; of a failure others are told first."""

@@ -1,17 +1,18 @@
-"""The blocks of a large file that is not whole: `DiskBlocks` in the cache, `MemoryBlocks` where there is no room."""
+"""The blocks of a large file that is not whole: `DiskBlocks` in the cache, `MemoryBlocks` where there is no room.
+
+Both have the same methods, for whoever holds the part file's lock; `write`, `news`, `flush_notes` and `sync` need none.
+"""
 
 import os
 import threading
 import zlib
 from contextlib import suppress
-from typing import Protocol
 from uuid import uuid4
 
 from onefs.cache.atomic import MORE_ROOM, has_its_name, part_from_others, reopened
 from onefs.cache.beneath import DATA_MODE
 from onefs.cache.layout import CacheLayout
-from onefs.cache.marks import BLOCKS_ENDING, claim, mark_open, release
-from onefs.cache.part_records import PartRecord
+from onefs.cache.part_files import BLOCKS_ENDING, PartRecord, claim, mark_open, release
 from onefs.cache.store import ContentStore
 from onefs.cache.usage import footprint
 from onefs.cache.verify import wanted
@@ -28,66 +29,6 @@ OPENING = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 class NamedByOtherError(Exception):
     """Another process has filled the file and given it its name in the cache: it must not be written any more."""
-
-
-class BlockStorage(Protocol):
-    """Blocks of a file, on disk or in memory. Raises OSError. For whoever holds the part file's lock, but `write`."""
-
-    map: BlockMap
-    source: str
-    """The URL, without its query, that the bytes come from; "" as long as there are none."""
-    edition: str
-    was_begun: bool
-    """Whether an earlier process left some of it."""
-    is_mixed: bool
-    """Whether its bytes come from more than one location."""
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether its blocks stay, so that it can become whole."""
-
-    @property
-    def is_synced(self) -> bool:
-        """Whether all blocks that are to outlive a power loss would."""
-
-    def reserve(self, size_bytes: int) -> None:
-        """Have room for so many bytes that come now. Raises NoRoomError."""
-
-    def give_back(self, size_bytes: int) -> None:
-        """Return room for bytes that did not come."""
-
-    def claim(self, blocks: range) -> range:
-        """The first of these blocks, up to one that another process fetches now; it leaves them to this one."""
-
-    def release(self, blocks: range) -> None:
-        """Let other processes fetch these blocks."""
-
-    def comes_from(self, source: str, edition: str) -> None:
-        """Note where the bytes from here on come from."""
-
-    def write(self, chunk: "memoryview[int]", offset: int) -> None:
-        """Put bytes into their place. Each block has one writer."""
-
-    def add(self, first: int, stop: int) -> None:
-        """Note the blocks from `first` to before `stop`, whose bytes were written."""
-
-    def news(self) -> dict[int, int]:
-        """The blocks that other processes wrote since, with their checksums. Waits for the disk; needs no lock."""
-
-    def merge(self, news: dict[int, int]) -> None:
-        """Have blocks that other processes wrote."""
-
-    def flush_notes(self) -> None:
-        """Have other processes see which blocks were written. Waits for the disk; needs no lock."""
-
-    def sync(self) -> None:
-        """Bring to disk what was written, and note that. May take long; needs no lock."""
-
-    def drop(self) -> None:
-        """Remove it from disk."""
-
-    def close(self) -> None:
-        """Let go of it; what is on disk stays for another try. Does nothing the second time."""
 
 
 class DiskBlocks:
@@ -113,7 +54,10 @@ class DiskBlocks:
         self._unsynced: dict[int, int] = {}
         self._unchecked: dict[int, int] = {}
         self._running: dict[int, tuple[int, int]] = {}  # by block under way: where its bytes end, and their CRC-32
-        self.is_mixed = self.is_shared = False
+        self.is_mixed = False
+        """Whether its bytes come from more than one location."""
+        self.is_shared = False
+        """Whether another process may give the file its name."""
         size_bytes = dataset.size_bytes or 0
         record = self._records.find(dataset.id)
         self._file = self._take_up(record, size_bytes)
@@ -127,6 +71,7 @@ class DiskBlocks:
             self.comes_from(self.source, self.edition)  # in a file of its own
         self.merge(self.news())
         self.was_begun = self.map.count > 0
+        """Whether an earlier process left some of it."""
         self._is_whole = is_whole
         self._reservation = store.quota.reserve(dataset.id, self._there_bytes, comes_whole=is_whole, evicts=evicts)
         if is_whole:
@@ -210,7 +155,7 @@ class DiskBlocks:
             self._records.add(self.key, sums)
 
     def news(self) -> dict[int, int]:
-        """The blocks that other processes wrote since, with their checksums. Waits for the disk; needs no lock."""
+        """The blocks that other processes wrote since, with their checksums. Waits for the disk."""
         if not self.edition:
             return {}
         self._seq, found = self._records.blocks_since(self.key, self._seq)
@@ -227,10 +172,14 @@ class DiskBlocks:
         """Whether a block can be read without comparing it with its checksum first."""
         return block not in self._unchecked
 
-    def check(self, block: int, number: int) -> None:
-        """Compare a block with its checksum the first time; one that differs is discarded. Reads a descriptor of it."""
-        crc = self._unchecked.pop(block, None)
-        if crc is not None and self._checksum(block, number) != crc:
+    def is_right(self, block: int, number: int) -> bool:
+        """Whether a block agrees with its checksum, read from a descriptor of it. Needs no lock."""
+        crc = self._unchecked.get(block)
+        return crc is None or self._checksum(block, number) == crc
+
+    def checked(self, block: int, *, is_right: bool) -> None:
+        """Note what came of the first comparison: a block that differs is discarded."""
+        if self._unchecked.pop(block, None) is not None and not is_right:
             self.map.discard(block)
 
     def flush_notes(self) -> None:
@@ -382,17 +331,17 @@ class MemoryBlocks:
         return b"".join(pieces)
 
     def reserve(self, size_bytes: int) -> None:
-        """There always is room: other blocks go."""
+        """Do nothing: blocks that were read longest ago make room."""
 
     def give_back(self, size_bytes: int) -> None:
-        """Nothing was taken."""
+        """Do nothing: nothing was reserved."""
 
     def claim(self, blocks: range) -> range:
-        """All of them: nobody else has it."""
+        """All of them: no other process has its blocks."""
         return blocks
 
     def release(self, blocks: range) -> None:
-        """Nobody else has it."""
+        """Do nothing: no other process has its blocks."""
 
     def comes_from(self, source: str, edition: str) -> None:
         """Note where the bytes come from."""
@@ -427,20 +376,20 @@ class MemoryBlocks:
             self.map.discard(oldest)
 
     def news(self) -> dict[int, int]:
-        """Nobody else has it."""
+        """None: no other process has its blocks."""
         return {}
 
     def merge(self, news: dict[int, int]) -> None:
-        """Nobody else has it."""
+        """Do nothing: no other process has its blocks."""
 
     def flush_notes(self) -> None:
-        """Nobody else has it."""
+        """Do nothing: no other process has its blocks."""
 
     def sync(self) -> None:
-        """Nothing outlives the process."""
+        """Do nothing: its blocks end with the process."""
 
     def drop(self) -> None:
-        """It is on no disk."""
+        """Do nothing: it is on no disk."""
 
     def close(self) -> None:
         """Let go of it. Does nothing the second time."""

@@ -1,4 +1,4 @@
-"""Files that are fetched in one request: small ones, and those of unknown length."""
+"""`WholeFile`: a file that is fetched in one request, as it is small or its length is unknown."""
 
 import os
 from uuid import uuid4
@@ -11,8 +11,8 @@ from onefs.cache.usage import footprint
 from onefs.cache.verify import Verdict, Verify, judge
 from onefs.digests import new_md5
 from onefs.errors import MismatchError
+from onefs.fetch.failures import agree, giver, mismatch
 from onefs.fetch.fetch import Fetch
-from onefs.fetch.mismatch import agree, giver, mismatch
 from onefs.fetch.ranges import Ranges, Span, server_of
 from onefs.transports.addresses import shown
 from onefs.transports.base import Body, Location

@@ -245,11 +245,11 @@ def prepare(source: Source) -> None:
 
 
 def _tell_unread_state(source: Source) -> None:
-    """Log that the state which an earlier onefs kept for all users of a cache is not read."""
+    """Log that the state which an earlier version kept for all users of a cache is not read."""
     common = source.data_dir / STATE_FOLDER
     if source.is_cache and source.state_dir.is_relative_to(common / USERS) and (common / "stamps").exists():
         _log.info(
-            "Others can write %s, so what an earlier onefs kept in %s is not read; each user verifies files once.",
+            "Others can write %s, so what an earlier version kept in %s is not read; each user verifies files once.",
             source.data_dir,
             common,
         )

@@ -475,3 +475,21 @@ def test_a_cache_in_a_folder_that_others_can_write_is_theirs_to_replace(victim: 
     victim.cache.chmod(0o1777)  # as /tmp: nobody can move away what is another's
     with user(VICTIM):
         assert not others_can_write(own)
+
+
+def test_a_link_to_a_cache_that_stands_where_others_can_write_is_theirs_to_replace(victim: Victim) -> None:
+    link, inner = victim.cache / "link", victim.home / "inner"
+    with user(VICTIM):
+        link.symlink_to(victim.folder)
+        assert not others_can_write(victim.folder)
+        assert others_can_write(link)
+        inner.symlink_to(f"../{victim.cache.name}/link")
+        assert others_can_write(inner / "not" / "yet" / "there")
+    victim.cache.chmod(0o1777)
+    with user(VICTIM):
+        assert not others_can_write(inner), "nobody else can replace what is the victim's in a folder such as /tmp"
+    link.unlink()
+    with user(victim.attacker):
+        link.symlink_to(victim.folder)
+    with user(VICTIM):
+        assert others_can_write(link), "but the attacker his own link"

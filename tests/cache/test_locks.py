@@ -20,7 +20,6 @@ from servers import Fault
 from waiting import wait_until
 
 from onefs import mountinfo
-from onefs.cache import disks
 from onefs.cache.beneath import Folder
 from onefs.cache.locks import LEASE_S, DatasetLocks, Leases, Seen, StoppedError
 
@@ -200,12 +199,12 @@ def test_whose_locks_reach_other_machines(
     table = tmp_path / "mountinfo"
     table.write_text(f"20 1 0:30 / / rw - ext4 /dev/root rw\n31 20 0:42 / /lab rw,relatime shared:5 - {line}\n")
     monkeypatch.setattr(mountinfo, "TABLE", table)
-    assert disks.has_common_locks(Path("/lab/cache/.onefs/locks")) is common
-    assert disks.has_common_locks(Path("/home"))
+    assert mountinfo.has_common_locks(Path("/lab/cache/.onefs/locks")) is common
+    assert mountinfo.has_common_locks(Path("/home"))
 
 
 def test_an_owner_that_lost_its_lease_spoils_nothing(place: ArchiveAndCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disks, "has_common_locks", lambda path: False)
+    monkeypatch.setattr(mountinfo, "has_common_locks", lambda path: False)
     dataset, stalled, heir = place.add(DATA), place.content(), place.content()
     place.server.fault(place.url_path(dataset), Fault(stall_after=PIECE, times=1))
     file = stalled.open(dataset, may_fetch=True)

@@ -492,6 +492,32 @@ def test_what_a_person_removed_counts_no_longer_after_a_check(place: ArchiveAndC
     assert content.keeping.usage().used_bytes == footprint(MIB)
 
 
+def test_a_folder_that_became_a_link_keeps_no_other_file_from_being_counted_right(place: ArchiveAndCache) -> None:
+    first, second = filled(place, 2)
+    linked = place.add(b"linked" * (MIB // 6), 8, "linked/a.b.npy")
+    content = place.content()
+    for dataset in (first, second, linked):
+        read(content, dataset)
+    folder = place.file(linked).parent
+    folder.symlink_to(folder.rename(place.home / "aside"))
+    place.file(first).unlink()
+    wait_until(lambda: content.keeping.usage().files == 2)
+    assert store_of(place).state.stamp(linked.id) is not None
+
+
+def test_totals_that_were_damaged_are_counted_anew(place: ArchiveAndCache) -> None:
+    (dataset,) = filled(place, 1)
+    store, content = store_of(place), place.content()
+    read(content, dataset)
+    content.flush()
+    store.state.write(lambda database: database.execute("UPDATE usage SET bytes = 1 << 60, files = -3"))
+    store.state.write(lambda database: database.execute("INSERT INTO usage VALUES ('no lab', 7, 1 << 50)"))
+    Evictor(store, store.state, DatasetLocks(store.state_folder), store.descriptors).check(threading.Event())
+    assert store.usage().files == 1
+    assert content.keeping.usage().used_bytes == footprint(MIB)
+    assert content.keeping.labs() == [("lab", (footprint(MIB), 1))]
+
+
 def test_where_no_file_is_left_the_disk_may_be_unmounted_and_all_are_remembered(place: ArchiveAndCache) -> None:
     (dataset,) = filled(place, 1)
     store, content = store_of(place), place.content()

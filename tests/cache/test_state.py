@@ -272,6 +272,17 @@ def test_synced_rows_are_marked_and_counted_for_the_next_boot(folder: Folder) ->
     assert [record.stamp for record in folder.state().copies()] == [stamp for _, stamp in files]
 
 
+def test_files_behind_links_of_an_archive_are_synced(folder: Folder) -> None:
+    dataset, stamp = folder.file()
+    path = folder.root / dataset.path
+    path.symlink_to(path.rename(folder.root / "aside"))
+    with closing(ContentStore(folder.root, folder.root / ".onefs", is_cache=False)) as archive:
+        archive.state.put(dataset, Stamp(Signature.of(path.stat()), stamp.md5))
+        assert archive.flush()
+        query = "SELECT synced FROM copies"
+        assert archive.state.read(lambda connection: connection.execute(query).fetchone()) == (1,)
+
+
 def test_what_a_killed_process_did_not_sync_is_synced_by_the_next(folder: Folder) -> None:
     dataset, stamp = folder.file()
     first = folder.state()

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from contextlib import closing
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from archive_and_cache import ArchiveAndCache, dataset_of, read
@@ -222,14 +223,39 @@ def test_locked_by_a_process_that_is_killed(tmp_path: Path) -> None:
         assert state.flush()
         assert state.reload(dataset.id) == stamp
         with pytest.raises(Exception, match="cannot be recorded"):
-            state.pin(dataset.id)
+            state.pin(UUID(int=1))
+        assert not state.is_pinned(UUID(int=1))
         process.kill()
         process.wait()
         assert check_trust(state, tmp_path, files) == FILES * 2 // 3
         state.pin(dataset.id)  # now in the file, with what was in memory
     with closing_state(tmp_path) as state:
         assert state.stamp(dataset.id) == stamp
-        assert state.is_pinned(dataset.id)
+        assert state.pinned() == {str(dataset.id)}, "what could not be recorded then is not recorded later"
+
+
+@pytest.mark.parametrize("what", ["a table", "the version", "the name"])
+def test_pins_outlive_damage_elsewhere(tmp_path: Path, what: str) -> None:
+    of_cache(tmp_path)
+    with closing_state(tmp_path) as state:
+        rows = [(UUID(int=number).bytes,) for number in range(2000)]  # several pages
+        state.write(lambda connection: connection.executemany("REPLACE INTO pins VALUES (?)", rows))
+        query = "SELECT rootpage FROM sqlite_master WHERE name = 'copies'"
+        (page,) = state.read(lambda connection: connection.execute(query).fetchone())
+        if what == "the version":
+            state.read(lambda connection: connection.execute("PRAGMA user_version = 99"))
+    (path,) = (tmp_path / ".onefs").glob("state-*.db")
+    if what == "a table":
+        with path.open("r+b") as file:
+            file.seek((page - 1) * 4096)
+            file.write(b"\xff" * 4096)
+    if what == "the name":
+        (tmp_path / ".onefs/state.current").unlink()
+    with closing_state(tmp_path) as state:
+        list(state.copies())
+        state.write(lambda connection: connection.in_transaction)
+        assert len(state.pinned()) == 2000
+    assert not path.exists()
 
 
 def test_on_a_full_disk(place: ArchiveAndCache) -> None:
@@ -277,3 +303,24 @@ def test_read_only(what: str) -> None:
         with closing_state(root) as state:
             assert check_trust(state, root, files) == FILES * 2 // 3
             assert not state.is_pinned(dataset.id)
+
+
+@pytest.mark.needs_root
+def test_what_is_written_counts_once_a_folder_that_was_read_only_can_be_written() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as home:
+        root = Path(home)
+        root.chmod(0o755)
+        (dataset, _), *_ = of_cache(root)
+        os.seteuid(4001)
+        try:
+            with closing_state(root) as state:
+                assert not state.is_pinned(dataset.id)
+                os.seteuid(0)
+                (root / ".onefs").chmod(0o777)
+                for path in (root / ".onefs").iterdir():
+                    path.chmod(0o666)
+                os.seteuid(4001)
+                state.pin(dataset.id)
+                assert state.is_pinned(dataset.id)
+        finally:
+            os.seteuid(0)

@@ -114,3 +114,16 @@ def test_what_would_lead_outside_the_cache_is_not_taken_over(place: ArchiveAndCa
     content = place.content()
     assert read(content, dataset) == DATA
     assert place.server.requests() == 1
+
+
+def test_what_is_no_text_keeps_nothing_else_from_being_taken_over(place: ArchiveAndCache) -> None:
+    odd, dataset = place.add(DATA, 1), place.add(DATA, 2)
+    for each in (odd, dataset):
+        stamp(place, each, noted(each, place.put_in_cache(each, DATA), source="\ud800" if each is odd else ""))
+    content = place.content()
+    for each in (odd, dataset):
+        assert read(content, each) == DATA
+    content.flush()
+    content.close()
+    assert not (place.cache / ".onefs/stamps").exists()
+    assert place.content().inspect(odd).state is State.VERIFIED

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onefs.cache.processes import has_ended, may_run_elsewhere, this_process
+from onefs.cache.locks import has_ended, may_run_elsewhere, this_process
 from onefs.cache.quota import HOPELESS_AFTER_S, OWN_STALLED_AFTER_S, STALLED_AFTER_S, Progress
 from onefs.cache.state import State
 from onefs.cache.usage import (
@@ -141,7 +141,7 @@ def test_a_small_file_does_not_ask_the_database(state: State, reservations: Rese
 
 @pytest.mark.parametrize("ends", [True, False])
 def test_what_an_ended_process_had_reserved_is_dropped(state: State, reservations: Reservations, ends: bool) -> None:
-    code = "from onefs.cache.processes import this_process; print(this_process(), flush=True); input()"
+    code = "from onefs.cache.locks import this_process; print(this_process(), flush=True); input()"
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -16,7 +16,7 @@ from onefs.cache.quota import Limits
 from onefs.catalogue.records import Dataset
 from onefs.errors import BrokenAnswerError, KeptError, MismatchError
 from onefs.fetch.access import Content, State
-from onefs.fetch.verifying import Outcome
+from onefs.fetch.copies import Outcome
 
 MIB = 1 << 20
 DATA = random.Random(1).randbytes(5000)

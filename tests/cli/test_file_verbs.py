@@ -298,7 +298,7 @@ def slow_archive(home: Path, server: FaultServer) -> Dataset:
 
 def partial_bytes(cache: Path, dataset: Dataset) -> int:
     """How much of a file that is being fetched is on the disk."""
-    return sum(path.stat().st_size for path in cache.rglob(f"partial/{dataset.id}"))
+    return sum(512 * path.stat().st_blocks for path in cache.rglob(f"partial/{dataset.id}*"))
 
 
 def interrupted(process: "subprocess.Popen[str]") -> str:
@@ -387,6 +387,7 @@ def test_without_fuse(tmp_path: Path) -> None:
     with FaultServer() as server:
         dataset = slow_archive(tmp_path, server)
         source = ["--source", str(tmp_path / "tables"), "--data-url", server.url, "--cache-dir", str(cache)]
+        source += ["--block-size", "64K"]
         with start("mount", str(tmp_path / "tables"), str(tmp_path)) as process:
             assert process.wait(60) == 1  # so there is none indeed
         with start("fetch", *source, "**/a[01].*", MADE_SESSION, "--dry-run", "--json") as process:

@@ -1,6 +1,7 @@
 """Opening datasets: what is answered at once, what is fetched once for all, and what state is told."""
 
 import os
+import sqlite3
 import threading
 from pathlib import Path
 
@@ -140,6 +141,8 @@ def test_what_a_folder_holds(place: ArchiveAndCache) -> None:
     assert set(content.cached_blocks_in(folder)) == {"a.b.npy", "c.d.npy"}
     assert content.cached_blocks_in(folder)["a.b.npy"] == content.cached_blocks(plain)
     assert content.cached_blocks_in("../..") == {}
+    held = {each: content.keeping.holds(each) for each in ("", folder, f"{folder}/a.b.npy", "other", "../..")}
+    assert held == {"": True, folder: True, f"{folder}/a.b.npy": False, "other": False, "../..": False}
 
 
 def test_unknown_size_and_hash(place: ArchiveAndCache) -> None:
@@ -368,3 +371,12 @@ def test_threads_that_open_read_and_close_at_random(place: ArchiveAndCache) -> N
 
     together(work, 12)
     assert place.quarantined() == []
+
+
+def test_nobody_waits_for_ever_where_the_state_fails(place: ArchiveAndCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("not now")
+
+    content, dataset = place.content(), place.add(b"trials")
+    monkeypatch.setattr("onefs.cache.state.State.forget_quarantine", fail)
+    assert read(content, dataset) == b"trials"

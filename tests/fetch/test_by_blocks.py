@@ -2,15 +2,20 @@
 
 import random
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from archive_and_cache import ArchiveAndCache, read, read_open, together
 from reading_by_blocks import BLOCK, DATA, by_blocks, open_links, part, ranges, sparse
-from servers import Fault
-from waiting import wait_until
+from servers import HEALTHY, Fault
+from waiting import PATIENCE_S, wait_until
 
 from onefs.errors import BrokenAnswerError, MismatchError, OfflineError, OnefsError, UnreachableError
 from onefs.fetch.access import State, Verify
+from onefs.fetch.filling import Filling
+from onefs.fetch.storage import DiskBlocks
+from onefs.threads import Workers
 
 
 def test_only_what_is_read_is_fetched_and_kept(place: ArchiveAndCache) -> None:
@@ -429,3 +434,70 @@ def test_nothing_is_left_open(place: ArchiveAndCache) -> None:
     content.close()
     wait_until(lambda: not [link for link in open_links() if link.startswith(str(place.cache)) and ".lock" not in link])
     assert threading.active_count() < 60
+
+
+def test_who_waits_for_a_whole_file_is_told_once_nothing_may_be_fetched(place: ArchiveAndCache) -> None:
+    data = bytes(3 << 20)
+    dataset, content = place.add(data), place.content()
+    place.server.fault(place.url_path(dataset), Fault(stall_after=1 << 20))
+    file = content.open(dataset, may_fetch=True)
+    wait_until(lambda: content.transfers()[0].done_bytes > 0, "some of it is there")
+    content.permit(may_fetch=False)
+    with pytest.raises(OfflineError):
+        read_open(file)
+    file.close()
+    place.server.release()
+    place.server.fault(place.url_path(dataset), HEALTHY)
+    content.permit(may_fetch=True)
+    assert read(content, dataset) == data
+
+
+def test_nobody_waits_while_blocks_are_compared_with_their_checksums(
+    place: ArchiveAndCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, first = place.add(DATA), by_blocks(place)
+    file = first.open(dataset, may_fetch=True)
+    assert part(file, 0, BLOCK) == DATA[:BLOCK]
+    file.close()
+    first.close()
+    file = by_blocks(place).open(dataset, may_fetch=True)
+    asks, compare, n_compared = ThreadPoolExecutor(1), DiskBlocks._checksum, 0
+
+    def compare_slowly(self: DiskBlocks, block: int, number: int) -> int:
+        nonlocal n_compared
+        n_compared += 1
+        asks.submit(file.wait, 0, 10).result(timeout=PATIENCE_S)
+        return compare(self, block, number)
+
+    monkeypatch.setattr(DiskBlocks, "_checksum", compare_slowly)
+    assert part(file, 0, 10) == DATA[:10]
+    assert n_compared
+    asks.shutdown()
+    file.close()
+
+
+def test_a_filling_ends_though_no_thread_can_be_had_to_help_it(
+    place: ArchiveAndCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    place.server.fault(place.url_path(dataset), Fault(stall_after=2 * BLOCK))
+    file, asked, submit = content.open(dataset, may_fetch=True), threading.Event(), Workers.submit
+
+    def give_no_thread(self: Workers, job: Callable[[], None]) -> bool:
+        filling = getattr(job, "__self__", None)
+        if not isinstance(filling, Filling):
+            return submit(self, job)
+        asked.set()
+        wait_until(lambda: filling._is_ended, "it is about to end")
+        with filling.part.changed:
+            return False
+
+    assert part(file, 0, 10) == DATA[:10]
+    monkeypatch.setattr(Workers, "submit", give_no_thread)
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(file.wait, 50 * BLOCK, 10)
+        assert asked.wait(PATIENCE_S)
+        content.permit(may_fetch=False)
+        waiting.result(timeout=PATIENCE_S)
+    wait_until(lambda: not content.transfers(), "it rests")
+    file.close()

@@ -7,10 +7,11 @@ from archive_and_cache import ArchiveAndCache, read, read_open
 from servers import HEALTHY, Fault
 from waiting import PATIENCE_S, wait_until
 
-from onefs.cache.quota import Limits, Quota
+from onefs.cache.quota import Limits, Quota, Reservation
 from onefs.cache.usage import Taken, footprint
 from onefs.errors import MissingOnServerError, OfflineError
-from onefs.fetch.access import BlockRules, Content, State
+from onefs.fetch.access import BlockRules, Content, OpenFile, State
+from onefs.fetch.storage import DiskBlocks
 
 DATA = b"trials" * 2000
 
@@ -150,3 +151,50 @@ def test_only_small_files_and_only_while_anything_may_be_fetched(place: ArchiveA
     with pytest.raises(MissingOnServerError):
         read(content, small)
     assert not content.may_prefetch(small)
+
+
+def test_a_cancelled_prefetch_keeps_its_file_open_as_long_as_it_is_written(
+    place: ArchiveAndCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content, dataset = place.content(), place.add(bytes(2 << 20))
+    writes, is_cancelled = threading.Event(), threading.Event()
+    failures: list[OSError] = []
+    write = DiskBlocks.write
+
+    def write_late(self: DiskBlocks, chunk: "memoryview[int]", offset: int) -> None:
+        writes.set()
+        assert is_cancelled.wait(PATIENCE_S)
+        try:
+            write(self, chunk, offset)
+        except OSError as error:
+            failures.append(error)
+            raise
+
+    monkeypatch.setattr(DiskBlocks, "write", write_late)
+    content.prefetch(dataset)
+    assert writes.wait(PATIENCE_S)
+    content.cancel_prefetches()
+    is_cancelled.set()
+    assert read(content, dataset) == bytes(2 << 20)
+    assert failures == []
+
+
+def test_room_is_made_for_whoever_opened_it_meanwhile(place: ArchiveAndCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = place.content(limits=Limits(cache_size_bytes=2 * 16384))
+    old, new = place.add(DATA, 1), place.add(DATA + DATA, 2)
+    assert read(content, old) == DATA
+    content.flush()
+    opened: list[OpenFile] = []
+    reach = Reservation.reach
+
+    def reach_once_opened(self: Reservation, size_bytes: int) -> None:
+        if not opened:
+            opened.append(content.open(new, may_fetch=True))
+        reach(self, size_bytes)
+
+    monkeypatch.setattr(Reservation, "reach", reach_once_opened)
+    content.prefetch(new)
+    wait_until(lambda: opened, "somebody opened it")
+    assert read_open(opened[0]) == DATA + DATA
+    opened[0].close()
+    assert place.failures == []

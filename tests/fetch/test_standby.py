@@ -70,7 +70,7 @@ def test_a_block_that_another_process_has_first_is_read_from_there(place: Archiv
     mine.merge(mine.news())
     assert mine.map.has(0), "so whoever fetches writes no more of it"
     reader = mine.reader()
-    mine.check(0, reader)
+    mine.checked(0, is_right=mine.is_right(0, reader))
     os.close(reader)
     assert mine.map.has(0)
     for file in (mine, other):
@@ -94,7 +94,7 @@ def test_blocks_that_differ_from_their_checksums_are_not_there(place: ArchiveAnd
     assert again.map.count == 3
     reader = again.reader()
     for block in range(3):
-        again.check(block, reader)
+        again.checked(block, is_right=again.is_right(block, reader))
     os.close(reader)
     assert [block for block in range(3) if again.map.has(block)] == [0, 2]
     again.close()

@@ -40,7 +40,7 @@ def put(file: DiskBlocks, *blocks: int) -> None:
 def there(file: DiskBlocks) -> list[int]:
     reader = file.reader()
     for block in range(file.map.blocks):
-        file.check(block, reader)
+        file.checked(block, is_right=file.is_right(block, reader))
     os.close(reader)
     return [block for block in range(file.map.blocks) if file.map.has(block)]
 
@@ -98,6 +98,17 @@ def test_a_gap_is_never_taken_for_a_block(store: ContentStore) -> None:
     begun(store).close()
     store.state.write(lambda database: database.execute("UPDATE block SET block = block + 3"))
     assert there(opened(store)) == []
+
+
+def test_a_block_that_was_found_damaged_counts_again_once_it_came_again(store: ContentStore) -> None:
+    begun(store).close()
+    store.state.write(lambda database: database.execute("UPDATE block SET crc = crc + 1 WHERE block = 5"))
+    again = opened(store)
+    assert there(again) == [0, 6, 20]
+    put(again, 5)
+    again.sync()
+    again.close()
+    assert there(opened(store)) == [0, 5, 6, 20]
 
 
 def test_blocks_of_a_file_that_was_dropped_count_for_no_other(store: ContentStore) -> None:

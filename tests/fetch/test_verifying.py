@@ -14,7 +14,7 @@ from onefs.catalogue.records import Dataset
 from onefs.daemon.orders import Orders
 from onefs.errors import BusyError, OfflineError
 from onefs.fetch.access import Content, OpenFile, Patience, State, Verify
-from onefs.fetch.verifying import Outcome
+from onefs.fetch.copies import Outcome
 from onefs.modes import Mode
 
 DATA = bytes(range(256)) * 100

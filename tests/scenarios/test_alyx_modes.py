@@ -63,8 +63,8 @@ NEVER_BY_ITSELF = ("--cache-expiry", "365d", "--refresh-interval", "0s")
 
 @pytest.fixture
 def setting(tmp_path: Path, server: DemoServer, archive: AlyxArchive) -> Iterator[Setting]:
-    """The tables never expire by themselves."""
-    setting = Setting(tmp_path, server, archive, *NEVER_BY_ITSELF)
+    """The tables never expire by themselves, and only what is read is fetched."""
+    setting = Setting(tmp_path, server, archive, *NEVER_BY_ITSELF, "--prefetch", "off")
     with setting.mount:
         yield setting
 

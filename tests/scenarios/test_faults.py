@@ -207,7 +207,7 @@ def test_a_killed_daemon_starts_again_and_goes_on(server: FaultServer, tmp_path:
 def test_a_cache_without_room_is_enospc_and_recovers(server: FaultServer, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     cache.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", cache], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs", cache], check=True)
     try:
         archive = Archive(tmp_path, server)
         with archive.mount as mount:

@@ -22,7 +22,10 @@ from onefs.catalogue.records import Dataset
 MIB = 1 << 20
 SIZES = {"small": 10_000, "whole": 8 * MIB, "blocks": 32 * MIB}
 IN_MEMORY = {"blocks": 32 * MIB}
-FLAGS = ("--whole-file-max", "12MiB", "--max-transfers", "4", "--read-timeout", "10min", "--open-wait", "10min")
+FLAGS = (
+    *("--whole-file-max", "12MiB", "--max-transfers", "4", "--read-timeout", "10min", "--open-wait", "10min"),
+    *("--prefetch", "off"),
+)
 SLOTS = 4
 DISK_BYTES = 6 * MIB
 """Too few for the larger files, which then come through memory or not at all."""

@@ -211,7 +211,7 @@ def full_disk(tmp_path: Path) -> Iterator[None]:
     """A cache directory on a disk of 32 MiB."""
     cache = tmp_path / "cache"
     cache.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", cache], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m,mode=700", "tmpfs", cache], check=True)
     try:
         yield
     finally:
