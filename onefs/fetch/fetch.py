@@ -85,7 +85,7 @@ class Fetch:
 
     __slots__ = (
         "_asked_again", "_attached", "_error", "_lock", "_meter", "_news", "_part", "_result", "_state", "dataset",
-        "has_copy", "host", "is_demanded", "may_fetch", "submit", "token", "total_bytes", "wrong",
+        "has_copy", "host", "is_demanded", "is_shared", "may_fetch", "submit", "token", "total_bytes", "wrong",
     )  # fmt: skip
 
     def __init__(self, dataset: Dataset, *, may_fetch: bool, is_demanded: bool, parent: CancelToken) -> None:
@@ -98,6 +98,8 @@ class Fetch:
         self.token = CancelToken(parent)
         self.total_bytes = dataset.size_bytes
         self.host = ""
+        self.is_shared = False
+        """Whether another process of the user has the dataset's lock, and fills the same part file."""
         self.wrong: dict[Signature, str] = {}
         self.submit: Callable[[], None] = _nothing
         self._meter = Meter()

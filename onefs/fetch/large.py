@@ -121,15 +121,15 @@ class LargeFiles:
         if not may_go_on:
             self._workers.interrupt(OfflineError("The mode was switched to one that fetches nothing.", ""))
 
-    def fetch(self, fetch: Fetch, locations: Locations, *, is_shared: bool) -> WholePart | Pause | Ordered:
+    def fetch(self, fetch: Fetch, locations: Locations) -> WholePart | Pause | Ordered:
         """Fill the file from the first location that can, or on from the one that it was begun from.
 
-        With `is_shared`, together with another process. Gives the locations that are left to be tried, once bytes were
-        wrong: they shall give the whole at once. Raises NamedByOtherError.
+        Gives the locations that are left to be tried, once bytes were wrong: they shall give the whole at once. Raises
+        NamedByOtherError.
         """
         part = fetch.part or self._begin(fetch)
         if isinstance(part.storage, DiskBlocks):
-            part.storage.is_shared = is_shared
+            part.storage.is_shared = fetch.is_shared
         remaining = iter(locations.ordered)
         others: list[Location] = []
         is_gone = True
@@ -179,6 +179,7 @@ class LargeFiles:
             if error.errno not in NO_ROOM:
                 raise
             return self._float(fetch, cache_error(dataset.path, self._store.data_dir, error))
+        storage.is_shared = fetch.is_shared
         return self._use(fetch, storage, self._rules)
 
     def _float(self, fetch: Fetch, why: OnefsError) -> PartFile:

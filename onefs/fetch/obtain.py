@@ -179,13 +179,15 @@ class Obtainer:
         dataset = fetch.dataset
         try:
             try:
-                result = self._large.fetch(fetch, locations, is_shared=not is_held)
+                fetch.is_shared = not is_held
+                result = self._large.fetch(fetch, locations)
             except NamedByOtherError:
                 copy = self._settle(fetch, in_hand=False)
                 if copy is not None:
                     self._large.replaced(fetch, copy.signature.inode)
                     return Obtained(copy, fetched=True)
-                result = self._large.fetch(fetch, locations, is_shared=False)
+                fetch.is_shared = False
+                result = self._large.fetch(fetch, locations)
             if isinstance(result, WholePart):
                 if not is_held:
                     stack.enter_context(self._store.lock(dataset.id, self._stop))

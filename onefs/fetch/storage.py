@@ -155,9 +155,14 @@ class DiskBlocks:
             self._records.add(self.key, sums)
 
     def news(self) -> dict[int, int]:
-        """The blocks that other processes wrote since, with their checksums. Waits for the disk."""
+        """The blocks that other processes wrote since, with their checksums. Waits for the disk.
+
+        Raises NamedByOtherError, too.
+        """
         if not self.edition:
             return {}
+        if self.is_shared and not has_its_name(self.path, self._file):
+            raise NamedByOtherError
         self._seq, found = self._records.blocks_since(self.key, self._seq)
         return found
 
