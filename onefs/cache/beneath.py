@@ -40,13 +40,18 @@ class Folder:
     """
 
     def __init__(self, path: Path, *, follows_links: bool = False) -> None:
-        """With `follows_links`, links below the folder are followed, as for a folder that is its owner's alone."""
+        """With `follows_links`, links below the folder are followed, as for a folder that is its owner's alone.
+
+        It is not held open then, so that an archive on a disk of its own, or another mount, can be unmounted.
+        """
         self.path = path
         self.follows_links = follows_links
         self._number = -1
 
     def open(self, path: str, flags: int = READING, mode: int = 0) -> int:
         """A descriptor of anything below the folder."""
+        if self.follows_links:
+            return os.open(self.path / path, flags, mode)
         try:
             try:
                 return self._open(self._root(), path, flags, mode)
@@ -115,7 +120,8 @@ class Folder:
             os.close(self.open(path or ".", _FOLDER))
             return
         self._make_itself()
-        self._has_moved()
+        if not self.follows_links:
+            self._has_moved()
         made = ""
         for part in path.split("/") if path else ():
             with self.parent(f"{made}{part}") as (at, name), suppress(FileExistsError):
@@ -215,7 +221,7 @@ class Folder:
         return False
 
     def _open(self, root: int, path: str, flags: int, mode: int) -> int:
-        return os.open(path, flags, mode, dir_fd=root) if self.follows_links else open_beneath(root, path, flags, mode)
+        return open_beneath(root, path, flags, mode)
 
     def _remove_folder(self, path: str) -> bool:
         """Remove a folder if it is empty; whether it is not there any more."""

@@ -203,13 +203,13 @@ def test_a_directory_that_may_not_be_written(tmp_path, monkeypatch):
     assert caught.value.remedy
 
 
-def test_the_lock_is_for_all_users(tmp_path):
-    before = os.umask(0o077)
+def test_the_lock_is_for_its_user_alone(tmp_path):
+    before = os.umask(0)
     try:
         load(tmp_path, SESSIONS, DATASETS)
     finally:
         os.umask(before)
-    assert (indexes_of(tmp_path / "state") / "lock").stat().st_mode & 0o777 == 0o666
+    assert (indexes_of(tmp_path / "state") / "lock").stat().st_mode & 0o777 == 0o600
 
 
 def test_tables_of_a_user_whose_folder_is_closed_keep_their_index(tmp_path, monkeypatch):

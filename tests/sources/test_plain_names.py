@@ -30,7 +30,7 @@ def server(folder: Path) -> Iterator[Nginx]:
 def test_a_mount_reads_them_and_a_404_names_the_urls(server: Nginx, folder: Path, tmp_path: Path) -> None:
     *sound, gone = (f"{MADE_SESSION}/{name}" for name in FILES)
     (folder / gone).unlink()
-    with Mounted(server.url, tmp_path) as mount:
+    with Mounted(server.url, tmp_path, "--prefetch", "off") as mount:
         for path in sound:
             assert (mount.path / path).read_bytes() == FILES[path.removeprefix(f"{MADE_SESSION}/")]
             assert mount.xattr(path, "state") == "verified"
