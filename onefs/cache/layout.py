@@ -73,13 +73,7 @@ class CacheLayout:
 
     def find_copies(self, dataset: Dataset) -> list[tuple[str, os.stat_result]]:
         """Path and status of the dataset's files in the cache; first the one with the name that onefs gives."""
-        found = []
-        for path in self._paths(dataset):
-            with suppress(OSError):
-                status = self.folder.status(path)
-                if stat.S_ISREG(status.st_mode):
-                    found.append((f"{self._root}/{path}", status))
-        return found
+        return list(self.each_copy(dataset))
 
     def each_copy(self, dataset: Dataset, *, is_strict: bool = False) -> Iterator[tuple[str, os.stat_result]]:
         """The same one by one, so that whoever wants the first only looks no further.

@@ -45,7 +45,7 @@ TRANSITIONS: dict[FetchState, frozenset[FetchState]] = {
 
 
 class FetchEvents(Protocol):
-    """Is told of what happens to datasets, in worker threads, before those who wait are."""
+    """Is told of what happens to datasets, in worker threads."""
 
     def changed(self, dataset: Dataset) -> None:
         """What is on disk of a dataset changed."""

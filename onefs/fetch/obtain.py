@@ -116,8 +116,8 @@ class Obtainer:
                     stack.enter_context(self._store.lock(dataset.id, self._stop, longest_s))
                 except HeldError:
                     fetch.has_copy = True
-                    longest_s = 0.0 if is_shared else inf
                     if not is_shared:
+                        longest_s = inf
                         continue
                     if self._is_begun(dataset):
                         return False

@@ -89,8 +89,8 @@ class FetchWorkers:
 class Runner:
     """Runs fetches in worker threads. Safe to use from several threads.
 
-    `events` are told of each end before those who wait are, so that whoever read a file, or failed
-    to, finds its new state.
+    Readers have a file's bytes before `events` are told of it. Of a failure `events` are told first, so that whoever
+    meets it finds it in the log and among the errors.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Runner:
         fetch = Fetch(dataset, may_fetch=True, is_demanded=False, parent=token)
         if self.fetches.add(fetch) is not fetch:
             return
-        fetch.submit = lambda: self._submit(fetch, self._workers.transfers, self._obtain)
+        fetch.submit = lambda: self._queue(fetch)
         if not self._workers.prefetches.submit(lambda: self._obtain(fetch)):
             self._leave(fetch)
 
@@ -150,11 +150,11 @@ class Runner:
                 break
         fetch.attach()
         fetch.has_copy = has_copy
-        fetch.submit = lambda: self._submit(fetch, self._workers.transfers, self._obtain)
+        fetch.submit = lambda: self._queue(fetch)
         if has_copy:
             self._submit(fetch, self._workers.checks, self._check)
         else:
-            self._submit(fetch, self._workers.transfers, self._obtain)
+            self._queue(fetch)
         return fetch
 
     def close(self) -> None:
@@ -175,8 +175,12 @@ class Runner:
         if not fetch.attach():
             return False
         if not was_demanded and fetch.state is FetchState.QUEUED:
-            self._submit(fetch, self._workers.transfers, self._obtain)
+            self._queue(fetch)
         return True
+
+    def _queue(self, fetch: Fetch) -> None:
+        """Have a file fetched as soon as a thread is free."""
+        self._submit(fetch, self._workers.transfers, self._obtain)
 
     def _submit(self, fetch: Fetch, workers: Workers, step: Callable[[Fetch], None]) -> None:
         if not workers.submit(lambda: step(fetch)):
@@ -232,7 +236,7 @@ class Runner:
             fetch.use(None)
             return
         fetch.move(FetchState.QUEUED)
-        self._submit(fetch, self._workers.transfers, self._obtain)
+        self._queue(fetch)
 
     def _rest(self, fetch: Fetch, error: OnefsError | None) -> None:
         """Leave a large file as it is until more of it is wanted; who waits for what failed is told so."""

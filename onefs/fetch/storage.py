@@ -127,8 +127,7 @@ class DiskBlocks:
 
         Raises NamedByOtherError, too.
         """
-        if self.is_shared and not has_its_name(self.path, self._file):
-            raise NamedByOtherError
+        self._check_name()
         written = os.pwrite(self._file, chunk, offset)
         while written < len(chunk):
             written += os.pwrite(self._file, chunk[written:], offset + written)
@@ -161,8 +160,7 @@ class DiskBlocks:
         """
         if not self.edition:
             return {}
-        if self.is_shared and not has_its_name(self.path, self._file):
-            raise NamedByOtherError
+        self._check_name()
         self._seq, found = self._records.blocks_since(self.key, self._seq)
         return found
 
@@ -260,6 +258,10 @@ class DiskBlocks:
             os.close(number)
             raise
         return number
+
+    def _check_name(self) -> None:
+        if self.is_shared and not has_its_name(self.path, self._file):
+            raise NamedByOtherError
 
     def _checksum(self, block: int, number: int) -> int:
         begin, end = self.map.part(range(block, block + 1))
@@ -381,7 +383,7 @@ class MemoryBlocks:
             self.map.discard(oldest)
 
     def news(self) -> dict[int, int]:
-        """None: no other process has its blocks."""
+        """No blocks: no other process has any of it."""
         return {}
 
     def merge(self, news: dict[int, int]) -> None:
