@@ -96,7 +96,7 @@ class Obtainer:
             if copy is not None:
                 self._large.replaced(fetch, copy.signature.inode)
                 return Obtained(copy, fetched=False)
-            locations = Locations(fetch, self._locate, self._health, self._events)
+            locations = self._locations(fetch)
             with cache_errors(dataset.path, self._store.data_dir):
                 if self._large.gate(dataset) is None:
                     return self._fetch_whole(fetch, locations, locations.ordered)
@@ -124,6 +124,9 @@ class Obtainer:
                     fetch.token.wait(SHARING_PAUSE_S)
                 else:
                     return True
+
+    def _locations(self, fetch: Fetch) -> Locations:
+        return Locations(fetch, self._locate, self._health, self._events)
 
     def _is_begun(self, dataset: Dataset) -> bool:
         record = self._store.part_records.find(dataset.id)
@@ -187,6 +190,7 @@ class Obtainer:
                     self._large.replaced(fetch, copy.signature.inode)
                     return Obtained(copy, fetched=True)
                 fetch.is_shared = False
+                locations = self._locations(fetch)  # those before were gone through
                 result = self._large.fetch(fetch, locations)
             if isinstance(result, WholePart):
                 if not is_held:

@@ -225,3 +225,15 @@ def test_it_ends_with_its_readers_and_with_the_mount(place: ArchiveAndCache) -> 
     wait_until(lambda: str(sparse(place, dataset)) not in open_links())
     place.server.release()
     assert ends_well(process)
+
+
+def test_it_goes_on_though_the_part_file_that_both_fill_is_removed(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), by_blocks(place)
+    process = other_daemon(place, dataset)
+    file = content.open(dataset, may_fetch=True)
+    assert part(file, 0, 10) == DATA[:10]
+    sparse(place, dataset).unlink()
+    assert part(file, 50 * BLOCK, 10) == DATA[50 * BLOCK : 50 * BLOCK + 10]
+    place.server.release()
+    assert ends_well(process)
+    assert read_open(file) == DATA
