@@ -32,9 +32,9 @@ from onefs.errors import OnefsError, UsageError
 from onefs.fetch.access import Verify
 from onefs.fuse import mounting
 from onefs.fuse.counters import Counters
-from onefs.fuse.disconnection import connections, until_disconnected
+from onefs.fuse.disconnection import until_disconnected
 from onefs.fuse.errnos import errno_name
-from onefs.fuse.mounters import Mounter, is_given
+from onefs.fuse.mounters import Mounter
 from onefs.fuse.notify import Notifier
 from onefs.fuse.operations import Operations
 from onefs.jitter import Jitter
@@ -231,16 +231,9 @@ class Service:
     @contextlib.contextmanager
     def _mounted(self) -> Iterator[None]:
         name = self._mounter.shown_as or self._source.name
-        options = mounting.options(name, allow_other=self._settings.allow_other)
-        with mounting.words_of_fuse() as said:
-            try:
-                others = connections()
-                mounted_on = Path(self._mounter.mount(name))
-                pyfuse3.init(self._operations, str(mounted_on), options)
-            except RuntimeError as error:
-                raise mounting.refusal(self._mountpoint, said()) from error
+        self._connection = self._mounter.mount(name)
+        pyfuse3.init(self._operations, f"/dev/fd/{self._connection}", set())
         try:
-            self._connection = int(mounted_on.name) if is_given(mounted_on) else (connections() - others).pop()
             self._operations.many_reads_may_wait = self._mounter.raise_max_background()
             self._notifier.start()
             yield

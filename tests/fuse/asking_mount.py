@@ -12,7 +12,7 @@ from onefs.cache.store import ContentStore
 from onefs.catalogue.live import LiveSnapshot
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.fetch.access import Content
-from onefs.fuse import mounting
+from onefs.fuse.mounters import Mounter
 from onefs.fuse.notify import Notifier
 from onefs.fuse.operations import Operations
 from onefs.modes import Mode
@@ -57,7 +57,7 @@ def main(home: Path, mountpoint: Path) -> None:
         links=resolvers(live.silent(), database.eid_of_pid),
     )
     operations = Operations(file_system, open_wait_s=2)
-    pyfuse3.init(operations, str(mountpoint), mounting.options("asking", allow_other=False))
+    pyfuse3.init(operations, f"/dev/fd/{Mounter(mountpoint).mount('asking')}", set())
     notifier.start()
     print("ready", flush=True)
     try:
