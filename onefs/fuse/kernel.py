@@ -10,10 +10,10 @@ class KernelFacts:
     adapter: str
     """`session` or `pyfuse3`."""
     protocol: str
-    """Version of the FUSE protocol, such as 7.45."""
+    """Version of the FUSE protocol, such as 7.45; "" if the adapter does not tell."""
     passthrough: str
     """Whether the kernel reads verified files by itself."""
     kept_listings: str
     """Whether the kernel keeps listings of folders."""
     read_ahead_kib: int
-    """How far the kernel may read ahead, at most."""
+    """How far the kernel may read ahead, at most; 0 if the adapter does not tell."""

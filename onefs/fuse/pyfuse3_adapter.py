@@ -26,6 +26,7 @@ from onefs.alf import LONGEST_NAME_BYTES
 from onefs.fuse.callers import Answer, Request, finished
 from onefs.fuse.disconnection import until_disconnected
 from onefs.fuse.errnos import FuseError
+from onefs.fuse.kernel import KernelFacts
 from onefs.fuse.opened import Listing
 from onefs.fuse.operations import Operations
 from onefs.fuse.packing import BLOCK_SIZE_BYTES, FOREVER_S, blocks_of
@@ -34,6 +35,7 @@ from onefs.vfs.nodes import Attributes
 
 MAX_REQUESTS = 10_000
 """Requests under way at once: each waiting read or open takes one, and the rest must still be answered."""
+NOT_OFFERED = "pyfuse3 does not offer it. Mount with: --kernel-adapter session."
 
 R = TypeVar("R")
 
@@ -45,6 +47,11 @@ class Pyfuse3Adapter:
         """`connection` is the open one of the mount, which `close` closes. Raises RuntimeError."""
         pyfuse3.init(_Requests(operations), f"/dev/fd/{connection}", set())
         self._connection = connection
+
+    @property
+    def facts(self) -> KernelFacts:
+        """What it agreed on with the kernel, as far as pyfuse3 tells."""
+        return KernelFacts("pyfuse3", "", NOT_OFFERED, NOT_OFFERED, 0)
 
     async def serve(self) -> None:
         """Answer the kernel until the mount is gone."""
