@@ -37,6 +37,7 @@ from onefs.fuse.operations import Operations
 from onefs.fuse.pyfuse3_adapter import Pyfuse3Adapter
 from onefs.jitter import Jitter
 from onefs.modes import ALLOWED, Mode, ModeState, check
+from onefs.monitoring.kernel_status import KernelStatus
 from onefs.monitoring.metrics import Measured, Metrics
 from onefs.monitoring.status import Status
 from onefs.outages import PAUSE_S
@@ -111,6 +112,8 @@ class Service:
             self._releases(),
             source.state_dir,
         )
+        self._kernel_status = KernelStatus(mounter, recorder)
+        status.add("kernel", self._kernel_status)
         status.add("shown", self._showing)
         status.add("prefetch", self._prefetching)
         status.add("jobs", self._jobs)
@@ -226,15 +229,11 @@ class Service:
     @contextlib.contextmanager
     def _mounted(self) -> Iterator[None]:
         name = self._mounter.shown_as or self._source.name
-        options = mounting.options(name, allow_other=self._settings.allow_other)
-        with mounting.words_of_fuse() as said:
-            try:
-                self._adapter = Pyfuse3Adapter(self._mounter.mount(name), options, self._operations)
-            except RuntimeError as error:
-                raise mounting.refusal(self._mountpoint, said()) from error
+        self._adapter = Pyfuse3Adapter(self._mounter.mount(name), self._operations)
         try:
             self._operations.many_reads_may_wait = self._mounter.raise_max_background()
-            self._notifier.start()
+            self._notifier.start(self._adapter)
+            self._kernel_status.adapter = self._adapter
             yield
         finally:
             self._notifier.stop()
