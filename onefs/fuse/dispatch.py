@@ -185,7 +185,7 @@ class Handlers:
         return protocol.pack_error(unique, errno.ENOTTY)
 
     def _opendir(self, unique: int, ino: int, payload: memoryview, request: Request) -> bytes:
-        flags = OpenFlag.CACHE_DIR | OpenFlag.KEEP_CACHE if self._features.keeps_listings else 0
+        flags = 0 if self._features.no_kept_listings else OpenFlag.CACHE_DIR | OpenFlag.KEEP_CACHE
         return protocol.pack_open(unique, 0, flags)
 
     def _releasedir(self, unique: int, ino: int, payload: memoryview, request: Request) -> bytes:

@@ -1,7 +1,6 @@
 """INIT: what the kernel offers, what the session takes of it, and what is missing and why."""
 
 import mmap
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntFlag
 
@@ -51,48 +50,27 @@ _WANTED = (
     | InitFlag.AUTO_INVAL_DATA | InitFlag.DO_READDIRPLUS | InitFlag.ASYNC_DIO | InitFlag.PARALLEL_DIROPS
     | InitFlag.MAX_PAGES | InitFlag.NO_OPENDIR_SUPPORT
 )  # fmt: skip
-_CACHE_DIR_MINOR = 28
-_FEATURES = {
-    "large_reads": (InitFlag.MAX_PAGES, 28),
-    "attributes_with_listings": (InitFlag.DO_READDIRPLUS, 21),
-    "parallel_lookups": (InitFlag.PARALLEL_DIROPS, 25),
-    "exports": (InitFlag.EXPORT_SUPPORT, 10),
-    "no_opendir": (InitFlag.NO_OPENDIR_SUPPORT, 29),
-    "passthrough": (InitFlag.PASSTHROUGH, 40),
-}
-"""Names for people, with the flag and the minor version that has it."""
+_CACHE_DIR_MINOR, _PASSTHROUGH_MINOR = 28, 40
+"""Minor versions of the protocol that brought kept listings, and passthrough."""
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What kernel and session agreed on. `flags` are those that both have; `missing` says why a feature is off."""
+    """What kernel and session agreed on. `flags` are those that both have.
+
+    `no_passthrough` and `no_kept_listings` say why these are off; "" if they are on.
+    """
 
     minor: int
     flags: InitFlag
-    missing: Mapping[str, str]
-
-    @property
-    def keeps_listings(self) -> bool:
-        """Whether the kernel keeps listings of directories."""
-        return self.minor >= _CACHE_DIR_MINOR
+    read_ahead_bytes: int
+    no_passthrough: str
+    no_kept_listings: str
 
     @property
     def needs_opendir(self) -> bool:
         """Whether directories have to be opened: newer kernels need not ask."""
         return not self.flags & InitFlag.NO_OPENDIR_SUPPORT
-
-    @property
-    def passthrough(self) -> bool:
-        """Whether the kernel can read files by itself."""
-        return bool(self.flags & InitFlag.PASSTHROUGH)
-
-    @property
-    def is_on(self) -> Mapping[str, bool]:
-        """Whether each feature is on, by its name."""
-        return {
-            "kept_listings": self.keeps_listings,
-            **{name: bool(self.flags & _FEATURES[name][0]) for name in _FEATURES},
-        }
 
 
 def negotiate(unique: int, payload: memoryview, *, no_passthrough: str = "") -> tuple[bytes, Features | None]:
@@ -101,7 +79,7 @@ def negotiate(unique: int, payload: memoryview, *, no_passthrough: str = "") -> 
     `no_passthrough` says why the kernel shall not read files by itself; "" if it may. Raises `MountError` if the
     kernel is too old.
     """
-    major, minor, max_readahead, offered = INIT_IN.unpack_from(payload)
+    major, minor, read_ahead_bytes, offered = INIT_IN.unpack_from(payload)
     if major > MAJOR:
         return _packed(unique, NEWEST_MINOR, 0, 0), None
     _check_version(major, minor)
@@ -109,20 +87,18 @@ def negotiate(unique: int, payload: memoryview, *, no_passthrough: str = "") -> 
         offered |= INIT_FLAGS2_IN.unpack_from(payload)[0] << 32
     wanted = _WANTED if no_passthrough else _WANTED | InitFlag.PASSTHROUGH
     flags = InitFlag(offered & wanted)
+    features = Features(
+        min(minor, NEWEST_MINOR),
+        flags,
+        read_ahead_bytes,
+        "" if flags & InitFlag.PASSTHROUGH else no_passthrough or _why_missing(minor, _PASSTHROUGH_MINOR),
+        "" if minor >= _CACHE_DIR_MINOR else _why_missing(minor, _CACHE_DIR_MINOR),
+    )
     sent = flags | InitFlag.INIT_EXT if flags >> 32 else flags
-    missing = {
-        name: _why_missing(minor, since) if not offered & flag else no_passthrough
-        for name, (flag, since) in _FEATURES.items()
-        if not flags & flag
-    }
-    if minor < _CACHE_DIR_MINOR:
-        missing["kept_listings"] = _why_missing(minor, _CACHE_DIR_MINOR)
-    minor = min(minor, NEWEST_MINOR)
-    return _packed(unique, minor, max_readahead, sent), Features(minor, flags, missing)
+    return _packed(unique, features.minor, read_ahead_bytes, sent), features
 
 
 def _check_version(major: int, minor: int) -> None:
-    """Raise `MountError` if the kernel is too old."""
     if (major, minor) < (MAJOR, OLDEST_MINOR):
         raise MountError(
             f"This kernel speaks version {major}.{minor} of the FUSE protocol; onefs needs "
@@ -134,13 +110,13 @@ def _check_version(major: int, minor: int) -> None:
 def _why_missing(minor: int, since: int) -> str:
     """Why the kernel offers no feature that is in the protocol since a minor version."""
     if minor < since:
-        return f"the kernel speaks FUSE protocol {MAJOR}.{minor}, and {MAJOR}.{since} is needed"
-    return "the kernel does not offer it"
+        return f"The kernel speaks version {MAJOR}.{minor} of the FUSE protocol; this takes {MAJOR}.{since}."
+    return "The kernel does not offer it."
 
 
-def _packed(unique: int, minor: int, max_readahead: int, flags: int) -> bytes:
+def _packed(unique: int, minor: int, read_ahead_bytes: int, flags: int) -> bytes:
     return INIT_OUT.pack(
-        INIT_OUT.size, 0, unique, MAJOR, minor, max_readahead, flags & 0xFFFFFFFF,
+        INIT_OUT.size, 0, unique, MAJOR, minor, read_ahead_bytes, flags & 0xFFFFFFFF,
         MAX_BACKGROUND, MAX_BACKGROUND, REQUEST_BYTES, 1, REQUEST_BYTES // mmap.PAGESIZE, 0, flags >> 32,
         STACK_DEPTH if flags & InitFlag.PASSTHROUGH else 0,
     )  # fmt: skip

@@ -18,6 +18,7 @@ from onefs.fuse import protocol
 from onefs.fuse.callers import Answer, Request
 from onefs.fuse.dispatch import Handler, Handlers, Reply
 from onefs.fuse.errnos import FuseError
+from onefs.fuse.kernel import KernelFacts
 from onefs.fuse.negotiation import BUFFER_BYTES, Features, negotiate
 from onefs.fuse.operations import Operations
 from onefs.fuse.protocol import HEADER, LARGEST_ERRNO, UNANSWERED, MalformedError, Opcode
@@ -31,6 +32,7 @@ ENDED = (errno.ENODEV, errno.ECONNABORTED, errno.EBADF)
 GONE = (errno.ENOENT, errno.EINTR)
 """Errors of a request that was aborted before it was read or answered."""
 NOT_ASKED_FOR = "It was not asked for."
+NOT_NEGOTIATED = "The kernel has not yet asked what the mount offers."
 _BACKING_OPEN, _BACKING_CLOSE = 0x4010E501, 0x4004E502
 _BACKING_MAP, _BACKING_ID = Struct("=iI8x"), Struct("=I")
 _log = logging.getLogger(__name__)
@@ -63,6 +65,20 @@ class Session:
         self._waiting: dict[int, Request] = {}
         self._has_ended = False
         self._refusal: MountError | None = None
+
+    @property
+    def facts(self) -> KernelFacts:
+        """What was agreed on with the kernel."""
+        features = self.features
+        if features is None:
+            return KernelFacts("session", "", NOT_NEGOTIATED, NOT_NEGOTIATED, 0)
+        return KernelFacts(
+            "session",
+            f"{protocol.MAJOR}.{features.minor}",
+            features.no_passthrough,
+            features.no_kept_listings,
+            features.read_ahead_bytes >> 10,
+        )
 
     async def serve(self) -> None:
         """Answer the kernel until the mount is gone. Raises `MountError` if the kernel is too old."""
