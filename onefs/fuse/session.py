@@ -64,7 +64,8 @@ class Session:
         }
         self._waiting: dict[int, Request] = {}
         self._has_ended = False
-        self._refusal: MountError | None = None
+        self._error: OSError | MountError | None = None
+        """Why it had to end."""
 
     @property
     def facts(self) -> KernelFacts:
@@ -81,7 +82,7 @@ class Session:
         )
 
     async def serve(self) -> None:
-        """Answer the kernel until the mount is gone. Raises `MountError` if the kernel is too old."""
+        """Answer the kernel until the mount is gone. Raises `MountError` if the kernel is too old, and OSError."""
         os.set_blocking(self._connection, False)
         try:
             async with trio.open_nursery() as nursery:
@@ -90,8 +91,8 @@ class Session:
         finally:
             if self._handlers is not None:
                 self._handlers.close()
-        if self._refusal is not None:
-            raise self._refusal
+        if self._error is not None:
+            raise self._error
 
     def close(self) -> None:
         """Close the connection. The mount stays, without anybody who serves it."""
@@ -134,10 +135,9 @@ class Session:
                 n_answered, turn_until_s = 0, perf_counter() + TURN_S
                 continue
             except OSError as error:
-                if error.errno in ENDED:
-                    return
                 if error.errno not in GONE:
-                    raise
+                    self._error = None if error.errno in ENDED else error
+                    return
                 continue
             task = self._answer(size)
             now_s = perf_counter()
@@ -202,7 +202,7 @@ class Session:
         try:
             reply, features = negotiate(unique, payload, no_passthrough=self._no_passthrough)
         except MountError as error:
-            self._refusal, self._has_ended = error, True
+            self._error, self._has_ended = error, True
             return protocol.pack_error(unique, errno.EPROTO)
         if features is not None:
             self.features = features
