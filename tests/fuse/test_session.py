@@ -1,5 +1,6 @@
 """`Session` on a real mount of a small tree: what it answers, and what the kernel need not ask."""
 
+import ctypes
 import errno
 import fcntl
 import mmap
@@ -142,7 +143,7 @@ def test_everything_but_control_files_is_read_only(tmp_path: Path, operations: T
             lambda: (top / "new").write_bytes(b""),
             lambda: os.mkfifo(top / "new"),
         ):
-            with pytest.raises(OSError) as failed:  # noqa: PT011
+            with pytest.raises(OSError) as failed:
                 change()
             assert failed.value.errno == errno.EROFS
         (top / "control").write_bytes(b"x" * (MIB + 1))
@@ -164,6 +165,51 @@ def test_what_is_not_asked_works_all_the_same(tmp_path: Path, operations: ToyOpe
         assert os.listxattr(served.path / "a") == ["user.short", "user.long"]
         assert os.statvfs(served.path).f_files == 7
         assert os.access(served.path / "a", os.R_OK)
+
+
+class FileHandle(ctypes.Structure):
+    """A file as NFS servers know it: by its number, whatever its name."""
+
+    _fields_ = (("size", ctypes.c_uint), ("kind", ctypes.c_int), ("content", ctypes.c_ubyte * 128))
+
+
+def handle_of(path: Path) -> FileHandle:
+    """Take a handle of a file."""
+    handle, mount_id = FileHandle(128), ctypes.c_int()
+    libc = ctypes.CDLL(None, use_errno=True)
+    failed = libc.name_to_handle_at(-100, bytes(path), ctypes.byref(handle), ctypes.byref(mount_id), 0)
+    assert not failed, os.strerror(ctypes.get_errno())
+    return handle
+
+
+def open_by_handle(top: Path, handle: FileHandle) -> int:
+    """Open a file that a handle was taken of, in the mount at `top`. Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    root = os.open(top, os.O_RDONLY)
+    try:
+        file: int = libc.open_by_handle_at(root, ctypes.byref(handle), os.O_RDONLY)
+    finally:
+        os.close(root)
+    if file < 0:
+        raise OSError(ctypes.get_errno(), "open_by_handle_at")
+    return file
+
+
+@pytest.mark.skipif(not is_root(), reason="only root may open files by handle")
+def test_a_handle_opens_the_same_file_after_a_remount(tmp_path: Path, operations: ToyOperations) -> None:
+    with mounted(tmp_path / "mnt", operations) as served:
+        handles = [handle_of(served.path / "a" / "file7"), handle_of(served.path / "b")]
+    with mounted(tmp_path / "mnt", operations) as served:
+        file, folder = (open_by_handle(served.path, handle) for handle in handles)
+        assert os.read(file, 100) == SMALL
+        assert len(os.listdir(folder)) == 60
+        assert os.path.samestat(os.stat("..", dir_fd=folder), os.stat(served.path))
+        os.close(file)
+        os.close(folder)
+        handles[0].content[0] = 255
+        with pytest.raises(OSError) as failed:
+            open_by_handle(served.path, handles[0])
+        assert failed.value.errno == errno.ESTALE
 
 
 @pytest.mark.skipif(not is_root(), reason="only root may pass files through")

@@ -21,6 +21,8 @@ from onefs.vfs.filesystem import Usage
 from onefs.vfs.nodes import Attributes
 
 ROOT = 1
+LOOK_S = 0.02
+"""How often to see whether a gate is open."""
 DIRECTORY, FILE, LINK = 0o040755, 0o100644, 0o120777
 FORBIDDEN = b"forbidden"
 """A name that the kernel is to believe nothing of."""
@@ -131,7 +133,7 @@ class ToyOperations:
             if request.is_interrupted and wants_to_stop(request.pid):
                 self.asked["interrupted"] += 1
                 raise FuseError(errno.EINTR)
-            await request.pause(trio.current_time() + (AFTER_SIGNAL_S if request.is_interrupted else 1))
+            await request.pause(trio.current_time() + (AFTER_SIGNAL_S if request.is_interrupted else LOOK_S))
         return self._open(ino)
 
     def read(self, handle: int, offset: int, size: int, request: Request) -> Any:
@@ -209,15 +211,16 @@ class Served:
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._token: trio.lowlevel.TrioToken | None = None
-        self._begun = threading.Event()
+        self._begun, self._scope = threading.Event(), trio.CancelScope()
         self._thread.start()
         self._begun.wait()
 
     def _serve(self) -> None:
         async def serve() -> None:
             self._token = trio.lowlevel.current_trio_token()
-            self._begun.set()
-            await self.session.serve()
+            with self._scope:
+                self._begun.set()
+                await self.session.serve()
 
         try:
             trio.run(serve)
@@ -227,6 +230,10 @@ class Served:
     def in_loop(self, function: Any, *about: Any) -> Any:
         """Call a function in the loop of the session."""
         return trio.from_thread.run_sync(function, *about, trio_token=self._token)
+
+    def cancel(self) -> None:
+        """Cancel serving. For the loop of the session."""
+        self._scope.cancel()
 
     def abort(self) -> None:
         """Abort the connection, as an administrator can."""
