@@ -2,13 +2,12 @@
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from onefs.fuse.kernel import KernelFacts
+from onefs.fuse.kernel import ACTIVE, KernelFacts
 
 if TYPE_CHECKING:
     from onefs.fuse.mounters import Mounter
     from onefs.recording.recorder import Recorder
 
-ACTIVE = "active"
 WHILE_RECORDING = "Reads are recorded, and those of the kernel would not be seen. Turn it off with: onefs record off."
 
 
