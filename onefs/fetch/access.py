@@ -159,8 +159,9 @@ class Content:
 
     def cached_blocks(self, dataset: Dataset) -> int:
         """512-byte blocks on disk, of the complete file or of the part that is there."""
-        for _, status in self._store.each_copy(dataset):
-            return status.st_blocks
+        if not self._store.lacks_folder(dataset):
+            for _, status in self._store.each_copy(dataset):
+                return status.st_blocks
         return self._store.partial_blocks(dataset)
 
     def cached_blocks_in(self, folder: str) -> dict[str, int]:
@@ -192,7 +193,7 @@ class Content:
 
     def cached_size(self, dataset: Dataset) -> int | None:
         """Size in bytes of the complete file in the cache."""
-        found = self._store.find_copy(dataset)
+        found = None if self._store.lacks_folder(dataset) else self._store.find_copy(dataset)
         return found[1].st_size if found is not None else None
 
     @property
