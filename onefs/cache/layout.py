@@ -16,7 +16,7 @@ from onefs.cache.part_files import BLOCKS_ENDING
 from onefs.cache.sharing import hold_state, others_can_write, state_folder
 from onefs.cache.verify import Signature
 from onefs.catalogue.records import Dataset
-from onefs.errors import CacheDamagedError, ContentError
+from onefs.errors import CacheDamagedError, ContentError, OnefsError
 from onefs.forks import cached_property
 
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
@@ -55,11 +55,23 @@ class CacheLayout:
         self._beside: Folder | None = None
 
     def open_copies(self, dataset: Dataset) -> Iterator[Copy]:
-        """The dataset's files in the cache, opened, verified or not; first the one with the name that onefs gives."""
+        """The dataset's files in the cache, opened, verified or not; first the one with the name that onefs gives.
+
+        Raises why what stands under a name cannot be opened or is no file, unless there is one under the other.
+        """
+        problem: OnefsError | None = None
+        found = False
         for path in self._paths(dataset):
-            copy = self.open_at(dataset, path)
+            try:
+                copy = self.open_at(dataset, path)
+            except OnefsError as error:
+                problem = problem or error
+                continue
             if copy is not None:
+                found = True
                 yield copy
+        if problem is not None and not found:
+            raise problem
 
     @cached_property
     def is_local_disk(self) -> bool:
@@ -75,27 +87,15 @@ class CacheLayout:
         """Path and status of the dataset's files in the cache; first the one with the name that onefs gives."""
         return list(self.each_copy(dataset))
 
-    def each_copy(self, dataset: Dataset, *, is_strict: bool = False) -> Iterator[tuple[str, os.stat_result]]:
-        """The same one by one, so that whoever wants the first only looks no further.
-
-        If `is_strict`, it raises why what stands under a name is no copy, unless there is one under the other.
-        """
-        strange = ""
+    def each_copy(self, dataset: Dataset) -> Iterator[tuple[str, os.stat_result]]:
+        """The same one by one, so that whoever wants the first only looks no further."""
         for path in self._paths(dataset):
             try:
                 status = self.folder.status(path)
-            except OSError as error:
-                strange = strange or ("" if error.errno in ABSENT else path)
+            except OSError:
                 continue
             if stat.S_ISREG(status.st_mode):
                 yield f"{self._root}/{path}", status
-                is_strict = False
-            else:
-                strange = strange or path
-        if strange and is_strict:
-            copy = self.open_at(dataset, strange)
-            if copy is not None:
-                os.close(copy.descriptor)
 
     def has_name(self, dataset: Dataset) -> bool:
         """Whether there is anything under one of the names that the dataset's file may have."""
@@ -197,12 +197,15 @@ class CacheLayout:
 
     def open_path(self, path: str) -> int:
         """A descriptor of a file of the cache. Raises OSError."""
-        return self.folder.open(self._inside(path))
+        return self._open(self._inside(path))
+
+    def _open(self, path: str) -> int:
+        return self.folder.open(path)
 
     def open_at(self, dataset: Dataset, path: str) -> Copy | None:
         """The dataset's file at a path, opened; None if there is none. Raises what is wrong with the cache."""
         try:
-            descriptor = self.folder.open(path)
+            descriptor = self._open(path)
         except OSError as error:
             if error.errno in ABSENT:
                 return None
