@@ -1,7 +1,6 @@
 """`Service`, one mount: builds every part, serves until told to stop, and takes it down."""
 
 import contextlib
-import functools
 import logging
 import os
 import signal
@@ -10,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import pyfuse3
 import trio
 from trio.lowlevel import Task
 
@@ -32,11 +30,11 @@ from onefs.errors import OnefsError, UsageError
 from onefs.fetch.access import Verify
 from onefs.fuse import mounting
 from onefs.fuse.counters import Counters
-from onefs.fuse.disconnection import connections, until_disconnected
 from onefs.fuse.errnos import errno_name
-from onefs.fuse.mounters import Mounter, is_given
+from onefs.fuse.mounters import Mounter
 from onefs.fuse.notify import Notifier
 from onefs.fuse.operations import Operations
+from onefs.fuse.pyfuse3_adapter import Pyfuse3Adapter
 from onefs.jitter import Jitter
 from onefs.modes import ALLOWED, Mode, ModeState, check
 from onefs.monitoring.metrics import Measured, Metrics
@@ -55,8 +53,6 @@ from onefs.vfs.journal import Journal
 from onefs.vfs.nodes import Directory, NodeModes
 from onefs.vfs.prefetching import Prefetching
 
-# Requests under way at once: each waiting read or open takes one, and the rest must still be answered.
-MAX_REQUESTS = 10_000
 SHORTEST_WAIT_S = 1.0
 WAIT_AFTER_FAILURE_S = 60.0
 _log = logging.getLogger(__name__)
@@ -138,7 +134,6 @@ class Service:
             programs=self._programs,
             counters=counters,
         )
-        self._connection = -1  # until it is mounted
         self.root_task: Task | None = None
 
     def _control_directory(self, status: Status, log: Log) -> Directory:
@@ -234,19 +229,16 @@ class Service:
         options = mounting.options(name, allow_other=self._settings.allow_other)
         with mounting.words_of_fuse() as said:
             try:
-                others = connections()
-                mounted_on = Path(self._mounter.mount(name))
-                pyfuse3.init(self._operations, str(mounted_on), options)
+                self._adapter = Pyfuse3Adapter(self._mounter.mount(name), options, self._operations)
             except RuntimeError as error:
                 raise mounting.refusal(self._mountpoint, said()) from error
         try:
-            self._connection = int(mounted_on.name) if is_given(mounted_on) else (connections() - others).pop()
             self._operations.many_reads_may_wait = self._mounter.raise_max_background()
             self._notifier.start()
             yield
         finally:
             self._notifier.stop()
-            pyfuse3.close(unmount=True)
+            self._adapter.close()
             self._mounter.close()
 
     async def _serve(self, ready: Callable[[], None]) -> None:
@@ -257,10 +249,9 @@ class Service:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._heed_signals, received, nursery)
                     nursery.start_soon(self._say_ready, ready, nursery)
-                    nursery.start_soon(functools.partial(pyfuse3.main, min_tasks=4, max_tasks=MAX_REQUESTS))
-                    await until_disconnected(self._connection)
+                    await self._adapter.serve()
                     _log.info("Unmounted from %s", self._mountpoint)
-                    nursery.cancel_scope.cancel()  # and with it the requests whose answers nobody takes any more
+                    nursery.cancel_scope.cancel()
             finally:
                 signals.hold()
                 systemd.notify("STOPPING=1")
