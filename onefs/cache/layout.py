@@ -12,6 +12,7 @@ from uuid import UUID
 from onefs import alf, mountinfo
 from onefs.cache.atomic import cache_error, give_name
 from onefs.cache.beneath import Folder, PrivateFolder
+from onefs.cache.held_folders import HeldFolders
 from onefs.cache.part_files import BLOCKS_ENDING
 from onefs.cache.sharing import hold_state, others_can_write, state_folder
 from onefs.cache.verify import Signature
@@ -47,6 +48,7 @@ class CacheLayout:
         self.uuid_filenames = uuid_filenames
         self.folder = Folder(data_dir, follows_links=not is_cache and not others_can_write(data_dir))
         """Where the copies are."""
+        self._held = HeldFolders(self.folder)
         self.state_folder = hold_state(state_dir)
         """Where onefs keeps what it knows."""
         if isinstance(self.state_folder, PrivateFolder):
@@ -107,6 +109,17 @@ class CacheLayout:
                     continue
             return True
         return False
+
+    def blocks(self, dataset: Dataset) -> int:
+        """512-byte blocks of the complete file, or of what is fetched of a dataset so far."""
+        for path in self._paths(dataset):
+            try:
+                status = self._held.status(path)
+            except OSError:
+                continue
+            if stat.S_ISREG(status.st_mode):
+                return status.st_blocks
+        return self.partial_blocks(dataset)
 
     def partial_blocks(self, dataset: Dataset) -> int:
         """512-byte blocks of what is fetched of a dataset so far."""
@@ -188,7 +201,7 @@ class CacheLayout:
 
     def close(self) -> None:
         """Let go of the folders."""
-        for folder in (self.folder, self.state_folder, self.beside):
+        for folder in (self._held, self.folder, self.state_folder, self.beside):
             folder.close()
 
     def _inside(self, path: str) -> str:

@@ -160,9 +160,7 @@ class Content:
 
     def cached_blocks(self, dataset: Dataset) -> int:
         """512-byte blocks on disk, of the complete file or of the part that is there."""
-        for _, status in self._store.each_copy(dataset):
-            return status.st_blocks
-        return self._store.partial_blocks(dataset)
+        return self._store.blocks(dataset)
 
     def cached_blocks_in(self, folder: str) -> dict[str, int]:
         """512-byte blocks of the complete files in one folder, by their names in the tree; {} if there are none."""
