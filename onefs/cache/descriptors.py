@@ -9,14 +9,13 @@ from typing import Protocol
 from uuid import UUID
 
 from onefs.cache.atomic import cache_error
-from onefs.cache.layout import ABSENT
+from onefs.cache.layout import ABSENT, Copy
 from onefs.cache.verify import Signature
 from onefs.catalogue.records import Dataset
 from onefs.errors import CacheDamagedError, CopyRemovedError, OnefsError
 from onefs.forks import new_lock
 
 LEAST_DESCRIPTORS = 16
-TOO_MANY = (errno.EMFILE, errno.ENFILE)
 WOULD_BLOCK = (errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 CLOSED = -1
 
@@ -37,14 +36,14 @@ class Disk(Protocol):
 
 
 class CachedFile:
-    """A verified file of the cache that readers share. It is opened when it is read, and may be closed between reads.
+    """A verified file of the cache that readers share. It may be closed between reads, and is opened again then.
 
     Each `Descriptors.share` gives a share, which `release` gives back. Both ways to read raise CopyRemovedError if the
     file has to be opened and is no longer there, and CacheDamagedError if another program changed it. Safe to use
     from several threads.
     """
 
-    __slots__ = ("_descriptors", "dataset", "number", "path", "readers", "shares", "signature")
+    __slots__ = ("_descriptors", "_was_read", "dataset", "number", "path", "readers", "shares", "signature")
 
     def __init__(self, descriptors: "Descriptors", dataset: Dataset, path: str, signature: Signature) -> None:
         """`signature` is what the file was trusted with."""
@@ -52,6 +51,7 @@ class CachedFile:
         self.dataset = dataset
         self.path = path
         self.signature = signature
+        self._was_read = False
         # `Descriptors` alone changes these three, under its lock.
         self.number = CLOSED
         self.shares = 1
@@ -113,7 +113,8 @@ class CachedFile:
         # After the read: what changed the bytes before has changed these. Links and names, which change the ctime,
         # may come and go while it is open.
         if status.st_size != self.signature.size_bytes or status.st_mtime_ns != self.signature.mtime_ns:
-            raise _changed(self)
+            raise _changed(self) if self._was_read else _removed(self)
+        self._was_read = True
         return count
 
 
@@ -131,16 +132,16 @@ class Descriptors:
         self._files: dict[UUID, CachedFile] = {}
         self._open: OrderedDict[CachedFile, None] = OrderedDict()  # read last at the end
 
-    def share(self, dataset: Dataset, path: str, signature: Signature, number: int = CLOSED) -> CachedFile:
-        """A share of a verified file. `number` is a descriptor of it, if there is one, which this takes over."""
+    def share(self, dataset: Dataset, copy: Copy) -> CachedFile:
+        """A share of a verified file. Takes over the copy's descriptor."""
         with self._lock:
             file = self._files.get(dataset.id)
-            if file is not None and file.signature == signature and file.path == path:
+            if file is not None and file.signature == copy.signature and file.path == copy.path:
                 file.shares += 1
             else:
-                file = self._files[dataset.id] = CachedFile(self, dataset, path, signature)
-        if number != CLOSED:
-            self._adopt(file, number)
+                file = self._files[dataset.id] = CachedFile(self, dataset, copy.path, copy.signature)
+            closing = self._adopt(file, copy.descriptor)
+        _close(closing)
         return file
 
     def share_again(self, file: CachedFile) -> bool:
@@ -155,8 +156,9 @@ class Descriptors:
         """Give a share back."""
         with self._lock:
             file.shares -= 1
-            closing = self._unused(file)
-        _close(closing)
+            unused = self._unused(file)
+        if unused != CLOSED:
+            os.close(unused)
 
     def borrow(self, file: CachedFile) -> int:
         """The file's descriptor for one read, to be given back; CLOSED if all shares were given back.
@@ -171,14 +173,18 @@ class Descriptors:
                     file.readers += 1
                     self._open.move_to_end(file)
                     return file.number
-            self._adopt(file, self._opened(file))
+            number = self._opened(file)
+            with self._lock:
+                closing = self._adopt(file, number)
+            _close(closing)
 
     def give_back(self, file: CachedFile) -> None:
         """A read ended."""
         with self._lock:
             file.readers -= 1
-            closing = self._unused(file)
-        _close(closing)
+            unused = self._unused(file)
+        if unused != CLOSED:
+            os.close(unused)
 
     def needs_its_name(self, dataset_id: UUID) -> bool:
         """Whether the dataset's file is open without a descriptor, so that evicting it would take it from a reader."""
@@ -194,18 +200,16 @@ class Descriptors:
                 if self.borrow(file) != CLOSED:
                     self.give_back(file)
 
+    def close_half(self) -> None:
+        """Close half of the files, those read longest ago: this process, or the machine, has no descriptor left."""
+        with self._lock:
+            closing = self._surplus(len(self._open) // 2)
+        _close(closing)
+
     def _opened(self, file: CachedFile) -> int:
         """A new descriptor of the very file that was trusted."""
         try:
-            try:
-                number = self.disk.open_path(file.path)
-            except OSError as error:
-                if error.errno not in TOO_MANY:
-                    raise
-                with self._lock:
-                    closing = self._surplus(len(self._open) // 2, file)
-                _close(closing)
-                number = self.disk.open_path(file.path)
+            number = self.disk.open_path(file.path)
         except OSError as error:
             if error.errno in ABSENT:
                 raise _removed(file) from None
@@ -215,18 +219,18 @@ class Descriptors:
             raise _removed(file)
         return number
 
-    def _adopt(self, file: CachedFile, number: int) -> None:
-        """Have a file read through a new descriptor, unless it has one or is not needed any more."""
-        with self._lock:
-            if file.number == CLOSED and file.shares:
-                file.number = number
-                self._open[file] = None
-                closing = self._surplus(_limit(), file)
-            else:
-                closing = [number]
-        _close(closing)
+    def _adopt(self, file: CachedFile, number: int) -> list[int]:
+        """Have a file read through a new descriptor, unless it has one or is not needed any more; what to close then.
 
-    def _surplus(self, limit: int, needed: CachedFile) -> list[int]:
+        To be called with the lock.
+        """
+        if file.number != CLOSED or not file.shares:
+            return [number]
+        file.number = number
+        self._open[file] = None
+        return self._surplus(_limit(), file) if len(self._open) > LEAST_DESCRIPTORS else []
+
+    def _surplus(self, limit: int, needed: CachedFile | None = None) -> list[int]:
         """Take away the descriptors that are too many, but for those in use, and return them."""
         found = []
         while len(self._open) > limit:
@@ -236,13 +240,13 @@ class Descriptors:
             found.append(self._taken(idle))
         return found
 
-    def _unused(self, file: CachedFile) -> list[int]:
-        """Take away the descriptor of a file that nobody has open any more, and return it."""
+    def _unused(self, file: CachedFile) -> int:
+        """Take away the descriptor of a file that nobody has open any more, and return it; CLOSED if there is none."""
         if file.shares or file.readers:
-            return []
+            return CLOSED
         if self._files.get(file.dataset.id) is file:
             del self._files[file.dataset.id]
-        return [] if file.number == CLOSED else [self._taken(file)]
+        return CLOSED if file.number == CLOSED else self._taken(file)
 
     def _taken(self, file: CachedFile) -> int:
         number, file.number = file.number, CLOSED

@@ -1,5 +1,6 @@
 """`ContentStore`, the cache directory: adding files to it, stamping, evicting and quarantining them."""
 
+import errno
 import json
 import os
 import threading
@@ -26,6 +27,7 @@ from onefs.errors import BusyError, ContentError, KeptError
 
 CLOSING_S = 5.0
 QUARANTINE = "quarantine"
+TOO_MANY = (errno.EMFILE, errno.ENFILE)
 
 
 class NewFile(Protocol):
@@ -230,6 +232,16 @@ class ContentStore(CacheLayout):
         self.quota.close()
         self.state.close(CLOSING_S)
         super().close()
+
+    def _open(self, path: str) -> int:
+        """A descriptor of a file of the cache, for which another is closed if there are too many. Raises OSError."""
+        try:
+            return super()._open(path)
+        except OSError as error:
+            if error.errno not in TOO_MANY:
+                raise
+        self.descriptors.close_half()
+        return super()._open(path)
 
     def _evict_copy(self, dataset: Dataset, path: str, status: os.stat_result) -> int:
         stamp = self.state.reload(dataset.id)
