@@ -229,6 +229,7 @@ class ContentStore(CacheLayout):
         """Record what was verified, unless the disk takes too long."""
         self.quota.close()
         self.state.close(CLOSING_S)
+        self._locks.close()
         super().close()
 
     def _evict_copy(self, dataset: Dataset, path: str, status: os.stat_result) -> int:
