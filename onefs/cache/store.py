@@ -231,6 +231,7 @@ class ContentStore(CacheLayout):
         """Record what was verified, unless the disk takes too long."""
         self.quota.close()
         self.state.close(CLOSING_S)
+        self._locks.close()
         super().close()
 
     def _open(self, path: str) -> int:
