@@ -289,6 +289,13 @@ class Settings:
     run_as: str = _setting(
         "", name, "user that the daemon runs as, once root has mounted; implies allow_other", group=Group.MOUNT
     )
+    kernel_adapter: str = _setting(
+        "auto",
+        one_of("auto", "session", "pyfuse3"),
+        "what talks to the kernel: session, onefs itself; pyfuse3, the library of that name, which must be installed; "
+        "auto, session if the kernel speaks FUSE 7.26 (Linux 4.9) or later",
+        group=Group.MOUNT,
+    )
     log: str = _setting(
         "info",
         log_levels,

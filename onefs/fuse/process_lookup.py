@@ -7,6 +7,7 @@ from typing import TypeVar
 import trio
 from cachetools import LRUCache
 
+from onefs.fuse.callers import in_task
 from onefs.recording.processes import (
     Caller,
     Process,
@@ -71,6 +72,7 @@ class ProcessLookup:
 
     async def _look(self, look: Callable[[], Found]) -> Found | None:
         """The result of a lookup that may hang; None if it takes too long."""
+        await in_task()
         with trio.move_on_after(LONGEST_LOOK_S):
             return await trio.to_thread.run_sync(look, limiter=self._looks, abandon_on_cancel=True)
         return None

@@ -1,0 +1,47 @@
+"""The choice between the two adapters to the kernel: the session of `onefs.fuse.session`, and pyfuse3."""
+
+import importlib
+import importlib.util
+import os
+import re
+from typing import Literal
+
+from onefs.errors import MountError
+from onefs.settings import Settings
+
+Adapter = Literal["session", "pyfuse3"]
+
+FIRST_LINUX = (4, 9)
+"""The first Linux whose FUSE protocol, 7.26, the session speaks."""
+LIBRARY = "pyfuse3"
+_RELEASE = re.compile(r"(\d+)\.(\d+)")
+_REMEDY = (
+    "Install it into the environment of onefs: sudo apt install libfuse3-dev pkg-config gcc python3-dev, then "
+    'pip install "onefs[pyfuse3]"; or use kernel_adapter = session, which needs no library.'
+)
+
+
+def chosen_adapter(settings: Settings) -> Adapter:
+    """The adapter to mount with, whose libraries are loaded. Raises `MountError`."""
+    if settings.kernel_adapter == "pyfuse3":
+        _load_library()
+        return "pyfuse3"
+    if settings.kernel_adapter == "auto" and _is_too_old(os.uname().release) and importlib.util.find_spec(LIBRARY):
+        return "pyfuse3"
+    return "session"
+
+
+def _is_too_old(release: str) -> bool:
+    """Whether a kernel speaks no protocol that the session does. One whose release says nothing may be tried."""
+    numbers = _RELEASE.match(release)
+    return numbers is not None and (int(numbers[1]), int(numbers[2])) < FIRST_LINUX
+
+
+def _load_library() -> None:
+    """Load pyfuse3. Raises `MountError` if it is not installed, or lacks libfuse."""
+    try:
+        importlib.import_module(LIBRARY)
+    except ModuleNotFoundError as error:
+        raise MountError("kernel_adapter is pyfuse3, and pyfuse3 is not installed.", _REMEDY) from error
+    except ImportError as error:
+        raise MountError(f"kernel_adapter is pyfuse3, and pyfuse3 cannot be loaded: {error}.", _REMEDY) from error

@@ -1,0 +1,43 @@
+"""`KernelStatus`: how the kernel serves a mount, for the status."""
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from onefs.fuse.kernel import KernelFacts
+
+if TYPE_CHECKING:
+    from onefs.fuse.mounters import Mounter
+    from onefs.recording.recorder import Recorder
+
+ACTIVE = "active"
+WHILE_RECORDING = "Reads are recorded, and those of the kernel would not be seen. Turn it off with: onefs record off."
+
+
+class Adapter(Protocol):
+    """What speaks to the kernel."""
+
+    @property
+    def facts(self) -> KernelFacts:
+        """What it agreed on with the kernel."""
+
+
+class KernelStatus:
+    """What the adapter of a mount agreed on with the kernel, and what is in force now."""
+
+    def __init__(self, mounter: "Mounter", recorder: "Recorder") -> None:
+        self._mounter = mounter
+        self._recorder = recorder
+        self.adapter: Adapter | None = None
+        """None until it is mounted."""
+
+    def facts(self) -> dict[str, Any]:
+        """The same as JSON values. A feature is `active`, or the sentence why it is not."""
+        if self.adapter is None:
+            return {}
+        facts = self.adapter.facts
+        return {
+            "adapter": facts.adapter,
+            "protocol": facts.protocol or None,
+            "passthrough": facts.passthrough or (WHILE_RECORDING if self._recorder.turn else ACTIVE),
+            "kept_listings": facts.kept_listings or ACTIVE,
+            "read_ahead_kib": self._mounter.read_ahead_kib() or facts.read_ahead_kib or None,
+        }
