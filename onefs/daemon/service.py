@@ -34,6 +34,7 @@ from onefs.fuse.errnos import errno_name
 from onefs.fuse.mounters import Mounter
 from onefs.fuse.notify import Notifier
 from onefs.fuse.operations import Operations
+from onefs.fuse.passthrough import Passthrough, no_passthrough
 from onefs.fuse.pyfuse3_adapter import Pyfuse3Adapter
 from onefs.jitter import Jitter
 from onefs.modes import ALLOWED, Mode, ModeState, check
@@ -112,7 +113,9 @@ class Service:
             self._releases(),
             source.state_dir,
         )
-        self._kernel_status = KernelStatus(mounter, recorder)
+        why_not = no_passthrough(source.data_dir, Verify(settings.verify), is_local=not self._content.may_block)
+        self._passthrough = Passthrough(recorder, counters, why_not)
+        self._kernel_status = KernelStatus(mounter, recorder, self._passthrough, counters)
         status.add("kernel", self._kernel_status)
         status.add("shown", self._showing)
         status.add("prefetch", self._prefetching)
@@ -136,6 +139,7 @@ class Service:
             has_old_pages=self._notifier.has_old_pages,
             programs=self._programs,
             counters=counters,
+            passthrough=self._passthrough,
         )
         self.root_task: Task | None = None
 

@@ -1,6 +1,7 @@
 """`Passthrough`: which open files the kernel reads by itself, without asking the daemon."""
 
 import errno
+import logging
 import os
 from collections import Counter
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from onefs.cache.sharing import others_can_change, others_can_write
 from onefs.cache.verify import Verify
 from onefs.errors import CacheDamagedError
 from onefs.fetch.open_file import OpenFile
+from onefs.fuse.counters import Counters
 from onefs.mountinfo import is_local
 from onefs.recording.recorder import Recorder
 from onefs.vfs.filesystem import Opened
@@ -19,20 +21,23 @@ from onefs.vfs.filesystem import Opened
 ASKS_EACH_READ = 0
 """In place of a backing id: the kernel asks the daemon for the bytes."""
 
-NOT_OFFERED = "The kernel or its adapter does not offer it: that takes Linux 6.9, and kernel_adapter = session."
-NOT_ALLOWED = "The daemon lacks the right (CAP_SYS_ADMIN outside of a user namespace): mount as root."
-NOT_POSSIBLE = "The kernel refuses it: it was built without CONFIG_FUSE_PASSTHROUGH."
+NOT_OFFERED = "The kernel does not offer it: that takes Linux 6.9 or newer, built with CONFIG_FUSE_PASSTHROUGH."
+NOT_ALLOWED = "The daemon lacks the right (CAP_SYS_ADMIN, outside of a user namespace): mount as root."
 STACKED = "The cache is on an overlayfs or another file system over others: choose another with --cache-dir."
 SHARED = "Other users can write in the folder of the cached files, or in one above it."
 ON_NETWORK = "The cache is on a network file system, where another machine can remove a file that is open."
 NOT_STRICT = "The setting verify = {policy} serves files that may differ from the catalogue."
 
+CAP_SYS_ADMIN = 21
+ALL_USERS = ["0", "0", str(0xFFFF_FFFF)]
+"""The users of the namespace that is no namespace of somebody's own."""
+_log = logging.getLogger(__name__)
 _OFF_FOR_GOOD = {
     errno.EPERM: NOT_ALLOWED,
-    errno.EINVAL: NOT_POSSIBLE,
-    errno.EOPNOTSUPP: NOT_POSSIBLE,
-    errno.ENOSYS: NOT_POSSIBLE,
-    errno.ENOTTY: NOT_POSSIBLE,
+    errno.EINVAL: NOT_OFFERED,
+    errno.EOPNOTSUPP: NOT_OFFERED,
+    errno.ENOSYS: NOT_OFFERED,
+    errno.ENOTTY: NOT_OFFERED,
 }
 
 
@@ -46,13 +51,22 @@ class Backings(Protocol):
         """Take a file out of the table. What is open stays readable."""
 
 
-def why_not(data_dir: Path, policy: Verify, *, is_local: bool) -> str:
+def no_passthrough(data_dir: Path, policy: Verify, *, is_local: bool) -> str:
     """Why the kernel must not read the files of a cache, or of an archive in place, by itself; "" if it may."""
+    if not _has_right():
+        return NOT_ALLOWED
     if policy not in (Verify.AUTO, Verify.STRICT):
         return NOT_STRICT.format(policy=policy.value)
     if not is_local:
         return ON_NETWORK
     return SHARED if others_can_write(data_dir) else ""
+
+
+def _has_right() -> bool:
+    """Whether this process may enter files into the kernel's table, as far as it can tell beforehand."""
+    status, users = Path("/proc/self/status").read_text(), Path("/proc/self/uid_map").read_text()
+    capabilities = next((int(line[7:], 16) for line in status.splitlines() if line.startswith("CapEff:")), 0)
+    return bool(capabilities >> CAP_SYS_ADMIN & 1) and users.split() == ALL_USERS
 
 
 @dataclass(slots=True)
@@ -72,17 +86,20 @@ class Passthrough:
     the same backing id. So the first open decides. A backing id is closed at the last release.
     """
 
-    def __init__(self, backings: Backings | None, recorder: Recorder, why_not: str = "") -> None:
+    def __init__(self, recorder: Recorder, counters: Counters, why_not: str = "") -> None:
         """`why_not` says why nothing is passed through, whatever the kernel offers."""
-        self._kernel = backings
         self._recorder = recorder
-        self._off = why_not or ("" if backings is not None else NOT_OFFERED)
+        self._counters = counters
+        self._off = why_not
+        self._kernel: Backings | None = None
         self._is_suited: dict[int, bool] = {}  # by the device that files are on
         self._is_stacked = False
         self._backings: dict[int, _Backing] = {}
         self._asking: Counter[int] = Counter()  # opens that are not passed through, by inode
-        self.opened_files = 0
-        """Opens that were passed through since the mount began."""
+
+    def begin(self, kernel: Backings) -> None:
+        """Pass files through from now on. Nothing is before."""
+        self._kernel = kernel
 
     def open(self, ino: int, opened: Opened) -> int:
         """Count an open, and return its backing id, or `ASKS_EACH_READ`.
@@ -99,7 +116,7 @@ class Passthrough:
             return ASKS_EACH_READ
         self._backings[ino] = backing
         backing.opens += 1
-        self.opened_files += 1
+        self._counters.passed_through += 1
         return backing.id
 
     def released(self, ino: int, backing_id: int) -> None:
@@ -127,7 +144,8 @@ class Passthrough:
 
     def _new_backing(self, opened: Opened) -> _Backing | None:
         """Enter a file into the kernel's table; None if it must not be, or cannot be."""
-        file = None if self._off or self._recorder.turn else _passable(opened)
+        is_off = self._off or self._kernel is None or self._recorder.turn
+        file = None if is_off else _passable(opened)
         number = CLOSED if file is None else file.lend()
         if file is None or number == CLOSED:
             return None
@@ -164,6 +182,8 @@ class Passthrough:
         assert self._kernel is not None
         try:
             self._kernel.close_backing(backing.id)
+        except OSError as error:
+            _log.warning("The kernel does not let go of %s: %s", backing.file.path, error)
         finally:
             backing.file.take_back()
 

@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,8 +19,10 @@ from privileges import drop_capabilities
 
 from onefs.errors import OnefsError
 from onefs.fetch.open_file import OpenFile
+from onefs.fuse.counters import Counters
 from onefs.fuse.errnos import errno_of
-from onefs.fuse.passthrough import Backings, Passthrough
+from onefs.fuse.passthrough import Passthrough
+from onefs.recording.recorder import Recorder
 from onefs.vfs.filesystem import FileSystem, Opened
 
 PROGRAM = Path(__file__).with_name("reading_program.py")
@@ -63,7 +65,7 @@ class BareSession:
         mountpoint: Path,
         file_system: FileSystem,
         files: Mapping[str, int],
-        passthrough: Callable[[Backings], Passthrough],
+        recorder: Recorder,
     ) -> None:
         self.mountpoint = mountpoint
         self.is_direct = False
@@ -74,7 +76,9 @@ class BareSession:
         self._inodes = files
         self._connection = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
         self.backings = BareBackings(self._connection)
-        self.passthrough = passthrough(self.backings)
+        self.counters = Counters()
+        self.passthrough = Passthrough(recorder, self.counters)
+        self.passthrough.begin(self.backings)
         self._opened: dict[int, tuple[int, int, Opened]] = {}
         self._thread = threading.Thread(target=self._serve)
         self._programs = contextlib.ExitStack()

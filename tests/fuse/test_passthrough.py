@@ -20,7 +20,7 @@ from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.fetch.access import Content, Patience
 from onefs.fuse import passthrough
-from onefs.fuse.passthrough import Passthrough, why_not
+from onefs.fuse.passthrough import no_passthrough
 from onefs.modes import Mode
 from onefs.recording.recorder import Recorder
 from onefs.transports.base import Location
@@ -66,12 +66,12 @@ class Archive:
         """Its copy in the cache."""
         return self.cache / self.datasets[name].path
 
-    def session(self, off: str = "") -> BareSession:
+    def session(self) -> BareSession:
         tree = Tree(load_snapshot(self.home / "archive", self.home / "state"), View(), {})
         files = file_system_of(tree, self.content, Mode.AUTO, recorder=self.recorder)
         numbers = {name.replace("/", "_"): files.forest.find(self.datasets[name].path).ino for name in FILES}
         mountpoint = self.home / "mnt"
-        return BareSession(mountpoint, files, numbers, lambda backings: Passthrough(backings, self.recorder, off))
+        return BareSession(mountpoint, files, numbers, self.recorder)
 
 
 @contextmanager
@@ -116,7 +116,7 @@ def test_a_verified_file_is_read_without_asking_in_every_way(mount: BareSession)
     assert program.open("direct", shown(LARGE), os.O_RDONLY | os.O_DIRECT) == len(FILES[LARGE])
     assert reads(program, "direct", LARGE, "read_aligned", 8192, MIB)
     assert mount.n_reads == 0
-    assert mount.passthrough.opened_files == 2
+    assert mount.counters.passed_through == 2
     assert len(mount.backings.ids) == mount.passthrough.open_inodes == 1
 
 
@@ -171,7 +171,7 @@ def test_there_are_as_many_backing_ids_as_inodes_open(archive: Archive, mount: B
         program.close(handle)
     wait_for_releases(program)
     assert mount.backings.ids == set()
-    assert mount.passthrough.opened_files == 1000
+    assert mount.counters.passed_through == 1000
     inside = [link for each in os.listdir("/proc/self/fd") if (link := target(each)).startswith(f"{archive.cache}/lab")]
     assert inside == []
 
@@ -192,14 +192,14 @@ def test_an_empty_file_and_one_that_others_read_by_request_are_not_passed_throug
     first.open("a", shown(LARGE))
     archive.recorder.turn_off()
     second.open("a", shown(LARGE))
-    assert mount.passthrough.opened_files == 0
+    assert mount.counters.passed_through == 0
     assert reads(second, "a", LARGE)
     assert mount.n_reads
     first.close("a")
     second.close("a")
     wait_for_releases(second)
     second.open("b", shown(LARGE))
-    assert mount.passthrough.opened_files == 1
+    assert mount.counters.passed_through == 1
 
 
 def test_while_something_is_recorded_only_what_is_passed_through_already_is(
@@ -210,7 +210,7 @@ def test_while_something_is_recorded_only_what_is_passed_through_already_is(
     archive.recorder.turn_on()
     other.open("a", shown(LARGE))
     other.open("b", shown("alf/1.x.npy"))
-    assert mount.passthrough.opened_files == 2
+    assert mount.counters.passed_through == 2
     assert reads(other, "a", LARGE)
     assert reads(other, "b", "alf/1.x.npy")
     assert mount.n_reads == 1
@@ -240,7 +240,7 @@ def test_a_file_that_is_touched_while_open_is_opened_again_once_it_is_verified(
     os.utime(archive.file(LARGE), (1, 1))
     assert other.open("a", shown(LARGE)) == len(FILES[LARGE])
     assert reads(other, "a", LARGE)
-    assert mount.passthrough.opened_files == 2
+    assert mount.counters.passed_through == 2
 
 
 @pytest.mark.parametrize("is_told_by_mtime", [True, False])
@@ -263,7 +263,7 @@ def test_a_damaged_file_that_is_open_is_given_to_nobody_else_until_it_is_closed(
     wait_for_releases(program)
     assert other.open("a", shown(LARGE)) == len(FILES[LARGE])
     assert reads(other, "a", LARGE)
-    assert mount.passthrough.opened_files == 2
+    assert mount.counters.passed_through == 2
 
 
 def test_a_file_that_verifying_moves_to_quarantine_is_given_to_nobody_else(
@@ -295,7 +295,7 @@ def test_a_cache_on_overlayfs_is_read_by_request(tmp_path: Path) -> None:
                 program.open(handle, shown(LARGE))
                 assert reads(program, handle, LARGE)
             assert mount.n_reads
-            assert mount.passthrough.opened_files == 0
+            assert mount.counters.passed_through == 0
             assert mount.passthrough.why_not == passthrough.STACKED
         subprocess.run(["umount", "--lazy", merged], check=True)
 
@@ -311,7 +311,7 @@ def test_a_file_that_others_can_write_is_read_by_request(archive: Archive, mount
         program.open("b", shown(LARGE))
         assert reads(program, "b", LARGE)
         program.close("b")
-    assert mount.passthrough.opened_files == 1
+    assert mount.counters.passed_through == 1
     assert mount.n_reads
 
 
@@ -324,7 +324,7 @@ def test_for_an_ordinary_user_everything_is_read_by_request(archive: Archive) ->
             program.open(handle, shown(LARGE))
             assert reads(program, handle, LARGE)
         assert mount.n_reads
-        assert mount.passthrough.opened_files == 0
+        assert mount.counters.passed_through == 0
         assert mount.passthrough.why_not == passthrough.NOT_ALLOWED
 
 
@@ -334,6 +334,6 @@ def test_only_a_private_cache_whose_files_are_verified_is_read_by_the_kernel(tmp
     private.mkdir()
     shared.mkdir()
     shared.chmod(0o777)
-    assert bool(why_not(private, policy, is_local=True)) == (policy in (Verify.WARN, Verify.OFF))
-    assert why_not(private, policy, is_local=False)
-    assert why_not(shared, policy, is_local=True)
+    assert bool(no_passthrough(private, policy, is_local=True)) == (policy in (Verify.WARN, Verify.OFF))
+    assert no_passthrough(private, policy, is_local=False)
+    assert no_passthrough(shared, policy, is_local=True)
