@@ -29,13 +29,13 @@ from onefs.daemon.watchdog import UnitReporter
 from onefs.errors import OnefsError, UsageError
 from onefs.fetch.access import Verify
 from onefs.fuse import mounting
+from onefs.fuse.adapters import adapter_of, chosen_adapter
 from onefs.fuse.counters import Counters
 from onefs.fuse.errnos import errno_name
 from onefs.fuse.mounters import Mounter
 from onefs.fuse.notify import Notifier
 from onefs.fuse.operations import Operations
 from onefs.fuse.passthrough import Passthrough, no_passthrough
-from onefs.fuse.pyfuse3_adapter import Pyfuse3Adapter
 from onefs.jitter import Jitter
 from onefs.modes import ALLOWED, Mode, ModeState, check
 from onefs.monitoring.kernel_status import KernelStatus
@@ -233,7 +233,8 @@ class Service:
     @contextlib.contextmanager
     def _mounted(self) -> Iterator[None]:
         name = self._mounter.shown_as or self._source.name
-        self._adapter = Pyfuse3Adapter(self._mounter.mount(name), self._operations)
+        adapter = chosen_adapter(self._settings)
+        self._adapter = adapter_of(adapter, self._mounter.mount(name), self._operations, self._passthrough)
         try:
             self._operations.many_reads_may_wait = self._mounter.raise_max_background()
             self._notifier.start(self._adapter)
