@@ -35,7 +35,7 @@ from onefs.fuse.errnos import errno_name
 from onefs.fuse.mounters import Mounter
 from onefs.fuse.notify import Notifier
 from onefs.fuse.operations import Operations
-from onefs.fuse.passthrough import Passthrough, no_passthrough
+from onefs.fuse.passthrough import NOT_WANTED, Passthrough, no_passthrough
 from onefs.jitter import Jitter
 from onefs.modes import ALLOWED, Mode, ModeState, check
 from onefs.monitoring.kernel_status import KernelStatus
@@ -113,8 +113,7 @@ class Service:
             self._releases(),
             source.state_dir,
         )
-        why_not = no_passthrough(source.data_dir, Verify(settings.verify), is_local=not self._content.may_block)
-        self._passthrough = Passthrough(recorder, counters, why_not)
+        self._passthrough = Passthrough(recorder, counters, self._no_passthrough())
         self._kernel_status = KernelStatus(mounter, recorder, self._passthrough, counters)
         status.add("kernel", self._kernel_status)
         status.add("shown", self._showing)
@@ -142,6 +141,13 @@ class Service:
             passthrough=self._passthrough,
         )
         self.root_task: Task | None = None
+
+    def _no_passthrough(self) -> str:
+        """Why the kernel must not read files by itself; "" if it may."""
+        if self._settings.passthrough == "off":
+            return NOT_WANTED
+        is_local = not self._content.may_block
+        return no_passthrough(self._source.data_dir, Verify(self._settings.verify), is_local=is_local)
 
     def _control_directory(self, status: Status, log: Log) -> Directory:
         files = self._file_commands()

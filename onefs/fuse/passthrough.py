@@ -21,6 +21,7 @@ from onefs.vfs.filesystem import Opened
 ASKS_EACH_READ = 0
 """In place of a backing id: the kernel asks the daemon for the bytes."""
 
+NOT_WANTED = "The setting passthrough is off."
 NOT_OFFERED = "The kernel does not offer it: that takes Linux 6.9 or newer, built with CONFIG_FUSE_PASSTHROUGH."
 NOT_ALLOWED = "The daemon lacks the right (CAP_SYS_ADMIN, outside of a user namespace): mount as root."
 STACKED = "The cache is on an overlayfs or another file system over others: choose another with --cache-dir."
