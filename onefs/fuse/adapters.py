@@ -10,6 +10,7 @@ from onefs.errors import MountError
 from onefs.fuse.kernel import KernelFacts
 from onefs.fuse.notify import Kernel
 from onefs.fuse.operations import Operations
+from onefs.fuse.passthrough import Passthrough
 from onefs.fuse.session import Session
 from onefs.settings import Settings
 
@@ -50,10 +51,10 @@ def chosen_adapter(settings: Settings) -> Adapter:
     return "session"
 
 
-def adapter_of(name: Adapter, connection: int, operations: Operations) -> KernelAdapter:
+def adapter_of(name: Adapter, connection: int, operations: Operations, passthrough: Passthrough) -> KernelAdapter:
     """The adapter of that name, for an open connection to the kernel, which it closes in the end."""
     if name == "session":
-        return Session(connection, operations)
+        return Session(connection, operations, passthrough)
     from onefs.fuse.pyfuse3_adapter import Pyfuse3Adapter
 
     return Pyfuse3Adapter(connection, operations)

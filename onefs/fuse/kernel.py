@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+ACTIVE = "active"
+"""What the status says of a feature that is."""
+
 
 @dataclass(frozen=True, slots=True)
 class KernelFacts:

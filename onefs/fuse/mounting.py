@@ -27,7 +27,10 @@ _STILL_MOUNTED = {
 """Remedies, by a part of the reason."""
 NOT_YOURS = "Unmount it as the user who mounted it, or as root."
 _ASKED_ALWAYS = "system.onefs"
-"""An attribute that no node has. The kernel asks for it each time: it answers much else from memory."""
+"""An attribute that no node has. The kernel asks for it each time, while it answers much else from memory.
+
+It does so for every user, also where one user alone may look into the mount.
+"""
 _DEAD = (errno.ENOTCONN, errno.ECONNABORTED)
 
 
@@ -75,10 +78,8 @@ def health(mountpoint: Path) -> Health:
     def look() -> None:
         try:
             os.getxattr(mountpoint, _ASKED_ALWAYS)
-        except PermissionError:  # root is no exception
-            answers.put(_health_for_owner(mountpoint) if os.geteuid() == 0 else Health.ALIVE)
-        except OSError as error:
-            answers.put(Health.DEAD if error.errno in _DEAD else Health.ALIVE)  # no such attribute
+        except OSError as error:  # a daemon that answers says that there is no such attribute
+            answers.put(Health.DEAD if error.errno in _DEAD else Health.ALIVE)
         else:
             answers.put(Health.ALIVE)
 
@@ -99,28 +100,6 @@ def check_health(mountpoint: Path) -> None:
             f"The daemon of {mountpoint} does not answer.",
             f"Wait, or take the mount away: onefs umount --lazy {mountpoint}",
         )
-
-
-def _health_for_owner(mountpoint: Path) -> Health:
-    """As `health`, asked by the user for whom alone it is mounted."""
-    options = [disk.options for disk in mounted_disks() if disk.mountpoint == str(place(mountpoint))]
-    numbers = dict(option.partition("=")[::2] for option in (options[-1] if options else ()))
-    if "user_id" not in numbers:
-        return Health.ALIVE
-    done = subprocess.run(
-        ["stat", "--file-system", f"./{mountpoint.name}"],
-        cwd=mountpoint.parent,  # root goes there, so that this user needs no way to it
-        user=int(numbers["user_id"]),
-        group=int(numbers["group_id"]),
-        extra_groups=[],
-        env={"PATH": os.defpath, "LC_ALL": "C"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    return Health.DEAD if any(os.strerror(number) in done.stderr for number in _DEAD) else Health.ALIVE
 
 
 def check_machine() -> None:

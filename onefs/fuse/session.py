@@ -21,6 +21,7 @@ from onefs.fuse.errnos import FuseError
 from onefs.fuse.kernel import KernelFacts
 from onefs.fuse.negotiation import BUFFER_BYTES, Features, negotiate
 from onefs.fuse.operations import Operations
+from onefs.fuse.passthrough import Passthrough
 from onefs.fuse.protocol import HEADER, LARGEST_ERRNO, UNANSWERED, MalformedError, Opcode
 
 LOOK_AGAIN_S = 50e-6
@@ -44,16 +45,13 @@ class Session:
     `serve` runs in an event loop; whatever invalidates, or opens a backing file, may run in any thread.
     """
 
-    def __init__(self, connection: int, operations: Operations, *, no_passthrough: str = NOT_ASKED_FOR) -> None:
-        """`connection` is an open `/dev/fuse` that is mounted. `no_passthrough` says why files are not passed through.
-
-        It is "" if the kernel may read files by itself.
-        """
+    def __init__(self, connection: int, operations: Operations, passthrough: Passthrough | None = None) -> None:
+        """`connection` is an open `/dev/fuse` that is mounted. With `passthrough`, the kernel may read files itself."""
         self.features: Features | None = None
         """What was agreed on with the kernel; None until it has asked for it."""
         self._connection = connection
         self._operations = operations
-        self._no_passthrough = no_passthrough
+        self._passthrough = passthrough
         self._buffer = bytearray(BUFFER_BYTES)
         self._buffers, self._message = [self._buffer], memoryview(self._buffer)
         self._handlers: Handlers | None = None
@@ -64,7 +62,8 @@ class Session:
         }
         self._waiting: dict[int, Request] = {}
         self._has_ended = False
-        self._refusal: MountError | None = None
+        self._error: OSError | MountError | None = None
+        """Why it had to end."""
 
     @property
     def facts(self) -> KernelFacts:
@@ -81,7 +80,7 @@ class Session:
         )
 
     async def serve(self) -> None:
-        """Answer the kernel until the mount is gone. Raises `MountError` if the kernel is too old."""
+        """Answer the kernel until the mount is gone. Raises `MountError` if the kernel is too old, and OSError."""
         os.set_blocking(self._connection, False)
         try:
             async with trio.open_nursery() as nursery:
@@ -90,8 +89,8 @@ class Session:
         finally:
             if self._handlers is not None:
                 self._handlers.close()
-        if self._refusal is not None:
-            raise self._refusal
+        if self._error is not None:
+            raise self._error
 
     def close(self) -> None:
         """Close the connection. The mount stays, without anybody who serves it."""
@@ -134,10 +133,9 @@ class Session:
                 n_answered, turn_until_s = 0, perf_counter() + TURN_S
                 continue
             except OSError as error:
-                if error.errno in ENDED:
-                    return
                 if error.errno not in GONE:
-                    raise
+                    self._error = None if error.errno in ENDED else error
+                    return
                 continue
             task = self._answer(size)
             now_s = perf_counter()
@@ -199,16 +197,19 @@ class Session:
                     os.write(self._connection, protocol.pack_error(unique, errno.EIO))
 
     def _init(self, unique: int, ino: int, payload: memoryview, request: Request) -> bytes:  # noqa: ARG002
+        no_passthrough = NOT_ASKED_FOR if self._passthrough is None else self._passthrough.why_not
         try:
-            reply, features = negotiate(unique, payload, no_passthrough=self._no_passthrough)
+            reply, features = negotiate(unique, payload, no_passthrough=no_passthrough)
         except MountError as error:
-            self._refusal, self._has_ended = error, True
+            self._error, self._has_ended = error, True
             return protocol.pack_error(unique, errno.EPROTO)
         if features is not None:
             self.features = features
             self._handlers = Handlers(self._operations, features)
             others = {opcode: handler for opcode, handler in self._table.items() if opcode != Opcode.INIT}
             self._table = {**others, **self._handlers.table()}
+            if self._passthrough is not None and not features.no_passthrough:
+                self._passthrough.begin(self)
         return reply
 
     def _interrupt(self, unique: int, ino: int, payload: memoryview, request: Request) -> None:  # noqa: ARG002

@@ -2,13 +2,14 @@
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from onefs.fuse.kernel import KernelFacts
+from onefs.fuse.kernel import ACTIVE, KernelFacts
 
 if TYPE_CHECKING:
+    from onefs.fuse.counters import Counters
     from onefs.fuse.mounters import Mounter
+    from onefs.fuse.passthrough import Passthrough
     from onefs.recording.recorder import Recorder
 
-ACTIVE = "active"
 WHILE_RECORDING = "Reads are recorded, and those of the kernel would not be seen. Turn it off with: onefs record off."
 
 
@@ -23,9 +24,13 @@ class Adapter(Protocol):
 class KernelStatus:
     """What the adapter of a mount agreed on with the kernel, and what is in force now."""
 
-    def __init__(self, mounter: "Mounter", recorder: "Recorder") -> None:
+    def __init__(
+        self, mounter: "Mounter", recorder: "Recorder", passthrough: "Passthrough", counters: "Counters"
+    ) -> None:
         self._mounter = mounter
         self._recorder = recorder
+        self._passthrough = passthrough
+        self._counters = counters
         self.adapter: Adapter | None = None
         """None until it is mounted."""
 
@@ -34,10 +39,13 @@ class KernelStatus:
         if self.adapter is None:
             return {}
         facts = self.adapter.facts
+        no_passthrough = facts.passthrough or self._passthrough.why_not
         return {
             "adapter": facts.adapter,
             "protocol": facts.protocol or None,
-            "passthrough": facts.passthrough or (WHILE_RECORDING if self._recorder.turn else ACTIVE),
+            "passthrough": no_passthrough or (WHILE_RECORDING if self._recorder.turn else ACTIVE),
+            "passed_through_opens": self._counters.passed_through,
+            "passed_through_inodes": self._passthrough.open_inodes,
             "kept_listings": facts.kept_listings or ACTIVE,
             "read_ahead_kib": self._mounter.read_ahead_kib() or facts.read_ahead_kib or None,
         }

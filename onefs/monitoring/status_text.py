@@ -4,9 +4,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from onefs.fuse.kernel import ACTIVE
 from onefs.modes import ALLOWED, Mode
 from onefs.monitoring.concerns import is_of_files
-from onefs.monitoring.kernel_status import ACTIVE
 from onefs.monitoring.status_troubles import crawler_lines, failure_lines, server_lines
 from onefs.monitoring.styled import (
     BAR_WIDTH,

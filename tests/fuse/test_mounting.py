@@ -1,12 +1,15 @@
 """What is mounted, read from the kernel's table, whatever the names; and why something cannot be."""
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 from archives import make_tables
+from lab_members import MEMBERS, Member, lab_folder
 from mounted import ONEFS, Mounted
+from waiting import wait_until
 
 from onefs.errors import MountError
 from onefs.fuse import mounting
@@ -54,3 +57,21 @@ def test_a_mount_that_is_refused_says_what_fusermount_said(tmp_path: Path) -> No
     assert done.returncode == 1
     assert "fusermount3: mount failed: Operation not permitted" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.needs_root
+def test_the_state_of_a_mount_for_one_user_alone_is_known_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mounting, "_ANSWER_S", 0.1)
+    with lab_folder() as lab:
+        make_tables(lab / "tables", {"alf/a.b.npy": b"x"})
+        mount = Member(MEMBERS[0], lab / "tables", lab)
+        mount.start()
+        try:
+            os.kill(mount.pid, signal.SIGSTOP)
+            assert mounting.health(mount.path) is mounting.Health.SILENT
+            os.kill(mount.pid, signal.SIGCONT)
+            wait_until(lambda: mounting.health(mount.path) is mounting.Health.ALIVE, "it answers again")
+            mount.kill()
+            assert mounting.health(mount.path) is mounting.Health.DEAD
+        finally:
+            mounting.unmount(mount.path, lazy=True)

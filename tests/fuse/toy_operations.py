@@ -5,7 +5,7 @@ import errno
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,8 @@ from onefs.vfs.filesystem import Usage
 from onefs.vfs.nodes import Attributes
 
 ROOT = 1
+LOOK_S = 0.02
+"""How often to see whether a gate is open."""
 DIRECTORY, FILE, LINK = 0o040755, 0o100644, 0o120777
 FORBIDDEN = b"forbidden"
 """A name that the kernel is to believe nothing of."""
@@ -36,13 +38,17 @@ class ToyListing:
 
 @dataclass
 class Node:
-    """A node: a folder has children, a file or a link has content. A file with a gate opens once that is set."""
+    """A node: a folder has children, a file or a link has content. A file with a gate opens once that is set.
+
+    `reply` is how the kernel is to read it, where that differs from the usual.
+    """
 
     attributes: Attributes
     parent: int = ROOT
     children: dict[bytes, int] = field(default_factory=dict)
     content: bytes = b""
     gate: trio.Event | None = None
+    reply: dict[str, Any] = field(default_factory=dict)
 
 
 class ToyOperations:
@@ -55,7 +61,7 @@ class ToyOperations:
         self.open_files: dict[int, int] = {}
         self.forgotten: Counter[int] = Counter()
         self.xattrs = {b"user.short": b"value", b"user.long": b"x" * 5000}
-        self.waits: list[str] = []
+        self.on_open: Callable[[], object] = lambda: None
         self._next_handle = 1
 
     def add(self, parent: int, name: bytes, mode: int = FILE, content: bytes = b"", **about: Any) -> int:
@@ -74,6 +80,11 @@ class ToyOperations:
         if ino not in self.nodes:
             raise FuseError(errno.ESTALE)
         return self.nodes[ino]
+
+    def _file(self, handle: int) -> Node:
+        if handle not in self.open_files:
+            raise FuseError(errno.EBADF)
+        return self.nodes[self.open_files[handle]]
 
     def lookup(self, parent: int, name: bytes, request: Request) -> Attributes:
         self.asked["lookup"] += 1
@@ -107,13 +118,14 @@ class ToyOperations:
 
     def open(self, ino: int, flags: int, request: Request) -> Any:
         self.asked["open"] += 1
+        self.on_open()
         gate = self._node(ino).gate
         return self._open(ino) if gate is None else self._open_later(ino, gate, request)
 
     def _open(self, ino: int) -> OpenReply:
         handle, self._next_handle = self._next_handle, self._next_handle + 1
         self.open_files[handle] = ino
-        return OpenReply(handle, direct_io=False, keep_cache=True)
+        return OpenReply(handle, direct_io=False, keep_cache=True)._replace(**self.nodes[ino].reply)
 
     async def _open_later(self, ino: int, gate: trio.Event, request: Request) -> OpenReply:
         self.asked["waiting"] += 1
@@ -121,22 +133,22 @@ class ToyOperations:
             if request.is_interrupted and wants_to_stop(request.pid):
                 self.asked["interrupted"] += 1
                 raise FuseError(errno.EINTR)
-            await request.pause(trio.current_time() + (AFTER_SIGNAL_S if request.is_interrupted else 1))
+            await request.pause(trio.current_time() + (AFTER_SIGNAL_S if request.is_interrupted else LOOK_S))
         return self._open(ino)
 
     def read(self, handle: int, offset: int, size: int, request: Request) -> Any:
         self.asked["read"] += 1
         self.read_sizes.append(size)
-        return self.nodes[self.open_files[handle]].content[offset : offset + size]
+        return self._file(handle).content[offset : offset + size]
 
     def release(self, handle: int) -> None:
         self.asked["release"] += 1
+        self._file(handle)
         del self.open_files[handle]
 
     def write(self, handle: int, data: bytes) -> int:
         self.asked["write"] += 1
-        node = self.nodes[self.open_files[handle]]
-        node.content += data
+        self._file(handle).content += data
         return len(data)
 
     def setattr(self, ino: int, sets_size: bool, request: Request) -> Attributes:
@@ -199,15 +211,16 @@ class Served:
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._token: trio.lowlevel.TrioToken | None = None
-        self._begun = threading.Event()
+        self._begun, self._scope = threading.Event(), trio.CancelScope()
         self._thread.start()
         self._begun.wait()
 
     def _serve(self) -> None:
         async def serve() -> None:
             self._token = trio.lowlevel.current_trio_token()
-            self._begun.set()
-            await self.session.serve()
+            with self._scope:
+                self._begun.set()
+                await self.session.serve()
 
         try:
             trio.run(serve)
@@ -217,6 +230,16 @@ class Served:
     def in_loop(self, function: Any, *about: Any) -> Any:
         """Call a function in the loop of the session."""
         return trio.from_thread.run_sync(function, *about, trio_token=self._token)
+
+    def cancel(self) -> None:
+        """Cancel serving. For the loop of the session."""
+        self._scope.cancel()
+
+    def abort(self) -> None:
+        """Abort the connection, as an administrator can."""
+        assert self.path is not None
+        number = os.minor(os.stat(self.path).st_dev)
+        Path(f"/sys/fs/fuse/connections/{number}/abort").write_text("1")
 
     def end(self) -> None:
         """Wait until the session has ended. Raises what it raised."""
