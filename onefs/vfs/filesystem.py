@@ -203,7 +203,10 @@ class FileSystem:
 
     def file_at_hand(self, ino: int) -> DatasetFile | None:
         """A file that was looked up lately and can be opened without waiting; None if `open` must find it."""
-        times_changed, node = self._looked_up_last.get(ino, (0, None))
+        found = self._looked_up_last.get(ino)
+        if found is None:
+            return None
+        times_changed, node = found
         is_valid = times_changed == self.times_changed and self._forest.has_one_catalogue and not self.may_block
         return node if is_valid else None
 
