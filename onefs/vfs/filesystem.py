@@ -48,6 +48,7 @@ from onefs.vfs.nodes import (
     Node,
     NodeModes,
     SpecialFile,
+    as_directory,
 )
 from onefs.vfs.prefetching import Prefetching
 from onefs.vfs.queries import QueryFolder
@@ -200,6 +201,10 @@ class FileSystem:
     def attributes(self, ino: int) -> Attributes:
         """Attributes of a node. Raises `GoneError`."""
         return self._attributes(self.file_at_hand(ino) or self._forest.node(ino))
+
+    def parent_attributes(self, ino: int) -> Attributes:
+        """Attributes of the directory that a directory stands in. Raises `GoneError`."""
+        return self.attributes(self._forest.parent_ino(as_directory(self._forest.node(ino))))
 
     def file_at_hand(self, ino: int) -> DatasetFile | None:
         """A file that was looked up lately and can be opened without waiting; None if `open` must find it."""

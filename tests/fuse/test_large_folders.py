@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +17,6 @@ from archives import MADE_SESSION, make_tables
 from asking import a_dataset, a_session, tables_of
 from file_systems import file_system_of
 from mounted import Mounted
-from pyfuse3 import FUSEError
 
 from onefs.cache.store import ContentStore
 from onefs.catalogue.building import build_index
@@ -28,6 +26,8 @@ from onefs.catalogue.snapshot import DatasetRows, Snapshot
 from onefs.catalogue.tables import find_tables
 from onefs.errors import NotInCatalogueError
 from onefs.fetch.access import Content
+from onefs.fuse.callers import Request, finished
+from onefs.fuse.errnos import FuseError
 from onefs.fuse.operations import PAGE_ENTRIES, Operations
 from onefs.modes import Mode
 from onefs.transports.file import FileTransport
@@ -40,7 +40,7 @@ from onefs.vfs.views import View
 
 LARGE, SMALL = a_session(), a_session(number=2)
 N = MOST_AT_ONCE + 500
-CALLER = SimpleNamespace(pid=os.getpid(), uid=os.getuid())
+CALLER = Request(os.getpid(), os.getuid())
 
 
 class Watched(Snapshot):
@@ -70,11 +70,10 @@ def looked_up(operations: Operations, path: str) -> int:
     """The number of what is at a path, looked up as the kernel does."""
 
     async def look() -> int:
-        ino: Any = inodes.ROOT
-        caller: Any = CALLER
+        ino = inodes.ROOT
         for part in path.split("/"):
-            ino = (await operations.lookup(ino, os.fsencode(part), caller)).st_ino  # type: ignore[arg-type]
-        return int(ino)
+            ino = (await finished(operations.lookup(ino, os.fsencode(part), CALLER))).ino
+        return ino
 
     return trio.run(look)
 
@@ -113,9 +112,9 @@ def test_an_index_that_cannot_be_made_anew_is_told_with_path_and_remedy(operatio
     for file in (*indexes_of(tmp_path / "state").rglob("dataset_*"), *(tmp_path / "tables").iterdir()):
         with file.open("r+b") as stream:
             stream.write(b"\xff" * 16)
-    with pytest.raises(FUSEError) as caught:
+    with pytest.raises(FuseError) as caught:
         looked_up(operations, f"{SMALL.path}/raw/a.npy")
-    assert caught.value.errno == errno.EIO
+    assert caught.value.number == errno.EIO
     (failure,) = operations.file_system.journal.failures()
     assert failure.path == SMALL.path
     assert failure.remedy
