@@ -2,7 +2,7 @@
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple, overload
 
@@ -27,13 +27,14 @@ Entry = tuple[str, Attributes]
 class Appearance(NamedTuple):
     """How nodes appear in a listing.
 
-    `attributes` computes those of any node. A file needs no more than `file_mode` and what the catalogue says, unless
-    its size is unknown or its path is in `cached`, those of the files in the cache.
+    `attributes` computes those of any node. Those of most files are told by `file_mode`, the catalogue, and `cached`,
+    the 512-byte blocks of files in the cache by their paths, if `are_blocks_sure`.
     """
 
     attributes: Callable[[Node], Attributes]
     file_mode: int
-    cached: Collection[str]
+    cached: Mapping[str, int]
+    are_blocks_sure: bool
 
 
 class SessionFiles:
@@ -129,10 +130,12 @@ class SessionFiles:
         entries = []
         for row in rows:
             name, size_bytes = paths[row][name_at:], sizes[row]
-            if size_bytes < 0 or (cached and f"{folder_path}/{name}" in cached):
+            blocks = cached.get(f"{folder_path}/{name}") if cached else None
+            if size_bytes < 0 or (blocks is not None and not appearance.are_blocks_sure):
                 attributes = appearance.attributes(self.node(row))
             else:
-                attributes = Attributes(numbers[row], inodes.generation(content[row]), mode, size_bytes, 0, time_s)
+                generation = inodes.generation(content[row])
+                attributes = Attributes(numbers[row], generation, mode, size_bytes, blocks or 0, time_s)
             entries.append((name, attributes))
         return entries
 
