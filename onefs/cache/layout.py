@@ -33,6 +33,15 @@ class Copy(NamedTuple):
     signature: Signature
 
 
+class FolderBlocks(dict[str, int]):
+    """512-byte blocks of the files in a folder of the cache, by their names in the tree.
+
+    `are_sure` unless a file has a UUID in its name there: it may be another dataset's than the tree shows.
+    """
+
+    are_sure = True
+
+
 class CacheLayout:
     """A directory laid out as ONE's, and the folder of what onefs keeps beside it. Safe to use from several threads.
 
@@ -136,9 +145,9 @@ class CacheLayout:
             return self.folder.lacks(dataset.path.rpartition("/")[0])
         return False
 
-    def blocks_in(self, folder: str) -> dict[str, int]:
+    def blocks_in(self, folder: str) -> FolderBlocks:
         """512-byte blocks of each file in one folder of the cache, by its name in the tree."""
-        found: dict[str, int] = {}
+        found = FolderBlocks()
         follows = self.folder.follows_links
         with suppress(OSError):
             if self.folder.lacks(folder) or (folder and not alf.is_safe_relative(folder)):
@@ -150,6 +159,7 @@ class CacheLayout:
                         has_uuid = plain != entry.name
                         if has_uuid is self.uuid_filenames or plain not in found:
                             found[plain] = entry.stat(follow_symlinks=follows).st_blocks
+                            found.are_sure &= not has_uuid
         return found
 
     def holds(self, folder: str) -> bool:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from onefs.cache.layout import FolderBlocks
 from onefs.cache.store import ContentStore
 from onefs.cache.verify import Signature, Verdict, Verify, trusted
 from onefs.catalogue.records import Dataset
@@ -162,7 +163,7 @@ class Content:
         """512-byte blocks on disk, of the complete file or of the part that is there."""
         return self._store.blocks(dataset)
 
-    def cached_blocks_in(self, folder: str) -> dict[str, int]:
+    def cached_blocks_in(self, folder: str) -> FolderBlocks:
         """512-byte blocks of the complete files in one folder, by their names in the tree; {} if there are none."""
         return self._store.blocks_in(folder)
 

@@ -3,10 +3,11 @@
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
+from datetime import date
 from typing import NamedTuple, Protocol
 
 from onefs.catalogue.interface import Catalogue
+from onefs.catalogue.layout import EPOCH
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Folder
 from onefs.errors import NotADirectoryInTreeError
@@ -24,6 +25,7 @@ class NodeModes(NamedTuple):
     file: int = stat.S_IFREG | 0o644
 
 
+DAY_S = 24 * 60 * 60
 MOMENT_S = 1.0
 """How long the kernel keeps what may change without anybody telling it: what a link leads to, a saved search."""
 
@@ -172,4 +174,4 @@ def joined(folder: str, name: str) -> str:
 
 def midnight_s(day: date) -> int:
     """Seconds since the epoch at a date's midnight, UTC: archives record days, not hours."""
-    return int(datetime.combine(day, time(), UTC).timestamp())
+    return (day.toordinal() - EPOCH) * DAY_S
