@@ -296,6 +296,13 @@ class Settings:
         "auto, session if the kernel speaks FUSE 7.26 (Linux 4.9) or later",
         group=Group.MOUNT,
     )
+    passthrough: str = _setting(
+        "auto",
+        one_of("auto", "off"),
+        "auto: the kernel reads verified files from the cache by itself, for a mount by root on Linux 6.9 or later; "
+        "off: it asks onefs for all bytes, which are counted then",
+        group=Group.MOUNT,
+    )
     log: str = _setting(
         "info",
         log_levels,

@@ -19,6 +19,8 @@ missing_for_level() {
     if [[ $level == test ]]; then
         command -v rsync >/dev/null || echo rsync
         command -v getfattr >/dev/null || echo attr
+        [[ -x /usr/sbin/smbd ]] || command -v smbd >/dev/null || echo samba
+        command -v smbclient >/dev/null || echo smbclient
     elif [[ $level == bench ]]; then
         command -v curl >/dev/null || echo curl
         command -v rclone >/dev/null || echo rclone

@@ -114,6 +114,7 @@ VALUES = {
     "allow_other": ("yes", True),
     "run_as": ("onefs", "onefs"),
     "kernel_adapter": ("Session", "session"),
+    "passthrough": ("OFF", "off"),
     "log": (" DEBUG, transports=Warning", "debug,transports=warning"),
     "log_format": ("JSON", "json"),
 }
@@ -185,6 +186,7 @@ REFUSED = {
     "control_dir": ["on"],
     "allow_other": ["", "maybe", "2"],
     "kernel_adapter": ["", "libfuse"],
+    "passthrough": ["on"],
     "log": ["loud", "info,nothing=debug", "info=debug"],
     "log_format": ["xml"],
 }

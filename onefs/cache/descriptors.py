@@ -100,6 +100,28 @@ class CachedFile:
         """Give a share back. The last one closes the file, once nobody reads it any more."""
         self._descriptors.release(self)
 
+    def lend(self) -> int:
+        """The file's descriptor, for a kernel that reads it without asking; CLOSED if it is not to be had.
+
+        It stays open until `take_back`, even if all shares are given back before.
+        """
+        try:
+            return self._descriptors.lend(self)
+        except (OSError, OnefsError):  # whoever reads the file is told
+            return CLOSED
+
+    def take_back(self) -> None:
+        """Take back the descriptor that `lend` gave."""
+        self._descriptors.take_back(self)
+
+    def is_unchanged(self, number: int) -> bool:
+        """Whether no program changed the file, which `number` is a descriptor of, since it was trusted.
+
+        Links and names, which change the ctime, may come and go while it is open. Raises OSError.
+        """
+        status = os.fstat(number)
+        return status.st_size == self.signature.size_bytes and status.st_mtime_ns == self.signature.mtime_ns
+
     def _read(self, buffer: bytearray, offset: int, flags: int) -> int | None:
         """Read into a buffer, and count the bytes; None if all shares were given back. Raises OSError too."""
         number = self._descriptors.borrow(self)
@@ -107,12 +129,10 @@ class CachedFile:
             return None
         try:
             count = os.preadv(number, [buffer], offset, flags)
-            status = os.fstat(number)
+            is_unchanged = self.is_unchanged(number)  # after the read, which saw all changes before it
         finally:
             self._descriptors.give_back(self)
-        # After the read: what changed the bytes before has changed these. Links and names, which change the ctime,
-        # may come and go while it is open.
-        if status.st_size != self.signature.size_bytes or status.st_mtime_ns != self.signature.mtime_ns:
+        if not is_unchanged:
             raise _changed(self) if self._was_read else _removed(self)
         self._was_read = True
         return count
@@ -123,7 +143,8 @@ class Descriptors:
 
     Half of the descriptors that the process may have are for them; the rest is for connections, databases and parts.
     When more are needed, the file that was read longest ago is closed, to be opened again when it is read. Such a file
-    must keep its name: whoever evicts asks `needs_its_name`.
+    must keep its name: whoever evicts asks `needs_its_name`. Those that are lent are not closed; they have at most
+    half of these descriptors.
     """
 
     def __init__(self, disk: Disk) -> None:
@@ -131,6 +152,7 @@ class Descriptors:
         self._lock = new_lock()  # guards all below, and what changes of each file
         self._files: dict[UUID, CachedFile] = {}
         self._open: OrderedDict[CachedFile, None] = OrderedDict()  # read last at the end
+        self._lent = 0
 
     def share(self, dataset: Dataset, copy: Copy) -> CachedFile:
         """A share of a verified file. Takes over the copy's descriptor."""
@@ -185,6 +207,23 @@ class Descriptors:
             unused = self._unused(file)
         if unused != CLOSED:
             os.close(unused)
+
+    def lend(self, file: CachedFile) -> int:
+        """The file's descriptor for long, to be taken back; CLOSED if too many are lent, or it has no share left.
+
+        Raises OSError, CopyRemovedError or CacheDamagedError.
+        """
+        number = self.borrow(file) if self._lent < _limit() // 2 else CLOSED
+        if number != CLOSED:
+            with self._lock:
+                self._lent += 1
+        return number
+
+    def take_back(self, file: CachedFile) -> None:
+        """A descriptor that was lent is not needed any more."""
+        with self._lock:
+            self._lent -= 1
+        self.give_back(file)
 
     def needs_its_name(self, dataset_id: UUID) -> bool:
         """Whether the dataset's file is open without a descriptor, so that evicting it would take it from a reader."""

@@ -112,7 +112,7 @@ class CacheLayout:
 
     def blocks(self, dataset: Dataset) -> int:
         """512-byte blocks of the complete file, or of what is fetched of a dataset so far."""
-        for path in self._paths(dataset):
+        for path in () if self.lacks_folder(dataset) else self._paths(dataset):
             try:
                 status = self._held.status(path)
             except OSError:
@@ -125,23 +125,31 @@ class CacheLayout:
         """512-byte blocks of what is fetched of a dataset so far."""
         found = 0
         for ending in ("", BLOCKS_ENDING):
+            path = f"{PARTS}/{dataset.id}{ending}"
             with suppress(OSError):
-                found += self.beside.status(f"{PARTS}/{dataset.id}{ending}").st_blocks
+                found += 0 if self.beside.lacks(path) else self.beside.status(path).st_blocks
         return found
+
+    def lacks_folder(self, dataset: Dataset) -> bool:
+        """Whether there is surely no folder in which the dataset's file could be."""
+        with suppress(OSError):
+            return self.folder.lacks(dataset.path.rpartition("/")[0])
+        return False
 
     def blocks_in(self, folder: str) -> dict[str, int]:
         """512-byte blocks of each file in one folder of the cache, by its name in the tree."""
-        if folder and not alf.is_safe_relative(folder):
-            return {}
         found: dict[str, int] = {}
         follows = self.folder.follows_links
-        with suppress(OSError), self.folder.scan(folder) as entries:
-            for entry in entries:
-                if entry.is_file(follow_symlinks=follows) and not entry.name.startswith("."):
-                    plain = alf.without_uuid(entry.name)
-                    has_uuid = plain != entry.name
-                    if has_uuid is self.uuid_filenames or plain not in found:
-                        found[plain] = entry.stat(follow_symlinks=follows).st_blocks
+        with suppress(OSError):
+            if self.folder.lacks(folder) or (folder and not alf.is_safe_relative(folder)):
+                return found
+            with self.folder.scan(folder) as entries:
+                for entry in entries:
+                    if entry.is_file(follow_symlinks=follows) and not entry.name.startswith("."):
+                        plain = alf.without_uuid(entry.name)
+                        has_uuid = plain != entry.name
+                        if has_uuid is self.uuid_filenames or plain not in found:
+                            found[plain] = entry.stat(follow_symlinks=follows).st_blocks
         return found
 
     def holds(self, folder: str) -> bool:

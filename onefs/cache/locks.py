@@ -4,10 +4,8 @@ Also names of processes, by which others on the same machine can tell whether th
 """
 
 import errno
-import fcntl
 import logging
 import os
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,18 +17,16 @@ from uuid import UUID, uuid4
 
 from onefs import mountinfo
 from onefs.cache.beneath import READING, STATE_MODE, Folder
+from onefs.cache.byte_locks import LOCKING, NOT_OURS, ByteLocks
 
 FOLDER = "locks"
+DATASETS = f"{FOLDER}/datasets"
 FIRST_PAUSE_S = 0.01
 LONGEST_PAUSE_S = 0.08
 RENEWED_EVERY_S = 5.0
 LEASE_S = 30.0
 """A lease that was not renewed for so long, by the clock of who waits for it, is over. All processes must agree."""
-LOCKING = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK
-HELD = (errno.EAGAIN, errno.EACCES)
 WITHOUT_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK)
-NOT_OURS = (errno.EINVAL, errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM)
-"""Errors of opening what stands in the place of a lock file, and is none, or another user's."""
 PLACES = 1 << 62
 PROCESS_FIELDS = 5
 log = logging.getLogger(__name__)
@@ -47,15 +43,15 @@ class HeldError(Exception):
 class DatasetLocks:
     """A lock for each dataset, against this user's other processes and threads. Safe to use from several threads.
 
-    Each is one byte of one file, locked for an open file of its own: such locks work on NFS and Lustre too, die with
-    their owner, and leave nothing behind. Where the disk has none, or none that other machines see, they are leases.
+    Each is one byte of one file: such locks work on NFS and Lustre too, die with their owner, and leave nothing behind.
+    Where the disk has none, or none that other machines see, they are leases.
     The files stand in `locks` of a folder in which no other user can write.
     """
 
     def __init__(self, folder: Folder, *, leased: bool | None = None) -> None:
         """With `leased` None, the disk decides."""
         self._folder = folder
-        self._file = f"{FOLDER}/datasets"
+        self._bytes = ByteLocks(folder, DATASETS)
         self._leased = leased
         self._leases = Leases(folder)
         self._seen: dict[UUID, Seen] = {}  # what was seen of others' leases, also by who did not wait for their end
@@ -76,6 +72,10 @@ class DatasetLocks:
         finally:
             give_back()
 
+    def close(self) -> None:
+        """Let go of the file. It is opened anew if it is used again."""
+        self._bytes.close()
+
     def _wait(self, dataset_id: UUID, stop: threading.Event, longest_s: float) -> Callable[[], None]:
         pause_s, until_s = FIRST_PAUSE_S, time.monotonic() + longest_s
         while True:
@@ -89,37 +89,15 @@ class DatasetLocks:
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def _take_byte(self, dataset_id: UUID) -> Callable[[], None] | None:
-        number = self._open()
         try:
-            fcntl.fcntl(number, fcntl.F_OFD_SETLK, _byte(dataset_id))
-            if _stands_at(self._folder, self._file, number):
-                return lambda: _unlock(number)
+            return self._bytes.take(dataset_id.int % PLACES)
         except OSError as error:
-            if error.errno in WITHOUT_LOCKS:
-                path = self._folder.path / self._file
-                log.info("%s is on a disk without locks (%s): files that are renewed serve instead.", path, error)
-                self._leased = True
-            elif error.errno not in HELD:
-                os.close(number)
+            if error.errno not in WITHOUT_LOCKS:
                 raise
-        os.close(number)
-        return None
-
-    def _open(self) -> int:
-        """A descriptor of the lock file, made if need be; what is none, or another user's, is replaced."""
-        try:
-            number, status = self._folder.open_file(self._file, LOCKING)
-        except FileNotFoundError:
-            self._folder.make_folders(FOLDER, 0o700)
-        except OSError as error:
-            if error.errno not in NOT_OURS:
-                raise
-            self._folder.unlink(self._file)
-        else:
-            if status.st_mode & 0o077 and status.st_uid == os.geteuid():
-                os.fchmod(number, STATE_MODE)  # an earlier onefs let every user lock it
-            return number
-        return self._folder.open_file(self._file, LOCKING | os.O_CREAT, STATE_MODE)[0]
+            path = self._folder.path / DATASETS
+            log.info("%s is on a disk without locks (%s): files that are renewed serve instead.", path, error)
+            self._leased = True
+            return None
 
     def _take_lease(self, dataset_id: UUID) -> Callable[[], None] | None:
         self._folder.make_folders(FOLDER, 0o700)
@@ -249,18 +227,6 @@ def _stands_at(folder: Folder, path: str, number: int) -> bool:
         return os.path.samestat(folder.status(path), os.fstat(number))
     except FileNotFoundError:
         return False
-
-
-def _unlock(number: int) -> None:
-    """Give up what is locked for a descriptor, and close it. A process that was forked off has it open too."""
-    with suppress(OSError):
-        fcntl.fcntl(number, fcntl.F_OFD_SETLK, struct.pack("hhqqi", fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0))
-    os.close(number)
-
-
-def _byte(dataset_id: UUID) -> bytes:
-    """A `struct flock` that asks for the one byte of a dataset."""
-    return struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, dataset_id.int % PLACES, 1, 0)
 
 
 def _can_be_told(name: str) -> bool:

@@ -231,6 +231,7 @@ class ContentStore(CacheLayout):
         """Record what was verified, unless the disk takes too long."""
         self.quota.close()
         self.state.close(CLOSING_S)
+        self._locks.close()
         super().close()
 
     def _open(self, path: str) -> int:
@@ -259,7 +260,8 @@ class ContentStore(CacheLayout):
     def _to_quarantine(self, dataset: Dataset, path: str, reader: int) -> None:
         """Move a wrong file, which `reader` reads, out of the cache; nothing is deleted. Raises OSError.
 
-        A JSON file beside it tells where it stood, so that it can be put back.
+        A JSON file beside it tells where it stood, so that it can be put back. Its mtime is changed, by which all who
+        have it open, in whatever process, know that it is wrong.
         """
         target = f"{QUARANTINE}/{dataset.id}.{time.time_ns()}{Path(path).suffix}"
         origin = {"from": str(self.folder.path / path), "dataset": str(dataset.id), "wanted": wanted(dataset)}
@@ -272,3 +274,5 @@ class ContentStore(CacheLayout):
             raise
         finally:
             os.close(number)
+        with suppress(OSError):
+            os.utime(reader)

@@ -29,14 +29,16 @@ from onefs.daemon.watchdog import UnitReporter
 from onefs.errors import OnefsError, UsageError
 from onefs.fetch.access import Verify
 from onefs.fuse import mounting
+from onefs.fuse.adapters import adapter_of, chosen_adapter
 from onefs.fuse.counters import Counters
 from onefs.fuse.errnos import errno_name
 from onefs.fuse.mounters import Mounter
 from onefs.fuse.notify import Notifier
 from onefs.fuse.operations import Operations
-from onefs.fuse.pyfuse3_adapter import Pyfuse3Adapter
+from onefs.fuse.passthrough import NOT_WANTED, Passthrough, no_passthrough
 from onefs.jitter import Jitter
 from onefs.modes import ALLOWED, Mode, ModeState, check
+from onefs.monitoring.kernel_status import KernelStatus
 from onefs.monitoring.metrics import Measured, Metrics
 from onefs.monitoring.status import Status
 from onefs.outages import PAUSE_S
@@ -111,6 +113,9 @@ class Service:
             self._releases(),
             source.state_dir,
         )
+        self._passthrough = Passthrough(recorder, counters, self._no_passthrough())
+        self._kernel_status = KernelStatus(mounter, recorder, self._passthrough, counters)
+        status.add("kernel", self._kernel_status)
         status.add("shown", self._showing)
         status.add("prefetch", self._prefetching)
         status.add("jobs", self._jobs)
@@ -133,8 +138,16 @@ class Service:
             has_old_pages=self._notifier.has_old_pages,
             programs=self._programs,
             counters=counters,
+            passthrough=self._passthrough,
         )
         self.root_task: Task | None = None
+
+    def _no_passthrough(self) -> str:
+        """Why the kernel must not read files by itself; "" if it may."""
+        if self._settings.passthrough == "off":
+            return NOT_WANTED
+        is_local = not self._content.may_block
+        return no_passthrough(self._source.data_dir, Verify(self._settings.verify), is_local=is_local)
 
     def _control_directory(self, status: Status, log: Log) -> Directory:
         files = self._file_commands()
@@ -226,15 +239,12 @@ class Service:
     @contextlib.contextmanager
     def _mounted(self) -> Iterator[None]:
         name = self._mounter.shown_as or self._source.name
-        options = mounting.options(name, allow_other=self._settings.allow_other)
-        with mounting.words_of_fuse() as said:
-            try:
-                self._adapter = Pyfuse3Adapter(self._mounter.mount(name), options, self._operations)
-            except RuntimeError as error:
-                raise mounting.refusal(self._mountpoint, said()) from error
+        adapter = chosen_adapter(self._settings)
+        self._adapter = adapter_of(adapter, self._mounter.mount(name), self._operations, self._passthrough)
         try:
             self._operations.many_reads_may_wait = self._mounter.raise_max_background()
-            self._notifier.start()
+            self._notifier.start(self._adapter)
+            self._kernel_status.adapter = self._adapter
             yield
         finally:
             self._notifier.stop()

@@ -194,7 +194,7 @@ class Content:
 
     def cached_size(self, dataset: Dataset) -> int | None:
         """Size in bytes of the complete file in the cache."""
-        found = self._store.find_copy(dataset)
+        found = None if self._store.lacks_folder(dataset) else self._store.find_copy(dataset)
         return found[1].st_size if found is not None else None
 
     @property

@@ -83,6 +83,11 @@ class OpenFile:
         """Whether no read waits for a server any more."""
         return self._file is not None
 
+    @property
+    def verified(self) -> CachedFile | None:
+        """The verified file that it is read from; None if that is not whole yet."""
+        return self._file
+
     def wait(self, offset: int, size: int) -> Future[None] | None:
         """None if these bytes can be read now (or lie behind the end), else what to wait for.
 

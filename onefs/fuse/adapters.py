@@ -4,12 +4,32 @@ import importlib
 import importlib.util
 import os
 import re
-from typing import Literal
+from typing import Literal, Protocol
 
 from onefs.errors import MountError
+from onefs.fuse.kernel import KernelFacts
+from onefs.fuse.notify import Kernel
+from onefs.fuse.operations import Operations
+from onefs.fuse.passthrough import Passthrough
+from onefs.fuse.session import Session
 from onefs.settings import Settings
 
 Adapter = Literal["session", "pyfuse3"]
+
+
+class KernelAdapter(Kernel, Protocol):
+    """What serves a mount."""
+
+    @property
+    def facts(self) -> KernelFacts:
+        """What it agreed on with the kernel."""
+
+    async def serve(self) -> None:
+        """Answer the kernel until the mount is gone."""
+
+    def close(self) -> None:
+        """Close the connection. The mount stays, without anybody who serves it."""
+
 
 FIRST_LINUX = (4, 9)
 """The first Linux whose FUSE protocol, 7.26, the session speaks."""
@@ -29,6 +49,15 @@ def chosen_adapter(settings: Settings) -> Adapter:
     if settings.kernel_adapter == "auto" and _is_too_old(os.uname().release) and importlib.util.find_spec(LIBRARY):
         return "pyfuse3"
     return "session"
+
+
+def adapter_of(name: Adapter, connection: int, operations: Operations, passthrough: Passthrough) -> KernelAdapter:
+    """The adapter of that name, for an open connection to the kernel, which it closes in the end."""
+    if name == "session":
+        return Session(connection, operations, passthrough)
+    from onefs.fuse.pyfuse3_adapter import Pyfuse3Adapter
+
+    return Pyfuse3Adapter(connection, operations)
 
 
 def _is_too_old(release: str) -> bool:

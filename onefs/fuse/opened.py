@@ -36,6 +36,8 @@ class Handle:
     """Whether its bytes were on their way when it was opened, and have not come to be read since."""
     is_followed: bool = False
     """Whether the file system is to be told of the first bytes that are read of it."""
+    backing_id: int = 0
+    """What the kernel reads by itself, without asking; 0 if it asks."""
 
 
 @dataclass(slots=True, eq=False)
@@ -102,6 +104,10 @@ class Pages:
     def were_read(self, inode: int) -> bool:
         """Whether the kernel may have pages of a file, and answer reads without asking."""
         return inode in self._were_read
+
+    def dropped(self, inode: int) -> None:
+        """The kernel drops its pages of a file, as it reads that by itself from now on."""
+        self._were_read.pop(inode, None)
 
     def read(self, inode: int) -> bool:
         """The kernel gets pages of a file; whether it had none before."""

@@ -15,12 +15,13 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, TypeVarTupl
 import trio
 
 from onefs.catalogue.stored import MustWaitError, NotWaiting
-from onefs.errors import CopyRemovedError, CrawlingError, GoneError, NotInCatalogueError, OnefsError
+from onefs.errors import CacheDamagedError, CopyRemovedError, CrawlingError, GoneError, NotInCatalogueError, OnefsError
 from onefs.fuse.accounting import ProgramAccounting
 from onefs.fuse.callers import Answer, Request, begin, in_task, in_thread, until_done
 from onefs.fuse.counters import OPERATIONS, Counters
 from onefs.fuse.errnos import FuseError, errno_of
 from onefs.fuse.opened import Handle, Listing, Pages
+from onefs.fuse.passthrough import Passthrough
 from onefs.fuse.process_lookup import ProcessLookup
 from onefs.fuse.recording import ReadReporter
 from onefs.recording.program_usage import Programs
@@ -129,10 +130,11 @@ class Operations:
         has_old_pages: Callable[[int], bool] = lambda inode: False,  # noqa: ARG005
         programs: Programs | None = None,
         counters: Counters | None = None,
+        passthrough: Passthrough | None = None,
     ) -> None:
         """`has_old_pages` tells whether the kernel may still have pages of an inode that must not be read.
 
-        `programs` counts which program opens and reads what.
+        `programs` counts which program opens and reads what; `passthrough` has the kernel read files by itself.
         """
         self.counters = counters or Counters()
         self._has_old_pages = has_old_pages
@@ -148,6 +150,7 @@ class Operations:
         """Whether the kernel lets any number of reads through; else files still being fetched bypass its cache."""
         self._pages = Pages()
         self._recorder = file_system.recorder
+        self._passthrough = passthrough or Passthrough(self._recorder, self.counters)
         self._processes = ProcessLookup()
         self._told = ReadReporter(self._recorder, self._pages, self._files, self._processes)
         self._programs = programs or Programs()
@@ -288,13 +291,16 @@ class Operations:
                 await until_done(pending, request, self._open_wait_s)
                 pending = opened.file.wait(0, 1)
             is_there = pending is None and opened.file.is_whole
+            if caller is not None:  # only now: what cannot be fetched, as a server is down, makes nobody a crawler
+                self._accounts.opened(caller, is_fetched=opened.is_fetched)
+            backing_id = self._pass_through(ino, opened)
         except BaseException:
             opened.file.close()
             raise
-        if caller is not None:  # only now: what cannot be fetched, as a server is down, makes nobody a crawler
-            self._accounts.opened(caller, is_fetched=opened.is_fetched)
         number = next(self._numbers)
         self._files[number] = handle = Handle(opened, ino, request.pid, request.uid, caller, reader)
+        if backing_id:
+            return await self._passed_through(number, handle, backing_id)
         keep_cache = self._pages.are_of(handle) and not self._has_old_pages(ino)
         direct_io = opened.size_bytes is None or not (is_there or self.many_reads_may_wait)
         handle.has_pages = not direct_io
@@ -302,6 +308,21 @@ class Operations:
         if reader is not None:
             self._told.opened(handle)
         return OpenReply(number, direct_io, keep_cache)
+
+    def _pass_through(self, ino: int, opened: Opened) -> int:
+        try:
+            return self._passthrough.open(ino, opened)
+        except CacheDamagedError as error:
+            self.file_system.journal.record(opened.path, error)
+            raise
+
+    async def _passed_through(self, number: int, handle: Handle, backing_id: int) -> OpenReply:
+        """The reply for a file that the kernel reads by itself."""
+        handle.has_pages, handle.backing_id = False, backing_id
+        self._pages.dropped(handle.inode)
+        if self._recorder.turn:
+            await self._told.passed_through(handle)
+        return OpenReply(number, direct_io=False, keep_cache=False, backing_id=backing_id)
 
     async def _opened(self, ino: int, request: Request, refusal: CrawlingError | None = None) -> Opened:
         fs, uid = self.file_system, request.uid
@@ -329,6 +350,7 @@ class Operations:
         command = self._writers[handle]
         await in_task()
         await trio.to_thread.run_sync(command, data.decode(errors="replace"), abandon_on_cancel=True)
+        await self._told.switched()
         return len(data)
 
     @answered
@@ -402,6 +424,7 @@ class Operations:
         if self._writers.pop(number, None) is not None:
             return
         handle = self._files.pop(number)
+        self._passthrough.released(handle.inode, handle.backing_id)
         if handle.is_awaited:
             self._pages.released(handle)
         handle.opened.file.close()
@@ -426,6 +449,7 @@ class Operations:
     async def getxattr(self, ino: int, name: bytes, request: Request) -> bytes:
         """Value of an extended attribute."""
         wanted = os.fsdecode(name)
+        xattrs.check(wanted)
         if wanted == xattrs.LOADER:
             self._accounts.trust(await self._processes.caller(request.pid, request.uid))
             return b""

@@ -4,7 +4,6 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pyfuse3
@@ -25,9 +24,9 @@ from pyfuse3 import (
 
 from onefs.alf import LONGEST_NAME_BYTES
 from onefs.fuse.callers import Answer, Request, finished
-from onefs.fuse.disconnection import connections, until_disconnected
+from onefs.fuse.disconnection import until_disconnected
 from onefs.fuse.errnos import FuseError
-from onefs.fuse.mounters import is_given
+from onefs.fuse.kernel import KernelFacts
 from onefs.fuse.opened import Listing
 from onefs.fuse.operations import Operations
 from onefs.fuse.packing import BLOCK_SIZE_BYTES, FOREVER_S, blocks_of
@@ -36,6 +35,7 @@ from onefs.vfs.nodes import Attributes
 
 MAX_REQUESTS = 10_000
 """Requests under way at once: each waiting read or open takes one, and the rest must still be answered."""
+NOT_OFFERED = "pyfuse3 does not offer it. Mount with: --kernel-adapter session."
 
 R = TypeVar("R")
 
@@ -43,11 +43,15 @@ R = TypeVar("R")
 class Pyfuse3Adapter:
     """One mount, served by pyfuse3. There can be one in a process."""
 
-    def __init__(self, mounted_on: str, options: set[str], operations: Operations) -> None:
-        """`mounted_on` is a mountpoint, or `/dev/fd/N`, an open connection. Raises RuntimeError."""
-        others = connections()
-        pyfuse3.init(_Requests(operations), mounted_on, options)
-        self._connection = int(Path(mounted_on).name) if is_given(Path(mounted_on)) else (connections() - others).pop()
+    def __init__(self, connection: int, operations: Operations) -> None:
+        """`connection` is the open one of the mount, which `close` closes. Raises RuntimeError."""
+        pyfuse3.init(_Requests(operations), f"/dev/fd/{connection}", set())
+        self._connection = connection
+
+    @property
+    def facts(self) -> KernelFacts:
+        """What it agreed on with the kernel, as far as pyfuse3 tells."""
+        return KernelFacts("pyfuse3", "", NOT_OFFERED, NOT_OFFERED, 0)
 
     async def serve(self) -> None:
         """Answer the kernel until the mount is gone."""
@@ -57,8 +61,8 @@ class Pyfuse3Adapter:
             nursery.cancel_scope.cancel()  # and with it the requests whose answers nobody takes any more
 
     def close(self) -> None:
-        """End the connection."""
-        pyfuse3.close(unmount=True)
+        """Close the connection. The mount stays, without anybody who serves it."""
+        pyfuse3.close()
 
     def invalidate_inode(self, ino: int, *, attributes_only: bool) -> None:
         """Have the kernel forget a node's attributes, and its pages. Raises OSError."""

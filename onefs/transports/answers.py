@@ -214,7 +214,8 @@ def from_library(error: Exception, server: str, timeout: Timeout) -> OnefsError:
         return ConnectTimedOutError(
             f"{server} cannot be reached: no connection within {timeout.connect_timeout:g} s.", CHECK
         )
-    if isinstance(reason, http_errors.ReadTimeoutError):
+    is_silent = isinstance(reason, TimeoutError) and reason.errno is None  # as sockets that wait so long tell it
+    if is_silent or isinstance(reason, http_errors.ReadTimeoutError):
         return TimedOutError(f"{server} did not answer within {timeout.read_timeout:g} s.", LATER)
     if isinstance(root, HTTPException) and not isinstance(root, RemoteDisconnected):
         return bad_http(server, root)

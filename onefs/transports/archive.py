@@ -1,6 +1,5 @@
 """The addresses of an archive's files on a data server or in a bucket."""
 
-from dataclasses import replace
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from uuid import UUID
 
@@ -63,18 +62,22 @@ class ArchiveServer:
         """
         if self._names is not RemoteNames.AUTO:
             return (self.location(path, dataset_id, has_uuid=self._names is RemoteNames.UUID),)
-        has_uuid = self._found_names.have_uuids is not False
-        first = self.location(path, dataset_id, has_uuid=has_uuid)
-        second = self.location(path, dataset_id, has_uuid=not has_uuid)
+        has_uuid, found = self._found_names.have_uuids is not False, self._found_names
+        first, second = (
+            self._url(path, dataset_id, has_uuid=has_uuid),
+            self._url(path, dataset_id, has_uuid=not has_uuid),
+        )
         return (
-            replace(first, form=NameForm(has_uuid, "", self._found_names)),
-            replace(second, form=NameForm(not has_uuid, first.url, self._found_names)),
+            Location(first, self._login, self._bucket, NameForm(has_uuid, "", found)),
+            Location(second, self._login, self._bucket, NameForm(not has_uuid, first, found)),
         )
 
     def location(self, path: str, dataset_id: UUID, *, has_uuid: bool = True) -> Location:
         """Where the dataset stands under one name. Every part is percent-encoded (`#` above all)."""
-        name = alf.archive_path(path, dataset_id) if has_uuid else path
-        return self.folder.below("/".join(quote(part, safe="") for part in name.split("/")))
+        return Location(self._url(path, dataset_id, has_uuid=has_uuid), self._login, self._bucket)
+
+    def _url(self, path: str, dataset_id: UUID, *, has_uuid: bool) -> str:
+        return f"{self._base_url}/{quote(alf.archive_path(path, dataset_id) if has_uuid else path)}"
 
 
 def bucket_server(

@@ -6,10 +6,13 @@ import socket
 from collections.abc import Mapping
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse, IncompleteRead, LineTooLong, RemoteDisconnected
+from typing import Any
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+BUFFER_BYTES = 1 << 15
+"""So that a small file comes with its head in one piece."""
 LONGEST_LINE_BYTES = 1 << 16
 MOST_HEADERS = 256
 MOST_HEADS = 10
@@ -39,7 +42,9 @@ class Response(HTTPResponse):
     retries: object = None
 
     def __init__(self, sock: socket.socket) -> None:
-        super().__init__(sock, method="GET")
+        self.fp = sock.makefile("rb", BUFFER_BYTES)  # type: ignore[assignment]
+        self.debuglevel = 0
+        self._method = "GET"
         self._sock = sock
         self.was_shut_down = False
         """Whether the end of the body is not the server's."""
@@ -175,16 +180,14 @@ class _Connection(HTTPConnection):
         self, method: str, url: str, headers: Mapping[str, str] | None = None, **_: object
     ) -> None:
         """Send a request without a body. `headers` are all that are sent."""
-        if self.sock is not None:
-            self.sock.settimeout(self.timeout)
+        self._set_timeout()
         lines = [f"{method} {url} HTTP/1.1", *[f"{name}: {value}" for name, value in (headers or {}).items()]]
         self.send("\r\n".join([*lines, "", ""]).encode("latin-1"))
 
     def getresponse(self) -> Response:  # type: ignore[override]
         """Read the head of the answer."""
-        sock = self.sock
-        sock.settimeout(self.timeout)
-        response = Response(sock)
+        self._set_timeout()
+        response = Response(self.sock)
         try:
             response.begin()
         except BaseException:
@@ -194,17 +197,43 @@ class _Connection(HTTPConnection):
             self.close()
         return response
 
+    def _set_timeout(self) -> None:
+        if self.sock is not None and self.sock.gettimeout() != self.timeout:  # setting it is a system call
+            self.sock.settimeout(self.timeout)
+
 
 class _TlsConnection(_Connection, HTTPSConnection):
     pass
 
 
-class _Pool(HTTPConnectionPool):
+class Pool(HTTPConnectionPool):
+    """Connections to one server."""
+
     ConnectionCls = _Connection  # type: ignore[assignment]
 
+    def reuse(self, target: str, headers: Mapping[str, str], timeout_s: float | None) -> Response | None:
+        """The answer to a request over an open connection; None if there is none. Raises HTTPException or OSError.
 
-class _TlsPool(HTTPSConnectionPool):
+        It spares what `urlopen` does for connections that have to be made, and for retries.
+        """
+        connection: Any = self._get_conn()  # one of ours
+        if connection.sock is None:
+            self._put_conn(connection)
+            return None
+        connection.timeout = timeout_s
+        try:
+            connection.request("GET", target, headers)
+            response: Response = connection.getresponse()
+        except BaseException:
+            connection.close()
+            self._put_conn(connection)
+            raise
+        response._pool, response._connection = self, connection
+        return response
+
+
+class _TlsPool(Pool, HTTPSConnectionPool):
     ConnectionCls = _TlsConnection  # type: ignore[assignment]
 
 
-POOLS_OF_SCHEMES = {"http": _Pool, "https": _TlsPool}
+POOLS_OF_SCHEMES = {"http": Pool, "https": _TlsPool}

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
-from urllib3 import HTTPConnectionPool, PoolManager, ProxyManager, Retry, Timeout
+from urllib3 import PoolManager, ProxyManager, Retry, Timeout
 from urllib3 import exceptions as http_errors
 from urllib3.util import create_urllib3_context, parse_url
 
@@ -25,7 +25,7 @@ from onefs.transports.addresses import server_name, shown
 from onefs.transports.answers import body, from_library, root_cause
 from onefs.transports.base import Body, Location, Login
 from onefs.transports.buckets import TELLING, Asked, Bucket, refusal
-from onefs.transports.connections import POOLS_OF_SCHEMES, Response
+from onefs.transports.connections import POOLS_OF_SCHEMES, Pool, Response
 
 LONGEST_REDIRECTION = 5
 POOLS = 64
@@ -62,7 +62,7 @@ class HttpTransport:
         self._lock = new_lock()  # guards what follows but for _reading
         self._suspends = suspends or SuspendWatch()
         self._managers: dict[tuple[str, bool], PoolManager] = {}
-        self._routes: dict[tuple[str, str], HTTPConnectionPool | PoolManager] = {}
+        self._routes: dict[tuple[str, str], Pool | PoolManager] = {}
         self._reading: set[Response] = set()  # changed by atomic operations
         self._closed = False
         self._requests_sent = 0
@@ -145,28 +145,37 @@ class HttpTransport:
     def _send(self, url: str, headers: Mapping[str, str]) -> Response:
         """The answer to one request. A kept connection that the server dropped is replaced, as that says nothing."""
         scheme, host, target = _split(url)
+        headers = {"Host": host, **headers}
         for attempt in (1, 2):
             route = self._route(scheme, host)
             try:
-                return cast(
-                    Response,
-                    route.urlopen(
-                        "GET",
-                        url if isinstance(route, PoolManager) else target,
-                        headers={"Host": host, **headers},
-                        redirect=False,
-                        retries=NO_RETRIES,
-                        preload_content=False,
-                        decode_content=False,
-                        assert_same_host=False,
-                    ),
-                )
-            except http_errors.MaxRetryError as error:
+                response = self._send_by(route, url, target, headers)
+            except (http_errors.MaxRetryError, *STALE_CONNECTION) as error:
                 if attempt == 2 or not isinstance(root_cause(error), STALE_CONNECTION):
                     raise
+            else:
+                return response
         raise AssertionError("unreachable")
 
-    def _route(self, scheme: str, host: str) -> HTTPConnectionPool | PoolManager:
+    def _send_by(self, route: Pool | PoolManager, url: str, target: str, headers: Mapping[str, str]) -> Response:
+        response = None
+        if isinstance(route, Pool):
+            response, url = route.reuse(target, headers, self._timeout.read_timeout), target
+        return response or cast(
+            Response,
+            route.urlopen(
+                "GET",
+                url,
+                headers=headers,
+                redirect=False,
+                retries=NO_RETRIES,
+                preload_content=False,
+                decode_content=False,
+                assert_same_host=False,
+            ),
+        )
+
+    def _route(self, scheme: str, host: str) -> Pool | PoolManager:
         """The connections to a server, or to the proxy. The environment is asked once per host, as that is slow."""
         with self._lock:
             if self._closed:
@@ -180,12 +189,12 @@ class HttpTransport:
                 route = self._routes[scheme, host] = self._make_route(scheme, host)
             return route
 
-    def _make_route(self, scheme: str, host: str) -> HTTPConnectionPool | PoolManager:
+    def _make_route(self, scheme: str, host: str) -> Pool | PoolManager:
         proxy = _proxy_for(scheme, host, self._proxy)
         kind = (proxy, scheme == "https")
         manager = self._managers.get(kind) or self._make_manager(*kind)
         self._managers[kind] = manager
-        return manager if proxy else manager.connection_from_url(f"{scheme}://{host}")
+        return manager if proxy else cast(Pool, manager.connection_from_url(f"{scheme}://{host}"))
 
     def _make_manager(self, proxy: str, tls: bool) -> PoolManager:
         """Connections. Raises `UsageError` for settings that cannot be used, so that no server is blamed for them."""

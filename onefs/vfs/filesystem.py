@@ -31,7 +31,7 @@ from onefs.modes import ALLOWED, Mode
 from onefs.recording.recorder import Recorder
 from onefs.vfs import xattrs
 from onefs.vfs.absences import Absences
-from onefs.vfs.contents import Nodes
+from onefs.vfs.contents import Appearance, Nodes
 from onefs.vfs.entries import Entries
 from onefs.vfs.forest import Forest, Wait
 from onefs.vfs.handles import ReadableFile
@@ -245,9 +245,8 @@ class FileSystem:
         self._unanswered.answered(ino)
         own = self._attributes(directory)
         above = Attributes(forest.parent_ino(directory), 0, self._modes.directory, 0, 0, directory.time_s)
-        return Entries(
-            [(".", own), ("..", above)], nodes, self._blocks_of(nodes).keys(), self._attributes, self._modes.file
-        )
+        appearance = Appearance(self._attributes, self._modes.file, self._blocks_of(nodes).keys())
+        return Entries([(".", own), ("..", above)], nodes, appearance)
 
     def path(self, ino: int) -> str:
         """Path from the mount's root, "" for the root itself."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from archive_and_cache import ArchiveAndCache, read, read_open, together
 
+from onefs.cache.descriptors import CLOSED
 from onefs.cache.quota import Limits
 from onefs.errors import CopyRemovedError
 from onefs.fetch.access import Content, OpenFile
@@ -169,3 +170,39 @@ def test_files_in_memory_are_read_without_waiting(place: ArchiveAndCache) -> Non
         assert file.read_now(5, 100) == texts[0][5:105]
     finally:
         shutil.rmtree(place.cache)
+
+
+def test_what_is_lent_stays_open_and_takes_half_of_the_descriptors_at_most(place: ArchiveAndCache) -> None:
+    _, files, texts = many(place, 300)
+    with few_descriptors() as most:
+        lent = {number: file.verified for number, file in enumerate(files) if file.verified is not None}
+        numbers = {number: file.lend() for number, file in lent.items()}
+        there = {number for number, descriptor in numbers.items() if descriptor != CLOSED}
+        assert 20 <= len(there) <= most // 2
+        for number, file in enumerate(files):
+            assert file.read(0, 9) == texts[number][:9]
+        for number in there:
+            files[number].close()
+            assert os.pread(numbers[number], 9, 0) == texts[number][:9]
+        for number in there:
+            lent[number].take_back()
+        for number in set(lent) - there:
+            files[number].close()
+        assert in_cache(place) == 0
+
+
+def test_a_file_that_is_lent_can_be_evicted(place: ArchiveAndCache) -> None:
+    data = os.urandom(MIB // 4)
+    content = place.content(limits=Limits(MIB))
+    first, *others = (place.add(data, number) for number in range(10))
+    read(content, first)
+    file = content.open(first, may_fetch=False)
+    assert file.verified is not None
+    number = file.verified.lend()
+    for dataset in others:
+        read(content, dataset)
+        content.flush()
+    assert not place.file(first).exists()
+    assert os.pread(number, len(data), 0) == data
+    assert file.verified.is_unchanged(number)
+    file.verified.take_back()

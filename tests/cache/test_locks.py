@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,21 @@ TURNS = 3
 PATIENT_S = LEASE_S / 2
 DATA = os.urandom(1 << 20) * 4
 PIECE = 2_500_000
+FORKING_HOLDER = """
+import os, sys, threading, time
+from pathlib import Path
+from uuid import UUID
+from onefs.cache.beneath import Folder
+from onefs.cache.locks import DatasetLocks
+locks, dataset = DatasetLocks(Folder(Path(sys.argv[1]))), UUID(sys.argv[2])
+with locks.hold(dataset, threading.Event()):
+    pass
+child = os.fork()
+with locks.hold(dataset, threading.Event()) if child else threading.Lock():
+    if child:
+        print(child, flush=True)
+    time.sleep(600)
+"""
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -143,6 +159,36 @@ def test_a_folder_deleted_meanwhile_keeps_nobody_waiting(folder: Path, kind: str
     process.stdout.readline()
     shutil.rmtree(folder / "locks")
     assert not held(DatasetLocks(Folder(folder), leased=kind == "leases"), DATASET)
+
+
+def test_a_process_forked_off_before_keeps_no_lock_of_a_killed_owner(folder: Path) -> None:
+    """The lock file is open in both."""
+    command = [sys.executable, "-c", FORKING_HOLDER, folder, str(DATASET)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        try:
+            assert held(DatasetLocks(Folder(folder)), DATASET)
+            process.kill()
+            process.wait()
+            with DatasetLocks(Folder(folder)).hold(DATASET, threading.Event(), PATIENT_S):
+                os.kill(child, 0)
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+def test_a_lock_file_that_was_deleted_is_left(folder: Path) -> None:
+    locks, others = DatasetLocks(Folder(folder)), DatasetLocks(Folder(folder))
+    with locks.hold(ANOTHER, threading.Event()):
+        shutil.rmtree(folder / "locks")
+        with locks.hold(DATASET, threading.Event()):
+            assert held(others, DATASET)
+            assert held(locks, ANOTHER)
+    assert not held(others, DATASET)
+    locks.close()
+    others.close()
+    targets = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+    assert not [target for target in targets if "datasets" in target and str(folder) in target]
 
 
 def test_a_lease_from_elsewhere_ends_when_it_is_not_renewed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from onefs.cache.store import ContentStore
 from onefs.catalogue.live import LiveSnapshot
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.fetch.access import Content
-from onefs.fuse import mounting
+from onefs.fuse.mounters import Mounter
 from onefs.fuse.notify import Notifier
 from onefs.fuse.operations import Operations
 from onefs.fuse.pyfuse3_adapter import Pyfuse3Adapter
@@ -57,14 +57,16 @@ def main(home: Path, mountpoint: Path) -> None:
         links=resolvers(live.silent(), database.eid_of_pid),
     )
     operations = Operations(file_system, open_wait_s=2)
-    adapter = Pyfuse3Adapter(str(mountpoint), mounting.options("asking", allow_other=False), operations)
-    notifier.start()
+    mounter = Mounter(mountpoint)
+    adapter = Pyfuse3Adapter(mounter.mount("asking"), operations)
+    notifier.start(adapter)
     print("ready", flush=True)
     try:
         trio.run(adapter.serve)
     finally:
         notifier.stop()
         adapter.close()
+        mounter.close()
         content.close()
 
 

@@ -5,7 +5,7 @@ import gc
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from mounted import Mounted
 from onefs.cache.store import ContentStore
 from onefs.catalogue.building import build_index
 from onefs.catalogue.index import indexes_of, open_index
+from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.snapshot import DatasetRows, Snapshot
 from onefs.catalogue.tables import find_tables
 from onefs.errors import NotInCatalogueError
@@ -31,9 +32,9 @@ from onefs.fuse.operations import PAGE_ENTRIES, Operations
 from onefs.modes import Mode
 from onefs.transports.file import FileTransport
 from onefs.vfs import inodes
-from onefs.vfs.contents import FILES_KEPT
+from onefs.vfs.contents import FILES_KEPT, Appearance, Entry, SessionFiles
 from onefs.vfs.forest import Wait
-from onefs.vfs.nodes import Attributes, DatasetFile
+from onefs.vfs.nodes import DatasetFile
 from onefs.vfs.tree import MOST_AT_ONCE, Tree
 from onefs.vfs.views import View
 
@@ -132,14 +133,14 @@ def test_attributes_are_made_for_the_entries_that_are_asked_for(
     operations: Operations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = 0
-    bare = DatasetFile.bare_attributes
+    make = SessionFiles.entries
 
-    def counted(node: DatasetFile, mode: int) -> Attributes:
+    def counted(files: SessionFiles, folder: str, rows: Sequence[int], appearance: Appearance) -> list[Entry]:
         nonlocal made
-        made += 1
-        return bare(node, mode)
+        made += len(rows)
+        return make(files, folder, rows, appearance)
 
-    monkeypatch.setattr(DatasetFile, "bare_attributes", counted)
+    monkeypatch.setattr(SessionFiles, "entries", counted)
     entries = operations.file_system.entries(looked_up(operations, f"{LARGE.path}/raw"))
     made = 0
     assert len(entries) == N + 2
@@ -152,13 +153,19 @@ def test_attributes_are_made_for_the_entries_that_are_asked_for(
     assert len(set(names)) == N + 2
 
 
+def n_nodes_of(catalogue: Catalogue) -> int:
+    gc.collect()
+    return sum(isinstance(node, DatasetFile) and node.catalogue is catalogue for node in gc.get_objects())
+
+
 def test_of_a_large_folder_few_nodes_are_kept_and_all_are_found(operations: Operations) -> None:
     files, ino = operations.file_system, looked_up(operations, f"{LARGE.path}/raw")
     listed = dict(files.entries(ino))
-    gc.collect()
-    kept = [node for node in gc.get_objects() if isinstance(node, DatasetFile) and node.catalogue is files.catalogue]
     assert len(listed) == N + 2
-    assert len(kept) == FILES_KEPT < N
+    assert n_nodes_of(files.catalogue) == 0
+    for attributes in listed.values():
+        assert files.attributes(attributes.ino) == attributes
+    assert n_nodes_of(files.catalogue) == FILES_KEPT < N
     names = [f"{n:05}.npy" for n in (0, FILES_KEPT - 1, FILES_KEPT, N - 1)]
     for name in names:
         found = files.forest.node(listed[name].ino)

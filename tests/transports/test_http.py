@@ -218,6 +218,13 @@ def test_stall_before_the_answer(impatient: HttpTransport, server: FaultServer) 
         read(impatient, f"{server.url}/x")
 
 
+def test_stall_on_a_connection_that_was_used_before(impatient: HttpTransport, server: FaultServer) -> None:
+    read(impatient, f"{server.url}/x")
+    server.fault("/x", Fault(stall_before_headers=True))
+    with pytest.raises(TimedOutError, match=r"did not answer within 0\.2 s"):
+        read(impatient, f"{server.url}/x")
+
+
 def test_stall_in_the_body(impatient: HttpTransport, server: FaultServer) -> None:
     server.fault("/x", Fault(stall_after=1000))
     with pytest.raises(TimedOutError, match="stopped sending after 1000 bytes"):
