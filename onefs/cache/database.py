@@ -305,3 +305,4 @@ class Database:
             if name:
                 with suppress(sqlite3.Error):
                     self._reader = connect(self.folder / name, mode)
+                    self._reader.text_factory = str  # the fastest: a row that is no text is not found

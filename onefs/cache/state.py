@@ -104,12 +104,11 @@ class State(Batches):
             return self._known.get(dataset_id) or self.reload(dataset_id)
 
     def _read_ahead(self, ids: Sequence[UUID]) -> None:
-        unknown = [each.bytes for each in ids if each not in self._known and not self.is_pending(each)]
-        if not unknown:
-            return
+        unknown = {each.bytes: each for each in ids if each not in self._known and not self.is_pending(each)}
         marks = ", ".join("?" * len(unknown))
-        for row in self._database.look_up(f"SELECT * FROM copies WHERE id IN ({marks})", unknown):  # noqa: S608
-            dataset_id, stamp = UUID(bytes=row[0]), stamp_of(row, self.run)
+        query = f"SELECT * FROM copies WHERE id IN ({marks})"  # noqa: S608
+        for row in self._database.look_up(query, tuple(unknown)) if unknown else ():
+            dataset_id, stamp = unknown[row[0]], stamp_of(row, self.run)
             with self._lock:
                 if stamp is not None and dataset_id not in self._known:
                     self._remember(dataset_id, stamp)
