@@ -295,22 +295,30 @@ class Snapshot:
 
     def dataset(self, row: int, session: int) -> Dataset:
         """A dataset by its own row and its session's."""
-        nearby = self._nearby
-        if nearby is None or row not in nearby.rows:
-            nearby = self._nearby = self._datasets_near(row, session)
-        return nearby.dataset(row)
+        return self._near(row, session).dataset(row)
 
-    def _datasets_near(self, row: int, session: int) -> NearbyDatasets:
+    def _near(self, row: int, session: int) -> NearbyDatasets:
+        """The datasets near a row, which were read last or are read now."""
+        nearby = self._nearby
+        if nearby is not None and row in nearby.rows:
+            return nearby
         arrays = self.index.arrays
         first, count = int(arrays.session_first[session]), int(arrays.session_count[session])
         begin = row - (row - first) % MOST_ROWS
         rows = range(begin, min(begin + MOST_ROWS, first + count))
         eid = None if session == self.aggregates else UUID(bytes=arrays.session_eid[session].tobytes())
-        return NearbyDatasets(arrays, self.path_texts, eid, self.session_path(session), rows)
+        nearby = self._nearby = NearbyDatasets(arrays, self.path_texts, eid, self.session_path(session), rows)
+        return nearby
 
     def dataset_in(self, session: int, i: int) -> Dataset:
         """The i-th dataset of a session, without building the other rows."""
         return self.dataset(int(self.index.arrays.session_first[session]) + i, session)
+
+    def ids_from(self, session: int, i: int, count: int) -> list[UUID]:
+        """The ids of the i-th dataset of a session and of some that follow it, `count` at most."""
+        first = int(self.index.arrays.session_first[session]) + i
+        nearby = self._near(first, session)
+        return [nearby.id(row) for row in range(first, min(first + count, nearby.rows.stop))]
 
     def dataset_of_id(self, id: UUID) -> Dataset | None:  # noqa: A002
         """The dataset with this id; if several rows have it, the first in tree order."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from onefs.cache.layout import FolderBlocks
+from onefs.cache.nearby import Beside
 from onefs.cache.store import ContentStore
 from onefs.cache.verify import Signature, Verdict, Verify, trusted
 from onefs.catalogue.records import Dataset
@@ -96,8 +97,10 @@ class Content:
         self._fetches = self._runner.fetches
         self._inspector = Inspector(store, known, self._failures, self._fetches, verify)
 
-    def open(self, dataset: Dataset, *, may_fetch: bool, refusal: OnefsError | None = None) -> OpenFile:
-        """Open a dataset at once, without waiting for network or hashing.
+    def open(
+        self, dataset: Dataset, *, may_fetch: bool, refusal: OnefsError | None = None, beside: Beside | None = None
+    ) -> OpenFile:
+        """Open a dataset at once, without waiting for network or hashing. `beside` knows those that are near to it.
 
         Raises OfflineError, a failure that is remembered, or what is wrong with the cache; `refusal`, if a fetch would
         have to be begun.
@@ -106,7 +109,7 @@ class Content:
         store.used(dataset)
         found: Signature | None = None
         for copy in store.open_copies(dataset):
-            if trusted(dataset, copy.signature, store.state.stamp(dataset.id), self._verify) is not None:
+            if trusted(dataset, copy.signature, store.state.stamp(dataset.id, beside), self._verify) is not None:
                 return OpenFile(dataset.path, store.descriptors.share(dataset, copy), None)
             os.close(copy.descriptor)
             found = found or copy.signature

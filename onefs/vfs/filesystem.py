@@ -275,7 +275,7 @@ class FileSystem:
             if is_ahead and refusal is not None:
                 raise again(refusal)
             may_fetch = ALLOWED[self._mode()].fetching
-            file = self.content.open(dataset, may_fetch=may_fetch, refusal=refusal)
+            file = self.content.open(dataset, may_fetch=may_fetch, refusal=refusal, beside=node)
         except CrawlingError as error:
             self.journal.record("", error)  # the same for thousands of files
             raise

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import NamedTuple, Protocol
+from uuid import UUID
 
 from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.layout import EPOCH
@@ -82,6 +83,10 @@ class DatasetFile:
         if self._dataset is None:
             self._dataset = self.catalogue.dataset_in(self.session, self.row)
         return self._dataset
+
+    def ids_from_here(self, count: int) -> list[UUID]:
+        """The ids of its dataset and of some that follow it in its session, `count` at most."""
+        return self.catalogue.ids_from(self.session, self.row, count)
 
     @property
     def path(self) -> str:
