@@ -191,8 +191,9 @@ def is_safe_part(part: str) -> bool:
 @lru_cache(1 << 12)  # it is asked several times on the way to one file
 def is_safe_relative(path: str) -> bool:
     """Whether a path from a catalogue stays inside the folder it is relative to, and is of a size that paths have."""
-    return (
-        len(path.encode(errors="surrogatepass")) <= LONGEST_PATH_BYTES
-        and path.count("/") < MOST_PARTS
-        and all(is_safe_part(part) for part in path.split("/"))
-    )
+    size_bytes, inside = len(path.encode(errors="surrogatepass")), f"/{path}/"
+    if size_bytes > LONGEST_PATH_BYTES or path.count("/") >= MOST_PARTS:
+        return False
+    if "//" in inside or "/./" in inside or "/../" in inside or "\0" in inside:
+        return False
+    return size_bytes <= LONGEST_NAME_BYTES or all(map(is_safe_part, path.split("/")))

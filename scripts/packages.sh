@@ -35,13 +35,20 @@ find_python() {
 # Print the Debian packages that are missing to install onefs with the interpreter $1. Each is recognized by what it
 # provides, so that other sources of it count too.
 missing_packages() {
-    local version
-    version=$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     command -v fusermount3 >/dev/null || echo fuse3
+    "$1" -c 'import ensurepip, venv' 2>/dev/null || echo "python$(version_of "$1")-venv"
+}
+
+# The same for pyfuse3, which pip compiles.
+packages_missing_for_pyfuse3() {
     command -v gcc >/dev/null || echo gcc
     command -v pkg-config >/dev/null || echo pkg-config
     pkg-config --exists fuse3 2>/dev/null || echo libfuse3-dev
-    "$1" -c 'import ensurepip, venv' 2>/dev/null || echo "python$version-venv"
     "$1" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' ||
-        echo "python$version-dev"
+        echo "python$(version_of "$1")-dev"
+}
+
+# Print the version of an interpreter, such as 3.11.
+version_of() {
+    "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])'
 }

@@ -7,17 +7,20 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/scripts/packages.sh"
 venv="$root/.venv"
 level=${1:-}
-extra=${level:+test} # the Python packages for tests hold those for benchmarks: ONE-api and pandas
+extra=${level:+test} # the Python packages for tests hold those for benchmarks: ONE-api, pandas and pyfuse3
 
 # The packages that are missing, with those of the level.
 missing_for_level() {
     missing_packages "$python"
     if [[ $level ]]; then
+        packages_missing_for_pyfuse3 "$python"
         [[ -x /usr/sbin/nginx ]] || command -v nginx >/dev/null || echo nginx-light
     fi
     if [[ $level == test ]]; then
         command -v rsync >/dev/null || echo rsync
         command -v getfattr >/dev/null || echo attr
+        [[ -x /usr/sbin/smbd ]] || command -v smbd >/dev/null || echo samba
+        command -v smbclient >/dev/null || echo smbclient
     elif [[ $level == bench ]]; then
         command -v curl >/dev/null || echo curl
         command -v rclone >/dev/null || echo rclone

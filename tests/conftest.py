@@ -31,6 +31,7 @@ STARTS_A_PROCESS = {"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.sy
 # From scripts/test. Options of pytest's would not do: its workers parse them before they read this file.
 IS_QUICK = bool(os.environ.get("QUICK_TESTS"))
 FAILURES_DIR = os.environ.get("TEST_FAILURES_DIR")
+ADAPTER = os.environ.get("ONEFS_KERNEL_ADAPTER", "auto")
 SCENARIOS = Path(__file__).with_name("scenarios")
 
 
@@ -77,8 +78,12 @@ def _skip_at_a_process(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 @pytest.hookimpl(trylast=True)  # after Hypothesis has marked its tests
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what this user may not do, and with --quick what takes long."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what this user may not do, and with --quick what takes long; leave out what the adapter does not do."""
+    if ADAPTER == "pyfuse3":
+        left_out = [item for item in items if item.get_closest_marker("session_only")]
+        items[:] = [item for item in items if not item.get_closest_marker("session_only")]
+        config.hook.pytest_deselected(items=left_out)
     skip_what_is_not_allowed(items)
     if IS_QUICK:
         for item in items:

@@ -44,6 +44,8 @@ IMPORTED_FIRST = (
     "requests_cache.session",
 )
 """What mounts and the commands that are most often run import while they run; nothing that imports pandas."""
+FOR_PYFUSE3 = ("onefs.fuse.pyfuse3_adapter",)
+"""What those import besides if pyfuse3 is their adapter to the kernel."""
 
 
 class ForkServer:
@@ -214,7 +216,8 @@ def _run() -> int:
 
 
 def _main() -> None:
-    for module in IMPORTED_FIRST:
+    through_pyfuse3 = os.environ.get("ONEFS_KERNEL_ADAPTER") == "pyfuse3"
+    for module in IMPORTED_FIRST + (FOR_PYFUSE3 if through_pyfuse3 else ()):
         importlib.import_module(module)
     gc.collect()
     gc.freeze()

@@ -14,6 +14,7 @@ from forked import ForkServer
 from waiting import PATIENCE_S, wait_until
 
 ONEFS = (sys.executable, "-m", "onefs")
+ADAPTER_VARIABLE = "ONEFS_KERNEL_ADAPTER"
 FORK_SERVER = ForkServer()
 
 
@@ -56,7 +57,8 @@ def is_alive(pid: int) -> bool:
 class Mounted:
     """A context in which an archive is mounted at `path`, with its cache in `cache`.
 
-    At the end the daemon must have unmounted and ended without pandas, and its log must hold no traceback and no error.
+    The adapter to the kernel is that of the environment, if it names one. At the end the daemon must have unmounted and
+    ended without pandas, and without pyfuse3 unless that was the adapter; its log must hold no traceback and no error.
     """
 
     def __init__(self, source: str | Path, home: Path, *flags: str, **environment: str) -> None:
@@ -138,3 +140,6 @@ class Mounted:
             assert " ERROR " not in self.log()
         if kind is None:
             assert "/pandas/" not in loaded, "the daemon loaded pandas"
+        if kind is None and loaded:
+            adapter = self.environment.get(ADAPTER_VARIABLE, os.environ.get(ADAPTER_VARIABLE))
+            assert ("/pyfuse3/" in loaded) == (adapter == "pyfuse3"), f"the adapter is not {adapter or 'the session'}"

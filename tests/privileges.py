@@ -61,11 +61,12 @@ def left_to_root(skipped: list[pytest.TestReport]) -> int:
 
 def as_ordinary_user(function: Callable[..., T], *arguments: Any) -> T:
     """What a function returns, or raises, in a process that the permissions of files and folders count for."""
-    with ProcessPoolExecutor(1, get_context("fork"), _drop_capabilities) as pool:
+    with ProcessPoolExecutor(1, get_context("fork"), drop_capabilities) as pool:
         return pool.submit(function, *arguments).result()
 
 
-def _drop_capabilities() -> None:
+def drop_capabilities() -> None:
+    """Take from this thread what root may do beyond an ordinary user."""
     header, none = struct.pack("Ii", CAPABILITY_VERSION, 0), bytes(24)
     if ctypes.CDLL(None, use_errno=True).capset(header, none):
         raise OSError(ctypes.get_errno(), "capset")

@@ -113,6 +113,8 @@ VALUES = {
     "file_mode": ("0o600", 0o600),
     "allow_other": ("yes", True),
     "run_as": ("onefs", "onefs"),
+    "kernel_adapter": ("Session", "session"),
+    "passthrough": ("OFF", "off"),
     "log": (" DEBUG, transports=Warning", "debug,transports=warning"),
     "log_format": ("JSON", "json"),
 }
@@ -183,6 +185,8 @@ REFUSED = {
     "record": ["all"],
     "control_dir": ["on"],
     "allow_other": ["", "maybe", "2"],
+    "kernel_adapter": ["", "libfuse"],
+    "passthrough": ["on"],
     "log": ["loud", "info,nothing=debug", "info=debug"],
     "log_format": ["xml"],
 }

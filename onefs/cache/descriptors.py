@@ -9,14 +9,13 @@ from typing import Protocol
 from uuid import UUID
 
 from onefs.cache.atomic import cache_error
-from onefs.cache.layout import ABSENT
+from onefs.cache.layout import ABSENT, Copy
 from onefs.cache.verify import Signature
 from onefs.catalogue.records import Dataset
 from onefs.errors import CacheDamagedError, CopyRemovedError, OnefsError
 from onefs.forks import new_lock
 
 LEAST_DESCRIPTORS = 16
-TOO_MANY = (errno.EMFILE, errno.ENFILE)
 WOULD_BLOCK = (errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 CLOSED = -1
 
@@ -37,14 +36,14 @@ class Disk(Protocol):
 
 
 class CachedFile:
-    """A verified file of the cache that readers share. It is opened when it is read, and may be closed between reads.
+    """A verified file of the cache that readers share. It may be closed between reads, and is opened again then.
 
     Each `Descriptors.share` gives a share, which `release` gives back. Both ways to read raise CopyRemovedError if the
     file has to be opened and is no longer there, and CacheDamagedError if another program changed it. Safe to use
     from several threads.
     """
 
-    __slots__ = ("_descriptors", "dataset", "number", "path", "readers", "shares", "signature")
+    __slots__ = ("_descriptors", "_was_read", "dataset", "number", "path", "readers", "shares", "signature")
 
     def __init__(self, descriptors: "Descriptors", dataset: Dataset, path: str, signature: Signature) -> None:
         """`signature` is what the file was trusted with."""
@@ -52,6 +51,7 @@ class CachedFile:
         self.dataset = dataset
         self.path = path
         self.signature = signature
+        self._was_read = False
         # `Descriptors` alone changes these three, under its lock.
         self.number = CLOSED
         self.shares = 1
@@ -100,6 +100,28 @@ class CachedFile:
         """Give a share back. The last one closes the file, once nobody reads it any more."""
         self._descriptors.release(self)
 
+    def lend(self) -> int:
+        """The file's descriptor, for a kernel that reads it without asking; CLOSED if it is not to be had.
+
+        It stays open until `take_back`, even if all shares are given back before.
+        """
+        try:
+            return self._descriptors.lend(self)
+        except (OSError, OnefsError):  # whoever reads the file is told
+            return CLOSED
+
+    def take_back(self) -> None:
+        """Take back the descriptor that `lend` gave."""
+        self._descriptors.take_back(self)
+
+    def is_unchanged(self, number: int) -> bool:
+        """Whether no program changed the file, which `number` is a descriptor of, since it was trusted.
+
+        Links and names, which change the ctime, may come and go while it is open. Raises OSError.
+        """
+        status = os.fstat(number)
+        return status.st_size == self.signature.size_bytes and status.st_mtime_ns == self.signature.mtime_ns
+
     def _read(self, buffer: bytearray, offset: int, flags: int) -> int | None:
         """Read into a buffer, and count the bytes; None if all shares were given back. Raises OSError too."""
         number = self._descriptors.borrow(self)
@@ -107,13 +129,12 @@ class CachedFile:
             return None
         try:
             count = os.preadv(number, [buffer], offset, flags)
-            status = os.fstat(number)
+            is_unchanged = self.is_unchanged(number)  # after the read, which saw all changes before it
         finally:
             self._descriptors.give_back(self)
-        # After the read: what changed the bytes before has changed these. Links and names, which change the ctime,
-        # may come and go while it is open.
-        if status.st_size != self.signature.size_bytes or status.st_mtime_ns != self.signature.mtime_ns:
-            raise _changed(self)
+        if not is_unchanged:
+            raise _changed(self) if self._was_read else _removed(self)
+        self._was_read = True
         return count
 
 
@@ -122,7 +143,8 @@ class Descriptors:
 
     Half of the descriptors that the process may have are for them; the rest is for connections, databases and parts.
     When more are needed, the file that was read longest ago is closed, to be opened again when it is read. Such a file
-    must keep its name: whoever evicts asks `needs_its_name`.
+    must keep its name: whoever evicts asks `needs_its_name`. Those that are lent are not closed; they have at most
+    half of these descriptors.
     """
 
     def __init__(self, disk: Disk) -> None:
@@ -130,17 +152,18 @@ class Descriptors:
         self._lock = new_lock()  # guards all below, and what changes of each file
         self._files: dict[UUID, CachedFile] = {}
         self._open: OrderedDict[CachedFile, None] = OrderedDict()  # read last at the end
+        self._lent = 0
 
-    def share(self, dataset: Dataset, path: str, signature: Signature, number: int = CLOSED) -> CachedFile:
-        """A share of a verified file. `number` is a descriptor of it, if there is one, which this takes over."""
+    def share(self, dataset: Dataset, copy: Copy) -> CachedFile:
+        """A share of a verified file. Takes over the copy's descriptor."""
         with self._lock:
             file = self._files.get(dataset.id)
-            if file is not None and file.signature == signature and file.path == path:
+            if file is not None and file.signature == copy.signature and file.path == copy.path:
                 file.shares += 1
             else:
-                file = self._files[dataset.id] = CachedFile(self, dataset, path, signature)
-        if number != CLOSED:
-            self._adopt(file, number)
+                file = self._files[dataset.id] = CachedFile(self, dataset, copy.path, copy.signature)
+            closing = self._adopt(file, copy.descriptor)
+        _close(closing)
         return file
 
     def share_again(self, file: CachedFile) -> bool:
@@ -155,8 +178,9 @@ class Descriptors:
         """Give a share back."""
         with self._lock:
             file.shares -= 1
-            closing = self._unused(file)
-        _close(closing)
+            unused = self._unused(file)
+        if unused != CLOSED:
+            os.close(unused)
 
     def borrow(self, file: CachedFile) -> int:
         """The file's descriptor for one read, to be given back; CLOSED if all shares were given back.
@@ -171,14 +195,35 @@ class Descriptors:
                     file.readers += 1
                     self._open.move_to_end(file)
                     return file.number
-            self._adopt(file, self._opened(file))
+            number = self._opened(file)
+            with self._lock:
+                closing = self._adopt(file, number)
+            _close(closing)
 
     def give_back(self, file: CachedFile) -> None:
         """A read ended."""
         with self._lock:
             file.readers -= 1
-            closing = self._unused(file)
-        _close(closing)
+            unused = self._unused(file)
+        if unused != CLOSED:
+            os.close(unused)
+
+    def lend(self, file: CachedFile) -> int:
+        """The file's descriptor for long, to be taken back; CLOSED if too many are lent, or it has no share left.
+
+        Raises OSError, CopyRemovedError or CacheDamagedError.
+        """
+        number = self.borrow(file) if self._lent < _limit() // 2 else CLOSED
+        if number != CLOSED:
+            with self._lock:
+                self._lent += 1
+        return number
+
+    def take_back(self, file: CachedFile) -> None:
+        """A descriptor that was lent is not needed any more."""
+        with self._lock:
+            self._lent -= 1
+        self.give_back(file)
 
     def needs_its_name(self, dataset_id: UUID) -> bool:
         """Whether the dataset's file is open without a descriptor, so that evicting it would take it from a reader."""
@@ -194,18 +239,16 @@ class Descriptors:
                 if self.borrow(file) != CLOSED:
                     self.give_back(file)
 
+    def close_half(self) -> None:
+        """Close half of the files, those read longest ago: this process, or the machine, has no descriptor left."""
+        with self._lock:
+            closing = self._surplus(len(self._open) // 2)
+        _close(closing)
+
     def _opened(self, file: CachedFile) -> int:
         """A new descriptor of the very file that was trusted."""
         try:
-            try:
-                number = self.disk.open_path(file.path)
-            except OSError as error:
-                if error.errno not in TOO_MANY:
-                    raise
-                with self._lock:
-                    closing = self._surplus(len(self._open) // 2, file)
-                _close(closing)
-                number = self.disk.open_path(file.path)
+            number = self.disk.open_path(file.path)
         except OSError as error:
             if error.errno in ABSENT:
                 raise _removed(file) from None
@@ -215,18 +258,18 @@ class Descriptors:
             raise _removed(file)
         return number
 
-    def _adopt(self, file: CachedFile, number: int) -> None:
-        """Have a file read through a new descriptor, unless it has one or is not needed any more."""
-        with self._lock:
-            if file.number == CLOSED and file.shares:
-                file.number = number
-                self._open[file] = None
-                closing = self._surplus(_limit(), file)
-            else:
-                closing = [number]
-        _close(closing)
+    def _adopt(self, file: CachedFile, number: int) -> list[int]:
+        """Have a file read through a new descriptor, unless it has one or is not needed any more; what to close then.
 
-    def _surplus(self, limit: int, needed: CachedFile) -> list[int]:
+        To be called with the lock.
+        """
+        if file.number != CLOSED or not file.shares:
+            return [number]
+        file.number = number
+        self._open[file] = None
+        return self._surplus(_limit(), file) if len(self._open) > LEAST_DESCRIPTORS else []
+
+    def _surplus(self, limit: int, needed: CachedFile | None = None) -> list[int]:
         """Take away the descriptors that are too many, but for those in use, and return them."""
         found = []
         while len(self._open) > limit:
@@ -236,13 +279,13 @@ class Descriptors:
             found.append(self._taken(idle))
         return found
 
-    def _unused(self, file: CachedFile) -> list[int]:
-        """Take away the descriptor of a file that nobody has open any more, and return it."""
+    def _unused(self, file: CachedFile) -> int:
+        """Take away the descriptor of a file that nobody has open any more, and return it; CLOSED if there is none."""
         if file.shares or file.readers:
-            return []
+            return CLOSED
         if self._files.get(file.dataset.id) is file:
             del self._files[file.dataset.id]
-        return [] if file.number == CLOSED else [self._taken(file)]
+        return CLOSED if file.number == CLOSED else self._taken(file)
 
     def _taken(self, file: CachedFile) -> int:
         number, file.number = file.number, CLOSED

@@ -12,11 +12,12 @@ from uuid import UUID
 from onefs import alf, mountinfo
 from onefs.cache.atomic import NamelessFile, cache_error, give_name
 from onefs.cache.beneath import Folder, PrivateFolder
+from onefs.cache.held_folders import HeldFolders
 from onefs.cache.part_files import BLOCKS_ENDING
 from onefs.cache.sharing import hold_state, others_can_write, state_folder
 from onefs.cache.verify import Signature
 from onefs.catalogue.records import Dataset
-from onefs.errors import CacheDamagedError, ContentError
+from onefs.errors import CacheDamagedError, ContentError, OnefsError
 from onefs.forks import cached_property
 
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
@@ -47,6 +48,7 @@ class CacheLayout:
         self.uuid_filenames = uuid_filenames
         self.folder = Folder(data_dir, follows_links=not is_cache and not others_can_write(data_dir))
         """Where the copies are."""
+        self._held = HeldFolders(self.folder)
         self.state_folder = hold_state(state_dir)
         """Where onefs keeps what it knows."""
         if isinstance(self.state_folder, PrivateFolder):
@@ -55,11 +57,23 @@ class CacheLayout:
         self._beside: Folder | None = None
 
     def open_copies(self, dataset: Dataset) -> Iterator[Copy]:
-        """The dataset's files in the cache, opened, verified or not; first the one with the name that onefs gives."""
+        """The dataset's files in the cache, opened, verified or not; first the one with the name that onefs gives.
+
+        Raises why what stands under a name cannot be opened or is no file, unless there is one under the other.
+        """
+        problem: OnefsError | None = None
+        found = False
         for path in self._paths(dataset):
-            copy = self.open_at(dataset, path)
+            try:
+                copy = self.open_at(dataset, path)
+            except OnefsError as error:
+                problem = problem or error
+                continue
             if copy is not None:
+                found = True
                 yield copy
+        if problem is not None and not found:
+            raise problem
 
     @cached_property
     def is_local_disk(self) -> bool:
@@ -75,27 +89,15 @@ class CacheLayout:
         """Path and status of the dataset's files in the cache; first the one with the name that onefs gives."""
         return list(self.each_copy(dataset))
 
-    def each_copy(self, dataset: Dataset, *, is_strict: bool = False) -> Iterator[tuple[str, os.stat_result]]:
-        """The same one by one, so that whoever wants the first only looks no further.
-
-        If `is_strict`, it raises why what stands under a name is no copy, unless there is one under the other.
-        """
-        strange = ""
+    def each_copy(self, dataset: Dataset) -> Iterator[tuple[str, os.stat_result]]:
+        """The same one by one, so that whoever wants the first only looks no further."""
         for path in self._paths(dataset):
             try:
                 status = self.folder.status(path)
-            except OSError as error:
-                strange = strange or ("" if error.errno in ABSENT else path)
+            except OSError:
                 continue
             if stat.S_ISREG(status.st_mode):
                 yield f"{self._root}/{path}", status
-                is_strict = False
-            else:
-                strange = strange or path
-        if strange and is_strict:
-            copy = self.open_at(dataset, strange)
-            if copy is not None:
-                os.close(copy.descriptor)
 
     def has_name(self, dataset: Dataset) -> bool:
         """Whether there is anything under one of the names that the dataset's file may have."""
@@ -108,27 +110,46 @@ class CacheLayout:
             return True
         return False
 
+    def blocks(self, dataset: Dataset) -> int:
+        """512-byte blocks of the complete file, or of what is fetched of a dataset so far."""
+        for path in () if self.lacks_folder(dataset) else self._paths(dataset):
+            try:
+                status = self._held.status(path)
+            except OSError:
+                continue
+            if stat.S_ISREG(status.st_mode):
+                return status.st_blocks
+        return self.partial_blocks(dataset)
+
     def partial_blocks(self, dataset: Dataset) -> int:
         """512-byte blocks of what is fetched of a dataset so far."""
         found = 0
         for ending in ("", BLOCKS_ENDING):
+            path = f"{PARTS}/{dataset.id}{ending}"
             with suppress(OSError):
-                found += self.beside.status(f"{PARTS}/{dataset.id}{ending}").st_blocks
+                found += 0 if self.beside.lacks(path) else self.beside.status(path).st_blocks
         return found
+
+    def lacks_folder(self, dataset: Dataset) -> bool:
+        """Whether there is surely no folder in which the dataset's file could be."""
+        with suppress(OSError):
+            return self.folder.lacks(dataset.path.rpartition("/")[0])
+        return False
 
     def blocks_in(self, folder: str) -> dict[str, int]:
         """512-byte blocks of each file in one folder of the cache, by its name in the tree."""
-        if folder and not alf.is_safe_relative(folder):
-            return {}
         found: dict[str, int] = {}
         follows = self.folder.follows_links
-        with suppress(OSError), self.folder.scan(folder) as entries:
-            for entry in entries:
-                if entry.is_file(follow_symlinks=follows) and not entry.name.startswith("."):
-                    plain = alf.without_uuid(entry.name)
-                    has_uuid = plain != entry.name
-                    if has_uuid is self.uuid_filenames or plain not in found:
-                        found[plain] = entry.stat(follow_symlinks=follows).st_blocks
+        with suppress(OSError):
+            if self.folder.lacks(folder) or (folder and not alf.is_safe_relative(folder)):
+                return found
+            with self.folder.scan(folder) as entries:
+                for entry in entries:
+                    if entry.is_file(follow_symlinks=follows) and not entry.name.startswith("."):
+                        plain = alf.without_uuid(entry.name)
+                        has_uuid = plain != entry.name
+                        if has_uuid is self.uuid_filenames or plain not in found:
+                            found[plain] = entry.stat(follow_symlinks=follows).st_blocks
         return found
 
     def names_in(self, folder: str) -> set[str]:
@@ -200,7 +221,7 @@ class CacheLayout:
 
     def close(self) -> None:
         """Let go of the folders."""
-        for folder in (self.folder, self.state_folder, self.beside):
+        for folder in (self._held, self.folder, self.state_folder, self.beside):
             folder.close()
 
     def _inside(self, path: str) -> str:
@@ -209,12 +230,15 @@ class CacheLayout:
 
     def open_path(self, path: str) -> int:
         """A descriptor of a file of the cache. Raises OSError."""
-        return self.folder.open(self._inside(path))
+        return self._open(self._inside(path))
+
+    def _open(self, path: str) -> int:
+        return self.folder.open(path)
 
     def open_at(self, dataset: Dataset, path: str) -> Copy | None:
         """The dataset's file at a path, opened; None if there is none. Raises what is wrong with the cache."""
         try:
-            descriptor = self.folder.open(path)
+            descriptor = self._open(path)
         except OSError as error:
             if error.errno in ABSENT:
                 return None

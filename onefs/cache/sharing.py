@@ -89,6 +89,11 @@ def others_can_write(cache_dir: Path) -> bool:
     )
 
 
+def others_can_change(descriptor: int) -> bool:
+    """Whether anybody but this user and root can write an open file. Raises OSError."""
+    return _is_writable(os.fstat(descriptor), descriptor, 0)
+
+
 def refuse_shared(cache_dir: Path, *, serves_others: bool, is_trusted: bool) -> None:
     """Raise `CacheDamagedError` for a mount as root, or with `serves_others`, on a cache that others can write."""
     is_root = os.geteuid() == 0
@@ -134,6 +139,11 @@ def _is_open(place: Path, trusted_uid: int = 0) -> bool:
         status = place.stat()
     except (FileNotFoundError, NotADirectoryError):
         return False
+    return _is_writable(status, place, trusted_uid)
+
+
+def _is_writable(status: os.stat_result, place: Path | int, trusted_uid: int) -> bool:
+    """Whether others own what is at a path or descriptor, or can write it."""
     if status.st_uid not in (0, os.geteuid(), trusted_uid) or status.st_mode & stat.S_IWOTH:
         return True
     return bool(status.st_mode & stat.S_IWGRP) and (_has_access_list(place) or _has_others(status.st_gid))
@@ -157,8 +167,8 @@ def _keeps_entries(place: Path) -> bool:
     return bool(status.st_mode & stat.S_ISVTX) and status.st_uid in (0, os.geteuid(), _unmapped())
 
 
-def _has_access_list(place: Path) -> bool:
-    """Whether a folder has an access control list, where the group's permissions are those of all whom it names."""
+def _has_access_list(place: Path | int) -> bool:
+    """Whether there is an access control list: the group's permissions are those of all whom it names, then."""
     try:
         return bool(os.getxattr(place, ACCESS_LIST))
     except OSError:

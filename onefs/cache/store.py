@@ -1,5 +1,6 @@
 """`ContentStore`, the cache directory: adding files to it, stamping, evicting and quarantining them."""
 
+import errno
 import json
 import os
 import threading
@@ -26,6 +27,7 @@ from onefs.errors import BusyError, ContentError, KeptError
 
 CLOSING_S = 5.0
 QUARANTINE = "quarantine"
+TOO_MANY = (errno.EMFILE, errno.ENFILE)
 
 
 class NewFile(Protocol):
@@ -232,6 +234,16 @@ class ContentStore(CacheLayout):
         self._locks.close()
         super().close()
 
+    def _open(self, path: str) -> int:
+        """A descriptor of a file of the cache, for which another is closed if there are too many. Raises OSError."""
+        try:
+            return super()._open(path)
+        except OSError as error:
+            if error.errno not in TOO_MANY:
+                raise
+        self.descriptors.close_half()
+        return super()._open(path)
+
     def _evict_copy(self, dataset: Dataset, path: str, status: os.stat_result) -> int:
         stamp = self.state.reload(dataset.id)
         edition = Signature.of(status).edition
@@ -248,7 +260,8 @@ class ContentStore(CacheLayout):
     def _to_quarantine(self, dataset: Dataset, path: str, reader: int) -> None:
         """Move a wrong file, which `reader` reads, out of the cache; nothing is deleted. Raises OSError.
 
-        A JSON file beside it tells where it stood, so that it can be put back.
+        A JSON file beside it tells where it stood, so that it can be put back. Its mtime is changed, by which all who
+        have it open, in whatever process, know that it is wrong.
         """
         target = f"{QUARANTINE}/{dataset.id}.{time.time_ns()}{Path(path).suffix}"
         origin = {"from": str(self.folder.path / path), "dataset": str(dataset.id), "wanted": wanted(dataset)}
@@ -261,3 +274,5 @@ class ContentStore(CacheLayout):
             raise
         finally:
             os.close(number)
+        with suppress(OSError):
+            os.utime(reader)

@@ -1,5 +1,6 @@
 """Lookups in a column, given the permutation that sorts it. They touch a few rows only."""
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from uuid import UUID
 
@@ -15,14 +16,10 @@ MOST_MET = 1 << 12
 
 def find_key(keys: NDArray[np.uint64], order: NDArray[np.int32], key: int) -> int | None:
     """The row of a key, given the permutation that sorts them."""
-    low, high = 0, len(order)
-    while low < high:
-        middle = (low + high) // 2
-        if keys.item(order.item(middle)) < key:
-            low = middle + 1
-        else:
-            high = middle
-    return order.item(low) if low < len(order) and keys.item(order.item(low)) == key else None
+    # `data` gives plain integers, several times as fast as the array does.
+    key_of, rows = keys.data.__getitem__, order.data
+    at = bisect_left(rows, key, key=key_of)
+    return rows[at] if at < len(rows) and key_of(rows[at]) == key else None
 
 
 def find_id(

@@ -14,18 +14,14 @@ from onefs.catalogue.finding import find_id, find_ids, find_key, find_text
 from onefs.catalogue.index import open_index, open_index_at_hand
 from onefs.catalogue.insertions import Insertion, Insertions
 from onefs.catalogue.layout import (
-    DEFAULT,
     EPOCH,
-    EXISTS,
-    HAS_DEFAULT,
-    HAS_MD5,
     NO_DATE,
-    UNKNOWN_SIZE,
     Index,
     LeftOut,
     Strings,
 )
-from onefs.catalogue.records import QC_CODES, Dataset, Session
+from onefs.catalogue.nearby import DEFAULT_OF, EXISTS_OF, MOST_ROWS, NearbyDatasets
+from onefs.catalogue.records import Dataset, Session
 from onefs.catalogue.schema import TableFiles, TableMetadata
 from onefs.catalogue.stored import StoredTexts
 from onefs.catalogue.tables import find_tables, tables_in
@@ -37,10 +33,6 @@ NO_EID = UUID(int=0)
 CACHED_TEXTS = 100_000
 MOST_BYTES = 1 << 62
 """The greatest sum of sizes that is told: tables may claim any."""
-
-# By flags: the bytes become Python values by one look into these.
-_EXISTS = tuple(bool(flags & EXISTS) for flags in range(256))
-_DEFAULT = tuple(bool(flags & DEFAULT) if flags & HAS_DEFAULT else None for flags in range(256))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +91,10 @@ class DatasetRows:
         self.session = session
         self.rel_paths = [texts[code] for code in array("i", arrays.dataset_path[start:stop].tobytes())]
         self.sizes = array("q", arrays.dataset_size[start:stop].tobytes())
-        self.exists: list[bool] = [_EXISTS[flag] for flag in flags]
+        self.exists: list[bool] = [EXISTS_OF[flag] for flag in flags]
         self.qc = arrays.dataset_qc[start:stop].tobytes()
         self.content = array("Q", arrays.dataset_content[start:stop].tobytes())
-        self.default_revision: list[bool | None] = [_DEFAULT[flag] for flag in flags]
+        self.default_revision: list[bool | None] = [DEFAULT_OF[flag] for flag in flags]
 
     def __len__(self) -> int:
         return len(self.rel_paths)
@@ -144,6 +136,7 @@ class Snapshot:
         self._protocol_texts = _Texts(index.arrays.protocols)
         self._project_texts = _Texts(index.arrays.projects)
         self._last_datasets: DatasetRows | None = None
+        self._nearby: NearbyDatasets | None = None
         self._ids_met: dict[int, bytes] = {}
 
     @property
@@ -299,20 +292,18 @@ class Snapshot:
 
     def dataset(self, row: int, session: int) -> Dataset:
         """A dataset by its own row and its session's."""
+        nearby = self._nearby
+        if nearby is None or row not in nearby.rows:
+            nearby = self._nearby = self._datasets_near(row, session)
+        return nearby.dataset(row)
+
+    def _datasets_near(self, row: int, session: int) -> NearbyDatasets:
         arrays = self.index.arrays
-        flags = int(arrays.dataset_flags[row])
-        size = int(arrays.dataset_size[row])
-        return Dataset(
-            id=UUID(bytes=arrays.dataset_id[row].tobytes()),
-            eid=None if session == self.aggregates else UUID(bytes=arrays.session_eid[session].tobytes()),
-            session_path=self.session_path(session),
-            rel_path=self.path_texts[int(arrays.dataset_path[row])],
-            size_bytes=None if size == UNKNOWN_SIZE else size,
-            md5=arrays.dataset_md5[row].tobytes().hex() if flags & HAS_MD5 else "",
-            exists=_EXISTS[flags],
-            qc=QC_CODES[arrays.dataset_qc[row]],
-            default_revision=_DEFAULT[flags],
-        )
+        first, count = int(arrays.session_first[session]), int(arrays.session_count[session])
+        begin = row - (row - first) % MOST_ROWS
+        rows = range(begin, min(begin + MOST_ROWS, first + count))
+        eid = None if session == self.aggregates else UUID(bytes=arrays.session_eid[session].tobytes())
+        return NearbyDatasets(arrays, self.path_texts, eid, self.session_path(session), rows)
 
     def dataset_in(self, session: int, i: int) -> Dataset:
         """The i-th dataset of a session, without building the other rows."""

@@ -110,7 +110,7 @@ def _parts(settings: Settings, present: Sequence[Mount]) -> Iterator[BundleFile]
         folder = f"mount-{number}"
         yield BundleFile(f"{folder}/health.txt", partial(_health, mount))
         for name in ABOUT_MOUNT:
-            yield BundleFile(f"{folder}/{name}", partial(_said_by, mount, name))
+            yield BundleFile(f"{folder}/{name}", partial(said_by, mount, name))
         yield BundleFile(f"{folder}/cache.txt", partial(_cache_disk, mount))
 
 
@@ -242,13 +242,13 @@ def _health(mount: Mount) -> str:
     return f"{mount.source} at {mount.mountpoint}: {health(mount.mountpoint).value}\n"
 
 
-def _said_by(mount: Mount, name: str) -> str:
+def said_by(mount: Mount, name: str) -> str:
     """A control file of a mount, read by another process: whoever reads in a mount that hangs cannot end."""
     return _output("head", "-c", str(MOST_BYTES), str(mount.mountpoint / STATE_FOLDER / name))
 
 
 def _cache_disk(mount: Mount) -> str:
-    return _output("df", "-h", "-T", str(json.loads(_said_by(mount, "status.json"))["cache"]["directory"]))
+    return _output("df", "-h", "-T", str(json.loads(said_by(mount, "status.json"))["cache"]["directory"]))
 
 
 def _clean(name: str, text: str, secrets: set[str]) -> str:

@@ -15,6 +15,7 @@ from onefs.archive.opening import opened
 from onefs.cache.sharing import others_can_write, refuse_shared
 from onefs.catalogue.snapshot import Snapshot
 from onefs.daemon import samples
+from onefs.daemon.kernel_check import of_machine, of_mount
 from onefs.errors import CacheDamagedError, MountError, OnefsError
 from onefs.fetch.ranges import Ranges
 from onefs.fuse import mounting
@@ -48,6 +49,7 @@ def examine(source_name: str | None, settings: Settings) -> Iterator[Finding]:
     """Check this machine, and a source if one is given: cache, disk, login, tables, clock, one download."""
     yield _try("machine", _machine)
     yield _try("mounts", _stale_mounts)
+    yield Finding("kernel", True, _kernel(settings), "")
     if settings.allow_other:
         yield _try("allow_other", _allow_other)
     if source_name is None:
@@ -150,6 +152,12 @@ def _stale_mounts() -> str:
     for mount in present:
         mounting.check_health(mount.mountpoint)
     return f"{counted(len(present), 'onefs mount')}, all alive."
+
+
+def _kernel(settings: Settings) -> str:
+    """How the kernel serves the mounts that tell this user; if there are none, how it would serve one."""
+    told = filter(None, map(of_mount, mounting.mounts()))
+    return " ".join(told) or of_machine(settings)
 
 
 def _allow_other() -> str:

@@ -58,7 +58,7 @@ def serve(
     if user is not None:
         settings = replace(read_files(settings), allow_other=True)
     with (
-        contextlib.closing(_mounter(mountpoint, given, user)) as mounter,
+        contextlib.closing(_mounter(mountpoint, given, user, allow_other=settings.allow_other)) as mounter,
         _opened(source_name, settings, user) as source,
     ):
         mounter.shown_as = shown_as
@@ -89,11 +89,15 @@ def _failures_logged(*, is_foreground: bool) -> Iterator[None]:
         raise
 
 
-def _mounter(mountpoint: Path, given: GivenMount | None, user: pwd.struct_passwd | None) -> Mounter:
+def _mounter(
+    mountpoint: Path, given: GivenMount | None, user: pwd.struct_passwd | None, *, allow_other: bool
+) -> Mounter:
     """The mounter for a daemon that runs as that user, None for the user of this process."""
     if given is not None:
         return given
-    return Mounter(mountpoint) if user is None else RootHelper(mountpoint, user.pw_uid, user.pw_gid)
+    if user is not None:
+        return RootHelper(mountpoint, user.pw_uid, user.pw_gid)
+    return Mounter(mountpoint, allow_other=allow_other)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """`Service`, one mount: builds every part, serves until told to stop, and takes it down."""
 
 import contextlib
-import functools
 import logging
 import os
 import signal
@@ -10,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import pyfuse3
 import trio
 from trio.lowlevel import Task
 
@@ -31,14 +29,16 @@ from onefs.daemon.watchdog import UnitReporter
 from onefs.errors import OnefsError, UsageError
 from onefs.fetch.access import Verify
 from onefs.fuse import mounting
+from onefs.fuse.adapters import adapter_of, chosen_adapter
 from onefs.fuse.counters import Counters
-from onefs.fuse.disconnection import connections, until_disconnected
 from onefs.fuse.errnos import errno_name
-from onefs.fuse.mounters import Mounter, is_given
+from onefs.fuse.mounters import Mounter
 from onefs.fuse.notify import Notifier
 from onefs.fuse.operations import Operations
+from onefs.fuse.passthrough import NOT_WANTED, Passthrough, no_passthrough
 from onefs.jitter import Jitter
 from onefs.modes import ALLOWED, Mode, ModeState, check
+from onefs.monitoring.kernel_status import KernelStatus
 from onefs.monitoring.metrics import Measured, Metrics
 from onefs.monitoring.status import Status
 from onefs.outages import PAUSE_S
@@ -55,8 +55,6 @@ from onefs.vfs.journal import Journal
 from onefs.vfs.nodes import Directory, NodeModes
 from onefs.vfs.prefetching import Prefetching
 
-# Requests under way at once: each waiting read or open takes one, and the rest must still be answered.
-MAX_REQUESTS = 10_000
 SHORTEST_WAIT_S = 1.0
 WAIT_AFTER_FAILURE_S = 60.0
 _log = logging.getLogger(__name__)
@@ -115,6 +113,9 @@ class Service:
             self._releases(),
             source.state_dir,
         )
+        self._passthrough = Passthrough(recorder, counters, self._no_passthrough())
+        self._kernel_status = KernelStatus(mounter, recorder, self._passthrough, counters)
+        status.add("kernel", self._kernel_status)
         status.add("shown", self._showing)
         status.add("prefetch", self._prefetching)
         status.add("jobs", self._jobs)
@@ -137,9 +138,16 @@ class Service:
             has_old_pages=self._notifier.has_old_pages,
             programs=self._programs,
             counters=counters,
+            passthrough=self._passthrough,
         )
-        self._connection = -1  # until it is mounted
         self.root_task: Task | None = None
+
+    def _no_passthrough(self) -> str:
+        """Why the kernel must not read files by itself; "" if it may."""
+        if self._settings.passthrough == "off":
+            return NOT_WANTED
+        is_local = not self._content.may_block
+        return no_passthrough(self._source.data_dir, Verify(self._settings.verify), is_local=is_local)
 
     def _control_directory(self, status: Status, log: Log) -> Directory:
         files = self._file_commands()
@@ -231,22 +239,16 @@ class Service:
     @contextlib.contextmanager
     def _mounted(self) -> Iterator[None]:
         name = self._mounter.shown_as or self._source.name
-        options = mounting.options(name, allow_other=self._settings.allow_other)
-        with mounting.words_of_fuse() as said:
-            try:
-                others = connections()
-                mounted_on = Path(self._mounter.mount(name))
-                pyfuse3.init(self._operations, str(mounted_on), options)
-            except RuntimeError as error:
-                raise mounting.refusal(self._mountpoint, said()) from error
+        adapter = chosen_adapter(self._settings)
+        self._adapter = adapter_of(adapter, self._mounter.mount(name), self._operations, self._passthrough)
         try:
-            self._connection = int(mounted_on.name) if is_given(mounted_on) else (connections() - others).pop()
             self._operations.many_reads_may_wait = self._mounter.raise_max_background()
-            self._notifier.start()
+            self._notifier.start(self._adapter)
+            self._kernel_status.adapter = self._adapter
             yield
         finally:
             self._notifier.stop()
-            pyfuse3.close(unmount=True)
+            self._adapter.close()
             self._mounter.close()
 
     async def _serve(self, ready: Callable[[], None]) -> None:
@@ -257,10 +259,9 @@ class Service:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._heed_signals, received, nursery)
                     nursery.start_soon(self._say_ready, ready, nursery)
-                    nursery.start_soon(functools.partial(pyfuse3.main, min_tasks=4, max_tasks=MAX_REQUESTS))
-                    await until_disconnected(self._connection)
+                    await self._adapter.serve()
                     _log.info("Unmounted from %s", self._mountpoint)
-                    nursery.cancel_scope.cancel()  # and with it the requests whose answers nobody takes any more
+                    nursery.cancel_scope.cancel()
             finally:
                 signals.hold()
                 systemd.notify("STOPPING=1")

@@ -101,13 +101,14 @@ class Content:
         Raises OfflineError, a failure that is remembered, or what is wrong with the cache; `refusal`, if a fetch would
         have to be begun.
         """
-        self._store.used(dataset)
-        found: tuple[str, os.stat_result] | None = None
-        for path, status in self._store.each_copy(dataset, is_strict=True):
-            signature, stamp = Signature.of(status), self._store.state.stamp(dataset.id)
-            if trusted(dataset, signature, stamp, self._verify) is not None:
-                return OpenFile(dataset.path, self._store.descriptors.share(dataset, path, signature), None)
-            found = found or (path, status)
+        store = self._store
+        store.used(dataset)
+        found: Signature | None = None
+        for copy in store.open_copies(dataset):
+            if trusted(dataset, copy.signature, store.state.stamp(dataset.id), self._verify) is not None:
+                return OpenFile(dataset.path, store.descriptors.share(dataset, copy), None)
+            os.close(copy.descriptor)
+            found = found or copy.signature
         if self._stop.is_set():
             raise ending(dataset)
         fetch = self._runner.join(dataset, may_fetch=may_fetch)
@@ -161,9 +162,7 @@ class Content:
 
     def cached_blocks(self, dataset: Dataset) -> int:
         """512-byte blocks on disk, of the complete file or of the part that is there."""
-        for _, status in self._store.each_copy(dataset):
-            return status.st_blocks
-        return self._store.partial_blocks(dataset)
+        return self._store.blocks(dataset)
 
     def cached_blocks_in(self, folder: str) -> dict[str, int]:
         """512-byte blocks of the complete files in one folder, by their names in the tree; {} if there are none."""
@@ -198,7 +197,7 @@ class Content:
 
     def cached_size(self, dataset: Dataset) -> int | None:
         """Size in bytes of the complete file in the cache."""
-        found = self._store.find_copy(dataset)
+        found = None if self._store.lacks_folder(dataset) else self._store.find_copy(dataset)
         return found[1].st_size if found is not None else None
 
     @property
@@ -260,13 +259,12 @@ class Content:
         self._large.close()
         self._store.close()
 
-    def _raise_remembered(self, dataset: Dataset, found: tuple[str, os.stat_result] | None, *, may_fetch: bool) -> None:
+    def _raise_remembered(self, dataset: Dataset, found: Signature | None, *, may_fetch: bool) -> None:
         if found is None and self._failures.last(dataset) is None:
             record = self._store.state.quarantine_of(dataset)
             if record is not None:
                 error = MismatchError(record.reason, record.remedy)
                 self._failures.hold(dataset, error, record.times, record.left_s)
-        signature = None if found is None else Signature.of(found[1])
-        remembered = self._failures.current(dataset, signature, may_fetch=may_fetch)
+        remembered = self._failures.current(dataset, found, may_fetch=may_fetch)
         if remembered is not None:
             raise remembered

@@ -5,7 +5,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -208,8 +207,6 @@ class Copies:
         with cache_errors(dataset.path, self._store.state_dir), self._store.lock(dataset.id, self._stop):
             if not self._store.put_away(dataset, copy):
                 raise _unsettled(dataset, copy)
-        with suppress(OSError):
-            os.utime(copy.descriptor)  # who has it open, in whatever process, is given no more of it
         return Outcome.MOVED, reason, MOVED
 
     def _why_it_stays(self, dataset: Dataset, known: Stamp | None, source: str) -> str:

@@ -83,12 +83,19 @@ class OpenFile:
         """Whether no read waits for a server any more."""
         return self._file is not None
 
+    @property
+    def verified(self) -> CachedFile | None:
+        """The verified file that it is read from; None if that is not whole yet."""
+        return self._file
+
     def wait(self, offset: int, size: int) -> Future[None] | None:
         """None if these bytes can be read now (or lie behind the end), else what to wait for.
 
         The future ends when it is worth asking again, also after a failure; many may wait for the same one.
         Raises the fetch's failure.
         """
+        if self._file is not None:
+            return None
         with self._lock:
             if self._file is not None or self._fetch is None:
                 return None
@@ -197,6 +204,9 @@ class OpenFile:
 
     def _borrow(self, offset: int, size: int, *, may_wait: bool) -> CachedFile | Descriptor | bytes | None:
         """The file, or a share of the part that is there, or the bytes themselves; None if they are not there."""
+        file = self._file
+        if file is not None:
+            return file
         with self._lock:
             # It may have become whole, or another may have taken its place, since it was waited for.
             fetch = self._fetch if self._file is None else None

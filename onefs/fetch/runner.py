@@ -263,8 +263,7 @@ class Runner:
         was_finished = fetch.is_finished and outcome is not Pause.ABANDONED
         try:
             if isinstance(outcome, Obtained):
-                copy = outcome.copy
-                fetch.succeed(self._store.descriptors.share(fetch.dataset, copy.path, copy.signature, copy.descriptor))
+                fetch.succeed(self._store.descriptors.share(fetch.dataset, outcome.copy))
             if not was_finished:
                 self._tell(fetch, outcome if isinstance(outcome, OnefsError) else None)
         finally:

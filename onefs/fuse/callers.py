@@ -1,13 +1,21 @@
-"""Waiting on behalf of a program: until it may go on, or a signal asks it to stop."""
+"""Requests of the kernel: answering them at once where that is possible, else waiting on behalf of a program.
+
+An operation is a coroutine. `begin` runs its first part without a task, which is all of it when nothing has to be
+waited for. Before it waits, the coroutine calls `in_task`; what is left of it then runs in a task of trio.
+"""
 
 import functools
 import signal
 import threading
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Any, TypeVar
+from types import CoroutineType
+from typing import Any, TypeAlias, TypeVar
 
 import trio
 
@@ -23,40 +31,125 @@ _PENDING = (b"SigPnd:", b"ShdPnd:")
 _BLOCKED = b"SigBlk:"
 
 R = TypeVar("R")
-_thread = threading.local()
+Answer: TypeAlias = R | Coroutine[Any, Any, R]
+"""An answer, or the coroutine that gives it once it has waited."""
+
+AFTER_SIGNAL_S = 0.01
+"""How often to look for a signal that stops programs once the kernel has told of some signal: it tells only once."""
 
 
-async def until_done(future: "Future[Any]", pid: int, longest_s: float = inf) -> None:
-    """Wait for a future for the thread `pid`, at most so long.
+class _Thread(threading.local):
+    is_answering = False
+    """Whether this thread is about to answer the kernel."""
+    has_no_task = False
+    """Whether this thread runs the first part of an operation."""
 
-    Raises `InterruptedByCallerError` when the thread is to be interrupted.
+
+_thread = _Thread()
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """Who asks for something: a thread, and the user it acts as.
+
+    `pid` is 0 for the kernel, and for processes of another PID namespace. With `is_told_of_signals`, the kernel tells
+    when the thread has a signal, and the adapter calls `interrupt`; else whoever waits has to look for signals.
     """
-    done, end_s = trio.Event(), trio.current_time() + longest_s
+
+    pid: int
+    uid: int
+    is_told_of_signals: bool = False
+    is_interrupted: bool = False
+    _waker: trio.Event | None = None
+
+    def interrupt(self) -> None:
+        """Note that the thread has a signal, and wake whoever waits on its behalf."""
+        self.is_interrupted = True
+        self.wake()
+
+    def wake(self) -> None:
+        """End the pause of whoever waits on its behalf."""
+        if self._waker is not None:
+            self._waker.set()
+
+    async def pause(self, until_s: float) -> None:
+        """Wait until `wake` is called, or until a time of trio's clock."""
+        self._waker = trio.Event()
+        with trio.move_on_at(until_s):
+            await self._waker.wait()
+
+
+def begin(coroutine: Coroutine[Any, Any, R]) -> Answer[R]:
+    """Run an operation until it has to wait. Returns its answer, or a coroutine for what is left. Raises its error."""
+    _thread.has_no_task = True
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        answer: R = done.value
+        return answer
+    finally:
+        _thread.has_no_task = False
+    return _go_on(coroutine)
+
+
+async def finished(answer: Answer[R]) -> R:
+    """The answer itself, waited for if need be. Raises what the operation raises."""
+    return await answer if isinstance(answer, CoroutineType) else answer  # type: ignore[return-value]
+
+
+async def _go_on(coroutine: Coroutine[Any, Any, R]) -> R:
+    return await _rest(coroutine)
+
+
+@types.coroutine
+def _rest(coroutine: Coroutine[Any, Any, R]) -> Generator[Any, Any, R]:
+    """What is left of a coroutine that has begun, which `await` would refuse."""
+    answer: R = yield from coroutine
+    return answer
+
+
+@types.coroutine
+def in_task() -> Generator[None, None, None]:
+    """Go on in a task: call it before anything that may wait."""
+    if _thread.has_no_task:
+        yield
+
+
+async def until_done(future: "Future[Any]", request: Request, longest_s: float = inf) -> None:
+    """Wait for a future on behalf of a program, at most so long.
+
+    Raises `InterruptedByCallerError` when a signal that stops programs is pending for its thread.
+    """
+    await in_task()
+    end_s = trio.current_time() + longest_s
     token = trio.lowlevel.current_trio_token()
 
     def wake(_: "Future[Any]") -> None:
-        try:
-            token.run_sync_soon(done.set)
-        except trio.RunFinishedError:
-            return  # the mount has ended, and with it whoever waited
+        # The mount may have ended, and with it whoever waited.
+        with suppress(trio.RunFinishedError):
+            token.run_sync_soon(request.wake)
 
     future.add_done_callback(wake)
     pause_s = FIRST_LOOK_S
-    while not done.is_set():
-        with trio.move_on_at(min(trio.current_time() + pause_s, end_s)):
-            await done.wait()
-        pause_s = min(pause_s * 1.5, LONGEST_PAUSE_S)
-        if not done.is_set() and wants_to_stop(pid):
+    while not future.done() and trio.current_time() < end_s:
+        if request.is_interrupted:
+            pause_s = AFTER_SIGNAL_S  # it is told of one signal only: the next may be one that stops programs
+        elif request.is_told_of_signals:
+            pause_s = inf
+        await request.pause(min(trio.current_time() + pause_s, end_s))
+        if future.done():
+            break
+        if (request.is_interrupted or not request.is_told_of_signals) and wants_to_stop(request.pid):
             raise InterruptedByCallerError("The program that was waiting has been interrupted.")
-        if trio.current_time() >= end_s:
-            return
+        pause_s = min(pause_s * 1.5, LONGEST_PAUSE_S)
 
 
-async def in_thread(question: Callable[[], R], pid: int, limiter: trio.CapacityLimiter) -> R:
-    """Ask in a worker thread, for the thread `pid`. Raises `InterruptedByCallerError` when that is to be interrupted.
+async def in_thread(question: Callable[[], R], request: Request, limiter: trio.CapacityLimiter) -> R:
+    """Ask in a worker thread, on behalf of a program. Raises `InterruptedByCallerError` at its signals.
 
     The question is put to its end in any case; nobody takes an answer that comes too late.
     """
+    await in_task()
     answer: Future[R] = Future()
     stopped: InterruptedByCallerError | None = None
     ask = functools.partial(_settle, answer, question)
@@ -65,7 +158,7 @@ async def in_thread(question: Callable[[], R], pid: int, limiter: trio.CapacityL
             functools.partial(trio.to_thread.run_sync, ask, limiter=limiter, abandon_on_cancel=True), name="question"
         )
         try:
-            await until_done(answer, pid)
+            await until_done(answer, request)
         except InterruptedByCallerError as error:
             stopped = error
             nursery.cancel_scope.cancel()
@@ -87,7 +180,7 @@ def _settle(answer: "Future[R]", question: Callable[[], R]) -> None:
 
 def is_answering() -> bool:
     """Whether this thread is about to answer the kernel, which may hold locks until it does."""
-    return getattr(_thread, "is_answering", False)
+    return _thread.is_answering
 
 
 def wants_to_stop(pid: int) -> bool:

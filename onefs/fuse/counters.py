@@ -38,6 +38,8 @@ class Counters:
         """Opens of datasets whose verified copy was in the cache."""
         self.misses = 0
         """Opens of datasets that had to be fetched, or whose copy had to be hashed first."""
+        self.passed_through = 0
+        """Opens of files that the kernel reads by itself."""
         self._read_bytes = dict.fromkeys(Source, 0)
         # For each operation the buckets' counts, then the sum of seconds: one list, which is copied at once.
         self._durations: Mapping[str, list[float]] = {name: [0.0] * (len(BOUNDS_S) + 2) for name in OPERATIONS}

@@ -1,4 +1,4 @@
-"""The connections of this process to the kernel, and waiting until one has ended.
+"""Connections to the kernel: whether a descriptor is one, and waiting until one has ended.
 
 The kernel ends one once the mount is gone and nobody has a file of it open, or when somebody aborts the connection.
 What programs asked for before that, such as read-ahead, may still be under way; nobody takes those answers.
@@ -7,7 +7,6 @@ What programs asked for before that, such as read-ahead, may still be under way;
 import os
 import select
 import stat
-from pathlib import Path
 
 import trio
 
@@ -20,12 +19,6 @@ async def until_disconnected(connection: int) -> None:
     with select.epoll() as ended:
         ended.register(connection, 0)  # errors alone, which are always told; requests do not wake it
         await trio.lowlevel.wait_readable(ended.fileno())
-
-
-def connections() -> set[int]:
-    """The open `/dev/fuse` of this process; there can be more than that of its mount, such as inherited ones."""
-    numbers = {int(path.name) for path in Path("/proc/self/fd").iterdir()}
-    return {number for number in numbers if is_connection(number)}
 
 
 def is_connection(number: int) -> bool:

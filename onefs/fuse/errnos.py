@@ -1,6 +1,7 @@
-"""The table that gives each failure its errno."""
+"""The table that gives each failure its errno, and `FuseError`, which carries one to the kernel."""
 
 import errno
+import os
 
 from onefs import errors
 
@@ -30,6 +31,14 @@ ERRNOS: tuple[tuple[type[errors.OnefsError], int], ...] = (
     (errors.CacheDamagedError, errno.EIO),
     (errors.OnefsError, errno.EIO),
 )
+
+
+class FuseError(Exception):
+    """The failure of a request: `number` is the errno that the kernel gives to the program."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(os.strerror(number))
+        self.number = number
 
 
 def errno_of(error: errors.OnefsError) -> int:

@@ -1,4 +1,4 @@
-"""Two ways to mount: this process mounts, or it serves an open connection that it was given as `/dev/fd/N`."""
+"""Ways to mount: this process mounts, or it serves an open connection that it was given as `/dev/fd/N`."""
 
 import logging
 import os
@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 from onefs.errors import MountError
-from onefs.fuse import mounting
+from onefs.fuse import mounting, tuning
+from onefs.fuse.connecting import connect
 from onefs.fuse.disconnection import is_connection
 from onefs.mountinfo import mounted_disks
 
@@ -16,29 +17,38 @@ _log = logging.getLogger(__name__)
 
 
 class Mounter:
-    """Mounts as the user of this process: libfuse does it, by fusermount3 for all but root."""
+    """Mounts as the user of this process: by mount(2) if that is allowed, else by fusermount3."""
 
-    def __init__(self, mountpoint: Path) -> None:
+    def __init__(self, mountpoint: Path, *, allow_other: bool = False) -> None:
         self.mountpoint = mountpoint
         self.shown_as = ""
         """The source in the kernel's table of mounts, if that is not its own name."""
+        self._allow_other = allow_other
         self._device = mounting.NO_DEVICE
 
-    def mount(self, source: str) -> str:  # noqa: ARG002
-        """Prepare the mount, and return the mountpoint to give to libfuse. Raises `MountError`."""
-        return str(self.mountpoint)
+    def mount(self, source: str) -> int:
+        """Mount, and return the open connection to the kernel, which the caller closes. Raises `MountError`."""
+        connection = connect(self.mountpoint, source, allow_other=self._allow_other)
+        self._device = mounting.device(self.mountpoint)
+        return connection
 
     def raise_max_background(self) -> bool:
-        """As `mounting.raise_max_background`, as soon as it is mounted."""
-        self._device = mounting.device(self.mountpoint)
-        return mounting.raise_max_background(self._device)
+        """As `tuning.raise_max_background`, before the kernel reads anything."""
+        return tuning.raise_max_background(self._device)
 
     def raise_read_ahead(self) -> None:
-        """As `mounting.raise_read_ahead`."""
-        mounting.raise_read_ahead(self._device)
+        """As `tuning.raise_read_ahead`."""
+        tuning.raise_read_ahead(self._device)
+
+    def read_ahead_kib(self) -> int | None:
+        """As `tuning.read_ahead_kib`."""
+        return tuning.read_ahead_kib(self._device)
 
     def close(self) -> None:
-        """Unmount if libfuse did not when it closed the connection, as after an abort. Does nothing the second time."""
+        """Unmount, lazily if it is in use. Does nothing the second time. Close the connection first.
+
+        As long as it is open, whoever looks into the mount waits for an answer.
+        """
         device, self._device = self._device, mounting.NO_DEVICE
         try:
             mounting.take_away(self.mountpoint, device)
@@ -55,12 +65,13 @@ class GivenMount(Mounter):
     def __init__(self, descriptor: Path, mounted_at: Path | None) -> None:
         """Find where it is mounted, else take `mounted_at`. Raises `MountError`."""
         super().__init__(mountpoint_of(descriptor, mounted_at))
-        self._descriptor = descriptor
-        os.set_inheritable(int(descriptor.name), False)  # or the connection would outlive this process
+        self._connection = int(descriptor.name)
+        os.set_inheritable(self._connection, False)  # or the connection would outlive this process
 
-    def mount(self, source: str) -> str:  # noqa: ARG002
-        """Return the mountpoint to give to libfuse."""
-        return str(self._descriptor)
+    def mount(self, source: str) -> int:  # noqa: ARG002
+        """Return the connection, which the caller closes."""
+        self._device = mounting.device(self.mountpoint)
+        return self._connection
 
 
 def is_given(mountpoint: Path) -> bool:

@@ -1,29 +1,19 @@
-"""Mountpoints: whether one can be used, the mount's options, what is mounted, and unmounting."""
+"""Mountpoints: what is mounted where, whether one can be used, and unmounting."""
 
 import ctypes
 import errno
-import logging
 import os
-import re
 import shutil
-import stat
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from urllib.parse import quote
 
 from onefs.errors import MountError
 from onefs.mountinfo import FILE_SYSTEM_TYPE, mounted_disks
 
-READ_AHEAD_KIB = 512
-"""With more, the kernel fetches far more than is wanted around places that are read at random, by mmap above all."""
-MAX_BACKGROUND = 10_000
 _UNMOUNT_TIMEOUT_S = 30
 _ANSWER_S = 3
 _STACKED_MOUNTS = 10
@@ -36,17 +26,12 @@ _STILL_MOUNTED = {
 }
 """Remedies, by a part of the reason."""
 NOT_YOURS = "Unmount it as the user who mounted it, or as root."
+_ASKED_ALWAYS = "system.onefs"
+"""An attribute that no node has. The kernel asks for it each time, while it answers much else from memory.
+
+It does so for every user, also where one user alone may look into the mount.
+"""
 _DEAD = (errno.ENOTCONN, errno.ECONNABORTED)
-_CONNECTIONS = Path("/sys/fs/fuse/connections")
-_OF_FUSE = re.compile(r"fuse|fusermount")
-_NOT_PERMITTED = "Operation not permitted"
-_REFUSALS = {
-    "allow_other": "Let /etc/fuse.conf have the line user_allow_other, or mount without --allow-other.",
-    _NOT_PERMITTED: "Run it as a user who may mount; a container needs /dev/fuse and the right SYS_ADMIN.",
-    "too many FUSE filesystems": "Unmount others, or raise mount_max in /etc/fuse.conf.",
-}
-"""Remedies, by a part of the message of libfuse."""
-_log = logging.getLogger(__name__)
 
 
 class Health(Enum):
@@ -92,10 +77,8 @@ def health(mountpoint: Path) -> Health:
 
     def look() -> None:
         try:
-            os.scandir(mountpoint).close()  # stat alone could be answered by the kernel from memory
-        except PermissionError:  # root is no exception
-            answers.put(_health_for_owner(mountpoint) if os.geteuid() == 0 else Health.ALIVE)
-        except OSError as error:
+            os.getxattr(mountpoint, _ASKED_ALWAYS)
+        except OSError as error:  # a daemon that answers says that there is no such attribute
             answers.put(Health.DEAD if error.errno in _DEAD else Health.ALIVE)
         else:
             answers.put(Health.ALIVE)
@@ -117,28 +100,6 @@ def check_health(mountpoint: Path) -> None:
             f"The daemon of {mountpoint} does not answer.",
             f"Wait, or take the mount away: onefs umount --lazy {mountpoint}",
         )
-
-
-def _health_for_owner(mountpoint: Path) -> Health:
-    """As `health`, asked by the user for whom alone it is mounted."""
-    options = [disk.options for disk in mounted_disks() if disk.mountpoint == str(place(mountpoint))]
-    numbers = dict(option.partition("=")[::2] for option in (options[-1] if options else ()))
-    if "user_id" not in numbers:
-        return Health.ALIVE
-    done = subprocess.run(
-        ["ls", f"./{mountpoint.name}"],
-        cwd=mountpoint.parent,  # root goes there, so that this user needs no way to it
-        user=int(numbers["user_id"]),
-        group=int(numbers["group_id"]),
-        extra_groups=[],
-        env={"PATH": os.defpath, "LC_ALL": "C"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    return Health.DEAD if any(os.strerror(number) in done.stderr for number in _DEAD) else Health.ALIVE
 
 
 def check_machine() -> None:
@@ -210,88 +171,11 @@ def place(mountpoint: Path) -> Path:
     return mountpoint
 
 
-def options(source: str, *, allow_other: bool) -> set[str]:
-    """Options for the mount. Writes are refused by the file system itself, so that they all answer EROFS."""
-    # pyfuse3 takes options in ASCII only.
-    plain = "".join(letter if letter.isascii() else quote(letter, errors="surrogateescape") for letter in source)
-    name = plain.replace("\\", "\\\\").replace(",", "\\,")
-    chosen = {f"fsname={name}", "subtype=onefs", "noatime", "nosuid", "nodev"}
-    return chosen | {"allow_other"} if allow_other else chosen
-
-
-@contextmanager
-def words_of_fuse() -> Iterator[Callable[[], str]]:
-    """A block that captures standard error; its result is a function that returns the lines of libfuse and fusermount3.
-
-    Other lines are printed at the end of the block.
-    """
-    sys.stderr.flush()
-    before, kept = os.dup(2), os.memfd_create("onefs-fuse")
-    os.dup2(kept, 2)
-
-    def lines() -> list[str]:
-        return os.pread(kept, os.fstat(kept).st_size, 0).decode(errors="replace").splitlines()
-
-    try:
-        yield lambda: "; ".join(line.strip().rstrip(".") for line in lines() if _OF_FUSE.match(line))
-    finally:
-        sys.stderr.flush()
-        os.dup2(before, 2)
-        os.write(2, "".join(f"{line}\n" for line in lines() if not _OF_FUSE.match(line)).encode())
-        os.close(before)
-        os.close(kept)
-
-
-def refusal(mountpoint: Path, said: str) -> MountError:
-    """The error for a mount that libfuse could not make; `said` is its message."""
-    why = f": {said}" if said else ""
-    remedy = next(
-        (remedy for words, remedy in _REFUSALS.items() if words in said), "Check what it needs: onefs doctor."
-    )
-    program = shutil.which("fusermount3")
-    if _NOT_PERMITTED in said and os.geteuid() != 0 and program:
-        if "\nNoNewPrivs:\t1\n" in Path("/proc/self/status").read_text(encoding="utf-8"):
-            remedy = "Run it without NoNewPrivileges, which bars fusermount3, or have root mount, with run_as."
-        elif not os.stat(program).st_mode & stat.S_ISUID:  # noqa: PTH116
-            remedy = f"As root, run: chmod u+s {program}"
-    return MountError(f"{mountpoint} cannot be mounted{why}.", remedy)
-
-
-def raise_max_background(device: str) -> bool:
-    """Let the kernel have many reads of a mount under way. Asks the daemon nothing.
-
-    The kernel queues reads behind the first dozen that it made ahead of a program: a dozen stalled files would hold
-    up every other.
-    """
-    if os.geteuid() == 0 and _CONNECTIONS.is_dir() and not any(_CONNECTIONS.iterdir()):
-        ctypes.CDLL(None).mount(b"fusectl", bytes(_CONNECTIONS), b"fusectl", 0, None)
-    connection = _CONNECTIONS / device.partition(":")[2]
-    _write_setting(connection / "congestion_threshold", MAX_BACKGROUND)
-    return _write_setting(connection / "max_background", MAX_BACKGROUND)
-
-
-def raise_read_ahead(device: str) -> None:
-    """Let the kernel read further ahead of a mount, if it may be told so: in fewer and longer requests.
-
-    Call it once the mount has answered: with the first answer the kernel sets it back.
-    """
-    _write_setting(Path(f"/sys/class/bdi/{device}/read_ahead_kb"), READ_AHEAD_KIB)
-
-
 def device(mountpoint: Path) -> str:
     """The number of the mount of onefs there; `NO_DEVICE` if there is none, or something else is mounted over it."""
     where = str(place(mountpoint))
     found = [disk for disk in mounted_disks() if disk.mountpoint == where]
     return found[-1].device if found and found[-1].kind == FILE_SYSTEM_TYPE else NO_DEVICE
-
-
-def _write_setting(setting: Path, number: int) -> bool:
-    try:
-        setting.write_text(str(number), encoding="ascii")
-    except OSError as error:
-        _log.debug("%s stays as it is: %s", setting, error)
-        return False
-    return True
 
 
 def take_away(mountpoint: Path, number: str) -> None:
@@ -306,24 +190,25 @@ def take_away(mountpoint: Path, number: str) -> None:
 
 def unmount(mountpoint: Path, *, lazy: bool = False) -> None:
     """Unmount; lazily: at once for new users, for the others when they are done. Raises `MountError`."""
-    said = _unmount_as_root(mountpoint, lazy) if os.geteuid() == 0 else _unmount_as_user(mountpoint, lazy)
+    number = _unmount_by_kernel(mountpoint, lazy)
+    if number == errno.EPERM:
+        said = _unmount_by_fusermount(mountpoint, lazy)
+    else:
+        said = {0: "", errno.EINVAL: "not mounted"}.get(number, os.strerror(number))
     if said:
         remedy = next((remedy for words, remedy in _STILL_MOUNTED.items() if words in said), NOT_YOURS)
         remedy = remedy.format(mountpoint)
         raise MountError(f"{mountpoint} cannot be unmounted: {said}.", remedy)
 
 
-def _unmount_as_root(mountpoint: Path, lazy: bool) -> str:
-    """Why it failed; "" if it did not. Asks the daemon nothing, as umount(8) may, for one that does not answer."""
+def _unmount_by_kernel(mountpoint: Path, lazy: bool) -> int:
+    """0, or the number of the error. Asks the daemon nothing, as umount(8) may, for one that does not answer."""
     libc = ctypes.CDLL(None, use_errno=True)
-    flags = _UMOUNT_NOFOLLOW | (_MNT_DETACH if lazy else 0)
-    if not libc.umount2(os.fsencode(place(mountpoint)), flags):
-        return ""
-    number = ctypes.get_errno()
-    return "not mounted" if number == errno.EINVAL else os.strerror(number)
+    failed = libc.umount2(os.fsencode(place(mountpoint)), _UMOUNT_NOFOLLOW | (_MNT_DETACH if lazy else 0))
+    return ctypes.get_errno() if failed else 0
 
 
-def _unmount_as_user(mountpoint: Path, lazy: bool) -> str:
+def _unmount_by_fusermount(mountpoint: Path, lazy: bool) -> str:
     """Why it failed; "" if it did not."""
     try:
         done = subprocess.run(

@@ -8,8 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from queue import SimpleQueue
-
-import pyfuse3
+from typing import Protocol
 
 from onefs.fuse.callers import is_answering
 from onefs.vfs.staleness import ITSELF
@@ -19,7 +18,23 @@ _PATIENCE_S = 10.0
 _END_S = 5.0
 _log = logging.getLogger(__name__)
 
-Change = tuple[Callable[[], None], threading.Event]
+
+class Kernel(Protocol):
+    """What the kernel can be told to forget. Not for the event loop: each call may wait for requests under way.
+
+    Raises OSError; ENOENT: the kernel does not know the inode, or the name.
+    """
+
+    def invalidate_inode(self, ino: int, *, attributes_only: bool) -> None:
+        """Forget the attributes of an inode, and its pages or its listing too unless `attributes_only`."""
+
+    def invalidate_entry(self, parent: int, name: bytes) -> None:
+        """Forget a name in a directory, one that is absent too."""
+
+
+Tell = Callable[[Kernel], None]
+"""Tells the kernel of one change, or of several."""
+Change = tuple[Tell, threading.Event]
 
 
 class Notifier:
@@ -31,10 +46,10 @@ class Notifier:
         self._attributes = _Queue("kernel-attributes")
         self._others = _Queue("kernel-notify")
 
-    def start(self) -> None:
-        """The file system is mounted."""
-        self._attributes.start()
-        self._others.start()
+    def start(self, kernel: Kernel) -> None:
+        """Tell the kernel from now on: the file system is mounted."""
+        self._attributes.start(kernel)
+        self._others.start(kernel)
 
     def stop(self) -> None:
         """The file system is about to be unmounted: tell what is queued, and nothing more."""
@@ -47,12 +62,11 @@ class Notifier:
         It is done when this returns, whatever else the kernel is told meanwhile: names and pages wait for listings
         and reads, which may wait for whoever calls this. The limit is for a kernel that drops this very inode.
         """
-        forget = functools.partial(pyfuse3.invalidate_inode, pyfuse3.InodeT(ino), attr_only=True)
-        self._attributes.put(forget).wait(_PATIENCE_S)
+        self._attributes.put(functools.partial(_forget_inode, ino, attributes_only=True)).wait(_PATIENCE_S)
 
     def pages_changed(self, ino: int) -> None:
         """Forget the pages of a node, soon: the kernel waits for the reads of it that are not answered yet."""
-        told = self._others.put(functools.partial(pyfuse3.invalidate_inode, pyfuse3.InodeT(ino), attr_only=False))
+        told = self._others.put(functools.partial(_forget_inode, ino, attributes_only=False))
         with self._lock:
             others = {other: event for other, event in self._dropping.items() if not event.is_set()}
             self._dropping = {**others, ino: told}
@@ -91,9 +105,9 @@ class _Queue:
         self._thread: threading.Thread | None = None
         self._queue: SimpleQueue[Change | None] = SimpleQueue()
 
-    def start(self) -> None:
+    def start(self, kernel: Kernel) -> None:
         with self._lock:
-            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread = threading.Thread(target=self._run, args=(kernel,), name=self._name, daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
@@ -104,7 +118,7 @@ class _Queue:
             self._queue.put(None)
             thread.join(_END_S)
 
-    def put(self, change: Callable[[], None]) -> threading.Event:
+    def put(self, change: Tell) -> threading.Event:
         """Queue a change; what is set once the kernel was told of it, or if there is nobody to tell."""
         told = threading.Event()
         with self._lock:
@@ -114,23 +128,27 @@ class _Queue:
                 self._queue.put((change, told))
         return told
 
-    def _run(self) -> None:
+    def _run(self, kernel: Kernel) -> None:
         while (change := self._queue.get()) is not None:
             tell, told = change
             try:
                 # The kernel answers ENOENT for what it does not know: nothing to forget then.
                 with contextlib.suppress(FileNotFoundError):
-                    tell()
+                    tell(kernel)
             except OSError as error:
                 _log.warning("The kernel could not be told of a change: %s", error)
             finally:
                 told.set()
 
 
-def _forget_names(names: list[tuple[int, str]]) -> None:
+def _forget_inode(ino: int, kernel: Kernel, *, attributes_only: bool) -> None:
+    kernel.invalidate_inode(ino, attributes_only=attributes_only)
+
+
+def _forget_names(names: list[tuple[int, str]], kernel: Kernel) -> None:
     for parent, name in names:
         with contextlib.suppress(FileNotFoundError):
             if name == ITSELF:
-                pyfuse3.invalidate_inode(pyfuse3.InodeT(parent), attr_only=True)
+                kernel.invalidate_inode(parent, attributes_only=True)
             else:
-                pyfuse3.invalidate_entry(pyfuse3.InodeT(parent), pyfuse3.FileNameT(os.fsencode(name)))
+                kernel.invalidate_entry(parent, os.fsencode(name))

@@ -4,13 +4,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from cachetools import LRUCache
-from pyfuse3 import EntryAttributes, FileNameT, InodeT
 
 from onefs.fetch.descriptors import Edition
 from onefs.recording.processes import Caller, Reader
 from onefs.vfs.entries import Entries
 from onefs.vfs.filesystem import Opened
 from onefs.vfs.handles import Origin
+from onefs.vfs.nodes import Attributes
 
 EDITIONS_KEPT = 100_000
 
@@ -24,7 +24,7 @@ class Handle:
     """
 
     opened: Opened
-    inode: InodeT
+    inode: int
     pid: int
     uid: int
     caller: Caller | None = None
@@ -36,26 +36,26 @@ class Handle:
     """Whether its bytes were on their way when it was opened, and have not come to be read since."""
     is_followed: bool = False
     """Whether the file system is to be told of the first bytes that are read of it."""
+    backing_id: int = 0
+    """What the kernel reads by itself, without asking; 0 if it asks."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Listing:
-    """A directory that a program has open, and the thread that opened it.
+    """The entries of a directory as they were when a program began to list it: a refresh neither repeats nor skips any.
 
-    It is listed once, when it is first read, so that a refresh cannot repeat or skip entries; programs open many
-    directories (as "..") that they never read. `times_changed` is that of the file system when it was listed. `page`
-    are the entries packed last, those from `begin` on; `is_old` says that the tree changed since the listing.
+    `times_changed` is that of the file system when it was listed. `page` are the entries packed last, those from
+    `begin` on; `is_old` says that the tree changed since the listing.
     """
 
-    inode: InodeT
-    pid: int
-    entries: Entries | None = None
-    times_changed: int = -1
-    page: list[tuple[FileNameT, EntryAttributes]] = field(default_factory=list)
+    inode: int
+    entries: Entries
+    times_changed: int
+    page: list[tuple[bytes, Attributes]] = field(default_factory=list)
     begin: int = 0
     is_old: bool = False
 
-    def turn_to(self, begin: int, page: list[tuple[FileNameT, EntryAttributes]]) -> None:
+    def turn_to(self, begin: int, page: list[tuple[bytes, Attributes]]) -> None:
         """Set the packed entries."""
         self.begin, self.page = begin, page
         if self.is_old:
@@ -64,8 +64,7 @@ class Listing:
     def zero_timeouts(self) -> None:
         """Have the kernel cache no entry from now on: the tree changed during the listing."""
         self.is_old = True
-        for _, entry in self.page:
-            entry.entry_timeout = entry.attr_timeout = 0
+        self.page = [(name, attributes._replace(kept_s=0.0)) for name, attributes in self.page]
 
 
 class Pages:
@@ -105,6 +104,10 @@ class Pages:
     def were_read(self, inode: int) -> bool:
         """Whether the kernel may have pages of a file, and answer reads without asking."""
         return inode in self._were_read
+
+    def dropped(self, inode: int) -> None:
+        """The kernel drops its pages of a file, as it reads that by itself from now on."""
+        self._were_read.pop(inode, None)
 
     def read(self, inode: int) -> bool:
         """The kernel gets pages of a file; whether it had none before."""

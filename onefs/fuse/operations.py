@@ -1,4 +1,4 @@
-"""The kernel's requests: unpack, call the file system, pack, and turn failures into errnos."""
+"""The operations of the mount, for any kernel adapter: ask the file system, count, and turn failures into errnos."""
 
 import errno
 import functools
@@ -6,42 +6,30 @@ import itertools
 import logging
 import os
 import stat
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from time import perf_counter
-from typing import Any, Concatenate, ParamSpec, TypeVar, TypeVarTuple
+from types import CoroutineType
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, TypeVarTuple
 
-import pyfuse3
 import trio
-from pyfuse3 import (
-    EntryAttributes,
-    FileHandleT,
-    FileInfo,
-    FileNameT,
-    FlagT,
-    InodeT,
-    ModeT,
-    RequestContext,
-    SetattrFields,
-    StatvfsData,
-    XAttrNameT,
-)
 
 from onefs.catalogue.stored import MustWaitError, NotWaiting
-from onefs.errors import CopyRemovedError, CrawlingError, GoneError, NotInCatalogueError, OnefsError
+from onefs.errors import CacheDamagedError, CopyRemovedError, CrawlingError, GoneError, NotInCatalogueError, OnefsError
 from onefs.fuse.accounting import ProgramAccounting
-from onefs.fuse.callers import in_thread, until_done
+from onefs.fuse.callers import Answer, Request, begin, in_task, in_thread, until_done
 from onefs.fuse.counters import OPERATIONS, Counters
-from onefs.fuse.errnos import errno_of
+from onefs.fuse.errnos import FuseError, errno_of
 from onefs.fuse.opened import Handle, Listing, Pages
-from onefs.fuse.packing import Packer, absent, statistics
+from onefs.fuse.passthrough import Passthrough
 from onefs.fuse.process_lookup import ProcessLookup
 from onefs.fuse.recording import ReadReporter
 from onefs.recording.program_usage import Programs
 from onefs.vfs import inodes, xattrs
-from onefs.vfs.filesystem import FileSystem, Opened
+from onefs.vfs.filesystem import FileSystem, Opened, Usage
 from onefs.vfs.forest import Wait
 from onefs.vfs.handles import ReadableFile
+from onefs.vfs.nodes import Attributes
 
 DISK_THREADS = 64
 DATABASE_THREADS = 128
@@ -51,53 +39,88 @@ PAGE_ENTRIES = 500
 
 UNFORESEEN_REMEDY = "Try again; if it stays, mount again, and report it with the log of the mount (onefs log)."
 EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
+ABSENT = Attributes(0, 0, 0, 0, 0, 0)
+"""Tells the kernel that a name is absent until it is told otherwise."""
+ABSENT_NOW = ABSENT._replace(kept_s=0.0)
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
 _log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
 About = TypeVarTuple("About")
-Method = Callable[Concatenate["Operations", P], Coroutine[Any, Any, R]]
 
 
-def answered(method: Method[P, R]) -> Method[P, R]:
-    """Count each request, and turn our failures into errnos.
+class OpenReply(NamedTuple):
+    """An open file: its handle, and how the kernel reads it."""
 
-    Whatever else is thrown becomes EIO: the mount must outlive it.
+    handle: int
+    direct_io: bool
+    """Whether every read asks, past the kernel's pages."""
+    keep_cache: bool
+    """Whether the pages that the kernel has of the inode are of this file."""
+    backing_id: int = 0
+    """What the kernel reads by itself; 0 if it asks."""
+
+
+def answered(
+    method: Callable[Concatenate["Operations", P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate["Operations", P], Answer[R]]:
+    """Answer at once if nothing has to be waited for, else give the coroutine that answers. Count each request.
+
+    Failures are raised as `FuseError`: whatever nobody foresaw is EIO, since the mount must outlive it.
     """
     operation = method.__name__.lstrip("_")
     assert operation in OPERATIONS
 
-    async def handler(self: "Operations", /, *args: P.args, **kwargs: P.kwargs) -> R:
-        begun_s, number = perf_counter(), 0
+    def handler(self: "Operations", /, *args: P.args, **kwargs: P.kwargs) -> Answer[R]:
+        begun_s = perf_counter()
         self.counters.in_progress += 1
         try:
-            return await method(self, *args, **kwargs)
-        except OnefsError as error:
-            number = errno_of(error)
-            raise pyfuse3.FUSEError(number) from None
-        except pyfuse3.FUSEError as error:
-            number = error.errno
-            raise
+            answer = begin(method(self, *args, **kwargs))
+        except (OnefsError, FuseError) as error:
+            number = _number_of(error)
+            self.counters.answered(operation, perf_counter() - begun_s, number)
+            raise FuseError(number) from None
+        except Exception as error:  # noqa: BLE001
+            return finish(self, _raise(error), begun_s, args)
+        if isinstance(answer, CoroutineType):
+            return finish(self, answer, begun_s, args)
+        self.counters.answered(operation, perf_counter() - begun_s, 0)
+        return answer
+
+    async def finish(self: "Operations", rest: Coroutine[Any, Any, R], begun_s: float, args: tuple[Any, ...]) -> R:
+        number = 0
+        try:
+            return await rest
+        except (OnefsError, FuseError) as error:
+            number = _number_of(error)
+            raise FuseError(number) from None
         except Exception as error:  # noqa: BLE001
             number = errno.EIO
-            _log.exception("Unforeseen failure in %s%r; the mount goes on", method.__name__, args)
-            tell = functools.partial(self._tell_unforeseen, method.__name__, args[0], error)
+            _log.exception("Unforeseen failure in %s%r; the mount goes on", operation, args)
+            tell = functools.partial(self._tell_unforeseen, operation, args[0] if args else None, error)
             with suppress(Exception):  # it is in the log; a machine may be short of threads or of memory
                 await trio.to_thread.run_sync(tell, limiter=self._disk, abandon_on_cancel=True)
-            raise pyfuse3.FUSEError(number) from None
+            raise FuseError(number) from None
         finally:
             self.counters.answered(operation, perf_counter() - begun_s, number)
 
-    functools.update_wrapper(handler, method)
-    return handler
+    return functools.update_wrapper(handler, method)
 
 
-class Operations(pyfuse3.Operations):
-    """pyfuse3's methods over one `FileSystem`."""
+async def _raise(error: Exception) -> Any:
+    raise error
 
-    supports_dot_lookup = False
-    enable_writeback_cache = False
+
+def _number_of(error: OnefsError | FuseError) -> int:
+    return error.number if isinstance(error, FuseError) else errno_of(error)
+
+
+class Operations:
+    """What the kernel asks for, over one `FileSystem`. Names are bytes. For one event loop.
+
+    Each operation gives its answer, or a coroutine for it where something has to be waited for. Both raise `FuseError`.
+    """
 
     def __init__(
         self,
@@ -107,259 +130,286 @@ class Operations(pyfuse3.Operations):
         has_old_pages: Callable[[int], bool] = lambda inode: False,  # noqa: ARG005
         programs: Programs | None = None,
         counters: Counters | None = None,
+        passthrough: Passthrough | None = None,
     ) -> None:
         """`has_old_pages` tells whether the kernel may still have pages of an inode that must not be read.
 
-        `programs` counts which program opens and reads what.
+        `programs` counts which program opens and reads what; `passthrough` has the kernel read files by itself.
         """
-        super().__init__()
         self.counters = counters or Counters()
         self._has_old_pages = has_old_pages
         self.file_system = file_system
         self._open_wait_s = open_wait_s
-        self._packer = Packer()
         self._disk = trio.CapacityLimiter(DISK_THREADS)
         self._database = trio.CapacityLimiter(DATABASE_THREADS)
         self._texts = trio.CapacityLimiter(TEXT_THREADS)  # apart, so that status is told when a disk hangs
         self._numbers = itertools.count(1)
         self._files: dict[int, Handle] = {}
         self._writers: dict[int, Callable[[str], None]] = {}
-        self._listings: dict[int, Listing] = {}
         self.many_reads_may_wait = True
         """Whether the kernel lets any number of reads through; else files still being fetched bypass its cache."""
         self._pages = Pages()
         self._recorder = file_system.recorder
+        self._passthrough = passthrough or Passthrough(self._recorder, self.counters)
         self._processes = ProcessLookup()
         self._told = ReadReporter(self._recorder, self._pages, self._files, self._processes)
         self._programs = programs or Programs()
         self._accounts = ProgramAccounting(self._programs, self._recorder, file_system.journal)
 
-    def _tell_unforeseen(self, method: str, number: Any, error: Exception) -> None:
-        """Tell in `.onefs/errors` of a failure that nobody foresaw. `number` is the method's inode or handle."""
-        handles: dict[str, Mapping[int, Handle | Listing]] = {
-            "readdir": self._listings, "releasedir": self._listings, "read": self._files, "release": self._files,
-            "write": {}, "statfs": {},
-        }  # fmt: skip
+    def _tell_unforeseen(self, operation: str, about: Any, error: Exception) -> None:
+        """Tell in `.onefs/errors` of a failure that nobody foresaw. `about` is an inode, a handle or a listing."""
         path = ""
         with suppress(Exception):  # what failed may fail again
-            path = self.file_system.path(handles[method][number].inode if method in handles else number)
+            match operation:
+                case "read" | "release":
+                    path = self.file_system.path(self._files[about].inode)
+                case "readdir":
+                    path = self.file_system.path(about.inode)
+                case "write" | "statfs":
+                    pass
+                case _:
+                    path = self.file_system.path(about)
         reason = f"Nobody foresaw this failure: {error!r}."
         _log.error("%s: %s %s", path or "/", reason, UNFORESEEN_REMEDY)
         self.file_system.journal.record(path, OnefsError(reason, UNFORESEEN_REMEDY))
 
-    async def _ask(self, wait: Wait, pid: int, question: Callable[[*About], R], *about: *About) -> R:
-        """Ask the file system something for the thread `pid`; in a worker thread, if the loop would have to wait."""
+    async def _ask(self, wait: Wait, request: Request, question: Callable[[*About], R], *about: *About) -> R:
+        """Ask the file system something on behalf of a program; in a worker thread, if it may have to wait."""
         if wait is Wait.NOTHING:
             try:
                 with NotWaiting():
                     return question(*about)
             except MustWaitError:
                 pass
+        await in_task()
         if wait is Wait.DATABASE:
-            return await in_thread(functools.partial(question, *about), pid, self._database)
+            return await in_thread(functools.partial(question, *about), request, self._database)
         return await trio.to_thread.run_sync(question, *about, limiter=self._disk, abandon_on_cancel=True)
 
     @answered
-    async def lookup(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> EntryAttributes:
-        wanted, fs = os.fsdecode(name), self.file_system
+    async def lookup(self, parent: int, name: bytes, request: Request) -> Attributes:
+        """Attributes of an entry of a directory. Those of inode 0 say that it is absent."""
+        if name in (b".", b".."):  # of a handle that was taken before: from a number to its node
+            question = self.file_system.attributes if name == b"." else self.file_system.parent_attributes
+            return await self._ask(self.file_system.wait_for(parent), request, question, parent)
+        wait = self.file_system.wait_for(parent)
+        return await self._ask(wait, request, self._look_up, parent, os.fsdecode(name))
+
+    def _look_up(self, parent: int, name: str) -> Attributes:
         try:
-            wait = fs.wait_for(parent_inode)
-            return self._packer.entry(await self._ask(wait, ctx.pid, fs.lookup, parent_inode, wanted))
+            return self.file_system.lookup(parent, name)
         except NotInCatalogueError:
-            return absent(is_kept=self.file_system.keeps_absence(parent_inode, wanted))
+            return ABSENT if self.file_system.keeps_absence(parent, name) else ABSENT_NOW
 
     @answered
-    async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
-        return await self._attributes(inode, ctx)
+    async def getattr(self, ino: int, request: Request) -> Attributes:
+        """Attributes of a node."""
+        return await self._attributes(ino, request)
 
-    async def _attributes(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
+    async def _attributes(self, ino: int, request: Request) -> Attributes:
+        fs = self.file_system
+        if inodes.is_special(ino) and fs.has_text(ino):
+            await in_task()
+            return await trio.to_thread.run_sync(fs.attributes_now, ino, limiter=self._texts, abandon_on_cancel=True)
+        return await self._ask(fs.wait_for(ino), request, self._attributes_of, ino)
+
+    def _attributes_of(self, ino: int) -> Attributes:
         try:
-            if not inodes.is_file(inode) and self.file_system.has_text(inode):
-                find = self.file_system.attributes_now
-                found = await trio.to_thread.run_sync(find, inode, limiter=self._texts, abandon_on_cancel=True)
-                return self._packer.entry(found)
-            wait = self.file_system.wait_for(inode)
-            return self._packer.entry(await self._ask(wait, ctx.pid, self.file_system.attributes, inode))
+            return self.file_system.attributes(ino)
         except GoneError:
             # It has left the catalogue, but who has it open goes on with it.
-            for handle in self._files.values():
-                if handle.inode == inode:
-                    return self._packer.entry(self.file_system.opened_attributes(handle.opened))
+            for handle in list(self._files.values()):
+                if handle.inode == ino:
+                    return self.file_system.opened_attributes(handle.opened)
             raise
 
     @answered
-    async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
-        return FileNameT(os.fsencode(self.file_system.target(inode)))
+    async def readlink(self, ino: int) -> bytes:
+        """Where a symbolic link leads, from the folder that it stands in."""
+        return os.fsencode(self.file_system.target(ino))
 
-    async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
+    def forget(self, ino: int, times: int) -> None:
         """Inode numbers are computed: only of views that were entered by name it matters who knows them."""
-        for inode, times in inode_list:
-            self.file_system.forgot(inode, times)
+        self.file_system.forgot(ino, times)
 
     @answered
-    async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
-        number = next(self._numbers)
-        self._listings[number] = Listing(inode, ctx.pid)
-        return FileHandleT(number)
+    async def opendir(self, ino: int, request: Request) -> Listing:
+        """A directory's listing, for `readdir`."""
+        wait = self.file_system.wait_for(ino, to_list=True)
+        return await self._ask(wait, request, self._list, ino)
 
-    @answered
-    async def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        listing = self._listings[fh]
-        if listing.entries is None:
-            wait = self.file_system.wait_for(listing.inode, to_list=True)
-            await self._ask(wait, listing.pid, self._list, listing)
-        position = start_id
-        while listing.entries is not None and position < len(listing.entries):
-            if not listing.begin <= position < listing.begin + len(listing.page):
-                wait = Wait.WORK if self.file_system.may_block else Wait.NOTHING
-                await self._ask(wait, listing.pid, self._pack, listing, position)
-            if listing.times_changed != self.file_system.times_changed:
-                listing.times_changed = self.file_system.times_changed
-                listing.zero_timeouts()
-            for name, entry in listing.page[position - listing.begin :]:
-                if not pyfuse3.readdir_reply(token, name, entry, position + 1):
-                    return
-                position += 1
-
-    def _list(self, listing: Listing) -> None:
+    def _list(self, ino: int) -> Listing:
         """List a directory; again if something was learned by that, as it often is."""
         for _ in range(2):
-            listing.times_changed = self.file_system.times_changed
-            listing.entries = self.file_system.entries(listing.inode)
+            times_changed = self.file_system.times_changed
+            listing = Listing(ino, self.file_system.entries(ino), times_changed)
             self._pack(listing, 0)
-            if listing.times_changed == self.file_system.times_changed:
-                return
+            if times_changed == self.file_system.times_changed:
+                break
+        return listing
 
     def _pack(self, listing: Listing, begin: int) -> None:
         """Pack at most `PAGE_ENTRIES` entries of a directory, from a position on."""
-        assert listing.entries is not None
         found = listing.entries.part(begin, begin + PAGE_ENTRIES)
-        listing.turn_to(begin, [(os.fsencode(name), self._packer.entry(attributes)) for name, attributes in found])
+        listing.turn_to(begin, [(os.fsencode(name), attributes) for name, attributes in found])
 
     @answered
-    async def releasedir(self, fh: FileHandleT) -> None:
-        del self._listings[fh]
+    async def readdir(self, listing: Listing, position: int, request: Request) -> list[tuple[bytes, Attributes]]:
+        """Entries of a listing from a position on, `.` and `..` first; none at its end."""
+        if position >= len(listing.entries):
+            return []
+        if not listing.begin <= position < listing.begin + len(listing.page):
+            wait = Wait.WORK if self.file_system.may_block else Wait.NOTHING
+            await self._ask(wait, request, self._pack, listing, position)
+        if listing.times_changed != self.file_system.times_changed:
+            listing.times_changed = self.file_system.times_changed
+            listing.zero_timeouts()
+        return listing.page[position - listing.begin :] if position > listing.begin else listing.page
 
     @answered
-    async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> FileInfo:
+    async def open(self, ino: int, flags: int, request: Request) -> OpenReply:
+        """Open a file, or a control file for writing."""
         if flags & _WRITING:
-            return await self._open_control(inode, ctx)
+            return await self._open_control(ino, request)
         reader = caller = None
-        if inodes.is_file(inode):
-            reader = await self._processes.reader(ctx.pid, ctx.uid) if self._recorder.turn else None
-            caller = await self._processes.caller(ctx.pid, ctx.uid)
+        if inodes.is_file(ino):
+            reader = await self._processes.reader(request.pid, request.uid) if self._recorder.turn else None
+            caller = await self._processes.caller(request.pid, request.uid)
             refusal = self._accounts.refusal(caller, reader)
             try:
-                opened = await self._opened(inode, ctx, refusal)
+                opened = await self._opened(ino, request, refusal)
             except CrawlingError:
                 self._accounts.refused(caller)
                 raise
         else:
-            opened = await self._opened(inode, ctx)
+            opened = await self._opened(ino, request)
         try:
             if opened.dataset is not None:
                 self.counters.opened(is_hit=opened.file.is_whole)
             pending = opened.file.wait(0, 1)
             if pending is not None:  # a little, since programs look for failures where they open a file
-                await until_done(pending, ctx.pid, self._open_wait_s)
+                await until_done(pending, request, self._open_wait_s)
                 pending = opened.file.wait(0, 1)
             is_there = pending is None and opened.file.is_whole
+            if caller is not None:  # only now: what cannot be fetched, as a server is down, makes nobody a crawler
+                self._accounts.opened(caller, is_fetched=opened.is_fetched)
+            backing_id = self._pass_through(ino, opened)
         except BaseException:
             opened.file.close()
             raise
-        if caller is not None:  # only now: what cannot be fetched, as a server is down, makes nobody a crawler
-            self._accounts.opened(caller, is_fetched=opened.is_fetched)
         number = next(self._numbers)
-        self._files[number] = handle = Handle(opened, inode, ctx.pid, ctx.uid, caller, reader)
-        keep_cache = self._pages.are_of(handle) and not self._has_old_pages(inode)
+        self._files[number] = handle = Handle(opened, ino, request.pid, request.uid, caller, reader)
+        if backing_id:
+            return await self._passed_through(number, handle, backing_id)
+        keep_cache = self._pages.are_of(handle) and not self._has_old_pages(ino)
         direct_io = opened.size_bytes is None or not (is_there or self.many_reads_may_wait)
         handle.has_pages = not direct_io
         handle.is_followed = opened.is_followed
         if reader is not None:
             self._told.opened(handle)
-        return FileInfo(fh=FileHandleT(number), direct_io=direct_io, keep_cache=keep_cache)
+        return OpenReply(number, direct_io, keep_cache)
 
-    async def _opened(self, inode: InodeT, ctx: RequestContext, refusal: CrawlingError | None = None) -> Opened:
-        fs, pid = self.file_system, ctx.pid
-        if fs.file_at_hand(inode) is not None:
-            return fs.open(inode, refusal, ctx.uid)
-        wait = fs.wait_for(inode)
+    def _pass_through(self, ino: int, opened: Opened) -> int:
+        try:
+            return self._passthrough.open(ino, opened)
+        except CacheDamagedError as error:
+            self.file_system.journal.record(opened.path, error)
+            raise
+
+    async def _passed_through(self, number: int, handle: Handle, backing_id: int) -> OpenReply:
+        """The reply for a file that the kernel reads by itself."""
+        handle.has_pages, handle.backing_id = False, backing_id
+        self._pages.dropped(handle.inode)
+        if self._recorder.turn:
+            await self._told.passed_through(handle)
+        return OpenReply(number, direct_io=False, keep_cache=False, backing_id=backing_id)
+
+    async def _opened(self, ino: int, request: Request, refusal: CrawlingError | None = None) -> Opened:
+        fs, uid = self.file_system, request.uid
+        if fs.file_at_hand(ino) is not None:
+            return fs.open(ino, refusal, uid)
+        wait = fs.wait_for(ino)
         if wait is Wait.DATABASE:
             # Whoever is interrupted while it opens could not close: so what is to be asked for is asked for before.
-            await self._ask(wait, pid, fs.attributes, inode)
-            return await trio.to_thread.run_sync(fs.open, inode, refusal, ctx.uid, limiter=self._disk)
-        if not inodes.is_file(inode):
+            await self._ask(wait, request, fs.attributes, ino)
+            return await trio.to_thread.run_sync(fs.open, ino, refusal, uid, limiter=self._disk)
+        if not inodes.is_file(ino):
             # To write down a million datasets that were recorded takes seconds.
-            return await trio.to_thread.run_sync(fs.open, inode, refusal, ctx.uid, limiter=self._texts)
-        return await self._ask(wait, pid, fs.open, inode, refusal, ctx.uid)
+            await in_task()
+            return await trio.to_thread.run_sync(fs.open, ino, refusal, uid, limiter=self._texts)
+        return await self._ask(wait, request, fs.open, ino, refusal, uid)
 
-    async def _open_control(self, inode: InodeT, ctx: RequestContext) -> FileInfo:
+    async def _open_control(self, ino: int, request: Request) -> OpenReply:
         number = next(self._numbers)
-        self._writers[number] = await self._writer(inode, ctx)
-        return FileInfo(fh=FileHandleT(number), direct_io=True, keep_cache=False)
+        self._writers[number] = await self._writer(ino, request)
+        return OpenReply(number, direct_io=True, keep_cache=False)
 
     @answered
-    async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
-        command = self._writers[fh]
-        await trio.to_thread.run_sync(command, buf.decode(errors="replace"), abandon_on_cancel=True)
-        return len(buf)
+    async def write(self, handle: int, data: bytes) -> int:
+        """Give commands to a control file. Returns how many bytes it took."""
+        command = self._writers[handle]
+        await in_task()
+        await trio.to_thread.run_sync(command, data.decode(errors="replace"), abandon_on_cancel=True)
+        await self._told.switched()
+        return len(data)
 
     @answered
-    async def setattr(
-        self,
-        inode: InodeT,
-        attr: EntryAttributes,
-        fields: SetattrFields,
-        fh: FileHandleT | None,
-        ctx: RequestContext,
-    ) -> EntryAttributes:
-        if not fields.update_size:
-            await self._refuse(inode, ctx)
-        await self._writer(inode, ctx)
-        return await self._attributes(inode, ctx)  # what a shell's > does before it writes
+    async def setattr(self, ino: int, sets_size: bool, request: Request) -> Attributes:
+        """Do what a shell's `>` does before it writes; refuse everything else."""
+        if not sets_size:
+            await self._refuse(ino, request)
+        await self._writer(ino, request)
+        return await self._attributes(ino, request)
 
-    async def _writer(self, inode: InodeT, ctx: RequestContext) -> Callable[[str], None]:
+    async def _writer(self, ino: int, request: Request) -> Callable[[str], None]:
         fs = self.file_system
-        return await self._ask(fs.wait_for(inode), ctx.pid, fs.writer, inode, ctx.uid)
+        return await self._ask(fs.wait_for(ino), request, fs.writer, ino, request.uid)
 
     @answered
-    async def read(  # type: ignore[override]  # pyfuse3 takes a bytearray as well
-        self, fh: FileHandleT, off: int, size: int
-    ) -> bytes | bytearray:
-        handle = self._files[fh]
+    async def read(self, number: int, offset: int, size: int, request: Request) -> bytes | bytearray:
+        """Bytes of an open file; fewer than `size` only at its end."""
+        handle = self._files[number]
+        if not request.pid:  # as of the kernel's read-ahead
+            request = Request(handle.pid, handle.uid)
         data: bytes | bytearray | None = None
         while data is None:
             file = handle.opened.file
             try:
-                while (pending := file.wait(off, size)) is not None:
-                    await until_done(pending, handle.pid)
+                while (pending := file.wait(offset, size)) is not None:
+                    await until_done(pending, request)
                 self._pages.came(handle)
-                data = file.read_now(off, size)
+                data = file.read_now(offset, size)
                 if data is None:
+                    await in_task()
                     data = await trio.to_thread.run_sync(
-                        file.read, off, size, limiter=self._disk, abandon_on_cancel=True
+                        file.read, offset, size, limiter=self._disk, abandon_on_cancel=True
                     )
             except CopyRemovedError:
                 await self._reopen(handle, file)
-        if len(data) < size and off + len(data) != handle.opened.size_bytes:
-            self.file_system.check_end(handle.opened, off + len(data))
+        if len(data) < size and offset + len(data) != handle.opened.size_bytes:
+            self.file_system.check_end(handle.opened, offset + len(data))
         self.counters.read(file.source, len(data))
         if handle.caller is not None:
             self._programs.read(handle.caller.program, len(data))
-        if data and handle.is_followed:
+        if data:
+            await self._came_to_be_read(handle, request)
+        return data
+
+    async def _came_to_be_read(self, handle: Handle, request: Request) -> None:
+        """Tell of bytes that a program is about to get."""
+        if handle.is_followed:
             handle.is_followed = False
             wait = Wait.WORK if self.file_system.may_block else Wait.NOTHING
-            await self._ask(wait, handle.pid, self.file_system.began_to_read, handle.inode, handle.uid)
-        if data:
-            are_new = handle.has_pages and self._pages.read(handle.inode)
-            if self._recorder.turn and (are_new or handle.turn != self._recorder.turn):
-                await self._told.read(handle, are_new=are_new)
-        return data
+            await self._ask(wait, request, self.file_system.began_to_read, handle.inode, handle.uid)
+        are_new = handle.has_pages and self._pages.read(handle.inode)
+        if self._recorder.turn and (are_new or handle.turn != self._recorder.turn):
+            await self._told.read(handle, are_new=are_new)
 
     async def _reopen(self, handle: Handle, file: ReadableFile) -> None:
         """Have a handle read from a new copy of the same bytes in place of `file`. Raises why there is none."""
         if handle.opened.file is not file:
             return
+        await in_task()
         find = functools.partial(self.file_system.reopen, handle.inode)
         opened = await trio.to_thread.run_sync(find, handle.opened, limiter=self._disk)
         if handle.opened.file is file and handle in self._files.values():
@@ -369,51 +419,55 @@ class Operations(pyfuse3.Operations):
             opened.file.close()
 
     @answered
-    async def release(self, fh: FileHandleT) -> None:
-        if fh in self._writers:
-            del self._writers[fh]
-        else:
-            handle = self._files.pop(fh)
-            if handle.is_awaited:
-                self._pages.released(handle)
-            handle.opened.file.close()
+    async def release(self, number: int) -> None:
+        """Close an open file, or a control file."""
+        if self._writers.pop(number, None) is not None:
+            return
+        handle = self._files.pop(number)
+        self._passthrough.released(handle.inode, handle.backing_id)
+        if handle.is_awaited:
+            self._pages.released(handle)
+        handle.opened.file.close()
 
     @answered
-    async def statfs(self, ctx: RequestContext) -> StatvfsData:
-        find = self.file_system.usage
-        return statistics(await trio.to_thread.run_sync(find, limiter=self._disk, abandon_on_cancel=True))
+    async def statfs(self) -> Usage:
+        """Size of the archive and room in the cache."""
+        await in_task()
+        return await trio.to_thread.run_sync(self.file_system.usage, limiter=self._disk, abandon_on_cancel=True)
 
     @answered
-    async def access(self, inode: InodeT, mode: ModeT, ctx: RequestContext) -> bool:
+    async def access(self, ino: int, mode: int, request: Request) -> None:
+        """Fail unless a node may be used so; `mode` is that of access(2)."""
         if mode & os.W_OK:
-            await self._writer(inode, ctx)
+            await self._writer(ino, request)
         fs = self.file_system
-        attributes = await self._ask(fs.wait_for(inode), ctx.pid, fs.attributes, inode)
-        return not mode & os.X_OK or bool(attributes.mode & EXECUTABLE)
+        attributes = await self._ask(fs.wait_for(ino), request, fs.attributes, ino)
+        if mode & os.X_OK and not attributes.mode & EXECUTABLE:
+            raise FuseError(errno.EACCES)
 
     @answered
-    async def getxattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> bytes:
+    async def getxattr(self, ino: int, name: bytes, request: Request) -> bytes:
+        """Value of an extended attribute."""
         wanted = os.fsdecode(name)
+        xattrs.check(wanted)
         if wanted == xattrs.LOADER:
-            self._accounts.trust(await self._processes.caller(ctx.pid, ctx.uid))
+            self._accounts.trust(await self._processes.caller(request.pid, request.uid))
             return b""
-        wait = Wait.DATABASE if wanted == xattrs.PROBES else self.file_system.wait_for(inode)
-        return await self._ask(wait, ctx.pid, self.file_system.xattr, inode, wanted)
+        wait = Wait.DATABASE if wanted == xattrs.PROBES else self.file_system.wait_for(ino)
+        return await self._ask(wait, request, self.file_system.xattr, ino, wanted)
 
     @answered
-    async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[XAttrNameT]:
+    async def listxattr(self, ino: int, request: Request) -> list[bytes]:
+        """Names of the extended attributes of a node."""
         fs = self.file_system
-        names = await self._ask(fs.wait_for(inode), ctx.pid, fs.xattr_names, inode)
-        return [XAttrNameT(name.encode()) for name in names]
+        names = await self._ask(fs.wait_for(ino), request, fs.xattr_names, ino)
+        return [name.encode() for name in names]
 
     @answered
-    async def _modify(self, inode: InodeT, *args: Any) -> None:
-        await self._refuse(inode, args[-1])
+    async def modify(self, ino: int, request: Request) -> None:
+        """Refuse what would change the archive: mkdir, unlink, rename and the like, of or in a node."""
+        await self._refuse(ino, request)
 
-    async def _refuse(self, inode: InodeT, ctx: RequestContext) -> None:
+    async def _refuse(self, ino: int, request: Request) -> None:
         fs = self.file_system
-        await self._ask(fs.wait_for(inode), ctx.pid, fs.refuse_writing, inode)
-
-    # Their signatures differ, but each begins with the inode that would be written to, and ends with the caller.
-    _refused: Any = _modify
-    mknod = mkdir = unlink = rmdir = symlink = rename = link = create = setxattr = removexattr = _refused
+        await self._ask(fs.wait_for(ino), request, fs.refuse_writing, ino)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import trio
-from cachetools import LRUCache
 
+from onefs.fuse.callers import in_task
 from onefs.recording.processes import (
     Caller,
     Process,
@@ -34,8 +34,8 @@ class ProcessLookup:
     """Finds the process and program of a thread. Each program is looked up once, and again after exec."""
 
     def __init__(self) -> None:
-        self._callers: LRUCache[object, Caller] = LRUCache(PROGRAMS_KEPT)
-        self._readers: LRUCache[object, Reader] = LRUCache(PROGRAMS_KEPT)
+        self._callers: dict[object, Caller] = {}
+        self._readers: dict[object, Reader] = {}
         self._looks = trio.CapacityLimiter(LOOK_THREADS)  # apart: a process's memory or a user directory may hang
 
     async def caller(self, pid: int, uid: int) -> Caller:
@@ -47,7 +47,8 @@ class ProcessLookup:
         leader = process(process_of(pid)) or process(pid) if key[0] else None
         if leader is None:
             return Caller(None, UNKNOWN, uid)
-        known = self._callers[key] = Caller(leader.identity, await self._program(leader), uid)
+        known = Caller(leader.identity, await self._program(leader), uid)
+        _keep(self._callers, key, known)
         return known
 
     async def reader(self, pid: int, uid: int) -> Reader:
@@ -60,7 +61,7 @@ class ProcessLookup:
         if found is None:
             return reader(pid, uid, in_full=False)
         if key[0] is not None:
-            self._readers[key] = found
+            _keep(self._readers, key, found)
         return found
 
     async def _program(self, leader: Process) -> str:
@@ -71,6 +72,14 @@ class ProcessLookup:
 
     async def _look(self, look: Callable[[], Found]) -> Found | None:
         """The result of a lookup that may hang; None if it takes too long."""
+        await in_task()
         with trio.move_on_after(LONGEST_LOOK_S):
             return await trio.to_thread.run_sync(look, limiter=self._looks, abandon_on_cancel=True)
         return None
+
+
+def _keep(known: dict[object, Found], key: object, found: Found) -> None:
+    """Keep what was found, in the place of the oldest if that is too much."""
+    if len(known) >= PROGRAMS_KEPT:
+        del known[next(iter(known))]
+    known[key] = found

@@ -11,7 +11,8 @@ class ReadReporter:
     """Tells the recorder of reads.
 
     The kernel asks for bytes that it has no pages of, and does not tell of those that it has. So a program counts as
-    a reader when its file is asked for bytes, and when it has the file open while the kernel has pages of it.
+    a reader when its file is asked for bytes, and when it has the file open while the kernel has pages of it, or reads
+    it by itself.
     """
 
     def __init__(self, recorder: Recorder, pages: Pages, files: Mapping[int, Handle], processes: ProcessLookup) -> None:
@@ -20,12 +21,28 @@ class ReadReporter:
         self._pages = pages
         self._files = files
         self._processes = processes
+        self._turn = recorder.turn
 
     def opened(self, handle: Handle) -> None:
         """A dataset was opened by `handle.reader`, while something is recorded."""
         is_empty = handle.opened.size_bytes == 0  # the kernel never asks for bytes of one
         if is_empty or (handle.has_pages and self._pages.were_read(handle.inode)):
             self._count(handle)
+
+    async def passed_through(self, handle: Handle) -> None:
+        """The kernel reads a file by itself, while something is recorded: nobody can tell whether it was read."""
+        if handle.reader is None:
+            handle.reader = await self._processes.reader(handle.pid, handle.uid)
+        self._count(handle)
+
+    async def switched(self) -> None:
+        """Count all files that the kernel reads by itself, if a recording began or was cleared since the last call."""
+        if self._turn == self._recorder.turn:
+            return
+        self._turn = self._recorder.turn
+        for handle in list(self._files.values()) if self._turn else ():
+            if handle.backing_id:
+                await self.passed_through(handle)
 
     async def read(self, handle: Handle, *, are_new: bool) -> None:
         """Bytes of a file were read by request, while something is recorded.

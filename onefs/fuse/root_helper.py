@@ -14,11 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
-from onefs.fuse import mounting
+from onefs.fuse import mounting, tuning
+from onefs.fuse.connecting import mount_by_kernel, open_fuse, refusal
 from onefs.fuse.mounters import Mounter
 from onefs.mountinfo import FILE_SYSTEM_TYPE, mounted_disks
 
-_MS_NOSUID, _MS_NODEV, _MS_NOATIME = 2, 4, 1024
 _MNT_DETACH = 2
 _MOUNT_NUMBER = re.compile(r"^mnt_id:\s*([0-9]+)$", re.MULTILINE)
 _MOUNT, _MAX_BACKGROUND, _READ_AHEAD, _END = "mount", "max background", "read ahead", "end"
@@ -31,10 +31,7 @@ class RootHelper(Mounter):
     def __init__(self, mountpoint: Path, uid: int, gid: int) -> None:
         """Start the helper for one mount, whose daemon runs as this user and group. Raises `MountError`."""
         super().__init__(mountpoint)
-        try:
-            self._fuse = os.open("/dev/fuse", os.O_RDWR)
-        except OSError as error:
-            raise mounting.refusal(mountpoint, f"/dev/fuse: {error.strerror}") from error
+        self._fuse = open_fuse(mountpoint)
         mount = _Mounting(mountpoint, self._fuse, uid, gid)
         commands, self._commands = os.pipe()
         self._answers, answers = os.pipe()
@@ -50,24 +47,24 @@ class RootHelper(Mounter):
         for number in (commands, answers, mount.directory):
             os.close(number)
 
-    def mount(self, source: str) -> str:
-        """Mount, and give what libfuse takes in place of a mountpoint: the open connection. Raises `MountError`."""
+    def mount(self, source: str) -> int:
+        """Mount, and return the open connection, which the caller closes. Raises `MountError`."""
         why = self._ask(_MOUNT, source)
         if why:
-            raise mounting.refusal(self.mountpoint, why)
-        return f"/dev/fd/{self._fuse}"
+            raise refusal(self.mountpoint, why)
+        self._device = mounting.device(self.mountpoint)
+        return self._fuse
 
     def raise_max_background(self) -> bool:
-        """As `mounting.raise_max_background`, as soon as it is mounted, with root's rights."""
-        self._device = mounting.device(self.mountpoint)
+        """As `tuning.raise_max_background`, with root's rights."""
         return not self._ask(_MAX_BACKGROUND)
 
     def raise_read_ahead(self) -> None:
-        """As `mounting.raise_read_ahead`, with root's rights."""
+        """As `tuning.raise_read_ahead`, with root's rights."""
         self._ask(_READ_AHEAD)
 
     def close(self) -> None:
-        """Have it unmount and end. Close the connection first, so that no reader waits for an answer."""
+        """Have it unmount and end. Does nothing the second time. Close the connection first, as for `Mounter`."""
         with self._turn:
             if not self._pid:
                 return
@@ -102,10 +99,10 @@ class _Mounting:
         try:
             self.directory = os.open(mounting.place(mountpoint), os.O_DIRECTORY | os.O_NOFOLLOW)
         except OSError as error:
-            raise mounting.refusal(mountpoint, f"open: {error.strerror}") from error
+            raise refusal(mountpoint, f"open: {error.strerror}") from error
         self._mountpoint = mountpoint
         self.fuse = fuse
-        self._data = f"rootmode=40000,user_id={uid},group_id={gid},allow_other"
+        self._user = (uid, gid)
         self._device = ""
 
     def carry_out(self, command: str, *words: str) -> str:
@@ -113,9 +110,9 @@ class _Mounting:
         if command == _MOUNT and not self._device:
             return self._mount(*words)
         if command == _MAX_BACKGROUND and self._device:
-            return "" if mounting.raise_max_background(self._device) else "the kernel does not take it"
+            return "" if tuning.raise_max_background(self._device) else "the kernel does not take it"
         if command == _READ_AHEAD and self._device:
-            mounting.raise_read_ahead(self._device)
+            tuning.raise_read_ahead(self._device)
             return ""
         return f"{command} is not possible now"
 
@@ -123,15 +120,9 @@ class _Mounting:
         if os.listdir(self.directory):  # noqa: PTH208
             return f"{self._mountpoint} is not empty"
         self._mountpoint = Path(os.readlink(_path(self.directory)))  # noqa: PTH115
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.mount(
-            os.fsencode(source),
-            _path(self.directory).encode(),
-            FILE_SYSTEM_TYPE.encode(),
-            ctypes.c_ulong(_MS_NOSUID | _MS_NODEV | _MS_NOATIME),
-            f"fd={self.fuse},{self._data}".encode(),
-        ):
-            return f"mount: {os.strerror(ctypes.get_errno())}"
+        number = mount_by_kernel(self.fuse, _path(self.directory), source, *self._user, allow_other=True)
+        if number:
+            return f"mount: {os.strerror(number)}"
         os.close(self.fuse)  # the daemon's own is then the only one, and the connection ends with the daemon
         os.close(self.directory)
         self._device = mounting.device(self._mountpoint)

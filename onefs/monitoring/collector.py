@@ -136,6 +136,8 @@ class Collector(BaseCollector):
         opened.add_metric(["hit"], counters.hits)
         opened.add_metric(["miss"], counters.misses)
         yield opened
+        passed = "Files of the archive opened that the kernel reads by itself."
+        yield _counter("onefs_passthrough_opened_files", passed, counters.passed_through)
 
     def _programs(self) -> Iterator[Family]:
         opened, fetched, read = (

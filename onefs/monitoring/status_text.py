@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from onefs.fuse.kernel import ACTIVE
 from onefs.modes import ALLOWED, Mode
 from onefs.monitoring.concerns import is_of_files
 from onefs.monitoring.status_troubles import crawler_lines, failure_lines, server_lines
@@ -80,6 +81,7 @@ def state_lines(facts: Facts, width: int, now_s: float) -> list[Line]:
         *_tables(facts, width, now_s),
         *rows("view", _view(facts["shown"]), width),
         *rows("cache", _cache(facts["cache"]), width, Style.BAD if "problem" in facts["cache"] else Style.PLAIN),
+        *rows("kernel", _kernel(facts.get("kernel", {})), width),
         *_since_start(facts, width, now_s),
         *_recording(facts["recording"], width),
     ]
@@ -163,6 +165,19 @@ def _cache(cache: Facts) -> str:
         words.append(f"{size_text(cache['evicted_bytes'])} evicted")
     kept_free = f" ({size_text(cache['kept_free_bytes'])} kept free)" if cache["kept_free_bytes"] else ""
     return "; ".join([*words, f"{size_text(cache['free_bytes'])} free on the disk{kept_free}"])
+
+
+def _kernel(kernel: Facts) -> str:
+    """How the kernel serves the mount. Mounts of an earlier version tell nothing."""
+    if not kernel:
+        return ""
+    protocol = f" (FUSE {kernel['protocol']})" if kernel["protocol"] else ""
+    features = {"passthrough": kernel["passthrough"], "kept listings": kernel["kept_listings"]}
+    words = [f"{name} {'on' if state == ACTIVE else 'off'}" for name, state in features.items()]
+    if kernel["read_ahead_kib"]:
+        words.append(f"read-ahead {kernel['read_ahead_kib']} KiB")
+    why = "" if set(features.values()) == {ACTIVE} else "; onefs doctor says why"
+    return f"{kernel['adapter']}{protocol}: {', '.join(words)}{why}"
 
 
 def _since_start(facts: Facts, width: int, now_s: float) -> list[Line]:

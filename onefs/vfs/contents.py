@@ -2,9 +2,9 @@
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import overload
+from typing import NamedTuple, overload
 
 import numpy as np
 
@@ -12,13 +12,28 @@ from onefs import alf
 from onefs.catalogue.interface import Catalogue, Rows
 from onefs.catalogue.sharing import SharedRows, Source
 from onefs.vfs import inodes
-from onefs.vfs.nodes import DatasetFile, Directory, Node, joined, midnight_s
+from onefs.vfs.nodes import Attributes, DatasetFile, Directory, Node, joined, midnight_s
 
 FILES_KEPT = 1000
 """Nodes of files that are kept for each session, the first that are asked for."""
 
 PART = 500
 """Nodes that are made at once while many are gone through."""
+
+Entry = tuple[str, Attributes]
+"""A name in a folder, and what it stands for."""
+
+
+class Appearance(NamedTuple):
+    """How nodes appear in a listing.
+
+    `attributes` computes those of any node. A file needs no more than `file_mode` and what the catalogue says, unless
+    its size is unknown or its path is in `cached`, those of the files in the cache.
+    """
+
+    attributes: Callable[[Node], Attributes]
+    file_mode: int
+    cached: Collection[str]
 
 
 class SessionFiles:
@@ -86,6 +101,22 @@ class SessionFiles:
             nodes.append(node)
         return nodes
 
+    def entries(self, folder: str, rows: Sequence[int], appearance: Appearance) -> list[Entry]:
+        """Entries of files that all stand in one folder in the archive, without nodes where none is needed."""
+        folder_path, time_s = self.place(folder)
+        name_at = len(folder) + 1 if folder else 0
+        paths, numbers, sizes, content = self.paths, self._numbers, self._rows.sizes, self._rows.content
+        mode, cached = appearance.file_mode, appearance.cached
+        entries = []
+        for row in rows:
+            name, size_bytes = paths[row][name_at:], sizes[row]
+            if size_bytes < 0 or (cached and f"{folder_path}/{name}" in cached):
+                attributes = appearance.attributes(self.node(row))
+            else:
+                attributes = Attributes(numbers[row], inodes.generation(content[row]), mode, size_bytes, 0, time_s)
+            entries.append((name, attributes))
+        return entries
+
     def place(self, folder: str) -> tuple[str, int]:
         """Where a folder stands in the archive, and the time of what is in it: the same in every view."""
         place = self._places.get(folder)
@@ -147,6 +178,16 @@ class Contents(Mapping[str, Node]):
         found += self._files.nodes(self._folder, self.rows[begin:end])
         begin, end = max(begin - len(self.rows), 0), max(end - len(self.rows), 0)
         found += map(self._files.node, islice(self.moved.values(), begin, end))
+        return found
+
+    def entries(self, begin: int, end: int, appearance: Appearance) -> list[Entry]:
+        """The entries from one position up to another."""
+        found = [(node.name, appearance.attributes(node)) for node in islice(self.folders.values(), begin, end)]
+        begin, end = max(begin - len(self.folders), 0), max(end - len(self.folders), 0)
+        found += self._files.entries(self._folder, self.rows[begin:end], appearance)
+        begin, end = max(begin - len(self.rows), 0), max(end - len(self.rows), 0)
+        for row in islice(self.moved.values(), begin, end):
+            found += self._files.entries(self._files.paths[row].rpartition("/")[0], (row,), appearance)
         return found
 
     def files_after(self, name: str = "") -> Iterator[DatasetFile]:
@@ -212,6 +253,12 @@ class Nodes(Sequence[Node]):
             return self._others[begin:end]
         others = self._others[max(begin - self._n_inside, 0) : max(end - self._n_inside, 0)]
         return self._contents.part(begin, end) + others
+
+    def entries(self, begin: int, end: int, appearance: Appearance) -> list[Entry]:
+        """The entries from one position up to another, made without nodes where none is needed."""
+        found = [] if self._contents is None else self._contents.entries(begin, end, appearance)
+        others = self._others[max(begin - self._n_inside, 0) : max(end - self._n_inside, 0)]
+        return found + [(node.name, appearance.attributes(node)) for node in others]
 
     def file_folders(self) -> set[str]:
         """Paths in the archive of the folders that files of a session are from."""

@@ -31,7 +31,7 @@ from onefs.modes import ALLOWED, Mode
 from onefs.recording.recorder import Recorder
 from onefs.vfs import xattrs
 from onefs.vfs.absences import Absences
-from onefs.vfs.contents import Nodes
+from onefs.vfs.contents import Appearance, Nodes
 from onefs.vfs.entries import Entries
 from onefs.vfs.forest import Forest, Wait
 from onefs.vfs.handles import ReadableFile
@@ -48,6 +48,7 @@ from onefs.vfs.nodes import (
     Node,
     NodeModes,
     SpecialFile,
+    as_directory,
 )
 from onefs.vfs.prefetching import Prefetching
 from onefs.vfs.queries import QueryFolder
@@ -201,6 +202,10 @@ class FileSystem:
         """Attributes of a node. Raises `GoneError`."""
         return self._attributes(self.file_at_hand(ino) or self._forest.node(ino))
 
+    def parent_attributes(self, ino: int) -> Attributes:
+        """Attributes of the directory that a directory stands in. Raises `GoneError`."""
+        return self.attributes(self._forest.parent_ino(as_directory(self._forest.node(ino))))
+
     def file_at_hand(self, ino: int) -> DatasetFile | None:
         """A file that was looked up lately and can be opened without waiting; None if `open` must find it."""
         times_changed, node = self._looked_up_last.get(ino, (0, None))
@@ -240,9 +245,8 @@ class FileSystem:
         self._unanswered.answered(ino)
         own = self._attributes(directory)
         above = Attributes(forest.parent_ino(directory), 0, self._modes.directory, 0, 0, directory.time_s)
-        return Entries(
-            [(".", own), ("..", above)], nodes, self._blocks_of(nodes).keys(), self._attributes, self._modes.file
-        )
+        appearance = Appearance(self._attributes, self._modes.file, self._blocks_of(nodes).keys())
+        return Entries([(".", own), ("..", above)], nodes, appearance)
 
     def path(self, ino: int) -> str:
         """Path from the mount's root, "" for the root itself."""

@@ -157,6 +157,11 @@ def is_file(ino: int) -> bool:
     return bool(ino & _FILE)
 
 
+def is_special(ino: int) -> bool:
+    """Whether a number stands for a control file or folder, a table, a link, or the root."""
+    return not ino & (_FILE | _COLLECTION | _FOLDER)
+
+
 def view_of(ino: int) -> int | None:
     """The view in which a number stands for a folder; None if it stands for something else."""
     if ino & _FILE:

@@ -31,7 +31,8 @@ MOMENT_S = 1.0
 class Attributes(NamedTuple):
     """What `stat` tells. `generation` changes when a number comes to stand for other bytes.
 
-    `kept_s` is for how many seconds the kernel may keep it; None until it is told to forget it.
+    `kept_s` is for how many seconds the kernel may keep it; None until it is told to forget it. `version` are the
+    nanoseconds of its time: those of a folder change whenever its listing does.
     """
 
     ino: int
@@ -41,6 +42,7 @@ class Attributes(NamedTuple):
     blocks: int
     time_s: int
     kept_s: float | None = None
+    version: int = 0
 
 
 @dataclass(slots=True, eq=False)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shutil
 import signal
 import sys
@@ -15,15 +16,34 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import bulk, code_size, dropped, folder, huge, index, opening, path, questions, refresh, small, walk
-from benchmarks.bench import QUICK, Bench, BenchFailedError, Sizes, machine
+from benchmarks import (
+    again,
+    blocked,
+    bulk,
+    code_size,
+    dropped,
+    folder,
+    huge,
+    index,
+    opening,
+    path,
+    questions,
+    refresh,
+    roundtrip,
+    small,
+    walk,
+)
+from benchmarks.bench import ADAPTER_VARIABLE, ADAPTERS, QUICK, Bench, BenchFailedError, Sizes, machine
 from benchmarks.figures import COLUMNS, Report
 
 WORKS: dict[str, tuple[Callable[[Bench], None], str]] = {
     "index": (index.measure, "first and later mounts of large tables, and the daemon's memory"),
-    "walk": (walk.measure, "find over a large tree"),
+    "walk": (walk.measure, "find over a large tree, three times, and ls -lR"),
+    "roundtrip": (roundtrip.measure, "questions to the daemon one after the other, against pyfuse3 without onefs"),
     "open": (opening.measure, "open, read 4 kB, close of many small verified files"),
     "warm": (bulk.measure_warm, "a large file from the kernel's cache"),
+    "again": (again.measure, "a large verified file again, as root and as an ordinary user, through both adapters"),
+    "blocked": (blocked.measure, "ls and a verified file beside many opens or reads that wait for a stalled server"),
     "cold": (small.measure_cold, "many small files that have to be fetched, one reader and several at once"),
     "far": (small.measure_far, "the same from a server that is far away, read and fetched by command"),
     "large": (bulk.measure_large, "a large file that has to be fetched"),
@@ -41,9 +61,11 @@ SIZE_HELP = {
     "fewer_datasets": "rows of the smaller tables (index, questions)",
     "fewer_sessions": "their sessions",
     "entries": "files and folders that find walks (walk)",
-    "files": "small files (open, cold, far, dropped, refresh)",
+    "files": "small files (open, cold, far, dropped, refresh), and questions (roundtrip)",
     "file_bytes": "size of each",
-    "big_mib": "size of the large file, in MiB (warm, large, dropped)",
+    "big_mib": "size of the large file, in MiB (warm, again, large, dropped)",
+    "blocked_opens": "opens that wait at once (blocked)",
+    "blocked_reads": "reads that wait at once (blocked)",
     "readers": "programs that read at once (cold, refresh)",
     "changed": "datasets that are others in newer tables (refresh)",
     "repeat": "runs of each measurement; the median counts",
@@ -107,6 +129,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--base", default="", metavar="REVISION", help="what the size of the code is compared with [the last tag]"
     )
+    parser.add_argument(
+        "--adapter",
+        choices=(*ADAPTERS, "both"),
+        help="the adapter to the kernel; both: all once more through pyfuse3, as a peer [auto, as onefs mount]",
+    )
     for size in fields(Sizes):
         flag = "--" + size.name.replace("_", "-")
         help_text = f"{SIZE_HELP[size.name]} [{size.default}]"
@@ -142,15 +169,25 @@ def _run(arguments: argparse.Namespace, sizes: Sizes, report: Report) -> None:
     run_dir = Path(tempfile.mkdtemp(prefix="onefs-bench-", dir=arguments.work)).resolve()
     kept_dir = arguments.work.resolve() if arguments.work else run_dir
     out_dir = _out_dir(run_dir, sizes)
+    run_dir.chmod(0o711)  # some works have mounts of another user in it
     bench = Bench(run_dir, kept_dir, out_dir, sizes, arguments.one_large, arguments.base, report)
     try:
         for name in arguments.works or WORKS:
-            bench.say(f"{name}: {WORKS[name][1]}")
-            WORKS[name][0](bench)
-            bench.clear()
+            for adapter, compared in _adapters(arguments.adapter):
+                bench.say(f"{name}: {WORKS[name][1]}{f', through {adapter}' if adapter else ''}")
+                bench.compared = adapter if compared else ""
+                os.environ.pop(ADAPTER_VARIABLE, None)
+                os.environ |= {ADAPTER_VARIABLE: adapter} if adapter else {}
+                WORKS[name][0](bench)
+                bench.clear()
     finally:
         shutil.rmtree(out_dir, ignore_errors=True)
         shutil.rmtree(run_dir, ignore_errors=True)
+
+
+def _adapters(chosen: str | None) -> list[tuple[str, bool]]:
+    """The adapters through which each work is run, "" for onefs's own choice, and whether that is to be compared."""
+    return [("session", False), ("pyfuse3", True)] if chosen == "both" else [(chosen or "", False)]
 
 
 def _out_dir(run_dir: Path, sizes: Sizes) -> Path:

@@ -26,15 +26,15 @@ class Archive:
     datasets: tuple[Dataset, ...]
 
 
-def make_archive(home: Path, count: int, size_bytes: int) -> Archive:
-    """An archive of so many files of this size, of random bytes."""
+def make_archive(home: Path, count: int, size_bytes: int, per_session: int = PER_SESSION) -> Archive:
+    """An archive of so many files of this size, of random bytes; those of a session are in one folder."""
     random = np.random.default_rng(2)
-    sessions = [_session(number) for number in range(-(-count // PER_SESSION))]
+    sessions = [_session(number) for number in range(-(-count // per_session))]
     datasets = [
         _make(
             home / "served",
-            sessions[n // PER_SESSION],
-            f"alf/object{n % PER_SESSION:03d}.attribute.npy",
+            sessions[n // per_session],
+            f"alf/object{n % per_session:03d}.attribute.npy",
             size_bytes,
             random,
         )

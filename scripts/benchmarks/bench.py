@@ -19,6 +19,8 @@ PROGRAMS = Path(__file__).parent / "programs"
 PEERS = ("rclone", "curl", "nginx")
 DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 TABLES_PREFIX = "tables-"
+ADAPTER_VARIABLE = "ONEFS_KERNEL_ADAPTER"
+ADAPTERS = ("session", "pyfuse3")
 
 
 class BenchFailedError(RuntimeError):
@@ -33,7 +35,7 @@ class Sizes:
     sessions: int = 100_000
     fewer_datasets: int = 210_000
     fewer_sessions: int = 13_000
-    entries: int = 200_000
+    entries: int = 125_000
     files: int = 2_000
     file_bytes: int = 10_000
     big_mib: int = 1024
@@ -47,6 +49,8 @@ class Sizes:
     tree_files: int = 1_000_000
     tree_sessions: int = 20_000
     hash_mib: int = 6144
+    blocked_opens: int = 120
+    blocked_reads: int = 500
     far_files: int = 400
     round_trip_ms: int = 50
 
@@ -68,6 +72,8 @@ QUICK = Sizes(
     tree_files=2_000,
     tree_sessions=40,
     hash_mib=300,
+    blocked_opens=12,
+    blocked_reads=30,
     far_files=60,
     round_trip_ms=10,
 )
@@ -78,6 +84,7 @@ class Bench:
     """What the works share. `run_dir` is removed at the end; `kept_dir` outlives the run if the user named it.
 
     `out_dir` is in memory if there is room. `base` is the revision with which the size of the code is compared.
+    With `compared`, an adapter, onefs's figures are those of a peer: what is measured once more through that adapter.
     """
 
     run_dir: Path
@@ -87,6 +94,12 @@ class Bench:
     one_large: bool
     base: str
     report: Report
+    compared: str = ""
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether this run only tries whether the works run."""
+        return not self.report.judges
 
     def say(self, text: str) -> None:
         """Tell on standard error what is going on."""
@@ -102,8 +115,15 @@ class Bench:
         bar: Bar | None = None,
         note: str = "",
     ) -> Figure:
-        """Report the median of some runs."""
+        """Report the median of some runs. When they are run again to be compared, the peers' are not reported again."""
         value = statistics.median(samples)
+        if self.compared:
+            figure = Figure(
+                work, what, through(self.compared) if who == ONEFS else who, value, unit, None, tuple(samples)
+            )
+            if who == ONEFS:
+                self.report.figures.append(figure)
+            return figure
         figure = Figure(work, what, who, value, unit, bar, tuple(samples), note)
         self.report.figures.append(figure)
         verdict = self.report.verdict(figure)
@@ -111,7 +131,7 @@ class Bench:
         return figure
 
     def add_ratio(
-        self, work: str, what: str, samples: Sequence[float], to: Sequence[float], bar: Bar, note: str = ""
+        self, work: str, what: str, samples: Sequence[float], to: Sequence[float], bar: Bar | None, note: str = ""
     ) -> None:
         """Report the median of the ratios of runs to those that were made in turn with them."""
         ratios = [value / other for value, other in zip(samples, to, strict=True) if other]
@@ -138,6 +158,11 @@ class Bench:
         for directory in (*self.run_dir.iterdir(), *self.out_dir.iterdir()):
             if not directory.name.startswith(TABLES_PREFIX):
                 shutil.rmtree(directory, ignore_errors=True)
+
+
+def through(adapter: str) -> str:
+    """How onefs is called in the report when it is a peer of itself, with another adapter to the kernel."""
+    return f"{ONEFS}, {adapter}"
 
 
 def find_program(name: str) -> str | None:

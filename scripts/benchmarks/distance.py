@@ -1,4 +1,4 @@
-"""A server that is far away: the round trip to it takes as long as to another continent."""
+"""Servers that are not as near or as good as those of this machine: a small program stands between."""
 
 import subprocess
 from types import TracebackType
@@ -7,12 +7,12 @@ from typing import Self
 from benchmarks.bench import BenchFailedError, python
 
 
-class Distant:
-    """A context in which the server at `near_url` is reached at `url` too, with each round trip so much longer."""
+class Between:
+    """A context in which the server at `near_url` is reached at `url`, through a program that prints its port."""
 
-    def __init__(self, near_url: str, round_trip_ms: int) -> None:
+    def __init__(self, near_url: str, program: str, *words: str) -> None:
         self.url = ""
-        self._command = python("distant.py", near_url.rpartition(":")[2], str(round_trip_ms))
+        self._command = python(program, near_url.rpartition(":")[2], *words)
 
     def __enter__(self) -> Self:
         # In a session of its own: Ctrl-C must not end it before what is mounted over it.
@@ -22,7 +22,7 @@ class Distant:
         assert self._process.stdout
         port = self._process.stdout.readline().strip()
         if not port:
-            raise BenchFailedError("The program that delays connections did not start.")
+            raise BenchFailedError(f"{self._command[1]} did not start.")
         self.url = f"http://127.0.0.1:{port}"
         return self
 
@@ -30,3 +30,23 @@ class Distant:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._process.communicate("")  # it ends with its input
+
+
+class Distant(Between):
+    """A server that is far away: the round trip to it takes as long as to another continent."""
+
+    def __init__(self, near_url: str, round_trip_ms: int) -> None:
+        super().__init__(near_url, "distant.py", str(round_trip_ms))
+
+
+class Stalling(Between):
+    """A server that says nothing any more once it is told to."""
+
+    def __init__(self, near_url: str) -> None:
+        super().__init__(near_url, "stalling.py")
+
+    def stall(self) -> None:
+        """Keep back all that comes from now on."""
+        assert self._process.stdin
+        self._process.stdin.write("stall\n")
+        self._process.stdin.flush()

@@ -47,7 +47,7 @@ def _measure_big(bench: Bench) -> None:
     if theirs:
         bench.add(WORK, BIG, "rclone", theirs, "s")
     ratios = [our / their for our, their in zip(ours, local, strict=True)]
-    bench.add(WORK, f"{BIG}, to the local disk's", ONEFS, ratios, "×", at_most(1.5))
+    bench.add(WORK, f"{BIG}, to the local disk's", ONEFS, ratios, "×", at_most(1.15))
 
 
 def _dropped(file: Path) -> float:
@@ -71,7 +71,7 @@ def _measure_small(bench: Bench) -> None:
                 cat_all(peer.path, count)
                 theirs = _rates(peer.path, count, bench.sizes.repeat)
     note = f"{count} files of {bench.sizes.file_bytes} bytes"
-    bench.add(WORK, SMALL, ONEFS, ours, "files/s", at_least(2_500), note)
+    bench.add(WORK, SMALL, ONEFS, ours, "files/s", at_least(3_500), note)
     bench.add(WORK, SMALL, "local disk", local, "files/s", note="the files in onefs's cache")
     if theirs:
         bench.add(WORK, SMALL, "rclone", theirs, "files/s")

@@ -13,11 +13,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from benchmarks.bench import BenchFailedError, find_program
+from benchmarks.bench import ADAPTER_VARIABLE, BenchFailedError, find_program, python
 
 PATIENCE_S = 60.0
 QUIET_S = 0.5
 ONEFS_PROGRAM = Path(sys.executable).with_name("onefs")
+NOBODY = 65534
+AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
 
 
 class Mount(Protocol):
@@ -32,6 +34,9 @@ class Mount(Protocol):
 class OnefsMount:
     """A context in which `onefs mount` serves `source` at `path`; `seconds_to_usable` from its exec to the first ls."""
 
+    as_user: tuple[str, ...] = ()
+    """The words that a command begins with which reads in it."""
+
     def __init__(self, source: Path | str, home: Path, *flags: str) -> None:
         self.path = home / "onefs"
         self.cache = home / "onefs-cache"
@@ -40,7 +45,11 @@ class OnefsMount:
         self.command = [str(ONEFS_PROGRAM), "mount", str(source), str(self.path), "--cache-dir", str(self.cache)]
         self.command += flags
         ours = {"XDG_CACHE_HOME": str(home / "xdg"), "XDG_CONFIG_HOME": str(home / "config")}
-        others = {name: value for name, value in os.environ.items() if not name.startswith("ONEFS_")}
+        others = {
+            name: value
+            for name, value in os.environ.items()
+            if name == ADAPTER_VARIABLE or not name.startswith("ONEFS_")
+        }
         self.environment = others | ours
 
     def __enter__(self) -> Self:
@@ -58,7 +67,7 @@ class OnefsMount:
                 raise
         if process.returncode:
             raise BenchFailedError(f"onefs mount failed: {said}")
-        os.listdir(self.path)
+        self._list()
         self.seconds_to_usable = time.perf_counter() - start
         self.pid = self.status()["pid"]
         return self
@@ -71,8 +80,14 @@ class OnefsMount:
 
     def status(self) -> dict[str, Any]:
         """What the mount says of itself."""
-        facts: dict[str, Any] = json.loads((self.path / ".onefs" / "status.json").read_text())
+        facts: dict[str, Any] = json.loads(self._text(self.path / ".onefs" / "status.json"))
         return facts
+
+    def _list(self) -> None:
+        os.listdir(self.path)
+
+    def _text(self, file: Path) -> str:
+        return file.read_text()
 
     def private_mb(self) -> float:
         """Memory that is the daemon's alone, in MB."""
@@ -100,25 +115,47 @@ class OnefsMount:
             time.sleep(QUIET_S)
 
 
-class RcloneMount:
-    """A context in which rclone serves a local directory or an HTTP server at `path`, with kernel caching as it has.
+class NobodysMount(OnefsMount):
+    """The same, mounted by the user nobody, to whom `home` is given. Nobody else may read in it, not even root."""
 
-    With `leaves_cache` its cache is not removed: for some seconds after many files went, ext4 takes ten times as long
-    to make new ones, which whoever is measured next would pay for.
-    """
+    as_user = AS_NOBODY
 
-    def __init__(self, source: Path | str, home: Path, *, leaves_cache: bool = False) -> None:
-        self._leaves_cache = leaves_cache
-        self.path = home / "rclone"
-        self.cache = home / "rclone-cache"
-        config = home / "rclone.conf"
-        config.touch()
-        remote = [":http:", "--http-url", source] if isinstance(source, str) else [str(source)]
-        mode = "full" if isinstance(source, str) else "off"
-        program = find_program("rclone") or "rclone"
-        self._command = [program, "mount", *remote, str(self.path), "--read-only", "--vfs-cache-mode", mode]
-        self._command += ["--config", str(config), "--cache-dir", str(self.cache)]
-        self._command += ["--dir-cache-time", "24h", "--attr-timeout", "24h"]
+    def __init__(self, source: Path | str, home: Path, *flags: str) -> None:
+        super().__init__(source, home, *flags)
+        self.command = [*AS_NOBODY, *self.command]
+        self.environment |= {"HOME": str(home)}
+        self.path.mkdir(parents=True, exist_ok=True)
+        for folder in (home, self.path):
+            os.chown(folder, NOBODY, NOBODY)
+
+    @staticmethod
+    def why_not(home: Path) -> str:
+        """Why the user nobody cannot mount there; "" if he can."""
+        if os.geteuid():
+            return "only root can become another user"
+        needed = {
+            str(home): ["test", "-x", str(home)],
+            "/dev/fuse": ["test", "-w", "/dev/fuse"],
+            sys.prefix: [sys.executable, "-c", "import onefs"],
+        }
+        for what, command in needed.items():
+            if subprocess.run([*AS_NOBODY, *command], cwd="/", capture_output=True, check=False).returncode:
+                return f"{what} is closed to other users"
+        return ""
+
+    def _list(self) -> None:
+        subprocess.run([*AS_NOBODY, "ls", str(self.path)], stdout=subprocess.DEVNULL, check=True)
+
+    def _text(self, file: Path) -> str:
+        return subprocess.run([*AS_NOBODY, "cat", str(file)], capture_output=True, text=True, check=True).stdout
+
+
+class ServedMount:
+    """A context in which a program in the foreground serves `path`."""
+
+    def __init__(self, path: Path, command: list[str]) -> None:
+        self.path = path
+        self._command = command
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -135,7 +172,7 @@ class RcloneMount:
             raise
         if self._ended():
             said = self._process.communicate()[1].decode(errors="replace")
-            raise BenchFailedError(f"rclone mount failed: {said.strip()}")
+            raise BenchFailedError(f"{self._command[0]} did not mount: {said.strip()}")
         return self
 
     def __exit__(
@@ -149,15 +186,48 @@ class RcloneMount:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.communicate()
-        if not self._leaves_cache:
-            shutil.rmtree(self.cache, ignore_errors=True)
 
     def cpu_s(self) -> float:
-        """CPU time that rclone has used so far, user and system, in all threads."""
+        """CPU time that the program has used so far, user and system, in all threads."""
         return _cpu_s(self._process.pid) if self._process else 0.0
 
     def _ended(self) -> bool:
         return self._process is not None and self._process.poll() is not None
+
+
+class RcloneMount(ServedMount):
+    """A context in which rclone serves a local directory or an HTTP server at `path`, with kernel caching as it has.
+
+    With `leaves_cache` its cache is not removed: for some seconds after many files went, ext4 takes ten times as long
+    to make new ones, which whoever is measured next would pay for.
+    """
+
+    def __init__(self, source: Path | str, home: Path, *, leaves_cache: bool = False) -> None:
+        self._leaves_cache = leaves_cache
+        self.cache = home / "rclone-cache"
+        config = home / "rclone.conf"
+        config.touch()
+        remote = [":http:", "--http-url", source] if isinstance(source, str) else [str(source)]
+        mode = "full" if isinstance(source, str) else "off"
+        path = home / "rclone"
+        command = [find_program("rclone") or "rclone", "mount", *remote, str(path), "--read-only"]
+        command += ["--vfs-cache-mode", mode, "--config", str(config), "--cache-dir", str(self.cache)]
+        super().__init__(path, [*command, "--dir-cache-time", "24h", "--attr-timeout", "24h"])
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        if not self._leaves_cache:
+            shutil.rmtree(self.cache, ignore_errors=True)
+
+
+class ToyMount(ServedMount):
+    """A context in which pyfuse3 serves an empty folder, without anything of onefs."""
+
+    def __init__(self, home: Path) -> None:
+        path = home / "toy"
+        super().__init__(path, python("toy.py", path))
 
 
 def unmount(path: Path) -> None:

@@ -13,8 +13,8 @@ from benchmarks.mounts import OnefsMount, RcloneMount
 from benchmarks.nginx import Nginx
 
 WORK = "open"
-BAR = at_least(5_000)
-REMOUNTED_BAR = at_least(3_500)
+BAR = at_least(12_000)
+REMOUNTED_BAR = at_least(6_000)
 WARM = "kernel cache warm"
 REMOUNTED = "first time after a remount"
 SINGLE = "one file of 1 kB"

@@ -65,7 +65,7 @@ def measure_cold(bench: Bench) -> None:
     one.add(bench, COLD, ONE, ONEFS, None, CPU_BAR, note)
     theirs[1].add(bench, COLD, ONE, "rclone", None, None, "")
     if has_rclone:
-        bench.add_ratio(COLD, f"{ONE}, times faster than rclone", theirs[1].seconds, one.seconds, at_least(1.2))
+        bench.add_ratio(COLD, f"{ONE}, times faster than rclone", theirs[1].seconds, one.seconds, at_least(1.5))
     several.add(bench, COLD, name, ONEFS, None, None, note)
     theirs[bench.sizes.readers].add(bench, COLD, name, "rclone", None, None, "")
     bench.add_ratio(COLD, f"{name}, to the time of one", several.seconds, one.seconds, at_most(1.05))

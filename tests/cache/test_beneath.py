@@ -108,6 +108,22 @@ def test_a_folder_that_was_removed_or_moved_away_is_found_anew(place: Folder) ->
     assert (place.path / "lab/new").read_bytes() == b"newer"
 
 
+@pytest.mark.parametrize("follows_links", [False, True])
+def test_what_is_lacking_is_told_of_the_folder_as_it_is_now(tmp_path: Path, *, follows_links: bool) -> None:
+    folder = Folder(tmp_path / "cache", follows_links=follows_links)
+    with pytest.raises(FileNotFoundError):
+        folder.status("lab")
+    (tmp_path / "cache" / "lab").mkdir(parents=True)
+    assert (folder.lacks("lab"), folder.lacks("lab/Subjects"), folder.lacks("other")) == (False, True, True)
+    (tmp_path / "cache" / "lab" / "Subjects").mkdir()  # as another process would
+    assert not folder.lacks("lab/Subjects")
+    (tmp_path / "cache").rename(tmp_path / "away")
+    assert folder.lacks("lab/Subjects") is follows_links  # what is held open is still there
+    (tmp_path / "cache" / "other").mkdir(parents=True)
+    assert not folder.lacks("other")
+    folder.close()
+
+
 def test_a_private_folder_lets_nobody_else_in(tmp_path: Path) -> None:
     outer = Folder(tmp_path / "cache")
     (tmp_path / "cache").mkdir()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from archive_and_cache import ArchiveAndCache, read, read_open, together
 
+from onefs.cache.descriptors import CLOSED
 from onefs.cache.quota import Limits
 from onefs.errors import CopyRemovedError
 from onefs.fetch.access import Content, OpenFile
@@ -31,9 +32,11 @@ def few_descriptors() -> Iterator[int]:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def many(place: ArchiveAndCache, count: int) -> tuple[Content, list[OpenFile], list[bytes]]:
+def many(
+    place: ArchiveAndCache, count: int, limits: Limits | None = None
+) -> tuple[Content, list[OpenFile], list[bytes]]:
     """So many verified files, opened."""
-    content = place.content()
+    content = place.content(limits=limits)
     texts = [f"{number} ".encode() * 100 for number in range(count)]
     datasets = [place.add(text, number) for number, text in enumerate(texts)]
     for dataset in datasets:
@@ -54,15 +57,16 @@ def _target(number: str) -> str:
         return ""
 
 
-def test_a_file_is_opened_when_it_is_read(place: ArchiveAndCache) -> None:
+def test_a_file_has_one_descriptor_however_often_it_is_open(place: ArchiveAndCache) -> None:
     content, files, texts = many(place, 2)
-    assert in_cache(place) == 0
+    assert in_cache(place) == 2
     again = content.open(place.add(texts[0], 0), may_fetch=False)
     assert (files[0].read_now(0, 10), again.read(0, 10)) == (texts[0][:10], texts[0][:10])
-    assert in_cache(place) == 1
+    assert in_cache(place) == 2
     files[0].close()
     assert again.read(2, 10) == texts[0][2:12]
     again.close()
+    files[1].close()
     assert in_cache(place) == 0
 
 
@@ -87,44 +91,52 @@ def test_more_files_are_open_than_there_are_descriptors(place: ArchiveAndCache) 
 
 
 def test_where_no_descriptor_is_left_the_oldest_is_closed(place: ArchiveAndCache) -> None:
-    _, files, texts = many(place, 40)
+    content, files, texts = many(place, 40)
+    files.pop().close()
     with few_descriptors():
-        for file, text in zip(files[:-1], texts, strict=False):
-            assert file.read(0, 9) == text[:9]
         taken = []
         try:
             while True:
                 taken.append(os.open("/dev/null", os.O_RDONLY))
         except OSError:
-            assert files[-1].read(0, 9) == texts[-1][:9]
+            file = content.open(place.add(texts[39], 39), may_fetch=False)
             assert all(map(os.fstat, taken)), "one that is not of the cache was closed"
             assert 1 < in_cache(place) < 40
+            assert file.read(0, 9) == texts[39][:9]
             assert files[0].read(0, 9) == texts[0][:9]
         finally:
             for number in taken:
                 os.close(number)
 
 
-def test_a_file_removed_before_it_is_read_must_be_opened_again(place: ArchiveAndCache) -> None:
-    content, (file, replaced), texts = many(place, 2)
-    dataset = place.add(texts[0], 0)
-    place.file(dataset).unlink()
-    other = place.file(dataset).with_name("other")
-    other.write_bytes(texts[1])
+def test_a_file_removed_while_it_is_open_is_read_to_its_end(place: ArchiveAndCache) -> None:
+    _, (file, replaced), texts = many(place, 2)
+    place.file(place.add(texts[0], 0)).unlink()
+    other = place.cache / "other"
+    other.write_bytes(texts[0])
     other.replace(place.file(place.add(texts[1], 1)))
-    for each in (file, replaced):
-        for reading in (each.read, each.read_now):
-            with pytest.raises(CopyRemovedError, match="removed or replaced"):
-                reading(0, 100)
-    assert read(content, dataset) == texts[0]
+    assert read_open(file) == texts[0]
+    assert read_open(replaced) == texts[1]
+
+
+def test_a_file_removed_while_it_is_closed_must_be_opened_again(place: ArchiveAndCache) -> None:
+    with few_descriptors() as most:
+        content, files, texts = many(place, most + 2)
+        place.file(place.add(texts[0], 0)).unlink()
+        other = place.cache / "other"
+        other.write_bytes(texts[0])
+        other.replace(place.file(place.add(texts[1], 1)))
+        for file in files[:2]:
+            for reading in (file.read, file.read_now):
+                with pytest.raises(CopyRemovedError, match="removed or replaced"):
+                    reading(0, 100)
+        assert read(content, place.add(texts[0], 0)) == texts[0]
 
 
 def test_a_file_changed_while_it_is_closed_is_not_served(place: ArchiveAndCache) -> None:
-    _, files, texts = many(place, len(os.listdir("/proc/self/fd")) + 150)
-    changed = place.file(place.add(texts[0], 0))
-    with few_descriptors():
-        for file, text in zip(files, texts, strict=True):
-            assert file.read(0, 9) == text[:9]
+    with few_descriptors() as most:
+        _, files, texts = many(place, most + 1)
+        changed = place.file(place.add(texts[0], 0))
         changed.write_bytes(b"other bytes of the same length".ljust(len(texts[0])))
         os.utime(changed, (1, 1))
         with pytest.raises(CopyRemovedError, match="replaced its cached copy"):
@@ -132,17 +144,15 @@ def test_a_file_changed_while_it_is_closed_is_not_served(place: ArchiveAndCache)
 
 
 def test_a_file_that_is_open_without_a_descriptor_is_not_evicted(place: ArchiveAndCache) -> None:
-    data = os.urandom(MIB // 4)
-    content = place.content(limits=Limits(MIB))
-    first, *others = (place.add(data, number) for number in range(10))
-    read(content, first)
-    file = content.open(first, may_fetch=False)
-    for dataset in others:
-        read(content, dataset)
-        content.flush()
-    assert place.file(first).exists()
-    assert not place.file(others[0]).exists()
-    assert read_open(file) == data
+    with few_descriptors() as most:
+        content, files, texts = many(place, most + 1, Limits(4 * MIB))
+        for number in range(most + 1, most + 20):
+            read(content, place.add(os.urandom(MIB // 4), number))
+            content.flush()
+        assert place.file(place.add(texts[0], 0)).exists()
+        assert not place.file(place.add(texts[most], most)).exists()
+        assert read_open(files[0]) == texts[0]
+        assert read_open(files[most]) == texts[most]
 
 
 def test_an_open_file_stays_readable_though_a_user_evicts_it(place: ArchiveAndCache) -> None:
@@ -160,3 +170,39 @@ def test_files_in_memory_are_read_without_waiting(place: ArchiveAndCache) -> Non
         assert file.read_now(5, 100) == texts[0][5:105]
     finally:
         shutil.rmtree(place.cache)
+
+
+def test_what_is_lent_stays_open_and_takes_half_of_the_descriptors_at_most(place: ArchiveAndCache) -> None:
+    _, files, texts = many(place, 300)
+    with few_descriptors() as most:
+        lent = {number: file.verified for number, file in enumerate(files) if file.verified is not None}
+        numbers = {number: file.lend() for number, file in lent.items()}
+        there = {number for number, descriptor in numbers.items() if descriptor != CLOSED}
+        assert 20 <= len(there) <= most // 2
+        for number, file in enumerate(files):
+            assert file.read(0, 9) == texts[number][:9]
+        for number in there:
+            files[number].close()
+            assert os.pread(numbers[number], 9, 0) == texts[number][:9]
+        for number in there:
+            lent[number].take_back()
+        for number in set(lent) - there:
+            files[number].close()
+        assert in_cache(place) == 0
+
+
+def test_a_file_that_is_lent_can_be_evicted(place: ArchiveAndCache) -> None:
+    data = os.urandom(MIB // 4)
+    content = place.content(limits=Limits(MIB))
+    first, *others = (place.add(data, number) for number in range(10))
+    read(content, first)
+    file = content.open(first, may_fetch=False)
+    assert file.verified is not None
+    number = file.verified.lend()
+    for dataset in others:
+        read(content, dataset)
+        content.flush()
+    assert not place.file(first).exists()
+    assert os.pread(number, len(data), 0) == data
+    assert file.verified.is_unchanged(number)
+    file.verified.take_back()

@@ -16,7 +16,7 @@ from servers import Fault, FaultServer, Nginx
 from onefs.cli.main import run
 from onefs.demo.server import DemoServer
 
-CHECKS = ["machine", "mounts", "cache", "disk", "tables", "clock", "download"]
+CHECKS = ["machine", "mounts", "kernel", "cache", "disk", "tables", "clock", "download"]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_a_wrong_password(server: Nginx, tmp_path: Path) -> None:
     done = doctor(*source, password="wrong-word")
     assert "FAIL  download  " in done.stdout
     assert "wrong-word" not in done.stdout + done.stderr
-    assert done.stderr == "onefs: 1 of 7 checks failed. Follow the remedies beside them.\n"
+    assert done.stderr == "onefs: 1 of 8 checks failed. Follow the remedies beside them.\n"
 
 
 def test_a_server_that_is_down(tmp_path: Path) -> None:

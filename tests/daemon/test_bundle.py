@@ -239,7 +239,7 @@ def test_a_file_of_a_mount_that_has_no_end_is_read_in_part(tmp_path: Path, monke
     monkeypatch.setattr(bundle, "MOST_BYTES", 1000)
     (tmp_path / ".onefs").mkdir()
     (tmp_path / ".onefs/log").symlink_to("/dev/zero")
-    assert bundle._said_by(mounting.Mount(tmp_path, "x", "0:99"), "log") == "\0" * 1000
+    assert bundle.said_by(mounting.Mount(tmp_path, "x", "0:99"), "log") == "\0" * 1000
 
 
 def test_a_bundle_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:

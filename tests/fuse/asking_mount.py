@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-import pyfuse3
 import trio
 from asking import TablesDatabase
 from file_systems import file_system_of
@@ -12,9 +11,10 @@ from onefs.cache.store import ContentStore
 from onefs.catalogue.live import LiveSnapshot
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.fetch.access import Content
-from onefs.fuse import mounting
+from onefs.fuse.mounters import Mounter
 from onefs.fuse.notify import Notifier
 from onefs.fuse.operations import Operations
+from onefs.fuse.pyfuse3_adapter import Pyfuse3Adapter
 from onefs.modes import Mode
 from onefs.transports.base import Location
 from onefs.transports.file import FileTransport
@@ -57,14 +57,16 @@ def main(home: Path, mountpoint: Path) -> None:
         links=resolvers(live.silent(), database.eid_of_pid),
     )
     operations = Operations(file_system, open_wait_s=2)
-    pyfuse3.init(operations, str(mountpoint), mounting.options("asking", allow_other=False))
-    notifier.start()
+    mounter = Mounter(mountpoint)
+    adapter = Pyfuse3Adapter(mounter.mount("asking"), operations)
+    notifier.start(adapter)
     print("ready", flush=True)
     try:
-        trio.run(pyfuse3.main)
+        trio.run(adapter.serve)
     finally:
         notifier.stop()
-        pyfuse3.close(unmount=False)
+        adapter.close()
+        mounter.close()
         content.close()
 
 

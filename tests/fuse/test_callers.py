@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from onefs.errors import InterruptedByCallerError
-from onefs.fuse.callers import STOPPING, until_done, wants_to_stop
+from onefs.fuse.callers import STOPPING, Request, until_done, wants_to_stop
 
 # Signals sent to a stopped process stay pending, as those of a program that waits in the kernel do.
 PROGRAM = """
@@ -93,7 +93,7 @@ def test_waiting_ends_with_the_future() -> None:
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(until_done, future, os.getpid())
+            nursery.start_soon(until_done, future, Request(os.getpid(), 0))
             await trio.testing.wait_all_tasks_blocked()
             await trio.to_thread.run_sync(future.set_result, None)
 
@@ -104,12 +104,12 @@ def test_waiting_for_what_has_failed_ends_too() -> None:
     """The failure itself is raised by whoever asks for the bytes again."""
     future: Future[None] = Future()
     future.set_exception(OSError("wrong"))
-    trio.run(until_done, future, os.getpid())
+    trio.run(until_done, future, Request(os.getpid(), 0))
 
 
 def test_waiting_ends_when_the_program_is_to_stop(stopped: Stopped) -> None:
     future: Future[None] = Future()
     stopped.process.send_signal(signal.SIGTERM)
     with pytest.raises(InterruptedByCallerError):
-        trio.run(until_done, future, stopped.pid)
+        trio.run(until_done, future, Request(stopped.pid, 0))
     future.set_result(None)  # after the loop has ended: nobody is there to be woken

@@ -6,10 +6,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import pyfuse3
 import pytest
 import trio
 import trio.testing
@@ -21,6 +19,8 @@ from onefs.cache.store import ContentStore
 from onefs.catalogue.snapshot import load_snapshot
 from onefs.fetch.access import Content
 from onefs.fuse import process_lookup
+from onefs.fuse.callers import Request, finished
+from onefs.fuse.errnos import FuseError
 from onefs.fuse.operations import Operations
 from onefs.modes import Mode
 from onefs.recording.processes import reader
@@ -48,15 +48,14 @@ class Kernel:
 
     async def open(self, name: str, pid: int = os.getpid()) -> int:
         ino = self.files.forest.find(self.paths[name]).ino
-        caller = SimpleNamespace(pid=pid, uid=os.getuid())
-        found: Any = await self.operations.open(ino, os.O_RDONLY, caller)  # type: ignore[arg-type]
-        return int(found.fh)
+        opening = self.operations.open(ino, os.O_RDONLY, Request(pid, os.getuid()))
+        return (await finished(opening)).handle
 
     async def read(self, handle: int) -> bytes:
-        return await self.operations.read(handle, 0, 4096)  # type: ignore[arg-type]
+        return bytes(await finished(self.operations.read(handle, 0, 4096, Request(0, 0))))
 
     async def close(self, handle: int) -> None:
-        await self.operations.release(handle)  # type: ignore[arg-type]
+        await finished(self.operations.release(handle))
 
     def counted(self) -> list[str]:
         return [entry.path.rpartition("/")[2] for entry in self.recorder.entries()]
@@ -94,7 +93,7 @@ async def test_while_nothing_is_recorded_nothing_is_asked(kernel: Kernel, monkey
     again = await kernel.open("alf/a.x.npy")
     await kernel.close(handle)
     kernel.recorder.turn_on()
-    with pytest.raises(pyfuse3.FUSEError):  # now somebody asks
+    with pytest.raises(FuseError):  # now somebody asks
         await kernel.read(again)
 
 

@@ -5,10 +5,9 @@ import gc
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -18,28 +17,30 @@ from archives import MADE_SESSION, make_tables
 from asking import a_dataset, a_session, tables_of
 from file_systems import file_system_of
 from mounted import Mounted
-from pyfuse3 import FUSEError
 
 from onefs.cache.store import ContentStore
 from onefs.catalogue.building import build_index
 from onefs.catalogue.index import indexes_of, open_index
+from onefs.catalogue.interface import Catalogue
 from onefs.catalogue.snapshot import DatasetRows, Snapshot
 from onefs.catalogue.tables import find_tables
 from onefs.errors import NotInCatalogueError
 from onefs.fetch.access import Content
+from onefs.fuse.callers import Request, finished
+from onefs.fuse.errnos import FuseError
 from onefs.fuse.operations import PAGE_ENTRIES, Operations
 from onefs.modes import Mode
 from onefs.transports.file import FileTransport
 from onefs.vfs import inodes
-from onefs.vfs.contents import FILES_KEPT
+from onefs.vfs.contents import FILES_KEPT, Appearance, Entry, SessionFiles
 from onefs.vfs.forest import Wait
-from onefs.vfs.nodes import Attributes, DatasetFile
+from onefs.vfs.nodes import DatasetFile
 from onefs.vfs.tree import MOST_AT_ONCE, Tree
 from onefs.vfs.views import View
 
 LARGE, SMALL = a_session(), a_session(number=2)
 N = MOST_AT_ONCE + 500
-CALLER = SimpleNamespace(pid=os.getpid(), uid=os.getuid())
+CALLER = Request(os.getpid(), os.getuid())
 
 
 class Watched(Snapshot):
@@ -69,11 +70,10 @@ def looked_up(operations: Operations, path: str) -> int:
     """The number of what is at a path, looked up as the kernel does."""
 
     async def look() -> int:
-        ino: Any = inodes.ROOT
-        caller: Any = CALLER
+        ino = inodes.ROOT
         for part in path.split("/"):
-            ino = (await operations.lookup(ino, os.fsencode(part), caller)).st_ino  # type: ignore[arg-type]
-        return int(ino)
+            ino = (await finished(operations.lookup(ino, os.fsencode(part), CALLER))).ino
+        return ino
 
     return trio.run(look)
 
@@ -112,9 +112,9 @@ def test_an_index_that_cannot_be_made_anew_is_told_with_path_and_remedy(operatio
     for file in (*indexes_of(tmp_path / "state").rglob("dataset_*"), *(tmp_path / "tables").iterdir()):
         with file.open("r+b") as stream:
             stream.write(b"\xff" * 16)
-    with pytest.raises(FUSEError) as caught:
+    with pytest.raises(FuseError) as caught:
         looked_up(operations, f"{SMALL.path}/raw/a.npy")
-    assert caught.value.errno == errno.EIO
+    assert caught.value.number == errno.EIO
     (failure,) = operations.file_system.journal.failures()
     assert failure.path == SMALL.path
     assert failure.remedy
@@ -133,14 +133,14 @@ def test_attributes_are_made_for_the_entries_that_are_asked_for(
     operations: Operations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = 0
-    bare = DatasetFile.bare_attributes
+    make = SessionFiles.entries
 
-    def counted(node: DatasetFile, mode: int) -> Attributes:
+    def counted(files: SessionFiles, folder: str, rows: Sequence[int], appearance: Appearance) -> list[Entry]:
         nonlocal made
-        made += 1
-        return bare(node, mode)
+        made += len(rows)
+        return make(files, folder, rows, appearance)
 
-    monkeypatch.setattr(DatasetFile, "bare_attributes", counted)
+    monkeypatch.setattr(SessionFiles, "entries", counted)
     entries = operations.file_system.entries(looked_up(operations, f"{LARGE.path}/raw"))
     made = 0
     assert len(entries) == N + 2
@@ -153,13 +153,19 @@ def test_attributes_are_made_for_the_entries_that_are_asked_for(
     assert len(set(names)) == N + 2
 
 
+def n_nodes_of(catalogue: Catalogue) -> int:
+    gc.collect()
+    return sum(isinstance(node, DatasetFile) and node.catalogue is catalogue for node in gc.get_objects())
+
+
 def test_of_a_large_folder_few_nodes_are_kept_and_all_are_found(operations: Operations) -> None:
     files, ino = operations.file_system, looked_up(operations, f"{LARGE.path}/raw")
     listed = dict(files.entries(ino))
-    gc.collect()
-    kept = [node for node in gc.get_objects() if isinstance(node, DatasetFile) and node.catalogue is files.catalogue]
     assert len(listed) == N + 2
-    assert len(kept) == FILES_KEPT < N
+    assert n_nodes_of(files.catalogue) == 0
+    for attributes in listed.values():
+        assert files.attributes(attributes.ino) == attributes
+    assert n_nodes_of(files.catalogue) == FILES_KEPT < N
     names = [f"{n:05}.npy" for n in (0, FILES_KEPT - 1, FILES_KEPT, N - 1)]
     for name in names:
         found = files.forest.node(listed[name].ino)

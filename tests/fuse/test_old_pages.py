@@ -2,32 +2,36 @@
 
 import threading
 
-import pyfuse3
-import pytest
-
 from onefs.fuse.notify import Notifier
 
 INODE = 5
 
 
-def test_pages_are_old_until_the_kernel_forgot_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    may_forget = threading.Event()
-    asked: list[int] = []
+class SlowKernel:
+    """Forgets pages once it may."""
 
-    def forget(inode: int, attr_only: bool = False) -> None:
-        assert not attr_only
-        may_forget.wait()
-        asked.append(inode)
+    def __init__(self) -> None:
+        self.may_forget = threading.Event()
+        self.asked: list[int] = []
 
-    monkeypatch.setattr(pyfuse3, "invalidate_inode", forget)
-    notifier = Notifier()
-    notifier.start()
+    def invalidate_inode(self, ino: int, *, attributes_only: bool) -> None:
+        assert not attributes_only
+        self.may_forget.wait()
+        self.asked.append(ino)
+
+    def invalidate_entry(self, parent: int, name: bytes) -> None:
+        raise AssertionError
+
+
+def test_pages_are_old_until_the_kernel_forgot_them() -> None:
+    notifier, kernel = Notifier(), SlowKernel()
+    notifier.start(kernel)
     notifier.pages_changed(INODE)
     assert notifier.has_old_pages(INODE)
     assert not notifier.has_old_pages(INODE + 1)
-    may_forget.set()
+    kernel.may_forget.set()
     notifier.stop()
-    assert asked == [INODE]
+    assert kernel.asked == [INODE]
     assert not notifier.has_old_pages(INODE)
 
 

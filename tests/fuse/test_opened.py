@@ -1,7 +1,5 @@
 """When the kernel is told to drop its pages of a file that is opened: never those that somebody may wait for."""
 
-from pyfuse3 import InodeT
-
 from onefs.fuse.opened import Handle, Pages
 from onefs.vfs.filesystem import Opened
 from onefs.vfs.handles import MemoryFile
@@ -11,7 +9,7 @@ from onefs.vfs.nodes import SpecialFile
 def on_its_way() -> Handle:
     """An open file, of which it is not known yet which copy its bytes come from."""
     node = SpecialFile(5, "x", "x", lambda: MemoryFile(b"x"))
-    return Handle(Opened(node.open(), "x", 1, node), InodeT(5), pid=1, uid=0)
+    return Handle(Opened(node.open(), "x", 1, node), 5, pid=1, uid=0)
 
 
 def test_nobody_who_opens_a_file_that_was_never_read_has_pages_dropped() -> None:

@@ -39,6 +39,13 @@ QUIET: dict[str, Any] = {
         "labs": [],
         "free_bytes": 80_000_000_000,
     },
+    "kernel": {
+        "adapter": "session",
+        "protocol": "7.45",
+        "passthrough": "active",
+        "kept_listings": "active",
+        "read_ahead_kib": 512,
+    },
     "passed_over": [],
     "transfers": [],
     "totals": {"files_fetched": 312, "bytes_fetched": 4_200_000_000, "failures": 0},
@@ -101,6 +108,8 @@ def test_a_quiet_mount_takes_few_lines() -> None:
         "             ones asked for 5 minutes ago\n"
         "  cache      12.3 GB of 500.0 GB, in 312 files; 3 pinned; 80.0 GB free on the\n"
         "             disk\n"
+        "  kernel     session (FUSE 7.45): passthrough on, kept listings on, read-ahead\n"
+        "             512 KiB\n"
         "  started    3 hours ago, process 4711\n"
         "  fetched    312 files, 4.2 GB\n"
         "  requests   12 to the database, 340 to data servers\n"
@@ -239,3 +248,14 @@ def test_no_fact_brings_a_control_character_to_the_terminal() -> None:
 def test_what_a_person_should_look_at(sections: dict[str, Any], concern: str) -> None:
     assert changed(**sections)["concerns"] == [concern]
     assert f"works, but {concern}" in words(**sections)
+
+
+def test_what_the_kernel_does_not_do_is_off() -> None:
+    told = words(kernel={"adapter": "pyfuse3", "protocol": None, "passthrough": "No.", "read_ahead_kib": None})
+    assert "kernel pyfuse3: passthrough off, kept listings on; onefs doctor says why started" in told
+
+
+def test_a_mount_of_an_earlier_version_tells_nothing_of_the_kernel() -> None:
+    facts = changed()
+    del facts["kernel"]
+    assert "kernel" not in status_text(facts, now_s=NOW_S)

@@ -37,7 +37,8 @@ def mount(tmp_path: Path, port: int) -> Iterator[Mounted]:
             server.put(on_servers(dataset), FILES[name])
         server.fault(on_servers(datasets[LOST]), Fault(status=404))
         flags = ("--data-url", server.url, "--remote-names", "uuid", "--cache-size", "1G")
-        with Mounted(tmp_path / "tables", tmp_path, *flags, "--metrics-listen", str(port)) as mount:
+        flags += ("--passthrough", "off", "--metrics-listen", str(port))
+        with Mounted(tmp_path / "tables", tmp_path, *flags) as mount:
             yield mount
 
 

@@ -65,7 +65,7 @@ class Archive:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Archive]:
-    archive = Archive(tmp_path, SMALL)
+    archive = Archive(tmp_path, SMALL, "--passthrough", "off")
     with archive.mounted():
         yield archive
 

@@ -45,6 +45,7 @@ class Reader:
         self.home = home
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("ONEFS_", "XDG_"))},
+            **{name: value for name, value in os.environ.items() if name == "ONEFS_KERNEL_ADAPTER"},
             "HOME": str(home),
             "PATH": f"{home / 'bin'}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),

@@ -150,6 +150,6 @@ def test_refuses_a_work_that_there_is_not(tmp_path: Path) -> None:
     done = subprocess.run([BENCH, "run", "--work", tmp_path], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert (
-        "none of index, walk, open, warm, cold, far, large, dropped, huge, questions, folder, size, path, refresh"
-        in done.stderr
+        "none of index, walk, roundtrip, open, warm, again, blocked, cold, far, large, dropped, huge, questions, "
+        "folder, size, path, refresh" in done.stderr
     )

@@ -21,6 +21,12 @@ def test_unstable():
 """
 BROKEN = "def test_broken(): assert 1 + 1 == 3\n"
 STARTING = "import subprocess\ndef test_starting(): subprocess.run(['false'], check=True)\n"
+THROUGH_PYFUSE3 = """
+import os, pytest
+def test_through_pyfuse3(): assert os.environ["ONEFS_KERNEL_ADAPTER"] == "pyfuse3"
+@pytest.mark.session_only
+def test_session(): raise AssertionError
+"""
 MANY_EXAMPLES = """
 from hypothesis import given, strategies
 @given(strategies.none())
@@ -98,6 +104,18 @@ def test_quick_runs_what_starts_no_process(tree: Path) -> None:
     done = run(tree, "--quick", "-n0")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed, 2 skipped" in done.stdout
+    assert "ruff" not in done.stdout
+
+
+def test_mounts_are_tested_through_the_adapter_that_is_named(tree: Path) -> None:
+    """Those of the scenarios, if none are named; tests that are of the session alone are left out."""
+    (tree / "tests/test_made.py").write_text(BROKEN)
+    for folder in ("scenarios", "fuse"):
+        (tree / "tests" / folder).mkdir()
+        (tree / "tests" / folder / f"test_of_{folder}.py").write_text(THROUGH_PYFUSE3)
+    done = run(tree, "--adapter", "pyfuse3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "= 2 passed in " in done.stdout
     assert "ruff" not in done.stdout
 
 
