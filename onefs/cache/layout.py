@@ -10,7 +10,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from onefs import alf, mountinfo
-from onefs.cache.atomic import cache_error, give_name
+from onefs.cache.atomic import NamelessFile, cache_error, give_name
 from onefs.cache.beneath import Folder, PrivateFolder
 from onefs.cache.held_folders import HeldFolders
 from onefs.cache.part_files import BLOCKS_ENDING
@@ -162,6 +162,14 @@ class CacheLayout:
                             found.are_sure &= not has_uuid
         return found
 
+    def names_in(self, folder: str) -> set[str]:
+        """The names in the tree of what stands in one folder of the cache, whatever it is."""
+        found: set[str] = set()
+        if not folder or alf.is_safe_relative(folder):
+            with suppress(OSError), self.folder.scan(folder) as entries:
+                found.update(alf.without_uuid(entry.name) for entry in entries)
+        return found
+
     def holds(self, folder: str) -> bool:
         """Whether there may be copies below a folder of the tree."""
         with suppress(OSError):
@@ -180,6 +188,10 @@ class CacheLayout:
     def path(self, dataset: Dataset) -> str:
         """Where onefs puts the dataset's file. Raises ContentError."""
         return f"{self._root}/{next(self._paths(dataset))}"
+
+    def nameless(self, dataset: Dataset) -> NamelessFile:
+        """A new file that is to be the dataset's. Raises OSError."""
+        return NamelessFile(self.folder, next(self._paths(dataset)))
 
     def name_part(self, part: str, reader: int, dataset: Dataset) -> int:
         """Give a part file that is complete and checked its name in the cache; a descriptor to read it from.

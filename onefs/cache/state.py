@@ -136,9 +136,12 @@ class State(Batches):
         self._syncer.note()
 
     def expect(self, dataset: Dataset, stamp: Stamp) -> None:
-        """Tell of a file that is about to get its name, so that onefs may evict it even if this process is killed."""
-        self._put_later(dataset, stamp)
+        """Tell of a file that is about to get its name, so that onefs may evict it even if this process is killed.
+
+        Small ones are told of once they have it: what is not written of them is little.
+        """
         if stamp.signature.size_bytes >= URGENT_BYTES:
+            self._put_later(dataset, stamp)
             self.flush_batch(URGENT_WAIT_S)
 
     def _put_later(self, dataset: Dataset, stamp: Stamp) -> None:

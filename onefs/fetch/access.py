@@ -132,14 +132,16 @@ class Content:
         return 0 < (size_bytes or 0) <= self._blocks.whole_file_max_bytes
 
     def may_prefetch(self, dataset: Dataset) -> bool:
-        """Whether a dataset is small, neither in the cache nor under way, did not fail, and anything may be fetched."""
+        """Whether a dataset is small, is not under way, did not fail, and anything may be fetched.
+
+        It may be in the cache: then `prefetch` fetches nothing.
+        """
         return (
             self.is_small(dataset.size_bytes)
             and self._store.is_cache
             and self._large.may_go_on
             and self._fetches.find(dataset) is None
             and self._failures.last(dataset) is None
-            and self._store.find_copy(dataset) is None
         )
 
     def prefetch(self, dataset: Dataset) -> None:
@@ -169,6 +171,10 @@ class Content:
     def cached_blocks_in(self, folder: str) -> FolderBlocks:
         """512-byte blocks of the complete files in one folder, by their names in the tree; {} if there are none."""
         return self._store.blocks_in(folder)
+
+    def cached_names_in(self, folder: str) -> set[str]:
+        """The names in the tree of what stands in one folder of the cache, whatever it is."""
+        return self._store.names_in(folder)
 
     def trusted_path(self, dataset: Dataset) -> tuple[str, Verdict] | None:
         """Path of the copy that may be read without hashing it, and what is known of it; None if there is none.
