@@ -114,12 +114,11 @@ class CachedFile:
         """Take back the descriptor that `lend` gave."""
         self._descriptors.take_back(self)
 
-    def is_unchanged(self, number: int) -> bool:
-        """Whether no program changed the file, which `number` is a descriptor of, since it was trusted.
+    def is_as_trusted(self, status: os.stat_result) -> bool:
+        """Whether no program changed the file, whose status is this, since it was trusted.
 
-        Links and names, which change the ctime, may come and go while it is open. Raises OSError.
+        Links and names, which change the ctime, may come and go while it is open.
         """
-        status = os.fstat(number)
         return status.st_size == self.signature.size_bytes and status.st_mtime_ns == self.signature.mtime_ns
 
     def _read(self, buffer: bytearray, offset: int, flags: int) -> int | None:
@@ -129,10 +128,10 @@ class CachedFile:
             return None
         try:
             count = os.preadv(number, [buffer], offset, flags)
-            is_unchanged = self.is_unchanged(number)  # after the read, which saw all changes before it
+            status = os.fstat(number)  # after the read, which saw all changes before it
         finally:
             self._descriptors.give_back(self)
-        if not is_unchanged:
+        if not self.is_as_trusted(status):
             raise _changed(self) if self._was_read else _removed(self)
         self._was_read = True
         return count

@@ -89,9 +89,9 @@ def others_can_write(cache_dir: Path) -> bool:
     )
 
 
-def others_can_change(descriptor: int) -> bool:
-    """Whether anybody but this user and root can write an open file. Raises OSError."""
-    return _is_writable(os.fstat(descriptor), descriptor, 0)
+def others_can_change(descriptor: int, status: os.stat_result) -> bool:
+    """Whether anybody but this user and root can write an open file, whose status is this."""
+    return _is_writable(status, descriptor, 0)
 
 
 def refuse_shared(cache_dir: Path, *, serves_others: bool, is_trusted: bool) -> None:

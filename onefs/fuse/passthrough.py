@@ -18,6 +18,8 @@ from onefs.mountinfo import is_local
 from onefs.recording.recorder import Recorder
 from onefs.vfs.filesystem import Opened
 
+LEAST_BYTES = 128 << 10
+"""Smaller files are not worth it: the kernel asks once for their bytes, and keeps them when they are opened again."""
 ASKS_EACH_READ = 0
 """In place of a backing id: the kernel asks the daemon for the bytes."""
 
@@ -152,8 +154,9 @@ class Passthrough:
             return None
         backing_id = ASKS_EACH_READ
         try:
-            if file.is_unchanged(number) and not others_can_change(number):
-                backing_id = self._entered(number)
+            status = os.fstat(number)
+            if file.is_as_trusted(status) and not others_can_change(number, status):
+                backing_id = self._entered(number, status.st_dev)
         except OSError:  # this one is not passed through; others may be
             pass
         finally:
@@ -161,9 +164,8 @@ class Passthrough:
                 file.take_back()
         return None if backing_id == ASKS_EACH_READ else _Backing(backing_id, file, number)
 
-    def _entered(self, number: int) -> int:
-        """The backing id of a file; `ASKS_EACH_READ` if the kernel takes no such files. Raises OSError."""
-        device = os.fstat(number).st_dev
+    def _entered(self, number: int, device: int) -> int:
+        """The backing id of a file on a device; `ASKS_EACH_READ` if the kernel takes none of that. Raises OSError."""
         if device not in self._is_suited:  # below the folder of the files, others may be mounted
             self._is_suited[device] = is_local(Path(f"/proc/self/fd/{number}"))
         if self._kernel is None or not self._is_suited[device]:
@@ -190,12 +192,13 @@ class Passthrough:
 
 
 def _passable(opened: Opened) -> CachedFile | None:
-    """The file if its bytes are sure and will stay so: whole, verified, of known size and hash, and not empty."""
-    if not (isinstance(opened.file, OpenFile) and opened.dataset and opened.dataset.md5 and opened.size_bytes):
+    """The file if its bytes are sure and will stay so: whole, verified, of known size and hash; and not small."""
+    if not isinstance(opened.file, OpenFile) or opened.dataset is None or not opened.dataset.md5:
         return None
     # The first read of a file that was just fetched tells what to prefetch.
     file = None if opened.is_followed else opened.file.verified
-    return file if file is not None and file.size_bytes == opened.size_bytes else None
+    is_worth_it = file is not None and file.size_bytes == opened.size_bytes and file.size_bytes >= LEAST_BYTES
+    return file if is_worth_it else None
 
 
 def _check(backing: _Backing, opened: Opened) -> None:
@@ -212,9 +215,8 @@ def _check(backing: _Backing, opened: Opened) -> None:
 
 def _is_right(backing: _Backing, opened: Opened) -> bool:
     """Whether the file that the kernel reads is as it was verified, at first or, since it was touched, again."""
-    if backing.file.is_unchanged(backing.number):
+    status = os.fstat(backing.number)
+    if backing.file.is_as_trusted(status):
         return True
     again = opened.file.verified if isinstance(opened.file, OpenFile) else None
-    if again is None or again.signature.inode != backing.file.signature.inode:
-        return False
-    return again.is_unchanged(backing.number)
+    return again is not None and again.signature.inode == status.st_ino and again.is_as_trusted(status)

@@ -23,9 +23,10 @@ pytestmark = pytest.mark.needs_root
 LARGE, SMALL = "raw/video.raw.mp4", "alf/spikes.times.npy"
 FILES = {
     LARGE: random.Random(1).randbytes(20 << 20),
-    SMALL: b"spikes",
-    **{f"alf/object{number:03d}.times.npy": str(number).encode() * 50 for number in range(150)},
+    SMALL: b"spikes" * 50_000,
+    **{f"alf/object{number:03d}.times.npy": bytes([number]) * passthrough.LEAST_BYTES for number in range(150)},
 }
+SPOILT = b"spoilt" * 50_000
 OPENS = "import sys; file = open(sys.argv[1], 'rb'); print('open', flush=True); input(); print(len(file.read()))"
 READS_MUCH = """
 import os, random, sys
@@ -35,7 +36,7 @@ for _ in range(1000):
     name = chance.choice(names)
     opened.append((os.open(f"{mount}/{name}", os.O_RDONLY), open(f"{cache}/{name}", "rb").read()))
     number, data = chance.choice(opened)
-    assert os.pread(number, 1000, 0) == data
+    assert os.pread(number, len(data) + 1, 0) == data
     while len(opened) > chance.randrange(30):
         os.close(opened.pop(chance.randrange(len(opened)))[0])
 """
@@ -91,6 +92,8 @@ def test_a_verified_file_is_read_past_the_daemon(mount: Mounted) -> None:
     with path(mount, LARGE).open("rb") as file:
         metrics = (mount.path / ".onefs/metrics").read_text()
         assert file.read() == FILES[LARGE]
+        assert os.lseek(file.fileno(), 5, os.SEEK_HOLE) == len(FILES[LARGE])
+        assert os.lseek(file.fileno(), 5, os.SEEK_DATA) == 5
         assert passed(mount) == (before + 1, 1)
     after = (mount.path / ".onefs/metrics").read_text()
     assert f"onefs_passthrough_opened_files_total {before + 1}.0" in after
@@ -142,12 +145,12 @@ def test_opened_while_recording_is_read_by_request_and_by_nobody_in_another_way(
 def test_a_copy_that_is_damaged_while_it_is_open_is_given_to_nobody_else(mount: Mounted) -> None:
     cached = mount.cache / MADE_SESSION / SMALL
     with path(mount, SMALL).open("rb") as file:
-        cached.write_bytes(b"spoilt")
+        cached.write_bytes(SPOILT)
         os.utime(cached, (1, 1))
         with pytest.raises(OSError, match=os.strerror(errno.EIO)):
             path(mount, SMALL).read_bytes()
         assert "was damaged or replaced while programs have it open" in mount.errors()
-        assert file.read() == b"spoilt"
+        assert file.read() == SPOILT
     assert path(mount, SMALL).read_bytes() == FILES[SMALL]
     assert cached.read_bytes() == FILES[SMALL]
 
