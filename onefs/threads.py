@@ -3,22 +3,32 @@
 import logging
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
 IDLE_S = 10.0
 YIELDING = 10
+SHORT_S = 0.01
+AVERAGED = 4
+"""The average of jobs is over about so many."""
 log = logging.getLogger(__name__)
 
 
 class Workers:
     """Runs jobs in daemon threads. (concurrent.futures would wait for stalled jobs at exit.)"""
 
-    def __init__(self, name: str, limit: int, *, yields: bool = False) -> None:
-        """With `yields`, the jobs leave the processor to whatever else wants it."""
+    def __init__(self, name: str, limit: int, *, yields: bool = False, few: int = 0) -> None:
+        """With `yields`, the jobs leave the processor to whatever else wants it.
+
+        Where `few` is not 0, there are no more threads than that as long as the jobs take little time: more would only
+        get in one another's way.
+        """
         self._name = name
         self._yields = yields
+        self._few = few
+        self._job_s = SHORT_S  # of one job, on the average of those that ended last
         self._limit = limit
         self._changed = threading.Condition()  # guards the four below
         self._jobs: deque[Callable[[], None]] = deque()
@@ -32,7 +42,8 @@ class Workers:
             if self._closed:
                 return False
             self._jobs.append(job)
-            if self._idle >= len(self._jobs) or self._threads >= self._limit:
+            limit = self._few if self._few and self._job_s < SHORT_S else self._limit
+            if self._idle >= len(self._jobs) or self._threads >= limit:
                 self._changed.notify()
                 return True
             self._threads += 1
@@ -61,10 +72,12 @@ class Workers:
                 with suppress(OSError):  # a sandbox may forbid it
                     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), YIELDING)  # on Linux, one thread's
             while (job := self._next()) is not None:
+                began_s = time.monotonic()
                 try:
                     job()
                 except Exception:
                     log.exception("Unforeseen failure in %s; the other jobs go on", self._name)
+                self._job_s += (time.monotonic() - began_s - self._job_s) / AVERAGED
         finally:
             with self._changed:
                 self._threads -= 1

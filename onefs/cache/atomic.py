@@ -17,6 +17,7 @@ from onefs.errors import CacheDamagedError, NoRoomError
 
 LONGEST_JSON_BYTES = 16 << 20
 _PARENT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+WITHOUT_NAMELESS = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MORE_ROOM = (
     "Free some space (onefs evict removes files that were fetched), mount with a --cache-size that fits on the disk, "
@@ -107,6 +108,37 @@ def read_json(path: str | Path) -> dict[str, Any]:
 def reopened(writer: int) -> int:
     """A descriptor to read what another one writes. Raises OSError."""
     return os.open(f"/proc/self/fd/{writer}", os.O_RDONLY | os.O_CLOEXEC)
+
+
+class NamelessFile:
+    """A new file in the folder where it is to have its name. Nothing is left of it if it never gets that."""
+
+    def __init__(self, folder: Folder, target: str) -> None:
+        """Raises OSError, one of `WITHOUT_NAMELESS` where the disk has no such files."""
+        above, _, self._name = target.rpartition("/")
+        try:
+            self._folder = folder.open(above or ".", _PARENT)
+        except FileNotFoundError:
+            folder.make_folders(above)
+            self._folder = folder.open(above or ".", _PARENT)
+        try:
+            self.number = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, DATA_MODE, dir_fd=self._folder)
+        except BaseException:
+            os.close(self._folder)
+            raise
+
+    def give_name(self) -> int:
+        """Give it its name; the descriptor, which is the caller's now. Raises FileExistsError or another OSError."""
+        os.link(f"/proc/self/fd/{self.number}", self._name, dst_dir_fd=self._folder)
+        number, self.number = self.number, -1
+        return number
+
+    def close(self) -> None:
+        """Let go of it."""
+        for number in (self._folder, self.number):
+            if number >= 0:
+                os.close(number)
+        self._folder = self.number = -1
 
 
 def give_name(parts: Folder, part: str, reader: int, folder: Folder, target: str) -> int:

@@ -11,7 +11,7 @@ import re
 import sqlite3
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from onefs import forks, mountinfo
 from onefs.cache.atomic import make_folder, write_whole
-from onefs.cache.sqlite import ERRORS, connect, copy_rows, first_row, is_damage, is_mistake, lock_file, transact
+from onefs.cache.sqlite import ERRORS, connect, copy_rows, is_damage, is_mistake, lock_file, transact
 
 T = TypeVar("T")
 CURRENT = "state.current"
@@ -79,18 +79,19 @@ class Database:
             self._schemas.append(schema)
             self._close()
 
-    def look_up(self, query: str, values: tuple[object, ...]) -> tuple[Any, ...] | None:
-        """The first row that a query finds; None if there is none. Does not wait while others write."""
+    def look_up(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+        """The rows that a query finds. Does not wait while others write."""
+        found: list[tuple[Any, ...]] = []
         for _ in range(2):
             with self._reading:
                 if self._reader is not None:
                     try:
-                        return first_row(self._reader, query, values)
+                        return self._reader.execute(query, values).fetchall()
                     except ERRORS as error:
                         log.debug("%s/%s cannot be read: %s", self.folder, self._reads[0], error)
-                        return None  # whoever writes next finds out why
-            found = self.read(lambda connection: first_row(connection, query, values))  # which may open the file
-            if found is not None:
+                        return []  # whoever writes next finds out why
+            found = self.read(lambda connection: connection.execute(query, values).fetchall())  # may open the file
+            if found:
                 break
         return found
 
@@ -304,3 +305,4 @@ class Database:
             if name:
                 with suppress(sqlite3.Error):
                     self._reader = connect(self.folder / name, mode)
+                    self._reader.text_factory = str  # the fastest: a row that is no text is not found

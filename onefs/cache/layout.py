@@ -10,7 +10,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from onefs import alf, mountinfo
-from onefs.cache.atomic import cache_error, give_name
+from onefs.cache.atomic import NamelessFile, cache_error, give_name
 from onefs.cache.beneath import Folder, PrivateFolder
 from onefs.cache.held_folders import HeldFolders
 from onefs.cache.part_files import BLOCKS_ENDING
@@ -31,6 +31,15 @@ class Copy(NamedTuple):
     descriptor: int
     path: str
     signature: Signature
+
+
+class FolderBlocks(dict[str, int]):
+    """512-byte blocks of the files in a folder of the cache, by their names in the tree.
+
+    `are_sure` unless a file has a UUID in its name there: it may be another dataset's than the tree shows.
+    """
+
+    are_sure = True
 
 
 class CacheLayout:
@@ -136,9 +145,9 @@ class CacheLayout:
             return self.folder.lacks(dataset.path.rpartition("/")[0])
         return False
 
-    def blocks_in(self, folder: str) -> dict[str, int]:
+    def blocks_in(self, folder: str) -> FolderBlocks:
         """512-byte blocks of each file in one folder of the cache, by its name in the tree."""
-        found: dict[str, int] = {}
+        found = FolderBlocks()
         follows = self.folder.follows_links
         with suppress(OSError):
             if self.folder.lacks(folder) or (folder and not alf.is_safe_relative(folder)):
@@ -150,6 +159,15 @@ class CacheLayout:
                         has_uuid = plain != entry.name
                         if has_uuid is self.uuid_filenames or plain not in found:
                             found[plain] = entry.stat(follow_symlinks=follows).st_blocks
+                            found.are_sure &= not has_uuid
+        return found
+
+    def names_in(self, folder: str) -> set[str]:
+        """The names in the tree of what stands in one folder of the cache, whatever it is."""
+        found: set[str] = set()
+        if not folder or alf.is_safe_relative(folder):
+            with suppress(OSError), self.folder.scan(folder) as entries:
+                found.update(alf.without_uuid(entry.name) for entry in entries)
         return found
 
     def holds(self, folder: str) -> bool:
@@ -170,6 +188,10 @@ class CacheLayout:
     def path(self, dataset: Dataset) -> str:
         """Where onefs puts the dataset's file. Raises ContentError."""
         return f"{self._root}/{next(self._paths(dataset))}"
+
+    def nameless(self, dataset: Dataset) -> NamelessFile:
+        """A new file that is to be the dataset's. Raises OSError."""
+        return NamelessFile(self.folder, next(self._paths(dataset)))
 
     def name_part(self, part: str, reader: int, dataset: Dataset) -> int:
         """Give a part file that is complete and checked its name in the cache; a descriptor to read it from.

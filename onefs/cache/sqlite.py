@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import quote
 
 T = TypeVar("T")
@@ -56,12 +56,6 @@ def copy_rows(source: sqlite3.Connection, target: sqlite3.Connection, tables: tu
     for table in tables:
         for row in source.execute(f"SELECT * FROM {table}"):  # noqa: S608
             target.execute(f"REPLACE INTO {table} VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608
-
-
-def first_row(connection: sqlite3.Connection, query: str, values: tuple[object, ...]) -> tuple[Any, ...] | None:
-    """The first row that a query finds; None if there is none."""
-    found: tuple[Any, ...] | None = connection.execute(query, values).fetchone()
-    return found
 
 
 def is_damage(error: Exception) -> bool:

@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,6 +12,7 @@ from uuid import UUID
 
 from onefs.cache.batches import Batches
 from onefs.cache.database import Database
+from onefs.cache.nearby import Beside, RecordsAhead
 from onefs.cache.sync import Syncer
 from onefs.cache.takeover import OldState
 from onefs.cache.verify import CopyRecord, Stamp, record_of, row_of, stamp_of, wanted
@@ -76,6 +77,7 @@ class State(Batches):
         self._uses: dict[UUID, float] = {}
         self._lock = threading.Lock()  # guards changes of the next
         self._known: dict[UUID, Stamp | None] = {}
+        self._ahead = RecordsAhead()
         self._taking_over = threading.Lock()
 
     def begin_anew(self) -> None:
@@ -92,20 +94,32 @@ class State(Batches):
 
     # -- copies ------------------------------------------------------------------------------------------------------
 
-    def stamp(self, dataset_id: UUID) -> Stamp | None:
-        """The stamp of a dataset's copy, from memory after the first time."""
+    def stamp(self, dataset_id: UUID, beside: Beside | None = None) -> Stamp | None:
+        """The stamp of a dataset's copy, from memory after the first time. `beside` knows which may be wanted next."""
         try:
             return self._known[dataset_id]
         except KeyError:
-            return self.reload(dataset_id)
+            if beside is not None:
+                self._read_ahead(self._ahead.ids(beside))
+            return self._known.get(dataset_id) or self.reload(dataset_id)
+
+    def _read_ahead(self, ids: Sequence[UUID]) -> None:
+        unknown = {each.bytes: each for each in ids if each not in self._known and not self.is_pending(each)}
+        marks = ", ".join("?" * len(unknown))
+        query = f"SELECT * FROM copies WHERE id IN ({marks})"  # noqa: S608
+        for row in self._database.look_up(query, tuple(unknown)) if unknown else ():
+            dataset_id, stamp = unknown[row[0]], stamp_of(row, self.run)
+            with self._lock:
+                if stamp is not None and dataset_id not in self._known:
+                    self._remember(dataset_id, stamp)
 
     def reload(self, dataset_id: UUID) -> Stamp | None:
         """The stamp as it is in the database now, where another process may have written it."""
         known = self._known.get(dataset_id)
         if self.is_pending(dataset_id):
             return known
-        row = self._database.look_up("SELECT * FROM copies WHERE id = ?", (dataset_id.bytes,))
-        found = stamp_of(row, self.run) if row is not None else self._old.stamp(dataset_id)
+        rows = self._database.look_up("SELECT * FROM copies WHERE id = ?", (dataset_id.bytes,))
+        found = stamp_of(rows[0], self.run) if rows else self._old.stamp(dataset_id)
         with self._lock:
             if self._known.get(dataset_id) is not known:
                 return self._known.get(dataset_id)  # which is newer
@@ -122,9 +136,12 @@ class State(Batches):
         self._syncer.note()
 
     def expect(self, dataset: Dataset, stamp: Stamp) -> None:
-        """Tell of a file that is about to get its name, so that onefs may evict it even if this process is killed."""
-        self._put_later(dataset, stamp)
+        """Tell of a file that is about to get its name, so that onefs may evict it even if this process is killed.
+
+        Small ones are told of once they have it: what is not written of them is little.
+        """
         if stamp.signature.size_bytes >= URGENT_BYTES:
+            self._put_later(dataset, stamp)
             self.flush_batch(URGENT_WAIT_S)
 
     def _put_later(self, dataset: Dataset, stamp: Stamp) -> None:
@@ -142,9 +159,8 @@ class State(Batches):
 
     def copy(self, dataset_id: UUID) -> CopyRecord | None:
         """What is recorded of a dataset's copy."""
-        query, values = "SELECT * FROM copies WHERE id = ?", (dataset_id.bytes,)
-        row = self.read(lambda connection: connection.execute(query, values).fetchone())
-        return record_of(row, self.run) if row is not None else self._old.find(dataset_id)
+        rows = self._rows("SELECT * FROM copies WHERE id = ?", dataset_id.bytes)
+        return record_of(rows[0], self.run) if rows else self._old.find(dataset_id)
 
     def copies(self, *, fetched_only: bool = False) -> Iterator[CopyRecord]:
         """What is recorded of all copies, or of those that onefs fetched, by id."""
@@ -189,7 +205,7 @@ class State(Batches):
     def is_pinned(self, dataset_id: UUID) -> bool:
         """Whether it is pinned, by whatever process."""
         self._take_over_pins()
-        return self._database.look_up("SELECT 1 FROM pins WHERE id = ?", (dataset_id.bytes,)) is not None
+        return bool(self._database.look_up("SELECT 1 FROM pins WHERE id = ?", (dataset_id.bytes,)))
 
     def pinned(self) -> set[str]:
         """The ids of all that are pinned, as text."""
@@ -217,11 +233,9 @@ class State(Batches):
     def quarantine_of(self, dataset: Dataset) -> QuarantineRecord | None:
         """Why a dataset is in quarantine; None if it is not, or the catalogue has changed since."""
         query = "SELECT reason, remedy, times, until_s FROM quarantine WHERE id = ? AND wanted = ?"
-        row = self._database.look_up(query, (dataset.id.bytes, wanted(dataset)))
-        if row is None:
-            return None
-        reason, remedy, times, until_s = row
-        return QuarantineRecord(reason, remedy, times, until_s - time.time())
+        for reason, remedy, times, until_s in self._database.look_up(query, (dataset.id.bytes, wanted(dataset))):
+            return QuarantineRecord(reason, remedy, times, until_s - time.time())
+        return None
 
     def forget_quarantine(self, dataset: Dataset | None) -> None:
         """Drop the record of a dataset, or all records."""

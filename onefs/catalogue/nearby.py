@@ -35,6 +35,11 @@ class NearbyDatasets:
         self._flags = arrays.dataset_flags[where].tobytes()
         self._qc = arrays.dataset_qc[where].tobytes()
 
+    def id(self, row: int) -> UUID:
+        """The id of the dataset of one of `rows`."""
+        at = row - self.rows.start
+        return UUID(bytes=self._ids[at * ID_BYTES : (at + 1) * ID_BYTES])
+
     def dataset(self, row: int) -> Dataset:
         """The dataset of one of `rows`."""
         at = row - self.rows.start

@@ -110,8 +110,10 @@ def shown(rows: Rows, rule: Rule) -> Shown:
     """What a rule shows of a session. The QC limit counts first, as for ONE: an edition that it hides is none."""
     passing = qc_range(rule.qc_limit, rule.ignore_qc_not_set)
     found = Shown(
-        path if exists and qc in passing else None
-        for path, exists, qc in zip(rows.rel_paths, rows.exists, rows.qc, strict=True)
+        [
+            path if exists and qc in passing else None
+            for path, exists, qc in zip(rows.rel_paths, rows.exists, rows.qc, strict=True)
+        ]
     )
     if rule.default_only and any("#" in path for path in found if path):
         return _default_editions(found, rows.default_revision, rule.as_of or None)

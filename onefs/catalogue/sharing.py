@@ -85,6 +85,11 @@ def datasets_shown(catalogue: Catalogue, session: int) -> Rows:
 
     May ask for them.
     """
-    others = [row for row in sessions_sharing(catalogue, session) if row != session]
+    return merged(catalogue, session, sessions_sharing(catalogue, session))
+
+
+def merged(catalogue: Catalogue, session: int, sharing: Sequence[int]) -> Rows:
+    """The same, if it is known already which sessions share its folder."""
+    others = [row for row in sharing if row != session]
     own = catalogue.datasets(session)
     return SharedRows([own, *(catalogue.datasets(catalogue.newest(row)) for row in others)]) if others else own

@@ -195,6 +195,14 @@ class SilentSnapshot:
             return base.dataset_in(session, i)
         return self.datasets(session).dataset(i)
 
+    def ids_from(self, session: int, i: int, count: int) -> list[UUID]:
+        """The ids of the i-th dataset of a session's row and of some that follow it, `count` at most."""
+        base = self.base
+        if base and session < base.n_sessions + (base.aggregates is not None):
+            return base.ids_from(session, i, count)
+        rows = self.datasets(session)
+        return [rows.id(at) for at in range(i, min(i + count, len(rows)))]
+
     def dataset_of_id(self, id: UUID) -> Dataset | None:  # noqa: A002
         """The dataset with this id, as far as it is known."""
         with self._lock:

@@ -10,7 +10,7 @@ from uuid import UUID
 import numpy as np
 
 from onefs.catalogue.dates import dates_in
-from onefs.catalogue.finding import find_id, find_ids, find_key, find_text
+from onefs.catalogue.finding import find_id, find_ids, find_key, find_text, sorted_keys
 from onefs.catalogue.index import open_index, open_index_at_hand
 from onefs.catalogue.insertions import Insertion, Insertions
 from onefs.catalogue.layout import (
@@ -85,15 +85,15 @@ class DatasetRows:
     def __init__(self, snapshot: "Snapshot", session: int, start: int, stop: int) -> None:
         arrays = snapshot.index.arrays
         texts = snapshot.path_texts
-        flags = arrays.dataset_flags[start:stop].tobytes()
+        flags = arrays.dataset_flags.raw(start, stop)
         self._snapshot = snapshot
         self._start = start
         self.session = session
-        self.rel_paths = [texts[code] for code in array("i", arrays.dataset_path[start:stop].tobytes())]
-        self.sizes = array("q", arrays.dataset_size[start:stop].tobytes())
+        self.rel_paths = [texts[code] for code in array("i", arrays.dataset_path.raw(start, stop))]
+        self.sizes = array("q", arrays.dataset_size.raw(start, stop))
         self.exists: list[bool] = [EXISTS_OF[flag] for flag in flags]
-        self.qc = arrays.dataset_qc[start:stop].tobytes()
-        self.content = array("Q", arrays.dataset_content[start:stop].tobytes())
+        self.qc = arrays.dataset_qc.raw(start, stop)
+        self.content = array("Q", arrays.dataset_content.raw(start, stop))
         self.default_revision: list[bool | None] = [DEFAULT_OF[flag] for flag in flags]
 
     def __len__(self) -> int:
@@ -101,7 +101,8 @@ class DatasetRows:
 
     def id(self, i: int) -> UUID:
         """The id of the i-th dataset."""
-        return UUID(bytes=self._snapshot.index.arrays.dataset_id[self._start + range(len(self))[i]].tobytes())
+        row = self._start + range(len(self))[i]
+        return UUID(bytes=self._snapshot.index.arrays.dataset_id.raw(row, row + 1))
 
     def dataset(self, i: int) -> Dataset:
         """The i-th dataset in full."""
@@ -127,6 +128,8 @@ class Snapshot:
         has_aggregates = bool(rows) and not index.arrays.session_eid[rows - 1].any()
         self.aggregates: int | None = rows - 1 if has_aggregates else None
         self.n_sessions = rows - 1 if has_aggregates else rows
+        self._session_keys = sorted_keys(index.arrays.session_key, index.arrays.session_by_key)
+        self._folder_keys = sorted_keys(index.arrays.folder_key, index.arrays.folder_by_key)
         self.path_texts = _Texts(index.arrays.paths)
         self._total_bytes: int | None = None
         self._revision_dates: frozenset[str] | None = None
@@ -221,7 +224,7 @@ class Snapshot:
 
     def folder_of_key(self, key: int) -> Folder | None:
         """The folder that has this key."""
-        row = find_key(self.index.arrays.folder_key, self.index.arrays.folder_by_key, key)
+        row = find_key(self._folder_keys, self.index.arrays.folder_by_key, key)
         return None if row is None else self.folder(row)
 
     # -- sessions ------------------------------------------------------------------------------------------------
@@ -245,7 +248,7 @@ class Snapshot:
 
     def session_of_key(self, key: int) -> int | None:
         """The row of the session that has this key."""
-        return find_key(self.index.arrays.session_key, self.index.arrays.session_by_key, key)
+        return find_key(self._session_keys, self.index.arrays.session_by_key, key)
 
     def session_of_eid(self, eid: UUID) -> int | None:
         """The row of the session with this eid."""
@@ -292,22 +295,30 @@ class Snapshot:
 
     def dataset(self, row: int, session: int) -> Dataset:
         """A dataset by its own row and its session's."""
-        nearby = self._nearby
-        if nearby is None or row not in nearby.rows:
-            nearby = self._nearby = self._datasets_near(row, session)
-        return nearby.dataset(row)
+        return self._near(row, session).dataset(row)
 
-    def _datasets_near(self, row: int, session: int) -> NearbyDatasets:
+    def _near(self, row: int, session: int) -> NearbyDatasets:
+        """The datasets near a row, which were read last or are read now."""
+        nearby = self._nearby
+        if nearby is not None and row in nearby.rows:
+            return nearby
         arrays = self.index.arrays
         first, count = int(arrays.session_first[session]), int(arrays.session_count[session])
         begin = row - (row - first) % MOST_ROWS
         rows = range(begin, min(begin + MOST_ROWS, first + count))
         eid = None if session == self.aggregates else UUID(bytes=arrays.session_eid[session].tobytes())
-        return NearbyDatasets(arrays, self.path_texts, eid, self.session_path(session), rows)
+        nearby = self._nearby = NearbyDatasets(arrays, self.path_texts, eid, self.session_path(session), rows)
+        return nearby
 
     def dataset_in(self, session: int, i: int) -> Dataset:
         """The i-th dataset of a session, without building the other rows."""
         return self.dataset(int(self.index.arrays.session_first[session]) + i, session)
+
+    def ids_from(self, session: int, i: int, count: int) -> list[UUID]:
+        """The ids of the i-th dataset of a session and of some that follow it, `count` at most."""
+        first = int(self.index.arrays.session_first[session]) + i
+        nearby = self._near(first, session)
+        return [nearby.id(row) for row in range(first, min(first + count, nearby.rows.stop))]
 
     def dataset_of_id(self, id: UUID) -> Dataset | None:  # noqa: A002
         """The dataset with this id; if several rows have it, the first in tree order."""

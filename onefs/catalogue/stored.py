@@ -161,10 +161,10 @@ class Column:
         if isinstance(where, slice):
             begin, end = where.indices(self._n_rows)[:2]
             n_rows = max(0, end - begin)
-            rows = np.frombuffer(self._read(begin, begin + n_rows), self._dtype)
+            rows = np.frombuffer(self.raw(begin, begin + n_rows), self._dtype)
             return rows.reshape(n_rows, *self._width) if self._width else rows
         row = range(self._n_rows)[where]
-        values = np.frombuffer(self._read(row, row + 1), self._dtype)
+        values = np.frombuffer(self.raw(row, row + 1), self._dtype)
         return values if self._width else values[0]
 
     def rows(self) -> NDArray[Any]:
@@ -182,7 +182,8 @@ class Column:
         for _ in self.pieces():
             pass
 
-    def _read(self, begin: int, end: int) -> bytes:
+    def raw(self, begin: int, end: int) -> bytes:
+        """The bytes of the rows from `begin` to `end`, which must be there."""
         for _ in range(_TRIES):
             file = self.file  # kept, as another thread may switch the column meanwhile
             try:

@@ -5,20 +5,20 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from onefs.cache.verify import Verify
 from onefs.daemon.bundle import said_by
 from onefs.fuse.kernel import ACTIVE
 from onefs.fuse.mounting import Health, Mount, health
+from onefs.fuse.passthrough import NOT_ALLOWED, NOT_OFFERED, NOT_STRICT, NOT_WANTED, has_right
 from onefs.fuse.tuning import READ_AHEAD_KIB
+from onefs.monitoring.kernel_status import WHILE_RECORDING
 from onefs.settings import Settings
 
 _FIRST_WITH_PASSTHROUGH, _FIRST_WITH_KEPT_LISTINGS = (6, 9), (4, 20)
-_CAP_SYS_ADMIN = 21
-_WHOLE_MAP = f"0 0 {(1 << 32) - 1}"
-"""The user ids of a process that is in no user namespace."""
-_NOT_ROOT = "only a daemon that runs as root, outside a user namespace and without run_as, may have it"
+_NO_PYFUSE3 = "The setting kernel_adapter is pyfuse3, which does not offer it."
+_RUN_AS = "The setting run_as has the daemon give up the right to it."
 
 
 def of_mount(mount: Mount) -> str:
@@ -36,14 +36,10 @@ def of_mount(mount: Mount) -> str:
 
 def of_machine(settings: Settings) -> str:
     """How this kernel would serve a mount with these settings by this user."""
-    listings, passthrough = _why_no_listings(settings), _why_no_passthrough(settings)
-    return " ".join(
-        (
-            f"Linux {os.uname().release}.",
-            f"Passthrough is {f'off: {passthrough}' if passthrough else 'possible'}.",
-            f"Kept listings are {f'off: {listings}' if listings else 'possible'}.",
-            f"Read-ahead is {f'{READ_AHEAD_KIB} KiB' if _is_real_root() else 'what the kernel sets: more takes root'}.",
-        )
+    read_ahead = f"{READ_AHEAD_KIB} KiB" if has_right() else "what the kernel sets: more takes root"
+    return (
+        f"Linux {os.uname().release}. Passthrough is {_state(_why_no_passthrough(settings) or 'possible')}. "
+        f"Kept listings are {_state(_why_no_listings(settings) or 'possible')}. Read-ahead is {read_ahead}."
     )
 
 
@@ -59,7 +55,7 @@ def _facts(mount: Mount) -> Mapping[str, Any]:
 
 
 def _state(feature: object) -> str:
-    return ACTIVE if feature == ACTIVE else f"off: {str(feature).rstrip('.')}"
+    return str(feature) if feature in (ACTIVE, "possible") else f"off: {str(feature).rstrip('.')}"
 
 
 def _read_ahead(kib: object) -> str:
@@ -71,29 +67,24 @@ def _read_ahead(kib: object) -> str:
 
 def _why_no_passthrough(settings: Settings) -> str:
     reasons = {
-        "pyfuse3 does not offer it (kernel_adapter)": settings.kernel_adapter == "pyfuse3",
-        "it takes Linux 6.9": _linux() < _FIRST_WITH_PASSTHROUGH,
-        _NOT_ROOT: bool(settings.run_as) or not _is_real_root(),
-        f"the setting verify is {settings.verify}": settings.verify not in ("auto", "strict"),
-        "reads are recorded (the setting record)": settings.record,
+        _NO_PYFUSE3: settings.kernel_adapter == "pyfuse3",
+        NOT_WANTED: settings.passthrough == "off",
+        NOT_OFFERED: _linux() < _FIRST_WITH_PASSTHROUGH,
+        _RUN_AS: bool(settings.run_as),
+        NOT_ALLOWED: not has_right(),
+        NOT_STRICT.format(policy=settings.verify): settings.verify not in (Verify.AUTO, Verify.STRICT),
+        WHILE_RECORDING: settings.record,
     }
     return next((reason for reason, is_true in reasons.items() if is_true), "")
 
 
 def _why_no_listings(settings: Settings) -> str:
     if settings.kernel_adapter == "pyfuse3":
-        return "pyfuse3 does not offer it (kernel_adapter)"
-    return "it takes Linux 4.20" if _linux() < _FIRST_WITH_KEPT_LISTINGS else ""
+        return _NO_PYFUSE3
+    return "It takes Linux 4.20." if _linux() < _FIRST_WITH_KEPT_LISTINGS else ""
 
 
 def _linux() -> tuple[int, int]:
     """The version of this kernel; (0, 0) if its name does not tell."""
     numbers = re.match(r"(\d+)\.(\d+)", os.uname().release)
     return (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
-
-
-def _is_real_root() -> bool:
-    """Whether this process has the rights of root (CAP_SYS_ADMIN), and not just in a user namespace."""
-    rights = re.search(r"^CapEff:\s*([0-9a-f]+)$", Path("/proc/self/status").read_text(encoding="ascii"), re.MULTILINE)
-    users = " ".join(Path("/proc/self/uid_map").read_text(encoding="ascii").split())
-    return users == _WHOLE_MAP and rights is not None and bool(int(rights[1], 16) >> _CAP_SYS_ADMIN & 1)

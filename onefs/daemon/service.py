@@ -242,7 +242,6 @@ class Service:
         adapter = chosen_adapter(self._settings)
         self._adapter = adapter_of(adapter, self._mounter.mount(name), self._operations, self._passthrough)
         try:
-            self._operations.many_reads_may_wait = self._mounter.raise_max_background()
             self._notifier.start(self._adapter)
             self._kernel_status.adapter = self._adapter
             yield
@@ -269,7 +268,8 @@ class Service:
     async def _say_ready(self, ready: Callable[[], None], nursery: trio.Nursery) -> None:
         with contextlib.suppress(PermissionError):  # the way to it is not this user's; nothing can be asked then
             await trio.to_thread.run_sync(os.stat, self._mountpoint, abandon_on_cancel=True)
-        await trio.to_thread.run_sync(self._mounter.raise_read_ahead, abandon_on_cancel=True)
+        is_enough = await trio.to_thread.run_sync(self._mounter.tune, abandon_on_cancel=True)
+        self._operations.many_reads_may_wait = is_enough
         _log.info("%s is mounted at %s", self._source.name, self._mountpoint)
         try:
             ready()

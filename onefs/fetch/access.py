@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from onefs.cache.layout import FolderBlocks
+from onefs.cache.nearby import Beside
 from onefs.cache.store import ContentStore
 from onefs.cache.verify import Signature, Verdict, Verify, trusted
 from onefs.catalogue.records import Dataset
@@ -95,8 +97,10 @@ class Content:
         self._fetches = self._runner.fetches
         self._inspector = Inspector(store, known, self._failures, self._fetches, verify)
 
-    def open(self, dataset: Dataset, *, may_fetch: bool, refusal: OnefsError | None = None) -> OpenFile:
-        """Open a dataset at once, without waiting for network or hashing.
+    def open(
+        self, dataset: Dataset, *, may_fetch: bool, refusal: OnefsError | None = None, beside: Beside | None = None
+    ) -> OpenFile:
+        """Open a dataset at once, without waiting for network or hashing. `beside` knows those that are near to it.
 
         Raises OfflineError, a failure that is remembered, or what is wrong with the cache; `refusal`, if a fetch would
         have to be begun.
@@ -105,7 +109,7 @@ class Content:
         store.used(dataset)
         found: Signature | None = None
         for copy in store.open_copies(dataset):
-            if trusted(dataset, copy.signature, store.state.stamp(dataset.id), self._verify) is not None:
+            if trusted(dataset, copy.signature, store.state.stamp(dataset.id, beside), self._verify) is not None:
                 return OpenFile(dataset.path, store.descriptors.share(dataset, copy), None)
             os.close(copy.descriptor)
             found = found or copy.signature
@@ -128,14 +132,16 @@ class Content:
         return 0 < (size_bytes or 0) <= self._blocks.whole_file_max_bytes
 
     def may_prefetch(self, dataset: Dataset) -> bool:
-        """Whether a dataset is small, neither in the cache nor under way, did not fail, and anything may be fetched."""
+        """Whether a dataset is small, is not under way, did not fail, and anything may be fetched.
+
+        It may be in the cache: then `prefetch` fetches nothing.
+        """
         return (
             self.is_small(dataset.size_bytes)
             and self._store.is_cache
             and self._large.may_go_on
             and self._fetches.find(dataset) is None
             and self._failures.last(dataset) is None
-            and self._store.find_copy(dataset) is None
         )
 
     def prefetch(self, dataset: Dataset) -> None:
@@ -162,9 +168,13 @@ class Content:
         """512-byte blocks on disk, of the complete file or of the part that is there."""
         return self._store.blocks(dataset)
 
-    def cached_blocks_in(self, folder: str) -> dict[str, int]:
+    def cached_blocks_in(self, folder: str) -> FolderBlocks:
         """512-byte blocks of the complete files in one folder, by their names in the tree; {} if there are none."""
         return self._store.blocks_in(folder)
+
+    def cached_names_in(self, folder: str) -> set[str]:
+        """The names in the tree of what stands in one folder of the cache, whatever it is."""
+        return self._store.names_in(folder)
 
     def trusted_path(self, dataset: Dataset) -> tuple[str, Verdict] | None:
         """Path of the copy that may be read without hashing it, and what is known of it; None if there is none.

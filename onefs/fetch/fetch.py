@@ -85,7 +85,8 @@ class Fetch:
 
     __slots__ = (
         "_asked_again", "_attached", "_error", "_lock", "_meter", "_news", "_part", "_result", "_state", "dataset",
-        "has_copy", "host", "is_demanded", "is_shared", "may_fetch", "submit", "token", "total_bytes", "wrong",
+        "has_copy", "has_old_copy", "host", "is_demanded", "is_shared", "may_fetch", "submit", "token", "total_bytes",
+        "wrong",
     )  # fmt: skip
 
     def __init__(self, dataset: Dataset, *, may_fetch: bool, is_demanded: bool, parent: CancelToken) -> None:
@@ -93,6 +94,8 @@ class Fetch:
         self.may_fetch = may_fetch
         self.has_copy = True
         """Whether there may be a copy in the cache: False if there was none a moment ago."""
+        self.has_old_copy = False
+        """Whether a copy stays in the cache until the bytes of this edition have come."""
         self.is_demanded = is_demanded
         """Whether somebody asked for it, so that it may evict others, and its failure is remembered."""
         self.token = CancelToken(parent)

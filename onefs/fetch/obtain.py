@@ -148,6 +148,7 @@ class Obtainer:
                 return look.copy
             self._refuse_if_kept(fetch, look)
             if look.is_ours and not in_hand:
+                fetch.has_old_copy = True
                 return None
             if look.standing is Standing.WRONG:
                 self._clear_away(dataset, look.copy, was_right=look.was_right)
@@ -235,13 +236,17 @@ class Obtainer:
         return ""
 
     def _commit(self, fetch: Fetch, file: WholeFile | DiskBlocks, md5: str) -> Copy:
-        copy = self._settle(fetch, in_hand=True) if self._store.has_name(fetch.dataset) else None
+        may_replace = fetch.has_old_copy or isinstance(file, DiskBlocks) or file.may_replace
+        copy = self._settle(fetch, in_hand=True) if may_replace and self._store.has_name(fetch.dataset) else None
         if copy is not None:
             if isinstance(file, DiskBlocks):
                 with suppress(OSError):
                     file.drop()
             return copy
-        copy = self._store.commit(fetch.dataset, file)
+        try:
+            copy = self._store.commit(fetch.dataset, file)
+        except NamedByOtherError:
+            return self._commit(fetch, file, md5)
         if fetch.part is not None:
             fetch.part.became(copy.signature)  # before anybody opens it as verified, and has its pages dropped
         self._copies.vouch(fetch.dataset, copy, md5, file.source)

@@ -29,6 +29,8 @@ from onefs.fetch.ranges import ByteCounter
 from onefs.threads import Workers
 
 CHECKS_PER_CORE = 2
+FEW_PREFETCHES = 2
+"""Files to prefetch at once from a server that is so near that more would gain nothing."""
 PASSING = (UnreachableError, AccessRefusedError, BrokenAnswerError, MissingOnServerError)
 """What keeps a server from giving more of a file, but says nothing against what it gave already."""
 
@@ -78,7 +80,7 @@ class FetchWorkers:
     def __init__(self, *, max_transfers: int, max_prefetches: int) -> None:
         self.checks = Workers("onefs-check", CHECKS_PER_CORE * (os.cpu_count() or 1))
         self.transfers = Workers("onefs-fetch", max_transfers)
-        self.prefetches = Workers("onefs-prefetch", max_prefetches)
+        self.prefetches = Workers("onefs-prefetch", max_prefetches, few=FEW_PREFETCHES)
 
     def close(self) -> None:
         """Drop the jobs that wait, and let the threads end."""

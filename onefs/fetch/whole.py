@@ -1,12 +1,14 @@
 """`WholeFile`: a file that is fetched in one request, as it is small or its length is unknown."""
 
 import os
+from pathlib import Path
 from uuid import uuid4
 
-from onefs.cache.atomic import reopened
+from onefs.cache.atomic import WITHOUT_NAMELESS, NamelessFile, reopened
 from onefs.cache.beneath import DATA_MODE
 from onefs.cache.layout import CacheLayout
 from onefs.cache.quota import Reservation
+from onefs.cache.state import URGENT_BYTES
 from onefs.cache.usage import footprint
 from onefs.cache.verify import Verdict, Verify, judge
 from onefs.digests import new_md5
@@ -14,6 +16,7 @@ from onefs.errors import MismatchError
 from onefs.fetch.failures import agree, giver, mismatch
 from onefs.fetch.fetch import Fetch
 from onefs.fetch.ranges import Ranges, Span, server_of
+from onefs.fetch.storage import NamedByOtherError
 from onefs.transports.addresses import shown
 from onefs.transports.base import Body, Location
 
@@ -35,14 +38,25 @@ class WholeFile:
         self._fetch = fetch
         self._reservation = reservation
         self._layout = layout
-        self.path = layout.parts_dir() / f"{fetch.dataset.id}.{uuid4().hex[:8]}.part"
+        self.path: Path | None = None
+        """Of the part file, if there is one."""
         self._file = self._reader = -1
+        self._nameless: NamelessFile | None = None
         self._location = Location("")
         self._policy = Verify.STRICT
         self._asked_edition = ""
-        self._is_whole = self._is_on_disk = self._is_named = False
+        self._is_whole = self._is_named = False
+        self._has_nameless = layout.is_local_disk
         self.source = ""
         self.restart()
+
+    @property
+    def may_replace(self) -> bool:
+        """Whether it would take the place of a file that has its name by now.
+
+        One of which a row is written before (see `State.expect`) may not find that out only then.
+        """
+        return not self._has_nameless or self.size_bytes >= URGENT_BYTES
 
     def restart(self) -> None:
         """Drop all bytes and begin at 0."""
@@ -130,19 +144,20 @@ class WholeFile:
 
     def status(self) -> os.stat_result:
         """The file's status, once all of it is on disk. Raises OSError."""
+        if self._file < 0 and self._nameless is None and not self.may_replace:
+            self._write_nameless()
+        if self._nameless is not None:
+            return os.fstat(self._nameless.number)
         self._write_chunks()
         return os.fstat(self._file)
 
     def move_to(self, layout: CacheLayout) -> int:
-        """Give the file its name, and return a descriptor to read it from. Can be tried again if it raises OSError."""
-        if self._reader < 0:
-            self._reader = reopened(self._file)
-            number, self._file = self._file, -1
-            os.close(number)  # where NFS tells that there was no room
-        self._reader = layout.name_part(self.path.name, self._reader, self._fetch.dataset)
-        self._is_named = True
+        """Give the file its name, and return a descriptor to read it from. Can be tried again if it raises.
+
+        Raises NamedByOtherError if there is another file, unless it `may_replace` that; OSError.
+        """
+        reader = self._move_part(layout) if self._nameless is None else self._move_nameless(self._nameless)
         self._reservation.end(footprint(self.size_bytes))
-        reader, self._reader = self._reader, -1
         return reader
 
     def close(self) -> None:
@@ -151,19 +166,63 @@ class WholeFile:
             if number >= 0:
                 os.close(number)
         self._file = self._reader = -1
-        if self._is_on_disk and not self._is_named:
+        if self.path is not None and not self._is_named:
             self.path.unlink(missing_ok=True)
+        self._drop_nameless()
         self._reservation.end(0)
 
+    def _move_nameless(self, file: NamelessFile) -> int:
+        try:
+            reader = file.give_name()
+        except FileExistsError:
+            self._has_nameless = False
+            self._drop_nameless()
+            raise NamedByOtherError from None
+        except FileNotFoundError:  # somebody removed the folder, or there is no /proc
+            self._has_nameless = False
+            self._drop_nameless()
+            self._write_chunks()
+            return self._move_part(self._layout)
+        self._drop_nameless()
+        return reader
+
+    def _move_part(self, layout: CacheLayout) -> int:
+        self._write_chunks()
+        if self._reader < 0:
+            self._reader = reopened(self._file)
+            number, self._file = self._file, -1
+            os.close(number)  # where NFS tells that there was no room
+        assert self.path is not None
+        self._reader = layout.name_part(self.path.name, self._reader, self._fetch.dataset)
+        self._is_named = True
+        reader, self._reader = self._reader, -1
+        return reader
+
+    def _write_nameless(self) -> None:
+        """Write what is in memory to a file without a name, where the disk has such files."""
+        try:
+            self._nameless = file = self._layout.nameless(self._fetch.dataset)
+        except OSError as error:
+            if error.errno not in WITHOUT_NAMELESS:
+                raise
+            self._has_nameless = False
+        else:
+            _write(file.number, b"".join(self._chunks))
+
+    def _drop_nameless(self) -> None:
+        file, self._nameless = self._nameless, None
+        if file is not None:
+            file.close()
+
     def _write_chunks(self) -> None:
-        """Have a file, with what was in memory until now."""
-        if self._file < 0:
+        """Have a part file, with what was in memory until now."""
+        if self._file < 0 and self._reader < 0:
+            self.path = path = self._layout.parts_dir() / f"{self._fetch.dataset.id}.{uuid4().hex[:8]}.part"
             try:
-                self._file = os.open(self.path, NEW_FILE, DATA_MODE)
+                self._file = os.open(path, NEW_FILE, DATA_MODE)
             except FileNotFoundError:
                 self._layout.partials()
-                self._file = os.open(self.path, NEW_FILE, DATA_MODE)
-            self._is_on_disk = True
+                self._file = os.open(path, NEW_FILE, DATA_MODE)
             _write(self._file, b"".join(self._chunks))
             self._chunks.clear()
 

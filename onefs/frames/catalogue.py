@@ -192,6 +192,11 @@ class FrameCatalogue:
         """The i-th dataset of a session."""
         return self.datasets(session).dataset(i)
 
+    def ids_from(self, session: int, i: int, count: int) -> list[UUID]:
+        """The ids of the i-th dataset of a session and of some that follow it, `count` at most."""
+        rows = self.datasets(session)
+        return [rows.id(at) for at in range(i, min(i + count, len(rows)))]
+
     def datasets_of_id(self, id: UUID) -> list[Dataset]:  # noqa: A002
         """All datasets that have this id: more than one is a fault of the table."""
         frame = self._tables["datasets"]

@@ -1,6 +1,7 @@
 """`Handlers`: for each kind of request a method, which asks `Operations` and packs the answer."""
 
 import errno
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from struct import Struct
@@ -8,7 +9,6 @@ from types import CoroutineType
 from typing import Any, NamedTuple, TypeAlias, TypeVar, TypeVarTuple
 
 import trio
-from cachetools import LRUCache
 
 from onefs.fuse import protocol
 from onefs.fuse.callers import Answer, Request, finished
@@ -220,13 +220,16 @@ class Directories:
 
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
-        self._listings: LRUCache[tuple[int, int], Listing] = LRUCache(LISTINGS_KEPT)  # by inode and version
+        # By inode and version, that used last at the end. cachetools would take as long as all the rest of a request.
+        self._listings: OrderedDict[tuple[int, int], Listing] = OrderedDict()
 
     def read(self, ino: int, part: _Part) -> Answer[Reply]:
         """A reply with entries; an empty one at the end."""
-        listing = self._listings.get((ino, part.cookie >> _POSITION_BITS)) if part.cookie else None
+        key = ino, part.cookie >> _POSITION_BITS
+        listing = self._listings.get(key) if part.cookie else None
         if listing is None:
             return then(self._operations.opendir(ino, part.request), self._entries, part)
+        self._listings.move_to_end(key)
         return self._entries(part, listing)
 
     def _entries(self, part: _Part, listing: Listing) -> Answer[Reply]:
@@ -239,9 +242,15 @@ class Directories:
         cookie = part.cookie
         if not cookie:
             version = entries[0][1].version  # of the directory itself, which comes first
-            self._listings[listing.inode, version] = listing
+            self._keep((listing.inode, version), listing)
             cookie = version << _POSITION_BITS
         return part.pack(part.unique, entries, cookie, part.room)
+
+    def _keep(self, key: tuple[int, int], listing: Listing) -> None:
+        self._listings[key] = listing
+        self._listings.move_to_end(key)
+        if len(self._listings) > LISTINGS_KEPT:
+            self._listings.popitem(last=False)
 
 
 def then(answer: Answer[R], go_on: Callable[[*First, R], Answer[S]], *first: *First) -> Answer[S]:

@@ -32,13 +32,9 @@ class Mounter:
         self._device = mounting.device(self.mountpoint)
         return connection
 
-    def raise_max_background(self) -> bool:
-        """As `tuning.raise_max_background`, before the kernel reads anything."""
-        return tuning.raise_max_background(self._device)
-
-    def raise_read_ahead(self) -> None:
-        """As `tuning.raise_read_ahead`."""
-        tuning.raise_read_ahead(self._device)
+    def tune(self) -> bool:
+        """As `tuning.tune`."""
+        return tuning.tune(self._device)
 
     def read_ahead_kib(self) -> int | None:
         """As `tuning.read_ahead_kib`."""

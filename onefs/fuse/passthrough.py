@@ -56,7 +56,7 @@ class Backings(Protocol):
 
 def no_passthrough(data_dir: Path, policy: Verify, *, is_local: bool) -> str:
     """Why the kernel must not read the files of a cache, or of an archive in place, by itself; "" if it may."""
-    if not _has_right():
+    if not has_right():
         return NOT_ALLOWED
     if policy not in (Verify.AUTO, Verify.STRICT):
         return NOT_STRICT.format(policy=policy.value)
@@ -65,7 +65,7 @@ def no_passthrough(data_dir: Path, policy: Verify, *, is_local: bool) -> str:
     return SHARED if others_can_write(data_dir) else ""
 
 
-def _has_right() -> bool:
+def has_right() -> bool:
     """Whether this process may enter files into the kernel's table, as far as it can tell beforehand."""
     status, users = Path("/proc/self/status").read_text(), Path("/proc/self/uid_map").read_text()
     capabilities = next((int(line[7:], 16) for line in status.splitlines() if line.startswith("CapEff:")), 0)

@@ -95,6 +95,7 @@ GETXATTR_IN = Struct("=I4x")
 ACCESS_IN = Struct("=I4x")
 INTERRUPT_IN = Struct("=Q")
 
+_COMMON = Struct("=qqqIIIIIIIIII")  # what attributes have from the times on
 _ATTR = "QQQqqqIIIIIIIIII"
 _ENTRY = "QQQQII" + _ATTR
 _DIRENT = "QQII"
@@ -108,6 +109,11 @@ STATFS_OUT = Struct("=IiQQQQQQIII28x")
 INIT_OUT = Struct("=IiQIIIIHHIIHHII24x")
 DIRENT = Struct("=" + _DIRENT)
 DIRENTPLUS = Struct("=" + _ENTRY + _DIRENT)
+
+_NAMED = tuple(
+    Struct(f"=QQQQIIQQQ{_COMMON.size}s{_DIRENT}{(length + 7) & ~7}s") for length in range(LONGEST_NAME_BYTES + 1)
+)
+"""An entry of READDIRPLUS with a name of each length."""
 
 SETATTR_SIZE = 1 << 3
 _NO_ENTRY = b"\0" * (DIRENTPLUS.size - DIRENT.size)
@@ -234,41 +240,40 @@ class AttributePacker:
 
         `.` and `..` come without attributes: the kernel does not count them as looked up.
         """
-        pack, uid, gid = DIRENTPLUS.pack, self._uid, self._gid
-        chunks, used = [b""], 0
+        uid, gid, common_of, common = self._uid, self._gid, None, b""
+        chunks = [b""]
         for name, (ino, generation, mode, size, blocks, time_s, kept_s, version) in entries:
             length = len(name)
-            used += (DIRENTPLUS.size + 7 + length) & ~7
-            if used > room:
+            room -= (DIRENTPLUS.size + 7 + length) & ~7
+            if room < 0:
                 break
             cookie += 1
             if name in _DOTS:
-                chunks.append(_NO_ENTRY + DIRENT.pack(ino, cookie, length, mode >> 12))
-            else:
-                s, ns = (FOREVER_S, 0) if kept_s is None else _timeout(kept_s)
-                chunks.append(pack(
-                    ino, generation, s, s, ns, ns,
-                    ino, size, blocks, time_s, time_s, time_s, version, version, version, mode, 1, uid, gid,
-                    0, BLOCK_SIZE_BYTES, 0,
-                    ino, cookie, length, mode >> 12,
-                ))  # fmt: skip
-            chunks.append(name)
-            chunks.append(_PADDING[length & 7])
+                chunks.append(_NO_ENTRY + DIRENT.pack(ino, cookie, length, mode >> 12) + name + _PADDING[length])
+                continue
+            s, ns = (FOREVER_S, 0) if kept_s is None else _timeout(kept_s)
+            if common_of != (mode, time_s, version):  # mostly, neighbours have the same
+                common_of = mode, time_s, version
+                common = _COMMON.pack(
+                    time_s, time_s, time_s, version, version, version, mode, 1, uid, gid, 0, BLOCK_SIZE_BYTES, 0
+                )
+            chunks.append(_NAMED[length].pack(
+                ino, generation, s, s, ns, ns, ino, size, blocks, common, ino, cookie, length, mode >> 12, name
+            ))  # fmt: skip
         return _joined(unique, chunks)
 
 
 def pack_entries(unique: int, entries: Iterable[tuple[bytes, Attributes]], cookie: int, room: int) -> bytes:
     """The answer to READDIR, as `AttributePacker.entries_with_attributes`."""
-    chunks, used = [b""], 0
+    chunks = [b""]
     for name, attributes in entries:
         length = len(name)
-        used += (DIRENT.size + 7 + length) & ~7
-        if used > room:
+        room -= (DIRENT.size + 7 + length) & ~7
+        if room < 0:
             break
         cookie += 1
         chunks.append(DIRENT.pack(attributes.ino, cookie, length, attributes.mode >> 12))
-        chunks.append(name)
-        chunks.append(_PADDING[length & 7])
+        chunks.append(name + _PADDING[length & 7])
     return _joined(unique, chunks)
 
 

@@ -21,7 +21,7 @@ from onefs.mountinfo import FILE_SYSTEM_TYPE, mounted_disks
 
 _MNT_DETACH = 2
 _MOUNT_NUMBER = re.compile(r"^mnt_id:\s*([0-9]+)$", re.MULTILINE)
-_MOUNT, _MAX_BACKGROUND, _READ_AHEAD, _END = "mount", "max background", "read ahead", "end"
+_MOUNT, _TUNE, _END = "mount", "tune", "end"
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -55,13 +55,9 @@ class RootHelper(Mounter):
         self._device = mounting.device(self.mountpoint)
         return self._fuse
 
-    def raise_max_background(self) -> bool:
-        """As `tuning.raise_max_background`, with root's rights."""
-        return not self._ask(_MAX_BACKGROUND)
-
-    def raise_read_ahead(self) -> None:
-        """As `tuning.raise_read_ahead`, with root's rights."""
-        self._ask(_READ_AHEAD)
+    def tune(self) -> bool:
+        """As `tuning.tune`, with root's rights."""
+        return not self._ask(_TUNE)
 
     def close(self) -> None:
         """Have it unmount and end. Does nothing the second time. Close the connection first, as for `Mounter`."""
@@ -109,11 +105,8 @@ class _Mounting:
         """Why a command failed; "" if it did not."""
         if command == _MOUNT and not self._device:
             return self._mount(*words)
-        if command == _MAX_BACKGROUND and self._device:
-            return "" if tuning.raise_max_background(self._device) else "the kernel does not take it"
-        if command == _READ_AHEAD and self._device:
-            tuning.raise_read_ahead(self._device)
-            return ""
+        if command == _TUNE and self._device:
+            return "" if tuning.tune(self._device) else "the kernel does not take it"
         return f"{command} is not possible now"
 
     def _mount(self, source: str) -> str:

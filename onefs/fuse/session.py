@@ -74,7 +74,7 @@ class Session:
         return KernelFacts(
             "session",
             f"{protocol.MAJOR}.{features.minor}",
-            features.no_passthrough,
+            features.no_passthrough or (self._passthrough.why_not if self._passthrough is not None else ""),
             features.no_kept_listings,
             features.read_ahead_bytes >> 10,
         )

@@ -2,7 +2,7 @@
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple, overload
 
@@ -27,19 +27,31 @@ Entry = tuple[str, Attributes]
 class Appearance(NamedTuple):
     """How nodes appear in a listing.
 
-    `attributes` computes those of any node. A file needs no more than `file_mode` and what the catalogue says, unless
-    its size is unknown or its path is in `cached`, those of the files in the cache.
+    `attributes` computes those of any node. Those of most files are told by `file_mode`, the catalogue, and `cached`,
+    the 512-byte blocks of files in the cache by their paths, if `are_blocks_sure`.
     """
 
     attributes: Callable[[Node], Attributes]
     file_mode: int
-    cached: Collection[str]
+    cached: Mapping[str, int]
+    are_blocks_sure: bool
 
 
 class SessionFiles:
     """The files of a session by their rows. Safe to use from several threads."""
 
-    __slots__ = ("_by_number", "_catalogue", "_kept", "_numbers", "_places", "_rows", "_sources", "_top", "paths")
+    __slots__ = (
+        "_by_number",
+        "_catalogue",
+        "_kept",
+        "_numbers",
+        "_places",
+        "_rows",
+        "_shown",
+        "_sources",
+        "_top",
+        "paths",
+    )
 
     def __init__(self, catalogue: Catalogue, rows: Rows, top: Directory) -> None:
         """`rows` may be those of several sessions on one path, whose folder is `top`."""
@@ -48,27 +60,35 @@ class SessionFiles:
         self._rows = rows
         self._sources = rows.sources if isinstance(rows, SharedRows) else None
         self._numbers = _shared_numbers(catalogue, self._sources) if self._sources else numbers_of(catalogue, rows)
-        self._by_number: array[int] = array("i")
+        self._shown: array[int] = array("i")
+        self._by_number: array[int] | None = None
         self._kept: dict[int, DatasetFile] = {}
         self._top = top
         self._places = {"": (top.path, top.time_s)}
 
     def show(self, shown: "array[int]") -> None:
         """Set which rows are shown."""
-        rows = np.frombuffer(shown, np.int32)
-        order = np.argsort(np.frombuffer(self._numbers, np.uint64)[rows])
-        self._by_number = array("i", rows[order].tobytes())
+        self._shown, self._by_number = shown, None
 
     def __len__(self) -> int:
         """How many files are shown."""
-        return len(self._by_number)
+        return len(self._shown)
 
     def shown_of_number(self, ino: int) -> DatasetFile | None:
         """The file of an inode number, if it is shown."""
-        at = bisect_left(self._by_number, ino, key=self._numbers.__getitem__)
-        if at == len(self._by_number) or self._numbers[self._by_number[at]] != ino:
+        by_number = self._by_number
+        if by_number is None:  # no listing needs it
+            by_number = self._by_number = self._in_order_of_numbers()
+        at = bisect_left(by_number, ino, key=self._numbers.__getitem__)
+        if at == len(by_number) or self._numbers[by_number[at]] != ino:
             return None
-        return self.node(self._by_number[at])
+        return self.node(by_number[at])
+
+    def _in_order_of_numbers(self) -> "array[int]":
+        """The rows that are shown."""
+        rows = np.frombuffer(self._shown, np.int32)
+        order = np.argsort(np.frombuffer(self._numbers, np.uint64)[rows])
+        return array("i", rows[order].tobytes())
 
     def of_number(self, ino: int) -> DatasetFile | None:
         """The file of an inode number, shown or not, if it exists. Looks through all of them."""
@@ -110,10 +130,12 @@ class SessionFiles:
         entries = []
         for row in rows:
             name, size_bytes = paths[row][name_at:], sizes[row]
-            if size_bytes < 0 or (cached and f"{folder_path}/{name}" in cached):
+            blocks = cached.get(f"{folder_path}/{name}") if cached else None
+            if size_bytes < 0 or (blocks is not None and not appearance.are_blocks_sure):
                 attributes = appearance.attributes(self.node(row))
             else:
-                attributes = Attributes(numbers[row], inodes.generation(content[row]), mode, size_bytes, 0, time_s)
+                generation = inodes.generation(content[row])
+                attributes = Attributes(numbers[row], generation, mode, size_bytes, blocks or 0, time_s)
             entries.append((name, attributes))
         return entries
 
@@ -214,11 +236,10 @@ class Contents(Mapping[str, Node]):
 
     def file_folders(self) -> set[str]:
         """Paths in the archive of the folders that its files are from."""
-        of_rows = {self._folder} if self.rows else set()
-        if not self.moved:
-            return {self._files.place(folder)[0] for folder in of_rows}
-        of_moved = {self._files.paths[row].rpartition("/")[0] for row in self.moved.values()}
-        return {self._files.place(folder)[0] for folder in of_rows | of_moved}
+        folders = {self._folder} if self.rows else set()
+        if self.moved:
+            folders |= {self._files.paths[row].rpartition("/")[0] for row in self.moved.values()}
+        return {self._files.place(folder)[0] for folder in folders}
 
 
 class Nodes(Sequence[Node]):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from onefs.alf import LONGEST_NAME_BYTES, STATE_FOLDER
+from onefs.cache.layout import FolderBlocks
 from onefs.catalogue.changes import Changes
 from onefs.catalogue.interface import Catalogue, Rows
 from onefs.catalogue.records import Dataset
@@ -208,7 +209,10 @@ class FileSystem:
 
     def file_at_hand(self, ino: int) -> DatasetFile | None:
         """A file that was looked up lately and can be opened without waiting; None if `open` must find it."""
-        times_changed, node = self._looked_up_last.get(ino, (0, None))
+        found = self._looked_up_last.get(ino)
+        if found is None:
+            return None
+        times_changed, node = found
         is_valid = times_changed == self.times_changed and self._forest.has_one_catalogue and not self.may_block
         return node if is_valid else None
 
@@ -245,7 +249,9 @@ class FileSystem:
         self._unanswered.answered(ino)
         own = self._attributes(directory)
         above = Attributes(forest.parent_ino(directory), 0, self._modes.directory, 0, 0, directory.time_s)
-        appearance = Appearance(self._attributes, self._modes.file, self._blocks_of(nodes).keys())
+        cached = self._blocks_of(nodes)
+        is_sure = cached.are_sure and not self._serves_mismatches
+        appearance = Appearance(self._attributes, self._modes.file, cached, are_blocks_sure=is_sure)
         return Entries([(".", own), ("..", above)], nodes, appearance)
 
     def path(self, ino: int) -> str:
@@ -269,7 +275,7 @@ class FileSystem:
             if is_ahead and refusal is not None:
                 raise again(refusal)
             may_fetch = ALLOWED[self._mode()].fetching
-            file = self.content.open(dataset, may_fetch=may_fetch, refusal=refusal)
+            file = self.content.open(dataset, may_fetch=may_fetch, refusal=refusal, beside=node)
         except CrawlingError as error:
             self.journal.record("", error)  # the same for thousands of files
             raise
@@ -413,13 +419,14 @@ class FileSystem:
             raise GoneError(f"{node.path} is no longer there.", "Look the path up again.")
         return tree, datasets_shown(tree.catalogue, tree.catalogue.newest(row))
 
-    def _blocks_of(self, nodes: Nodes) -> dict[str, int]:
+    def _blocks_of(self, nodes: Nodes) -> FolderBlocks:
         """Blocks on the disk of all that is cached in the folders that nodes are from, by path in the archive."""
-        return {
-            f"{folder}/{name}": blocks
-            for folder in nodes.file_folders()
-            for name, blocks in self.content.cached_blocks_in(folder).items()
-        }
+        found = FolderBlocks()
+        for folder in nodes.file_folders():
+            there = self.content.cached_blocks_in(folder)
+            found.update((f"{folder}/{name}", blocks) for name, blocks in there.items())
+            found.are_sure &= there.are_sure
+        return found
 
     def _cached_bytes(self, tree: Tree, directory: Directory) -> int:
         """Bytes on the disk of the files below a session's directory."""

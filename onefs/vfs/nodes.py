@@ -3,10 +3,12 @@
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
+from datetime import date
 from typing import NamedTuple, Protocol
+from uuid import UUID
 
 from onefs.catalogue.interface import Catalogue
+from onefs.catalogue.layout import EPOCH
 from onefs.catalogue.records import Dataset
 from onefs.catalogue.snapshot import Folder
 from onefs.errors import NotADirectoryInTreeError
@@ -24,6 +26,7 @@ class NodeModes(NamedTuple):
     file: int = stat.S_IFREG | 0o644
 
 
+DAY_S = 24 * 60 * 60
 MOMENT_S = 1.0
 """How long the kernel keeps what may change without anybody telling it: what a link leads to, a saved search."""
 
@@ -80,6 +83,10 @@ class DatasetFile:
         if self._dataset is None:
             self._dataset = self.catalogue.dataset_in(self.session, self.row)
         return self._dataset
+
+    def ids_from_here(self, count: int) -> list[UUID]:
+        """The ids of its dataset and of some that follow it in its session, `count` at most."""
+        return self.catalogue.ids_from(self.session, self.row, count)
 
     @property
     def path(self) -> str:
@@ -172,4 +179,4 @@ def joined(folder: str, name: str) -> str:
 
 def midnight_s(day: date) -> int:
     """Seconds since the epoch at a date's midnight, UTC: archives record days, not hours."""
-    return int(datetime.combine(day, time(), UTC).timestamp())
+    return (day.toordinal() - EPOCH) * DAY_S

@@ -24,17 +24,44 @@ from onefs.vfs.tree import Tree
 SESSIONS_LOOKED_AT = 8
 """Sessions to look into for a file of one name."""
 
-FOLDERS_KEPT = 16
+FOLDERS_KEPT = 64
+
+
+class CachedNames:
+    """Which files are in the cache, by its folders: each is read once, and what is fetched after that is added."""
+
+    def __init__(self, content: Content) -> None:
+        self._content = content
+        self._folders: LRUCache[str, set[str]] = LRUCache(FOLDERS_KEPT)
+
+    def has(self, path: str) -> bool:
+        """Whether a file is there, or was fetched since its folder was read."""
+        folder, _, name = path.rpartition("/")
+        names = self._folders.get(folder)
+        if names is None:
+            names = self._folders[folder] = self._content.cached_names_in(folder)
+        return name in names
+
+    def fetched(self, path: str) -> None:
+        """A file is being fetched. If it should have been there, files left the cache: its folder is read again."""
+        folder, _, name = path.rpartition("/")
+        names = self._folders.get(folder)
+        if names is not None:
+            if name in names:
+                del self._folders[folder]
+            else:
+                names.add(name)
 
 
 class SmallFile:
     """A file of the tree, as the prefetcher sees it."""
 
-    __slots__ = ("_content", "node")
+    __slots__ = ("_content", "_names", "node")
 
-    def __init__(self, node: DatasetFile, content: Content) -> None:
+    def __init__(self, node: DatasetFile, content: Content, names: CachedNames) -> None:
         self.node = node
         self._content = content
+        self._names = names
 
     @property
     def id(self) -> int:
@@ -49,21 +76,46 @@ class SmallFile:
     @property
     def is_missing(self) -> bool:
         """Whether it may be prefetched."""
-        return self._content.is_small(self.size_bytes) and self._content.may_prefetch(self.node.dataset)
+        return (
+            self._content.is_small(self.size_bytes)
+            and not self._names.has(self.node.dataset.path)
+            and self._content.may_prefetch(self.node.dataset)
+        )
+
+    def note_fetch(self) -> None:
+        """Note that it is being fetched."""
+        self._names.fetched(self.node.dataset.path)
+
+    def prefetch(self) -> None:
+        """Begin to fetch it."""
+        self.note_fetch()
+        self._content.prefetch(self.node.dataset)
+
+
+class Files:
+    """Makes the prefetcher's files."""
+
+    def __init__(self, content: Content) -> None:
+        self._content = content
+        self._names = CachedNames(content)
+
+    def of(self, node: DatasetFile) -> SmallFile:
+        """A file of the tree."""
+        return SmallFile(node, self._content, self._names)
 
 
 class FolderOrder:
     """The files of one folder, as a listing shows them."""
 
-    def __init__(self, path: str, contents: Contents, content: Content) -> None:
+    def __init__(self, path: str, contents: Contents, files: Files) -> None:
         self._contents = contents
-        self._content = content
+        self._files = files
         self.key: Hashable = ("folder", path)
 
     def after(self, file: SmallFile | None) -> Iterator[SmallFile]:
         """The files behind one, or all."""
         nodes = self._contents.files_after(file.node.name if file is not None else "")
-        return (SmallFile(node, self._content) for node in nodes)
+        return map(self._files.of, nodes)
 
     def group(self, file: SmallFile) -> str:
         """What the names of a file's ALF object begin with; "" if the name is none of ALF's."""
@@ -75,7 +127,7 @@ class FolderOrder:
     def members(self, group: str) -> Iterator[SmallFile]:
         """The files of one object."""
         nodes = self._contents.files_named(group) if group else ()
-        return (SmallFile(node, self._content) for node in nodes)
+        return map(self._files.of, nodes)
 
 
 class Sessions:
@@ -115,10 +167,10 @@ def _bytes(folder: Folder) -> bytes:
 class NameOrder:
     """The files of one path in session after session, as listings show them; none where a database may be asked."""
 
-    def __init__(self, sessions: Sessions, rel_path: str, content: Content) -> None:
+    def __init__(self, sessions: Sessions, rel_path: str, files: Files) -> None:
         self._sessions = sessions
         self._rel_path = rel_path
-        self._content = content
+        self._files = files
         self.key: Hashable = ("name", rel_path)
 
     def after(self, file: SmallFile | None) -> Iterator[SmallFile]:
@@ -129,7 +181,7 @@ class NameOrder:
         for row in islice(self._sessions.after(file.node.session), SESSIONS_LOOKED_AT):
             node = tree.file_in_session(row, self._rel_path)
             if node is not None:
-                yield SmallFile(node, self._content)
+                yield self._files.of(node)
 
     def group(self, file: SmallFile) -> str:  # noqa: ARG002
         """Attributes of one object do not stand beside one another here."""
@@ -146,6 +198,7 @@ class Prefetching:
     def __init__(self, content: Content, most_files: int, most_bytes: int) -> None:
         """Keep at most so many files and bytes ahead of each run of files that are read; no files: prefetch nothing."""
         self._content = content
+        self._files = Files(content)
         self._is_on = most_files > 0
         self._lock = threading.Lock()  # guards those below
         self._prefetcher: Prefetcher[SmallFile] = Prefetcher(most_files, most_bytes)
@@ -177,18 +230,20 @@ class Prefetching:
                 self._forest, self._sessions = forest, Sessions(forest.root)
             orders = self._orders(self._sessions, node)
             if orders is not None:
-                self._fetch(self._prefetcher.opened(user, SmallFile(node, self._content), *orders))
+                file = self._files.of(node)
+                file.note_fetch()
+                self._fetch(self._prefetcher.opened(user, file, *orders))
                 return True
         return False
 
     def read(self, node: DatasetFile, user: int) -> None:
         """A user reads the first bytes of a file that was fetched for that, or ahead."""
         with self._lock, suppress(OnefsError, MustWaitError):
-            self._fetch(self._prefetcher.read(user, SmallFile(node, self._content)))
+            self._fetch(self._prefetcher.read(user, self._files.of(node)))
 
     def _fetch(self, files: list[SmallFile]) -> None:
         for file in files:
-            self._content.prefetch(file.node.dataset)
+            file.prefetch()
 
     def _orders(self, sessions: Sessions, node: DatasetFile) -> tuple[FolderOrder, NameOrder] | None:
         """The orders in which a file stands; None if its folder is not at hand in the root's tree."""
@@ -198,5 +253,5 @@ class Prefetching:
             return None
         session_path = tree.catalogue.session_path(node.session)
         rel_path = f"{folder.path}/{node.name}".removeprefix(f"{session_path}/")
-        in_folder = FolderOrder(folder.path, folder.children, self._content)
-        return in_folder, NameOrder(sessions, rel_path, self._content)
+        in_folder = FolderOrder(folder.path, folder.children, self._files)
+        return in_folder, NameOrder(sessions, rel_path, self._files)

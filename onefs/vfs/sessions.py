@@ -3,11 +3,12 @@
 import threading
 from array import array
 from dataclasses import replace
+from functools import lru_cache
 
 from cachetools import LRUCache
 
 from onefs.catalogue.interface import Catalogue
-from onefs.catalogue.sharing import datasets_shown, sessions_sharing
+from onefs.catalogue.sharing import merged, sessions_sharing
 from onefs.digests import digest64
 from onefs.vfs import inodes
 from onefs.vfs.contents import Contents, SessionFiles, nodes_of, numbers_of, revision_time_s
@@ -15,6 +16,8 @@ from onefs.vfs.nodes import DatasetFile, Directory, Node, joined
 from onefs.vfs.views import View
 
 NODES_KEPT = 250_000
+DIGESTS_KEPT = 10_000
+"""Digests of folders' paths in their sessions, which most sessions have in common."""
 
 
 class SessionTree:
@@ -106,8 +109,9 @@ class _SessionBuilder:
 
     def __init__(self, view: View, catalogue: Catalogue, session: int, top: Directory) -> None:
         self._view = view
-        self._key = catalogue.session_key(sessions_sharing(catalogue, session)[0])
-        self._rows = datasets_shown(catalogue, session)
+        sharing = sessions_sharing(catalogue, session)
+        self._key = catalogue.session_key(sharing[0])
+        self._rows = merged(catalogue, session, sharing)
         self._files = SessionFiles(catalogue, self._rows, top)
         self._contents = {"": Contents(self._files, "")}
         # What is kept of the folder is shared by all who build it.
@@ -117,25 +121,32 @@ class _SessionBuilder:
     def build(self) -> SessionTree:
         """Fingerprints count every row, shown or not, so that a number does not depend on what a view hides."""
         rel_paths = self._rows.rel_paths
-        self._fingerprints = _folder_fingerprints({path.rpartition("/")[0] for path in rel_paths})
+        folders = [path.rpartition("/")[0] for path in rel_paths]
+        self._fingerprints = _folder_fingerprints(set(folders))
         shown_paths = self._view.shown(self._rows)
         shown = array("i")
+        folder, rows = "", self._contents[""].rows
         for row, path in enumerate(shown_paths):
             if path is None:
                 continue
             shown.append(row)
-            folder, _, name = path.rpartition("/")
-            contents = self._contents.get(folder)
-            if contents is None:
-                contents = self._make_folder(folder)
-            if path == rel_paths[row]:
-                contents.rows.append(row)
-            else:
-                contents.moved[name] = row
+            if path != rel_paths[row]:
+                new_folder, _, name = path.rpartition("/")
+                self._contents_of(new_folder).moved[name] = row
+                continue
+            if folders[row] != folder:  # mostly it is the one before
+                folder = folders[row]
+                rows = self._contents_of(folder).rows
+            rows.append(row)
         self._files.show(shown)
         top = self._directories.pop("")
-        folders = {directory.ino: directory for directory in self._directories.values()}
-        return SessionTree(top, folders, self._files, shown_paths.doubled)
+        by_ino = {directory.ino: directory for directory in self._directories.values()}
+        return SessionTree(top, by_ino, self._files, shown_paths.doubled)
+
+    def _contents_of(self, folder: str) -> Contents:
+        """What a folder holds. Makes it if need be."""
+        contents = self._contents.get(folder)
+        return self._make_folder(folder) if contents is None else contents
 
     def _make_folder(self, rel_path: str) -> Contents:
         """Make a folder, and those above it that are not there; what it holds."""
@@ -162,5 +173,10 @@ def _folder_fingerprints(folders: set[str]) -> dict[str, int]:
             paths.add(folder)
             folder = folder.rpartition("/")[0]
     ordered = sorted(paths)
-    numbers = inodes.collection_fingerprints([digest64([path.encode(errors="surrogateescape")]) for path in ordered])
+    numbers = inodes.collection_fingerprints([_folder_digest(path) for path in ordered])
     return dict(zip(ordered, numbers, strict=True))
+
+
+@lru_cache(DIGESTS_KEPT)
+def _folder_digest(rel_path: str) -> int:
+    return digest64([rel_path.encode(errors="surrogateescape")])

@@ -141,16 +141,19 @@ class Tree:
             return False
         kind, _, key = inodes.decode(ino)
         folder: Folder | None = None
+        built: SessionTree | None = None
         if kind in (inodes.Kind.FILE, inodes.Kind.COLLECTION):
             row = self.catalogue.session_of_key(key)
-            folder = None if row is None else self.catalogue.session_folder(row)
-        elif ino == self.root_ino:
-            folder = self.root.folder
-        elif kind is inodes.Kind.FOLDER:
-            folder = self.catalogue.folder_of_key(key)
+            if row is not None:
+                built = self._built(row)
+                folder = built.top.folder if built else self.catalogue.session_folder(row)
+        elif ino == self.root_ino or kind is inodes.Kind.FOLDER:
+            directory = self.root if ino == self.root_ino else self._upper(key)
+            folder = directory.folder if directory else None
+            built = self._built(folder.session) if folder and folder.session is not None else None
         if folder is None or self.catalogue.n_below(folder) <= MOST_AT_ONCE:
             return False
-        return to_list or (folder.session is not None and self._built(folder.session) is None)
+        return to_list or (folder.session is not None and built is None)
 
     def number_of_file(self, session: int, rel_path: str) -> int | None:
         """The inode number of a dataset, shown or not. May ask only where its session has not been looked at."""
@@ -298,7 +301,8 @@ class Tree:
             return None
         if folder.row == _ROOT_ROW:
             return self.root
-        return self._directory(folder, self.catalogue.folder_path(folder.parent), self.folder_ino(folder.parent))
+        above = self._upper(self.catalogue.folder_key(folder.parent))
+        return None if above is None else self._directory(folder, above.path, above.ino)
 
     def _directory(self, folder: Folder, parent_path: str, parent_ino: int) -> Directory:
         return Directory(

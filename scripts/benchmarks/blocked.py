@@ -22,6 +22,7 @@ PAUSE_S = 0.01  # so that a look waits for the file system, and not for a proces
 FILE_BYTES = 100_000
 PER_FOLDER = 5
 SETTLING_S = 1.0
+IDLE_S = 2.0
 LONG = "1h"
 
 
@@ -35,7 +36,7 @@ def measure(bench: Bench) -> None:
     ):
         archive = make_archive(bench.fresh(WORK), count + LOOKS, FILE_BYTES, PER_FOLDER)
         names = [dataset.path for dataset in archive.datasets]
-        listed_ms, read_ms = [], []
+        listed_ms, read_ms, cpu_ms = [], [], []
         with Nginx(archive.served) as server:
             for _ in range(bench.sizes.repeat):
                 with Stalling(server.url) as stalling:
@@ -48,6 +49,7 @@ def measure(bench: Bench) -> None:
                         stalling.stall()
                         with Waiting(waiting) as blocked:
                             time.sleep(SETTLING_S)
+                            cpu_ms.append(_cpu_ms_a_second(mount))
                             longest_ms = _longest_ms(sorted({file.parent for file in waiting}), verified)
                             blocked.check_all_wait()
                 listed_ms.append(longest_ms[0])
@@ -55,6 +57,14 @@ def measure(bench: Bench) -> None:
         beside = f"beside {count} {what} that wait"
         bench.add(WORK, f"ls {beside}", ONEFS, listed_ms, "ms", BAR_MS, f"the longest of {LOOKS}")
         bench.add(WORK, f"a verified file {beside}", ONEFS, read_ms, "ms", BAR_MS, f"the longest of {LOOKS}")
+        bench.add(WORK, f"CPU a second with {count} {what} that wait", ONEFS, cpu_ms, "ms")
+
+
+def _cpu_ms_a_second(mount: OnefsMount) -> float:
+    """How much CPU time the daemon uses a second while nothing happens."""
+    before_s = mount.cpu_s()
+    time.sleep(IDLE_S)
+    return (mount.cpu_s() - before_s) * 1e3 / IDLE_S
 
 
 def _longest_ms(folders: list[Path], files: list[Path]) -> tuple[float, float]:

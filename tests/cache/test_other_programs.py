@@ -175,6 +175,24 @@ def test_quarantine_on_another_disk_without_room(place: ArchiveAndCache) -> None
             content.close()
 
 
+@pytest.mark.parametrize("is_right", [True, False])
+def test_a_file_that_somebody_puts_there_while_it_is_fetched_is_looked_at(
+    place: ArchiveAndCache, is_right: bool
+) -> None:
+    data = DATA[:10_000]
+    dataset, content = place.add(data), place.content()
+    place.server.fault(place.url_path(dataset), Fault(stall_after=100))
+    file = content.open(dataset, may_fetch=True)
+    wait_until(lambda: any(transfer.done_bytes for transfer in content.transfers()))
+    place.put_in_cache(dataset, data if is_right else data[::-1])
+    inode = place.file(dataset).stat().st_ino
+    place.server.release()
+    assert read_open(file) == place.file(dataset).read_bytes() == data
+    file.close()
+    assert (place.file(dataset).stat().st_ino == inode) is is_right
+    assert place.quarantined() == ([] if is_right else [data[::-1]])
+
+
 def test_a_file_of_the_same_name_is_not_taken_for_ours(place: ArchiveAndCache, monkeypatch: pytest.MonkeyPatch) -> None:
     """As when somebody deletes the state directory, and another daemon begins the same file anew."""
     dataset, content = place.add(DATA), place.content()
@@ -182,6 +200,7 @@ def test_a_file_of_the_same_name_is_not_taken_for_ours(place: ArchiveAndCache, m
 
     def commit(store: ContentStore, dataset: Dataset, part: WholeFile) -> Copy:
         part.status()
+        assert part.path is not None
         part.path.unlink()
         part.path.write_bytes(b"half of it")
         others.append(part.path)

@@ -77,6 +77,49 @@ def test_what_one_process_verified_another_sees(folder: Folder) -> None:
     assert folder.state().stamp(dataset.id) is None
 
 
+class InFolder:
+    """A file that knows the ids of those that follow it in its folder."""
+
+    folder_path = "folder"
+
+    def __init__(self, ids: list[UUID]) -> None:
+        self._ids = ids
+
+    def ids_from_here(self, count: int) -> list[UUID]:
+        return self._ids[:count]
+
+
+def test_records_of_a_folder_are_read_together_once_two_are_wanted(folder: Folder) -> None:
+    first, second = folder.state(), folder.state()
+    files = [folder.file(number) for number in range(5)]
+    ids = [dataset.id for dataset, _ in files]
+    for dataset, stamp in files[:4]:
+        first.put(dataset, stamp)
+    assert first.flush()
+    found = [second.stamp(ids[at], InFolder(ids[at:])) for at in range(2)]
+    assert found == [files[0][1], files[1][1]]
+    first.drop(ids[2])
+    first.put(*files[4])
+    assert first.flush()
+    assert second.stamp(ids[2]) == files[2][1], "it was read with the second"
+    assert second.stamp(ids[3], InFolder(ids[3:])) == files[3][1]
+    assert second.stamp(ids[4]) == files[4][1]
+
+
+def test_what_is_read_ahead_takes_the_place_of_nothing_that_is_known(folder: Folder) -> None:
+    first, second = folder.state(), folder.state()
+    files = [folder.file(number) for number in range(3)]
+    ids = [dataset.id for dataset, _ in files]
+    for dataset, stamp in files:
+        first.put(dataset, stamp)
+    assert first.flush()
+    newer = replace(files[2][1], accepted="other")
+    second.put(files[2][0], newer)
+    for at in range(2):
+        assert second.stamp(ids[at], InFolder(ids[at:])) == files[at][1]
+    assert second.stamp(ids[2], InFolder(ids[2:])) == newer
+
+
 def test_a_put_counts_before_it_is_written_and_the_last_one_stays(folder: Folder) -> None:
     state = folder.state()
     dataset, stamp = folder.file()

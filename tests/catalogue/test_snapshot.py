@@ -66,6 +66,10 @@ def test_columns_of_a_session_agree_with_its_datasets(snapshot):
         for i in range(len(rows)):
             dataset = rows.dataset(i)
             assert dataset.id == rows.id(i)
+            assert snapshot.dataset_in(row, i) == dataset
+            following = snapshot.ids_from(row, i, 3)
+            assert 1 <= len(following) <= 3
+            assert following == [rows.id(at) for at in range(i, i + len(following))]
             assert dataset.rel_path == rows.rel_paths[i]
             assert dataset.size_bytes == (None if rows.sizes[i] == -1 else rows.sizes[i])
             assert (dataset.exists, dataset.default_revision) == (rows.exists[i], rows.default_revision[i])
@@ -73,6 +77,19 @@ def test_columns_of_a_session_agree_with_its_datasets(snapshot):
             assert dataset.path == f"{snapshot.session(row).path}/{dataset.rel_path}"
     with pytest.raises(IndexError):
         rows.dataset(len(rows))
+
+
+def test_datasets_of_large_sessions_are_told_one_by_one_in_any_order(tmp_path):
+    sessions = [a_session("one"), a_session("two", number=2)]
+    datasets = [a_dataset(sessions[number % 2], f"alf/file{number:03d}.data.npy") for number in range(300)]
+    snapshot = load(tmp_path, sessions, datasets)
+    wanted = {dataset.id: dataset for dataset in datasets}
+    for row, at in [(row, at) for at in (0, 149, 63, 64, 65, 1, 148, 127, 128) for row in range(2)]:
+        dataset = snapshot.dataset_in(row, at)
+        assert dataset == wanted[dataset.id]
+        assert dataset.rel_path == snapshot.datasets(row).rel_paths[at]
+        assert snapshot.ids_from(row, at, 1) == [dataset.id]
+    assert len(snapshot.ids_from(1, 149, 64)) == 1
 
 
 def test_the_tree_from_the_root(snapshot):

@@ -77,13 +77,14 @@ def with_release(monkeypatch: pytest.MonkeyPatch, release: str) -> None:
     ("release", "settings", "said"),
     [
         ("6.9.0", {}, "Linux 6.9.0. Passthrough is possible. Kept listings are possible. Read-ahead is 512 KiB."),
-        ("6.8.12", {}, "Passthrough is off: it takes Linux 6.9. Kept listings are possible."),
-        ("4.19.0-27-amd64", {}, "Kept listings are off: it takes Linux 4.20."),
-        ("6.18.1", {"run_as": "onefs"}, "Passthrough is off: only a daemon that runs as root"),
-        ("6.18.1", {"record": True}, "Passthrough is off: reads are recorded"),
-        ("6.18.1", {"verify": "warn"}, "Passthrough is off: the setting verify is warn."),
+        ("6.8.12", {}, "Passthrough is off: The kernel does not offer it: that takes Linux 6.9"),
+        ("4.19.0-27-amd64", {}, "Kept listings are off: It takes Linux 4.20. Read"),
+        ("6.18.1", {"run_as": "onefs"}, "Passthrough is off: The setting run_as"),
+        ("6.18.1", {"record": True}, "Passthrough is off: Reads are recorded"),
+        ("6.18.1", {"verify": "warn"}, "Passthrough is off: The setting verify = warn"),
+        ("6.18.1", {"passthrough": "off"}, "Passthrough is off: The setting passthrough is off. Kept"),
         ("6.18.1", {"verify": "strict"}, "Passthrough is possible."),
-        ("6.18.1", {"kernel_adapter": "pyfuse3"}, "Kept listings are off: pyfuse3 does not offer it"),
+        ("6.18.1", {"kernel_adapter": "pyfuse3"}, "Kept listings are off: The setting kernel_adapter is pyfuse3"),
     ],
 )
 def test_what_a_mount_here_would_have(
@@ -96,7 +97,7 @@ def test_what_a_mount_here_would_have(
 def test_who_lacks_the_right_has_no_passthrough(monkeypatch: pytest.MonkeyPatch) -> None:
     with_release(monkeypatch, "6.18.1")
     said = as_ordinary_user(kernel_check.of_machine, Settings())
-    assert "Passthrough is off: only a daemon that runs as root" in said
+    assert "Passthrough is off: The daemon lacks the right" in said
     assert "Read-ahead is what the kernel sets" in said
 
 

@@ -158,7 +158,7 @@ def test_a_closed_helper_writes_to_no_file_that_got_the_number_of_its_pipe(tmp_p
     helper.close()
     with ExitStack() as opened:
         files = [opened.enter_context((tmp_path / str(number)).open("wb")) for number in range(10)]
-        helper.raise_read_ahead()
+        helper.tune()
         assert not any(os.fstat(file.fileno()).st_size for file in files)
 
 

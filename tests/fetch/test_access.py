@@ -145,6 +145,23 @@ def test_what_a_folder_holds(place: ArchiveAndCache) -> None:
     assert held == {"": True, folder: True, f"{folder}/a.b.npy": False, "other": False, "../..": False}
 
 
+def test_blocks_are_those_of_the_file_that_stands_there_now(place: ArchiveAndCache) -> None:
+    dataset, content = place.add(DATA), place.content()
+    path = place.put_in_cache(dataset, DATA)
+    assert content.cached_blocks(dataset) == content.cached_blocks(dataset) == path.stat().st_blocks
+    path.unlink()
+    assert content.cached_blocks(dataset) == 0
+    path.write_bytes(DATA[:1])
+    assert content.cached_blocks(dataset) == path.stat().st_blocks
+    path.unlink()
+    path.symlink_to("/etc/passwd")
+    assert content.cached_blocks(dataset) == 0
+    path.unlink()
+    path.parent.rmdir()
+    place.put_in_cache(dataset, DATA)
+    assert content.cached_blocks(dataset) == path.stat().st_blocks
+
+
 def test_unknown_size_and_hash(place: ArchiveAndCache) -> None:
     dataset, content = place.add(DATA, md5="", size=None), place.content()
     assert content.cached_size(dataset) is None

@@ -25,8 +25,8 @@ def test_it_fetches_and_verifies_the_file(place: ArchiveAndCache) -> None:
     assert content.may_prefetch(dataset)
     content.prefetch(dataset)
     wait_until(lambda: content.inspect(dataset).state is State.VERIFIED, "it is there")
-    assert not content.may_prefetch(dataset)
     content.prefetch(dataset)
+    wait_until(lambda: is_idle(content), "it was found")
     assert read(content, dataset, may_fetch=False) == DATA
     assert place.server.requests() == 1
     wait_until(lambda: place.changes)

@@ -202,10 +202,10 @@ def unmount(path: Path, *, lazily: bool = False) -> None:
 
 
 class Served:
-    """A session that a thread of its own serves."""
+    """A session that a thread of its own serves. It is given `more`."""
 
-    def __init__(self, connection: int, operations: ToyOperations, path: Path | None = None, **options: Any) -> None:
-        self.session = Session(connection, operations, **options)  # type: ignore[arg-type]
+    def __init__(self, connection: int, operations: ToyOperations, path: Path | None = None, *more: Any) -> None:
+        self.session = Session(connection, operations, *more)  # type: ignore[arg-type]
         self.operations = operations
         self.path = path
         self.error: BaseException | None = None
@@ -249,10 +249,10 @@ class Served:
 
 
 @contextmanager
-def mounted(path: Path, operations: ToyOperations, **options: Any) -> Iterator[Served]:
+def mounted(path: Path, operations: ToyOperations, *more: Any) -> Iterator[Served]:
     """A mount that a session serves until the end of the block."""
     path.mkdir(exist_ok=True)
-    served = Served(mount(path), operations, path, **options)
+    served = Served(mount(path), operations, path, *more)
     try:
         yield served
     finally:

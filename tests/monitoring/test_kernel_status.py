@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from onefs.fuse.counters import Counters
 from onefs.fuse.kernel import KernelFacts
 from onefs.fuse.mounters import Mounter
+from onefs.fuse.passthrough import SHARED, Passthrough
 from onefs.monitoring.kernel_status import KernelStatus
 from onefs.recording.recorder import Recorder
 
@@ -15,8 +17,10 @@ class Adapter:
         self.facts = facts
 
 
-def status_of(recorder: Recorder, *facts: KernelFacts) -> KernelStatus:
-    status = KernelStatus(Mounter(Path("/nowhere")), recorder)
+def status_of(recorder: Recorder, *facts: KernelFacts, no_passthrough: str = "") -> KernelStatus:
+    counters = Counters()
+    passthrough = Passthrough(recorder, counters, no_passthrough)
+    status = KernelStatus(Mounter(Path("/nowhere")), recorder, passthrough, counters)
     status.adapter = Adapter(*facts) if facts else None
     return status
 
@@ -35,6 +39,8 @@ def test_what_is_active_says_so_and_the_rest_says_why_not() -> None:
         "adapter": "session",
         "protocol": "7.45",
         "passthrough": "active",
+        "passed_through_opens": 0,
+        "passed_through_inodes": 0,
         "kept_listings": "The kernel is too old.",
         "read_ahead_kib": 128,
     }
@@ -49,3 +55,8 @@ def test_while_reads_are_recorded_nothing_is_passed_through() -> None:
     assert "onefs record off" in status.facts()["passthrough"]
     recorder.turn_off()
     assert status.facts()["passthrough"] == "active"
+
+
+def test_what_speaks_against_passthrough_is_told() -> None:
+    offered = KernelFacts("session", "7.45", "", "", 128)
+    assert status_of(new_recorder(), offered, no_passthrough=SHARED).facts()["passthrough"] == SHARED

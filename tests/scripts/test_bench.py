@@ -37,14 +37,19 @@ def figures_of(facts: dict[str, Any]) -> dict[tuple[str, str, str], dict[str, An
 
 def test_measures_the_bytes_of_files_beside_its_peers(tmp_path: Path) -> None:
     """In one run, which is enough to see that each work runs, and that it measures what it says."""
-    works = ("open", "cold", "far", "large", "huge", "path", "size")
+    works = ("open", "roundtrip", "blocked", "cold", "far", "large", "huge", "path", "size")
     sizes = ("--files", "4", "--far-files", "4", "--round-trip-ms", "100", "--readers", "2", "--big-mib", "4")
+    sizes += ("--blocked-opens", "3", "--blocked-reads", "5")
     facts, printed = run_bench(tmp_path, *works, *sizes, "--base", "HEAD")
     figures = figures_of(facts)
     assert {work for work, _, _ in figures} == set(works)
     for work, what, who in (
         ("open", "first time after a remount", "onefs"),
         ("open", "one file of 1 kB", "ONE-api"),
+        ("roundtrip", "stat of a file", "onefs"),
+        ("roundtrip", "stat of a name that is absent", "pyfuse3 alone"),
+        ("blocked", "ls beside 3 opens that wait", "onefs"),
+        ("blocked", "a verified file beside 5 reads that wait", "onefs"),
         ("cold", "one reader of small files", "onefs"),
         ("cold", "2 readers of small files", "rclone"),
         ("far", "onefs fetch of small files", "onefs"),
@@ -63,6 +68,19 @@ def test_measures_the_bytes_of_files_beside_its_peers(tmp_path: Path) -> None:
     assert figures["far", "one reader of small files in folders of 50", "onefs"]["value"] > there_and_back_twice_s
     check_code(facts, figures)
     assert [entry.name for entry in (tmp_path / "work").iterdir()] == []
+
+
+def test_measures_both_adapters_in_one_run(tmp_path: Path) -> None:
+    sizes = ("--entries", "300", "--big-mib", "4")
+    figures = figures_of(run_bench(tmp_path, "walk", "again", *sizes, "--adapter", "both")[0])
+    for what in ("real: find, third time", "real: ls -lR, after that"):
+        ours, theirs = (figures["walk", what, who] for who in ("onefs", "onefs, pyfuse3"))
+        assert theirs["onefs_to_this"] == pytest.approx(ours["value"] / theirs["value"])
+        assert figures["walk", what, "local disk"]["value"] > 0
+        assert figures["walk", f"{what}, time to the local disk's", "onefs"]["bar"]["limit"] in (1.5, 5)
+    user = "as an ordinary user" if os.geteuid() else "as root"
+    for who in ("onefs", "onefs, pyfuse3", "local disk"):
+        assert figures["again", f"{user}, read again", who]["value"] > 0
 
 
 def check_code(facts: dict[str, Any], figures: dict[tuple[str, str, str], dict[str, Any]]) -> None:

@@ -11,7 +11,7 @@ from onefs.catalogue.revisions import Rule
 from onefs.catalogue.snapshot import Snapshot, load_snapshot
 from onefs.vfs.contents import Contents
 from onefs.vfs.nodes import DatasetFile, Directory
-from onefs.vfs.prefetching import FolderOrder, NameOrder, Sessions, SmallFile
+from onefs.vfs.prefetching import CachedNames, Files, FolderOrder, NameOrder, Sessions, SmallFile
 from onefs.vfs.tree import Tree
 from onefs.vfs.views import View
 
@@ -43,6 +43,9 @@ class NoContent:
     """Stands where nothing is asked of the cache."""
 
 
+FILES = Files(NoContent())  # type: ignore[arg-type]
+
+
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
     datasets = [a_dataset(session, name) for session in SESSIONS for name in NAMES]
@@ -65,13 +68,11 @@ def walk(tree: Tree, ino: int) -> Iterator[DatasetFile]:
 
 
 def small(node: DatasetFile) -> SmallFile:
-    nothing: Any = NoContent()
-    return SmallFile(node, nothing)
+    return FILES.of(node)
 
 
 def test_a_name_is_found_in_the_sessions_behind_one(tree: Tree) -> None:
-    sessions, nothing = Sessions(tree), NoContent()
-    order: Any = NameOrder(sessions, TRIALS, nothing)  # type: ignore[arg-type]
+    order: Any = NameOrder(Sessions(tree), TRIALS, FILES)
     listed = [node for node in walk(tree, tree.root_ino) if node.path.endswith(TRIALS)]
     assert len(listed) == len(SESSIONS) - 1
     for at, node in enumerate(listed):
@@ -90,7 +91,7 @@ def test_a_folder_is_gone_through_as_it_is_listed(tree: Tree) -> None:
         if listed[0].ino != first.ino:
             continue
         n_folders += 1
-        order = FolderOrder(folder.path, folder.children, NoContent())  # type: ignore[arg-type]
+        order = FolderOrder(folder.path, folder.children, FILES)
         assert [each.node.ino for each in order.after(None)] == [node.ino for node in listed]
         for at, node in enumerate(listed):
             assert [each.node.ino for each in order.after(small(node))] == [each.ino for each in listed[at + 1 :]]
@@ -105,10 +106,35 @@ def test_the_files_of_an_object(tables: Snapshot) -> None:
     folder = tree.folder_at_hand(node)
     assert folder is not None
     assert isinstance(folder.children, Contents)
-    order = FolderOrder(folder.path, folder.children, NoContent())  # type: ignore[arg-type]
+    order = FolderOrder(folder.path, folder.children, FILES)
     group = order.group(small(node))
     assert [each.node.name for each in order.members(group)] == ["spikes.amps.npy", "spikes.times.npy"]
     named = {each.node.name: order.group(each) for each in order.after(None)}
     assert named["_ibl_trials.intervals.npy"] == "_ibl_trials."
     assert named["README"] == ""
     assert list(order.members("")) == []
+
+
+class Folders:
+    """Stands for a content: tells what is in the cache's folders, and counts how often it is asked."""
+
+    def __init__(self, **folders: set[str]) -> None:
+        self.folders = folders
+        self.n_asked = 0
+
+    def cached_names_in(self, folder: str) -> set[str]:
+        self.n_asked += 1
+        return set(self.folders.get(folder, ()))
+
+
+def test_a_folder_of_the_cache_is_read_once_until_files_leave_it() -> None:
+    folders = Folders(alf={"a.npy", "b.npy"})
+    names = CachedNames(folders)  # type: ignore[arg-type]
+    assert [names.has(f"alf/{name}") for name in ("a.npy", "b.npy", "c.npy")] == [True, True, False]
+    names.fetched("alf/c.npy")
+    assert names.has("alf/c.npy")
+    assert not names.has("raw/a.npy")
+    assert folders.n_asked == 2
+    folders.folders["alf"] = {"b.npy", "c.npy"}
+    names.fetched("alf/a.npy")
+    assert [names.has(f"alf/{name}") for name in ("a.npy", "b.npy", "c.npy")] == [False, True, True]
