@@ -95,6 +95,8 @@ class BareSession:
         self._programs.close()
         subprocess.run(["umount", self.mountpoint], check=True)
         self._thread.join()
+        for handle in list(self._opened):  # whose release the kernel did not send any more
+            self._release(handle)
         os.close(self._connection)
 
     def program(self) -> "Program":
