@@ -35,6 +35,7 @@ REFUSING_S = 0.01
 """How often to refuse what programs ask for, while a call to the kernel waits for the answers to them."""
 GONE = (errno.ENOENT, errno.EINTR)
 """Errors of a request that was aborted before it was read or answered."""
+REPORT = "Mount again; if it stays, report it with the log of the mount (onefs log)."
 NOT_ASKED_FOR = "It was not asked for."
 NOT_NEGOTIATED = "The kernel has not yet asked what the mount offers."
 _BACKING_OPEN, _BACKING_CLOSE = 0x4010E501, 0x4004E502
@@ -68,7 +69,7 @@ class Session:
         }
         self._waiting: dict[int, Request] = {}
         self._has_ended = False
-        self._error: OSError | MountError | None = None
+        self._error: MountError | None = None
         """Why it had to end."""
 
     @property
@@ -86,7 +87,7 @@ class Session:
         )
 
     async def serve(self) -> None:
-        """Answer the kernel until the mount is gone. Raises `MountError` if the kernel is too old, and OSError."""
+        """Answer the kernel until the mount is gone. Raises `MountError` if the kernel cannot be served."""
         os.set_blocking(self._connection, False)
         try:
             async with trio.open_nursery() as nursery:
@@ -95,8 +96,8 @@ class Session:
         finally:
             if self._handlers is not None:
                 self._handlers.close()
-        if self._error is not None:
-            raise self._error
+            if self._error is not None:
+                raise self._error
 
     def close(self) -> None:
         """Close the connection. The mount stays, without anybody who serves it. Call it once `serve` has ended.
@@ -172,10 +173,11 @@ class Session:
                 n_answered, turn_until_s = 0, perf_counter() + TURN_S
                 continue
             except OSError as error:
-                if error.errno not in GONE:
-                    self._error = None if error.errno in ENDED else error
-                    return
-                continue
+                if error.errno in GONE:
+                    continue
+                if error.errno not in ENDED:
+                    self._error = MountError(f"The kernel gives no more requests: {error.strerror}.", REPORT)
+                return
             task = self._answer(size)
             now_s = perf_counter()
             look_until_s = now_s + LOOK_AGAIN_S
