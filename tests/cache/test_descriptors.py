@@ -14,6 +14,7 @@ from archive_and_cache import ArchiveAndCache, read, read_open, together
 
 from onefs.cache.descriptors import CLOSED
 from onefs.cache.quota import Limits
+from onefs.cache.usage import footprint
 from onefs.errors import CopyRemovedError
 from onefs.fetch.access import Content, OpenFile
 
@@ -145,8 +146,9 @@ def test_a_file_changed_while_it_is_closed_is_not_served(place: ArchiveAndCache)
 
 def test_a_file_that_is_open_without_a_descriptor_is_not_evicted(place: ArchiveAndCache) -> None:
     with few_descriptors() as most:
-        content, files, texts = many(place, most + 1, Limits(4 * MIB))
-        for number in range(most + 1, most + 20):
+        limit_bytes = (most + 1) * footprint(1000) + 2 * MIB
+        content, files, texts = many(place, most + 1, Limits(limit_bytes))
+        for number in range(most + 1, most + 1 + limit_bytes * 4 // MIB):
             read(content, place.add(os.urandom(MIB // 4), number))
             content.flush()
         assert place.file(place.add(texts[0], 0)).exists()
