@@ -80,15 +80,21 @@ class Request:
 
 
 def begin(coroutine: Coroutine[Any, Any, R]) -> Answer[R]:
-    """Run an operation until it has to wait. Returns its answer, or a coroutine for what is left. Raises its error."""
+    """Run an operation until it has to wait. Returns its answer, or a coroutine for what is left. Raises its error.
+
+    Raises RuntimeError if it waits without `in_task`, before that could wake a task that waits for something else.
+    """
     _thread.has_no_task = True
     try:
-        coroutine.send(None)
+        waits_for = coroutine.send(None)
     except StopIteration as done:
         answer: R = done.value
         return answer
     finally:
         _thread.has_no_task = False
+    if waits_for is not None:  # in_task yields None, whatever waits in trio yields something
+        coroutine.close()
+        raise RuntimeError("An operation waits without a task: it must call in_task first.")
     return _go_on(coroutine)
 
 
