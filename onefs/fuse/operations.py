@@ -6,7 +6,7 @@ import itertools
 import logging
 import os
 import stat
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from time import perf_counter
 from types import CoroutineType
@@ -110,6 +110,14 @@ def answered(
 
 async def _raise(error: Exception) -> Any:
     raise error
+
+
+def _known(handles: Mapping[int, R], number: int) -> R:
+    """What is open under a number. Raises `FuseError` if nothing is, as when a control file is read."""
+    try:
+        return handles[number]
+    except KeyError:
+        raise FuseError(errno.EBADF) from None
 
 
 def _number_of(error: OnefsError | FuseError) -> int:
@@ -298,14 +306,23 @@ class Operations:
             opened.file.close()
             raise
         number = next(self._numbers)
-        self._files[number] = handle = Handle(opened, ino, request.pid, request.uid, caller, reader)
-        if backing_id:
-            return await self._passed_through(number, handle, backing_id)
+        handle = Handle(opened, ino, request.pid, request.uid, caller, reader, backing_id=backing_id)
+        self._files[number] = handle
+        try:
+            return await self._open_reply(number, handle, is_there=is_there)
+        except BaseException:  # the kernel will not release it
+            self._close(number)
+            raise
+
+    async def _open_reply(self, number: int, handle: Handle, *, is_there: bool) -> OpenReply:
+        opened, ino = handle.opened, handle.inode
+        if handle.backing_id:
+            return await self._passed_through(number, handle)
         keep_cache = self._pages.are_of(handle) and not self._has_old_pages(ino)
         direct_io = opened.size_bytes is None or not (is_there or self.many_reads_may_wait)
         handle.has_pages = not direct_io
         handle.is_followed = opened.is_followed
-        if reader is not None:
+        if handle.reader is not None:
             self._told.opened(handle)
         return OpenReply(number, direct_io, keep_cache)
 
@@ -316,13 +333,13 @@ class Operations:
             self.file_system.journal.record(opened.path, error)
             raise
 
-    async def _passed_through(self, number: int, handle: Handle, backing_id: int) -> OpenReply:
+    async def _passed_through(self, number: int, handle: Handle) -> OpenReply:
         """The reply for a file that the kernel reads by itself."""
-        handle.has_pages, handle.backing_id = False, backing_id
+        handle.has_pages = False
         self._pages.dropped(handle.inode)
         if self._recorder.turn:
             await self._told.passed_through(handle)
-        return OpenReply(number, direct_io=False, keep_cache=False, backing_id=backing_id)
+        return OpenReply(number, direct_io=False, keep_cache=False, backing_id=handle.backing_id)
 
     async def _opened(self, ino: int, request: Request, refusal: CrawlingError | None = None) -> Opened:
         fs, uid = self.file_system, request.uid
@@ -347,7 +364,7 @@ class Operations:
     @answered
     async def write(self, handle: int, data: bytes) -> int:
         """Give commands to a control file. Returns how many bytes it took."""
-        command = self._writers[handle]
+        command = _known(self._writers, handle)
         await in_task()
         await trio.to_thread.run_sync(command, data.decode(errors="replace"), abandon_on_cancel=True)
         await self._told.switched()
@@ -368,7 +385,7 @@ class Operations:
     @answered
     async def read(self, number: int, offset: int, size: int, request: Request) -> bytes | bytearray:
         """Bytes of an open file; fewer than `size` only at its end."""
-        handle = self._files[number]
+        handle = _known(self._files, number)
         if not request.pid:  # as of the kernel's read-ahead
             request = Request(handle.pid, handle.uid)
         data: bytes | bytearray | None = None
@@ -423,6 +440,10 @@ class Operations:
         """Close an open file, or a control file."""
         if self._writers.pop(number, None) is not None:
             return
+        _known(self._files, number)
+        self._close(number)
+
+    def _close(self, number: int) -> None:
         handle = self._files.pop(number)
         self._passthrough.released(handle.inode, handle.backing_id)
         if handle.is_awaited:
