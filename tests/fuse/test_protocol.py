@@ -253,6 +253,9 @@ def test_a_listing_goes_on_with_the_edition_that_it_began_with(operations: ToyOp
         second = listed(kernel, 0)
         first += listed(kernel, first[-1][2])
         forgotten = listed(kernel, 55 << 32 | 10)
+        operations.asked.clear()
+        assert listed(kernel, forgotten[0][2]) == forgotten[1:]
+        assert not operations.asked["opendir"]
     assert [name for name, *_ in first[2:]] == before
     assert [name for name, *_ in second[2:]] == before[1:]
     assert [name for name, *_ in forgotten] == before[1:][8:]
