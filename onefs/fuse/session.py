@@ -117,8 +117,9 @@ class Session:
         with suppress(OSError):  # there are no more, or the mount has gone
             while os.readv(connection, self._buffers) >= HEADER.size:
                 _, opcode, unique, *_ = HEADER.unpack_from(self._buffer)
-                if opcode not in UNANSWERED:
-                    os.write(connection, protocol.pack_error(unique, errno.ENOTCONN))
+                reply = _refusal(opcode, unique, errno.ENOTCONN)
+                if reply is not None:
+                    os.write(connection, reply)
 
     def invalidate_inode(self, ino: int, *, attributes_only: bool) -> None:
         """Have the kernel forget a node's attributes, and its pages or its listing. Raises OSError."""
@@ -197,8 +198,7 @@ class Session:
         length, opcode, unique, ino, uid, _, pid, extensions = HEADER.unpack_from(self._buffer)
         handler = self._table.get(opcode)
         if handler is None:
-            if opcode not in UNANSWERED:
-                self._send(opcode, unique, protocol.pack_error(unique, errno.ENOSYS))
+            self._send(opcode, unique, _refusal(opcode, unique, errno.ENOSYS))
             return None
         request = Request(pid, uid, is_told_of_signals=True)
         end = size - 8 * extensions
@@ -220,7 +220,7 @@ class Session:
         except Exception as error:  # noqa: BLE001
             reply = _failure(opcode, unique, error)
         except trio.Cancelled:  # the mount ends; what waits for this answer may keep the kernel from ending it
-            self._send(opcode, unique, protocol.pack_error(unique, errno.ENOTCONN))
+            self._send(opcode, unique, _refusal(opcode, unique, errno.ENOTCONN))
             raise
         finally:
             self._waiting.pop(unique, None)
@@ -285,4 +285,8 @@ def _failure(opcode: int, unique: int, error: Exception) -> Reply:
     else:
         _log.error("Unforeseen failure of a request of kind %d; the mount goes on", opcode, exc_info=error)
         number = errno.EIO
+    return _refusal(opcode, unique, number)
+
+
+def _refusal(opcode: int, unique: int, number: int) -> bytes | None:
     return None if opcode in UNANSWERED else protocol.pack_error(unique, number)
