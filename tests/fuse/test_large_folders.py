@@ -164,7 +164,8 @@ def test_of_a_large_folder_few_nodes_are_kept_and_all_are_found(operations: Oper
     assert len(listed) == N + 2
     assert n_nodes_of(files.catalogue) == 0
     for attributes in listed.values():
-        assert files.attributes(attributes.ino) == attributes
+        again = files.attributes(attributes.ino)
+        assert again._replace(version=attributes.version) == attributes  # that of a listing tells listings apart
     assert n_nodes_of(files.catalogue) == FILES_KEPT < N
     names = [f"{n:05}.npy" for n in (0, FILES_KEPT - 1, FILES_KEPT, N - 1)]
     for name in names:
