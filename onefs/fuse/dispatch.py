@@ -171,7 +171,7 @@ class Handlers:
 
     def _getxattr(self, unique: int, ino: int, payload: memoryview, request: Request) -> Answer[Reply]:
         (room,) = protocol.GETXATTR_IN.unpack_from(payload)
-        name = protocol.name_in(payload[protocol.GETXATTR_IN.size :])
+        name = protocol.text_in(payload[protocol.GETXATTR_IN.size :])
         return then(self._operations.getxattr(ino, name, request), protocol.pack_xattr, unique, room)
 
     def _listxattr(self, unique: int, ino: int, payload: memoryview, request: Request) -> Answer[Reply]:

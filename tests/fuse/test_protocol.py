@@ -199,6 +199,7 @@ def test_extended_attributes_tell_their_size_first(operations: ToyOperations) ->
         assert kernel.ask(km.GETXATTR, xattr_in(4999, b"user.long"))[0] == errno.ERANGE
         assert kernel.ask(km.GETXATTR, xattr_in(5000, b"user.long")) == (0, b"x" * 5000)
         assert kernel.ask(km.GETXATTR, xattr_in(9, b"user.none"))[0] == errno.ENODATA
+        assert kernel.ask(km.GETXATTR, xattr_in(9, b"user.hidden:folder/file"))[0] == errno.ENODATA
         assert kernel.ask(km.GETXATTR, xattr_in(9))[0] == errno.EINVAL
         names = b"user.short\0user.long\0"
         assert kernel.ask(km.LISTXATTR, xattr_in(0)) == (0, struct.pack("=I4x", len(names)))
