@@ -284,7 +284,7 @@ class FileSystem:
             if is_ahead and refusal is not None:
                 raise again(refusal)
             may_fetch = ALLOWED[self._mode()].fetching
-            file = self.content.open(dataset, may_fetch=may_fetch, refusal=refusal, beside=node)
+            file = self.content.open(dataset, may_fetch=may_fetch, refusal=refusal, node=node)
         except CrawlingError as error:
             self.journal.record("", error)  # the same for thousands of files
             raise
