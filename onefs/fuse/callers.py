@@ -2,6 +2,10 @@
 
 An operation is a coroutine. `begin` runs its first part without a task, which is all of it when nothing has to be
 waited for. Before it waits, the coroutine calls `in_task`; what is left of it then runs in a task of trio.
+
+FUSE_INTERRUPT says once of a request that its thread has some signal. From then on `until_done` looks at the thread's
+pending signals, and raises what becomes EINTR if one of `STOPPING` is among them. Where the kernel sends no interrupt
+(pyfuse3, and reads through the kernel's cache), it looks from time to time.
 """
 
 import functools

@@ -58,7 +58,8 @@ class Handlers:
     def table(self) -> Mapping[int, Handler]:
         """The handler of each opcode. For all others ENOSYS is right.
 
-        The kernel then closes, syncs, seeks and polls without asking, and uses GETATTR in place of STATX.
+        The kernel then closes, syncs, seeks and polls without asking, and uses GETATTR in place of STATX. Without
+        OPENDIR it keeps the listing of every folder (kept listings) and sends no RELEASEDIR.
         """
         rows: list[tuple[Opcode, Struct | None, Callable[[int, int, memoryview, Request], Answer[Reply]]]] = [
             (Opcode.LOOKUP, None, self._lookup),

@@ -77,9 +77,7 @@ class Pages:
         self._had_pages: set[int] = set()  # inodes of which it was ever given bytes; no more once there are too many
 
     def are_of(self, handle: Handle) -> bool:
-        """Whether the kernel's pages of this inode, if it has any, are of the very copy that is being opened here.
-
-        It drops them otherwise.
+        """Whether the kernel's pages of this inode, if it has any, are of the copy that is opened; else it drops them.
 
         One inode can come to stand for another copy: a file without a hash that is replaced in the cache, or a copy
         that was spoilt while it was open, and mended.

@@ -197,7 +197,10 @@ class Operations:
     @answered
     async def lookup(self, parent: int, name: bytes, request: Request) -> Attributes:
         """Attributes of an entry of a directory. Those of inode 0 say that it is absent."""
-        if name in (b".", b".."):  # of a handle that was taken before: from a number to its node
+        if name in (
+            b".",
+            b"..",
+        ):  # from an NFS server or open_by_handle_at, which know the number alone
             question = self.file_system.attributes if name == b"." else self.file_system.parent_attributes
             return await self._ask(self.file_system.wait_for(parent), request, question, parent)
         wait = self.file_system.wait_for(parent)
@@ -237,7 +240,7 @@ class Operations:
         return os.fsencode(self.file_system.target(ino))
 
     def forget(self, ino: int, times: int) -> None:
-        """Inode numbers are computed: only of views that were entered by name it matters who knows them."""
+        """Note that the kernel forgot an inode: it matters for views entered by name; other numbers are computed."""
         self.file_system.forgot(ino, times)
 
     @answered

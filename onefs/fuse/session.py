@@ -1,4 +1,10 @@
-"""`Session`: serves a mount by speaking the FUSE protocol with the kernel itself."""
+"""`Session`: serves a mount by speaking the FUSE protocol with the kernel itself.
+
+Its loop answers at once what needs no waiting, and looks for the next request for a moment before it waits for one.
+Data is written with writev, not with splice: large verified files are passed through instead, where the kernel can.
+`negotiation` has INIT, `dispatch` the other requests, `protocol` their layouts, `callers` interrupts, `notify` what the
+kernel is to forget, and `passthrough` which files it reads by itself.
+"""
 
 import errno
 import fcntl
