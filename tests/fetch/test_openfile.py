@@ -142,6 +142,15 @@ def test_no_descriptor_is_left_open(place: ArchiveAndCache) -> None:
     assert not list((place.cache / ".onefs" / "room").rglob("*-*")), "what a daemon has under way outlived it"
 
 
+def test_nothing_of_the_cache_is_left_open_where_files_were_synced_one_by_one(place: ArchiveAndCache) -> None:
+    content = place.content()
+    read(content, place.add(DATA[:5000]))
+    content.flush()
+    content.close()
+    targets = [_target(number) for number in os.listdir("/proc/self/fd")]
+    assert [target for target in targets if target.startswith(str(place.cache))] == []
+
+
 def test_a_descriptor_in_use_is_not_closed(place: ArchiveAndCache) -> None:
     dataset, content = place.add(DATA), place.content()
     read(content, dataset)
