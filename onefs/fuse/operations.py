@@ -192,7 +192,7 @@ class Operations:
         if name in (
             b".",
             b"..",
-        ):  # from an NFS server or open_by_handle_at, which know the number alone
+        ):  # of a handle that was taken before: from a number to its node
             question = self.file_system.attributes if name == b"." else self.file_system.parent_attributes
             return await self._ask(self.file_system.wait_for(parent), request, question, parent)
         wait = self.file_system.wait_for(parent)
