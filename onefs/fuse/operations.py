@@ -42,7 +42,7 @@ EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 ABSENT = Attributes(0, 0, 0, 0, 0, 0)
 """Tells the kernel that a name is absent until it is told otherwise."""
 ABSENT_NOW = ABSENT._replace(kept_s=0.0)
-_WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 _log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
