@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,14 +145,14 @@ class Showing:
             old, new = self._swap()
         _tell_left_out(tables)
         _log.info("The catalogue is of %s now; %d sessions changed", tables.metadata.created, len(changes.sessions))
-        return lambda: self._notifier.names_changed(_giving_way(new.stale_names(old, changes)))
+        return lambda: self._notifier.names_changed(_giving_way(self._changed(new.stale_names(old, changes))))
 
     def renew(self) -> None:
         """Show what the mode asks for now. What is known stays the same."""
         with self._lock:
             old, new = self._swap()
             names = [*new.renewed_names(old), *self._file_system().absences.take()]
-        self._notifier.names_changed(names)
+        self._notifier.names_changed(self._changed(names))
 
     def ask_again(self) -> None:
         """Expire all answers of the database, so that it is asked again for each folder that is listed."""
@@ -168,13 +168,17 @@ class Showing:
             changed = replace(self.rule, qc_limit=self.rule.qc_limit if qc_limit is None else qc_limit)
             self.rule = changed if as_of is None else replace(changed, as_of=as_of)
             old, new = self._swap()
-        self._notifier.names_changed(new.reruled_names(old))
+        self._notifier.names_changed(self._changed(new.reruled_names(old)))
 
     def renew_files(self) -> None:
         """Show the files of the tables as they are now. Raises `CacheDamagedError`."""
         with self._lock:
             self._files = _table_files(self.catalogues.tables)
         self.renew()
+
+    def _changed(self, names: Iterable[Name]) -> Iterator[Name]:
+        """Names of which the kernel is to be told, each once its folder has a new version."""
+        return self._file_system().folders.changed(names)
 
     def _swap(self) -> tuple[Forest, Forest]:
         """The forest that was shown, and that which is from now on."""
@@ -188,10 +192,13 @@ class Showing:
         with self._lock:
             if not self.catalogues.takes(edition):
                 return
-            file_system = self._file_system()
+            names: list[Name] = []
             if self._shown_at_rest is not self.catalogues.at_rest:
-                file_system.forest = self.forest()  # the tables alone are no longer all that is known
-            names = file_system.learned(changes)
+                old, new = self._swap()  # the tables alone are no longer all that is known
+                names += new.turned_live(old)
+            names += self._file_system().learned(changes)
+        names = list(self._changed(names))
+        self._notifier.listings_changed({name.parent_ino for name in names})
         self._notifier.tell_names(names)
 
     def _tree(self, view: View, mode: Mode, kept: SessionsKept) -> Tree:

@@ -6,7 +6,7 @@ import itertools
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from queue import SimpleQueue
 from typing import Protocol
 
@@ -16,6 +16,8 @@ from onefs.vfs.staleness import ITSELF
 _BATCH = 1000
 _PATIENCE_S = 10.0
 _END_S = 5.0
+_NO_ENTRY = b"-"
+"""A name that no entry has."""
 _log = logging.getLogger(__name__)
 
 
@@ -76,24 +78,28 @@ class Notifier:
         told = self._dropping.get(ino)
         return told is not None and not told.is_set()
 
+    def listings_changed(self, folders: Collection[int]) -> None:
+        """Forget the attributes and the listings of directories. Not for the event loop.
+
+        It is done when this returns, whatever else the kernel is told meanwhile.
+        """
+        self._attributes.put(functools.partial(forget_listings, folders)).wait(_PATIENCE_S)
+
     def names_changed(self, names: Iterable[tuple[int, str]]) -> None:
-        """Forget entries, absent ones included, by directory and name; for `ITSELF`, the directory's attributes.
+        """Forget entries, absent ones included, by directory and name, and the listings of these directories.
 
         Done when it returns, but for a thread that is answering the kernel. Not for the event loop.
         """
-        for told in self._tell_in_batches(names):
-            if not is_answering():
-                told.wait(_PATIENCE_S)
+        waits = not is_answering()
+        for batch in _batches(names):
+            self.listings_changed({parent for parent, _ in batch})
+            told = self._others.put(functools.partial(forget_names, batch))
+            waits = waits and told.wait(_PATIENCE_S)
 
     def tell_names(self, names: Iterable[tuple[int, str]]) -> None:
         """Forget the same, soon: the kernel forgets no entry of a directory while a listing of it is unanswered."""
-        for _ in self._tell_in_batches(names):
-            pass
-
-    def _tell_in_batches(self, names: Iterable[tuple[int, str]]) -> Iterator[threading.Event]:
-        remaining = iter(names)
-        while batch := list(itertools.islice(remaining, _BATCH)):
-            yield self._others.put(functools.partial(_forget_names, batch))
+        for batch in _batches(names):
+            self._others.put(functools.partial(forget_names, batch))
 
 
 class _Queue:
@@ -145,10 +151,25 @@ def _forget_inode(ino: int, kernel: Kernel, *, attributes_only: bool) -> None:
     kernel.invalidate_inode(ino, attributes_only=attributes_only)
 
 
-def _forget_names(names: list[tuple[int, str]], kernel: Kernel) -> None:
+def _batches(names: Iterable[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
+    remaining = iter(names)
+    while batch := list(itertools.islice(remaining, _BATCH)):
+        yield batch
+
+
+def forget_names(names: list[tuple[int, str]], kernel: Kernel) -> None:
+    """Have the kernel forget entries; then the listings of their directories: those under way have ended by then.
+
+    To forget an entry, even one that is not there, the kernel waits for the listings under way in the directory.
+    """
     for parent, name in names:
         with contextlib.suppress(FileNotFoundError):
-            if name == ITSELF:
-                kernel.invalidate_inode(parent, attributes_only=True)
-            else:
-                kernel.invalidate_entry(parent, os.fsencode(name))
+            kernel.invalidate_entry(parent, _NO_ENTRY if name == ITSELF else os.fsencode(name))
+    forget_listings({parent for parent, _ in names}, kernel)
+
+
+def forget_listings(folders: Collection[int], kernel: Kernel) -> None:
+    """Have the kernel forget the attributes and the listings of directories. It waits for nothing that is under way."""
+    for ino in folders:
+        with contextlib.suppress(FileNotFoundError):
+            kernel.invalidate_inode(ino, attributes_only=False)

@@ -215,18 +215,19 @@ class AttributePacker:
 
     def entry(self, unique: int, attributes: Attributes) -> bytes:
         """The answer to LOOKUP. Attributes of inode 0 say that the name is absent."""
-        ino, generation, mode, size, blocks, time_s, kept_s, version = attributes
+        ino, generation, mode, size, blocks, time_s, kept_s, version, is_live = attributes
         s, ns = (FOREVER_S, 0) if kept_s is None else _timeout(kept_s)
+        attributes_s, attributes_ns = (0, 0) if is_live else (s, ns)
         return ENTRY_OUT.pack(
-            ENTRY_OUT.size, 0, unique, ino, generation, s, s, ns, ns,
+            ENTRY_OUT.size, 0, unique, ino, generation, s, attributes_s, ns, attributes_ns,
             ino, size, blocks, time_s, time_s, time_s, version, version, version, mode, 1, self._uid, self._gid,
             0, BLOCK_SIZE_BYTES, 0,
         )  # fmt: skip
 
     def attributes(self, unique: int, attributes: Attributes) -> bytes:
         """The answer to GETATTR and SETATTR."""
-        ino, _, mode, size, blocks, time_s, kept_s, version = attributes
-        s, ns = (FOREVER_S, 0) if kept_s is None else _timeout(kept_s)
+        ino, _, mode, size, blocks, time_s, kept_s, version, is_live = attributes
+        s, ns = (0, 0) if is_live else (FOREVER_S, 0) if kept_s is None else _timeout(kept_s)
         return ATTR_OUT.pack(
             ATTR_OUT.size, 0, unique, s, ns,
             ino, size, blocks, time_s, time_s, time_s, version, version, version, mode, 1, self._uid, self._gid,
@@ -242,7 +243,7 @@ class AttributePacker:
         """
         uid, gid, common_of, common = self._uid, self._gid, None, b""
         chunks = [b""]
-        for name, (ino, generation, mode, size, blocks, time_s, kept_s, version) in entries:
+        for name, (ino, generation, mode, size, blocks, time_s, kept_s, version, is_live) in entries:
             length = len(name)
             room -= (DIRENTPLUS.size + 7 + length) & ~7
             if room < 0:
@@ -258,7 +259,8 @@ class AttributePacker:
                     time_s, time_s, time_s, version, version, version, mode, 1, uid, gid, 0, BLOCK_SIZE_BYTES, 0
                 )
             chunks.append(_NAMED[length].pack(
-                ino, generation, s, s, ns, ns, ino, size, blocks, common, ino, cookie, length, mode >> 12, name
+                ino, generation, s, 0 if is_live else s, ns, 0 if is_live else ns,
+                ino, size, blocks, common, ino, cookie, length, mode >> 12, name
             ))  # fmt: skip
         return _joined(unique, chunks)
 

@@ -37,6 +37,7 @@ from onefs.vfs.entries import Entries
 from onefs.vfs.forest import Forest, Wait
 from onefs.vfs.handles import ReadableFile
 from onefs.vfs.journal import Journal, Unanswered
+from onefs.vfs.kept_folders import KeptFolders
 from onefs.vfs.nodes import (
     LINK_MODE,
     MOMENT_S,
@@ -116,6 +117,8 @@ class FileSystem:
         self._modes = modes or NodeModes()
         self._prefetching = prefetching or Prefetching(content, 0, 0)
         self.absences = Absences()
+        self.folders = KeptFolders()
+        self._edition = self.folders.new_version()  # another whenever names come to mean something else
         self._unanswered = Unanswered(journal)
         # Both so that what mostly follows, the opening and the end of a fetch, need not look for the file again.
         self._looked_up_last: dict[int, tuple[int, DatasetFile]] = {}  # with `times_changed` before the look
@@ -130,13 +133,17 @@ class FileSystem:
     def forest(self, forest: Forest) -> None:
         forest.take_over(self._forest)
         self._forest = forest
-        self.times_changed += 1
+        self._note_changed()
 
     def learned(self, changes: Changes) -> list[Name]:
         """Show what the live catalogue learned. Gives what the kernel must forget. For one thread at a time."""
         names = self._forest.changed(changes)
-        self.times_changed += 1
+        self._note_changed()
         return names
+
+    def _note_changed(self) -> None:
+        self.times_changed += 1
+        self._edition = self.folders.new_version()
 
     @property
     def catalogue(self) -> Catalogue:
@@ -237,10 +244,10 @@ class FileSystem:
         return node.target
 
     def entries(self, ino: int) -> Entries:
-        """A directory's entries."""
+        """A directory's entries. The version of the first, which is the directory itself, tells listings apart."""
         if before_listing := self._forest.before_listing(ino):
             before_listing()
-        forest = self._forest
+        edition, forest = self._edition, self._forest
         try:
             directory, nodes = forest.listed(ino)
         except OnefsError as error:
@@ -248,6 +255,8 @@ class FileSystem:
             raise
         self._unanswered.answered(ino)
         own = self._attributes(directory)
+        if not own.is_live:
+            own = own._replace(version=edition)
         above = Attributes(forest.parent_ino(directory), 0, self._modes.directory, 0, 0, directory.time_s)
         cached = self._blocks_of(nodes)
         is_sure = cached.are_sure and not self._serves_mismatches
@@ -380,7 +389,8 @@ class FileSystem:
     def _attributes(self, node: Node) -> Attributes:
         if isinstance(node, Directory):
             kept_s = MOMENT_S if isinstance(node, QueryFolder) else None
-            return Attributes(node.ino, 0, self._modes.directory, 0, 0, node.time_s, kept_s)
+            version, is_live = self._version_of(node.ino)
+            return Attributes(node.ino, 0, self._modes.directory, 0, 0, node.time_s, kept_s, version, is_live)
         if isinstance(node, SpecialFile):
             kept_s = None if node.text is None else 0.0
             return Attributes(node.ino, 0, self._special_mode(node), node.size_bytes, 0, node.time_s, kept_s)
@@ -394,6 +404,17 @@ class FileSystem:
             size = size if cached is None else cached
         blocks = self.content.cached_blocks(dataset)
         return Attributes(node.ino, node.generation, self._modes.file, size, blocks, node.time_s)
+
+    def _version_of(self, ino: int) -> tuple[int, bool]:
+        """The version of a folder's listing; and whether it is live, as it is too if the kernel keeps too many."""
+        folders = self.folders
+        while True:
+            times_taken = folders.times_taken
+            if self._forest.is_live(ino) or not folders.note(ino):
+                return folders.new_version(), True
+            version = folders.version(ino)
+            if times_taken == folders.times_taken:  # who forbids to keep them takes them once the forest is replaced
+                return version, False
 
     def _special_mode(self, node: SpecialFile) -> int:
         """The mode of a control file, or of a table, which stands outside of the control directory."""

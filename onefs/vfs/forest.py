@@ -17,7 +17,16 @@ from onefs.vfs.entered import LISTED_MOST, EnteredViews, Group, Numbers
 from onefs.vfs.links import LinksMade, Resolver
 from onefs.vfs.nodes import Directory, Link, LinkFolder, LiveFolder, Node, as_directory, joined
 from onefs.vfs.queries import Queries
-from onefs.vfs.staleness import Name, learned_names, reruled_names, stale_files, stale_names, top_names
+from onefs.vfs.staleness import (
+    EVERY_FOLDER,
+    ITSELF,
+    Name,
+    learned_names,
+    reruled_names,
+    stale_files,
+    stale_names,
+    top_names,
+)
 from onefs.vfs.tree import Tree
 from onefs.vfs.trees import Trees
 
@@ -193,6 +202,21 @@ class Forest:
         above = f"{self._groups[group].path}/{name}"
         return f"{above}/{path}" if path else above
 
+    def is_live(self, ino: int) -> bool:
+        """Whether the listing of a folder changes without `stale_names` or `changed` telling of it.
+
+        The kernel may keep the listings of the others.
+        """
+        view = 0 if ino == inodes.ROOT else inodes.view_of(ino)
+        if view is None:
+            return True
+        tree = self._trees.fixed.get(view)
+        return tree.is_live if tree is not None else self._is_live_entered(view)
+
+    def _is_live_entered(self, view: int) -> bool:
+        """The same, of the folders of an entered view."""
+        return self.root.is_live and not self._entered.has_own_catalogue(view)
+
     # -- waiting -------------------------------------------------------------------------------------------------
 
     def may_ask(self, ino: int) -> bool:
@@ -253,13 +277,14 @@ class Forest:
             if before.catalogue is after.catalogue:
                 yield from stale_files(before, after)
             elif self._entered.has_own_catalogue(after.view.number):
-                yield self._place(after.view.number)
+                yield from self._whole_view(after.view.number)
             elif isinstance(before.catalogue, Snapshot) and isinstance(after.catalogue, Snapshot):
                 yield from stale_names(before, after, changes)
             elif after is self.root:
                 yield from top_names((before, after))
+                yield Name(inodes.ROOT, EVERY_FOLDER)
             else:
-                yield self._place(after.view.number)
+                yield from self._whole_view(after.view.number)
 
     def renewed_names(self, old: "Forest") -> Iterator[Name]:
         """The same, where both know the same archive, but for names that `old` called absent and this may ask for."""
@@ -270,6 +295,7 @@ class Forest:
     def reruled_names(self, old: "Forest") -> Iterator[Name]:
         """The same, where all that became different is the rules by which views show things."""
         yield from self._far_views(old)
+        yield from self.turned_live(old)
         for before, after in self._trees.successions(old._trees):
             yield from reruled_names(before, after)
 
@@ -277,8 +303,14 @@ class Forest:
         """Where views came or went."""
         now, before = self._trees.fixed, old._trees.fixed
         for view in now.keys() ^ before.keys():
-            yield (self if view in now else old)._place(view)
+            yield from (self if view in now else old)._whole_view(view)
         yield from self._far_views(old)
+        yield from self.turned_live(old)
+
+    def _whole_view(self, view: int) -> Iterator[Name]:
+        """A view that is another one now: the kernel forgets all of it."""
+        yield self._place(view)
+        yield Name(inodes.view_root(view), EVERY_FOLDER)
 
     def _far_views(self, old: "Forest", *, learning: bool = False) -> Iterator[Name]:
         """Where entered views stand of which no tree is at hand that could tell what became of its names."""
@@ -288,6 +320,19 @@ class Forest:
             place = entered.numbers.place(view)
             if place and view not in compared and not (learning and entered.has_own_catalogue(view)):
                 yield self.name_in_group(*place)
+                yield Name(inodes.view_root(view), EVERY_FOLDER)
+
+    def turned_live(self, old: "Forest") -> Iterator[Name]:
+        """Folders whose listings the kernel may have kept of `old`, and may not of this."""
+        before = old._trees.fixed
+        for view, tree in self._trees.fixed.items():
+            if tree.is_live and view in before and not before[view].is_live:
+                yield Name(tree.root_ino, EVERY_FOLDER)
+        if self.root.is_live and not old.root.is_live:
+            # Somebody may be entering a view just then.
+            yield from (Name(folder.ino, ITSELF) for folder in self._groups.values())
+            entered = filter(self._is_live_entered, self._entered.numbers.placed())
+            yield from (Name(inodes.view_root(view), EVERY_FOLDER) for view in entered)
 
     @property
     def may_learn(self) -> bool:

@@ -34,8 +34,10 @@ MOMENT_S = 1.0
 class Attributes(NamedTuple):
     """What `stat` tells. `generation` changes when a number comes to stand for other bytes.
 
-    `kept_s` is for how many seconds the kernel may keep it; None until it is told to forget it. `version` are the
-    nanoseconds of its time: those of a folder change whenever its listing does.
+    `kept_s` is for how many seconds the kernel may keep it; None until it is told to forget it. `version` is that of a
+    folder's listing, the nanoseconds of its time: it is another after each change. The listing of a folder that
+    `is_live` changes without the kernel being told: it must ask for the attributes before each, and they always have
+    another version.
     """
 
     ino: int
@@ -46,6 +48,7 @@ class Attributes(NamedTuple):
     time_s: int
     kept_s: float | None = None
     version: int = 0
+    is_live: bool = False
 
 
 @dataclass(slots=True, eq=False)

@@ -13,12 +13,15 @@ from onefs.vfs.nodes import DatasetFile, Directory, Node
 from onefs.vfs.tree import Tree
 
 ITSELF = "."
+EVERY_FOLDER = ".."
 
 
 class Name(NamedTuple):
     """An entry of a directory, whether it was there, will be there, or means something else.
 
-    `ITSELF` means the directory's own attributes: its entry stays, and with it whoever works in there.
+    `ITSELF` means the directory's own attributes and its listing: its entry stays, and with it whoever works in there.
+    `EVERY_FOLDER` means the same of all folders of a view, whose root the directory is. Any other name means the
+    attributes and the listing of the directory as well.
     """
 
     parent_ino: int
@@ -36,7 +39,9 @@ def stale_names(old: Tree, new: Tree, changes: Changes) -> Iterator[Name]:
 
 def _candidates(old: Tree, new: Tree, changes: Changes) -> Iterator[Name]:
     yield from stale_files(old, new)
-    yield from (_name_of(old, row) for row in changes.folders_gone)
+    for row in changes.folders_gone:
+        yield _name_of(old, row)
+        yield Name(old.folder_ino(row), ITSELF)  # somebody may work in there
     for row in changes.folders_new:
         if old.catalogue.folder_of_key(new.catalogue.folder_key(row)) is None:
             yield _name_of(new, row)
@@ -48,6 +53,7 @@ def _candidates(old: Tree, new: Tree, changes: Changes) -> Iterator[Name]:
             after = new.session_entries(new_row) if new_row is not None else {}
         except OnefsError:  # one of the indexes is damaged: the kernel forgets the whole folder
             yield from (_folder_of(tree, row) for tree, row in ((old, old_row), (new, new_row)) if row is not None)
+            yield Name(new.root_ino, EVERY_FOLDER)
         else:
             yield from _different(before, after)
 
@@ -97,11 +103,14 @@ def learned_names(tree: Tree, changes: Changes) -> list[Name]:
     """Have a tree drop what it keeps of what its catalogue learned; the names that mean something else from now on."""
     kept = tree.forget(changes)
     names = [_name_of(tree, row) for row in changes.folders_gone]
+    if changes.folders_gone:
+        names.append(Name(tree.root_ino, EVERY_FOLDER))  # those below are not named, and somebody may work in there
+    names += [Name(tree.folder_ino(row), ITSELF) for row in changes.folders_new]
     for row in changes.folders_new:
         folder = tree.catalogue.folder(row)
         before = kept.get(row)
-        is_same = before is not None and _has_same_sessions(tree, before.folder, folder)
-        names.append(Name(tree.folder_ino(row), ITSELF) if is_same else _name_of(tree, row))
+        if before is None or not _has_same_sessions(tree, before.folder, folder):
+            names.append(_name_of(tree, row))
     for old_row, new_row in changes.sessions:
         if old_row != new_row:
             names += _different(_entries(tree, old_row), _entries(tree, new_row))

@@ -50,6 +50,8 @@ class Tree:
         self.files = files
         self.before_listing = before_listing
         self.may_ask = catalogue.may_ask
+        self.is_live = catalogue.may_ask or before_listing is not None
+        """Whether listings change without anybody telling of it, as they are asked for when somebody lists."""
         self.root_ino = self.folder_ino(_ROOT_ROW)
         self.root = self._directory(catalogue.folder(_ROOT_ROW), "", self.root_ino)
         self._files_by_ino = {file.ino: file for file in files.values()}

@@ -8,7 +8,7 @@ from onefs.fuse.notify import Notifier
 
 
 class StalledKernel:
-    """Forgets no name before a listing goes on, and attributes at once."""
+    """Forgets no name before a listing goes on, and attributes and listings at once."""
 
     def __init__(self) -> None:
         self.listing_goes_on, self.waits = threading.Event(), threading.Event()
@@ -19,7 +19,6 @@ class StalledKernel:
         self.listing_goes_on.wait(PATIENCE_S)
 
     def invalidate_inode(self, ino: int, *, attributes_only: bool) -> None:
-        assert attributes_only
         self.forgotten.append(ino)
 
 
@@ -32,14 +31,15 @@ def test_without_a_mount_nothing_is_told() -> None:
     assert kernel.forgotten == []
 
 
-def test_attributes_are_forgotten_though_names_wait_for_a_listing() -> None:
+def test_attributes_and_listings_are_forgotten_though_names_wait_for_a_listing() -> None:
     notifier, kernel = Notifier(), StalledKernel()
     notifier.start(kernel)
     try:
         notifier.tell_names([(1, "lab")])
         assert kernel.waits.wait(PATIENCE_S)
         notifier.attributes_changed(5)
-        assert kernel.forgotten == [5]
+        notifier.listings_changed({6})
+        assert kernel.forgotten == [5, 6]
     finally:
         kernel.listing_goes_on.set()
         notifier.stop()

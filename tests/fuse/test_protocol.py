@@ -178,6 +178,21 @@ def test_times_have_the_version_as_nanoseconds(operations: ToyOperations) -> Non
     assert (mode, links, block) == (DIRECTORY, 1, 4096)
 
 
+def test_attributes_of_a_live_folder_are_not_kept_though_its_entry_is(operations: ToyOperations) -> None:
+    folder = operations.nodes[ROOT].children[b"folder"]
+    operations.replace(folder, is_live=True)
+    with negotiated(operations) as kernel:
+        _, entry = kernel.ask(km.LOOKUP, b"folder\0")
+        _, attributes = kernel.ask(km.GETATTR, bytes(16), ino=folder)
+        _, listed = kernel.ask(km.READDIRPLUS, read_in(0, 4096))
+    at = listed.index(b"folder") - 24 - 128
+    for answer in (entry, listed[at:]):
+        _, _, entry_s, attributes_s, entry_ns, attributes_ns = struct.unpack_from("=QQQQII", answer)
+        assert entry_s > 86400
+        assert (attributes_s, entry_ns, attributes_ns) == (0, 0, 0)
+    assert struct.unpack_from("=QI", attributes) == (0, 0)
+
+
 def test_extended_attributes_tell_their_size_first(operations: ToyOperations) -> None:
     with negotiated(operations) as kernel:
         assert kernel.ask(km.GETXATTR, xattr_in(0, b"user.long")) == (0, struct.pack("=I4x", 5000))

@@ -7,7 +7,7 @@ from onefs.errors import GoneError, NotInCatalogueError
 from onefs.vfs import inodes
 from onefs.vfs.forest import Forest
 from onefs.vfs.nodes import Directory
-from onefs.vfs.staleness import ITSELF, Name
+from onefs.vfs.staleness import EVERY_FOLDER, ITSELF, Name
 
 LABS, SUBJECTS, DAYS, FILES = ("la", "lb"), ("s", "t"), ("2024-01-01", "2024-02-02"), ("b.npy", "x/a.npy", "x/y/c.npy")
 NAMES = {*LABS, *SUBJECTS, *DAYS, "Subjects", "001", "aggregates", "b.npy", "a.npy", "c.npy", "x", "y"}
@@ -45,6 +45,8 @@ class Kernel:
 
     def forget(self, names: Iterator[Name] | list[Name]) -> None:
         for name in names:
+            if name.name == EVERY_FOLDER:
+                continue  # of listings, it keeps none
             if name.name == ITSELF:
                 for entry in [entry for entry, is_ in self.known.items() if is_ and is_[0] == name.parent_ino]:
                     self.known[entry] = (name.parent_ino, self.time_of(self.forest.node(name.parent_ino)))

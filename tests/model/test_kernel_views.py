@@ -1,6 +1,6 @@
 """What a kernel remembers of a mount's views, while rules switch and tables come: nothing of it may become wrong."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from onefs.sources.releases import Releases
 from onefs.sources.source import resolve
 from onefs.vfs import inodes
 from onefs.vfs.forest import Forest
+from onefs.vfs.kept_folders import KeptFolders
 from onefs.vfs.nodes import DatasetFile, Directory
 from onefs.vfs.staleness import Name
 
@@ -62,6 +63,9 @@ class Telling:
         self.kernel.forget(list(names))
 
     tell_names = names_changed
+
+    def listings_changed(self, folders: Collection[int]) -> None:
+        """Do nothing: this kernel keeps no listings."""
 
 
 class Looking(Kernel):
@@ -130,6 +134,7 @@ class Swapping:
 
     def __init__(self, forest: Forest) -> None:
         self._forest = forest
+        self.folders = KeptFolders()
         self.kernel: Kernel | None = None
 
     @property
