@@ -229,7 +229,6 @@ class Directories:
         listing = self._listings.get(key) if part.cookie else None
         if listing is None:
             return then(self._operations.opendir(ino, part.request), self._entries, part)
-        self._listings.move_to_end(key)
         return self._entries(part, listing)
 
     def _entries(self, part: _Part, listing: Listing) -> Answer[Reply]:
@@ -239,11 +238,9 @@ class Directories:
         return then(self._operations.readdir(listing, position, part.request), self._packed, part, listing)
 
     def _packed(self, part: _Part, listing: Listing, entries: Sequence[tuple[bytes, Attributes]]) -> Reply:
-        cookie = part.cookie
-        if not cookie:
-            version = entries[0][1].version  # of the directory itself, which comes first
-            self._keep((listing.inode, version), listing)
-            cookie = version << _POSITION_BITS
+        # The version of the directory itself, which comes first in a listing.
+        cookie = part.cookie or entries[0][1].version << _POSITION_BITS
+        self._keep((listing.inode, cookie >> _POSITION_BITS), listing)
         return part.pack(part.unique, entries, cookie, part.room)
 
     def _keep(self, key: tuple[int, int], listing: Listing) -> None:

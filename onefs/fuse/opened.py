@@ -48,6 +48,9 @@ class Page(NamedTuple):
     entries: list[tuple[bytes, Attributes]]
 
 
+NOTHING_PACKED = Page(0, [])
+
+
 @dataclass(slots=True, eq=False)
 class Listing:
     """The entries of a directory as they were when a program began to list it: a refresh neither repeats nor skips any.
@@ -59,7 +62,7 @@ class Listing:
     inode: int
     entries: Entries
     times_changed: int
-    page: Page = Page(0, [])
+    page: Page = NOTHING_PACKED
 
 
 class Pages:
