@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mounted import ADAPTER_VARIABLE, Mounted
 
 pytestmark = pytest.mark.needs_mount
-N_EXAMPLES = int(os.environ.get("RANDOM_OPERATIONS", "60"))
+N_EXAMPLES = int(os.environ.get("RANDOM_OPERATIONS", "40"))
 MANY = 700
 FILES = {
     "alf/a.times.npy": b"0123456789" * 50,
@@ -145,9 +145,11 @@ def outcome(answer: Answer) -> str:
     return answer.get("error", DONE)
 
 
-def check_adapters(trees: Trees, step: Step) -> Answer:
+def check_adapters(trees: Trees, step: Step, *, with_times: bool = True) -> Answer:
     """What the session answers to a step, and pyfuse3 as well."""
     mine, theirs = answers(trees.session, step), answers(trees.pyfuse3, step)
+    if not with_times:
+        mine, theirs = (Answer({**answer, "_time": None}) for answer in (mine, theirs))
     pair = step.operation.__name__, outcome(mine), outcome(theirs)
     assert mine == theirs or pair in ADAPTERS_DIFFERING, step
     if step.operation is look and outcome(mine) == DONE:
@@ -177,6 +179,6 @@ def test_both_adapters_answer_alike_below_the_control_folder(trees: Trees) -> No
     @given(st.lists(IN_CONTROL, min_size=1, max_size=20))
     def check(steps: list[Step]) -> None:
         for step in steps:
-            check_adapters(trees, step)
+            check_adapters(trees, step, with_times=False)  # the folder tells when it was mounted
 
     check()
