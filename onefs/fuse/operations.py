@@ -20,7 +20,7 @@ from onefs.fuse.accounting import ProgramAccounting
 from onefs.fuse.callers import Answer, Request, begin, in_task, in_thread, until_done
 from onefs.fuse.counters import OPERATIONS, Counters
 from onefs.fuse.errnos import FuseError, errno_of
-from onefs.fuse.opened import Handle, Listing, Pages
+from onefs.fuse.opened import Handle, Listing, Page, Pages
 from onefs.fuse.passthrough import Passthrough
 from onefs.fuse.process_lookup import ProcessLookup
 from onefs.fuse.recording import ReadReporter
@@ -42,7 +42,7 @@ EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 ABSENT = Attributes(0, 0, 0, 0, 0, 0)
 """Tells the kernel that a name is absent until it is told otherwise."""
 ABSENT_NOW = ABSENT._replace(kept_s=0.0)
-_WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 _log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
@@ -259,23 +259,25 @@ class Operations:
                 break
         return listing
 
-    def _pack(self, listing: Listing, begin: int) -> None:
+    def _pack(self, listing: Listing, begin: int) -> Page:
         """Pack at most `PAGE_ENTRIES` entries of a directory, from a position on."""
         found = listing.entries.part(begin, begin + PAGE_ENTRIES)
-        listing.turn_to(begin, [(os.fsencode(name), attributes) for name, attributes in found])
+        listing.page = Page(begin, [(os.fsencode(name), attributes) for name, attributes in found])
+        return listing.page
 
     @answered
     async def readdir(self, listing: Listing, position: int, request: Request) -> list[tuple[bytes, Attributes]]:
         """Entries of a listing from a position on, `.` and `..` first; none at its end."""
         if position >= len(listing.entries):
             return []
-        if not listing.begin <= position < listing.begin + len(listing.page):
+        page = listing.page
+        if not page.begin <= position < page.begin + len(page.entries):
             wait = Wait.WORK if self.file_system.may_block else Wait.NOTHING
-            await self._ask(wait, request, self._pack, listing, position)
+            page = await self._ask(wait, request, self._pack, listing, position)
+        entries = page.entries[position - page.begin :] if position > page.begin else page.entries
         if listing.times_changed != self.file_system.times_changed:
-            listing.times_changed = self.file_system.times_changed
-            listing.zero_timeouts()
-        return listing.page[position - listing.begin :] if position > listing.begin else listing.page
+            return [(name, attributes._replace(kept_s=0.0)) for name, attributes in entries]
+        return entries
 
     @answered
     async def open(self, ino: int, flags: int, request: Request) -> OpenReply:
