@@ -119,6 +119,12 @@ class CacheLayout:
             return True
         return False
 
+    def lacks_copy(self, dataset: Dataset) -> bool:
+        """Whether there is surely nothing under the name that onefs gives the dataset's file. Costs little."""
+        with suppress(OSError):
+            return self.folder.lacks(next(self._paths(dataset)))
+        return False
+
     def blocks(self, dataset: Dataset) -> int:
         """512-byte blocks of the complete file, or of what is fetched of a dataset so far."""
         for path in () if self.lacks_folder(dataset) else self._paths(dataset):

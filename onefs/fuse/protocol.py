@@ -129,11 +129,18 @@ class MalformedError(ValueError):
 
 
 def name_in(payload: memoryview) -> bytes:
-    """The one name that a payload consists of. Raises `MalformedError`."""
-    name = bytes(payload)
-    if name.find(b"\0") != len(name) - 1 or len(name) < 2 or b"/" in name:
-        raise MalformedError("A name is missing, or does not end with NUL.")
-    return name[:-1]
+    """The one name of an entry that a payload consists of. Raises `MalformedError`."""
+    if b"/" in (name := text_in(payload)):
+        raise MalformedError("The name of an entry has a slash.")
+    return name
+
+
+def text_in(payload: memoryview) -> bytes:
+    """The one text that a payload consists of, as the name of an attribute. Raises `MalformedError`."""
+    text = bytes(payload)
+    if text.find(b"\0") != len(text) - 1 or len(text) < 2:
+        raise MalformedError("A text is missing, or does not end with NUL.")
+    return text[:-1]
 
 
 def forgotten_in(payload: memoryview) -> Sequence[tuple[int, int]]:
