@@ -2,6 +2,10 @@
 
 An operation is a coroutine. `begin` runs its first part without a task, which is all of it when nothing has to be
 waited for. Before it waits, the coroutine calls `in_task`; what is left of it then runs in a task of trio.
+
+FUSE_INTERRUPT says once of a request that its thread has some signal. From then on `until_done` looks at the thread's
+pending signals, and raises what becomes EINTR if one of `STOPPING` is among them. Where the kernel sends no interrupt
+(pyfuse3, and reads through the kernel's cache), it looks from time to time.
 """
 
 import functools
@@ -80,15 +84,21 @@ class Request:
 
 
 def begin(coroutine: Coroutine[Any, Any, R]) -> Answer[R]:
-    """Run an operation until it has to wait. Returns its answer, or a coroutine for what is left. Raises its error."""
+    """Run an operation until it has to wait. Returns its answer, or a coroutine for what is left. Raises its error.
+
+    Raises RuntimeError if it waits without `in_task`, before that could wake a task that waits for something else.
+    """
     _thread.has_no_task = True
     try:
-        coroutine.send(None)
+        waits_for = coroutine.send(None)
     except StopIteration as done:
         answer: R = done.value
         return answer
     finally:
         _thread.has_no_task = False
+    if waits_for is not None:  # in_task yields None, whatever waits in trio yields something
+        coroutine.close()
+        raise RuntimeError("An operation waits without a task: it must call in_task first.")
     return _go_on(coroutine)
 
 

@@ -58,7 +58,8 @@ class Handlers:
     def table(self) -> Mapping[int, Handler]:
         """The handler of each opcode. For all others ENOSYS is right.
 
-        The kernel then closes, syncs, seeks and polls without asking, and uses GETATTR in place of STATX.
+        The kernel then closes, syncs, seeks and polls without asking, and uses GETATTR in place of STATX. Without
+        OPENDIR it keeps the listing of every folder (kept listings) and sends no RELEASEDIR.
         """
         rows: list[tuple[Opcode, Struct | None, Callable[[int, int, memoryview, Request], Answer[Reply]]]] = [
             (Opcode.LOOKUP, None, self._lookup),
@@ -229,7 +230,6 @@ class Directories:
         listing = self._listings.get(key) if part.cookie else None
         if listing is None:
             return then(self._operations.opendir(ino, part.request), self._entries, part)
-        self._listings.move_to_end(key)
         return self._entries(part, listing)
 
     def _entries(self, part: _Part, listing: Listing) -> Answer[Reply]:
@@ -239,18 +239,14 @@ class Directories:
         return then(self._operations.readdir(listing, position, part.request), self._packed, part, listing)
 
     def _packed(self, part: _Part, listing: Listing, entries: Sequence[tuple[bytes, Attributes]]) -> Reply:
-        cookie = part.cookie
-        if not cookie:
-            version = entries[0][1].version  # of the directory itself, which comes first
-            self._keep((listing.inode, version), listing)
-            cookie = version << _POSITION_BITS
-        return part.pack(part.unique, entries, cookie, part.room)
-
-    def _keep(self, key: tuple[int, int], listing: Listing) -> None:
+        # The first entry is the directory itself, with its version.
+        cookie = part.cookie or entries[0][1].version << _POSITION_BITS
+        key = listing.inode, cookie >> _POSITION_BITS
         self._listings[key] = listing
         self._listings.move_to_end(key)
         if len(self._listings) > LISTINGS_KEPT:
             self._listings.popitem(last=False)
+        return part.pack(part.unique, entries, cookie, part.room)
 
 
 def then(answer: Answer[R], go_on: Callable[[*First, R], Answer[S]], *first: *First) -> Answer[S]:

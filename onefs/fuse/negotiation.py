@@ -1,4 +1,9 @@
-"""INIT: what the kernel offers, what the session takes of it, and what is missing and why."""
+"""INIT: what the kernel offers, what the session takes of it, and what is missing and why.
+
+EXPORT_SUPPORT is for NFS servers: `.` and `..` are looked up by inode number, and handles outlive a remount. Kept
+listings take version 7.28, and need no OPENDIR with NO_OPENDIR_SUPPORT; passthrough takes version 7.40. WRITEBACK_CACHE
+is never agreed on: the kernel offers no passthrough with it.
+"""
 
 import mmap
 from dataclasses import dataclass
@@ -21,7 +26,7 @@ BUFFER_BYTES = REQUEST_BYTES + mmap.PAGESIZE
 MAX_BACKGROUND = 10_000
 """Requests that nobody waits for, such as read-ahead, which the kernel sends before it holds back more."""
 STACK_DEPTH = 1
-"""The cache of a mount that passes reads through may not stand on a stacked file system itself."""
+"""max_stack_depth: the cache may not be on a stacked file system, such as an overlayfs, if reads are passed through."""
 
 
 class InitFlag(IntFlag):

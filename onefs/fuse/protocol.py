@@ -203,13 +203,13 @@ def pack_statfs(unique: int, usage: Usage) -> bytes:
 
 
 def pack_invalidate_inode(ino: int, *, attributes_only: bool) -> bytes:
-    """Has the kernel forget attributes, and all pages: those of a directory are its listing."""
+    """The notification to forget the attributes and pages of an inode; those of a directory are its kept listing."""
     offset = -1 if attributes_only else 0
     return _NOTIFY_INODE.pack(_NOTIFY_INODE.size, _INVALIDATE_INODE, 0, ino, offset, 0)
 
 
 def pack_invalidate_entry(parent: int, name: bytes) -> bytes:
-    """Has the kernel forget an entry of a directory."""
+    """The notification to forget an entry of a directory."""
     size = _NOTIFY_ENTRY.size + len(name) + 1
     return _NOTIFY_ENTRY.pack(size, _INVALIDATE_ENTRY, 0, parent, len(name), 0) + name + b"\0"
 

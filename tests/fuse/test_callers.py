@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from onefs.errors import InterruptedByCallerError
-from onefs.fuse.callers import STOPPING, Request, until_done, wants_to_stop
+from onefs.fuse.callers import STOPPING, Request, begin, in_task, until_done, wants_to_stop
 
 # Signals sent to a stopped process stay pending, as those of a program that waits in the kernel do.
 PROGRAM = """
@@ -113,3 +113,23 @@ def test_waiting_ends_when_the_program_is_to_stop(stopped: Stopped) -> None:
     with pytest.raises(InterruptedByCallerError):
         trio.run(until_done, future, Request(stopped.pid, 0))
     future.set_result(None)  # after the loop has ended: nobody is there to be woken
+
+
+def test_an_operation_that_waits_without_a_task_is_refused() -> None:
+    async def careless() -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def careful() -> int:
+        await in_task()
+        await trio.lowlevel.checkpoint()
+        return 1
+
+    async def main() -> None:
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="call in_task first"):
+                begin(careless())
+            rest = begin(careful())
+            assert not isinstance(rest, int)
+            assert await rest == 1
+
+    trio.run(main)

@@ -201,6 +201,11 @@ def unmount(path: Path, *, lazily: bool = False) -> None:
         raise OSError(ctypes.get_errno(), "umount")
 
 
+def is_stuck(thread: threading.Thread) -> bool:
+    """Whether a thread of this process waits in the kernel, out of reach of signals."""
+    return Path(f"/proc/self/task/{thread.native_id}/stat").read_text().rpartition(")")[2].split()[0] == "D"
+
+
 class Served:
     """A session that a thread of its own serves. It is given `more`."""
 
