@@ -292,8 +292,8 @@ class Settings:
     kernel_adapter: str = _setting(
         "auto",
         one_of("auto", "session", "pyfuse3"),
-        "what talks to the kernel: session, which is part of onefs; pyfuse3, the library of that name, which must be installed; "
-        "auto, session if the kernel speaks FUSE 7.26 (Linux 4.9) or later",
+        "what talks to the kernel: session, which is part of onefs; pyfuse3, the library of that name, which must be "
+        "installed; auto, session if the kernel speaks FUSE 7.26 (Linux 4.9) or later",
         group=Group.MOUNT,
     )
     passthrough: str = _setting(

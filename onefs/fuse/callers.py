@@ -8,18 +8,20 @@ pending signals, and raises what becomes EINTR if one of `STOPPING` is among the
 (pyfuse3, and reads through the kernel's cache), it looks from time to time.
 """
 
+import errno
 import functools
+import os
 import signal
 import threading
 import types
 from collections.abc import Callable, Coroutine, Generator
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from types import CoroutineType
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, TypeVarTuple
 
 import trio
 
@@ -35,6 +37,7 @@ _PENDING = (b"SigPnd:", b"ShdPnd:")
 _BLOCKED = b"SigBlk:"
 
 R = TypeVar("R")
+About = TypeVarTuple("About")
 Answer: TypeAlias = R | Coroutine[Any, Any, R]
 """An answer, or the coroutine that gives it once it has waited."""
 
@@ -128,9 +131,11 @@ def in_task() -> Generator[None, None, None]:
 async def until_done(future: "Future[Any]", request: Request, longest_s: float = inf) -> None:
     """Wait for a future on behalf of a program, at most so long.
 
-    Raises `InterruptedByCallerError` when a signal that stops programs is pending for its thread.
+    Raises `InterruptedByCallerError` when a signal that stops programs is pending for its thread, or has ended it:
+    who waits for the same pages of the kernel then asks for itself.
     """
     await in_task()
+    was_there = not request.is_told_of_signals and is_there(request.pid)
     end_s = trio.current_time() + longest_s
     token = trio.lowlevel.current_trio_token()
 
@@ -151,18 +156,25 @@ async def until_done(future: "Future[Any]", request: Request, longest_s: float =
             break
         if (request.is_interrupted or not request.is_told_of_signals) and wants_to_stop(request.pid):
             raise InterruptedByCallerError("The program that was waiting has been interrupted.")
+        if was_there and not is_there(request.pid):
+            raise InterruptedByCallerError("The program that was waiting has been interrupted.")
         pause_s = min(pause_s * 1.5, LONGEST_PAUSE_S)
 
 
-async def in_thread(question: Callable[[], R], request: Request, limiter: trio.CapacityLimiter) -> R:
+async def in_thread(
+    question: Callable[[], R],
+    request: Request,
+    limiter: trio.CapacityLimiter,
+    drop: Callable[[R], object] | None = None,
+) -> R:
     """Ask in a worker thread, on behalf of a program. Raises `InterruptedByCallerError` at its signals.
 
-    The question is put to its end in any case; nobody takes an answer that comes too late.
+    The question is put to its end in any case; an answer that comes too late is given to `drop`.
     """
     await in_task()
     answer: Future[R] = Future()
     stopped: InterruptedByCallerError | None = None
-    ask = functools.partial(_settle, answer, question)
+    ask = functools.partial(_settle, answer, question, drop)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(
             functools.partial(trio.to_thread.run_sync, ask, limiter=limiter, abandon_on_cancel=True), name="question"
@@ -170,20 +182,34 @@ async def in_thread(question: Callable[[], R], request: Request, limiter: trio.C
         try:
             await until_done(answer, request)
         except InterruptedByCallerError as error:
-            stopped = error
-            nursery.cancel_scope.cancel()
+            if answer.cancel():  # else the answer has just come
+                stopped = error
+                nursery.cancel_scope.cancel()
     if stopped is not None:
         raise stopped
     return answer.result()
 
 
-def _settle(answer: "Future[R]", question: Callable[[], R]) -> None:
+def _settle(answer: "Future[R]", question: Callable[[], R], drop: Callable[[R], object] | None) -> None:
     """Everything that is thrown goes to whoever awaits the answer."""
+    try:
+        found = question()
+    except BaseException as error:  # noqa: BLE001
+        with suppress(InvalidStateError):  # nobody awaits it any more
+            answer.set_exception(error)
+        return
+    try:
+        answer.set_result(found)
+    except InvalidStateError:
+        if drop is not None:
+            drop(found)
+
+
+def answering(question: Callable[[*About], R], *about: *About) -> R:
+    """What a question gives whose answer the kernel waits for: `is_answering` is true meanwhile."""
     _thread.is_answering = True
     try:
-        answer.set_result(question())
-    except BaseException as error:  # noqa: BLE001
-        answer.set_exception(error)
+        return question(*about)
     finally:
         _thread.is_answering = False
 
@@ -191,6 +217,17 @@ def _settle(answer: "Future[R]", question: Callable[[], R]) -> None:
 def is_answering() -> bool:
     """Whether this thread is about to answer the kernel, which may hold locks until it does."""
     return _thread.is_answering
+
+
+def is_there(pid: int) -> bool:
+    """Whether a thread is known here. 0 and -1 are none."""
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except OSError as error:
+        return error.errno == errno.EPERM
+    return True
 
 
 def wants_to_stop(pid: int) -> bool:

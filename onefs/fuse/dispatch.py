@@ -156,7 +156,7 @@ class Handlers:
         data = bytes(payload[protocol.WRITE_IN.size :])
         if len(data) != size:
             raise MalformedError("What is to be written is cut off.")
-        return then(self._operations.write(handle, data), protocol.pack_written, unique)
+        return then(self._operations.write(handle, data, request), protocol.pack_written, unique)
 
     def _release(self, unique: int, ino: int, payload: memoryview, request: Request) -> Answer[Reply]:
         (handle,) = protocol.RELEASE_IN.unpack_from(payload)
@@ -164,7 +164,7 @@ class Handlers:
         return then(self._operations.release(handle), protocol.pack_done, unique)
 
     def _statfs(self, unique: int, ino: int, payload: memoryview, request: Request) -> Answer[Reply]:
-        return then(self._operations.statfs(), protocol.pack_statfs, unique)
+        return then(self._operations.statfs(request), protocol.pack_statfs, unique)
 
     def _access(self, unique: int, ino: int, payload: memoryview, request: Request) -> Answer[Reply]:
         (mode,) = protocol.ACCESS_IN.unpack_from(payload)

@@ -49,10 +49,11 @@ class InitFlag(IntFlag):
     PASSTHROUGH = 1 << 37
 
 
-# AUTO_INVAL_DATA has the kernel compare a folder's time before it shows a listing that it kept.
+# AUTO_INVAL_DATA has the kernel compare a folder's time before it shows a listing that it kept. Without ASYNC_DIO,
+# a program that reads with O_DIRECT can be killed while it waits, and the kernel tells of its signals.
 _WANTED = (
     InitFlag.ASYNC_READ | InitFlag.ATOMIC_O_TRUNC | InitFlag.EXPORT_SUPPORT | InitFlag.BIG_WRITES
-    | InitFlag.AUTO_INVAL_DATA | InitFlag.DO_READDIRPLUS | InitFlag.ASYNC_DIO | InitFlag.PARALLEL_DIROPS
+    | InitFlag.AUTO_INVAL_DATA | InitFlag.DO_READDIRPLUS | InitFlag.PARALLEL_DIROPS
     | InitFlag.MAX_PAGES | InitFlag.NO_OPENDIR_SUPPORT
 )  # fmt: skip
 _CACHE_DIR_MINOR, _PASSTHROUGH_MINOR = 28, 40

@@ -237,6 +237,22 @@ def test_dots_are_listed_without_attributes(operations: ToyOperations) -> None:
     assert struct.unpack_from("=Q", part, 320)[0] == operations.nodes[ROOT].children[b"folder"]
 
 
+def test_a_forgotten_listing_is_asked_for_once_more_and_goes_on(
+    operations: ToyOperations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onefs.fuse.dispatch.LISTINGS_KEPT", 1)
+    folder, cookie = operations.nodes[ROOT].children[b"folder"], 0
+    names: list[bytes] = []
+    with negotiated(operations) as kernel:
+        while part := kernel.ask(km.READDIR, read_in(cookie, 400), ino=folder)[1]:
+            if not cookie:
+                kernel.ask(km.READDIR, read_in(0, 400))
+            names += [name for name, *_ in dirents(part, plus=False)]
+            cookie = dirents(part, plus=False)[-1][2]
+    assert names[2:] == list(operations.nodes[folder].children)
+    assert operations.asked["opendir"] == 3
+
+
 def test_a_listing_goes_on_with_the_edition_that_it_began_with(operations: ToyOperations) -> None:
     folder = operations.nodes[ROOT].children[b"folder"]
     before = list(operations.nodes[folder].children)

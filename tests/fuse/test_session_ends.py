@@ -60,6 +60,17 @@ def test_a_signal_ends_a_program_that_waits(tmp_path: Path, operations: ToyOpera
         assert not operations.open_files
 
 
+def test_nothing_is_kept_of_many_programs_that_were_stopped(tmp_path: Path, operations: ToyOperations) -> None:
+    with mounted(tmp_path / "mnt", operations) as served:
+        programs = [reader(served.path / "slow") for _ in range(20)]
+        wait_until(lambda: operations.asked["waiting"] == len(programs), "all programs wait")
+        for program in programs:
+            program.send_signal(signal.SIGINT)
+        assert [program.wait(PATIENCE_S) for program in programs] == [-signal.SIGINT] * len(programs)
+        assert not served.session._waiting
+        assert not operations.open_files
+
+
 def test_a_signal_that_ends_nothing_may_come_first(tmp_path: Path, operations: ToyOperations) -> None:
     with mounted(tmp_path / "mnt", operations) as served:
         stay = "import signal, sys; signal.signal(signal.SIGUSR1, lambda *_: None); open(sys.argv[1])"

@@ -146,7 +146,7 @@ class ToyOperations:
         self._file(handle)
         del self.open_files[handle]
 
-    def write(self, handle: int, data: bytes) -> int:
+    def write(self, handle: int, data: bytes, request: Request) -> int:
         self.asked["write"] += 1
         self._file(handle).content += data
         return len(data)
@@ -157,7 +157,7 @@ class ToyOperations:
             raise FuseError(errno.EROFS)
         return self._node(ino).attributes
 
-    def statfs(self) -> Usage:
+    def statfs(self, request: Request) -> Any:
         self.asked["statfs"] += 1
         return Usage(archive_bytes=40960, free_bytes=409600, files=7)
 

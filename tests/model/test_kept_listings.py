@@ -1,7 +1,5 @@
 """Listings that the kernel keeps, while tables, rules, modes and the database change: none shows an old name after."""
 
-import gc
-import warnings
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -36,9 +34,6 @@ from onefs.vfs.journal import Journal
 from onefs.vfs.nodes import Directory
 from onefs.vfs.staleness import Name
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
-"""The files of tables are closed when the last who could read them is gone."""
-
 PLACES = (
     "",
     ".onefs/default",
@@ -54,14 +49,6 @@ steps = st.one_of(
     st.tuples(st.just("mode"), st.sampled_from(Mode)),
     st.tuples(st.just("walk"), st.sampled_from(PLACES)),
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _collected() -> Iterator[None]:
-    """Let go of the files of tables before tests that know of none."""
-    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
-        yield
-        gc.collect()
 
 
 class Told:
