@@ -6,18 +6,19 @@ import itertools
 import logging
 import os
 import stat
+import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from time import perf_counter
 from types import CoroutineType
-from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, TypeVarTuple
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, TypeVarTuple, overload
 
 import trio
 
 from onefs.catalogue.stored import MustWaitError, NotWaiting
 from onefs.errors import CacheDamagedError, CopyRemovedError, CrawlingError, GoneError, NotInCatalogueError, OnefsError
 from onefs.fuse.accounting import ProgramAccounting
-from onefs.fuse.callers import Answer, Request, begin, in_task, in_thread, until_done
+from onefs.fuse.callers import Answer, Request, begin, finished, in_task, in_thread, until_done
 from onefs.fuse.counters import OPERATIONS, Counters
 from onefs.fuse.errnos import FuseError, errno_of
 from onefs.fuse.opened import Handle, Listing, Pages
@@ -43,6 +44,8 @@ ABSENT = Attributes(0, 0, 0, 0, 0, 0)
 """Tells the kernel that a name is absent until it is told otherwise."""
 ABSENT_NOW = ABSENT._replace(kept_s=0.0)
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
+_NAMES = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+"""How names become bytes, as `os.fsencode` has it."""
 _log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
@@ -62,8 +65,16 @@ class OpenReply(NamedTuple):
     """What the kernel reads by itself; 0 if it asks."""
 
 
+@overload
 def answered(
     method: Callable[Concatenate["Operations", P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate["Operations", P], Answer[R]]: ...
+@overload
+def answered(
+    method: Callable[Concatenate["Operations", P], Answer[R]],
+) -> Callable[Concatenate["Operations", P], Answer[R]]: ...
+def answered(
+    method: Callable[Concatenate["Operations", P], Answer[R]],
 ) -> Callable[Concatenate["Operations", P], Answer[R]]:
     """Answer at once if nothing has to be waited for, else give the coroutine that answers. Count each request.
 
@@ -76,7 +87,9 @@ def answered(
         begun_s = perf_counter()
         self.counters.in_progress += 1
         try:
-            answer = begin(method(self, *args, **kwargs))
+            answer = method(self, *args, **kwargs)
+            if isinstance(answer, CoroutineType):
+                answer = begin(answer)
         except (OnefsError, FuseError) as error:
             number = _number_of(error)
             self.counters.answered(operation, perf_counter() - begun_s, number)
@@ -173,7 +186,7 @@ class Operations:
         _log.error("%s: %s %s", path or "/", reason, UNFORESEEN_REMEDY)
         self.file_system.journal.record(path, OnefsError(reason, UNFORESEEN_REMEDY))
 
-    async def _ask(self, wait: Wait, request: Request, question: Callable[[*About], R], *about: *About) -> R:
+    def _ask(self, wait: Wait, request: Request, question: Callable[[*About], R], *about: *About) -> Answer[R]:
         """Ask the file system something on behalf of a program; in a worker thread, if it may have to wait."""
         if wait is Wait.NOTHING:
             try:
@@ -181,19 +194,22 @@ class Operations:
                     return question(*about)
             except MustWaitError:
                 pass
+        return self._ask_in_thread(wait, request, question, *about)
+
+    async def _ask_in_thread(self, wait: Wait, request: Request, question: Callable[[*About], R], *about: *About) -> R:
         await in_task()
         if wait is Wait.DATABASE:
             return await in_thread(functools.partial(question, *about), request, self._database)
         return await trio.to_thread.run_sync(question, *about, limiter=self._disk, abandon_on_cancel=True)
 
     @answered
-    async def lookup(self, parent: int, name: bytes, request: Request) -> Attributes:
+    def lookup(self, parent: int, name: bytes, request: Request) -> Answer[Attributes]:
         """Attributes of an entry of a directory. Those of inode 0 say that it is absent."""
         if name in (b".", b".."):  # of a handle that was taken before: from a number to its node
             question = self.file_system.attributes if name == b"." else self.file_system.parent_attributes
-            return await self._ask(self.file_system.wait_for(parent), request, question, parent)
+            return self._ask(self.file_system.wait_for(parent), request, question, parent)
         wait = self.file_system.wait_for(parent)
-        return await self._ask(wait, request, self._look_up, parent, os.fsdecode(name))
+        return self._ask(wait, request, self._look_up, parent, os.fsdecode(name))
 
     def _look_up(self, parent: int, name: str) -> Attributes:
         try:
@@ -202,16 +218,21 @@ class Operations:
             return ABSENT if self.file_system.keeps_absence(parent, name) else ABSENT_NOW
 
     @answered
-    async def getattr(self, ino: int, request: Request) -> Attributes:
+    def getattr(self, ino: int, request: Request) -> Answer[Attributes]:
         """Attributes of a node."""
-        return await self._attributes(ino, request)
+        return self._attributes(ino, request)
 
-    async def _attributes(self, ino: int, request: Request) -> Attributes:
+    def _attributes(self, ino: int, request: Request) -> Answer[Attributes]:
         fs = self.file_system
         if inodes.is_special(ino) and fs.has_text(ino):
-            await in_task()
-            return await trio.to_thread.run_sync(fs.attributes_now, ino, limiter=self._texts, abandon_on_cancel=True)
-        return await self._ask(fs.wait_for(ino), request, self._attributes_of, ino)
+            return self._attributes_now(ino)
+        return self._ask(fs.wait_for(ino), request, self._attributes_of, ino)
+
+    async def _attributes_now(self, ino: int) -> Attributes:
+        """Attributes of a file with a text, which may have to be generated."""
+        await in_task()
+        attributes = self.file_system.attributes_now
+        return await trio.to_thread.run_sync(attributes, ino, limiter=self._texts, abandon_on_cancel=True)
 
     def _attributes_of(self, ino: int) -> Attributes:
         try:
@@ -233,10 +254,10 @@ class Operations:
         self.file_system.forgot(ino, times)
 
     @answered
-    async def opendir(self, ino: int, request: Request) -> Listing:
+    def opendir(self, ino: int, request: Request) -> Answer[Listing]:
         """A directory's listing, for `readdir`."""
         wait = self.file_system.wait_for(ino, to_list=True)
-        return await self._ask(wait, request, self._list, ino)
+        return self._ask(wait, request, self._list, ino)
 
     def _list(self, ino: int) -> Listing:
         """List a directory; again if something was learned by that, as it often is."""
@@ -251,16 +272,24 @@ class Operations:
     def _pack(self, listing: Listing, begin: int) -> None:
         """Pack at most `PAGE_ENTRIES` entries of a directory, from a position on."""
         found = listing.entries.part(begin, begin + PAGE_ENTRIES)
-        listing.turn_to(begin, [(os.fsencode(name), attributes) for name, attributes in found])
+        listing.turn_to(begin, [(name.encode(*_NAMES), attributes) for name, attributes in found])
 
     @answered
-    async def readdir(self, listing: Listing, position: int, request: Request) -> list[tuple[bytes, Attributes]]:
+    def readdir(self, listing: Listing, position: int, request: Request) -> Answer[list[tuple[bytes, Attributes]]]:
         """Entries of a listing from a position on, `.` and `..` first; none at its end."""
         if position >= len(listing.entries):
             return []
-        if not listing.begin <= position < listing.begin + len(listing.page):
-            wait = Wait.WORK if self.file_system.may_block else Wait.NOTHING
-            await self._ask(wait, request, self._pack, listing, position)
+        if listing.begin <= position < listing.begin + len(listing.page):
+            return self._page(listing, position)
+        return self._turn_page(listing, position, request)
+
+    async def _turn_page(self, listing: Listing, position: int, request: Request) -> list[tuple[bytes, Attributes]]:
+        wait = Wait.WORK if self.file_system.may_block else Wait.NOTHING
+        await finished(self._ask(wait, request, self._pack, listing, position))
+        return self._page(listing, position)
+
+    def _page(self, listing: Listing, position: int) -> list[tuple[bytes, Attributes]]:
+        """The packed entries from a position on."""
         if listing.times_changed != self.file_system.times_changed:
             listing.times_changed = self.file_system.times_changed
             listing.zero_timeouts()
@@ -331,13 +360,13 @@ class Operations:
         wait = fs.wait_for(ino)
         if wait is Wait.DATABASE:
             # Whoever is interrupted while it opens could not close: so what is to be asked for is asked for before.
-            await self._ask(wait, request, fs.attributes, ino)
+            await finished(self._ask(wait, request, fs.attributes, ino))
             return await trio.to_thread.run_sync(fs.open, ino, refusal, uid, limiter=self._disk)
         if not inodes.is_file(ino):
             # To write down a million datasets that were recorded takes seconds.
             await in_task()
             return await trio.to_thread.run_sync(fs.open, ino, refusal, uid, limiter=self._texts)
-        return await self._ask(wait, request, fs.open, ino, refusal, uid)
+        return await finished(self._ask(wait, request, fs.open, ino, refusal, uid))
 
     async def _open_control(self, ino: int, request: Request) -> OpenReply:
         number = next(self._numbers)
@@ -359,11 +388,11 @@ class Operations:
         if not sets_size:
             await self._refuse(ino, request)
         await self._writer(ino, request)
-        return await self._attributes(ino, request)
+        return await finished(self._attributes(ino, request))
 
     async def _writer(self, ino: int, request: Request) -> Callable[[str], None]:
         fs = self.file_system
-        return await self._ask(fs.wait_for(ino), request, fs.writer, ino, request.uid)
+        return await finished(self._ask(fs.wait_for(ino), request, fs.writer, ino, request.uid))
 
     @answered
     async def read(self, number: int, offset: int, size: int, request: Request) -> bytes | bytearray:
@@ -400,7 +429,7 @@ class Operations:
         if handle.is_followed:
             handle.is_followed = False
             wait = Wait.WORK if self.file_system.may_block else Wait.NOTHING
-            await self._ask(wait, request, self.file_system.began_to_read, handle.inode, handle.uid)
+            await finished(self._ask(wait, request, self.file_system.began_to_read, handle.inode, handle.uid))
         are_new = handle.has_pages and self._pages.read(handle.inode)
         if self._recorder.turn and (are_new or handle.turn != self._recorder.turn):
             await self._told.read(handle, are_new=are_new)
@@ -441,7 +470,7 @@ class Operations:
         if mode & os.W_OK:
             await self._writer(ino, request)
         fs = self.file_system
-        attributes = await self._ask(fs.wait_for(ino), request, fs.attributes, ino)
+        attributes = await finished(self._ask(fs.wait_for(ino), request, fs.attributes, ino))
         if mode & os.X_OK and not attributes.mode & EXECUTABLE:
             raise FuseError(errno.EACCES)
 
@@ -454,13 +483,13 @@ class Operations:
             self._accounts.trust(await self._processes.caller(request.pid, request.uid))
             return b""
         wait = Wait.DATABASE if wanted == xattrs.PROBES else self.file_system.wait_for(ino)
-        return await self._ask(wait, request, self.file_system.xattr, ino, wanted)
+        return await finished(self._ask(wait, request, self.file_system.xattr, ino, wanted))
 
     @answered
     async def listxattr(self, ino: int, request: Request) -> list[bytes]:
         """Names of the extended attributes of a node."""
         fs = self.file_system
-        names = await self._ask(fs.wait_for(ino), request, fs.xattr_names, ino)
+        names = await finished(self._ask(fs.wait_for(ino), request, fs.xattr_names, ino))
         return [name.encode() for name in names]
 
     @answered
@@ -470,4 +499,4 @@ class Operations:
 
     async def _refuse(self, ino: int, request: Request) -> None:
         fs = self.file_system
-        await self._ask(fs.wait_for(ino), request, fs.refuse_writing, ino)
+        await finished(self._ask(fs.wait_for(ino), request, fs.refuse_writing, ino))
