@@ -260,7 +260,7 @@ def test_what_a_late_listing_brings_is_not_kept_as_that_of_another_that_began_la
 
 
 def test_the_kernel_keeps_no_more_folders_than_it_can_be_told_of(mount: Mount, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept_folders, "MOST", 3)
+    monkeypatch.setattr(kept_folders, "MOST_KEPT", 3)
     mount.walk("")
     mount.walk(".onefs/default")
     lab, subjects = (mount.file_system.forest.find(f".onefs/default/la{more}").ino for more in ("", "/Subjects"))
