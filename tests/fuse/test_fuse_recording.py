@@ -236,7 +236,7 @@ async def test_what_nobody_has_open_is_a_bad_handle(kernel: Kernel) -> None:
     operations = kernel.operations
     for act in (
         lambda: operations.read(handle, 0, 10, Request(0, 0)),
-        lambda: operations.write(handle, b"refresh"),
+        lambda: operations.write(handle, b"refresh", Request(0, 0)),
         lambda: operations.release(handle),
     ):
         with pytest.raises(FuseError) as failed:
