@@ -4,6 +4,8 @@ import errno
 import fcntl
 import logging
 import os
+import select
+import threading
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from struct import Struct
@@ -26,6 +28,8 @@ from onefs.fuse.protocol import HEADER, LARGEST_ERRNO, UNANSWERED, MalformedErro
 
 LOOK_AGAIN_S = 50e-6
 """How long to look for the next request, before waiting for it, which takes longer than to look."""
+LOOK_FOR_CLOSE_MS = 20
+"""How often to see whether the connection is to be closed, once nothing is served any more."""
 TURN_REQUESTS, TURN_S = 64, 2e-3
 """How much to answer before other tasks have their turn."""
 ENDED = (errno.ENODEV, errno.ECONNABORTED, errno.EBADF)
@@ -62,6 +66,8 @@ class Session:
         }
         self._waiting: dict[int, Request] = {}
         self._has_ended = False
+        self._is_closing = threading.Event()
+        self._refuser: threading.Thread | None = None
         self._error: OSError | MountError | None = None
         """Why it had to end."""
 
@@ -87,6 +93,8 @@ class Session:
                 await self._answer_all(nursery)
                 nursery.cancel_scope.cancel()  # nobody takes the answers any more
         finally:
+            self._refuser = threading.Thread(target=self._refuse_all, name="kernel-refuse", daemon=True)
+            self._refuser.start()
             if self._handlers is not None:
                 self._handlers.close()
         if self._error is not None:
@@ -94,6 +102,9 @@ class Session:
 
     def close(self) -> None:
         """Close the connection. The mount stays, without anybody who serves it."""
+        self._is_closing.set()
+        if self._refuser is not None:
+            self._refuser.join()
         connection, self._connection = self._connection, -1
         if connection >= 0:
             os.close(connection)
@@ -173,13 +184,40 @@ class Session:
         self._send(opcode, unique, reply)  # type: ignore[arg-type]  # mypy takes any Coroutine for a CoroutineType
         return None
 
+    def _refuse_all(self) -> None:
+        """Have all requests fail until the connection is closed: those that wait for an answer, and new ones.
+
+        While a read is unanswered, whoever has the kernel forget its pages waits too, and that holds the connection.
+        """
+        for unique in self._waiting:
+            with suppress(OSError):
+                os.write(self._connection, protocol.pack_error(unique, errno.ECONNABORTED))
+        self._waiting.clear()
+        ready = select.poll()
+        ready.register(self._connection, select.POLLIN)
+        while not self._is_closing.is_set():
+            try:
+                if ready.poll(LOOK_FOR_CLOSE_MS) and not self._refuse_next():
+                    return
+            except OSError as error:
+                if error.errno not in (*GONE, errno.EAGAIN):
+                    return
+
+    def _refuse_next(self) -> bool:
+        """Have the next request fail. Returns False if there is none, for good."""
+        size = os.readv(self._connection, self._buffers)
+        if size >= HEADER.size:
+            _, opcode, unique, *_ = HEADER.unpack_from(self._buffer)
+            if opcode not in UNANSWERED:
+                os.write(self._connection, protocol.pack_error(unique, errno.ECONNABORTED))
+        return size > 0
+
     async def _answer_later(self, opcode: int, unique: int, rest: Coroutine[Any, Any, Reply]) -> None:
         try:
             reply = await rest
         except Exception as error:  # noqa: BLE001
             reply = _failure(opcode, unique, error)
-        finally:
-            self._waiting.pop(unique, None)
+        self._waiting.pop(unique, None)
         self._send(opcode, unique, reply)
 
     def _send(self, opcode: int, unique: int, reply: Reply) -> None:

@@ -18,6 +18,8 @@ from privileges import is_root
 from toy_operations import DIRECTORY, ROOT, Served, ToyOperations, mount, mounted, unmount
 from waiting import PATIENCE_S, wait_until
 
+from onefs.fuse.callers import Request
+
 pytestmark = pytest.mark.needs_mount
 
 WAITING_OPENS = 120
@@ -125,6 +127,44 @@ def test_an_abort_ends_it_with_programs_waiting(tmp_path: Path, operations: ToyO
             assert failed.value.errno == errno.ENOTCONN
         assert operations.asked["release"] == 1
         assert not operations.open_files
+
+
+def test_stopped_while_the_kernel_is_to_forget_pages_that_are_being_read(tmp_path: Path) -> None:
+    """The kernel forgets them once they are read, and holds the connection until then."""
+    operations = NeverRead()
+    ino = operations.add(ROOT, b"file", content=b"content")
+    with mounted(tmp_path / "mnt", operations) as served:
+        program = reader(served.path / "file")
+        wait_until(lambda: operations.asked["read"], "the program waits")
+        told = threading.Thread(target=forget_pages, args=(served, ino), daemon=True)
+        told.start()
+        wait_until(lambda: "folio" in waits_in(told), "the kernel waits for the read")
+        served.in_loop(served.cancel)
+        served.end()
+        told.join(PATIENCE_S)
+        assert not told.is_alive()
+        served.session.close()
+        assert program.wait(PATIENCE_S) == 1
+
+
+def forget_pages(served: Served, ino: int) -> None:
+    """Have the kernel forget them, if it still can."""
+    with suppress(OSError):
+        served.session.invalidate_inode(ino, attributes_only=False)
+
+
+def waits_in(thread: threading.Thread) -> str:
+    """The function of the kernel in which a thread waits."""
+    return Path(f"/proc/self/task/{thread.native_id}/wchan").read_text()
+
+
+class NeverRead(ToyOperations):
+    """Files whose bytes never come."""
+
+    async def read(self, handle: int, offset: int, size: int, request: Request) -> bytes:
+        self.asked["read"] += 1
+        await trio.sleep_forever()
+        return b""
 
 
 def test_unmounted_lazily_it_serves_what_is_open(tmp_path: Path, operations: ToyOperations) -> None:
