@@ -292,15 +292,15 @@ class Settings:
     kernel_adapter: str = _setting(
         "auto",
         one_of("auto", "session", "pyfuse3"),
-        "what talks to the kernel: session, onefs itself; pyfuse3, the library of that name, which must be installed; "
-        "auto, session if the kernel speaks FUSE 7.26 (Linux 4.9) or later",
+        "what talks to the kernel: session, which is part of onefs; pyfuse3, the library of that name, which must be "
+        "installed; auto, session if the kernel speaks FUSE 7.26 (Linux 4.9) or later",
         group=Group.MOUNT,
     )
     passthrough: str = _setting(
         "auto",
         one_of("auto", "off"),
         "auto: the kernel reads verified files from the cache by itself, for a mount by root on Linux 6.9 or later; "
-        "off: it asks onefs for all bytes, which are counted then",
+        "off: it asks the daemon for all bytes, which are counted then",
         group=Group.MOUNT,
     )
     log: str = _setting(

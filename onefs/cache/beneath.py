@@ -82,7 +82,7 @@ class Folder:
             os.close(number)
 
     def lacks(self, path: str) -> bool:
-        """Whether there is surely nothing at a path, in this folder or in one that has come to be in its place.
+        """Whether there is nothing at a path, in this folder and in the one that has its name now.
 
         Costs a fifth of asking for the status of what is not there. Raises OSError if the folder itself is not there.
         """

@@ -15,7 +15,7 @@ from onefs.forks import begins_anew_in_children
 LOCKING = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK
 HELD = (errno.EAGAIN, errno.EACCES)
 NOT_OURS = (errno.EINVAL, errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM)
-"""Errors of opening what stands in the place of a lock file, and is none, or another user's."""
+"""Errors of opening a path where something stands that is no lock file, or is another user's."""
 CLOSED = -1
 
 
@@ -30,7 +30,8 @@ class _LockFile:
 class ByteLocks:
     """Locks of single bytes of one file, which is held open. Safe to use from several threads and processes.
 
-    The system's locks belong to the open file, so they part processes; the threads of this one are parted here.
+    The kernel's locks (F_OFD_SETLK) belong to the open file, so they exclude other processes only. `_held` excludes
+    the other threads of this one.
     """
 
     def __init__(self, folder: Folder, path: str) -> None:
@@ -41,7 +42,7 @@ class ByteLocks:
         begins_anew_in_children(self)
 
     def begin_anew(self) -> None:
-        """Leave what is locked to the parent of this process, and let go of its file, so that it ends with that."""
+        """In a forked child: leave the locks to the parent, and close its file, so that they end with the parent."""
         file, self._file = self._file, None
         if file is not None:
             number, file.number = file.number, CLOSED
@@ -50,7 +51,7 @@ class ByteLocks:
         self._held: set[int] = set()
 
     def take(self, byte: int) -> Callable[[], None] | None:
-        """Lock a byte; what gives it back, or None if another has it. Raises OSError."""
+        """Lock a byte. Returns what unlocks it, or None if it is locked already. Raises OSError."""
         with self._lock:
             if byte in self._held:
                 return None
@@ -70,14 +71,14 @@ class ByteLocks:
         return (lambda: self._give_back(file, byte)) if is_taken else None
 
     def close(self) -> None:
-        """Let go of the file, once nothing of it is held."""
+        """Close the file, once none of its bytes is locked."""
         with self._lock:
             file, self._file = self._file, None
             _close_unused(file)
 
     def _give_back(self, file: _LockFile, byte: int) -> None:
         if file.number == CLOSED:
-            return  # it is the parent's
+            return  # the lock is the parent's
         with suppress(OSError):
             fcntl.fcntl(file.number, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK, byte))
         with self._lock:
@@ -87,7 +88,7 @@ class ByteLocks:
                 _close_unused(file)
 
     def _is_there(self, file: _LockFile) -> bool:
-        """Whether the file has its name: not if somebody deleted the folder, and perhaps another began anew."""
+        """Whether the file still has a name. If somebody deleted it, another process may lock a new file instead."""
         try:
             if os.fstat(file.number).st_nlink:
                 return True
@@ -100,7 +101,7 @@ class ByteLocks:
         return False
 
     def _open(self) -> _LockFile:
-        """The lock file, opened, and made if need be; what is none, or another user's, is replaced."""
+        """Open the lock file, or make it. What is no lock file, or another user's, is replaced. Raises OSError."""
         try:
             number, status = self._folder.open_file(self._path, LOCKING)
         except FileNotFoundError:
@@ -117,7 +118,7 @@ class ByteLocks:
 
 
 def _close_unused(file: _LockFile | None) -> None:
-    """Close a file of which nothing is held: that would end those locks."""
+    """Close a file if none of its bytes is locked: closing ends all locks of it."""
     if file is not None and not file.holders and file.number != CLOSED:
         number, file.number = file.number, CLOSED
         os.close(number)

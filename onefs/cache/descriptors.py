@@ -131,6 +131,8 @@ class CachedFile:
             status = os.fstat(number)  # after the read, which saw all changes before it
         finally:
             self._descriptors.give_back(self)
+        if not self._was_read and status.st_nlink and Signature.of(status) != self.signature:
+            raise _removed(self)  # opened again, it is hashed, or fetched
         if not self.is_as_trusted(status):
             raise _changed(self) if self._was_read else _removed(self)
         self._was_read = True

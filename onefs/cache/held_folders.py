@@ -1,4 +1,4 @@
-"""`HeldFolders`: the status of files of the cache by their names, in folders that are held open for a moment."""
+"""`HeldFolders`: the status (fstatat) of files of the cache, in folders that are held open for a second."""
 
 import os
 import stat
@@ -13,7 +13,7 @@ FOLDERS_HELD = 32
 
 
 class _Held:
-    """An open folder. Whoever has this may use the descriptor, which closes after the last."""
+    """An open folder. Its descriptor is closed once nothing refers to this object any more."""
 
     __slots__ = ("__weakref__", "number", "until_s")
 
@@ -26,9 +26,9 @@ class _Held:
 class HeldFolders:
     """Looks at files below a folder. Safe to use from several threads.
 
-    By its name a file is found in a third of the time that its path takes. Only to show how much is cached: for
-    `HELD_S` the files of a folder that another program moved away are still found. What is not found by its name is
-    looked for by its path.
+    Looking up a name in an open folder takes a third of the time of looking up a path. A name that is not found there
+    is looked up by its path. Use it only to show how much is cached: if another program moves a folder away, its files
+    are still found for `HELD_S`.
     """
 
     def __init__(self, folder: Folder) -> None:
@@ -46,13 +46,13 @@ class HeldFolders:
                 if not stat.S_ISLNK(status.st_mode):
                     return status
             except OSError:
-                pass  # by its path it is told why
+                pass  # the lookup by path raises the reason
         status = self._folder.status(path)
         self._hold(above)
         return status
 
     def close(self) -> None:
-        """Let go of all folders."""
+        """Close all folders."""
         with self._lock:
             self._held.clear()
 

@@ -36,7 +36,7 @@ class Copy(NamedTuple):
 class FolderBlocks(dict[str, int]):
     """512-byte blocks of the files in a folder of the cache, by their names in the tree.
 
-    `are_sure` unless a file has a UUID in its name there: it may be another dataset's than the tree shows.
+    `are_sure` is False if a file there has a UUID in its name: it may be of another dataset than the tree shows.
     """
 
     are_sure = True
@@ -68,7 +68,7 @@ class CacheLayout:
     def open_copies(self, dataset: Dataset) -> Iterator[Copy]:
         """The dataset's files in the cache, opened, verified or not; first the one with the name that onefs gives.
 
-        Raises why what stands under a name cannot be opened or is no file, unless there is one under the other.
+        Raises what is wrong with the cache if none can be opened, and something else stands under one of the names.
         """
         problem: OnefsError | None = None
         found = False
@@ -119,6 +119,12 @@ class CacheLayout:
             return True
         return False
 
+    def lacks_copy(self, dataset: Dataset) -> bool:
+        """Whether there is surely nothing under the name that onefs gives the dataset's file. Costs little."""
+        with suppress(OSError):
+            return self.folder.lacks(next(self._paths(dataset)))
+        return False
+
     def blocks(self, dataset: Dataset) -> int:
         """512-byte blocks of the complete file, or of what is fetched of a dataset so far."""
         for path in () if self.lacks_folder(dataset) else self._paths(dataset):
@@ -140,7 +146,7 @@ class CacheLayout:
         return found
 
     def lacks_folder(self, dataset: Dataset) -> bool:
-        """Whether there is surely no folder in which the dataset's file could be."""
+        """Whether the folder of the dataset's file is known to be absent. False if that cannot be told."""
         with suppress(OSError):
             return self.folder.lacks(dataset.path.rpartition("/")[0])
         return False
@@ -190,7 +196,7 @@ class CacheLayout:
         return f"{self._root}/{next(self._paths(dataset))}"
 
     def nameless(self, dataset: Dataset) -> NamelessFile:
-        """A new file that is to be the dataset's. Raises OSError."""
+        """A new file without a name, to be filled and then named as the dataset's. Raises OSError."""
         return NamelessFile(self.folder, next(self._paths(dataset)))
 
     def name_part(self, part: str, reader: int, dataset: Dataset) -> int:

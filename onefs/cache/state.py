@@ -12,7 +12,7 @@ from uuid import UUID
 
 from onefs.cache.batches import Batches
 from onefs.cache.database import Database
-from onefs.cache.nearby import Beside, RecordsAhead
+from onefs.cache.records_ahead import FileInFolder, RecordsAhead
 from onefs.cache.sync import Syncer
 from onefs.cache.takeover import OldState
 from onefs.cache.verify import CopyRecord, Stamp, record_of, row_of, stamp_of, wanted
@@ -94,13 +94,16 @@ class State(Batches):
 
     # -- copies ------------------------------------------------------------------------------------------------------
 
-    def stamp(self, dataset_id: UUID, beside: Beside | None = None) -> Stamp | None:
-        """The stamp of a dataset's copy, from memory after the first time. `beside` knows which may be wanted next."""
+    def stamp(self, dataset_id: UUID, file: FileInFolder | None = None) -> Stamp | None:
+        """The stamp of a dataset's copy, from memory after the first time.
+
+        With `file`, the stamps that may be wanted next are read too.
+        """
         try:
             return self._known[dataset_id]
         except KeyError:
-            if beside is not None:
-                self._read_ahead(self._ahead.ids(beside))
+            if file is not None:
+                self._read_ahead(self._ahead.ids(file))
             return self._known.get(dataset_id) or self.reload(dataset_id)
 
     def _read_ahead(self, ids: Sequence[UUID]) -> None:

@@ -90,14 +90,17 @@ class Syncer:
             return self._changed.wait_for(lambda: self._done >= wanted, timeout_s)
 
     def close(self) -> None:
-        """End the thread, and let go of the folder."""
+        """End the thread, and let go of the folder, which may be on a disk that is to be unmounted."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
             self._close_folder()
 
     def _close_folder(self) -> None:
-        if self._closed and not self._has_thread and self._number >= 0:
+        if not self._closed or self._has_thread:
+            return
+        self._folder.close()
+        if self._number >= 0:
             os.close(self._number)
             self._number = -1
 

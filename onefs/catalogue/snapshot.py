@@ -9,6 +9,7 @@ from uuid import UUID
 
 import numpy as np
 
+from onefs.catalogue.dataset_batch import DEFAULT_OF, EXISTS_OF, MOST_ROWS, DatasetBatch
 from onefs.catalogue.dates import dates_in
 from onefs.catalogue.finding import find_id, find_ids, find_key, find_text, sorted_keys
 from onefs.catalogue.index import open_index, open_index_at_hand
@@ -20,7 +21,6 @@ from onefs.catalogue.layout import (
     LeftOut,
     Strings,
 )
-from onefs.catalogue.nearby import DEFAULT_OF, EXISTS_OF, MOST_ROWS, NearbyDatasets
 from onefs.catalogue.records import Dataset, Session
 from onefs.catalogue.schema import TableFiles, TableMetadata
 from onefs.catalogue.stored import StoredTexts
@@ -139,7 +139,7 @@ class Snapshot:
         self._protocol_texts = _Texts(index.arrays.protocols)
         self._project_texts = _Texts(index.arrays.projects)
         self._last_datasets: DatasetRows | None = None
-        self._nearby: NearbyDatasets | None = None
+        self._batch: DatasetBatch | None = None
         self._ids_met: dict[int, bytes] = {}
 
     @property
@@ -295,20 +295,20 @@ class Snapshot:
 
     def dataset(self, row: int, session: int) -> Dataset:
         """A dataset by its own row and its session's."""
-        return self._near(row, session).dataset(row)
+        return self._batch_of(row, session).dataset(row)
 
-    def _near(self, row: int, session: int) -> NearbyDatasets:
-        """The datasets near a row, which were read last or are read now."""
-        nearby = self._nearby
-        if nearby is not None and row in nearby.rows:
-            return nearby
+    def _batch_of(self, row: int, session: int) -> DatasetBatch:
+        """The batch with a row: the last one if it has it, else a new one."""
+        batch = self._batch
+        if batch is not None and row in batch.rows:
+            return batch
         arrays = self.index.arrays
         first, count = int(arrays.session_first[session]), int(arrays.session_count[session])
         begin = row - (row - first) % MOST_ROWS
         rows = range(begin, min(begin + MOST_ROWS, first + count))
         eid = None if session == self.aggregates else UUID(bytes=arrays.session_eid[session].tobytes())
-        nearby = self._nearby = NearbyDatasets(arrays, self.path_texts, eid, self.session_path(session), rows)
-        return nearby
+        batch = self._batch = DatasetBatch(arrays, self.path_texts, eid, self.session_path(session), rows)
+        return batch
 
     def dataset_in(self, session: int, i: int) -> Dataset:
         """The i-th dataset of a session, without building the other rows."""
@@ -317,8 +317,8 @@ class Snapshot:
     def ids_from(self, session: int, i: int, count: int) -> list[UUID]:
         """The ids of the i-th dataset of a session and of some that follow it, `count` at most."""
         first = int(self.index.arrays.session_first[session]) + i
-        nearby = self._near(first, session)
-        return [nearby.id(row) for row in range(first, min(first + count, nearby.rows.stop))]
+        batch = self._batch_of(first, session)
+        return [batch.id(row) for row in range(first, min(first + count, batch.rows.stop))]
 
     def dataset_of_id(self, id: UUID) -> Dataset | None:  # noqa: A002
         """The dataset with this id; if several rows have it, the first in tree order."""

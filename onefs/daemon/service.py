@@ -1,6 +1,7 @@
 """`Service`, one mount: builds every part, serves until told to stop, and takes it down."""
 
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -26,7 +27,7 @@ from onefs.daemon.orders import Orders
 from onefs.daemon.recording import Recording
 from onefs.daemon.showing import Showing
 from onefs.daemon.watchdog import UnitReporter
-from onefs.errors import OnefsError, UsageError
+from onefs.errors import MountError, OnefsError, UsageError
 from onefs.fetch.access import Verify
 from onefs.fuse import mounting
 from onefs.fuse.adapters import adapter_of, chosen_adapter
@@ -57,6 +58,8 @@ from onefs.vfs.prefetching import Prefetching
 
 SHORTEST_WAIT_S = 1.0
 WAIT_AFTER_FAILURE_S = 60.0
+NOT_SERVED = (errno.ENOTCONN, errno.ECONNABORTED)
+"""Errors of a mount whose connection has ended."""
 _log = logging.getLogger(__name__)
 
 
@@ -141,6 +144,8 @@ class Service:
             passthrough=self._passthrough,
         )
         self.root_task: Task | None = None
+        self._failure: MountError | None = None
+        """Why the mount had to end."""
 
     def _no_passthrough(self) -> str:
         """Why the kernel must not read files by itself; "" if it may."""
@@ -251,6 +256,7 @@ class Service:
             self._mounter.close()
 
     async def _serve(self, ready: Callable[[], None]) -> None:
+        """Serve until unmounted or told to stop. Raises `MountError` itself, in no group."""
         self.root_task = trio.lowlevel.current_root_task()
         with trio.open_signal_receiver(*signals.HEEDED) as received:
             signals.release()
@@ -258,16 +264,33 @@ class Service:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._heed_signals, received, nursery)
                     nursery.start_soon(self._say_ready, ready, nursery)
-                    await self._adapter.serve()
-                    _log.info("Unmounted from %s", self._mountpoint)
+                    await self._serve_kernel()
                     nursery.cancel_scope.cancel()
             finally:
                 signals.hold()
                 systemd.notify("STOPPING=1")
+        if self._failure is not None:
+            raise self._failure
+
+    async def _serve_kernel(self) -> None:
+        try:
+            await self._adapter.serve()
+        except MountError as error:
+            self._failure = error
+        else:
+            _log.info("Unmounted from %s", self._mountpoint)
 
     async def _say_ready(self, ready: Callable[[], None], nursery: trio.Nursery) -> None:
-        with contextlib.suppress(PermissionError):  # the way to it is not this user's; nothing can be asked then
+        try:
             await trio.to_thread.run_sync(os.stat, self._mountpoint, abandon_on_cancel=True)
+        except PermissionError:  # the way to it is not this user's; nothing can be asked then
+            pass
+        except OSError as error:
+            if error.errno not in NOT_SERVED:  # else the adapter ends, too
+                words = f"{self._mountpoint} is mounted, and does not answer: {error.strerror}."
+                self._failure = MountError(words, "Mount with --log debug, and report it with the log.")
+                nursery.cancel_scope.cancel()
+            return
         is_enough = await trio.to_thread.run_sync(self._mounter.tune, abandon_on_cancel=True)
         self._operations.many_reads_may_wait = is_enough
         _log.info("%s is mounted at %s", self._source.name, self._mountpoint)

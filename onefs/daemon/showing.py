@@ -168,7 +168,7 @@ class Showing:
             changed = replace(self.rule, qc_limit=self.rule.qc_limit if qc_limit is None else qc_limit)
             self.rule = changed if as_of is None else replace(changed, as_of=as_of)
             old, new = self._swap()
-        self._notifier.names_changed(self._changed(new.reruled_names(old)))
+        self._notifier.names_changed(self._changed(new.rule_changed_names(old)))
 
     def renew_files(self) -> None:
         """Show the files of the tables as they are now. Raises `CacheDamagedError`."""
@@ -177,7 +177,7 @@ class Showing:
         self.renew()
 
     def _changed(self, names: Iterable[Name]) -> Iterator[Name]:
-        """Names of which the kernel is to be told, each once its folder has a new version."""
+        """Names to invalidate in the kernel: their folders get new versions first."""
         return self._file_system().folders.changed(names)
 
     def _swap(self) -> tuple[Forest, Forest]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from onefs.cache.layout import FolderBlocks
-from onefs.cache.nearby import Beside
+from onefs.cache.records_ahead import FileInFolder
 from onefs.cache.store import ContentStore
 from onefs.cache.verify import Signature, Verdict, Verify, trusted
 from onefs.catalogue.records import Dataset
@@ -98,9 +98,9 @@ class Content:
         self._inspector = Inspector(store, known, self._failures, self._fetches, verify)
 
     def open(
-        self, dataset: Dataset, *, may_fetch: bool, refusal: OnefsError | None = None, beside: Beside | None = None
+        self, dataset: Dataset, *, may_fetch: bool, refusal: OnefsError | None = None, node: FileInFolder | None = None
     ) -> OpenFile:
-        """Open a dataset at once, without waiting for network or hashing. `beside` knows those that are near to it.
+        """Open a dataset at once, without waiting for network or hashing. `node` is its file in the tree.
 
         Raises OfflineError, a failure that is remembered, or what is wrong with the cache; `refusal`, if a fetch would
         have to be begun.
@@ -109,7 +109,7 @@ class Content:
         store.used(dataset)
         found: Signature | None = None
         for copy in store.open_copies(dataset):
-            if trusted(dataset, copy.signature, store.state.stamp(dataset.id, beside), self._verify) is not None:
+            if trusted(dataset, copy.signature, store.state.stamp(dataset.id, node), self._verify) is not None:
                 return OpenFile(dataset.path, store.descriptors.share(dataset, copy), None)
             os.close(copy.descriptor)
             found = found or copy.signature

@@ -127,7 +127,9 @@ class LargeFiles:
         Gives the locations that are left to be tried, once bytes were wrong: they shall give the whole at once. Raises
         NamedByOtherError.
         """
-        part = fetch.part or self._begin(fetch)
+        part = fetch.part
+        if part is None or part.storage.is_displaced:  # by a process that had nothing to go on with: both fill its file
+            part = self._begin(fetch)
         if isinstance(part.storage, DiskBlocks):
             part.storage.is_shared = fetch.is_shared
         remaining = iter(locations.ordered)

@@ -91,7 +91,8 @@ class Obtainer:
             raise offline(dataset, self._store)
         with _stoppable(dataset), ExitStack() as stack:
             is_held = self._take_turn(fetch, stack)
-            copy = self._settle(fetch, in_hand=False) if fetch.has_copy else None
+            has_copy = fetch.has_copy or not self._store.lacks_copy(dataset)  # it may have come since it was looked for
+            copy = self._settle(fetch, in_hand=False) if has_copy else None
             fetch.has_copy = True
             if copy is not None:
                 self._large.replaced(fetch, copy.signature.inode)

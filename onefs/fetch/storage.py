@@ -90,6 +90,11 @@ class DiskBlocks:
         """Whether all blocks would outlive a power loss."""
         return not self._unsynced
 
+    @property
+    def is_displaced(self) -> bool:
+        """Whether nothing of it is there, and another process has begun the file anew since."""
+        return not self.map.count and not has_its_name(self.path, self._file)
+
     def reader(self) -> int:
         """A new descriptor to read it from."""
         return reopened(self._file)
@@ -311,6 +316,7 @@ class MemoryBlocks:
     is_kept = False
     is_synced = True
     was_begun = False
+    is_displaced = False
 
     def __init__(self, memory: Memory, size_bytes: int, block_bytes: int) -> None:
         """Raises NoRoomError."""

@@ -157,11 +157,14 @@ class WholeFile:
         Raises NamedByOtherError if there is another file, unless it `may_replace` that; OSError.
         """
         reader = self._move_part(layout) if self._nameless is None else self._move_nameless(self._nameless)
-        self._reservation.end(footprint(self.size_bytes))
+        self._is_named = True
         return reader
 
     def close(self) -> None:
-        """Let go of it, and of what is not in the cache under its name."""
+        """Let go of it, and of what is not in the cache under its name. What is must have its row in the state by now.
+
+        Until that row is put, the bytes count as reserved: else another process might take their room.
+        """
         for number in (self._file, self._reader):
             if number >= 0:
                 os.close(number)
@@ -169,7 +172,7 @@ class WholeFile:
         if self.path is not None and not self._is_named:
             self.path.unlink(missing_ok=True)
         self._drop_nameless()
-        self._reservation.end(0)
+        self._reservation.end(footprint(self.size_bytes) if self._is_named else 0)
 
     def _move_nameless(self, file: NamelessFile) -> int:
         try:
@@ -178,7 +181,7 @@ class WholeFile:
             self._has_nameless = False
             self._drop_nameless()
             raise NamedByOtherError from None
-        except FileNotFoundError:  # somebody removed the folder, or there is no /proc
+        except OSError:  # somebody removed the folder, there is no /proc, or links are forbidden
             self._has_nameless = False
             self._drop_nameless()
             self._write_chunks()
@@ -194,7 +197,6 @@ class WholeFile:
             os.close(number)  # where NFS tells that there was no room
         assert self.path is not None
         self._reader = layout.name_part(self.path.name, self._reader, self._fetch.dataset)
-        self._is_named = True
         reader, self._reader = self._reader, -1
         return reader
 

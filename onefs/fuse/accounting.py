@@ -12,7 +12,7 @@ _log = logging.getLogger(__name__)
 
 
 class ProgramAccounting:
-    """Counts for programs, and warns of those that fetch too much."""
+    """Counts what programs open, and warns of those that fetch too much."""
 
     def __init__(self, programs: Programs, recorder: Recorder, journal: Journal) -> None:
         self._programs = programs
@@ -31,11 +31,11 @@ class ProgramAccounting:
         return crawlers.refusal(caller) if crawlers.limit_files else None
 
     def refused(self, caller: Caller) -> None:
-        """A program wanted a file that was refused."""
+        """Count a file that was refused to a program."""
         self._programs.crawlers.refused(caller)
 
     def opened(self, caller: Caller, *, is_fetched: bool) -> None:
-        """A program opened a dataset. `is_fetched` says that it has to be fetched for that."""
+        """Count a dataset that a program opened. `is_fetched` says that it has to be fetched for that."""
         self._programs.opened(caller, is_fetched=is_fetched)
         warning = self._programs.crawlers.fetched(caller) if is_fetched else None
         if warning is not None:

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from onefs.errors import MountError
 from onefs.fuse.kernel import KernelFacts
-from onefs.fuse.notify import Kernel
+from onefs.fuse.notify import KernelCaches
 from onefs.fuse.operations import Operations
 from onefs.fuse.passthrough import Passthrough
 from onefs.fuse.session import Session
@@ -17,8 +17,8 @@ from onefs.settings import Settings
 Adapter = Literal["session", "pyfuse3"]
 
 
-class KernelAdapter(Kernel, Protocol):
-    """What serves a mount."""
+class KernelAdapter(KernelCaches, Protocol):
+    """Answers the kernel's requests for one mount, and notifies it."""
 
     @property
     def facts(self) -> KernelFacts:
@@ -28,7 +28,7 @@ class KernelAdapter(Kernel, Protocol):
         """Answer the kernel until the mount is gone."""
 
     def close(self) -> None:
-        """Close the connection. The mount stays, without anybody who serves it."""
+        """Close the connection. The mount stays, and nobody serves it."""
 
 
 FIRST_LINUX = (4, 9)

@@ -2,20 +2,26 @@
 
 An operation is a coroutine. `begin` runs its first part without a task, which is all of it when nothing has to be
 waited for. Before it waits, the coroutine calls `in_task`; what is left of it then runs in a task of trio.
+
+FUSE_INTERRUPT says once of a request that its thread has some signal. From then on `until_done` looks at the thread's
+pending signals, and raises what becomes EINTR if one of `STOPPING` is among them. Where the kernel sends no interrupt
+(pyfuse3, and reads through the kernel's cache), it looks from time to time.
 """
 
+import errno
 import functools
+import os
 import signal
 import threading
 import types
 from collections.abc import Callable, Coroutine, Generator
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from types import CoroutineType
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, TypeVarTuple
 
 import trio
 
@@ -31,6 +37,7 @@ _PENDING = (b"SigPnd:", b"ShdPnd:")
 _BLOCKED = b"SigBlk:"
 
 R = TypeVar("R")
+About = TypeVarTuple("About")
 Answer: TypeAlias = R | Coroutine[Any, Any, R]
 """An answer, or the coroutine that gives it once it has waited."""
 
@@ -80,15 +87,21 @@ class Request:
 
 
 def begin(coroutine: Coroutine[Any, Any, R]) -> Answer[R]:
-    """Run an operation until it has to wait. Returns its answer, or a coroutine for what is left. Raises its error."""
+    """Run an operation until it has to wait. Returns its answer, or a coroutine for what is left. Raises its error.
+
+    Raises RuntimeError if it waits without `in_task`, before that could wake a task that waits for something else.
+    """
     _thread.has_no_task = True
     try:
-        coroutine.send(None)
+        waits_for = coroutine.send(None)
     except StopIteration as done:
         answer: R = done.value
         return answer
     finally:
         _thread.has_no_task = False
+    if waits_for is not None:  # in_task yields None, whatever waits in trio yields something
+        coroutine.close()
+        raise RuntimeError("An operation waits without a task: it must call in_task first.")
     return _go_on(coroutine)
 
 
@@ -118,9 +131,11 @@ def in_task() -> Generator[None, None, None]:
 async def until_done(future: "Future[Any]", request: Request, longest_s: float = inf) -> None:
     """Wait for a future on behalf of a program, at most so long.
 
-    Raises `InterruptedByCallerError` when a signal that stops programs is pending for its thread.
+    Raises `InterruptedByCallerError` when a signal that stops programs is pending for its thread, or has ended it:
+    who waits for the same pages of the kernel then asks for itself.
     """
     await in_task()
+    was_there = not request.is_told_of_signals and is_there(request.pid)
     end_s = trio.current_time() + longest_s
     token = trio.lowlevel.current_trio_token()
 
@@ -141,18 +156,25 @@ async def until_done(future: "Future[Any]", request: Request, longest_s: float =
             break
         if (request.is_interrupted or not request.is_told_of_signals) and wants_to_stop(request.pid):
             raise InterruptedByCallerError("The program that was waiting has been interrupted.")
+        if was_there and not is_there(request.pid):
+            raise InterruptedByCallerError("The program that was waiting has been interrupted.")
         pause_s = min(pause_s * 1.5, LONGEST_PAUSE_S)
 
 
-async def in_thread(question: Callable[[], R], request: Request, limiter: trio.CapacityLimiter) -> R:
+async def in_thread(
+    question: Callable[[], R],
+    request: Request,
+    limiter: trio.CapacityLimiter,
+    drop: Callable[[R], object] | None = None,
+) -> R:
     """Ask in a worker thread, on behalf of a program. Raises `InterruptedByCallerError` at its signals.
 
-    The question is put to its end in any case; nobody takes an answer that comes too late.
+    The question is put to its end in any case; an answer that comes too late is given to `drop`.
     """
     await in_task()
     answer: Future[R] = Future()
     stopped: InterruptedByCallerError | None = None
-    ask = functools.partial(_settle, answer, question)
+    ask = functools.partial(_settle, answer, question, drop)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(
             functools.partial(trio.to_thread.run_sync, ask, limiter=limiter, abandon_on_cancel=True), name="question"
@@ -160,20 +182,34 @@ async def in_thread(question: Callable[[], R], request: Request, limiter: trio.C
         try:
             await until_done(answer, request)
         except InterruptedByCallerError as error:
-            stopped = error
-            nursery.cancel_scope.cancel()
+            if answer.cancel():  # else the answer has just come
+                stopped = error
+                nursery.cancel_scope.cancel()
     if stopped is not None:
         raise stopped
     return answer.result()
 
 
-def _settle(answer: "Future[R]", question: Callable[[], R]) -> None:
+def _settle(answer: "Future[R]", question: Callable[[], R], drop: Callable[[R], object] | None) -> None:
     """Everything that is thrown goes to whoever awaits the answer."""
+    try:
+        found = question()
+    except BaseException as error:  # noqa: BLE001
+        with suppress(InvalidStateError):  # nobody awaits it any more
+            answer.set_exception(error)
+        return
+    try:
+        answer.set_result(found)
+    except InvalidStateError:
+        if drop is not None:
+            drop(found)
+
+
+def answering(question: Callable[[*About], R], *about: *About) -> R:
+    """What a question gives whose answer the kernel waits for: `is_answering` is true meanwhile."""
     _thread.is_answering = True
     try:
-        answer.set_result(question())
-    except BaseException as error:  # noqa: BLE001
-        answer.set_exception(error)
+        return question(*about)
     finally:
         _thread.is_answering = False
 
@@ -181,6 +217,17 @@ def _settle(answer: "Future[R]", question: Callable[[], R]) -> None:
 def is_answering() -> bool:
     """Whether this thread is about to answer the kernel, which may hold locks until it does."""
     return _thread.is_answering
+
+
+def is_there(pid: int) -> bool:
+    """Whether a thread is known here. 0 and -1 are none."""
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except OSError as error:
+        return error.errno == errno.EPERM
+    return True
 
 
 def wants_to_stop(pid: int) -> bool:

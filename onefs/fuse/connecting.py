@@ -1,4 +1,7 @@
-"""Making a mount, by mount(2) or by fusermount3, which gives an open connection to the kernel; and why it failed."""
+"""Mounts, by mount(2) or else by fusermount3. Returns an open connection to the kernel (`/dev/fuse`), or tells why not.
+
+`onefs.fuse.mounters` has the ways to mount, `onefs.fuse.mounting` what is mounted, and unmounting.
+"""
 
 import array
 import ctypes

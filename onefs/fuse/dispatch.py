@@ -58,7 +58,8 @@ class Handlers:
     def table(self) -> Mapping[int, Handler]:
         """The handler of each opcode. For all others ENOSYS is right.
 
-        The kernel then closes, syncs, seeks and polls without asking, and uses GETATTR in place of STATX.
+        The kernel then closes, syncs, seeks and polls without asking, and uses GETATTR in place of STATX. Without
+        OPENDIR it keeps the listing of every folder (kept listings) and sends no RELEASEDIR.
         """
         rows: list[tuple[Opcode, Struct | None, Callable[[int, int, memoryview, Request], Answer[Reply]]]] = [
             (Opcode.LOOKUP, None, self._lookup),
@@ -155,7 +156,7 @@ class Handlers:
         data = bytes(payload[protocol.WRITE_IN.size :])
         if len(data) != size:
             raise MalformedError("What is to be written is cut off.")
-        return then(self._operations.write(handle, data), protocol.pack_written, unique)
+        return then(self._operations.write(handle, data, request), protocol.pack_written, unique)
 
     def _release(self, unique: int, ino: int, payload: memoryview, request: Request) -> Answer[Reply]:
         (handle,) = protocol.RELEASE_IN.unpack_from(payload)
@@ -163,7 +164,7 @@ class Handlers:
         return then(self._operations.release(handle), protocol.pack_done, unique)
 
     def _statfs(self, unique: int, ino: int, payload: memoryview, request: Request) -> Answer[Reply]:
-        return then(self._operations.statfs(), protocol.pack_statfs, unique)
+        return then(self._operations.statfs(request), protocol.pack_statfs, unique)
 
     def _access(self, unique: int, ino: int, payload: memoryview, request: Request) -> Answer[Reply]:
         (mode,) = protocol.ACCESS_IN.unpack_from(payload)
@@ -171,7 +172,7 @@ class Handlers:
 
     def _getxattr(self, unique: int, ino: int, payload: memoryview, request: Request) -> Answer[Reply]:
         (room,) = protocol.GETXATTR_IN.unpack_from(payload)
-        name = protocol.name_in(payload[protocol.GETXATTR_IN.size :])
+        name = protocol.text_in(payload[protocol.GETXATTR_IN.size :])
         return then(self._operations.getxattr(ino, name, request), protocol.pack_xattr, unique, room)
 
     def _listxattr(self, unique: int, ino: int, payload: memoryview, request: Request) -> Answer[Reply]:
@@ -229,7 +230,6 @@ class Directories:
         listing = self._listings.get(key) if part.cookie else None
         if listing is None:
             return then(self._operations.opendir(ino, part.request), self._entries, part)
-        self._listings.move_to_end(key)
         return self._entries(part, listing)
 
     def _entries(self, part: _Part, listing: Listing) -> Answer[Reply]:
@@ -239,18 +239,14 @@ class Directories:
         return then(self._operations.readdir(listing, position, part.request), self._packed, part, listing)
 
     def _packed(self, part: _Part, listing: Listing, entries: Sequence[tuple[bytes, Attributes]]) -> Reply:
-        cookie = part.cookie
-        if not cookie:
-            version = entries[0][1].version  # of the directory itself, which comes first
-            self._keep((listing.inode, version), listing)
-            cookie = version << _POSITION_BITS
-        return part.pack(part.unique, entries, cookie, part.room)
-
-    def _keep(self, key: tuple[int, int], listing: Listing) -> None:
+        # The first entry is the directory itself, with its version.
+        cookie = part.cookie or entries[0][1].version << _POSITION_BITS
+        key = listing.inode, cookie >> _POSITION_BITS
         self._listings[key] = listing
         self._listings.move_to_end(key)
         if len(self._listings) > LISTINGS_KEPT:
             self._listings.popitem(last=False)
+        return part.pack(part.unique, entries, cookie, part.room)
 
 
 def then(answer: Answer[R], go_on: Callable[[*First, R], Answer[S]], *first: *First) -> Answer[S]:

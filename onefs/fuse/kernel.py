@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 ACTIVE = "active"
-"""What the status says of a feature that is."""
+"""What the status shows for a feature that is in use."""
 
 
 @dataclass(frozen=True, slots=True)

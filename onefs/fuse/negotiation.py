@@ -1,4 +1,9 @@
-"""INIT: what the kernel offers, what the session takes of it, and what is missing and why."""
+"""INIT: what the kernel offers, what the session takes of it, and what is missing and why.
+
+EXPORT_SUPPORT is for NFS servers: `.` and `..` are looked up by inode number, and handles outlive a remount. Kept
+listings take version 7.28, and need no OPENDIR with NO_OPENDIR_SUPPORT; passthrough takes version 7.40. WRITEBACK_CACHE
+is never agreed on: the kernel offers no passthrough with it.
+"""
 
 import mmap
 from dataclasses import dataclass
@@ -21,7 +26,7 @@ BUFFER_BYTES = REQUEST_BYTES + mmap.PAGESIZE
 MAX_BACKGROUND = 10_000
 """Requests that nobody waits for, such as read-ahead, which the kernel sends before it holds back more."""
 STACK_DEPTH = 1
-"""The cache of a mount that passes reads through may not stand on a stacked file system itself."""
+"""max_stack_depth: the cache may not be on a stacked file system, such as an overlayfs, if reads are passed through."""
 
 
 class InitFlag(IntFlag):
@@ -44,10 +49,11 @@ class InitFlag(IntFlag):
     PASSTHROUGH = 1 << 37
 
 
-# AUTO_INVAL_DATA has the kernel compare a folder's time before it shows a listing that it kept.
+# AUTO_INVAL_DATA has the kernel compare a folder's time before it shows a listing that it kept. Without ASYNC_DIO,
+# a program that reads with O_DIRECT can be killed while it waits, and the kernel tells of its signals.
 _WANTED = (
     InitFlag.ASYNC_READ | InitFlag.ATOMIC_O_TRUNC | InitFlag.EXPORT_SUPPORT | InitFlag.BIG_WRITES
-    | InitFlag.AUTO_INVAL_DATA | InitFlag.DO_READDIRPLUS | InitFlag.ASYNC_DIO | InitFlag.PARALLEL_DIROPS
+    | InitFlag.AUTO_INVAL_DATA | InitFlag.DO_READDIRPLUS | InitFlag.PARALLEL_DIROPS
     | InitFlag.MAX_PAGES | InitFlag.NO_OPENDIR_SUPPORT
 )  # fmt: skip
 _CACHE_DIR_MINOR, _PASSTHROUGH_MINOR = 28, 40

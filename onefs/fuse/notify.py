@@ -1,4 +1,14 @@
-"""Telling the kernel what changed, from threads of its own: whoever tells it may have to wait for the kernel."""
+"""`Notifier`: has the kernel forget (invalidate) attributes, listings, pages and names that changed.
+
+Notifications are sent by threads of their own, never by the event loop, since the kernel may hold one up until requests
+are answered:
+
+- one for attributes, or for a kept listing, waits for no request, unless the kernel is dropping that inode just then;
+- one for the pages of a file waits for the reads of it that are not answered yet;
+- one for a name waits for the lookups and listings under way in its directory, and holds up new ones.
+
+So attributes and listings have a queue of their own, and a thread that is answering the kernel never waits for names.
+"""
 
 import contextlib
 import functools
@@ -14,17 +24,17 @@ from onefs.fuse.callers import is_answering
 from onefs.vfs.staleness import ITSELF
 
 _BATCH = 1000
-_PATIENCE_S = 10.0
-_END_S = 5.0
+_NOTIFY_TIMEOUT_S = 10.0
+_STOP_TIMEOUT_S = 5.0
 _NO_ENTRY = b"-"
-"""A name that no entry has."""
+"""A name that no entry has: to forget it waits for the lookups and listings under way in its directory."""
 _log = logging.getLogger(__name__)
 
 
-class Kernel(Protocol):
-    """What the kernel can be told to forget. Not for the event loop: each call may wait for requests under way.
+class KernelCaches(Protocol):
+    """What the kernel caches of a mount. Not for the event loop: each call may wait for requests under way.
 
-    Raises OSError; ENOENT: the kernel does not know the inode, or the name.
+    Raises OSError, with ENOENT if the kernel does not know the inode or the name.
     """
 
     def invalidate_inode(self, ino: int, *, attributes_only: bool) -> None:
@@ -34,7 +44,7 @@ class Kernel(Protocol):
         """Forget a name in a directory, one that is absent too."""
 
 
-Tell = Callable[[Kernel], None]
+Tell = Callable[[KernelCaches], None]
 """Tells the kernel of one change, or of several."""
 Change = tuple[Tell, threading.Event]
 
@@ -46,29 +56,29 @@ class Notifier:
         self._lock = threading.Lock()  # guards _dropping
         self._dropping: dict[int, threading.Event] = {}
         self._attributes = _Queue("kernel-attributes")
-        self._others = _Queue("kernel-notify")
+        self._names_and_pages = _Queue("kernel-notify")
 
-    def start(self, kernel: Kernel) -> None:
+    def start(self, kernel: KernelCaches) -> None:
         """Tell the kernel from now on: the file system is mounted."""
         self._attributes.start(kernel)
-        self._others.start(kernel)
+        self._names_and_pages.start(kernel)
 
     def stop(self) -> None:
-        """The file system is about to be unmounted: tell what is queued, and nothing more."""
+        """Send what is queued, and nothing more. Call it before unmounting."""
         self._attributes.stop()
-        self._others.stop()
+        self._names_and_pages.stop()
 
     def attributes_changed(self, ino: int) -> None:
         """Forget the attributes of a node, though not its pages. Not for the event loop.
 
-        It is done when this returns, whatever else the kernel is told meanwhile: names and pages wait for listings
-        and reads, which may wait for whoever calls this. The limit is for a kernel that drops this very inode.
+        It is done when this returns: it does not wait behind names and pages, which wait for listings and reads, which
+        may wait for the caller. Times out if the kernel is dropping this very inode.
         """
-        self._attributes.put(functools.partial(_forget_inode, ino, attributes_only=True)).wait(_PATIENCE_S)
+        self._attributes.put(functools.partial(_forget_inode, ino, attributes_only=True)).wait(_NOTIFY_TIMEOUT_S)
 
     def pages_changed(self, ino: int) -> None:
         """Forget the pages of a node, soon: the kernel waits for the reads of it that are not answered yet."""
-        told = self._others.put(functools.partial(_forget_inode, ino, attributes_only=False))
+        told = self._names_and_pages.put(functools.partial(_forget_inode, ino, attributes_only=False))
         with self._lock:
             others = {other: event for other, event in self._dropping.items() if not event.is_set()}
             self._dropping = {**others, ino: told}
@@ -79,11 +89,11 @@ class Notifier:
         return told is not None and not told.is_set()
 
     def listings_changed(self, folders: Collection[int]) -> None:
-        """Forget the attributes and the listings of directories. Not for the event loop.
+        """Forget the attributes and the kept listings of directories. Not for the event loop.
 
-        It is done when this returns, whatever else the kernel is told meanwhile.
+        It is done when this returns: it does not wait behind names and pages.
         """
-        self._attributes.put(functools.partial(forget_listings, folders)).wait(_PATIENCE_S)
+        self._attributes.put(functools.partial(forget_listings, folders)).wait(_NOTIFY_TIMEOUT_S)
 
     def names_changed(self, names: Iterable[tuple[int, str]]) -> None:
         """Forget entries, absent ones included, by directory and name, and the listings of these directories.
@@ -93,13 +103,13 @@ class Notifier:
         waits = not is_answering()
         for batch in _batches(names):
             self.listings_changed({parent for parent, _ in batch})
-            told = self._others.put(functools.partial(forget_names, batch))
-            waits = waits and told.wait(_PATIENCE_S)
+            told = self._names_and_pages.put(functools.partial(forget_names, batch))
+            waits = waits and told.wait(_NOTIFY_TIMEOUT_S)
 
     def tell_names(self, names: Iterable[tuple[int, str]]) -> None:
-        """Forget the same, soon: the kernel forgets no entry of a directory while a listing of it is unanswered."""
+        """Queue the same, without waiting. The kernel forgets no name of a directory while a listing is unanswered."""
         for batch in _batches(names):
-            self._others.put(functools.partial(forget_names, batch))
+            self._names_and_pages.put(functools.partial(forget_names, batch))
 
 
 class _Queue:
@@ -111,7 +121,7 @@ class _Queue:
         self._thread: threading.Thread | None = None
         self._queue: SimpleQueue[Change | None] = SimpleQueue()
 
-    def start(self, kernel: Kernel) -> None:
+    def start(self, kernel: KernelCaches) -> None:
         with self._lock:
             self._thread = threading.Thread(target=self._run, args=(kernel,), name=self._name, daemon=True)
             self._thread.start()
@@ -122,10 +132,10 @@ class _Queue:
             thread, self._thread = self._thread, None
         if thread is not None:
             self._queue.put(None)
-            thread.join(_END_S)
+            thread.join(_STOP_TIMEOUT_S)
 
     def put(self, change: Tell) -> threading.Event:
-        """Queue a change; what is set once the kernel was told of it, or if there is nobody to tell."""
+        """Queue a change. Returns an event that is set once the kernel was told, or at once if nothing is mounted."""
         told = threading.Event()
         with self._lock:
             if self._thread is None:
@@ -134,7 +144,7 @@ class _Queue:
                 self._queue.put((change, told))
         return told
 
-    def _run(self, kernel: Kernel) -> None:
+    def _run(self, kernel: KernelCaches) -> None:
         while (change := self._queue.get()) is not None:
             tell, told = change
             try:
@@ -147,7 +157,7 @@ class _Queue:
                 told.set()
 
 
-def _forget_inode(ino: int, kernel: Kernel, *, attributes_only: bool) -> None:
+def _forget_inode(ino: int, kernel: KernelCaches, *, attributes_only: bool) -> None:
     kernel.invalidate_inode(ino, attributes_only=attributes_only)
 
 
@@ -157,7 +167,7 @@ def _batches(names: Iterable[tuple[int, str]]) -> Iterator[list[tuple[int, str]]
         yield batch
 
 
-def forget_names(names: list[tuple[int, str]], kernel: Kernel) -> None:
+def forget_names(names: list[tuple[int, str]], kernel: KernelCaches) -> None:
     """Have the kernel forget entries; then the listings of their directories: those under way have ended by then.
 
     To forget an entry, even one that is not there, the kernel waits for the listings under way in the directory.
@@ -168,7 +178,7 @@ def forget_names(names: list[tuple[int, str]], kernel: Kernel) -> None:
     forget_listings({parent for parent, _ in names}, kernel)
 
 
-def forget_listings(folders: Collection[int], kernel: Kernel) -> None:
+def forget_listings(folders: Collection[int], kernel: KernelCaches) -> None:
     """Have the kernel forget the attributes and the listings of directories. It waits for nothing that is under way."""
     for ino in folders:
         with contextlib.suppress(FileNotFoundError):

@@ -1,7 +1,8 @@
 """What programs have open: files with the kernel's pages of them, and directories being listed."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from cachetools import LRUCache
 
@@ -40,31 +41,28 @@ class Handle:
     """What the kernel reads by itself, without asking; 0 if it asks."""
 
 
+class Page(NamedTuple):
+    """Packed entries of a directory, those from a position on."""
+
+    begin: int
+    entries: list[tuple[bytes, Attributes]]
+
+
+NOTHING_PACKED = Page(0, [])
+
+
 @dataclass(slots=True, eq=False)
 class Listing:
     """The entries of a directory as they were when a program began to list it: a refresh neither repeats nor skips any.
 
-    `times_changed` is that of the file system when it was listed. `page` are the entries packed last, those from
-    `begin` on; `is_old` says that the tree changed since the listing.
+    `times_changed` is that of the file system when it was listed: if the tree changed since, the kernel must not cache
+    the entries. `page` is what was packed last. Several programs may go on with one listing at the same time.
     """
 
     inode: int
     entries: Entries
     times_changed: int
-    page: list[tuple[bytes, Attributes]] = field(default_factory=list)
-    begin: int = 0
-    is_old: bool = False
-
-    def turn_to(self, begin: int, page: list[tuple[bytes, Attributes]]) -> None:
-        """Set the packed entries."""
-        self.begin, self.page = begin, page
-        if self.is_old:
-            self.zero_timeouts()
-
-    def zero_timeouts(self) -> None:
-        """Have the kernel cache no entry from now on: the tree changed during the listing."""
-        self.is_old = True
-        self.page = [(name, attributes._replace(kept_s=0.0)) for name, attributes in self.page]
+    page: Page = NOTHING_PACKED
 
 
 class Pages:
@@ -77,9 +75,7 @@ class Pages:
         self._had_pages: set[int] = set()  # inodes of which it was ever given bytes; no more once there are too many
 
     def are_of(self, handle: Handle) -> bool:
-        """Whether the kernel's pages of this inode, if it has any, are of the very copy that is being opened here.
-
-        It drops them otherwise.
+        """Whether the kernel's pages of this inode, if it has any, are of the copy that is opened; else it drops them.
 
         One inode can come to stand for another copy: a file without a hash that is replaced in the cache, or a copy
         that was spoilt while it was open, and mended.

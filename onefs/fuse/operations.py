@@ -6,7 +6,7 @@ import itertools
 import logging
 import os
 import stat
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from time import perf_counter
 from types import CoroutineType
@@ -17,10 +17,10 @@ import trio
 from onefs.catalogue.stored import MustWaitError, NotWaiting
 from onefs.errors import CacheDamagedError, CopyRemovedError, CrawlingError, GoneError, NotInCatalogueError, OnefsError
 from onefs.fuse.accounting import ProgramAccounting
-from onefs.fuse.callers import Answer, Request, begin, in_task, in_thread, until_done
+from onefs.fuse.callers import Answer, Request, answering, begin, in_task, in_thread, until_done
 from onefs.fuse.counters import OPERATIONS, Counters
 from onefs.fuse.errnos import FuseError, errno_of
-from onefs.fuse.opened import Handle, Listing, Pages
+from onefs.fuse.opened import Handle, Listing, Page, Pages
 from onefs.fuse.passthrough import Passthrough
 from onefs.fuse.process_lookup import ProcessLookup
 from onefs.fuse.recording import ReadReporter
@@ -33,6 +33,7 @@ from onefs.vfs.nodes import Attributes
 
 DISK_THREADS = 64
 DATABASE_THREADS = 128
+COMMAND_THREADS = 40
 TEXT_THREADS = 8
 PAGE_ENTRIES = 500
 """The most entries of a directory to pack at once, so that other requests need not wait."""
@@ -42,7 +43,7 @@ EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 ABSENT = Attributes(0, 0, 0, 0, 0, 0)
 """Tells the kernel that a name is absent until it is told otherwise."""
 ABSENT_NOW = ABSENT._replace(kept_s=0.0)
-_WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 _log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
@@ -108,8 +109,20 @@ def answered(
     return functools.update_wrapper(handler, method)
 
 
+def _close(opened: Opened) -> None:
+    opened.file.close()
+
+
 async def _raise(error: Exception) -> Any:
     raise error
+
+
+def _known(handles: Mapping[int, R], number: int) -> R:
+    """What is open under a number. Raises `FuseError` if nothing is, as when a control file is read."""
+    try:
+        return handles[number]
+    except KeyError:
+        raise FuseError(errno.EBADF) from None
 
 
 def _number_of(error: OnefsError | FuseError) -> int:
@@ -142,6 +155,7 @@ class Operations:
         self._open_wait_s = open_wait_s
         self._disk = trio.CapacityLimiter(DISK_THREADS)
         self._database = trio.CapacityLimiter(DATABASE_THREADS)
+        self._commands = trio.CapacityLimiter(COMMAND_THREADS)
         self._texts = trio.CapacityLimiter(TEXT_THREADS)  # apart, so that status is told when a disk hangs
         self._numbers = itertools.count(1)
         self._files: dict[int, Handle] = {}
@@ -173,23 +187,34 @@ class Operations:
         _log.error("%s: %s %s", path or "/", reason, UNFORESEEN_REMEDY)
         self.file_system.journal.record(path, OnefsError(reason, UNFORESEEN_REMEDY))
 
-    async def _ask(self, wait: Wait, request: Request, question: Callable[[*About], R], *about: *About) -> R:
-        """Ask the file system something on behalf of a program; in a worker thread, if it may have to wait."""
+    async def _ask(
+        self,
+        wait: Wait,
+        request: Request,
+        question: Callable[[*About], R],
+        *about: *About,
+        drop: Callable[[R], object] | None = None,
+    ) -> R:
+        """Ask the file system something on behalf of a program; in a worker thread, if it may have to wait.
+
+        An answer that comes after the program was interrupted is given to `drop`.
+        """
         if wait is Wait.NOTHING:
             try:
                 with NotWaiting():
                     return question(*about)
             except MustWaitError:
                 pass
-        await in_task()
-        if wait is Wait.DATABASE:
-            return await in_thread(functools.partial(question, *about), request, self._database)
-        return await trio.to_thread.run_sync(question, *about, limiter=self._disk, abandon_on_cancel=True)
+        limiter = self._database if wait is Wait.DATABASE else self._disk
+        return await in_thread(functools.partial(answering, question, *about), request, limiter, drop)
 
     @answered
     async def lookup(self, parent: int, name: bytes, request: Request) -> Attributes:
         """Attributes of an entry of a directory. Those of inode 0 say that it is absent."""
-        if name in (b".", b".."):  # of a handle that was taken before: from a number to its node
+        if name in (
+            b".",
+            b"..",
+        ):  # of a handle that was taken before: from a number to its node
             question = self.file_system.attributes if name == b"." else self.file_system.parent_attributes
             return await self._ask(self.file_system.wait_for(parent), request, question, parent)
         wait = self.file_system.wait_for(parent)
@@ -209,8 +234,7 @@ class Operations:
     async def _attributes(self, ino: int, request: Request) -> Attributes:
         fs = self.file_system
         if inodes.is_special(ino) and fs.has_text(ino):
-            await in_task()
-            return await trio.to_thread.run_sync(fs.attributes_now, ino, limiter=self._texts, abandon_on_cancel=True)
+            return await in_thread(functools.partial(fs.attributes_now, ino), request, self._texts)
         return await self._ask(fs.wait_for(ino), request, self._attributes_of, ino)
 
     def _attributes_of(self, ino: int) -> Attributes:
@@ -229,7 +253,7 @@ class Operations:
         return os.fsencode(self.file_system.target(ino))
 
     def forget(self, ino: int, times: int) -> None:
-        """Inode numbers are computed: only of views that were entered by name it matters who knows them."""
+        """Note that the kernel forgot an inode: it matters for views entered by name; other numbers are computed."""
         self.file_system.forgot(ino, times)
 
     @answered
@@ -248,23 +272,25 @@ class Operations:
                 break
         return listing
 
-    def _pack(self, listing: Listing, begin: int) -> None:
+    def _pack(self, listing: Listing, begin: int) -> Page:
         """Pack at most `PAGE_ENTRIES` entries of a directory, from a position on."""
         found = listing.entries.part(begin, begin + PAGE_ENTRIES)
-        listing.turn_to(begin, [(os.fsencode(name), attributes) for name, attributes in found])
+        listing.page = Page(begin, [(os.fsencode(name), attributes) for name, attributes in found])
+        return listing.page
 
     @answered
     async def readdir(self, listing: Listing, position: int, request: Request) -> list[tuple[bytes, Attributes]]:
         """Entries of a listing from a position on, `.` and `..` first; none at its end."""
         if position >= len(listing.entries):
             return []
-        if not listing.begin <= position < listing.begin + len(listing.page):
+        page = listing.page
+        if not page.begin <= position < page.begin + len(page.entries):
             wait = Wait.WORK if self.file_system.may_block else Wait.NOTHING
-            await self._ask(wait, request, self._pack, listing, position)
+            page = await self._ask(wait, request, self._pack, listing, position)
+        entries = page.entries[position - page.begin :] if position > page.begin else page.entries
         if listing.times_changed != self.file_system.times_changed:
-            listing.times_changed = self.file_system.times_changed
-            listing.zero_timeouts()
-        return listing.page[position - listing.begin :] if position > listing.begin else listing.page
+            return [(name, attributes._replace(kept_s=0.0)) for name, attributes in entries]
+        return entries
 
     @answered
     async def open(self, ino: int, flags: int, request: Request) -> OpenReply:
@@ -298,14 +324,23 @@ class Operations:
             opened.file.close()
             raise
         number = next(self._numbers)
-        self._files[number] = handle = Handle(opened, ino, request.pid, request.uid, caller, reader)
-        if backing_id:
-            return await self._passed_through(number, handle, backing_id)
+        handle = Handle(opened, ino, request.pid, request.uid, caller, reader, backing_id=backing_id)
+        self._files[number] = handle
+        try:
+            return await self._open_reply(number, handle, is_there=is_there)
+        except BaseException:  # the kernel will not release it
+            self._close(number)
+            raise
+
+    async def _open_reply(self, number: int, handle: Handle, *, is_there: bool) -> OpenReply:
+        opened, ino = handle.opened, handle.inode
+        if handle.backing_id:
+            return await self._passed_through(number, handle)
         keep_cache = self._pages.are_of(handle) and not self._has_old_pages(ino)
         direct_io = opened.size_bytes is None or not (is_there or self.many_reads_may_wait)
         handle.has_pages = not direct_io
         handle.is_followed = opened.is_followed
-        if reader is not None:
+        if handle.reader is not None:
             self._told.opened(handle)
         return OpenReply(number, direct_io, keep_cache)
 
@@ -316,28 +351,22 @@ class Operations:
             self.file_system.journal.record(opened.path, error)
             raise
 
-    async def _passed_through(self, number: int, handle: Handle, backing_id: int) -> OpenReply:
+    async def _passed_through(self, number: int, handle: Handle) -> OpenReply:
         """The reply for a file that the kernel reads by itself."""
-        handle.has_pages, handle.backing_id = False, backing_id
+        handle.has_pages = False
         self._pages.dropped(handle.inode)
         if self._recorder.turn:
             await self._told.passed_through(handle)
-        return OpenReply(number, direct_io=False, keep_cache=False, backing_id=backing_id)
+        return OpenReply(number, direct_io=False, keep_cache=False, backing_id=handle.backing_id)
 
     async def _opened(self, ino: int, request: Request, refusal: CrawlingError | None = None) -> Opened:
         fs, uid = self.file_system, request.uid
         if fs.file_at_hand(ino) is not None:
             return fs.open(ino, refusal, uid)
-        wait = fs.wait_for(ino)
-        if wait is Wait.DATABASE:
-            # Whoever is interrupted while it opens could not close: so what is to be asked for is asked for before.
-            await self._ask(wait, request, fs.attributes, ino)
-            return await trio.to_thread.run_sync(fs.open, ino, refusal, uid, limiter=self._disk)
         if not inodes.is_file(ino):
             # To write down a million datasets that were recorded takes seconds.
-            await in_task()
-            return await trio.to_thread.run_sync(fs.open, ino, refusal, uid, limiter=self._texts)
-        return await self._ask(wait, request, fs.open, ino, refusal, uid)
+            return await in_thread(functools.partial(fs.open, ino, refusal, uid), request, self._texts, _close)
+        return await self._ask(fs.wait_for(ino), request, fs.open, ino, refusal, uid, drop=_close)
 
     async def _open_control(self, ino: int, request: Request) -> OpenReply:
         number = next(self._numbers)
@@ -345,12 +374,16 @@ class Operations:
         return OpenReply(number, direct_io=True, keep_cache=False)
 
     @answered
-    async def write(self, handle: int, data: bytes) -> int:
-        """Give commands to a control file. Returns how many bytes it took."""
-        command = self._writers[handle]
-        await in_task()
-        await trio.to_thread.run_sync(command, data.decode(errors="replace"), abandon_on_cancel=True)
-        await self._told.switched()
+    async def write(self, handle: int, data: bytes, request: Request) -> int:
+        """Give commands to a control file. Returns how many bytes it took.
+
+        They are carried out to the end, also if the program is interrupted meanwhile.
+        """
+        command = functools.partial(_known(self._writers, handle), data.decode(errors="replace"))
+        try:
+            await in_thread(command, request, self._commands)
+        finally:
+            await self._told.switched()
         return len(data)
 
     @answered
@@ -368,7 +401,7 @@ class Operations:
     @answered
     async def read(self, number: int, offset: int, size: int, request: Request) -> bytes | bytearray:
         """Bytes of an open file; fewer than `size` only at its end."""
-        handle = self._files[number]
+        handle = _known(self._files, number)
         if not request.pid:  # as of the kernel's read-ahead
             request = Request(handle.pid, handle.uid)
         data: bytes | bytearray | None = None
@@ -423,6 +456,10 @@ class Operations:
         """Close an open file, or a control file."""
         if self._writers.pop(number, None) is not None:
             return
+        _known(self._files, number)
+        self._close(number)
+
+    def _close(self, number: int) -> None:
         handle = self._files.pop(number)
         self._passthrough.released(handle.inode, handle.backing_id)
         if handle.is_awaited:
@@ -430,10 +467,9 @@ class Operations:
         handle.opened.file.close()
 
     @answered
-    async def statfs(self) -> Usage:
+    async def statfs(self, request: Request) -> Usage:
         """Size of the archive and room in the cache."""
-        await in_task()
-        return await trio.to_thread.run_sync(self.file_system.usage, limiter=self._disk, abandon_on_cancel=True)
+        return await in_thread(self.file_system.usage, request, self._disk)
 
     @answered
     async def access(self, ino: int, mode: int, request: Request) -> None:

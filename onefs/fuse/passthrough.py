@@ -1,4 +1,9 @@
-"""`Passthrough`: which open files the kernel reads by itself, without asking the daemon."""
+"""`Passthrough`: which open files the kernel reads by itself from the cache, without asking the daemon.
+
+The kernel knows such a file by a backing id, which is a property of an inode: opens with another id, or with none, give
+EIO beside it. Passthrough takes CAP_SYS_ADMIN, Linux 6.9, and a cache that is not itself on a stacked file system. The
+kernel cannot be told to let go of a file that is open, and the daemon sees opens alone, not reads.
+"""
 
 import errno
 import logging
@@ -33,7 +38,7 @@ NOT_STRICT = "The setting verify = {policy} serves files that may differ from th
 
 CAP_SYS_ADMIN = 21
 ALL_USERS = ["0", "0", str(0xFFFF_FFFF)]
-"""The users of the namespace that is no namespace of somebody's own."""
+"""What `uid_map` has in the first user namespace."""
 _log = logging.getLogger(__name__)
 _OFF_FOR_GOOD = {
     errno.EPERM: NOT_ALLOWED,
@@ -66,7 +71,7 @@ def no_passthrough(data_dir: Path, policy: Verify, *, is_local: bool) -> str:
 
 
 def has_right() -> bool:
-    """Whether this process may enter files into the kernel's table, as far as it can tell beforehand."""
+    """Whether this process has CAP_SYS_ADMIN outside of a user namespace, which passthrough takes."""
     status, users = Path("/proc/self/status").read_text(), Path("/proc/self/uid_map").read_text()
     capabilities = next((int(line[7:], 16) for line in status.splitlines() if line.startswith("CapEff:")), 0)
     return bool(capabilities >> CAP_SYS_ADMIN & 1) and users.split() == ALL_USERS
@@ -101,7 +106,7 @@ class Passthrough:
         self._asking: Counter[int] = Counter()  # opens that are not passed through, by inode
 
     def begin(self, kernel: Backings) -> None:
-        """Pass files through from now on. Nothing is before."""
+        """Pass files through from now on; call it once INIT has agreed on passthrough."""
         self._kernel = kernel
 
     def open(self, ino: int, opened: Opened) -> int:
@@ -123,7 +128,7 @@ class Passthrough:
         return backing.id
 
     def released(self, ino: int, backing_id: int) -> None:
-        """An open that `open` counted has ended, or the kernel did not take the answer to it."""
+        """Count the end of an open that `open` counted, or that the kernel did not take the answer to it."""
         if backing_id == ASKS_EACH_READ:
             self._asking[ino] -= 1
             if not self._asking[ino]:
@@ -165,7 +170,7 @@ class Passthrough:
         return None if backing_id == ASKS_EACH_READ else _Backing(backing_id, file, number)
 
     def _entered(self, number: int, device: int) -> int:
-        """The backing id of a file on a device; `ASKS_EACH_READ` if the kernel takes none of that. Raises OSError."""
+        """The backing id of a file on a device; `ASKS_EACH_READ` if none of that can have one. Raises OSError."""
         if device not in self._is_suited:  # below the folder of the files, others may be mounted
             self._is_suited[device] = is_local(Path(f"/proc/self/fd/{number}"))
         if self._kernel is None or not self._is_suited[device]:

@@ -129,11 +129,18 @@ class MalformedError(ValueError):
 
 
 def name_in(payload: memoryview) -> bytes:
-    """The one name that a payload consists of. Raises `MalformedError`."""
-    name = bytes(payload)
-    if name.find(b"\0") != len(name) - 1 or len(name) < 2 or b"/" in name:
-        raise MalformedError("A name is missing, or does not end with NUL.")
-    return name[:-1]
+    """The one name of an entry that a payload consists of. Raises `MalformedError`."""
+    if b"/" in (name := text_in(payload)):
+        raise MalformedError("The name of an entry has a slash.")
+    return name
+
+
+def text_in(payload: memoryview) -> bytes:
+    """The one text that a payload consists of, as the name of an attribute. Raises `MalformedError`."""
+    text = bytes(payload)
+    if text.find(b"\0") != len(text) - 1 or len(text) < 2:
+        raise MalformedError("A text is missing, or does not end with NUL.")
+    return text[:-1]
 
 
 def forgotten_in(payload: memoryview) -> Sequence[tuple[int, int]]:
@@ -196,13 +203,13 @@ def pack_statfs(unique: int, usage: Usage) -> bytes:
 
 
 def pack_invalidate_inode(ino: int, *, attributes_only: bool) -> bytes:
-    """Has the kernel forget attributes, and all pages: those of a directory are its listing."""
+    """The notification to forget the attributes and pages of an inode; those of a directory are its kept listing."""
     offset = -1 if attributes_only else 0
     return _NOTIFY_INODE.pack(_NOTIFY_INODE.size, _INVALIDATE_INODE, 0, ino, offset, 0)
 
 
 def pack_invalidate_entry(parent: int, name: bytes) -> bytes:
-    """Has the kernel forget an entry of a directory."""
+    """The notification to forget an entry of a directory."""
     size = _NOTIFY_ENTRY.size + len(name) + 1
     return _NOTIFY_ENTRY.pack(size, _INVALIDATE_ENTRY, 0, parent, len(name), 0) + name + b"\0"
 

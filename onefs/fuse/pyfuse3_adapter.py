@@ -144,7 +144,7 @@ class _Requests(pyfuse3.Operations):
         await _answer(self._operations.release, fh)
 
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
-        return await _answer(self._operations.write, fh, buf)
+        return await _answer(self._operations.write, fh, buf, Request(0, 0))
 
     async def setattr(
         self,
@@ -157,7 +157,7 @@ class _Requests(pyfuse3.Operations):
         return self._entry(await _answer(self._operations.setattr, inode, fields.update_size, _request(ctx)))
 
     async def statfs(self, ctx: RequestContext) -> StatvfsData:
-        return _statistics(await _answer(self._operations.statfs))
+        return _statistics(await _answer(self._operations.statfs, _request(ctx)))
 
     async def access(self, inode: InodeT, mode: ModeT, ctx: RequestContext) -> bool:
         try:

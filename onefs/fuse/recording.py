@@ -12,7 +12,7 @@ class ReadReporter:
 
     The kernel asks for bytes that it has no pages of, and does not tell of those that it has. So a program counts as
     a reader when its file is asked for bytes, and when it has the file open while the kernel has pages of it, or reads
-    it by itself.
+    it by itself (passthrough). A file that was passed through, mapped, and closed before the recording is not seen.
     """
 
     def __init__(self, recorder: Recorder, pages: Pages, files: Mapping[int, Handle], processes: ProcessLookup) -> None:

@@ -1,13 +1,18 @@
-"""`Session`: serves a mount by speaking the FUSE protocol with the kernel itself."""
+"""`Session`: serves a mount by speaking the FUSE protocol with the kernel itself.
+
+Its loop answers at once what needs no waiting, and looks for the next request for a moment before it waits for one.
+Data is written with writev, not with splice: large verified files are passed through instead, where the kernel can.
+`negotiation` has INIT, `dispatch` the other requests, `protocol` their layouts, `callers` interrupts, `notify` what the
+kernel is to forget, and `passthrough` which files it reads by itself.
+"""
 
 import errno
 import fcntl
 import logging
 import os
-import select
 import threading
-from collections.abc import Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from struct import Struct
 from time import perf_counter
 from types import CoroutineType
@@ -28,14 +33,15 @@ from onefs.fuse.protocol import HEADER, LARGEST_ERRNO, UNANSWERED, MalformedErro
 
 LOOK_AGAIN_S = 50e-6
 """How long to look for the next request, before waiting for it, which takes longer than to look."""
-LOOK_FOR_CLOSE_MS = 20
-"""How often to see whether the connection is to be closed, once nothing is served any more."""
 TURN_REQUESTS, TURN_S = 64, 2e-3
 """How much to answer before other tasks have their turn."""
 ENDED = (errno.ENODEV, errno.ECONNABORTED, errno.EBADF)
 """Errors of a connection that has ended."""
+REFUSING_S = 0.01
+"""How often to refuse what programs ask for, while a call to the kernel waits for the answers to them."""
 GONE = (errno.ENOENT, errno.EINTR)
 """Errors of a request that was aborted before it was read or answered."""
+REPORT = "Mount again; if it stays, report it with the log of the mount (onefs log)."
 NOT_ASKED_FOR = "It was not asked for."
 NOT_NEGOTIATED = "The kernel has not yet asked what the mount offers."
 _BACKING_OPEN, _BACKING_CLOSE = 0x4010E501, 0x4004E502
@@ -54,6 +60,9 @@ class Session:
         self.features: Features | None = None
         """What was agreed on with the kernel; None until it has asked for it."""
         self._connection = connection
+        self._calls_changed = threading.Condition()  # guards _connection, once it may be closed, and _n_calls
+        self._n_calls = 0
+        """Calls to the kernel, other than answers, that are under way."""
         self._operations = operations
         self._passthrough = passthrough
         self._buffer = bytearray(BUFFER_BYTES)
@@ -66,9 +75,7 @@ class Session:
         }
         self._waiting: dict[int, Request] = {}
         self._has_ended = False
-        self._is_closing = threading.Event()
-        self._refuser: threading.Thread | None = None
-        self._error: OSError | MountError | None = None
+        self._error: MountError | None = None
         """Why it had to end."""
 
     @property
@@ -86,36 +93,51 @@ class Session:
         )
 
     async def serve(self) -> None:
-        """Answer the kernel until the mount is gone. Raises `MountError` if the kernel is too old, and OSError."""
+        """Answer the kernel until the mount is gone. Raises `MountError` if the kernel cannot be served."""
         os.set_blocking(self._connection, False)
         try:
             async with trio.open_nursery() as nursery:
                 await self._answer_all(nursery)
                 nursery.cancel_scope.cancel()  # nobody takes the answers any more
         finally:
-            self._refuser = threading.Thread(target=self._refuse_all, name="kernel-refuse", daemon=True)
-            self._refuser.start()
             if self._handlers is not None:
                 self._handlers.close()
-        if self._error is not None:
-            raise self._error
+            if self._error is not None:
+                raise self._error
 
     def close(self) -> None:
-        """Close the connection. The mount stays, without anybody who serves it."""
-        self._is_closing.set()
-        if self._refuser is not None:
-            self._refuser.join()
-        connection, self._connection = self._connection, -1
+        """Close the connection. The mount stays, without anybody who serves it. Call it once `serve` has ended.
+
+        Until then the kernel keeps the connection for a call that is under way. Such a call may wait for answers, so
+        whatever programs still ask for is refused.
+        """
+        with self._calls_changed:
+            connection, self._connection = self._connection, -1
+            while self._n_calls and not self._calls_changed.wait(REFUSING_S):
+                self._refuse_all(connection)
         if connection >= 0:
             os.close(connection)
 
+    def _refuse_all(self, connection: int) -> None:
+        """Refuse the requests that nobody has read yet."""
+        with suppress(OSError):  # there are no more, or the mount has gone
+            while os.readv(connection, self._buffers) >= HEADER.size:
+                _, opcode, unique, *_ = HEADER.unpack_from(self._buffer)
+                reply = _refusal(opcode, unique, errno.ENOTCONN)
+                if reply is not None:
+                    os.write(connection, reply)
+
     def invalidate_inode(self, ino: int, *, attributes_only: bool) -> None:
         """Have the kernel forget a node's attributes, and its pages or its listing. Raises OSError."""
-        os.write(self._connection, protocol.pack_invalidate_inode(ino, attributes_only=attributes_only))
+        message = protocol.pack_invalidate_inode(ino, attributes_only=attributes_only)
+        with self._connected() as connection:
+            os.write(connection, message)
 
     def invalidate_entry(self, parent: int, name: bytes) -> None:
         """Have the kernel forget an entry of a directory. Raises OSError."""
-        os.write(self._connection, protocol.pack_invalidate_entry(parent, name))
+        message = protocol.pack_invalidate_entry(parent, name)
+        with self._connected() as connection:
+            os.write(connection, message)
 
     def open_backing(self, descriptor: int) -> int:
         """Have the kernel know a file that it may read by itself. Returns its id, above 0. Raises OSError."""
@@ -126,10 +148,24 @@ class Session:
         self._control(_BACKING_CLOSE, _BACKING_ID.pack(backing_id))
 
     def _control(self, command: int, argument: bytes) -> int:
-        if self._connection < 0:
-            raise OSError(errno.EBADF, "The connection to the kernel is closed")
-        number: int = fcntl.ioctl(self._connection, command, bytearray(argument))
+        with self._connected() as connection:
+            number: int = fcntl.ioctl(connection, command, bytearray(argument))
         return number
+
+    @contextmanager
+    def _connected(self) -> Iterator[int]:
+        """The connection, whose number is no other file's within the block. Raises OSError."""
+        with self._calls_changed:
+            connection = self._connection
+            if connection < 0:
+                raise OSError(errno.EBADF, "The connection to the kernel is closed")
+            self._n_calls += 1
+        try:
+            yield connection
+        finally:
+            with self._calls_changed:
+                self._n_calls -= 1
+                self._calls_changed.notify_all()
 
     async def _answer_all(self, nursery: trio.Nursery) -> None:
         """Answer requests until the connection ends."""
@@ -144,10 +180,11 @@ class Session:
                 n_answered, turn_until_s = 0, perf_counter() + TURN_S
                 continue
             except OSError as error:
-                if error.errno not in GONE:
-                    self._error = None if error.errno in ENDED else error
-                    return
-                continue
+                if error.errno in GONE:
+                    continue
+                if error.errno not in ENDED:
+                    self._error = MountError(f"The kernel gives no more requests: {error.strerror}.", REPORT)
+                return
             task = self._answer(size)
             now_s = perf_counter()
             look_until_s = now_s + LOOK_AGAIN_S
@@ -167,8 +204,7 @@ class Session:
         length, opcode, unique, ino, uid, _, pid, extensions = HEADER.unpack_from(self._buffer)
         handler = self._table.get(opcode)
         if handler is None:
-            if opcode not in UNANSWERED:
-                self._send(opcode, unique, protocol.pack_error(unique, errno.ENOSYS))
+            self._send(opcode, unique, _refusal(opcode, unique, errno.ENOSYS))
             return None
         request = Request(pid, uid, is_told_of_signals=True)
         end = size - 8 * extensions
@@ -184,40 +220,16 @@ class Session:
         self._send(opcode, unique, reply)  # type: ignore[arg-type]  # mypy takes any Coroutine for a CoroutineType
         return None
 
-    def _refuse_all(self) -> None:
-        """Have all requests fail until the connection is closed: those that wait for an answer, and new ones.
-
-        While a read is unanswered, whoever has the kernel forget its pages waits too, and that holds the connection.
-        """
-        for unique in self._waiting:
-            with suppress(OSError):
-                os.write(self._connection, protocol.pack_error(unique, errno.ECONNABORTED))
-        self._waiting.clear()
-        ready = select.poll()
-        ready.register(self._connection, select.POLLIN)
-        while not self._is_closing.is_set():
-            try:
-                if ready.poll(LOOK_FOR_CLOSE_MS) and not self._refuse_next():
-                    return
-            except OSError as error:
-                if error.errno not in (*GONE, errno.EAGAIN):
-                    return
-
-    def _refuse_next(self) -> bool:
-        """Have the next request fail. Returns False if there is none, for good."""
-        size = os.readv(self._connection, self._buffers)
-        if size >= HEADER.size:
-            _, opcode, unique, *_ = HEADER.unpack_from(self._buffer)
-            if opcode not in UNANSWERED:
-                os.write(self._connection, protocol.pack_error(unique, errno.ECONNABORTED))
-        return size > 0
-
     async def _answer_later(self, opcode: int, unique: int, rest: Coroutine[Any, Any, Reply]) -> None:
         try:
             reply = await rest
         except Exception as error:  # noqa: BLE001
             reply = _failure(opcode, unique, error)
-        self._waiting.pop(unique, None)
+        except trio.Cancelled:  # the mount ends; what waits for this answer may keep the kernel from ending it
+            self._send(opcode, unique, _refusal(opcode, unique, errno.ENOTCONN))
+            raise
+        finally:
+            self._waiting.pop(unique, None)
         self._send(opcode, unique, reply)
 
     def _send(self, opcode: int, unique: int, reply: Reply) -> None:
@@ -279,4 +291,8 @@ def _failure(opcode: int, unique: int, error: Exception) -> Reply:
     else:
         _log.error("Unforeseen failure of a request of kind %d; the mount goes on", opcode, exc_info=error)
         number = errno.EIO
+    return _refusal(opcode, unique, number)
+
+
+def _refusal(opcode: int, unique: int, number: int) -> bytes | None:
     return None if opcode in UNANSWERED else protocol.pack_error(unique, number)

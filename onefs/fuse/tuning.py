@@ -1,4 +1,4 @@
-"""Settings of the kernel for one mount: how many reads may be under way, and how far it reads ahead."""
+"""Settings of the kernel for one mount: read-ahead, and how many reads may be under way (max_background)."""
 
 import ctypes
 import logging

@@ -108,7 +108,7 @@ class FileSystem:
         """Without a `recorder`, nothing is ever recorded; without `prefetching`, nothing is prefetched."""
         self._forest = forest
         self.times_changed = 0
-        """How often names came to mean something else. What was asked for before that, the kernel may not keep."""
+        """How often the tree changed. The kernel may not keep answers to what was asked before the last change."""
         self.content = content
         self.journal = journal
         self._mode = mode
@@ -118,7 +118,7 @@ class FileSystem:
         self._prefetching = prefetching or Prefetching(content, 0, 0)
         self.absences = Absences()
         self.folders = KeptFolders()
-        self._edition = self.folders.new_version()  # another whenever names come to mean something else
+        self._tree_version = self.folders.new_version()  # a new one with each change of the tree
         self._unanswered = Unanswered(journal)
         # Both so that what mostly follows, the opening and the end of a fetch, need not look for the file again.
         self._looked_up_last: dict[int, tuple[int, DatasetFile]] = {}  # with `times_changed` before the look
@@ -143,7 +143,7 @@ class FileSystem:
 
     def _note_changed(self) -> None:
         self.times_changed += 1
-        self._edition = self.folders.new_version()
+        self._tree_version = self.folders.new_version()
 
     @property
     def catalogue(self) -> Catalogue:
@@ -211,7 +211,7 @@ class FileSystem:
         return self._attributes(self.file_at_hand(ino) or self._forest.node(ino))
 
     def parent_attributes(self, ino: int) -> Attributes:
-        """Attributes of the directory that a directory stands in. Raises `GoneError`."""
+        """Attributes of the directory above a directory, as NFS servers look up `..`. Raises `GoneError`."""
         return self.attributes(self._forest.parent_ino(as_directory(self._forest.node(ino))))
 
     def file_at_hand(self, ino: int) -> DatasetFile | None:
@@ -244,10 +244,10 @@ class FileSystem:
         return node.target
 
     def entries(self, ino: int) -> Entries:
-        """A directory's entries. The version of the first, which is the directory itself, tells listings apart."""
+        """A directory's entries. The first is `.`: its version tells listings of different trees apart."""
         if before_listing := self._forest.before_listing(ino):
             before_listing()
-        edition, forest = self._edition, self._forest
+        tree_version, forest = self._tree_version, self._forest
         try:
             directory, nodes = forest.listed(ino)
         except OnefsError as error:
@@ -256,7 +256,7 @@ class FileSystem:
         self._unanswered.answered(ino)
         own = self._attributes(directory)
         if not own.is_live:
-            own = own._replace(version=edition)
+            own = own._replace(version=tree_version)
         above = Attributes(forest.parent_ino(directory), 0, self._modes.directory, 0, 0, directory.time_s)
         cached = self._blocks_of(nodes)
         is_sure = cached.are_sure and not self._serves_mismatches
@@ -284,7 +284,7 @@ class FileSystem:
             if is_ahead and refusal is not None:
                 raise again(refusal)
             may_fetch = ALLOWED[self._mode()].fetching
-            file = self.content.open(dataset, may_fetch=may_fetch, refusal=refusal, beside=node)
+            file = self.content.open(dataset, may_fetch=may_fetch, refusal=refusal, node=node)
         except CrawlingError as error:
             self.journal.record("", error)  # the same for thousands of files
             raise
@@ -406,14 +406,14 @@ class FileSystem:
         return Attributes(node.ino, node.generation, self._modes.file, size, blocks, node.time_s)
 
     def _version_of(self, ino: int) -> tuple[int, bool]:
-        """The version of a folder's listing; and whether it is live, as it is too if the kernel keeps too many."""
+        """The version of a folder's listing, and whether it is live, as it is too if too many are kept."""
         folders = self.folders
         while True:
-            times_taken = folders.times_taken
+            n_drops = folders.n_drops
             if self._forest.is_live(ino) or not folders.note(ino):
                 return folders.new_version(), True
             version = folders.version(ino)
-            if times_taken == folders.times_taken:  # who forbids to keep them takes them once the forest is replaced
+            if n_drops == folders.n_drops:  # else the forest was replaced meanwhile, and may not let it be kept
                 return version, False
 
     def _special_mode(self, node: SpecialFile) -> int:

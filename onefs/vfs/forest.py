@@ -22,7 +22,7 @@ from onefs.vfs.staleness import (
     ITSELF,
     Name,
     learned_names,
-    reruled_names,
+    rule_changed_names,
     stale_files,
     stale_names,
     top_names,
@@ -205,7 +205,7 @@ class Forest:
     def is_live(self, ino: int) -> bool:
         """Whether the listing of a folder changes without `stale_names` or `changed` telling of it.
 
-        The kernel may keep the listings of the others.
+        The kernel may keep the listings of all others (kept listings).
         """
         view = 0 if ino == inodes.ROOT else inodes.view_of(ino)
         if view is None:
@@ -292,12 +292,12 @@ class Forest:
         for before, after in self._trees.successions(old._trees):
             yield from stale_files(before, after)
 
-    def reruled_names(self, old: "Forest") -> Iterator[Name]:
-        """The same, where all that became different is the rules by which views show things."""
+    def rule_changed_names(self, old: "Forest") -> Iterator[Name]:
+        """The same, where only the rules of views changed: as-of date, QC limit or release."""
         yield from self._far_views(old)
         yield from self.turned_live(old)
         for before, after in self._trees.successions(old._trees):
-            yield from reruled_names(before, after)
+            yield from rule_changed_names(before, after)
 
     def _other_views(self, old: "Forest") -> Iterator[Name]:
         """Where views came or went."""
@@ -308,7 +308,7 @@ class Forest:
         yield from self.turned_live(old)
 
     def _whole_view(self, view: int) -> Iterator[Name]:
-        """A view that is another one now: the kernel forgets all of it."""
+        """All of a view that was replaced, came or went."""
         yield self._place(view)
         yield Name(inodes.view_root(view), EVERY_FOLDER)
 
@@ -323,7 +323,7 @@ class Forest:
                 yield Name(inodes.view_root(view), EVERY_FOLDER)
 
     def turned_live(self, old: "Forest") -> Iterator[Name]:
-        """Folders whose listings the kernel may have kept of `old`, and may not of this."""
+        """Folders whose listings the kernel may keep in `old`, and may not in this forest."""
         before = old._trees.fixed
         for view, tree in self._trees.fixed.items():
             if tree.is_live and view in before and not before[view].is_live:

@@ -15,6 +15,7 @@ from onefs.vfs.spare import SPARE
 
 SIZE_KEPT_S = 1.0
 """How long `stat` reports the size of a text that was generated before."""
+_CLOSED = -1
 
 
 class Origin(Protocol):
@@ -178,17 +179,21 @@ class GeneratedText:
 
 
 class DiskFile:
-    """An open file as it is on the disk: the edition it was opened with, whatever is put in its place later."""
+    """An open file as it is on the disk: the edition it was opened with, whatever is put in its place later.
+
+    What nobody closes is closed when the last who could read it is gone.
+    """
 
     is_whole = True
     origin = None
     source = Source.CONTROL
+    _number = _CLOSED
 
     def __init__(self, path: Path) -> None:
         """Raises `CacheDamagedError`."""
         self._path = path
         try:
-            self._stream = path.open("rb", buffering=0)
+            self._number = os.open(path, os.O_RDONLY)
         except OSError as error:
             raise CacheDamagedError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
         self.edition = self._found()
@@ -197,8 +202,9 @@ class DiskFile:
         """Another opening of the same edition. Raises `GoneError` if it was written over."""
         if self._found() != self.edition:
             raise GoneError(f"{self._path} was written over while it was mounted.", "Mount again.")
+        number = os.dup(self._number)
         other = copy(self)
-        other._stream = os.fdopen(os.dup(self._stream.fileno()), "rb", buffering=0)
+        other._number = number
         return other
 
     @property
@@ -216,15 +222,19 @@ class DiskFile:
 
     def read(self, offset: int, size: int) -> bytes:
         """The bytes. Raises `GoneError` if the edition was written over."""
-        data = os.pread(self._stream.fileno(), size, offset)
+        data = os.pread(self._number, size, offset)
         if self._found() != self.edition:
             raise GoneError(f"{self._path} was written over while it was mounted.", "Mount again.")
         return data
 
     def close(self) -> None:
-        """Close the descriptor."""
-        self._stream.close()
+        """Close the descriptor. Does nothing the second time."""
+        number, self._number = self._number, _CLOSED
+        if number != _CLOSED:
+            os.close(number)
+
+    __del__ = close
 
     def _found(self) -> Edition:
-        status = os.fstat(self._stream.fileno())
+        status = os.fstat(self._number)
         return status.st_size, status.st_mtime_ns, status.st_ino

@@ -34,10 +34,10 @@ MOMENT_S = 1.0
 class Attributes(NamedTuple):
     """What `stat` tells. `generation` changes when a number comes to stand for other bytes.
 
-    `kept_s` is for how many seconds the kernel may keep it; None until it is told to forget it. `version` is that of a
-    folder's listing, the nanoseconds of its time: it is another after each change. The listing of a folder that
-    `is_live` changes without the kernel being told: it must ask for the attributes before each, and they always have
-    another version.
+    `kept_s` is the time-out for the kernel: None lets it keep them until they are invalidated. `version` is that of a
+    folder's listing, and the nanoseconds of its time: each change gives it a new one. The listing of a folder that
+    `is_live` changes without a notification: its attributes have no time-out, and a new version each time, so that the
+    kernel keeps no listing of it.
     """
 
     ino: int

@@ -1,4 +1,7 @@
-"""The names that the kernel must forget when a tree replaces another, or when its catalogue learned something."""
+"""Which names to invalidate in the kernel when a tree replaces another, or when its catalogue learned something.
+
+`onefs.fuse.notify` tells the kernel to forget them.
+"""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -13,15 +16,15 @@ from onefs.vfs.nodes import DatasetFile, Directory, Node
 from onefs.vfs.tree import Tree
 
 ITSELF = "."
+"""In place of a name: the directory's own attributes and listing. Its entry stays: programs can go on in there."""
 EVERY_FOLDER = ".."
+"""In place of a name in the root of a view: `ITSELF` of all folders of the view."""
 
 
 class Name(NamedTuple):
-    """An entry of a directory, whether it was there, will be there, or means something else.
+    """An entry of a directory that is gone, new or another file now; with it the directory's attributes and listing.
 
-    `ITSELF` means the directory's own attributes and its listing: its entry stays, and with it whoever works in there.
-    `EVERY_FOLDER` means the same of all folders of a view, whose root the directory is. Any other name means the
-    attributes and the listing of the directory as well.
+    Or `ITSELF`, or `EVERY_FOLDER`.
     """
 
     parent_ino: int
@@ -29,7 +32,7 @@ class Name(NamedTuple):
 
 
 def stale_names(old: Tree, new: Tree, changes: Changes) -> Iterator[Name]:
-    """Names that mean something else in the tree of a new snapshot: gone, come, or with other attributes. Each once."""
+    """Names that are gone, new, or have other attributes in the tree of a new snapshot. Each once."""
     seen: set[Name] = set()
     for name in _candidates(old, new, changes):
         if name not in seen:
@@ -67,7 +70,7 @@ def stale_files(old: Tree, new: Tree) -> Iterator[Name]:
 
 
 def top_names(trees: Iterable[Tree]) -> set[Name]:
-    """All that is known to stand at the root of trees. Asks nobody. The kernel forgets what lies below with it."""
+    """All known names at the root of trees. Asks no server. The kernel forgets what lies below together with them."""
     names: set[Name] = set()
     for tree in trees:
         catalogue = _silent(tree.catalogue)
@@ -76,10 +79,10 @@ def top_names(trees: Iterable[Tree]) -> set[Name]:
     return names
 
 
-def reruled_names(old: Tree, new: Tree) -> Iterator[Name]:
-    """Names that mean something else in a tree of the same catalogue under another rule. Asks nobody.
+def rule_changed_names(old: Tree, new: Tree) -> Iterator[Name]:
+    """Names that change when a tree's rule does: its as-of date, QC limit or release. Asks no server.
 
-    Only sessions that were looked into count: the kernel knows no name in any other.
+    Only of sessions that were looked into: the kernel knows no name in any other.
     """
     if old.view == new.view:
         return
@@ -95,12 +98,12 @@ def reruled_names(old: Tree, new: Tree) -> Iterator[Name]:
 
 
 def _silent(catalogue: Catalogue) -> Catalogue:
-    """A catalogue for who must not ask."""
+    """A catalogue that answers without asking a server."""
     return catalogue.silent() if isinstance(catalogue, LiveSnapshot) else catalogue
 
 
 def learned_names(tree: Tree, changes: Changes) -> list[Name]:
-    """Have a tree drop what it keeps of what its catalogue learned; the names that mean something else from now on."""
+    """Have a tree drop what its catalogue has learned anew. Returns the names that changed by it."""
     kept = tree.forget(changes)
     names = [_name_of(tree, row) for row in changes.folders_gone]
     if changes.folders_gone:

@@ -27,6 +27,10 @@ from onefs.cache.usage import footprint
 from onefs.catalogue.records import Dataset
 from onefs.errors import BusyError, CacheDamagedError, KeptError, NoRoomError
 from onefs.fetch.access import BlockRules, State
+from onefs.fetch.cancel import CancelToken
+from onefs.fetch.fetch import Fetch
+from onefs.fetch.storage import NamedByOtherError
+from onefs.fetch.whole import WholeFile
 
 MIB = 1 << 20
 LIMIT = 8 * MIB
@@ -516,6 +520,42 @@ def test_totals_that_were_damaged_are_counted_anew(place: ArchiveAndCache) -> No
     assert store.usage().files == 1
     assert content.keeping.usage().used_bytes == footprint(MIB)
     assert content.keeping.labs() == [("lab", (footprint(MIB), 1))]
+
+
+def test_a_small_file_counts_from_the_moment_on_that_it_has_its_name(place: ArchiveAndCache) -> None:
+    store, dataset, size_bytes = store_of(place, Limits(LIMIT)), place.add(bytes(10_000)), footprint(10_000)
+    reservation = store.quota.reserve(dataset.id, 0)
+    reservation.reach(size_bytes)
+    file = WholeFile(Fetch(dataset, may_fetch=True, is_demanded=True, parent=CancelToken()), store, reservation)
+    file.write(bytes(10_000), 0)
+    copy = store.commit(dataset, file)
+    assert store.quota.used().size_bytes == size_bytes
+    store.vouch(dataset, copy, dataset.md5, source="a server")
+    file.close()
+    os.close(copy.descriptor)
+    assert store.quota.used() == (size_bytes, 1)
+    store.close()
+
+
+def test_a_small_file_gets_its_name_though_its_folder_was_removed_meanwhile(place: ArchiveAndCache) -> None:
+    store, dataset = store_of(place), place.add(b"12345")
+    fetch = Fetch(dataset, may_fetch=True, is_demanded=True, parent=CancelToken())
+    file = WholeFile(fetch, store, store.quota.reserve(dataset.id, 0))
+    file.write(b"12345", 0)
+    file.status()
+    shutil.rmtree(place.file(dataset).parent)
+    os.close(file.move_to(store))
+    file.close()
+    assert place.file(dataset).read_bytes() == b"12345"
+    assert place.file(dataset).stat().st_mode & 0o777 == 0o644
+    late = WholeFile(fetch, store, store.quota.reserve(dataset.id, 0))
+    late.write(b"12345", 0)
+    late.status()
+    with pytest.raises(NamedByOtherError):
+        late.move_to(store)
+    late.close()
+    store.close()
+    assert not list((place.cache / ".onefs" / "partial").glob("*"))
 
 
 def test_where_no_file_is_left_the_disk_may_be_unmounted_and_all_are_remembered(place: ArchiveAndCache) -> None:

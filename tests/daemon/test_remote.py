@@ -21,8 +21,6 @@ from onefs.errors import GoneError, NotInCatalogueError, TableError, Unreachable
 from onefs.modes import Mode
 from onefs.vfs.nodes import Link
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
-
 FIRST = "lab/Subjects/mouse/2024-01-02/001"
 SECOND = "lab/Subjects/rat/2024-01-03/001"
 NEW = "newlab/Subjects/cat/2024-01-04/002"

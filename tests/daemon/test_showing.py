@@ -24,9 +24,6 @@ from onefs.errors import CacheDamagedError, OnefsError, UnknownRecordError, Unre
 from onefs.modes import Mode
 from onefs.outages import PAUSE_S
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
-"""The files of old tables are closed when the last who could read them is gone."""
-
 A = "lab/Subjects/mouse/2024-01-02/001/alf/a.times.npy"
 LATER = "lab/Subjects/mouse/2024-01-03/001/alf/a.times.npy"
 

@@ -170,6 +170,19 @@ def test_two_daemons_read_it_in_turns(place: ArchiveAndCache) -> None:
     assert read_open(files[0]) == DATA
 
 
+def test_two_daemons_that_open_it_before_either_reads_fill_one_file(place: ArchiveAndCache) -> None:
+    dataset, contents, files = place.add(DATA), [by_blocks(place), by_blocks(place)], []
+    for content in contents:
+        files.append(content.open(dataset, may_fetch=True))
+        wait_until(lambda content=content: not content.transfers())
+    for block in range(3):
+        for file in files:
+            assert part(file, block * BLOCK, BLOCK) == DATA[block * BLOCK : (block + 1) * BLOCK]
+            wait_until(lambda: not any(content.transfers() for content in contents))
+    assert place.server.bytes_sent() == 3 * BLOCK
+    assert [read_open(file) == DATA for file in files] == [True, True]
+
+
 def test_an_edition_that_changes_is_not_mixed(place: ArchiveAndCache) -> None:
     dataset, content = place.add(DATA), by_blocks(place)
     file, untouched = content.open(dataset, may_fetch=True), content.open(dataset, may_fetch=True)

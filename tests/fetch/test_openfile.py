@@ -2,12 +2,15 @@
 
 import os
 import threading
+from collections.abc import Iterator
 
 import pytest
 from archive_and_cache import ArchiveAndCache, read, read_open
 from servers import Fault
 from waiting import PATIENCE_S
 
+from onefs.cache.layout import Copy
+from onefs.cache.store import ContentStore
 from onefs.fetch.access import BlockRules
 from onefs.fetch.descriptors import Source
 
@@ -140,6 +143,30 @@ def test_no_descriptor_is_left_open(place: ArchiveAndCache) -> None:
     content.close()
     assert not [target for number in os.listdir("/proc/self/fd") if (target := _target(number)) == str(place.cache)]
     assert not list((place.cache / ".onefs" / "room").rglob("*-*")), "what a daemon has under way outlived it"
+
+
+def test_nothing_of_the_cache_is_left_open_where_files_were_synced_one_by_one(place: ArchiveAndCache) -> None:
+    content = place.content()
+    read(content, place.add(DATA[:5000]))
+    content.flush()
+    content.close()
+    targets = [_target(number) for number in os.listdir("/proc/self/fd")]
+    assert [target for target in targets if target.startswith(str(place.cache))] == []
+
+
+def test_a_file_that_came_just_after_it_was_looked_for_is_not_fetched_again(
+    place: ArchiveAndCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content, dataset = place.content(), place.add(DATA[:5000])
+    assert read(content, dataset) == DATA[:5000]
+
+    def found_nothing(_: object, __: object) -> Iterator[Copy]:
+        monkeypatch.undo()
+        return iter(())
+
+    monkeypatch.setattr(ContentStore, "open_copies", found_nothing)
+    assert read(content, dataset) == DATA[:5000]
+    assert place.server.requests() == 1
 
 
 def test_a_descriptor_in_use_is_not_closed(place: ArchiveAndCache) -> None:

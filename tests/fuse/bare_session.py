@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import reading_program
 from privileges import drop_capabilities
 
 from onefs.errors import OnefsError
@@ -25,7 +26,7 @@ from onefs.fuse.passthrough import Passthrough
 from onefs.recording.recorder import Recorder
 from onefs.vfs.filesystem import FileSystem, Opened
 
-PROGRAM = Path(__file__).with_name("reading_program.py")
+PROGRAM = Path(reading_program.__file__)
 OPEN_BACKING, CLOSE_BACKING = 0x4010E501, 0x4004E502
 LOOKUP, GETATTR, OPEN, READ, RELEASE, INIT = 1, 3, 14, 15, 18, 26
 UNANSWERED = (2, 36, 42)

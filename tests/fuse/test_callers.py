@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 
@@ -12,7 +13,17 @@ import trio
 import trio.testing
 
 from onefs.errors import InterruptedByCallerError
-from onefs.fuse.callers import STOPPING, Request, until_done, wants_to_stop
+from onefs.fuse.callers import (
+    LONGEST_PAUSE_S,
+    STOPPING,
+    Request,
+    begin,
+    in_task,
+    in_thread,
+    is_there,
+    until_done,
+    wants_to_stop,
+)
 
 # Signals sent to a stopped process stay pending, as those of a program that waits in the kernel do.
 PROGRAM = """
@@ -113,3 +124,83 @@ def test_waiting_ends_when_the_program_is_to_stop(stopped: Stopped) -> None:
     with pytest.raises(InterruptedByCallerError):
         trio.run(until_done, future, Request(stopped.pid, 0))
     future.set_result(None)  # after the loop has ended: nobody is there to be woken
+
+
+def test_an_operation_that_waits_without_a_task_is_refused() -> None:
+    async def careless() -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def careful() -> int:
+        await in_task()
+        await trio.lowlevel.checkpoint()
+        return 1
+
+    async def main() -> None:
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="call in_task first"):
+                begin(careless())
+            rest = begin(careful())
+            assert not isinstance(rest, int)
+            assert await rest == 1
+
+    trio.run(main)
+
+
+def test_waiting_ends_when_the_program_is_gone() -> None:
+    future: Future[None] = Future()
+    program = subprocess.Popen(["sleep", "infinity"])
+    request = Request(program.pid, 0)
+
+    async def kill() -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        program.kill()
+        program.wait()
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(kill)
+            with pytest.raises(InterruptedByCallerError):
+                await until_done(future, request)
+
+    trio.run(main)
+
+
+def test_programs_that_were_never_seen_are_not_taken_for_gone() -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    assert is_there(os.getpid())
+    assert is_there(1)
+    for pid in (0, -1, gone.pid):
+        assert not is_there(pid)
+        future: Future[None] = Future()
+
+        async def main(pid: int = pid, future: "Future[None]" = future) -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(until_done, future, Request(pid, 0))
+                await trio.sleep(10 * LONGEST_PAUSE_S)
+                future.set_result(None)
+
+        trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_an_answer_that_comes_too_late_is_dropped(stopped: Stopped) -> None:
+    stopped.process.send_signal(signal.SIGTERM)
+    may_answer, was_dropped = threading.Event(), threading.Event()
+    dropped: list[str] = []
+
+    def answer() -> str:
+        may_answer.wait()
+        return "answer"
+
+    def drop(found: str) -> None:
+        dropped.append(found)
+        was_dropped.set()
+
+    async def main() -> None:
+        with pytest.raises(InterruptedByCallerError):
+            await in_thread(answer, Request(stopped.pid, 0), trio.CapacityLimiter(1), drop)
+
+    trio.run(main)
+    may_answer.set()
+    was_dropped.wait()
+    assert dropped == ["answer"]

@@ -1,10 +1,12 @@
 """Which reads the kernel's requests tell the recorder of, and that nothing is asked while nothing is recorded."""
 
+import errno
 import os
 import select
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +218,45 @@ async def test_a_long_manifest_keeps_nobody_else_waiting(kernel: Kernel, monkeyp
         os.close(end)
     assert told == [b"{}"]
     os.close(written)
+
+
+async def test_what_nobody_has_open_is_a_bad_handle(kernel: Kernel) -> None:
+    handle = await kernel.open("alf/a.x.npy")
+    await kernel.close(handle)
+    operations = kernel.operations
+    for act in (
+        lambda: operations.read(handle, 0, 10, Request(0, 0)),
+        lambda: operations.write(handle, b"refresh"),
+        lambda: operations.release(handle),
+    ):
+        with pytest.raises(FuseError) as failed:
+            await finished(act())
+        assert failed.value.number == errno.EBADF
+    assert operations.counters.in_progress == 0
+
+
+def n_open(file: Path) -> int:
+    """How often this process has a file open."""
+    links = []
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            links.append(os.readlink(f"/proc/self/fd/{number}"))
+    return links.count(str(file))
+
+
+async def test_a_file_is_closed_again_if_its_opening_cannot_be_recorded(
+    kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise ArithmeticError
+
+    file = tmp_path / "archive" / kernel.paths["alf/a.x.npy"]
+    handle = await kernel.open("alf/a.x.npy")
+    await kernel.read(handle)
+    assert n_open(file)
+    await kernel.close(handle)
+    kernel.recorder.turn_on()
+    monkeypatch.setattr(kernel.recorder, "count", fail)
+    with pytest.raises(FuseError):
+        await kernel.open("alf/a.x.npy")
+    assert not n_open(file)

@@ -199,6 +199,7 @@ def test_extended_attributes_tell_their_size_first(operations: ToyOperations) ->
         assert kernel.ask(km.GETXATTR, xattr_in(4999, b"user.long"))[0] == errno.ERANGE
         assert kernel.ask(km.GETXATTR, xattr_in(5000, b"user.long")) == (0, b"x" * 5000)
         assert kernel.ask(km.GETXATTR, xattr_in(9, b"user.none"))[0] == errno.ENODATA
+        assert kernel.ask(km.GETXATTR, xattr_in(9, b"user.hidden:folder/file"))[0] == errno.ENODATA
         assert kernel.ask(km.GETXATTR, xattr_in(9))[0] == errno.EINVAL
         names = b"user.short\0user.long\0"
         assert kernel.ask(km.LISTXATTR, xattr_in(0)) == (0, struct.pack("=I4x", len(names)))
@@ -236,6 +237,22 @@ def test_dots_are_listed_without_attributes(operations: ToyOperations) -> None:
     assert struct.unpack_from("=Q", part, 320)[0] == operations.nodes[ROOT].children[b"folder"]
 
 
+def test_a_forgotten_listing_is_asked_for_once_more_and_goes_on(
+    operations: ToyOperations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onefs.fuse.dispatch.LISTINGS_KEPT", 1)
+    folder, cookie = operations.nodes[ROOT].children[b"folder"], 0
+    names: list[bytes] = []
+    with negotiated(operations) as kernel:
+        while part := kernel.ask(km.READDIR, read_in(cookie, 400), ino=folder)[1]:
+            if not cookie:
+                kernel.ask(km.READDIR, read_in(0, 400))
+            names += [name for name, *_ in dirents(part, plus=False)]
+            cookie = dirents(part, plus=False)[-1][2]
+    assert names[2:] == list(operations.nodes[folder].children)
+    assert operations.asked["opendir"] == 3
+
+
 def test_a_listing_goes_on_with_the_edition_that_it_began_with(operations: ToyOperations) -> None:
     folder = operations.nodes[ROOT].children[b"folder"]
     before = list(operations.nodes[folder].children)
@@ -253,6 +270,9 @@ def test_a_listing_goes_on_with_the_edition_that_it_began_with(operations: ToyOp
         second = listed(kernel, 0)
         first += listed(kernel, first[-1][2])
         forgotten = listed(kernel, 55 << 32 | 10)
+        operations.asked.clear()
+        assert listed(kernel, forgotten[0][2]) == forgotten[1:]
+        assert not operations.asked["opendir"]
     assert [name for name, *_ in first[2:]] == before
     assert [name for name, *_ in second[2:]] == before[1:]
     assert [name for name, *_ in forgotten] == before[1:][8:]

@@ -89,7 +89,7 @@ def test_what_the_kernel_does_not_know_cannot_be_invalidated(tmp_path: Path, ope
             served.session.invalidate_inode(999, attributes_only=True)
         with pytest.raises(FileNotFoundError):
             served.session.invalidate_entry(ROOT, b"nobody asked for it")
-    with pytest.raises(OSError, match="Bad file descriptor"):
+    with pytest.raises(OSError, match="closed"):
         served.session.invalidate_inode(ROOT, attributes_only=True)
     with pytest.raises(OSError, match="closed"):
         served.session.open_backing(0)

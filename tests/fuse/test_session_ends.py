@@ -1,10 +1,12 @@
 """`Session` while programs wait, and how it ends: signals, unmounting with files open, an abort, notifications."""
 
 import errno
+import functools
 import os
 import signal
 import subprocess
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -15,10 +17,8 @@ import pytest
 import trio
 from kernel_messages import negotiated
 from privileges import is_root
-from toy_operations import DIRECTORY, ROOT, Served, ToyOperations, mount, mounted, unmount
+from toy_operations import DIRECTORY, ROOT, Served, ToyOperations, is_stuck, mount, mounted, unmount
 from waiting import PATIENCE_S, wait_until
-
-from onefs.fuse.callers import Request
 
 pytestmark = pytest.mark.needs_mount
 
@@ -57,6 +57,17 @@ def test_a_signal_ends_a_program_that_waits(tmp_path: Path, operations: ToyOpera
         program.send_signal(number)
         assert program.wait(PATIENCE_S) == -number
         assert operations.asked["interrupted"] == 1
+        assert not operations.open_files
+
+
+def test_nothing_is_kept_of_many_programs_that_were_stopped(tmp_path: Path, operations: ToyOperations) -> None:
+    with mounted(tmp_path / "mnt", operations) as served:
+        programs = [reader(served.path / "slow") for _ in range(20)]
+        wait_until(lambda: operations.asked["waiting"] == len(programs), "all programs wait")
+        for program in programs:
+            program.send_signal(signal.SIGINT)
+        assert [program.wait(PATIENCE_S) for program in programs] == [-signal.SIGINT] * len(programs)
+        assert not served.session._waiting
         assert not operations.open_files
 
 
@@ -129,44 +140,6 @@ def test_an_abort_ends_it_with_programs_waiting(tmp_path: Path, operations: ToyO
         assert not operations.open_files
 
 
-def test_stopped_while_the_kernel_is_to_forget_pages_that_are_being_read(tmp_path: Path) -> None:
-    """The kernel forgets them once they are read, and holds the connection until then."""
-    operations = NeverRead()
-    ino = operations.add(ROOT, b"file", content=b"content")
-    with mounted(tmp_path / "mnt", operations) as served:
-        program = reader(served.path / "file")
-        wait_until(lambda: operations.asked["read"], "the program waits")
-        told = threading.Thread(target=forget_pages, args=(served, ino), daemon=True)
-        told.start()
-        wait_until(lambda: "folio" in waits_in(told), "the kernel waits for the read")
-        served.in_loop(served.cancel)
-        served.end()
-        told.join(PATIENCE_S)
-        assert not told.is_alive()
-        served.session.close()
-        assert program.wait(PATIENCE_S) == 1
-
-
-def forget_pages(served: Served, ino: int) -> None:
-    """Have the kernel forget them, if it still can."""
-    with suppress(OSError):
-        served.session.invalidate_inode(ino, attributes_only=False)
-
-
-def waits_in(thread: threading.Thread) -> str:
-    """The function of the kernel in which a thread waits."""
-    return Path(f"/proc/self/task/{thread.native_id}/wchan").read_text()
-
-
-class NeverRead(ToyOperations):
-    """Files whose bytes never come."""
-
-    async def read(self, handle: int, offset: int, size: int, request: Request) -> bytes:
-        self.asked["read"] += 1
-        await trio.sleep_forever()
-        return b""
-
-
 def test_unmounted_lazily_it_serves_what_is_open(tmp_path: Path, operations: ToyOperations) -> None:
     path = tmp_path / "mnt"
     path.mkdir()
@@ -208,6 +181,58 @@ def test_a_closed_connection_leaves_a_dead_mount(tmp_path: Path, operations: Toy
         with pytest.raises(OSError) as failed:
             os.stat(served.path / "unknown")
         assert failed.value.errno == errno.ENOTCONN
+
+
+def test_who_waits_is_told_that_serving_has_ended(tmp_path: Path, operations: ToyOperations) -> None:
+    """At once: whatever waits for a page that is being read could not end before, nor could the connection."""
+    with mounted(tmp_path / "mnt", operations) as served:
+        program = subprocess.Popen(["cat", served.path / "slow"], stderr=subprocess.PIPE, text=True)
+        wait_until(lambda: operations.asked["waiting"], "the program waits")
+        served.in_loop(served.cancel)
+        served.end()
+        assert os.strerror(errno.ENOTCONN) in program.communicate(timeout=PATIENCE_S)[1]
+
+
+@needs_fusectl
+def test_who_asks_after_the_end_does_not_keep_a_notification_from_ending(
+    tmp_path: Path, operations: ToyOperations
+) -> None:
+    """A page that nobody brings is locked; forgetting it waits for that, and closing for the forgetting."""
+    ino = operations.nodes[operations.nodes[ROOT].children[b"folder"]].children[b"file1"]
+    failures: list[OSError] = []
+
+    def note_failure(act: Callable[[], object]) -> None:
+        try:
+            act()
+        except OSError as error:
+            failures.append(error)
+
+    with mounted(tmp_path / "mnt", operations) as served:
+        file = os.open(served.path / "folder" / "file1", os.O_RDONLY)
+        waiting = Path(f"/sys/fs/fuse/connections/{os.minor(os.stat(served.path).st_dev)}/waiting")
+        served.in_loop(served.cancel)
+        served.end()
+        ask = functools.partial(note_failure, functools.partial(os.read, file, 100))
+        forget = functools.partial(served.session.invalidate_inode, ino, attributes_only=False)
+        asking, forgetting, closing = threads = [
+            threading.Thread(target=target, daemon=True)
+            for target in (ask, functools.partial(note_failure, forget), served.session.close)
+        ]
+        try:
+            asking.start()
+            wait_until(lambda: waiting.read_text() == "1\n", "the kernel asks for a page")
+            forgetting.start()
+            wait_until(lambda: is_stuck(forgetting), "forgetting waits for the page")
+            closing.start()
+            for thread in threads:
+                thread.join(PATIENCE_S)
+                assert not thread.is_alive()
+        finally:
+            with suppress(OSError):  # or this process could not end either
+                waiting.with_name("abort").write_text("1")
+            with suppress(OSError):
+                os.close(file)
+        assert [error.errno for error in failures] == [errno.ENOTCONN]
 
 
 class Walkers:

@@ -146,7 +146,7 @@ class ToyOperations:
         self._file(handle)
         del self.open_files[handle]
 
-    def write(self, handle: int, data: bytes) -> int:
+    def write(self, handle: int, data: bytes, request: Request) -> int:
         self.asked["write"] += 1
         self._file(handle).content += data
         return len(data)
@@ -157,7 +157,7 @@ class ToyOperations:
             raise FuseError(errno.EROFS)
         return self._node(ino).attributes
 
-    def statfs(self) -> Usage:
+    def statfs(self, request: Request) -> Any:
         self.asked["statfs"] += 1
         return Usage(archive_bytes=40960, free_bytes=409600, files=7)
 
@@ -199,6 +199,11 @@ def unmount(path: Path, *, lazily: bool = False) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.umount2(bytes(path), 2 if lazily else 0):
         raise OSError(ctypes.get_errno(), "umount")
+
+
+def is_stuck(thread: threading.Thread) -> bool:
+    """Whether a thread of this process waits in the kernel, out of reach of signals."""
+    return Path(f"/proc/self/task/{thread.native_id}/stat").read_text().rpartition(")")[2].split()[0] == "D"
 
 
 class Served:

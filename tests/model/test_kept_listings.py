@@ -1,7 +1,5 @@
 """Listings that the kernel keeps, while tables, rules, modes and the database change: none shows an old name after."""
 
-import gc
-import warnings
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -36,9 +34,6 @@ from onefs.vfs.journal import Journal
 from onefs.vfs.nodes import Directory
 from onefs.vfs.staleness import Name
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
-"""The files of tables are closed when the last who could read them is gone."""
-
 PLACES = (
     "",
     ".onefs/default",
@@ -54,14 +49,6 @@ steps = st.one_of(
     st.tuples(st.just("mode"), st.sampled_from(Mode)),
     st.tuples(st.just("walk"), st.sampled_from(PLACES)),
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _collected() -> Iterator[None]:
-    """Let go of the files of tables before tests that know of none."""
-    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
-        yield
-        gc.collect()
 
 
 class Told:
@@ -260,7 +247,7 @@ def test_what_a_late_listing_brings_is_not_kept_as_that_of_another_that_began_la
 
 
 def test_the_kernel_keeps_no_more_folders_than_it_can_be_told_of(mount: Mount, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept_folders, "MOST", 3)
+    monkeypatch.setattr(kept_folders, "MOST_KEPT", 3)
     mount.walk("")
     mount.walk(".onefs/default")
     lab, subjects = (mount.file_system.forest.find(f".onefs/default/la{more}").ino for more in ("", "/Subjects"))

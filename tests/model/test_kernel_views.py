@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
 from asking import a_dataset, a_session, tables_of
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -26,9 +25,6 @@ from onefs.vfs.forest import Forest
 from onefs.vfs.kept_folders import KeptFolders
 from onefs.vfs.nodes import DatasetFile, Directory
 from onefs.vfs.staleness import Name
-
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
-"""The files of tables are closed when the last who could read them is gone."""
 
 SESSIONS = [a_session(), a_session("lab", "rat")]
 DATES = ("2023-01-01", "2024-05-06")

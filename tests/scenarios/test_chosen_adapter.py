@@ -1,6 +1,8 @@
-"""Mounts through each adapter to the kernel, and through pyfuse3 where it is not installed."""
+"""Mounts through each adapter to the kernel, and what is said where one cannot serve."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,4 +45,35 @@ def test_pyfuse3_that_is_missing_is_one_sentence_before_anything_is_mounted(
     assert done.stderr.startswith("onefs: kernel_adapter is pyfuse3, and pyfuse3 is not installed. Install it")
     assert 'pip install "onefs[pyfuse3]"' in done.stderr
     assert done.stderr.count("\n") == 1
+    assert not os.path.ismount(tmp_path / "mnt")
+
+
+# A command line on a kernel whose protocol is too old, or whose first request fails for a reason that nobody foresaw.
+TOO_OLD = "from onefs.fuse import negotiation; negotiation.OLDEST_MINOR = 99"
+FAILING = "from onefs.fuse import session; session.negotiate = None"
+PROGRAM = "import sys; {change}; from onefs.cli.main import main; main()"
+
+
+@pytest.mark.parametrize("place", ["--background", "--foreground"])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [(TOO_OLD, "of the FUSE protocol; onefs needs 7.99"), (FAILING, " is mounted, and does not answer: ")],
+    ids=["too old", "failing"],
+)
+def test_a_kernel_that_cannot_be_served_is_one_sentence(tmp_path: Path, change: str, said: str, place: str) -> None:
+    (tmp_path / "mnt").mkdir()
+    words = ["mount", TABLES, tmp_path / "mnt", "--cache-dir", tmp_path / "cache", "--kernel-adapter", "session"]
+    program = [
+        sys.executable,
+        "-c",
+        PROGRAM.format(change=change),
+        *words,
+        *([place] if place == "--foreground" else []),
+    ]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    told = [line for line in done.stderr.splitlines() if line.startswith("onefs: ")]
+    assert done.returncode == 1
+    assert len(told) == 1
+    assert said in told[0]
+    assert "Group" not in done.stderr
     assert not os.path.ismount(tmp_path / "mnt")

@@ -1,5 +1,6 @@
 """Open files that are not datasets."""
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,27 @@ def test_a_disk_file_that_is_written_over_gives_no_mixture(tmp_path: Path) -> No
         second.read(0, 5)
     for file in (first, second):
         file.close()
+
+
+def test_a_disk_file_that_nobody_can_read_any_more_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "table").write_bytes(b"old")
+    holder = [DiskFile(tmp_path / "table")]
+    number = next(int(link.name) for link in Path("/proc/self/fd").iterdir() if tmp_path / "table" == _target(link))
+    holder.append(holder)  # type: ignore[arg-type]  # a cycle, which only the garbage collector ends
+    second = holder[0].again()
+    del holder
+    gc.collect()
+    assert _target(Path(f"/proc/self/fd/{number}")) != tmp_path / "table"
+    assert second.read(0, 10) == b"old"
+    second.close()
+
+
+def _target(link: Path) -> Path | None:
+    """Where a link leads, None if it is gone."""
+    try:
+        return link.readlink()
+    except OSError:
+        return None
 
 
 def test_a_missing_table_is_told(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ class Shown:
         """What the command does."""
         old, new = self.file_system.forest, self.forest(date)
         self.file_system.forest = new
-        assert not list(new.reruled_names(old)), "the kernel is told of nothing that it does not know yet"
+        assert not list(new.rule_changed_names(old)), "the kernel is told of nothing that it does not know yet"
 
     def session_ino(self) -> int:
         ino = inodes.ROOT

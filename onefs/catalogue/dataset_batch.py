@@ -1,4 +1,4 @@
-"""`NearbyDatasets`: datasets that follow one another in an index, read from its columns at once, made one by one."""
+"""`DatasetBatch`: datasets that follow one another in an index, read from its columns at once, made one by one."""
 
 from collections.abc import Mapping
 from uuid import UUID
@@ -9,13 +9,13 @@ from onefs.catalogue.records import QC_CODES, Dataset
 MOST_ROWS = 64
 ID_BYTES = 16
 
-# By flags: the bytes become Python values by one look into these.
+# The Python values for each value of the flags' byte.
 EXISTS_OF = tuple(bool(flags & EXISTS) for flags in range(256))
 DEFAULT_OF = tuple(bool(flags & DEFAULT) if flags & HAS_DEFAULT else None for flags in range(256))
 
 
-class NearbyDatasets:
-    """Up to `MOST_ROWS` datasets of one session: whoever wants one of them mostly wants the next one after it."""
+class DatasetBatch:
+    """Up to `MOST_ROWS` datasets of one session: after one of them, programs mostly want the next."""
 
     __slots__ = ("_eid", "_flags", "_ids", "_md5s", "_paths", "_qc", "_session_path", "_sizes", "_texts", "rows")
 
