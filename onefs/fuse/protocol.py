@@ -76,6 +76,7 @@ class OpenFlag(IntFlag):
     DIRECT_IO = 1 << 0
     KEEP_CACHE = 1 << 1
     CACHE_DIR = 1 << 3
+    NO_FLUSH = 1 << 5
     PASSTHROUGH = 1 << 7
 
 
