@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar, TypeVarTuple
 import trio
 
 from onefs.fuse import protocol
-from onefs.fuse.callers import Answer, Request, finished
+from onefs.fuse.callers import Answer, Buffer, Request, finished
 from onefs.fuse.errnos import FuseError
 from onefs.fuse.negotiation import Features
 from onefs.fuse.opened import Listing
@@ -25,7 +25,7 @@ FORGOTTEN_AT_ONCE = 1000
 _POSITION_BITS = 32
 _POSITION = (1 << _POSITION_BITS) - 1
 
-Reply: TypeAlias = bytes | tuple[bytes, bytes | bytearray] | None
+Reply: TypeAlias = bytes | tuple[bytes, Buffer] | None
 """A whole reply, perhaps in two parts; None where the kernel takes none."""
 R = TypeVar("R")
 S = TypeVar("S")
