@@ -232,7 +232,8 @@ def test_who_asks_after_the_end_does_not_keep_a_notification_from_ending(
                 waiting.with_name("abort").write_text("1")
             with suppress(OSError):
                 os.close(file)
-        assert [error.errno for error in failures] == [errno.ENOTCONN]
+        assert len(failures) == 1
+        assert failures[0].errno in (errno.ENOTCONN, errno.ECONNABORTED)  # refused, or lost as it was closed
 
 
 class Walkers:
@@ -280,12 +281,11 @@ def test_notifications_while_programs_walk(tmp_path: Path, operations: ToyOperat
                 served.session.invalidate_entry(folder, b"file1")
             with suppress(FileNotFoundError):
                 served.session.invalidate_entry(ROOT, b"folder")
-            if not version % 10:
+            if not version % 10:  # one more walk than there are walkers: at least one of these begins from now on
+                enough = len(walkers.lengths) + WALKERS + 1
                 wait_until(
-                    lambda version=version: len(walkers.lengths) > version // 5 or walkers.errors,
-                    "they walk",
-                    pause_s=0.0001,
+                    lambda enough=enough: len(walkers.lengths) >= enough or walkers.errors, "they walk", pause_s=0.0001
                 )
     assert not walkers.errors
     assert set(walkers.lengths) == {40}
-    assert operations.asked["opendir"] > ROUNDS // 10
+    assert operations.asked["opendir"] >= ROUNDS // 10
