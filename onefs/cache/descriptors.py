@@ -69,20 +69,33 @@ class CachedFile:
 
     def read_now(self, offset: int, size: int) -> bytearray | None:
         """Bytes that are in memory; None if the disk would have to be waited for, or all shares were given back."""
-        if self.number == CLOSED and not self._descriptors.disk.is_local_disk:
-            return None
-        buffer = bytearray(max(0, min(size, self.signature.size_bytes - offset)))
+        buffer = bytearray(self._count(offset, size))
+        return buffer if self._is_read_now(buffer, offset) else None
+
+    def read_now_into(self, room: memoryview, offset: int, size: int) -> memoryview | None:
+        """The same in the beginning of `room`, which has room for `size` bytes."""
+        buffer = room[: self._count(offset, size)]
+        return buffer if self._is_read_now(buffer, offset) else None
+
+    def _count(self, offset: int, size: int) -> int:
+        """How many bytes there are of those that are wanted."""
+        return max(0, min(size, self.signature.size_bytes - offset))
+
+    def _is_read_now(self, buffer: bytearray | memoryview, offset: int) -> bool:
+        """Fill a buffer without waiting for the disk; whether that is possible."""
+        disk = self._descriptors.disk
+        if self.number == CLOSED and not disk.is_local_disk:
+            return False
         try:
-            count = self._read(buffer, offset, self._descriptors.disk.read_now_flags)
-            return buffer if count == len(buffer) else None
+            return self._read(buffer, offset, disk.read_now_flags) == len(buffer)
         except OSError as error:
             if error.errno in WOULD_BLOCK:
-                return None
+                return False
             raise cache_error(self.dataset.path, self.path, error) from error
 
     def read(self, offset: int, size: int) -> bytearray | None:
         """Up to `size` bytes, fewer only at the end of the file; None if all shares were given back."""
-        buffer = bytearray(max(0, min(size, self.signature.size_bytes - offset)))
+        buffer = bytearray(self._count(offset, size))
         try:
             count = self._read(buffer, offset, 0)
         except OSError as error:
@@ -121,7 +134,7 @@ class CachedFile:
         """
         return status.st_size == self.signature.size_bytes and status.st_mtime_ns == self.signature.mtime_ns
 
-    def _read(self, buffer: bytearray, offset: int, flags: int) -> int | None:
+    def _read(self, buffer: bytearray | memoryview, offset: int, flags: int) -> int | None:
         """Read into a buffer, and count the bytes; None if all shares were given back. Raises OSError too."""
         number = self._descriptors.borrow(self)
         if number == CLOSED:

@@ -40,6 +40,8 @@ R = TypeVar("R")
 About = TypeVarTuple("About")
 Answer: TypeAlias = R | Coroutine[Any, Any, R]
 """An answer, or the coroutine that gives it once it has waited."""
+Buffer: TypeAlias = bytes | bytearray | memoryview
+"""Bytes of a file."""
 
 AFTER_SIGNAL_S = 0.01
 """How often to look for a signal that stops programs once the kernel has told of some signal: it tells only once."""

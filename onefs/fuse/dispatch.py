@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar, TypeVarTuple
 import trio
 
 from onefs.fuse import protocol
-from onefs.fuse.callers import Answer, Request, finished
+from onefs.fuse.callers import Answer, Buffer, Request, finished
 from onefs.fuse.errnos import FuseError
 from onefs.fuse.negotiation import Features
 from onefs.fuse.opened import Listing
@@ -24,8 +24,16 @@ LISTINGS_KEPT = 256
 FORGOTTEN_AT_ONCE = 1000
 _POSITION_BITS = 32
 _POSITION = (1 << _POSITION_BITS) - 1
+# A program that closes a file need not wait for an answer: nothing is ever to be written then.
+_PASSED_THROUGH = int(OpenFlag.NO_FLUSH | OpenFlag.PASSTHROUGH)
+_READ_BY_REQUEST = {
+    (direct_io, keep_cache): int(OpenFlag.NO_FLUSH | direct_io * OpenFlag.DIRECT_IO | keep_cache * OpenFlag.KEEP_CACHE)
+    for direct_io in (False, True)
+    for keep_cache in (False, True)
+}
+"""Flags of an open file, by whether reads bypass the kernel's pages, and whether it keeps those that it has."""
 
-Reply: TypeAlias = bytes | tuple[bytes, bytes | bytearray] | None
+Reply: TypeAlias = bytes | tuple[bytes, Buffer] | None
 """A whole reply, perhaps in two parts; None where the kernel takes none."""
 R = TypeVar("R")
 S = TypeVar("S")
@@ -142,8 +150,8 @@ class Handlers:
         handle, direct_io, keep_cache, backing_id = opened
         self._handles.add(handle)
         if backing_id:  # the kernel takes no KEEP_CACHE beside it
-            return protocol.pack_open(unique, handle, OpenFlag.PASSTHROUGH, backing_id)
-        return protocol.pack_open(unique, handle, direct_io * OpenFlag.DIRECT_IO | keep_cache * OpenFlag.KEEP_CACHE)
+            return protocol.pack_open(unique, handle, _PASSED_THROUGH, backing_id)
+        return protocol.pack_open(unique, handle, _READ_BY_REQUEST[direct_io, keep_cache])
 
     def _read(self, unique: int, ino: int, payload: memoryview, request: Request) -> Answer[Reply]:
         request.is_told_of_signals = False  # the kernel tells of none to a program that reads through its cache

@@ -1,10 +1,8 @@
 """What programs have open: files with the kernel's pages of them, and directories being listed."""
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import NamedTuple
-
-from cachetools import LRUCache
 
 from onefs.fetch.descriptors import Edition
 from onefs.recording.processes import Caller, Reader
@@ -69,7 +67,7 @@ class Pages:
     """Which copy of a file the kernel's pages of an inode are of."""
 
     def __init__(self) -> None:
-        self._editions: LRUCache[int, Edition | Origin] = LRUCache(EDITIONS_KEPT)
+        self._editions: OrderedDict[int, Edition | Origin] = OrderedDict()  # those known longest first
         self._were_read: dict[int, None] = {}  # inodes of which it may have pages, those longest known first
         self._awaited: Counter[int] = Counter()  # open files whose bytes are on their way, by inode
         self._had_pages: set[int] = set()  # inodes of which it was ever given bytes; no more once there are too many
@@ -127,7 +125,7 @@ class Pages:
             self.released(handle)
             self._note(handle.inode, edition)
         elif handle.has_pages and (origin := handle.opened.file.origin) is not None:
-            self._editions[handle.inode] = origin
+            self._keep(handle.inode, origin)
 
     def released(self, handle: Handle) -> None:
         """Nobody waits for the bytes of this open file any more."""
@@ -142,5 +140,12 @@ class Pages:
         known = self._editions.get(inode)
         same = (known if known is None or isinstance(known, tuple) else known.edition) == edition
         if not same:
-            self._editions[inode] = edition
+            self._keep(inode, edition)
         return same
+
+    def _keep(self, inode: int, edition: Edition | Origin) -> None:
+        """Remember what the pages of an inode are of; whose is known longest is forgotten, if that is too much."""
+        self._editions[inode] = edition
+        self._editions.move_to_end(inode)
+        if len(self._editions) > EDITIONS_KEPT:
+            self._editions.popitem(last=False)

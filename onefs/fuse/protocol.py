@@ -10,6 +10,7 @@ from enum import IntEnum, IntFlag
 from struct import Struct
 
 from onefs.alf import LONGEST_NAME_BYTES
+from onefs.fuse.callers import Buffer
 from onefs.fuse.packing import BLOCK_SIZE_BYTES, FOREVER_S, blocks_of
 from onefs.vfs.filesystem import Usage
 from onefs.vfs.nodes import Attributes
@@ -75,6 +76,7 @@ class OpenFlag(IntFlag):
     DIRECT_IO = 1 << 0
     KEEP_CACHE = 1 << 1
     CACHE_DIR = 1 << 3
+    NO_FLUSH = 1 << 5
     PASSTHROUGH = 1 << 7
 
 
@@ -167,7 +169,7 @@ def pack_bytes(unique: int, data: bytes) -> bytes:
     return OUT_HEADER.pack(OUT_HEADER.size + len(data), 0, unique) + data
 
 
-def pack_read(unique: int, data: bytes | bytearray) -> tuple[bytes, bytes | bytearray]:
+def pack_read(unique: int, data: Buffer) -> tuple[bytes, Buffer]:
     """The answer to READ, in two parts, so that nothing is copied."""
     return OUT_HEADER.pack(OUT_HEADER.size + len(data), 0, unique), data
 

@@ -27,7 +27,7 @@ from pyfuse3 import (
 )
 
 from onefs.alf import LONGEST_NAME_BYTES
-from onefs.fuse.callers import Answer, Request, finished
+from onefs.fuse.callers import Answer, Buffer, Request, finished
 from onefs.fuse.disconnection import until_disconnected
 from onefs.fuse.errnos import FuseError
 from onefs.fuse.kernel import KernelFacts
@@ -139,9 +139,9 @@ class _Requests(pyfuse3.Operations):
         reply = await _answer(self._operations.open, inode, flags, _request(ctx))
         return FileInfo(fh=FileHandleT(reply.handle), direct_io=reply.direct_io, keep_cache=reply.keep_cache)
 
-    async def read(  # type: ignore[override]  # pyfuse3 takes a bytearray as well
+    async def read(  # type: ignore[override]  # pyfuse3 takes any buffer
         self, fh: FileHandleT, off: int, size: int
-    ) -> bytes | bytearray:
+    ) -> Buffer:
         return await _answer(self._operations.read, fh, off, size, Request(0, 0))
 
     async def release(self, fh: FileHandleT) -> None:

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from struct import Struct
 from time import perf_counter
 from types import CoroutineType
-from typing import Any
+from typing import Any, NoReturn
 
 import trio
 
@@ -211,7 +211,8 @@ class Session:
         end = size - 8 * extensions
         reply: Answer[Reply]
         try:
-            _check_sizes(size, length, end - HEADER.size, handler.least_bytes)
+            if length != size or end - HEADER.size < handler.least_bytes:
+                _refuse(size, length, end - HEADER.size)
             reply = handler.reply(unique, ino, self._message[HEADER.size : end], request)
         except Exception as error:  # noqa: BLE001
             reply = _failure(opcode, unique, error)
@@ -274,11 +275,8 @@ class Session:
         return protocol.pack_done(unique)
 
 
-def _check_sizes(size: int, length: int, payload_bytes: int, least_bytes: int) -> None:
-    if length != size or payload_bytes < least_bytes:
-        raise MalformedError(
-            f"It has {size} bytes, and tells of {length}; what follows its header are {payload_bytes}."
-        )
+def _refuse(size: int, length: int, payload_bytes: int) -> NoReturn:
+    raise MalformedError(f"It has {size} bytes, and tells of {length}; what follows its header are {payload_bytes}.")
 
 
 def _failure(opcode: int, unique: int, error: Exception) -> Reply:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import CoroutineType
 from typing import Any
 
 import pytest
@@ -97,6 +98,15 @@ async def test_while_nothing_is_recorded_nothing_is_asked(kernel: Kernel, monkey
     kernel.recorder.turn_on()
     with pytest.raises(FuseError):  # now somebody asks
         await kernel.read(again)
+
+
+async def test_reads_that_wait_to_be_recorded_keep_their_bytes(kernel: Kernel) -> None:
+    first, second = [await kernel.open(name) for name in ("alf/a.x.npy", "alf/b.x.npy")]
+    assert (await kernel.read(first), await kernel.read(second)) == (b"spikes", b"clusters")  # not recorded
+    kernel.recorder.turn_on()
+    answers = [kernel.operations.read(each, 0, 4096, Request(0, 0)) for each in (first, second)]
+    assert [isinstance(answer, CoroutineType) for answer in answers] == [True, True]  # who reads has to be found out
+    assert [bytes(await finished(answer)) for answer in answers] == [b"spikes", b"clusters"]
 
 
 async def test_an_open_alone_does_not_count_but_of_an_empty_file(kernel: Kernel) -> None:
@@ -226,7 +236,7 @@ async def test_what_nobody_has_open_is_a_bad_handle(kernel: Kernel) -> None:
     operations = kernel.operations
     for act in (
         lambda: operations.read(handle, 0, 10, Request(0, 0)),
-        lambda: operations.write(handle, b"refresh"),
+        lambda: operations.write(handle, b"refresh", Request(0, 0)),
         lambda: operations.release(handle),
     ):
         with pytest.raises(FuseError) as failed:

@@ -278,6 +278,17 @@ def test_a_listing_goes_on_with_the_edition_that_it_began_with(operations: ToyOp
     assert [name for name, *_ in forgotten] == before[1:][8:]
 
 
+def test_programs_need_not_wait_to_close_a_file() -> None:
+    """A process that starts another may hold what its own threads need to answer, while the other closes its files."""
+    operations = ToyOperations()
+    file = operations.add(ROOT, b"file", content=b"content")
+    with km.negotiated(operations) as kernel:
+        error, opened = kernel.ask(km.OPEN, bytes(8), ino=file)
+        _, flags, _ = struct.unpack("=QIi", opened)
+        assert not error
+        assert flags & protocol.OpenFlag.NO_FLUSH
+
+
 def templates(operations: ToyOperations) -> list[tuple[int, bytes]]:
     """One right request of each kind."""
     names = [km.LOOKUP, 6, 8, 9, 10, 11, 12, 13, 21, 24, 35, 45, 51]

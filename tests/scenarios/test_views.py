@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -73,6 +74,16 @@ def tell(mount: Mounted, line: str) -> None:
     (mount.path / ".onefs/control").write_text(line)
 
 
+@contextmanager
+def opened_folder(folder: Path) -> Iterator[int]:
+    """A descriptor of a folder, which a test that fails does not leave open: the mount would live as long."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        yield number
+    finally:
+        os.close(number)
+
+
 def below(folder: Path) -> set[str]:
     """The files of the session, in the tree or in a view."""
     top = folder / MADE_SESSION
@@ -133,8 +144,7 @@ def test_critical_is_nowhere_unless_it_is_asked_for(mount: Mounted) -> None:
 def test_a_switch_changes_listings_at_once_and_lets_open_files_live(mount: Mounted) -> None:
     session = mount.path / MADE_SESSION
     default = mount.path / ".onefs/default" / MADE_SESSION / FIRST
-    here = os.open(session / "alf", os.O_RDONLY)
-    with (session / THIRD).open("rb") as third, default.open("rb") as second:
+    with opened_folder(session / "alf") as here, (session / THIRD).open("rb") as third, default.open("rb") as second:
         assert third.read(4) == BYTES[THIRD][:4]
         tell(mount, "as-of 2022-06-01")
         assert below(mount.path) == {FIRST, UNSET}
@@ -152,7 +162,6 @@ def test_a_switch_changes_listings_at_once_and_lets_open_files_live(mount: Mount
         assert (session / THIRD).stat().st_ino == os.fstat(third.fileno()).st_ino
     tell(mount, "as-of none")
     assert default.read_bytes() == BYTES[SECOND]
-    os.close(here)
 
 
 def test_a_listing_that_goes_on_during_a_switch_leaves_no_name_to_the_edition_before(mount: Mounted) -> None:
