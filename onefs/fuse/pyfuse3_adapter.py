@@ -1,4 +1,8 @@
-"""`Pyfuse3Adapter`: serves a mount through pyfuse3, which speaks to the kernel by libfuse."""
+"""`Pyfuse3Adapter`: serves a mount through pyfuse3, which speaks to the kernel by libfuse.
+
+The kernel forgets a name only once the lookups and listings in its directory are answered. Unlike the session, pyfuse3
+lets it wait for them: until then, programs that look up something there hang, and cannot be killed.
+"""
 
 import errno
 import os

@@ -3,7 +3,7 @@
 Its loop answers at once what needs no waiting, and looks for the next request for a moment before it waits for one.
 Data is written with writev, not with splice: large verified files are passed through instead, where the kernel can.
 `negotiation` has INIT, `dispatch` the other requests, `protocol` their layouts, `callers` interrupts, `notify` what the
-kernel is to forget, and `passthrough` which files it reads by itself.
+kernel is to forget, `folders` when it can, and `passthrough` which files it reads by itself.
 """
 
 import errno
@@ -25,6 +25,7 @@ from onefs.fuse import protocol
 from onefs.fuse.callers import Answer, Request
 from onefs.fuse.dispatch import Handler, Handlers, Reply
 from onefs.fuse.errnos import FuseError
+from onefs.fuse.folders import LOCKING, Folders
 from onefs.fuse.kernel import KernelFacts
 from onefs.fuse.negotiation import BUFFER_BYTES, Features, negotiate
 from onefs.fuse.operations import Operations
@@ -73,7 +74,7 @@ class Session:
             Opcode.INTERRUPT: Handler(protocol.INTERRUPT_IN.size, self._interrupt),
             Opcode.DESTROY: Handler(0, self._destroy),
         }
-        self._waiting: dict[int, Request] = {}
+        self._waiting, self._folders = dict[int, Request](), Folders()
         self._has_ended = False
         self._error: MountError | None = None
         """Why it had to end."""
@@ -134,9 +135,9 @@ class Session:
             os.write(connection, message)
 
     def invalidate_entry(self, parent: int, name: bytes) -> None:
-        """Have the kernel forget an entry of a directory. Raises OSError."""
+        """Have the kernel forget an entry of a directory, once requests waiting there are answered. Raises OSError."""
         message = protocol.pack_invalidate_entry(parent, name)
-        with self._connected() as connection:
+        with self._folders.forgetting(parent), self._connected() as connection:
             os.write(connection, message)
 
     def open_backing(self, descriptor: int) -> int:
@@ -217,7 +218,7 @@ class Session:
             reply = _failure(opcode, unique, error)
         if isinstance(reply, CoroutineType):
             self._waiting[unique] = request
-            return opcode, unique, reply
+            return opcode, unique, self._folders.answer(opcode, ino, reply) if opcode in LOCKING else reply
         self._send(opcode, unique, reply)  # type: ignore[arg-type]  # mypy takes any Coroutine for a CoroutineType
         return None
 

@@ -40,7 +40,8 @@ class ToyListing:
 class Node:
     """A node: a folder has children, a file or a link has content. A file with a gate opens once that is set.
 
-    `reply` is how the kernel is to read it, where that differs from the usual.
+    `reply` is how the kernel is to read it, where that differs from the usual. Once `found` is
+    set, it is found, and listed if it is a folder.
     """
 
     attributes: Attributes
@@ -48,6 +49,7 @@ class Node:
     children: dict[bytes, int] = field(default_factory=dict)
     content: bytes = b""
     gate: trio.Event | None = None
+    found: trio.Event | None = None
     reply: dict[str, Any] = field(default_factory=dict)
 
 
@@ -86,14 +88,22 @@ class ToyOperations:
             raise FuseError(errno.EBADF)
         return self.nodes[self.open_files[handle]]
 
-    def lookup(self, parent: int, name: bytes, request: Request) -> Attributes:
+    def lookup(self, parent: int, name: bytes, request: Request) -> Any:
         self.asked["lookup"] += 1
         node = self._node(parent)
         if name == FORBIDDEN:
             raise FuseError(errno.ENOSYS)
         if name in (b".", b".."):
             return (node if name == b"." else self.nodes[node.parent]).attributes
-        return self.nodes[node.children[name]].attributes if name in node.children else ABSENT
+        child = self.nodes.get(node.children.get(name, 0))
+        if child is None:
+            return ABSENT
+        return child.attributes if child.found is None else self._look_up_later(child, child.found, request)
+
+    async def _look_up_later(self, child: Node, found: trio.Event, request: Request) -> Attributes:
+        self.asked["waiting"] += 1
+        await self._wait_at(found, request)
+        return child.attributes
 
     def getattr(self, ino: int, request: Request) -> Attributes:
         self.asked["getattr"] += 1
@@ -105,6 +115,12 @@ class ToyOperations:
 
     def opendir(self, ino: int, request: Request) -> Any:
         self.asked["opendir"] += 1
+        found = self._node(ino).found
+        return self._list(ino) if found is None else self._list_later(ino, found, request)
+
+    async def _list_later(self, ino: int, found: trio.Event, request: Request) -> ToyListing:
+        self.asked["waiting"] += 1
+        await self._wait_at(found, request)
         return self._list(ino)
 
     def _list(self, ino: int) -> ToyListing:
@@ -129,12 +145,15 @@ class ToyOperations:
 
     async def _open_later(self, ino: int, gate: trio.Event, request: Request) -> OpenReply:
         self.asked["waiting"] += 1
+        await self._wait_at(gate, request)
+        return self._open(ino)
+
+    async def _wait_at(self, gate: trio.Event, request: Request) -> None:
         while not gate.is_set():
             if request.is_interrupted and wants_to_stop(request.pid):
                 self.asked["interrupted"] += 1
                 raise FuseError(errno.EINTR)
             await request.pause(trio.current_time() + (AFTER_SIGNAL_S if request.is_interrupted else LOOK_S))
-        return self._open(ino)
 
     def read(self, handle: int, offset: int, size: int, request: Request) -> Any:
         self.asked["read"] += 1
