@@ -35,6 +35,7 @@ STOPPING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL, signal
 _STOPPING_MASK = sum(1 << number - 1 for number in STOPPING)
 _PENDING = (b"SigPnd:", b"ShdPnd:")
 _BLOCKED = b"SigBlk:"
+_HANDLED = b"SigCgt:"
 
 R = TypeVar("R")
 About = TypeVarTuple("About")
@@ -63,12 +64,16 @@ class Request:
 
     `pid` is 0 for the kernel, and for processes of another PID namespace. With `is_told_of_signals`, the kernel tells
     when the thread has a signal, and the adapter calls `interrupt`; else whoever waits has to look for signals.
+
+    With `is_done_once`, only signals that end the program interrupt it: one that handles a signal asks again, as
+    Python does, and what it asks for would be done twice.
     """
 
     pid: int
     uid: int
     is_told_of_signals: bool = False
     is_interrupted: bool = False
+    is_done_once: bool = False
     _waker: trio.Event | None = None
 
     def interrupt(self) -> None:
@@ -156,7 +161,7 @@ async def until_done(future: "Future[Any]", request: Request, longest_s: float =
         await request.pause(min(trio.current_time() + pause_s, end_s))
         if future.done():
             break
-        if (request.is_interrupted or not request.is_told_of_signals) and wants_to_stop(request.pid):
+        if (request.is_interrupted or not request.is_told_of_signals) and _wants_to_stop(request):
             raise InterruptedByCallerError("The program that was waiting has been interrupted.")
         if was_there and not is_there(request.pid):
             raise InterruptedByCallerError("The program that was waiting has been interrupted.")
@@ -232,16 +237,23 @@ def is_there(pid: int) -> bool:
     return True
 
 
-def wants_to_stop(pid: int) -> bool:
-    """Whether a signal that stops programs is pending for a thread. A thread unknown here is left waiting."""
+def _wants_to_stop(request: Request) -> bool:
+    return wants_to_stop(request.pid, though_handled=not request.is_done_once)
+
+
+def wants_to_stop(pid: int, *, though_handled: bool = True) -> bool:
+    """Whether a signal that stops programs is pending for a thread. A thread unknown here is left waiting.
+
+    Signals that the program handles by itself count only with `though_handled`.
+    """
     try:
         status = Path(f"/proc/{pid}/status").read_bytes()
     except OSError:
         return False
-    pending = blocked = 0
+    pending = ignored = 0
     for line in status.splitlines():
         if line.startswith(_PENDING):
             pending |= int(line[7:], 16)
-        elif line.startswith(_BLOCKED):
-            blocked = int(line[7:], 16)
-    return bool(pending & ~blocked & _STOPPING_MASK)
+        elif line.startswith(_BLOCKED) or (not though_handled and line.startswith(_HANDLED)):
+            ignored |= int(line[7:], 16)
+    return bool(pending & ~ignored & _STOPPING_MASK)

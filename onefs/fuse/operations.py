@@ -403,8 +403,9 @@ class Operations:
     async def write(self, handle: int, data: bytes, request: Request) -> int:
         """Give commands to a control file. Returns how many bytes it took.
 
-        They are carried out to the end, also if the program is interrupted meanwhile.
+        They are carried out to the end, also if the program is ended meanwhile.
         """
+        request.is_done_once = True
         command = functools.partial(_known(self._writers, handle), data.decode(errors="replace"))
         try:
             await in_thread(command, request, self._commands)

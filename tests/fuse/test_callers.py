@@ -74,6 +74,14 @@ def test_each_stopping_signal_counts(stopped: Stopped, number: int) -> None:
     assert wants_to_stop(stopped.pid)
 
 
+def test_a_signal_that_is_handled_may_not_count(stopped: Stopped) -> None:
+    """Python handles SIGINT, and writes again what was interrupted."""
+    stopped.process.send_signal(signal.SIGINT)
+    assert not wants_to_stop(stopped.pid, though_handled=False)
+    stopped.process.send_signal(signal.SIGTERM)
+    assert wants_to_stop(stopped.pid, though_handled=False)
+
+
 def test_other_signals_do_not(stopped: Stopped) -> None:
     for number in OTHERS:
         stopped.process.send_signal(number)
