@@ -102,7 +102,7 @@ def state(thread: threading.Thread) -> str:
 
 @pytest.fixture
 def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mount]:
-    for limit in ("POSTPONED_S", "DELAY_S", "LISTING_DELAY_S", "REPEATED_S"):
+    for limit in ("POSTPONED_S", "DELAY_S", "LISTING_DELAY_S"):
         monkeypatch.setattr(folders, limit, PATIENCE_S)
     mount = Mount(tmp_path / "mnt")
     with mounted(tmp_path / "mnt", mount.operations) as served:
