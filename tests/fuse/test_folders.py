@@ -49,8 +49,10 @@ class Mount:
 
     def program(self, *command: str) -> "subprocess.Popen[bytes]":
         """A program in the folder's parent."""
+        # It goes there by itself: with `cwd`, this process would wait for that, and could not answer the kernel.
+        words = ("env", f"--chdir={self.folder.parent}", *command)
         program = subprocess.Popen(
-            command, cwd=self.folder.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={"LC_ALL": "C"}
+            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={"LC_ALL": "C", "PATH": os.environ["PATH"]}
         )
         self._programs.append(program)
         return program
