@@ -141,8 +141,8 @@ async def until_done(future: "Future[Any]", request: Request, longest_s: float =
     Raises `InterruptedByCallerError` when a signal that stops programs is pending for its thread, or has ended it:
     who waits for the same pages of the kernel then asks for itself.
     """
+    was_there = not request.is_told_of_signals and is_there(request.pid)  # now, as it may be killed at any time
     await in_task()
-    was_there = not request.is_told_of_signals and is_there(request.pid)
     end_s = trio.current_time() + longest_s
     token = trio.lowlevel.current_trio_token()
 
