@@ -59,7 +59,7 @@ class Archive:
     def leave_none(self) -> None:
         """Let the daemon open nothing more."""
         numbers = {int(number) for number in os.listdir(f"/proc/{self.mount.pid}/fd")}
-        least = next(number for number in range(LIMIT) if number not in numbers)
+        least = next((number for number in range(LIMIT) if number not in numbers), LIMIT)
         resource.prlimit(self.mount.pid, resource.RLIMIT_NOFILE, (least, LIMIT))
 
 
