@@ -66,7 +66,8 @@ class Request:
     when the thread has a signal, and the adapter calls `interrupt`; else whoever waits has to look for signals.
 
     With `is_done_once`, only signals that end the program interrupt it: one that handles a signal asks again, as
-    Python does, and what it asks for would be done twice.
+    Python does, and what it asks for would be done twice. `was_there` is set once the thread has been seen: only then
+    does its absence tell that it has ended.
     """
 
     pid: int
@@ -74,6 +75,7 @@ class Request:
     is_told_of_signals: bool = False
     is_interrupted: bool = False
     is_done_once: bool = False
+    was_there: bool = False
     _waker: trio.Event | None = None
 
     def interrupt(self) -> None:
@@ -141,7 +143,7 @@ async def until_done(future: "Future[Any]", request: Request, longest_s: float =
     Raises `InterruptedByCallerError` when a signal that stops programs is pending for its thread, or has ended it:
     who waits for the same pages of the kernel then asks for itself.
     """
-    was_there = not request.is_told_of_signals and is_there(request.pid)  # now, as it may be killed at any time
+    request.was_there |= not request.is_told_of_signals and is_there(request.pid)  # it may be killed at any time
     await in_task()
     end_s = trio.current_time() + longest_s
     token = trio.lowlevel.current_trio_token()
@@ -163,7 +165,7 @@ async def until_done(future: "Future[Any]", request: Request, longest_s: float =
             break
         if (request.is_interrupted or not request.is_told_of_signals) and _wants_to_stop(request):
             raise InterruptedByCallerError("The program that was waiting has been interrupted.")
-        if was_there and not is_there(request.pid):
+        if request.was_there and not is_there(request.pid):
             raise InterruptedByCallerError("The program that was waiting has been interrupted.")
         pause_s = min(pause_s * 1.5, LONGEST_PAUSE_S)
 
