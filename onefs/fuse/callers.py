@@ -163,9 +163,9 @@ async def until_done(future: "Future[Any]", request: Request, longest_s: float =
         await request.pause(min(trio.current_time() + pause_s, end_s))
         if future.done():
             break
-        if (request.is_interrupted or not request.is_told_of_signals) and _wants_to_stop(request):
-            raise InterruptedByCallerError("The program that was waiting has been interrupted.")
-        if request.was_there and not is_there(request.pid):
+        may_have_signal = request.is_interrupted or not request.is_told_of_signals
+        has_ended = request.was_there and not is_there(request.pid)
+        if has_ended or (may_have_signal and _wants_to_stop(request)):
             raise InterruptedByCallerError("The program that was waiting has been interrupted.")
         pause_s = min(pause_s * 1.5, LONGEST_PAUSE_S)
 

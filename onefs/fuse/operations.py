@@ -229,13 +229,11 @@ class Operations:
     @answered
     def lookup(self, parent: int, name: bytes, request: Request) -> Answer[Attributes]:
         """Attributes of an entry of a directory. Those of inode 0 say that it is absent."""
-        if name in (
-            b".",
-            b"..",
-        ):  # of a handle that was taken before: from a number to its node
-            question = self.file_system.attributes if name == b"." else self.file_system.parent_attributes
-            return self._ask(self.file_system.wait_for(parent), request, question, parent)
         wait = self.file_system.wait_for(parent)
+        if name == b".":  # as for a handle that was taken before: from a number to its node
+            return self._ask(wait, request, self.file_system.attributes, parent)
+        if name == b"..":
+            return self._ask(wait, request, self.file_system.parent_attributes, parent)
         return self._ask(wait, request, self._look_up, parent, os.fsdecode(name))
 
     def _look_up(self, parent: int, name: str) -> Attributes:

@@ -31,8 +31,7 @@ class ReadReporter:
 
     async def passed_through(self, handle: Handle) -> None:
         """The kernel reads a file by itself, while something is recorded: nobody can tell whether it was read."""
-        if handle.reader is None:
-            handle.reader = await self._processes.reader(handle.pid, handle.uid)
+        await self._find_reader(handle)
         self._count(handle)
 
     async def switched(self) -> None:
@@ -50,13 +49,17 @@ class ReadReporter:
         `are_new` says that the kernel had no pages of it before, so that others can read it without asking from now on.
         """
         turn = self._recorder.turn
-        if handle.reader is None and handle.opened.dataset is not None:
-            handle.reader = await self._processes.reader(handle.pid, handle.uid)
+        await self._find_reader(handle)
         handle.turn = turn
         self._count(handle)
         for other in list(self._files.values()) if are_new else ():
             if other.inode == handle.inode and other.has_pages:
                 self._count(other)
+
+    async def _find_reader(self, handle: Handle) -> None:
+        """Have a handle of a dataset know who opened it."""
+        if handle.reader is None and handle.opened.dataset is not None:
+            handle.reader = await self._processes.reader(handle.pid, handle.uid)
 
     def _count(self, handle: Handle) -> None:
         if handle.reader is not None and handle.opened.dataset is not None:
