@@ -115,6 +115,7 @@ def test_a_command_whose_writer_is_killed_is_carried_out(tmp_path: Path) -> None
     with held(tmp_path) as mount:
         assert Program(mount, "write").stopped_by(signal.SIGKILL) == signal.SIGKILL
         wait_until(lambda: not mount.left(), "nothing is left of it")
+        wait_until(lambda: mount.n_commands_under_way, "its thread has begun")
         assert mount.n_commands_under_way == 1
         mount.command_done.set()
         wait_until(lambda: not mount.n_commands_under_way, "it is done")
