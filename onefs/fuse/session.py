@@ -23,9 +23,9 @@ import trio
 from onefs.errors import MountError
 from onefs.fuse import protocol
 from onefs.fuse.callers import Answer, Request
+from onefs.fuse.directory_waits import LOCKING, DirectoryWaits
 from onefs.fuse.dispatch import Handler, Handlers, Reply
 from onefs.fuse.errnos import FuseError
-from onefs.fuse.folders import LOCKING, Folders
 from onefs.fuse.kernel import KernelFacts
 from onefs.fuse.negotiation import BUFFER_BYTES, Features, negotiate
 from onefs.fuse.operations import Operations
@@ -74,7 +74,7 @@ class Session:
             Opcode.INTERRUPT: Handler(protocol.INTERRUPT_IN.size, self._interrupt),
             Opcode.DESTROY: Handler(0, self._destroy),
         }
-        self._waiting, self._folders = dict[int, Request](), Folders()
+        self._waiting, self._directory_waits = dict[int, Request](), DirectoryWaits()
         self._has_ended = False
         self._error: MountError | None = None
         """Why it had to end."""
@@ -137,7 +137,7 @@ class Session:
     def invalidate_entry(self, parent: int, name: bytes) -> None:
         """Have the kernel forget an entry of a directory, once requests waiting there are answered. Raises OSError."""
         message = protocol.pack_invalidate_entry(parent, name)
-        with self._folders.forgetting(parent), self._connected() as connection:
+        with self._directory_waits.forgetting(parent), self._connected() as connection:
             os.write(connection, message)
 
     def open_backing(self, descriptor: int) -> int:
@@ -218,7 +218,7 @@ class Session:
             reply = _failure(opcode, unique, error)
         if isinstance(reply, CoroutineType):
             self._waiting[unique] = request
-            return opcode, unique, self._folders.answer(opcode, ino, reply) if opcode in LOCKING else reply
+            return opcode, unique, self._directory_waits.answer(opcode, ino, reply) if opcode in LOCKING else reply
         self._send(opcode, unique, reply)  # type: ignore[arg-type]  # mypy takes any Coroutine for a CoroutineType
         return None
 

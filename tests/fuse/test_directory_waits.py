@@ -16,7 +16,7 @@ import trio
 from toy_operations import DIRECTORY, ROOT, Served, ToyOperations, is_stuck, mounted
 from waiting import PATIENCE_S, wait_until
 
-from onefs.fuse import folders
+from onefs.fuse import directory_waits
 from onefs.fuse.errnos import FuseError
 from onefs.fuse.protocol import Opcode
 
@@ -82,7 +82,7 @@ class Mount:
 
     def waits(self) -> list[Any]:
         """What waits in the folder."""
-        return self.served.in_loop(lambda: list(self.served.session._folders._waiting[self.ino]))
+        return self.served.in_loop(lambda: list(self.served.session._directory_waits._waiting[self.ino]))
 
     def end(self) -> None:
         """Answer, so that whatever waits in the kernel ends."""
@@ -105,7 +105,7 @@ def state(thread: threading.Thread) -> str:
 @pytest.fixture
 def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mount]:
     for limit in ("POSTPONED_S", "DELAY_S", "LISTING_DELAY_S"):
-        monkeypatch.setattr(folders, limit, PATIENCE_S)
+        monkeypatch.setattr(directory_waits, limit, PATIENCE_S)
     mount = Mount(tmp_path / "mnt")
     with mounted(tmp_path / "mnt", mount.operations) as served:
         mount.served = served
@@ -172,7 +172,7 @@ def test_the_name_is_forgotten(mount: Mount) -> None:
 def test_a_lookup_that_waits_too_long_is_repeated_by_the_kernel(mount: Mount, monkeypatch: pytest.MonkeyPatch) -> None:
     program = wait_for_lookup(mount)
     (wait,) = mount.waits()
-    monkeypatch.setattr(folders, "POSTPONED_S", 0)
+    monkeypatch.setattr(directory_waits, "POSTPONED_S", 0)
     thread = mount.forgetting()
     wait_until(lambda: is_stuck(thread), "the kernel waits for the lookup")
     wait_until(lambda: wait.scope.deadline < inf, "it is to wait no longer")
@@ -187,9 +187,9 @@ def test_a_lookup_that_waits_too_long_is_repeated_by_the_kernel(mount: Mount, mo
 @pytest.mark.trio
 async def test_the_next_name_is_forgotten_after_a_refused_lookup_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else it would meet the repeated lookup unawares, and refuse it too."""
-    monkeypatch.setattr(folders, "REPEATED_S", PATIENCE_S)
-    monkeypatch.setattr(folders, "DELAY_S", 0)
-    waiting, refused = folders.Folders(), threading.Event()
+    monkeypatch.setattr(directory_waits, "REPEATED_S", PATIENCE_S)
+    monkeypatch.setattr(directory_waits, "DELAY_S", 0)
+    waiting, refused = directory_waits.DirectoryWaits(), threading.Event()
     is_there: list[bool] = []
 
     def forget() -> None:
@@ -218,8 +218,8 @@ async def test_the_next_name_is_forgotten_after_a_refused_lookup_comes_again(mon
 def locked(mount: Mount, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A block in which a name is forgotten, and requests that begin to wait are refused at once."""
     for limit in ("DELAY_S", "LISTING_DELAY_S", "REPEATED_S"):
-        monkeypatch.setattr(folders, limit, 0)
-    with mount.served.session._folders.forgetting(mount.ino):
+        monkeypatch.setattr(directory_waits, limit, 0)
+    with mount.served.session._directory_waits.forgetting(mount.ino):
         yield
 
 
@@ -241,7 +241,7 @@ def test_what_begins_to_wait_while_a_name_is_forgotten_is_refused(
 
 
 def test_a_limit_is_lifted_once_the_name_is_forgotten(mount: Mount) -> None:
-    with mount.served.session._folders.forgetting(mount.ino):
+    with mount.served.session._directory_waits.forgetting(mount.ino):
         first = wait_for_lookup(mount)
         (wait,) = mount.waits()
         assert wait.scope.deadline < inf

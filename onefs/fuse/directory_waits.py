@@ -1,4 +1,4 @@
-"""`Folders`: which requests wait in which directory, so that the kernel can be told to forget names of it.
+"""`DirectoryWaits`: which requests wait in which directory, so that the kernel can be told to forget names of it.
 
 To forget a name, the kernel takes the lock of its directory. Lookups and listings hold that lock until they are
 answered. Meanwhile new ones queue behind the kernel's own wait, where not even SIGKILL ends the programs. So names are
@@ -51,7 +51,7 @@ class _Wait:
         self.scope.deadline = inf
 
 
-class Folders:
+class DirectoryWaits:
     """The requests that wait in directories. `answer` is for the event loop, `forgetting` for other threads.
 
     A refused request fails with ESTALE. The kernel then walks the whole path once more, at least, before the program
